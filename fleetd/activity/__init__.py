@@ -1,0 +1,1 @@
+"""Idle sources: what can tell whether a machine is being used."""

@@ -1,0 +1,121 @@
+"""The cloud port: all that the engine knows of a provider.
+
+Contract for every implementation:
+
+* One call is one logical request. Reads (``list_machines``, ``show``, ``availability``, ``utilization``) are
+  retried inside the adapter, with jittered backoff, honouring Retry-After. **Writes are never retried inside
+  the adapter**: a hold may have arrived since, so whether to repeat one is the engine's decision.
+* A write that may have been carried out although its answer is lost raises ``Ambiguous``. One that certainly was
+  not (no connection, 429) raises a ``RetryLater``. One that was declined raises an ``AskHuman``.
+* ``NotFound`` is what the provider said, not proof that a machine is gone.
+* Every call is bounded by the configured request timeout; cancellation is passed through.
+* Errors and log lines never hold the API key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from fleetd.model.machine import Machine, Utilization
+from fleetd.model.plan import Listing
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a dialect can say, so that one planner serves all."""
+
+    name: str
+    """The dialect: "paperspace-core", "paperspace"."""
+    utilization: bool
+    """Whether billing data can be asked for."""
+    snapshots_visible: bool
+    """Whether existing snapshots can be listed."""
+    availability: bool
+    """Whether free capacity can be asked for."""
+    page_size: int
+    """Machines in one listing page: what polling by listing costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineChange:
+    """What an update may change; None leaves a field as it is."""
+
+    shutdown_timeout_hours: int | None = None
+    shutdown_timeout_forces: bool | None = None
+    snapshots_enabled: bool | None = None
+    snapshot_frequency: str | None = None
+    """hour, day, week; "none" clears it."""
+    snapshot_keep: int | None = None
+
+
+class Cloud(Protocol):
+    """A provider, reached with one key."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this dialect can do."""
+        ...
+
+    async def list_machines(self) -> Listing:
+        """Every machine the key can see, deduplicated by id.
+
+        Returns a ``Listing`` with ``complete=False`` when a later page failed or pages shifted; raises when
+        nothing could be read at all.
+
+        Raises:
+            Unauthorized, RateLimited, Unavailable, MalformedAnswer, Refused.
+        """
+        ...
+
+    async def show(self, machine_id: str) -> Machine:
+        """One machine, with its events, newest first.
+
+        Raises:
+            NotFound: the provider does not know the id (or the key may no longer see it).
+            Unauthorized, RateLimited, Unavailable, MalformedAnswer, Refused.
+        """
+        ...
+
+    async def create(self, name: str, parameters: Mapping[str, object]) -> Machine:
+        """Create one machine. ``parameters`` are the dialect's own names and values.
+
+        Raises:
+            Ambiguous: it may exist now; look for ``name`` in complete listings.
+            RateLimited, Unavailable: certainly not created.
+            Unauthorized, Refused.
+        """
+        ...
+
+    async def start(self, machine_id: str) -> None:
+        """Start it; a no-op when it is up. Raises like every write: NotFound, Ambiguous, RetryLater, AskHuman."""
+        ...
+
+    async def stop(self, machine_id: str) -> None:
+        """Stop it, users are kicked out; a no-op when it is off. Raises like ``start``."""
+        ...
+
+    async def restart(self, machine_id: str) -> None:
+        """Restart it, again if it is restarting already. Raises like ``start``."""
+        ...
+
+    async def destroy(self, machine_id: str) -> None:
+        """Destroy it and every snapshot derived from it. Raises like ``start``."""
+        ...
+
+    async def update(self, machine_id: str, change: MachineChange) -> None:
+        """Change attributes. Raises like ``start``."""
+        ...
+
+    async def availability(self, region: str, machine_type: str) -> bool | None:
+        """Whether such a machine can be had now; None when the dialect cannot say."""
+        ...
+
+    async def utilization(self, machine_id: str, month: str) -> Utilization:
+        """Use and rates in one billing month (``YYYY-MM``). Raises ``Unsupported`` where there is no such call."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections. Idempotent."""
+        ...

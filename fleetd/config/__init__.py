@@ -1,0 +1,1 @@
+"""The config file: TOML to pydantic to model, every fault at once."""

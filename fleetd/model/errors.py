@@ -1,0 +1,142 @@
+"""The error tree, named after what the caller does next.
+
+::
+
+    FleetdError
+    ├── CloudError                  a call to the provider did not answer as asked
+    │   ├── RetryLater              nothing happened; the same call may be made again later
+    │   │   ├── RateLimited         ... not before ``retry_after``
+    │   │   └── Unavailable         no connection, or a server error on a call without effect
+    │   ├── LookAgain               what happened is not known from this answer
+    │   │   ├── NotFound            the provider does not know the id, or hides it
+    │   │   ├── Ambiguous           a write may or may not have been carried out
+    │   │   └── MalformedAnswer     a read was answered with something unreadable
+    │   └── AskHuman                repeating changes nothing
+    │       ├── Unauthorized        the key is refused
+    │       ├── Refused             the provider understood and declined, ``message`` says why
+    │       └── Unsupported         this dialect has no such call
+    ├── StoreError                  the state directory
+    │   ├── StateLocked             another daemon acts on it
+    │   └── StateUnusable           unwritable, full or damaged
+    └── ConfigError                 the config file, with every fault in it
+
+Library exceptions (aiohttp, sqlite3, pydantic) stop at the adapter that met them and continue as one of these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class FleetdError(Exception):
+    """Base of everything that fleetd raises on purpose."""
+
+
+class CloudError(FleetdError):
+    """A provider call failed.
+
+    Attributes:
+        operation: the call, by its name on the port ("create", "list", ...).
+        status: HTTP status, or the status inside the body where the two differ; None without an answer.
+        message: what the provider said, or what the transport reported. Never holds the API key.
+    """
+
+    def __init__(self, message: str, *, operation: str = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.operation = operation
+        self.status = status
+
+    def __str__(self) -> str:
+        where = f"{self.operation}: " if self.operation else ""
+        return f"{where}{self.message}"
+
+
+class RetryLater(CloudError):
+    """Nothing happened; the same call may be made again."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        operation: str = "",
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, operation=operation, status=status)
+        self.retry_after = retry_after
+        """Seconds to wait first, as the provider asked; None when it did not say."""
+
+
+class RateLimited(RetryLater):
+    """Too many requests."""
+
+
+class Unavailable(RetryLater):
+    """The provider could not be reached, or failed on a call that had no effect."""
+
+
+class LookAgain(CloudError):
+    """What happened is not known from this answer; observe before acting."""
+
+
+class NotFound(LookAgain):
+    """The provider says that it does not know the id. Alone this never proves that a machine is gone."""
+
+
+class Ambiguous(LookAgain):
+    """The answer to a write was lost: it may have been carried out."""
+
+
+class MalformedAnswer(LookAgain):
+    """A read was answered with something that cannot be understood."""
+
+
+class AskHuman(CloudError):
+    """Repeating the call changes nothing; a person has to act."""
+
+
+class Unauthorized(AskHuman):
+    """The API key is refused."""
+
+
+class Refused(AskHuman):
+    """The provider understood the call and declined it; ``message`` is its reason."""
+
+
+class Unsupported(AskHuman):
+    """This dialect of the provider's API has no such call."""
+
+
+class StoreError(FleetdError):
+    """The state directory cannot be used."""
+
+
+class StateLocked(StoreError):
+    """Another daemon acts on this state directory."""
+
+
+class StateUnusable(StoreError):
+    """The state directory is unwritable, full or damaged; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault in a config file."""
+
+    path: str
+    """Dotted path to the key, e.g. ``fleets.training.guards.max_shrink``."""
+    problem: str
+    """What is wrong, and what would be right."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+class ConfigError(FleetdError):
+    """The config file cannot be used. Carries every fault at once."""
+
+    def __init__(self, source: str, faults: tuple[Fault, ...]) -> None:
+        self.source = source
+        self.faults = faults
+        super().__init__("\n".join([f"{source}: {len(faults)} fault(s)", *(f"  {f}" for f in faults)]))

@@ -1,0 +1,164 @@
+"""What is remembered between passes: intents, holds, backoffs, facts about machines, history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from fleetd.model.reasons import Outcome, Reason, Verb
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """The journal's record of an action, written and synced before the call.
+
+    Its life: written -> accepted (the provider said yes; a transition is followed) -> closed with an outcome.
+    A create whose answer was lost is *ambiguous*: ``machine_id`` is None and ``ambiguous_since`` is set.
+    A create that is neither accepted nor ambiguous is under way, or was when the process died.
+    """
+
+    id: int
+    fleet: str
+    verb: Verb
+    reason: Reason
+    name: str
+    created_at: datetime
+    deadline_at: datetime
+    machine_id: str | None = None
+    parameters: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    expected_state: str | None = None
+    """The state that the plan saw; the fresh look must agree."""
+    baseline_event: str | None = None
+    """Handle of the machine's newest event before the call: younger events belong to this transition."""
+    accepted_at: datetime | None = None
+    ambiguous_since: datetime | None = None
+    closed_at: datetime | None = None
+    outcome: Outcome | None = None
+    error: str | None = None
+    actor: str = "fleetd"
+    evidence: str | None = None
+    """Why the machine was thought idle, in words."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it still waits for its outcome."""
+        return self.closed_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One line of ``fleetd history``: an action's outcome or a change from outside."""
+
+    ts: datetime
+    fleet: str
+    machine: str | None
+    name: str
+    verb: str
+    """A Verb, or "outside" for a change that fleetd did not ask for."""
+    reason: str
+    outcome: str
+    intent: int | None = None
+    duration_s: float | None = None
+    error: str | None = None
+    actor: str = "fleetd"
+    evidence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A human's veto: on one machine, or (as a freeze) on a fleet or on everything."""
+
+    id: int
+    subject: str | None
+    """Machine id or name for a hold, fleet name for a freeze, None for a freeze of everything."""
+    kind: str
+    """"hold" or "freeze"."""
+    reason: str
+    actor: str
+    created_at: datetime
+    expires_at: datetime
+    verbs: frozenset[Verb] = frozenset(Verb)
+    """The verbs that it forbids."""
+
+    def forbids(self, verb: Verb, *, fleet: str, machine_id: str | None, name: str, now: datetime) -> bool:
+        """Whether it stands in the way of ``verb`` on that machine now."""
+        if now >= self.expires_at or verb not in self.verbs:
+            return False
+        if self.kind == "freeze":
+            return self.subject is None or self.subject == fleet
+        return self.subject in {machine_id, name}
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """After a capacity failure: no create or start for this (region, machineType) until then."""
+
+    region: str
+    machine_type: str
+    attempt: int
+    until: datetime
+    reason: str
+    """The provider's own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFacts:
+    """What fleetd remembers of a machine that it owns."""
+
+    machine_id: str
+    fleet: str
+    name: str
+    first_seen: datetime
+    last_seen: datetime
+    last_state: str
+    first_ready_at: datetime | None = None
+    """When it was first seen ready: one that has been ready is never given up before an unready one."""
+    up_since: datetime | None = None
+    """When it was last seen to come up; None while it is not up."""
+    last_up_at: datetime | None = None
+    """When it was last seen up."""
+    gone_at: datetime | None = None
+    """When it was proven gone, although fleetd had not destroyed it."""
+    destroyed: bool = False
+    """fleetd destroyed it."""
+    failure: Outcome | None = None
+    """How its last transition ended, when not well; None once it was up again."""
+    failure_reason: str | None = None
+    stopped_by: str | None = None
+    """Who stopped it last: "fleetd", or the class of an outside change."""
+    stopped_at: datetime | None = None
+    started_by: str | None = None
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdleReport:
+    """What the idle sources say of one machine, all taken together."""
+
+    verdict: str
+    """idle, active or unknown."""
+    idle_since: datetime | None = None
+    """Start of the covered, unbroken idle span; None unless idle."""
+    evidence: str = ""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Everything that ``plan`` may know beside the config and the observation."""
+
+    intents: tuple[Intent, ...] = ()
+    """Open intents only."""
+    facts: Mapping[str, MachineFacts] = field(default_factory=lambda: MappingProxyType({}))
+    """By machine id, owned machines only, gone ones included until they are forgotten."""
+    holds: tuple[Hold, ...] = ()
+    backoffs: Mapping[tuple[str, str], Backoff] = field(default_factory=lambda: MappingProxyType({}))
+    """By (region, machineType)."""
+    refusals: Mapping[str, tuple[datetime, str]] = field(default_factory=lambda: MappingProxyType({}))
+    """By fleet: until when no create is tried after the provider refused one, and its words."""
+    idle: Mapping[str, IdleReport] = field(default_factory=lambda: MappingProxyType({}))
+    """By machine id."""
+    provider_failing: timedelta = timedelta(0)
+    """For how long the provider has answered nothing but errors."""

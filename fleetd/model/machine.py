@@ -1,0 +1,115 @@
+"""A machine as the provider shows it, in words that no dialect owns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Phase(StrEnum):
+    """What a machine's state means to a fleet."""
+
+    UP = "up"
+    RISING = "rising"
+    FALLING = "falling"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+PHASES: Mapping[str, Phase] = MappingProxyType(
+    {
+        "ready": Phase.UP,
+        "serviceready": Phase.UP,
+        "provisioning": Phase.RISING,
+        "starting": Phase.RISING,
+        "restarting": Phase.RISING,
+        "upgrading": Phase.RISING,
+        "stopping": Phase.FALLING,
+        "off": Phase.DOWN,
+    }
+)
+"""The eight states of the vendor's page (show), the same in Core and in v1."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineEvent:
+    """One entry of a machine's event list."""
+
+    name: str
+    """create, start, stop, restart, ... (both dialects)."""
+    state: str
+    """done, error, in progress, ... ; "new" and "cancelled" on v1."""
+    error: str = ""
+    """The provider's reason for a failure: the only place where a capacity failure shows."""
+    handle: str = ""
+    """Identifies the event; used to tell an event of this transition from an older one."""
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the provider says that this ended in an error."""
+        return self.state in {"error", "cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPolicy:
+    """Automatic snapshots as the provider reports them; None where it does not say."""
+
+    enabled: bool | None = None
+    frequency: str | None = None
+    """hour, day, week or month; None is "never" or "not said"."""
+    keep: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One virtual machine at the provider.
+
+    A young machine lacks most of its fields (measured by the vendor's own clients): only ``id``, ``name``
+    and ``state`` can be relied on. ``state`` is kept as the provider spells it, known or not.
+    """
+
+    id: str
+    name: str
+    state: str
+    machine_type: str | None = None
+    region: str | None = None
+    created_at: datetime | None = None
+    private_ip: str | None = None
+    public_ip: str | None = None
+    network_id: str | None = None
+    hourly_rate: Decimal | None = None
+    """Dollars an hour, where the dialect carries it in the machine (v1's usageRate)."""
+    shutdown_timeout_hours: int | None = None
+    shutdown_timeout_forces: bool | None = None
+    snapshots: SnapshotPolicy = field(default_factory=SnapshotPolicy)
+    updates_pending: bool | None = None
+    events: tuple[MachineEvent, ...] | None = None
+    """Newest first. None in a listing, which does not carry them; a tuple from ``show``."""
+
+    @property
+    def phase(self) -> Phase:
+        """The state's meaning; UNKNOWN for any state that fleetd does not know."""
+        return PHASES.get(self.state, Phase.UNKNOWN)
+
+    def age(self, now: datetime) -> timedelta | None:
+        """Time since the provider created it; None when the provider does not say."""
+        return None if self.created_at is None else now - self.created_at
+
+
+@dataclass(frozen=True, slots=True)
+class Utilization:
+    """One machine's use in one billing month (the API's ``utilization``)."""
+
+    machine_id: str
+    month: str
+    """``YYYY-MM``."""
+    seconds_used: float
+    hourly_rate: Decimal | None
+    storage_seconds_used: float
+    storage_monthly_rate: Decimal | None

@@ -1,0 +1,117 @@
+"""What a pass sees and what it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from types import MappingProxyType
+
+from fleetd.model.machine import Machine
+from fleetd.model.reasons import Reason, Verb
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What ``Cloud.list`` returns: every machine that the key can see, each id once."""
+
+    machines: tuple[Machine, ...]
+    complete: bool = True
+    """False when a page is missing, or when pages shifted under the reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The world at one moment, with what is known of how far it can be trusted."""
+
+    at: datetime
+    """When the listing was asked for."""
+    machines: tuple[Machine, ...]
+    complete: bool = True
+    rejected: str | None = None
+    """Why nothing may be built on it; None when it is sane."""
+
+    @property
+    def sane(self) -> bool:
+        """Whether creates, stops and destroys may be decided on it."""
+        return self.complete and self.rejected is None
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One call that the planner decided."""
+
+    verb: Verb
+    fleet: str
+    reason: Reason
+    machine: str | None = None
+    """Machine id; None for a create."""
+    name: str = ""
+    """Machine name; "" for a create, whose token is drawn when the intent is written."""
+    expected_state: str | None = None
+    hourly_delta: Decimal | None = Decimal(0)
+    """Dollars an hour; None when the price is not known."""
+    changes: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    """For an update: what to change, by the port's names."""
+    evidence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """One thing that is not done, and why."""
+
+    fleet: str
+    verb: Verb | None
+    """What is not being done; None when nothing could be."""
+    reason: Reason
+    machine: str | None = None
+    name: str = ""
+    until: datetime | None = None
+    """When this may change by itself; None when a person or the world has to change it."""
+    detail: str = ""
+    """Numbers and the provider's words, for the sentence that explains it."""
+    count: int = 1
+    """How many machines it is about, where they have no names yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetView:
+    """One fleet as a pass saw it."""
+
+    target: int
+    """After windows."""
+    configured_target: int
+    window: str | None
+    up: int
+    rising: int
+    falling: int
+    down: int
+    unknown: int
+    intents: int
+    """Open create intents without a machine."""
+    hourly: Decimal | None = None
+
+    @property
+    def have(self) -> int:
+        """Machines that count toward the target."""
+        return self.up + self.rising + self.intents
+
+    @property
+    def converged(self) -> bool:
+        """At target, with nothing on the way up or down and nothing unaccounted for."""
+        return self.up == self.target and not (self.rising or self.falling or self.intents or self.unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the next pass does and does not do."""
+
+    at: datetime
+    complete: bool
+    """False when the observation was not sane, so that the plan is not the whole truth."""
+    fleets: Mapping[str, FleetView]
+    actions: tuple[Action, ...]
+    skips: tuple[Skip, ...]
+    hourly_before: Decimal | None
+    hourly_after: Decimal | None

@@ -1,0 +1,109 @@
+"""Reason codes: why an action is taken, and why another is not. Codes are an interface (JSON, logs, metrics)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Verb(StrEnum):
+    """What can be done to a machine."""
+
+    CREATE = "create"
+    START = "start"
+    STOP = "stop"
+    RESTART = "restart"
+    UPDATE = "update"
+    DESTROY = "destroy"
+
+    @property
+    def destructive(self) -> bool:
+        """Whether it can take a machine away from someone who uses it."""
+        return self in {Verb.STOP, Verb.RESTART, Verb.DESTROY}
+
+    @property
+    def raises_cost(self) -> bool:
+        """Whether machines are billed for by the hour because of it."""
+        return self in {Verb.CREATE, Verb.START}
+
+
+class Reason(StrEnum):
+    """Why an action is in the plan, or why it is not."""
+
+    # why something is done
+    SHORT_OF_TARGET = "short_of_target"
+    REPLACES_TIMED_OUT = "replaces_timed_out"
+    OVER_TARGET = "over_target"
+    BEYOND_STANDBY = "beyond_standby"
+    PARKED_IDLE = "parked_idle"
+    OUTLIVED_TIMEOUT = "outlived_timeout"
+    TIMEOUT_DRIFT = "timeout_drift"
+    SNAPSHOT_DRIFT = "snapshot_drift"
+    OPERATOR_REQUEST = "operator_request"
+
+    # why something is not done: the machine
+    IN_TRANSITION = "in_transition"
+    STILL_FALLING = "still_falling"
+    HELD = "held"
+    BUSY = "busy"
+    ACTIVITY_UNKNOWN = "activity_unknown"
+    NOT_IDLE_LONG_ENOUGH = "not_idle_long_enough"
+    MIN_UPTIME = "min_uptime"
+    UNKNOWN_STATE = "unknown_state"
+    TIMED_OUT = "timed_out"
+    RESPECT_MANUAL = "respect_manual"
+    MANUAL_START = "manual_start"
+    FRESH_LOOK_DIFFERS = "fresh_look_differs"
+    SNAPSHOT_TOO_OLD = "snapshot_too_old"
+
+    # why something is not done: the fleet
+    FROZEN = "frozen"
+    CAPACITY_BACKOFF = "capacity_backoff"
+    WINDOW_PARKED = "window_parked"
+    IDLE_SURGE = "idle_surge"
+    DESTROY_NOT_ALLOWED = "destroy_not_allowed"
+    CREATE_UNSETTLED = "create_unsettled"
+    REFUSED_RECENTLY = "refused_recently"
+
+    # why something is not done: guards and doubt
+    GUARD_CREATES = "guard_creates"
+    GUARD_STOPS = "guard_stops"
+    GUARD_DESTROYS = "guard_destroys"
+    GUARD_SHRINK = "guard_shrink"
+    GUARD_COST = "guard_cost"
+    PRICE_UNKNOWN = "price_unknown"
+    SLOW_START = "slow_start"
+    OBSERVATION_PARTIAL = "observation_partial"
+    OBSERVATION_REJECTED = "observation_rejected"
+    OBSERVATION_STALE = "observation_stale"
+    PROVIDER_FAILING = "provider_failing"
+    SHUTTING_DOWN = "shutting_down"
+
+
+class Verdict(StrEnum):
+    """How a transition ended. Every transition ends in one by its deadline."""
+
+    REACHED = "reached"
+    FAILED_TO_START = "failed_to_start"
+    GONE = "gone"
+    WRONG_STATE = "wrong_state"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+
+
+class Outcome(StrEnum):
+    """How an intent was closed: a verdict, or an end before there was a transition to follow."""
+
+    REACHED = "reached"
+    FAILED_TO_START = "failed_to_start"
+    GONE = "gone"
+    WRONG_STATE = "wrong_state"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"
+    """The provider declined the call."""
+    NOT_SENT = "not_sent"
+    """The call never reached the provider, or was dropped after a fresh look."""
+    LOST = "lost"
+    """A create whose answer was lost, and whose machine never appeared."""
+    OBSERVED = "observed"
+    """Not an action of ours: a change from outside, recorded."""

@@ -1,0 +1,100 @@
+"""The whole config file as one value: what ``config.load`` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
+
+from fleetd.model.fleet import Costs, Fleet
+
+
+@dataclass(frozen=True, slots=True)
+class KeySource:
+    """Where the API key is read from. Exactly one is set; the key itself never stands in a config."""
+
+    env: str | None = None
+    file: Path | None = None
+    credential: str | None = None
+    """Name of a systemd credential, a file in ``$CREDENTIALS_DIRECTORY``."""
+
+    def __str__(self) -> str:
+        if self.env is not None:
+            return f"environment variable {self.env}"
+        if self.credential is not None:
+            return f"systemd credential {self.credential}"
+        return f"file {self.file}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """The ``[provider]`` table."""
+
+    kind: str
+    """paperspace-core, paperspace or simulator."""
+    base_url: str
+    api_key: KeySource | None
+    """None only for the simulator, which makes a key of its own."""
+    max_requests_per_second: float = 10.0
+    max_concurrency: int = 10
+    request_timeout: timedelta = timedelta(seconds=30)
+    simulator: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    """The ``[provider.simulator]`` table: speed, seed, faults, boot, dialect."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSettings:
+    """The ``[daemon]`` table."""
+
+    interval: timedelta = timedelta(seconds=30)
+    poll: timedelta = timedelta(seconds=5)
+    state_dir: Path | None = None
+    """None: $STATE_DIRECTORY, else the platform's user state directory."""
+    listen: str = "127.0.0.1:8750"
+    """host:port of the read-only HTTP endpoints; "" turns them off."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdleSource:
+    """One ``[idle_sources.NAME]`` table; which fields are set depends on ``kind``."""
+
+    name: str
+    kind: str
+    """prometheus, exec, http, lease or uptime."""
+    url: str | None = None
+    query: str | None = None
+    below: float | None = None
+    """prometheus: idle while the value is below this."""
+    step: timedelta = timedelta(seconds=30)
+    """prometheus: how often a sample is expected; coverage is counted against it."""
+    argv: tuple[str, ...] = ()
+    """exec: program and arguments; ``{id}``, ``{name}``, ``{private_ip}``, ``{window}`` are filled in."""
+    timeout: timedelta = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedules:
+    """When the policy checks run: a crontab line, or ``every 15m``."""
+
+    shutdown_timeout_check: str = "every 15m"
+    snapshot_check: str = "0 6 * * *"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a config file says."""
+
+    source: str
+    """The file it came from, for messages."""
+    provider: ProviderSettings
+    fleets: tuple[Fleet, ...]
+    daemon: DaemonSettings = DaemonSettings()
+    costs: Costs = field(default_factory=Costs)
+    idle_sources: Mapping[str, IdleSource] = field(default_factory=lambda: MappingProxyType({}))
+    schedules: Schedules = Schedules()
+
+    def fleet(self, name: str) -> Fleet | None:
+        """The fleet of that name, or None."""
+        return next((f for f in self.fleets if f.name == name), None)

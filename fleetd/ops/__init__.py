@@ -1,0 +1,1 @@
+"""What operations need: logging, metrics, HTTP endpoints, systemd."""

@@ -1,0 +1,1 @@
+"""Decisions as functions of values: no ``await``, no clock, no randomness, no I/O."""

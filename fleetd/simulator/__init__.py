@@ -1,0 +1,1 @@
+"""A faithful server of the provider's API, with a clock, faults and a call log."""

@@ -1,0 +1,1 @@
+"""The journal: durable memory, on one file."""

@@ -1,0 +1,120 @@
+"""The journal port: what the engine remembers, and the order in which it is written.
+
+Contract: a method that writes returns only when the write is durable (committed and synced); after ``kill -9`` at
+any point the journal opens with every returned write in it and no half of any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from fleetd.model.journal import Backoff, HistoryEntry, Hold, Intent, MachineFacts
+from fleetd.model.reasons import Outcome, Verb
+
+
+class Journal(Protocol):
+    """Durable memory. Every method raises ``StateUnusable`` when the disk is full, gone or damaged."""
+
+    async def write_intent(self, intent: Intent) -> Intent:
+        """Store a new intent (its ``id`` is ignored) and return it with its id. Durable before it returns."""
+        ...
+
+    async def update_intent(
+        self,
+        intent_id: int,
+        *,
+        machine_id: str | None = None,
+        accepted_at: datetime | None = None,
+        ambiguous_since: datetime | None = None,
+        baseline_event: str | None = None,
+    ) -> None:
+        """Set the given fields of an open intent."""
+        ...
+
+    async def close_intent(self, intent_id: int, *, at: datetime, outcome: Outcome, error: str | None = None) -> None:
+        """Close it and append its history entry, in one transaction. Closing a closed one changes nothing."""
+        ...
+
+    async def open_intents(self) -> Sequence[Intent]:
+        """All open intents, oldest first."""
+        ...
+
+    async def append_history(self, entry: HistoryEntry) -> None:
+        """Record something that is not an intent's outcome (a change from outside, a veto)."""
+        ...
+
+    async def history(
+        self,
+        *,
+        since: datetime | None = None,
+        fleet: str | None = None,
+        machine: str | None = None,
+        after_id: int = 0,
+        limit: int | None = None,
+    ) -> Sequence[tuple[int, HistoryEntry]]:
+        """Entries with their row ids, oldest first; ``machine`` matches id or name; with ``limit`` the newest."""
+        ...
+
+    async def facts(self) -> Sequence[MachineFacts]:
+        """Everything remembered of owned machines."""
+        ...
+
+    async def put_facts(self, facts: Iterable[MachineFacts]) -> None:
+        """Insert or replace, in one transaction."""
+        ...
+
+    async def forget_facts(self, machine_ids: Iterable[str]) -> None:
+        """Forget machines that are gone for good."""
+        ...
+
+    async def backoffs(self) -> Sequence[Backoff]:
+        """All backoffs, expired ones included (their attempt count goes on)."""
+        ...
+
+    async def put_backoff(self, backoff: Backoff) -> None:
+        """Insert or replace by (region, machine_type)."""
+        ...
+
+    async def clear_backoff(self, region: str, machine_type: str) -> None:
+        """After a success."""
+        ...
+
+    async def holds(self, *, now: datetime) -> Sequence[Hold]:
+        """Holds and freezes that have not expired."""
+        ...
+
+    async def add_hold(
+        self,
+        *,
+        kind: str,
+        subject: str | None,
+        verbs: frozenset[Verb],
+        reason: str,
+        actor: str,
+        now: datetime,
+        expires_at: datetime,
+    ) -> Hold:
+        """Store a veto. Durable before it returns, so that it is obeyed from the next call on."""
+        ...
+
+    async def remove_holds(self, *, kind: str, subject: str | None) -> int:
+        """Remove the vetoes of that kind on that subject; the number removed."""
+        ...
+
+    async def get_note(self, key: str) -> str | None:
+        """A small value kept under ``key`` (idle clocks, learnt prices)."""
+        ...
+
+    async def put_note(self, key: str, value: str) -> None:
+        """Insert or replace a note."""
+        ...
+
+    async def prune(self, *, before: datetime, max_rows: int) -> int:
+        """Drop closed intents and history older than ``before`` or beyond ``max_rows``; the number dropped."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the file. Idempotent."""
+        ...
