@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from fleetd.model.machine import Machine, Utilization
 from fleetd.model.plan import Listing
@@ -114,6 +114,75 @@ class Cloud(Protocol):
 
     async def utilization(self, machine_id: str, month: str) -> Utilization:
         """Use and rates in one billing month (``YYYY-MM``). Raises ``Unsupported`` where there is no such call."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections. Idempotent."""
+        ...
+
+
+Json = dict[str, Any]
+"""A JSON object exactly as the provider sent it."""
+
+
+class MachinesApi(Protocol):
+    """A dialect's machines API call for call, for ``fleetd machines``: the provider's names in, its JSON out.
+
+    Calls that are safe to repeat are retried (everything but create and restart). Errors are those of ``Cloud``.
+    """
+
+    async def list(self, filters: Mapping[str, object]) -> list[Json]:
+        """All machines that match; pages are fetched and joined, each id once. Raises if any page fails."""
+        ...
+
+    async def show(self, machine_id: str) -> Json:
+        """One machine with its events."""
+        ...
+
+    async def create(self, parameters: Mapping[str, object]) -> Json:
+        """Create one machine; parameters by the API's names, its name included."""
+        ...
+
+    async def start(self, machine_id: str) -> Json | None:
+        """Start it. The answer's body, or None when it has none."""
+        ...
+
+    async def stop(self, machine_id: str) -> Json | None:
+        """Stop it."""
+        ...
+
+    async def restart(self, machine_id: str) -> Json | None:
+        """Restart it."""
+        ...
+
+    async def destroy(self, machine_id: str, *, release_public_ip: bool | None = None) -> Json | None:
+        """Destroy it; its public address is kept unless released."""
+        ...
+
+    async def update(self, machine_id: str, changes: Mapping[str, object]) -> Json | None:
+        """Change attributes, by the API's names."""
+        ...
+
+    async def set_access(self, machine_id: str, user_id: str, *, enable_access: bool) -> Json | None:
+        """Give a user access to the machine, or take it away."""
+        ...
+
+    async def utilization(self, machine_id: str, billing_month: str) -> Json:
+        """Use in one billing month (``YYYY-MM``)."""
+        ...
+
+    async def availability(self, region: str, machine_type: str) -> Json:
+        """Whether such a machine can be had now: ``{"available": bool}``."""
+        ...
+
+    async def wait_for(self, machine_id: str, state: str, *, timeout: float, poll: float = 5.0) -> Json:
+        """Poll ``show`` until the machine is in ``state`` (off, serviceready or ready; ready satisfies
+        serviceready) and return it. ``timeout`` and ``poll`` in seconds.
+
+        Raises:
+            WaitEnded: timed_out, gone or failed_to_start.
+            ValueError: a state that cannot be waited for.
+        """
         ...
 
     async def aclose(self) -> None:

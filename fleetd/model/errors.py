@@ -10,7 +10,8 @@
     │   ├── LookAgain               what happened is not known from this answer
     │   │   ├── NotFound            the provider does not know the id, or hides it
     │   │   ├── Ambiguous           a write may or may not have been carried out
-    │   │   └── MalformedAnswer     a read was answered with something unreadable
+    │   │   ├── MalformedAnswer     a read was answered with something unreadable
+    │   │   └── WaitEnded           a machine waited for did not get there, ``verdict`` says how
     │   └── AskHuman                repeating changes nothing
     │       ├── Unauthorized        the key is refused
     │       ├── Refused             the provider understood and declined, ``message`` says why
@@ -90,6 +91,20 @@ class Ambiguous(LookAgain):
 
 class MalformedAnswer(LookAgain):
     """A read was answered with something that cannot be understood."""
+
+
+class WaitEnded(LookAgain):
+    """A machine that was waited for did not reach the state.
+
+    Attributes:
+        verdict: a ``Verdict`` other than ``reached``, as text.
+        state: the machine's last seen state; None when it was not seen.
+    """
+
+    def __init__(self, message: str, *, verdict: str, state: str | None) -> None:
+        super().__init__(message, operation="wait_for")
+        self.verdict = verdict
+        self.state = state
 
 
 class AskHuman(CloudError):

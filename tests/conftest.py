@@ -1,0 +1,28 @@
+"""Fixtures and rules for the whole suite."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+PEERS = {
+    "node": ("node", "npm"),
+    "prometheus": ("prometheus", "promtool"),
+    "chromium": ("chromium",),
+    "systemd": ("debootstrap", "unshare", "nsenter"),
+    "systemd-analyze": ("systemd-analyze",),
+}
+"""Real programs that some tests talk to, and what must be on the PATH for each."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("peer"):
+        (name,) = marker.args
+        missing = [program for program in PEERS[name] if shutil.which(program) is None]
+        if missing:
+            message = f"peer {name} is not installed (missing: {', '.join(missing)}); .ci/run installs it"
+            if os.environ.get("CI") == "true":
+                pytest.fail(message, pytrace=False)
+            pytest.skip(message)
