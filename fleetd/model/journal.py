@@ -31,7 +31,8 @@ class Intent:
     expected_state: str | None = None
     """The state that the plan saw; the fresh look must agree."""
     baseline_event: str | None = None
-    """Handle of the machine's newest event before the call: younger events belong to this transition."""
+    """Handle of the machine's newest event before the call ("" when it had none): younger ones belong to this
+    transition. None when nobody looked."""
     accepted_at: datetime | None = None
     ambiguous_since: datetime | None = None
     closed_at: datetime | None = None
@@ -113,6 +114,8 @@ class MachineFacts:
     first_seen: datetime
     last_seen: datetime
     last_state: str
+    adopted: bool = False
+    """Owned only because the config adopts it: no longer ours once ``adopt`` stops matching."""
     first_ready_at: datetime | None = None
     """When it was first seen ready: one that has been ready is never given up before an unready one."""
     up_since: datetime | None = None
@@ -157,7 +160,7 @@ class Memory:
     backoffs: Mapping[tuple[str, str], Backoff] = field(default_factory=lambda: MappingProxyType({}))
     """By (region, machineType)."""
     refusals: Mapping[str, tuple[datetime, str]] = field(default_factory=lambda: MappingProxyType({}))
-    """By fleet: until when no create is tried after the provider refused one, and its words."""
+    """By ``verb:machine`` (``create:fleet``): until when it is not tried again after a refusal, and its words."""
     idle: Mapping[str, IdleReport] = field(default_factory=lambda: MappingProxyType({}))
     """By machine id."""
     provider_failing: timedelta = timedelta(0)

@@ -31,6 +31,8 @@ class Observation:
     complete: bool = True
     rejected: str | None = None
     """Why nothing may be built on it; None when it is sane."""
+    gone: frozenset[str] = frozenset()
+    """Ids that the listing lacks and ``show`` does not know either: proven gone."""
 
     @property
     def sane(self) -> bool:
@@ -91,6 +93,8 @@ class FleetView:
     intents: int
     """Open create intents without a machine."""
     hourly: Decimal | None = None
+    parked: bool = False
+    """A window is open in which idle machines are stopped and nothing is started."""
 
     @property
     def have(self) -> int:
@@ -100,7 +104,8 @@ class FleetView:
     @property
     def converged(self) -> bool:
         """At target, with nothing on the way up or down and nothing unaccounted for."""
-        return self.up == self.target and not (self.rising or self.falling or self.intents or self.unknown)
+        at_target = self.up <= self.target if self.parked else self.up == self.target
+        return at_target and not (self.rising or self.falling or self.intents or self.unknown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,198 @@
+"""The daemon: passes at an interval, woken early when there is reason to, until it is told to stop."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+import anyio
+import structlog
+
+from fleetd.engine.follower import Follower
+from fleetd.engine.poller import Poller
+from fleetd.engine.ports import Clock, Meter, Notifier
+from fleetd.engine.reconciler import PassReport, Reconciler
+from fleetd.model.errors import CloudError, ConfigError, Fault, StoreError
+from fleetd.model.journal import Intent
+from fleetd.model.settings import Settings
+from fleetd.planner.transitions import Ending
+
+log = structlog.get_logger(__name__)
+
+E = TypeVar("E", bound=Exception)
+
+JITTER = 0.1
+"""Share of the interval by which a wait varies, so that many daemons do not beat in step."""
+WAKE_GAP = 0.05
+"""Share of the interval between a wake-up and its pass: endings that come together are served together."""
+GRACE = 25.0
+"""Seconds that a pass under way may take to end after SIGTERM; the unit kills after 45."""
+HEARTBEAT = 10.0
+"""Seconds between signs of life while the daemon waits on purpose."""
+
+
+class Daemon:
+    """Runs the reconciler for ever. All of its tasks live in the task group of ``run``."""
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        poller: Poller,
+        follower: Follower,
+        notifier: Notifier,
+        meter: Meter,
+        clock: Clock,
+        rng: random.Random,
+        *,
+        load: Callable[[], Settings],
+    ) -> None:
+        self.reconciler = reconciler
+        self.started_at: datetime | None = None
+        self.last_error: str | None = None
+        self.reload_fault: str | None = None
+        """Why the last reload was rejected; None after a good one."""
+        self._poller = poller
+        self._follower = follower
+        follower.on_end = self.transition_ended
+        self._notifier = notifier
+        self._meter = meter
+        self._clock = clock
+        self._rng = rng
+        self._load = load
+        self._wake = anyio.Event()
+        self._stop = anyio.Event()
+        self._passed = anyio.Event()
+
+    async def run(self) -> None:
+        """Reconcile until ``stop``; returns when the last pass has ended and everything is journaled."""
+        settings = self.reconciler.settings
+        self.started_at = self._clock.now()
+        await self.reconciler.recall.load()
+        log.info(
+            "daemon.started", config=settings.source, fleets=len(settings.fleets), provider=settings.provider.kind
+        )
+        async with anyio.create_task_group() as group:
+            self._follower.attach(group)
+            group.start_soon(self._poller.run, name="poller")
+            with anyio.CancelScope() as passes:
+                group.start_soon(self._close_down, passes, name="shutdown")
+                await self._passes()
+            group.cancel_scope.cancel()
+        log.info("daemon.stopped")
+
+    def stop(self) -> None:
+        """Begin no more calls, let those under way end, and return from ``run``."""
+        if not self._stop.is_set():
+            log.info("daemon.stop_requested")
+            self.reconciler.executor.closing = True
+            self._notifier.stopping()
+            self._stop.set()
+            self._wake.set()
+
+    def wake(self) -> None:
+        """Run the next pass now rather than at the end of the interval."""
+        self._wake.set()
+
+    def transition_ended(self, _intent: Intent, _ending: Ending) -> None:
+        """A transition is over: look at once what follows from it."""
+        self.wake()
+
+    def reload(self) -> None:
+        """Read the config again, and swap it whole or not at all.
+
+        Raises:
+            ConfigError: the new one has faults; the old one stays in force.
+        """
+        self._notifier.reloading()
+        try:
+            settings = self._load()
+            _refuse_unchangeable(self.reconciler.settings, settings)
+        except ConfigError as error:
+            self.reload_fault = str(error)
+            self._meter.reload(ok=False)
+            log.error(  # noqa: TRY400 - the faults are the message
+                "config.reload_rejected", faults=[str(f) for f in error.faults], config=error.source
+            )
+            raise
+        finally:
+            self._notifier.ready()
+        released = sorted({f.name for f in self.reconciler.settings.fleets} - {f.name for f in settings.fleets})
+        self.reconciler.settings = settings
+        self.reconciler.recall.forget_refusals()
+        self.reload_fault = None
+        self._meter.reload(ok=True)
+        log.info("config.reloaded", config=settings.source, fleets=len(settings.fleets), released=released or None)
+        self.wake()
+
+    async def next_pass(self) -> PassReport | None:
+        """Wait until a pass has ended, well or not; the latest good report."""
+        await self._passed.wait()
+        return self.reconciler.last
+
+    async def _passes(self) -> None:
+        ready = False
+        while not self._stop.is_set():
+            self._wake = anyio.Event()
+            await self._pass()
+            if not ready:
+                ready = True
+                self._notifier.ready()
+            self._notifier.alive()
+            self._passed.set()
+            self._passed = anyio.Event()
+            await self._wait()
+
+    async def _pass(self) -> None:
+        health = self.reconciler.health
+        try:
+            report = await self.reconciler.run_pass()
+        except* CloudError as group:
+            error = _first(group)
+            health.failed(error, self._clock.now())
+            self.last_error = str(error)
+        except* StoreError as group:
+            self.last_error = str(_first(group))
+            log.error("journal.failed", error=self.last_error)  # noqa: TRY400 - no traceback wanted
+        else:
+            health.worked(self._clock.now())
+            self.last_error = None
+            self._notifier.status(_one_line(report))
+
+    async def _wait(self) -> None:
+        interval = self.reconciler.settings.daemon.interval.total_seconds()
+        left = interval * self._rng.uniform(1 - JITTER, 1 + JITTER)
+        until = anyio.current_time() + left
+        while (left := until - anyio.current_time()) > 0 and not self._wake.is_set():
+            with anyio.move_on_after(min(left, HEARTBEAT)):
+                await self._wake.wait()
+            self._notifier.alive()
+        if self._wake.is_set() and not self._stop.is_set():
+            await anyio.sleep(interval * WAKE_GAP)
+
+    async def _close_down(self, passes: anyio.CancelScope) -> None:
+        await self._stop.wait()
+        await anyio.sleep(GRACE)
+        log.warning("daemon.grace_expired", grace_s=GRACE)
+        passes.cancel()
+
+
+def _refuse_unchangeable(old: Settings, new: Settings) -> None:
+    changed = ["provider"] if old.provider != new.provider else []
+    keys = ("poll", "state_dir", "listen")
+    changed += [f"daemon.{key}" for key in keys if getattr(old.daemon, key) != getattr(new.daemon, key)]
+    if changed:
+        raise ConfigError(new.source, tuple(Fault(path, "changed: restart fleetd to use it") for path in changed))
+
+
+def _first(group: ExceptionGroup[E]) -> E:
+    """The first leaf: side-by-side calls that fail together fail for one reason."""
+    leaf = group.exceptions[0]
+    return _first(leaf) if isinstance(leaf, ExceptionGroup) else leaf
+
+
+def _one_line(report: PassReport) -> str:
+    parts = [f"{name} {view.up}/{view.target}" for name, view in report.plan.fleets.items()]
+    moving = f", {len(report.intents)} under way" if report.intents else ""
+    return ", ".join(parts) + moving

@@ -1,0 +1,320 @@
+"""Carrying out a plan: intent, fresh look, veto, call, in that order, one action at a time a machine."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import anyio
+import structlog
+
+from fleetd.cloud.port import Cloud, MachineChange
+from fleetd.engine.follower import Follower
+from fleetd.engine.ports import Clock, Meter
+from fleetd.engine.recall import Recall
+from fleetd.engine.vetoes import Vetoes
+from fleetd.model.errors import AskHuman, CloudError, LookAgain, NotFound, RetryLater
+from fleetd.model.fleet import Deadlines, Fleet
+from fleetd.model.journal import Intent
+from fleetd.model.machine import Machine
+from fleetd.model.naming import ALPHABET, TOKEN_LENGTH, machine_name, make_token
+from fleetd.model.plan import Action, Skip
+from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.planner.ownership import owners
+
+log = structlog.get_logger(__name__)
+
+LastWord = Callable[[Action, Machine], Awaitable[Reason | None]]
+"""Asked right before a call with the freshly seen machine; a reason drops the action."""
+
+
+async def _no_objection(_action: Action, _machine: Machine) -> Reason | None:
+    return None
+
+
+class Executor:
+    """Makes the calls of a plan. What it does not do after all, it returns as skips."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        recall: Recall,
+        vetoes: Vetoes,
+        follower: Follower,
+        clock: Clock,
+        meter: Meter,
+        rng: random.Random,
+        *,
+        last_word: LastWord = _no_objection,
+        progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._cloud = cloud
+        self._recall = recall
+        self._vetoes = vetoes
+        self._follower = follower
+        self._clock = clock
+        self._meter = meter
+        self._rng = rng
+        self._last_word = last_word
+        self._progress = progress
+        self.closing = False
+        """Set on shutdown: no call begins any more."""
+
+    async def carry_out(
+        self, actions: Sequence[Action], fleets: Mapping[str, Fleet], taken_names: frozenset[str], pass_id: int
+    ) -> list[Skip]:
+        """Carry out a plan's actions: all but creates side by side, creates in slow-start batches a fleet.
+
+        ``taken_names``: names in use at the provider, so that a new token is new.
+        """
+        skips: list[Skip] = []
+
+        async def existing(action: Action) -> None:
+            skip = await self._existing(action, fleets[action.fleet], pass_id)
+            self._progress()
+            if skip is not None:
+                skips.append(skip)
+
+        async with anyio.create_task_group() as group:
+            for action in actions:
+                if action.verb is not Verb.CREATE:
+                    group.start_soon(existing, action)
+        for fleet in fleets.values():
+            creates = [a for a in actions if a.verb is Verb.CREATE and a.fleet == fleet.name]
+            skips += await self._slow_start(creates, fleet, taken_names, pass_id)
+        return skips
+
+    async def _slow_start(
+        self, creates: Sequence[Action], fleet: Fleet, taken_names: frozenset[str], pass_id: int
+    ) -> list[Skip]:
+        """1, 2, 4, ... at once; a failure ends it, so that a broken template costs one call and not ten."""
+        done, size = 0, 1
+        while done < len(creates):
+            batch = creates[done : done + size]
+            skips: list[Skip | None] = []
+
+            async def create(action: Action, into: list[Skip | None]) -> None:
+                into.append(await self._create(action, fleet, taken_names, pass_id))
+
+            async with anyio.create_task_group() as group:
+                for action in batch:
+                    group.start_soon(create, action, skips)
+            self._progress()
+            done += len(batch)
+            failed = [s for s in skips if s is not None]
+            if failed:
+                left = len(creates) - done
+                return [*failed, *self._left_for_later(fleet, left)]
+            size *= 2
+        return []
+
+    def _left_for_later(self, fleet: Fleet, count: int) -> list[Skip]:
+        return [Skip(fleet.name, Verb.CREATE, Reason.SLOW_START, count=count)] if count else []
+
+    async def _create(self, action: Action, fleet: Fleet, taken_names: frozenset[str], pass_id: int) -> Skip | None:
+        """One create: the intent is durable before the call (design 6). A skip means that the batch ends."""
+        if self.closing:
+            return Skip(fleet.name, Verb.CREATE, Reason.SHUTTING_DOWN)
+        name = self._new_name(fleet, taken_names)
+        with self._vetoes.calling(Verb.CREATE, fleet=fleet.name, machine_id=None, name=name):
+            hold = await self._vetoes.forbidding(Verb.CREATE, fleet=fleet.name, machine_id=None, name=name)
+            if hold is not None:
+                return Skip(fleet.name, Verb.CREATE, Reason.FROZEN, until=hold.expires_at, detail=hold.reason)
+            intent = await self._write_intent(action, fleet, name, baseline=None)
+            self._say_requested(intent, pass_id)
+            try:
+                machine = await self._cloud.create(name, fleet.parameters)
+            except CloudError as error:
+                return await self._call_failed(intent, error, fleet)
+            await self._accepted(intent, machine.id)
+        return None
+
+    async def _existing(self, action: Action, fleet: Fleet, pass_id: int) -> Skip | None:
+        machine_id = action.machine or ""
+        with self._vetoes.calling(action.verb, fleet=fleet.name, machine_id=machine_id, name=action.name):
+            try:
+                fresh = await self._cloud.show(machine_id)
+            except CloudError as error:
+                return self._drop(action, Reason.FRESH_LOOK_DIFFERS, f"no fresh look: {error}")
+            differs = self._differs(action, fresh, fleet)
+            if differs is not None:
+                return self._drop(action, Reason.FRESH_LOOK_DIFFERS, differs)
+            objection = await self._last_word(action, fresh)
+            if objection is not None:
+                return self._drop(action, objection, "asked again right before the call")
+            hold = await self._vetoes.forbidding(
+                action.verb, fleet=fleet.name, machine_id=machine_id, name=fresh.name
+            )
+            if hold is not None:
+                reason = Reason.FROZEN if hold.kind == "freeze" else Reason.HELD
+                return self._drop(action, reason, hold.reason, until=hold.expires_at)
+            if self.closing:
+                return self._drop(action, Reason.SHUTTING_DOWN, "no new actions")
+            events = fresh.events or ()
+            intent = await self._write_intent(action, fleet, fresh.name, baseline=events[0].handle if events else "")
+            self._say_requested(intent, pass_id)
+            try:
+                await self._call(action)
+            except CloudError as error:
+                return await self._call_failed(intent, error, fleet)
+            await self._accepted(intent, machine_id)
+        return None
+
+    def _differs(self, action: Action, fresh: Machine, fleet: Fleet) -> str | None:
+        """Why the machine is not what the plan was made for, or None."""
+        if action.expected_state is not None and fresh.state != action.expected_state:
+            return f"it is {fresh.state}, the plan saw {action.expected_state}"
+        owner = owners([fresh], [fleet], self._recall.facts).get(fresh.id)
+        if owner is None:
+            return f"it is called {fresh.name} now and is not ours"
+        return None
+
+    async def _call(self, action: Action) -> None:
+        machine_id = action.machine or ""
+        match action.verb:
+            case Verb.START:
+                await self._cloud.start(machine_id)
+            case Verb.STOP:
+                await self._cloud.stop(machine_id)
+            case Verb.RESTART:
+                await self._cloud.restart(machine_id)
+            case Verb.DESTROY:
+                await self._cloud.destroy(machine_id)
+            case Verb.UPDATE:
+                await self._cloud.update(machine_id, MachineChange(**action.changes))  # type: ignore[arg-type]
+            case Verb.CREATE:  # pragma: no cover - creates have a path of their own
+                raise AssertionError(action)
+
+    async def _accepted(self, intent: Intent, machine_id: str) -> None:
+        now = self._clock.now()
+        self._recall.accepted(intent.verb, intent.fleet if intent.verb is Verb.CREATE else machine_id)
+        if intent.verb is Verb.UPDATE:
+            await self._recall.journal.close_intent(intent.id, at=now, outcome=Outcome.REACHED)
+            self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.REACHED)
+            return
+        await self._recall.journal.update_intent(intent.id, machine_id=machine_id, accepted_at=now)
+        if intent.verb is Verb.CREATE:
+            await self._recall.created(intent, machine_id, now)
+        self._follower.follow(replace(intent, machine_id=machine_id, accepted_at=now))
+
+    async def _call_failed(self, intent: Intent, error: CloudError, fleet: Fleet) -> Skip:
+        """Sort out what a failed call means for its intent."""
+        now = self._clock.now()
+        keys: dict[str, object] = {
+            "fleet": intent.fleet,
+            "machine": intent.machine_id,
+            "name": intent.name,
+            "action": str(intent.verb),
+            "intent": intent.id,
+            "error": str(error),
+        }
+        journal = self._recall.journal
+        skip = Skip(
+            fleet.name, intent.verb, Reason.REFUSED_RECENTLY, intent.machine_id, intent.name, detail=str(error)
+        )
+        match error:
+            case AskHuman():
+                subject = fleet.name if intent.verb is Verb.CREATE else intent.machine_id or ""
+                until = self._recall.refused(intent.verb, subject, str(error), now)
+                await journal.close_intent(intent.id, at=now, outcome=Outcome.REFUSED, error=str(error))
+                self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.REFUSED)
+                log.error("machine.action_refused", until=until.isoformat(), **keys)
+                return replace(skip, until=until)
+            case RetryLater():
+                await journal.close_intent(intent.id, at=now, outcome=Outcome.NOT_SENT, error=str(error))
+                self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.NOT_SENT)
+                log.warning("machine.action_failed", **keys)
+                return replace(skip, reason=Reason.PROVIDER_FAILING)
+            case NotFound() if intent.verb is not Verb.DESTROY:
+                await journal.close_intent(intent.id, at=now, outcome=Outcome.NOT_SENT, error=str(error))
+                self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.NOT_SENT)
+                log.warning("machine.action_failed", **keys)
+                return replace(skip, reason=Reason.FRESH_LOOK_DIFFERS)
+            case LookAgain():
+                log.warning("machine.answer_lost", **keys)
+                await journal.update_intent(intent.id, ambiguous_since=now)
+                if intent.verb is Verb.UPDATE:  # safe to repeat: the next check sees what became of it
+                    await journal.close_intent(intent.id, at=now, outcome=Outcome.LOST, error=str(error))
+                self._follower.follow(replace(intent, ambiguous_since=now))
+                return replace(skip, reason=Reason.CREATE_UNSETTLED)
+            case _:  # pragma: no cover - the error tree has no other branch
+                raise error
+
+    async def _write_intent(self, action: Action, fleet: Fleet, name: str, baseline: str | None) -> Intent:
+        now = self._clock.now()
+        return await self._recall.journal.write_intent(
+            Intent(
+                id=0,
+                fleet=fleet.name,
+                verb=action.verb,
+                reason=action.reason,
+                name=name,
+                created_at=now,
+                deadline_at=now + deadline_of(action.verb, fleet.guards.deadlines),
+                machine_id=action.machine,
+                parameters=fleet.parameters if action.verb is Verb.CREATE else action.changes,
+                expected_state=action.expected_state,
+                baseline_event=baseline,
+                evidence=action.evidence,
+            )
+        )
+
+    def _new_name(self, fleet: Fleet, taken: frozenset[str]) -> str:
+        known = {f.name for f in self._recall.facts.values()}
+        while True:
+            draw = [self._rng.randrange(len(ALPHABET)) for _ in range(TOKEN_LENGTH - 1)]
+            name = machine_name(fleet.name, make_token(fleet.name, draw))
+            if name not in taken and name not in known:
+                return name
+
+    def _drop(self, action: Action, reason: Reason, detail: str, *, until: datetime | None = None) -> Skip:
+        log.info(
+            "machine.action_dropped",
+            fleet=action.fleet,
+            machine=action.machine,
+            name=action.name,
+            action=str(action.verb),
+            reason=str(reason),
+            detail=detail,
+        )
+        return Skip(action.fleet, action.verb, reason, action.machine, action.name, until=until, detail=detail)
+
+    def _say_requested(self, intent: Intent, pass_id: int) -> None:
+        log.info(
+            _REQUESTED[intent.verb],
+            fleet=intent.fleet,
+            machine=intent.machine_id,
+            name=intent.name,
+            action=str(intent.verb),
+            reason=str(intent.reason),
+            intent=intent.id,
+            pass_id=pass_id,
+            evidence=intent.evidence,
+        )
+
+
+def deadline_of(verb: Verb, deadlines: Deadlines) -> timedelta:
+    """How long a transition of this verb may take."""
+    match verb:
+        case Verb.CREATE:
+            return deadlines.create
+        case Verb.START:
+            return deadlines.start
+        case Verb.STOP:
+            return deadlines.stop
+        case Verb.RESTART | Verb.UPDATE:
+            return deadlines.restart
+        case Verb.DESTROY:
+            return deadlines.destroy
+
+
+_REQUESTED = {
+    Verb.CREATE: "machine.create_requested",
+    Verb.START: "machine.start_requested",
+    Verb.STOP: "machine.stop_requested",
+    Verb.RESTART: "machine.restart_requested",
+    Verb.DESTROY: "machine.destroy_requested",
+    Verb.UPDATE: "machine.update_requested",
+}

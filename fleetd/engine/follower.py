@@ -1,0 +1,127 @@
+"""From a call to its verdict: one task follows each transition and closes its intent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+import structlog
+from anyio.abc import TaskGroup
+
+from fleetd.engine.poller import Poller
+from fleetd.engine.ports import Clock, Meter
+from fleetd.engine.recall import Recall
+from fleetd.model.errors import StoreError
+from fleetd.model.fleet import Fleet, Guards
+from fleetd.model.journal import Intent
+from fleetd.model.machine import Phase
+from fleetd.model.reasons import Outcome, Verb
+from fleetd.planner.transitions import Ending, goal_of
+
+log = structlog.get_logger(__name__)
+
+
+class Follower:
+    """Follows intents in the task group that it is given."""
+
+    def __init__(
+        self,
+        poller: Poller,
+        recall: Recall,
+        clock: Clock,
+        meter: Meter,
+    ) -> None:
+        self._poller = poller
+        self._recall = recall
+        self._clock = clock
+        self._meter = meter
+        self.on_end: Callable[[Intent, Ending], None] = lambda _intent, _ending: None
+        """Called with every verdict: the daemon wakes its next pass by it."""
+        self._group: TaskGroup | None = None
+        self._followed: set[int] = set()
+        self.fleets: Mapping[str, Fleet] = {}
+
+    def attach(self, group: TaskGroup) -> None:
+        """Run followers in ``group`` from now on."""
+        self._group = group
+
+    @property
+    def open(self) -> int:
+        """Transitions being followed."""
+        return len(self._followed)
+
+    def follow(self, intent: Intent) -> None:
+        """Follow an intent that has a machine, once."""
+        if self._group is None or intent.id in self._followed or intent.machine_id is None:
+            return
+        self._followed.add(intent.id)
+        self._group.start_soon(self._follow, intent, name=f"follow-{intent.id}")
+
+    async def _follow(self, intent: Intent) -> None:
+        fleet = self.fleets.get(intent.fleet)
+        settle = fleet.guards.settle if fleet is not None else Guards().settle
+        try:
+            ending = await self._poller.wait_for(intent, settle=settle)
+            await self._close(intent, ending, fleet)
+        except StoreError as error:
+            # The intent stays open in the journal; the next pass finds it and follows it again.
+            log.error("journal.failed", intent=intent.id, error=str(error))  # noqa: TRY400 - no traceback wanted
+        else:
+            self.on_end(intent, ending)
+        finally:
+            self._followed.discard(intent.id)
+
+    async def _close(self, intent: Intent, ending: Ending, fleet: Fleet | None) -> None:
+        now = self._clock.now()
+        await self._recall.ended(intent, ending.outcome, ending.error, now)
+        retry_at = None
+        if fleet is not None and intent.verb.raises_cost:
+            if ending.outcome is Outcome.FAILED_TO_START:
+                backoff = await self._recall.no_capacity(*fleet.capacity_key, ending.error or "", now)
+                retry_at = backoff.until
+            elif ending.outcome is Outcome.REACHED:
+                await self._recall.has_capacity(*fleet.capacity_key)
+        await self._recall.journal.close_intent(intent.id, at=now, outcome=ending.outcome, error=ending.error)
+        took = now - intent.created_at
+        self._meter.action(fleet=intent.fleet, verb=intent.verb, result=ending.outcome)
+        self._report(intent, ending, took)
+        if retry_at is not None:
+            region, machine_type = fleet.capacity_key if fleet is not None else ("", "")
+            log.warning(
+                "capacity.backed_off",
+                fleet=intent.fleet,
+                region=region,
+                machine_type=machine_type,
+                until=retry_at.isoformat(),
+                error=ending.error,
+            )
+
+    def _report(self, intent: Intent, ending: Ending, took: timedelta) -> None:
+        keys: dict[str, object] = {
+            "fleet": intent.fleet,
+            "machine": intent.machine_id,
+            "name": intent.name,
+            "action": str(intent.verb),
+            "reason": str(intent.reason),
+            "intent": intent.id,
+            "duration_s": round(took.total_seconds(), 3),
+        }
+        match ending.outcome:
+            case Outcome.REACHED:
+                self._meter.transition(verb=intent.verb, seconds=took.total_seconds())
+                log.info(_REACHED[_goal_name(intent)], **keys)
+            case Outcome.FAILED_TO_START:
+                log.error("machine.start_failed", error=ending.error, **keys)
+            case Outcome.TIMED_OUT:
+                log.error("machine.transition_timed_out", error=ending.error, **keys)
+            case _:
+                log.warning("machine.transition_ended", outcome=str(ending.outcome), error=ending.error, **keys)
+
+
+_REACHED = {"up": "machine.became_ready", "down": "machine.became_off", "gone": "machine.became_gone"}
+
+
+def _goal_name(intent: Intent) -> str:
+    if intent.verb is Verb.DESTROY:
+        return "gone"
+    return "down" if goal_of(intent) is Phase.DOWN else "up"

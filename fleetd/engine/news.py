@@ -1,0 +1,86 @@
+"""Log lines about passes and fleets: said when something changes, not every thirty seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+
+import structlog
+
+from fleetd.model.plan import Observation, Plan, Skip
+from fleetd.model.reasons import Reason
+
+log = structlog.get_logger(__name__)
+
+_ROUTINE = frozenset({Reason.IN_TRANSITION, Reason.STILL_FALLING, Reason.SLOW_START})
+"""Skips that end by themselves within a pass or two; they are shown in status, not logged."""
+
+
+class News:
+    """Remembers what was said last."""
+
+    def __init__(self) -> None:
+        self._observation: str | None = None
+        self._converged: dict[str, bool] = {}
+        self._blocked: dict[tuple[object, ...], Skip] = {}
+
+    def observed(self, observation: Observation) -> None:
+        """Say that an observation cannot be used, once for each reason."""
+        if observation.rejected is not None:
+            if self._observation != observation.rejected:
+                log.warning("observation.rejected", reason=observation.rejected, machines=len(observation.machines))
+            self._observation = observation.rejected
+        elif not observation.complete:
+            if self._observation != "partial":
+                log.warning("observation.was_partial", machines=len(observation.machines))
+            self._observation = "partial"
+        else:
+            self._observation = None
+
+    def passed(
+        self, pass_id: int, duration_s: float, plan: Plan, skips: Iterable[Skip], busy: Container[str]
+    ) -> None:
+        """Say what a pass did; at info only when it did something. ``busy``: fleets with open transitions."""
+        skips = list(skips)
+        say = log.info if plan.actions else log.debug
+        say(
+            "pass.finished",
+            pass_id=pass_id,
+            duration_s=round(duration_s, 3),
+            actions=len(plan.actions),
+            skips=len(skips),
+        )
+        self._say_blocked(skips)
+        if plan.complete:
+            self._say_converged(plan, busy)
+
+    def _say_converged(self, plan: Plan, busy: Container[str]) -> None:
+        for name, view in plan.fleets.items():
+            converged = view.converged and name not in busy
+            if converged and not self._converged.get(name):
+                log.info(
+                    "fleet.converged",
+                    fleet=name,
+                    target=view.target,
+                    up=view.up,
+                    window=view.window,
+                    hourly=None if view.hourly is None else str(view.hourly),
+                )
+            self._converged[name] = converged
+
+    def _say_blocked(self, skips: Iterable[Skip]) -> None:
+        now = {(s.fleet, s.verb, s.reason, s.machine): s for s in skips if s.reason not in _ROUTINE}
+        for key, skip in now.items():
+            if key in self._blocked:
+                continue
+            log.warning(
+                "fleet.was_blocked",
+                fleet=skip.fleet,
+                machine=skip.machine,
+                name=skip.name or None,
+                action=None if skip.verb is None else str(skip.verb),
+                reason=str(skip.reason),
+                until=None if skip.until is None else skip.until.isoformat(),
+                count=skip.count,
+                detail=skip.detail or None,
+            )
+        self._blocked = now

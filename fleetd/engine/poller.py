@@ -1,0 +1,139 @@
+"""One poller serves every waiter of an account (design 8).
+
+Each tick takes the cheaper of one ``show`` for each waiter and one listing for all, so that following 200
+transitions costs one request a tick, and hands every waiter its machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import anyio
+import structlog
+
+from fleetd.cloud.port import Cloud
+from fleetd.engine.ports import Clock
+from fleetd.model.errors import CloudError, NotFound
+from fleetd.model.journal import Intent
+from fleetd.model.machine import Machine
+from fleetd.model.reasons import Outcome
+from fleetd.planner.transitions import Ending, Sight, has_moved, judge, wants_events
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    intent: Intent
+    settle: timedelta
+    moved: bool = False
+    last_state: str | None = None
+    ending: Ending | None = None
+    done: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Poller:
+    """Follows transitions by polling. Run ``run`` in the daemon's task group; call ``wait_for`` from any task."""
+
+    def __init__(self, cloud: Cloud, clock: Clock, *, poll: timedelta) -> None:
+        self._cloud = cloud
+        self._clock = clock
+        self.poll = poll
+        self._waiters: list[_Waiter] = []
+        self._arrived = anyio.Event()
+        self._known_machines = 1
+
+    async def run(self) -> None:
+        """Tick while anyone waits; sleep on an event while nobody does."""
+        while True:
+            if not self._waiters:
+                self._arrived = anyio.Event()
+                await self._arrived.wait()
+            await anyio.sleep(self.poll.total_seconds())
+            await self.tick()
+
+    async def wait_for(self, intent: Intent, *, settle: timedelta) -> Ending:
+        """Wait for the verdict on an intent's transition; by its deadline there is one.
+
+        ``settle``: how long a young machine may be invisible.
+        """
+        waiter = _Waiter(intent, settle)
+        self._waiters.append(waiter)
+        self._arrived.set()
+        left = (intent.deadline_at - self._clock.now()).total_seconds()
+        try:
+            with anyio.move_on_after(max(left, self.poll.total_seconds())):
+                await waiter.done.wait()
+        finally:
+            self._waiters.remove(waiter)
+        if waiter.ending is not None:
+            return waiter.ending
+        seen = f"last seen {waiter.last_state}" if waiter.last_state else "never seen"
+        return Ending(Outcome.TIMED_OUT, f"{intent.verb} not done by its deadline, {seen}")
+
+    async def tick(self) -> None:
+        """Look once at every machine that is waited for."""
+        waiters = [w for w in self._waiters if w.ending is None and w.intent.machine_id is not None]
+        if not waiters:
+            return
+        pages = max(1, -(-self._known_machines // self._cloud.capabilities.page_size))
+        try:
+            if len(waiters) <= pages:
+                await self._each(waiters, listed=None)
+            else:
+                await self._from_listing(waiters)
+        except CloudError as error:
+            # The next tick looks again; the pass is what reports a provider that is down.
+            log.debug("transition.look_failed", error=str(error))
+
+    async def _from_listing(self, waiters: list[_Waiter]) -> None:
+        listing = await self._cloud.list_machines()
+        self._known_machines = len(listing.machines)
+        by_id = {m.id: m for m in listing.machines}
+        closer: list[_Waiter] = []
+        for waiter in waiters:
+            machine = by_id.get(waiter.intent.machine_id or "")
+            if machine is None or wants_events(waiter.intent, machine, moved=waiter.moved):
+                closer.append(waiter)
+            else:
+                self._see(waiter, Sight(machine))
+        await self._each(closer, listed=set(by_id))
+
+    async def _each(self, waiters: list[_Waiter], *, listed: set[str] | None) -> None:
+        async with anyio.create_task_group() as group:
+            for waiter in waiters:
+                group.start_soon(self._look, waiter, listed)
+
+    async def _look(self, waiter: _Waiter, listed: set[str] | None) -> None:
+        machine_id = waiter.intent.machine_id or ""
+        try:
+            self._see(waiter, Sight(await self._cloud.show(machine_id)))
+        except NotFound:
+            if await self._works_without(machine_id, listed):
+                self._see(waiter, Sight(None, proven_gone=True))
+        except CloudError as error:
+            log.debug("transition.look_failed", machine=machine_id, error=str(error))
+
+    async def _works_without(self, machine_id: str, listed: set[str] | None) -> bool:
+        """Whether another call with the same key works, and lacks the machine as well."""
+        if listed is None:
+            try:
+                listing = await self._cloud.list_machines()
+            except CloudError as error:
+                log.debug("transition.look_failed", machine=machine_id, error=str(error))
+                return False
+            if not listing.complete:
+                return False
+            self._known_machines = len(listing.machines)
+            listed = {m.id for m in listing.machines}
+        return machine_id not in listed
+
+    def _see(self, waiter: _Waiter, sight: Sight) -> None:
+        machine: Machine | None = sight.machine
+        if machine is not None:
+            waiter.last_state = machine.state
+            waiter.moved = waiter.moved or has_moved(waiter.intent, machine)
+        waiter.ending = judge(waiter.intent, sight, moved=waiter.moved, now=self._clock.now(), settle=waiter.settle)
+        if waiter.ending is not None:
+            waiter.done.set()

@@ -1,0 +1,129 @@
+"""The journal as the engine holds it in mind: facts, backoffs and refusals, written through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memory
+from fleetd.model.reasons import Outcome, Verb
+from fleetd.planner.facts import Learnt
+from fleetd.planner.transitions import next_backoff
+from fleetd.store.port import Journal
+
+
+class Recall:
+    """What ``plan`` may know, gathered from the journal and from this process's own short memory."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.facts: dict[str, MachineFacts] = {}
+        self._backoffs: dict[tuple[str, str], Backoff] = {}
+        self._refusals: dict[str, tuple[int, datetime, str]] = {}
+
+    async def load(self) -> None:
+        """Read what an earlier process left."""
+        self.facts = {f.machine_id: f for f in await self.journal.facts()}
+        self._backoffs = {(b.region, b.machine_type): b for b in await self.journal.backoffs()}
+
+    async def memory(
+        self, now: datetime, *, provider_failing: timedelta, idle: Mapping[str, IdleReport] | None = None
+    ) -> Memory:
+        """Everything the planner may know, at ``now``."""
+        return Memory(
+            intents=tuple(await self.journal.open_intents()),
+            facts=dict(self.facts),
+            holds=tuple(await self.journal.holds(now=now)),
+            backoffs=dict(self._backoffs),
+            refusals={k: (until, words) for k, (_, until, words) in self._refusals.items()},
+            idle=idle or {},
+            provider_failing=provider_failing,
+        )
+
+    async def learn(self, learnt: Learnt) -> None:
+        """Keep what a pass learnt."""
+        if learnt.changed:
+            await self.journal.put_facts(learnt.changed)
+            self.facts.update({f.machine_id: f for f in learnt.changed})
+        if learnt.forget:
+            await self.journal.forget_facts(learnt.forget)
+            for machine_id in learnt.forget:
+                self.facts.pop(machine_id, None)
+
+    async def put(self, facts: Iterable[MachineFacts]) -> None:
+        """Store facts."""
+        kept = list(facts)
+        await self.journal.put_facts(kept)
+        self.facts.update({f.machine_id: f for f in kept})
+
+    async def created(self, intent: Intent, machine_id: str, now: datetime) -> None:
+        """A create has its machine: from now on a listing that lacks it is doubted."""
+        known = self.facts.get(machine_id)
+        if known is None:
+            await self.put([MachineFacts(machine_id, intent.fleet, intent.name, now, now, last_state="provisioning")])
+
+    async def ended(self, intent: Intent, outcome: Outcome, error: str | None, now: datetime) -> None:
+        """Remember what a transition's ending says about its machine."""
+        fact = self.facts.get(intent.machine_id or "")
+        if fact is None:
+            return
+        match intent.verb, outcome:
+            case Verb.DESTROY, Outcome.REACHED:
+                fact = replace(fact, destroyed=True, up_since=None, last_seen=now)
+            case Verb.STOP, Outcome.REACHED:
+                fact = replace(
+                    fact, stopped_by="fleetd", stopped_at=now, up_since=None, last_up_at=now, last_state="off"
+                )
+            case ((Verb.CREATE | Verb.START | Verb.RESTART), Outcome.REACHED):
+                fact = replace(
+                    fact,
+                    started_by="fleetd",
+                    started_at=now,
+                    failure=None,
+                    failure_reason=None,
+                    up_since=now,
+                    last_up_at=now,
+                    first_ready_at=fact.first_ready_at or now,
+                    last_state="ready",
+                )
+            case _, Outcome.GONE:
+                fact = replace(fact, gone_at=now, up_since=None)
+            case _, Outcome.FAILED_TO_START:
+                fact = replace(fact, failure=outcome, failure_reason=error, last_state="off", up_since=None)
+            case _, Outcome.TIMED_OUT:
+                fact = replace(fact, failure=outcome, failure_reason=error)
+            case _:
+                return
+        await self.put([fact])
+
+    async def no_capacity(self, region: str, machine_type: str, reason: str, now: datetime) -> Backoff:
+        """Lengthen the backoff; failures while one is in force belong to the same shortage."""
+        known = self._backoffs.get((region, machine_type))
+        if known is not None and now < known.until:
+            return known
+        attempt = known.attempt + 1 if known is not None else 1
+        backoff = Backoff(region, machine_type, attempt, now + next_backoff(attempt), reason)
+        await self.journal.put_backoff(backoff)
+        self._backoffs[region, machine_type] = backoff
+        return backoff
+
+    async def has_capacity(self, region: str, machine_type: str) -> None:
+        """A machine came up: the shortage is over."""
+        if self._backoffs.pop((region, machine_type), None) is not None:
+            await self.journal.clear_backoff(region, machine_type)
+
+    def refused(self, verb: Verb, subject: str, words: str, now: datetime) -> datetime:
+        """Remember a refusal; returns when it may be tried again."""
+        attempt = self._refusals.get(f"{verb}:{subject}", (0, now, ""))[0] + 1
+        until = now + next_backoff(attempt)
+        self._refusals[f"{verb}:{subject}"] = (attempt, until, words)
+        return until
+
+    def accepted(self, verb: Verb, subject: str) -> None:
+        """Forget refusals after a success."""
+        self._refusals.pop(f"{verb}:{subject}", None)
+
+    def forget_refusals(self) -> None:
+        """A new config may have mended what was refused."""
+        self._refusals.clear()

@@ -1,0 +1,212 @@
+"""One pass: observe, settle what was left open, learn, plan, act. It never waits for a transition."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from fleetd.cloud.port import Cloud
+from fleetd.engine.executor import Executor
+from fleetd.engine.follower import Follower
+from fleetd.engine.health import Health
+from fleetd.engine.news import News
+from fleetd.engine.observer import Observer
+from fleetd.engine.ports import Clock, Meter
+from fleetd.engine.recall import Recall
+from fleetd.engine.vetoes import Vetoes
+from fleetd.model.fleet import Fleet
+from fleetd.model.journal import HistoryEntry, Intent, Memory
+from fleetd.model.machine import Machine
+from fleetd.model.plan import Observation, Plan, Skip
+from fleetd.model.reasons import Outcome, Verb
+from fleetd.model.settings import Settings
+from fleetd.planner.facts import OutsideChange, expected_ids, learn
+from fleetd.planner.ownership import Owner, oldest_first, owners
+from fleetd.planner.plan import plan
+from fleetd.store.port import Journal
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What a pass saw and did."""
+
+    pass_id: int
+    started_at: datetime
+    duration_s: float
+    observation: Observation
+    owned: Mapping[str, Owner]
+    plan: Plan
+    skips: tuple[Skip, ...]
+    """The plan's own, and those of the calls that were dropped."""
+    intents: tuple[Intent, ...]
+    """Open after the pass."""
+    memory: Memory
+
+    @property
+    def converged(self) -> bool:
+        """Every fleet at its target with nothing under way."""
+        return self.plan.complete and not self.intents and all(v.converged for v in self.plan.fleets.values())
+
+
+class Reconciler:
+    """Runs passes, one at a time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        cloud: Cloud,
+        journal: Journal,
+        clock: Clock,
+        meter: Meter,
+        rng: random.Random,
+        follower: Follower,
+        recall: Recall,
+        *,
+        progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.settings = settings
+        self.health = Health()
+        self.recall = recall
+        self.vetoes = Vetoes(journal, clock)
+        self.executor = Executor(cloud, recall, self.vetoes, follower, clock, meter, rng, progress=progress)
+        self.last: PassReport | None = None
+        self._observer = Observer(cloud, clock)
+        self._follower = follower
+        self._clock = clock
+        self._news = News()
+        self._passes = 0
+
+    async def run_pass(self) -> PassReport:
+        """One round.
+
+        Raises:
+            CloudError: the provider could not be looked at; ``health`` has noted it.
+            StoreError: the journal could not be written; nothing was called without an intent.
+        """
+        self._passes += 1
+        settings = self.settings
+        fleets = {f.name: f for f in settings.fleets}
+        self._follower.fleets = fleets
+        started = self._clock.now()
+        intents = await self._doubt_unanswered(started)
+        expected = expected_ids(self.recall.facts, settings.fleets, intents, started)
+        observation = await self._observer.observe(expected)
+        failing = self.health.failing_for(self._clock.now())
+        if observation.sane:
+            intents = await self._settle(intents, observation, fleets)
+            await self._learn(observation, intents, settings)
+        self._news.observed(observation)
+        memory = await self.recall.memory(self._clock.now(), provider_failing=failing)
+        decided = plan(
+            settings.fleets,
+            observation,
+            memory,
+            self._clock.now(),
+            costs=settings.costs,
+            stale_after=2 * settings.daemon.interval,
+        )
+        for intent in memory.intents:
+            self._follower.follow(intent)
+        names = frozenset(m.name for m in observation.machines)
+        dropped = await self.executor.carry_out(decided.actions, fleets, names, self._passes)
+        report = PassReport(
+            pass_id=self._passes,
+            started_at=started,
+            duration_s=(self._clock.now() - started).total_seconds(),
+            observation=observation,
+            owned=owners(observation.machines, settings.fleets, memory.facts, memory.intents),
+            plan=decided,
+            skips=(*decided.skips, *dropped),
+            intents=tuple(await self.recall.journal.open_intents()),
+            memory=memory,
+        )
+        self.last = report
+        busy = {i.fleet for i in report.intents}
+        self._news.passed(report.pass_id, report.duration_s, decided, report.skips, busy)
+        return report
+
+    async def _doubt_unanswered(self, now: datetime) -> Sequence[Intent]:
+        """Open intents. Calls never overlap a pass's start: one without an answer lost it when a process died."""
+        intents: list[Intent] = []
+        for intent in await self.recall.journal.open_intents():
+            doubted = intent
+            if intent.accepted_at is None and intent.ambiguous_since is None:
+                await self.recall.journal.update_intent(intent.id, ambiguous_since=now)
+                doubted = replace(intent, ambiguous_since=now)
+            intents.append(doubted)
+        return intents
+
+    async def _settle(
+        self, intents: Sequence[Intent], observation: Observation, fleets: Mapping[str, Fleet]
+    ) -> list[Intent]:
+        """Look for the machines of lost creates; close those whose settle time has passed (design 6)."""
+        still_open: list[Intent] = []
+        for intent in intents:
+            if intent.verb is not Verb.CREATE or intent.machine_id is not None:
+                still_open.append(intent)
+                continue
+            found = self._find(intent, observation.machines)
+            if found is not None:
+                now = self._clock.now()
+                await self.recall.journal.update_intent(intent.id, machine_id=found.id, accepted_at=now)
+                await self.recall.created(intent, found.id, now)
+                still_open.append(replace(intent, machine_id=found.id, accepted_at=now))
+                log.info("intent.settled", fleet=intent.fleet, machine=found.id, name=intent.name, intent=intent.id)
+                continue
+            fleet = fleets.get(intent.fleet)
+            settle = fleet.guards.settle if fleet is not None else timedelta(seconds=90)
+            if intent.ambiguous_since is not None and observation.at >= intent.ambiguous_since + settle:
+                error = "the answer was lost and no such machine appeared"
+                await self.recall.journal.close_intent(
+                    intent.id, at=self._clock.now(), outcome=Outcome.LOST, error=error
+                )
+                log.warning("intent.lost", fleet=intent.fleet, name=intent.name, intent=intent.id, error=error)
+                continue
+            still_open.append(intent)
+        return still_open
+
+    def _find(self, intent: Intent, machines: Sequence[Machine]) -> Machine | None:
+        found = [m for m in machines if m.name == intent.name and m.id not in self.recall.facts]
+        return min(found, key=oldest_first, default=None)
+
+    async def _learn(self, observation: Observation, intents: Sequence[Intent], settings: Settings) -> None:
+        facts = self.recall.facts
+        owned = owners(observation.machines, settings.fleets, facts, intents)
+        learnt = learn(observation, owned, facts, intents)
+        await self.recall.learn(learnt)
+        for fact in learnt.new:
+            log.info(
+                "machine.adopted", fleet=fact.fleet, machine=fact.machine_id, name=fact.name, state=fact.last_state
+            )
+        for change in learnt.outside:
+            await self._say_changed(change, observation.at)
+
+    async def _say_changed(self, change: OutsideChange, at: datetime) -> None:
+        was = change.facts
+        log.warning(
+            "machine.changed_outside",
+            fleet=was.fleet,
+            machine=was.machine_id,
+            name=was.name,
+            was=was.last_state,
+            became=change.became,
+        )
+        await self.recall.journal.append_history(
+            HistoryEntry(
+                ts=at,
+                fleet=was.fleet,
+                machine=was.machine_id,
+                name=was.name,
+                verb="outside",
+                reason="unknown",
+                outcome=Outcome.OBSERVED,
+                error=f"{was.last_state} -> {change.became}",
+                actor="outside",
+            )
+        )

@@ -1,0 +1,179 @@
+"""The ``status --json`` document, made from the last pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from fleetd.engine.reconciler import PassReport
+from fleetd.model.journal import Hold, Intent
+from fleetd.model.plan import Action, FleetView, Plan, Skip
+from fleetd.model.reasons import Reason
+
+FORMAT = 1
+"""Version of the JSON documents; it grows when a field changes its meaning."""
+
+PASSING = frozenset({Reason.IN_TRANSITION, Reason.STILL_FALLING, Reason.SLOW_START})
+"""Reasons that end by themselves within a pass or two; they do not make a fleet blocked."""
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """``plan --json``; money as decimal strings, null where a price is not known."""
+    return {
+        "format": FORMAT,
+        "at": _time(plan.at),
+        "complete": plan.complete,
+        "fleets": {name: _fleet(view) for name, view in plan.fleets.items()},
+        "actions": [_action(a) for a in plan.actions],
+        "skips": [skip_document(s) for s in plan.skips],
+        "hourly_before": _money(plan.hourly_before),
+        "hourly_after": _money(plan.hourly_after),
+    }
+
+
+def status_document(
+    report: PassReport | None, *, daemon: dict[str, Any], vetoes: Iterable[Hold] = ()
+) -> dict[str, Any]:
+    """``status --json``. ``daemon`` is its ``daemon`` part; without a report there is nothing to say of fleets."""
+    if report is None:
+        return {"format": FORMAT, "daemon": daemon, "fleets": {}, "machines": [], "blocked": [], "vetoes": []}
+    moving = {i.machine_id: i for i in report.intents if i.machine_id is not None}
+    holds = list(vetoes or report.memory.holds)
+    return {
+        "format": FORMAT,
+        "daemon": daemon,
+        "fleets": {
+            name: _fleet(view)
+            | {
+                "converged": view.converged and report.plan.complete,
+                "hourly": _money(view.hourly),
+            }
+            for name, view in report.plan.fleets.items()
+        },
+        "machines": _machines(report, moving, holds),
+        "blocked": [skip_document(s) for s in report.skips if s.reason not in PASSING],
+        "vetoes": [hold_document(h) for h in holds],
+        "hourly": _money(report.plan.hourly_before),
+        "observation": {
+            "at": _time(report.observation.at),
+            "complete": report.observation.complete,
+            "rejected": report.observation.rejected,
+        },
+    }
+
+
+def skip_document(skip: Skip) -> dict[str, Any]:
+    """One thing that is not being done."""
+    return {
+        "fleet": skip.fleet,
+        "machine": skip.machine,
+        "name": skip.name or None,
+        "verb": None if skip.verb is None else str(skip.verb),
+        "reason": str(skip.reason),
+        "until": _time(skip.until),
+        "detail": skip.detail or None,
+        "count": skip.count,
+    }
+
+
+def hold_document(hold: Hold) -> dict[str, Any]:
+    """One veto."""
+    return {
+        "id": hold.id,
+        "kind": hold.kind,
+        "subject": hold.subject,
+        "verbs": sorted(str(v) for v in hold.verbs),
+        "reason": hold.reason,
+        "actor": hold.actor,
+        "created_at": _time(hold.created_at),
+        "expires_at": _time(hold.expires_at),
+    }
+
+
+def transition_document(intent: Intent) -> dict[str, Any]:
+    """One open transition."""
+    return {
+        "verb": str(intent.verb),
+        "reason": str(intent.reason),
+        "intent": intent.id,
+        "since": _time(intent.created_at),
+        "deadline": _time(intent.deadline_at),
+        "ambiguous": intent.ambiguous_since is not None and intent.accepted_at is None,
+    }
+
+
+def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Sequence[Hold]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for machine in sorted(report.observation.machines, key=lambda m: (m.name, m.id)):
+        owner = report.owned.get(machine.id)
+        intent = moving.get(machine.id)
+        facts = report.memory.facts.get(machine.id)
+        hold = next((h for h in holds if h.kind == "hold" and h.subject in {machine.id, machine.name}), None)
+        rows.append(
+            {
+                "id": machine.id,
+                "name": machine.name,
+                "fleet": owner.fleet if owner is not None else None,
+                "state": machine.state,
+                "phase": str(machine.phase),
+                "owned": owner is not None,
+                "transition": transition_document(intent) if intent is not None else None,
+                "hold": hold_document(hold) if hold is not None else None,
+                "type": machine.machine_type,
+                "up_since": _time(facts.up_since) if facts is not None else None,
+                "failure": facts.failure_reason if facts is not None else None,
+            }
+        )
+    listed = {m.id for m in report.observation.machines}
+    rows.extend(
+        {
+            "id": intent.machine_id,
+            "name": intent.name,
+            "fleet": intent.fleet,
+            "state": "creating",
+            "phase": "rising",
+            "owned": True,
+            "transition": transition_document(intent),
+            "hold": None,
+            "type": None,
+            "up_since": None,
+            "failure": None,
+        }
+        for intent in report.intents
+        if intent.verb == "create" and intent.machine_id not in listed
+    )
+    return rows
+
+
+def _fleet(view: FleetView) -> dict[str, Any]:
+    return {
+        "target": view.target,
+        "configured_target": view.configured_target,
+        "window": view.window,
+        "up": view.up,
+        "rising": view.rising,
+        "falling": view.falling,
+        "down": view.down,
+        "unknown": view.unknown,
+        "intents": view.intents,
+    }
+
+
+def _action(action: Action) -> dict[str, Any]:
+    return {
+        "verb": str(action.verb),
+        "fleet": action.fleet,
+        "machine": action.machine,
+        "name": action.name or None,
+        "reason": str(action.reason),
+        "hourly_delta": _money(action.hourly_delta),
+    }
+
+
+def _money(amount: object) -> str | None:
+    return None if amount is None else str(amount)
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat().replace("+00:00", "Z")

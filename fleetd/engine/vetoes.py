@@ -1,0 +1,72 @@
+"""Holds and freezes, obeyed from the next call on (promise 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import anyio
+
+from fleetd.engine.ports import Clock
+from fleetd.model.journal import Hold
+from fleetd.model.reasons import Verb
+from fleetd.store.port import Journal
+
+
+@dataclass(eq=False, slots=True)
+class _Call:
+    verb: Verb
+    fleet: str
+    machine_id: str | None
+    name: str
+    over: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Vetoes:
+    """Knows which calls are forbidden, and which are on their way."""
+
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._calls: list[_Call] = []
+
+    async def forbidding(self, verb: Verb, *, fleet: str, machine_id: str | None, name: str) -> Hold | None:
+        """The veto in force against this call, read from the journal: one that another process wrote counts too."""
+        now = self._clock.now()
+        for hold in await self._journal.holds(now=now):
+            if hold.forbids(verb, fleet=fleet, machine_id=machine_id, name=name, now=now):
+                return hold
+        return None
+
+    @contextmanager
+    def calling(self, verb: Verb, *, fleet: str, machine_id: str | None, name: str) -> Iterator[None]:
+        """Mark a write as on its way. Enter before asking ``forbidding``: then no veto falls in between."""
+        call = _Call(verb, fleet, machine_id, name)
+        self._calls.append(call)
+        try:
+            yield
+        finally:
+            self._calls.remove(call)
+            call.over.set()
+
+    async def add(
+        self,
+        *,
+        kind: str,
+        subject: str | None,
+        verbs: frozenset[Verb],
+        reason: str,
+        actor: str,
+        expires_at: datetime,
+    ) -> Hold:
+        """Store a veto and wait until no call that it forbids is on its way any more."""
+        now = self._clock.now()
+        hold = await self._journal.add_hold(
+            kind=kind, subject=subject, verbs=verbs, reason=reason, actor=actor, now=now, expires_at=expires_at
+        )
+        for call in list(self._calls):
+            if hold.forbids(call.verb, fleet=call.fleet, machine_id=call.machine_id, name=call.name, now=now):
+                await call.over.wait()
+        return hold

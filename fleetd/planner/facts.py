@@ -1,0 +1,160 @@
+"""What a pass learns about the machines it owns, and what changed although fleetd did not ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from fleetd.model.fleet import Fleet
+from fleetd.model.journal import Intent, MachineFacts
+from fleetd.model.machine import Machine, Phase
+from fleetd.model.plan import Observation
+from fleetd.model.reasons import Verb
+from fleetd.planner.ownership import Owner
+
+FORGET_GONE_AFTER = timedelta(days=7)
+"""How long a machine that is gone is remembered, so that history and the shrink guard can speak of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideChange:
+    """An owned machine is in another phase than fleetd left it in, and no intent explains it."""
+
+    machine: Machine | None
+    """None when it is gone."""
+    facts: MachineFacts
+    """What was remembered before."""
+    became: str
+    """The new state, or "gone"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """The outcome of comparing an observation with memory."""
+
+    changed: tuple[MachineFacts, ...]
+    """Facts to store."""
+    forget: tuple[str, ...]
+    """Ids to forget."""
+    outside: tuple[OutsideChange, ...]
+    new: tuple[MachineFacts, ...]
+    """Owned machines seen for the first time."""
+
+
+def expected_ids(
+    facts: Mapping[str, MachineFacts], fleets: Sequence[Fleet], intents: Iterable[Intent], now: datetime
+) -> frozenset[str]:
+    """Ids that a complete listing must contain, or that ``show`` must be asked about.
+
+    Left out: machines gone or destroyed, machines that are being destroyed, and machines created within the settle
+    time, which may be invisible still.
+    """
+    settle = {f.name: f.guards.settle for f in fleets}
+    leaving: set[str] = set()
+    for intent in intents:
+        if intent.machine_id is None:
+            continue
+        if intent.verb is Verb.DESTROY:
+            leaving.add(intent.machine_id)
+        elif intent.verb is Verb.CREATE:
+            since = intent.accepted_at or intent.created_at
+            if now < since + settle.get(intent.fleet, timedelta(0)):
+                leaving.add(intent.machine_id)
+    return frozenset(
+        m
+        for m, f in facts.items()
+        if f.fleet in settle and f.gone_at is None and not f.destroyed and m not in leaving
+    )
+
+
+def learn(
+    observation: Observation,
+    owned: Mapping[str, Owner],
+    facts: Mapping[str, MachineFacts],
+    intents: Sequence[Intent],
+) -> Learnt:
+    """Compare a sane observation with what was remembered."""
+    now = observation.at
+    moving = {i.machine_id: i for i in intents if i.machine_id is not None}
+    changed: list[MachineFacts] = []
+    outside: list[OutsideChange] = []
+    new: list[MachineFacts] = []
+    for machine in observation.machines:
+        owner = owned.get(machine.id)
+        if owner is None:
+            continue
+        old = facts.get(machine.id)
+        if old is None:
+            fact = _first_sight(machine, owner, moving.get(machine.id), now)
+            changed.append(fact)
+            new.append(fact)
+            continue
+        if _surprising(old, machine, moving.get(machine.id)):
+            outside.append(OutsideChange(machine, old, machine.state))
+        fact = _update(old, machine, owner, now)
+        if fact != old:
+            changed.append(fact)
+    for machine_id in sorted(observation.gone):
+        old = facts.get(machine_id)
+        if old is not None and old.gone_at is None:
+            changed.append(replace(old, gone_at=now, up_since=None))
+            outside.append(OutsideChange(None, old, "gone"))
+    forget = tuple(m for m, f in facts.items() if _forgettable(f, observation))
+    return Learnt(tuple(changed), forget, tuple(outside), tuple(new))
+
+
+def _first_sight(machine: Machine, owner: Owner, intent: Intent | None, now: datetime) -> MachineFacts:
+    up = machine.phase is Phase.UP
+    return MachineFacts(
+        machine_id=machine.id,
+        fleet=owner.fleet,
+        name=machine.name if intent is None else intent.name,
+        first_seen=now,
+        last_seen=now,
+        last_state=machine.state,
+        adopted=owner.adopted,
+        first_ready_at=now if up else None,
+        up_since=now if up else None,
+        last_up_at=now if up else None,
+    )
+
+
+def _update(old: MachineFacts, machine: Machine, owner: Owner, now: datetime) -> MachineFacts:
+    up = machine.phase is Phase.UP
+    was_up = old.up_since is not None
+    fact = replace(
+        old,
+        fleet=owner.fleet,
+        adopted=owner.adopted,
+        last_state=machine.state,
+        gone_at=None,
+        destroyed=False,
+        last_up_at=now if up or was_up else old.last_up_at,
+        first_ready_at=old.first_ready_at or (now if up else None),
+        up_since=(old.up_since if was_up else now) if up else None,
+        failure=None if up else old.failure,
+        failure_reason=None if up else old.failure_reason,
+    )
+    # ``last_seen`` alone is no news worth a write each pass; it is refreshed with the next real change, or hourly.
+    if fact == replace(old, last_up_at=fact.last_up_at) and now - old.last_seen < timedelta(hours=1):
+        return old
+    return replace(fact, last_seen=now)
+
+
+def _surprising(old: MachineFacts, machine: Machine, intent: Intent | None) -> bool:
+    if intent is not None or old.last_state == machine.state:
+        return False
+    before = _PHASE_GROUPS.get(Machine(id="", name="", state=old.last_state).phase)
+    after = _PHASE_GROUPS.get(machine.phase)
+    # rising -> up and falling -> down are the ends of what began before; only a turn is news.
+    return before is not None and after is not None and before != after
+
+
+_PHASE_GROUPS = {Phase.UP: "on", Phase.RISING: "on", Phase.FALLING: "off", Phase.DOWN: "off"}
+
+
+def _forgettable(fact: MachineFacts, observation: Observation) -> bool:
+    if fact.destroyed:
+        return observation.at - fact.last_seen > FORGET_GONE_AFTER
+    return fact.gone_at is not None and observation.at - fact.gone_at > FORGET_GONE_AFTER

@@ -1,0 +1,160 @@
+"""Guards cut a plan: whatever is cut becomes a skip with its reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from fleetd.model.fleet import Fleet
+from fleetd.model.journal import Intent
+from fleetd.model.plan import Action, Observation, Skip
+from fleetd.model.reasons import Reason, Verb
+
+PROVIDER_DOUBT = timedelta(seconds=60)
+"""After so long with nothing but errors from the provider, nothing destructive is done (design 7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why an observation allows less than everything."""
+
+    reason: Reason
+    detail: str
+    verbs: frozenset[Verb]
+    """What it forbids."""
+
+
+def doubt_of(observation: Observation, now: datetime, stale_after: timedelta, failing: timedelta) -> Doubt | None:
+    """The gravest doubt about what was seen, or None.
+
+    Starts are held back with creates: a machine that a bad listing lacks may be up, and another would be paid for.
+    """
+    everything = frozenset(Verb)
+    if observation.rejected is not None:
+        return Doubt(Reason.OBSERVATION_REJECTED, observation.rejected, everything)
+    if not observation.complete:
+        return Doubt(Reason.OBSERVATION_PARTIAL, "the listing is not whole", everything)
+    age = now - observation.at
+    if age > stale_after or age < -stale_after:
+        return Doubt(Reason.OBSERVATION_STALE, f"seen {age.total_seconds():.0f} s ago", everything)
+    if failing > PROVIDER_DOUBT:
+        destructive = frozenset(v for v in Verb if v.destructive)
+        return Doubt(Reason.PROVIDER_FAILING, f"errors for {failing.total_seconds():.0f} s", destructive)
+    return None
+
+
+def cut_doubtful(actions: Iterable[Action], doubt: Doubt | None) -> tuple[list[Action], list[Skip]]:
+    """Drop what the doubt forbids."""
+    kept: list[Action] = []
+    cut: list[Skip] = []
+    for action in actions:
+        if doubt is not None and action.verb in doubt.verbs:
+            cut.append(_skip(action, doubt.reason, doubt.detail))
+        else:
+            kept.append(action)
+    return kept, merge(cut)
+
+
+def cut_counts(
+    fleet: Fleet, size: int, actions: Iterable[Action], moving: Iterable[Intent]
+) -> tuple[list[Action], list[Skip]]:
+    """Hold a fleet's actions to its per-pass limits.
+
+    Stops and destroys whose transition is still open count too: passes can follow each other quickly, and the
+    limit is a pace.
+    """
+    under_way = Counter(i.verb for i in moving)
+    guards = fleet.guards
+    limits = {
+        Verb.CREATE: (guards.max_creates_per_pass, Reason.GUARD_CREATES),
+        Verb.STOP: (
+            guards.max_stops_per_pass.of(size, at_least=1) - under_way[Verb.STOP],
+            Reason.GUARD_STOPS,
+        ),
+        Verb.DESTROY: (guards.max_destroys_per_pass - under_way[Verb.DESTROY], Reason.GUARD_DESTROYS),
+    }
+    kept: list[Action] = []
+    cut: list[Skip] = []
+    used: Counter[Verb] = Counter()
+    for action in actions:
+        limit = limits.get(action.verb)
+        if limit is not None and used[action.verb] >= limit[0]:
+            cut.append(_skip(action, limit[1], f"limit {max(0, limit[0])}"))
+            continue
+        used[action.verb] += 1
+        kept.append(action)
+    return kept, merge(cut)
+
+
+def cut_costs(
+    actions: Sequence[Action],
+    caps: Mapping[str, Decimal],
+    current: Mapping[str, Decimal | None],
+    overall_cap: Decimal,
+) -> tuple[list[Action], list[Skip]]:
+    """Refuse creates and starts that would pass a cap; a price that is not known cannot be proven to fit.
+
+    ``caps`` and ``current`` are dollars an hour by fleet, 0 is no cap. Stops of the same plan make no room: they
+    may fail.
+    """
+    rates = dict(current)
+    kept: list[Action] = []
+    cut: list[Skip] = []
+    for action in actions:
+        if not action.verb.raises_cost:
+            kept.append(action)
+            continue
+        refusal = _over_cap(action, caps.get(action.fleet, Decimal(0)), rates, overall_cap)
+        if refusal is not None:
+            cut.append(refusal)
+            continue
+        before = rates.get(action.fleet)
+        if before is not None and action.hourly_delta is not None:
+            rates[action.fleet] = before + action.hourly_delta
+        kept.append(action)
+    return kept, merge(cut)
+
+
+def merge(skips: Iterable[Skip]) -> list[Skip]:
+    """One skip where several nameless ones (creates) have the same reason."""
+    merged: dict[tuple[object, ...], Skip] = {}
+    for skip in skips:
+        key = (skip.fleet, skip.verb, skip.reason, skip.machine, skip.name, skip.until, skip.detail)
+        known = merged.get(key)
+        if known is None:
+            merged[key] = skip
+        else:
+            merged[key] = Skip(
+                skip.fleet,
+                skip.verb,
+                skip.reason,
+                skip.machine,
+                skip.name,
+                skip.until,
+                skip.detail,
+                known.count + skip.count,
+            )
+    return list(merged.values())
+
+
+def _over_cap(action: Action, cap: Decimal, rates: Mapping[str, Decimal | None], overall_cap: Decimal) -> Skip | None:
+    for limit, parts, whose in (
+        (cap, [rates.get(action.fleet, Decimal(0))], f"fleet {action.fleet}"),
+        (overall_cap, list(rates.values()), "all fleets"),
+    ):
+        if limit <= 0:
+            continue
+        known = [r for r in parts if r is not None]
+        if action.hourly_delta is None or len(known) < len(parts):
+            return _skip(action, Reason.PRICE_UNKNOWN, f"cap ${limit}/h of {whose}")
+        total = sum(known, Decimal(0))
+        if total + action.hourly_delta > limit:
+            return _skip(action, Reason.GUARD_COST, f"${total}/h of ${limit}/h for {whose}")
+    return None
+
+
+def _skip(action: Action, reason: Reason, detail: str) -> Skip:
+    return Skip(action.fleet, action.verb, reason, machine=action.machine, name=action.name, detail=detail)

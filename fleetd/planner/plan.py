@@ -1,0 +1,105 @@
+"""``plan()``: the one decision of a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from fleetd.model.fleet import Costs, Fleet
+from fleetd.model.journal import Memory
+from fleetd.model.machine import Machine
+from fleetd.model.plan import Action, FleetView, Observation, Plan, Skip
+from fleetd.model.reasons import Verb
+from fleetd.planner.costs import BILLED, fleet_rate, hourly_rate, total
+from fleetd.planner.fleetplan import draft
+from fleetd.planner.guards import cut_costs, cut_counts, cut_doubtful, doubt_of, merge
+from fleetd.planner.ownership import owners
+from fleetd.planner.roster import Roster, roster
+from fleetd.planner.windows import Effective, effective
+
+_ORDER = {Verb.STOP: 0, Verb.DESTROY: 1, Verb.START: 2, Verb.CREATE: 3, Verb.RESTART: 4, Verb.UPDATE: 5}
+"""What saves money goes first; what costs money last."""
+
+
+def plan(
+    fleets: Sequence[Fleet],
+    observation: Observation,
+    memory: Memory,
+    now: datetime,
+    *,
+    costs: Costs | None = None,
+    stale_after: timedelta = timedelta(minutes=1),
+) -> Plan:
+    """What the next pass does, and what it does not do and why.
+
+    Args:
+        fleets: what is wanted.
+        observation: what was seen.
+        memory: what is remembered; only intents that are open.
+        now: the instant to decide for, timezone-aware.
+        costs: prices and the cap over all fleets.
+        stale_after: age from which an observation allows nothing (two intervals).
+    """
+    costs = costs or Costs()
+    owned = owners(observation.machines, fleets, memory.facts, memory.intents)
+    doubt = doubt_of(observation, now, stale_after, memory.provider_failing)
+    views: dict[str, FleetView] = {}
+    rates: dict[str, Decimal | None] = {}
+    actions: list[Action] = []
+    skips: list[Skip] = []
+    for fleet in fleets:
+        members = roster(
+            fleet,
+            [m for m in observation.machines if m.id in owned and owned[m.id].fleet == fleet.name],
+            memory.intents,
+        )
+        now_in_force = effective(fleet, now)
+        rates[fleet.name] = _current_rate(members, costs.prices)
+        views[fleet.name] = _view(members, now_in_force, rates[fleet.name])
+        drafted = draft(members, now_in_force, memory, now, observation.at, costs.prices)
+        sure, doubtful = cut_doubtful(drafted.actions, doubt)
+        kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values())
+        actions += kept
+        skips += [*drafted.skips, *doubtful, *beyond]
+    caps = {f.name: f.guards.max_hourly_cost for f in fleets}
+    actions, too_dear = cut_costs(actions, caps, rates, costs.max_hourly_cost)
+    before = total(rates.values())
+    after = total([before, *(a.hourly_delta for a in actions)])
+    return Plan(
+        at=now,
+        complete=observation.sane,
+        fleets=views,
+        actions=tuple(sorted(actions, key=lambda a: _ORDER[a.verb])),
+        skips=tuple(merge([*skips, *too_dear])),
+        hourly_before=before,
+        hourly_after=after,
+    )
+
+
+def _current_rate(members: Roster, prices: Mapping[str, Decimal]) -> Decimal | None:
+    everything = [*members.up, *members.rising, *members.falling, *members.unknown, *members.leaving]
+    listed = [_machine_rate(members.fleet, m, prices) for m in everything if m.phase in BILLED]
+    return total([*listed, *(fleet_rate(members.fleet, prices) for _ in members.creating)])
+
+
+def _machine_rate(fleet: Fleet, machine: Machine, prices: Mapping[str, Decimal]) -> Decimal | None:
+    if machine.machine_type is None:
+        return fleet_rate(fleet, prices)
+    return hourly_rate(machine, prices)
+
+
+def _view(members: Roster, now_in_force: Effective, rate: Decimal | None) -> FleetView:
+    return FleetView(
+        target=now_in_force.target,
+        configured_target=members.fleet.target,
+        window=now_in_force.window,
+        up=len(members.up),
+        rising=len(members.rising),
+        falling=len(members.falling) + len(members.leaving),
+        down=len(members.down),
+        unknown=len(members.unknown),
+        intents=len(members.creating),
+        hourly=rate,
+        parked=now_in_force.park_idle,
+    )

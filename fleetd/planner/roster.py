@@ -1,0 +1,132 @@
+"""One fleet's machines, sorted by what may be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from fleetd.model.fleet import Fleet
+from fleetd.model.journal import Intent, Memory
+from fleetd.model.machine import Machine, Phase
+from fleetd.model.reasons import Outcome, Verb
+from fleetd.planner.costs import hourly_rate
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FAR = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """A fleet's machines by effective phase: what a transition under way will make of them counts already."""
+
+    fleet: Fleet
+    up: tuple[Machine, ...]
+    rising: tuple[Machine, ...]
+    falling: tuple[Machine, ...]
+    down: tuple[Machine, ...]
+    unknown: tuple[Machine, ...]
+    leaving: tuple[Machine, ...]
+    """Being destroyed by us."""
+    creating: tuple[Intent, ...]
+    """Open create intents whose machine the listing does not show."""
+    moving: Mapping[str, Intent]
+    """Open intents by machine id."""
+
+    @property
+    def have(self) -> int:
+        """Machines that count toward the target. Unknown ones do too: they may be up, and paid for."""
+        return len(self.up) + len(self.rising) + len(self.unknown) + len(self.creating)
+
+    @property
+    def size(self) -> int:
+        """All machines of the fleet: what a percentage in a guard is taken of."""
+        return self.have + len(self.falling) + len(self.down)
+
+
+def roster(fleet: Fleet, machines: Sequence[Machine], intents: Iterable[Intent]) -> Roster:
+    """Sort the machines of one fleet."""
+    own = [i for i in intents if i.fleet == fleet.name]
+    moving = {i.machine_id: i for i in own if i.machine_id is not None}
+    listed = {m.id for m in machines}
+    sorted_out: dict[str, list[Machine]] = {phase: [] for phase in (*Phase, "leaving")}
+    for machine in sorted(machines, key=lambda m: (m.name, m.id)):
+        sorted_out[_place(machine, moving.get(machine.id))].append(machine)
+    return Roster(
+        fleet=fleet,
+        up=tuple(sorted_out[Phase.UP]),
+        rising=tuple(sorted_out[Phase.RISING]),
+        falling=tuple(sorted_out[Phase.FALLING]),
+        down=tuple(sorted_out[Phase.DOWN]),
+        unknown=tuple(sorted_out[Phase.UNKNOWN]),
+        leaving=tuple(sorted_out["leaving"]),
+        creating=tuple(i for i in own if i.verb is Verb.CREATE and i.machine_id not in listed),
+        moving=moving,
+    )
+
+
+def start_order(machines: Iterable[Machine], memory: Memory) -> list[Machine]:
+    """Down machines, most recently up first."""
+
+    def key(machine: Machine) -> tuple[float, str]:
+        facts = memory.facts.get(machine.id)
+        last_up = facts.last_up_at if facts is not None else None
+        return (-((last_up or _EPOCH) - _EPOCH).total_seconds(), machine.name)
+
+    return sorted(machines, key=key)
+
+
+def victim_order(members: Roster, memory: Memory, prices: Mapping[str, Decimal]) -> list[Machine]:
+    """Up and rising machines in the order in which a surplus is given up.
+
+    Failed, rising, idle longest, drifted, costliest, youngest, name. So a machine that has been ready never goes
+    before an unready one.
+    """
+    rising = {m.id for m in members.rising}
+
+    def key(machine: Machine) -> tuple[object, ...]:
+        facts = memory.facts.get(machine.id)
+        report = memory.idle.get(machine.id)
+        idle_since = report.idle_since if report is not None and report.idle_since is not None else _FAR
+        rate = hourly_rate(machine, prices)
+        created = machine.created_at or (facts.first_seen if facts is not None else _FAR)
+        return (
+            facts is None or facts.failure is None,
+            machine.id not in rising,
+            idle_since,
+            not drifted(members.fleet, machine),
+            -(rate or Decimal(0)),
+            -(created - _EPOCH).total_seconds(),
+            machine.name,
+        )
+
+    return sorted([*members.rising, *members.up], key=key)
+
+
+def drifted(fleet: Fleet, machine: Machine) -> bool:
+    """Whether it is not what the fleet would create now. A young machine has no region yet: that is no drift."""
+    other_type = machine.machine_type is not None and machine.machine_type != fleet.machine_type
+    other_region = machine.region is not None and machine.region != fleet.region
+    return other_type or other_region
+
+
+def timed_out(machine: Machine, memory: Memory) -> bool:
+    """Whether its last transition ran past its deadline and it has not been up since."""
+    facts = memory.facts.get(machine.id)
+    return facts is not None and facts.failure is Outcome.TIMED_OUT
+
+
+def _place(machine: Machine, intent: Intent | None) -> str:
+    phase = machine.phase
+    if intent is None or phase is Phase.UNKNOWN:
+        return phase
+    match intent.verb:
+        case Verb.DESTROY:
+            return "leaving"
+        case Verb.STOP:
+            return phase if phase is Phase.DOWN else Phase.FALLING
+        case Verb.CREATE | Verb.START | Verb.RESTART:
+            return phase if phase is Phase.UP else Phase.RISING
+        case Verb.UPDATE:
+            return phase

@@ -1,0 +1,229 @@
+"""The daemon's life: passes at their pace, reloads, shutdown, crashes, a provider that is down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+from structlog.testing import capture_logs
+
+from fleetd.model.errors import ConfigError, Fault, StateUnusable, Unauthorized, Unavailable
+from fleetd.model.settings import Settings
+from fleetd.store.sqlite import SqliteJournal
+from tests.support.build import fleet
+from tests.support.fakecloud import FakeCloud
+from tests.support.rig import rig, settings
+from tests.support.virtual_time import run_virtual, virtual_clock
+
+
+def events(logs: list[dict[str, object]], *names: str) -> list[str]:
+    return [str(line["event"]) for line in logs if line["event"] in names]
+
+
+def test_a_daemon_converges_says_so_once_and_keeps_quiet() -> None:
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with rig(fleet(target=2)) as world, world.daemon_running():
+                await anyio.sleep(3600)
+                reads = sum(c.operation == "list" for c in world.cloud.calls)
+                assert 110 <= reads <= 150, "a pass every 30 s, give or take a tenth, and the transitions' ticks"
+                assert world.cloud.writes() == ["create", "create"]
+        loud = [line["event"] for line in logs if line["log_level"] != "debug"]
+        assert loud == [
+            "daemon.started",
+            "machine.create_requested",
+            "machine.create_requested",
+            "pass.finished",
+            "machine.became_ready",
+            "machine.became_ready",
+            "fleet.converged",
+            "daemon.stop_requested",
+            "daemon.stopped",
+        ]
+
+    run_virtual(story)
+
+
+def test_a_finished_transition_wakes_the_next_pass() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1), interval=600, poll=5) as world, world.daemon_running() as daemon:
+            await anyio.sleep(120)
+            assert daemon.reconciler.last is not None
+            assert daemon.reconciler.last.converged, "ten minutes early"
+
+    run_virtual(story)
+
+
+def test_a_provider_that_is_down_is_reported_once_and_its_return_once() -> None:
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with rig(fleet(target=1)) as world, world.daemon_running():
+                await anyio.sleep(300)
+                world.cloud.before = lambda _op, _id: Unavailable("connection refused", operation="list")
+                await anyio.sleep(1800)
+                world.cloud.before = lambda _op, _id: Unauthorized("Invalid API token", operation="list", status=400)
+                await anyio.sleep(600)
+                world.cloud.before = lambda _op, _id: None
+                await anyio.sleep(300)
+        said = events(logs, "provider.unavailable", "provider.key_refused", "provider.recovered")
+        assert said == ["provider.unavailable", "provider.key_refused", "provider.recovered"]
+        back = next(line for line in logs if line["event"] == "provider.recovered")
+        assert 2350 <= back["duration_s"] <= 2450
+
+    run_virtual(story)
+
+
+def test_the_supervisor_hears_of_progress_only() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.daemon_running():
+            await anyio.sleep(100)
+            assert world.notifier.said[0].startswith("status training 0/1")
+            assert world.notifier.said[1] == "ready" or "ready" in world.notifier.said[:4]
+            world.cloud.before = lambda _op, _id: None
+
+            async def hang(*_args: object) -> None:
+                await anyio.sleep_forever()
+
+            world.cloud.list_machines = hang  # type: ignore[method-assign, assignment]
+            await anyio.sleep(60)
+            beats = world.notifier.said.count("alive")
+            await anyio.sleep(600)
+            assert world.notifier.said.count("alive") == beats, "a pass that hangs feeds no watchdog"
+
+    run_virtual(story)
+
+
+def test_stop_lets_the_call_under_way_end_and_journals_it() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=4)) as world:
+            world.cloud.latency = 3.0
+            async with world.daemon_running() as daemon:
+                await anyio.sleep(4.0)  # listed, and the first create is on its way
+                daemon.stop()
+            assert world.cloud.writes() == ["create"]
+            (intent,) = await world.journal.open_intents()
+            assert intent.machine_id == "ps1"
+            assert intent.accepted_at is not None
+
+    run_virtual(story)
+
+
+def test_a_pass_that_does_not_end_is_cut_off() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world:
+            begun = anyio.current_time()
+            async with world.daemon_running() as daemon:
+                world.cloud.latency = 1e6
+                await anyio.sleep(100)
+                daemon.stop()
+            assert anyio.current_time() - begun < 130
+
+    run_virtual(story)
+
+
+def test_a_good_reload_is_swapped_whole_and_acted_on_at_once() -> None:
+    wanted: list[Settings] = []
+
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with rig(fleet(target=1), load=lambda: wanted[-1], interval=600) as world:
+                async with world.daemon_running() as daemon:
+                    await anyio.sleep(200)
+                    wanted.append(settings(fleet(target=3), interval=600))
+                    daemon.reload()
+                    await anyio.sleep(200)
+                    assert world.cloud.writes() == ["create"] * 3
+                    assert world.notifier.said.index("reloading") < len(world.notifier.said)
+                    assert ("reload", "True") in world.meter.said
+        assert events(logs, "config.reloaded") == ["config.reloaded"]
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        pytest.param("fault", "fleets.training.target", id="a fault"),
+        pytest.param("provider", "provider", id="another provider"),
+        pytest.param("poll", "daemon.poll", id="another poll"),
+    ],
+)
+def test_a_bad_reload_changes_nothing(change, path) -> None:
+    def load() -> Settings:
+        new = settings(fleet(target=9))
+        if change == "fault":
+            raise ConfigError("test.toml", (Fault("fleets.training.target", "expected a whole number"),))
+        if change == "provider":
+            return replace(new, provider=replace(new.provider, base_url="http://127.0.0.2"))
+        return settings(fleet(target=9), poll=7)
+
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with rig(fleet(target=1), load=load) as world, world.daemon_running() as daemon:
+                await anyio.sleep(100)
+                with pytest.raises(ConfigError, match=path):
+                    daemon.reload()
+                await anyio.sleep(100)
+                assert world.cloud.writes() == ["create"]
+                assert daemon.reload_fault is not None
+                assert path in daemon.reload_fault
+                assert ("reload", "False") in world.meter.said
+        assert events(logs, "config.reload_rejected") == ["config.reload_rejected"]
+
+    run_virtual(story)
+
+
+def test_a_fleet_that_leaves_the_config_is_released_and_left_alone() -> None:
+    async def story() -> None:
+        other = fleet("inference", 1)
+        async with rig(fleet(target=1), other, load=lambda: settings(other)) as world:
+            async with world.daemon_running() as daemon:
+                await anyio.sleep(200)
+                before = world.cloud.writes()
+                daemon.reload()
+                await anyio.sleep(3600)
+                assert world.cloud.writes() == before
+                assert sorted(world.cloud.states().values()) == ["ready", "ready"]
+
+    run_virtual(story)
+
+
+def test_a_full_disk_stops_the_writes_and_not_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_args: object, **_kwargs: object) -> None:
+        raise StateUnusable("the disk is full")
+
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with rig(fleet(target=1)) as world:
+                with monkeypatch.context() as patch:
+                    patch.setattr(world.journal, "write_intent", full)
+                    async with world.daemon_running():
+                        await anyio.sleep(100)
+                        assert world.cloud.writes() == []
+                        patch.undo()
+                        await anyio.sleep(200)
+                        assert world.cloud.writes() == ["create"]
+        assert "journal.failed" in events(logs, "journal.failed")
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("after", [0.505, 0.515, 0.525, 0.6, 5.0, 40.0, 90.0])
+def test_a_crash_loses_no_machine_and_doubles_none(tmp_path: Path, after: float) -> None:
+    """The process ends at some moment without a word, and another takes over its state directory."""
+
+    async def story() -> None:
+        cloud = FakeCloud(virtual_clock(), latency=0.01)
+        async with rig(fleet(target=3), cloud=cloud, state=tmp_path) as world:
+            with anyio.move_on_after(after):
+                await world.daemon.run()
+        journal = await SqliteJournal.open_read_only(tmp_path / "journal.db")
+        await journal.aclose()
+        async with rig(fleet(target=3), cloud=cloud, state=tmp_path, seed=2) as world, world.daemon_running():
+            await anyio.sleep(600)
+            assert sorted(cloud.states().values()) == ["ready"] * 3
+            assert cloud.writes().count("create") == 3
+
+    run_virtual(story)

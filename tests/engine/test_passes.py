@@ -1,0 +1,323 @@
+"""The pass, the executor and the followers together, on virtual time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import anyio
+import pytest
+
+from fleetd.model.errors import Ambiguous, RateLimited, Refused, Unauthorized, Unavailable
+from fleetd.model.fleet import Guards, Limit, ScaleIn
+from fleetd.model.plan import Listing
+from fleetd.model.reasons import Verb
+from tests.support.build import fleet, token_name
+from tests.support.rig import Rig, rig
+from tests.support.virtual_time import run_virtual
+
+LOOSE = Guards(max_stops_per_pass=Limit(percent=100), max_destroys_per_pass=10)
+
+
+async def settle_down(world: Rig, seconds: float = 300) -> None:
+    """Passes every 30 s for a while."""
+    for _ in range(int(seconds // 30)):
+        await world.reconciler.run_pass()
+        await anyio.sleep(30)
+
+
+def up(world: Rig) -> int:
+    return sum(state == "ready" for state in world.cloud.states().values())
+
+
+def test_from_nothing_to_the_target_and_no_write_after() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=3)) as world, world.passes_by_hand():
+            await settle_down(world)
+            assert up(world) == 3
+            assert world.cloud.writes() == ["create"] * 3
+            assert world.reconciler.last is not None
+            assert world.reconciler.last.converged
+            assert await world.history() == [f"create ps{n} reached" for n in (1, 2, 3)]
+
+    run_virtual(story)
+
+
+def test_down_and_up_again_reuses_the_same_machines() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=5, guards=LOOSE)) as world, world.passes_by_hand():
+            world.cloud.add("training-backup")
+            await settle_down(world)
+            world.configure(fleet(target=3, guards=LOOSE))
+            await settle_down(world)
+            assert sorted(world.cloud.states().values()) == ["off"] * 2 + ["ready"] * 4
+            world.configure(fleet(target=5, guards=LOOSE))
+            await settle_down(world)
+            verbs = [w.split()[0] for w in world.cloud.writes()]
+            assert [verbs.count(v) for v in ("create", "stop", "start", "destroy")] == [5, 2, 2, 0]
+            assert "ps1" not in {c.machine for c in world.cloud.calls if c.operation in {"stop", "start"}}
+
+    run_virtual(story)
+
+
+def test_creates_start_slowly_and_a_refusal_ends_the_batch() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=8)) as world, world.passes_by_hand():
+            world.cloud.before = lambda op, _id: Refused("templateId not found") if op == "create" else None
+            await world.reconciler.run_pass()
+            assert world.cloud.writes() == ["create"]
+            await anyio.sleep(30)
+            report = await world.reconciler.run_pass()
+            assert world.cloud.writes() == ["create"]
+            assert [str(s.reason) for s in report.skips] == ["refused_recently"]
+            assert "templateId not found" in report.skips[0].detail
+            world.cloud.before = lambda _op, _id: None
+            await settle_down(world)
+            assert up(world) == 8
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("executed", [True, False])
+def test_a_lost_create_is_looked_for_and_never_doubled(executed) -> None:
+    lost = [Ambiguous("timed out", operation="create")]
+
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.passes_by_hand():
+            hook = lambda op, _id: lost.pop() if op == "create" and lost else None  # noqa: E731
+            if executed:
+                world.cloud.after = hook
+            else:
+                world.cloud.before = hook
+            await world.reconciler.run_pass()
+            await anyio.sleep(60)
+            await world.reconciler.run_pass()
+            assert world.cloud.writes() == ["create"], "nothing is repeated within the settle time"
+            await settle_down(world)
+            assert up(world) == 1
+            assert len(world.cloud.states()) == 1
+            assert world.cloud.writes() == ["create"] * (1 if executed else 2)
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("executed", [True, False])
+@pytest.mark.parametrize("verb", ["start", "stop"])
+def test_a_lost_start_or_stop_is_settled_by_looking(verb, executed) -> None:
+    lost = [Ambiguous("reset", operation=verb)]
+
+    async def story() -> None:
+        target = 1 if verb == "start" else 0
+        async with rig(fleet(target=target, guards=LOOSE)) as world, world.passes_by_hand():
+            world.cloud.add(token_name(1), "off" if verb == "start" else "ready", machine_type="P4000")
+            hook = lambda op, _id: lost.pop() if op == verb and lost else None  # noqa: E731
+            if executed:
+                world.cloud.after = hook
+            else:
+                world.cloud.before = hook
+            await settle_down(world)
+            assert list(world.cloud.states().values()) == ["ready" if verb == "start" else "off"]
+            assert world.cloud.writes() == [f"{verb} ps1"] * (1 if executed else 2)
+
+    run_virtual(story)
+
+
+def test_a_create_that_was_surely_not_sent_is_simply_made_again() -> None:
+    fault = [RateLimited("slow down"), Unavailable("connection refused")]
+
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.passes_by_hand():
+            world.cloud.before = lambda op, _id: fault.pop() if op == "create" and fault else None
+            await settle_down(world)
+            assert world.cloud.writes() == ["create"] * 3
+            assert await world.history() == [
+                "create " + line.split()[1] + " not_sent" for line in (await world.history())[:2]
+            ] + ["create ps1 reached"]
+
+    run_virtual(story)
+
+
+def test_a_capacity_failure_backs_off_and_makes_no_second_machine() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.passes_by_hand():
+            world.cloud.no_capacity = True
+            await settle_down(world, 3600)
+            assert len(world.cloud.states()) == 1
+            writes = world.cloud.writes()
+            assert writes[0] == "create"
+            assert set(writes[1:]) == {"start ps1"}
+            # 1 + 2 + 5 + 10 + 30 minutes and a minute of trying each: four or five starts within the hour
+            assert 4 <= len(writes[1:]) <= 5
+            report = world.reconciler.last
+            assert report is not None
+            assert "insufficient capacity" in report.skips[0].detail
+            world.cloud.no_capacity = False
+            await settle_down(world, 3600)
+            assert up(world) == 1
+
+    run_virtual(story)
+
+
+def test_a_stuck_create_times_out_and_is_not_replaced() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.passes_by_hand():
+            world.cloud.stuck = True
+            await settle_down(world, 1500)
+            assert await world.history() == ["create ps1 timed_out"]
+            assert world.cloud.writes() == ["create"]
+            report = world.reconciler.last
+            assert report is not None
+            assert [str(s.reason) for s in report.skips] == ["timed_out"]
+
+    run_virtual(story)
+
+
+def test_a_listing_that_lacks_a_machine_is_rejected_as_long_as_show_finds_it() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=2)) as world, world.passes_by_hand():
+            await settle_down(world)
+            world.cloud.listing = lambda listing: Listing(listing.machines[:1])
+            for _ in range(5):
+                report = await world.reconciler.run_pass()
+                assert report.observation.rejected is not None
+                await anyio.sleep(30)
+            assert world.cloud.writes() == ["create"] * 2
+
+    run_virtual(story)
+
+
+def test_machines_that_are_gone_are_replaced() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=2)) as world, world.passes_by_hand():
+            await settle_down(world)
+            world.cloud.remove("ps1")
+            await settle_down(world)
+            assert up(world) == 2
+            assert world.cloud.writes() == ["create"] * 3
+            assert "outside ps1 observed" in await world.history()
+
+    run_virtual(story)
+
+
+def test_an_action_is_dropped_when_the_fresh_look_differs() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=0, guards=LOOSE)) as world, world.passes_by_hand():
+            machine = world.cloud.add(token_name(1), machine_type="P4000")
+            stale = Listing((machine,))
+            world.cloud.listing = lambda _listing: stale
+            world.cloud.set(machine.id, state="restarting")
+            report = await world.reconciler.run_pass()
+            assert world.cloud.writes() == []
+            assert [str(s.reason) for s in report.skips] == ["fresh_look_differs"]
+
+    run_virtual(story)
+
+
+def test_an_adopted_machine_that_was_renamed_is_foreign_from_then_on() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=0, guards=LOOSE, adopt=("old-*",))) as world, world.passes_by_hand():
+            machine = world.cloud.add("old-1", machine_type="P4000")
+            stale = Listing((machine,))
+            world.cloud.listing = lambda _listing: stale
+            world.cloud.set(machine.id, name="mine-now")
+            await world.reconciler.run_pass()
+            assert world.cloud.writes() == []
+
+    run_virtual(story)
+
+
+def test_a_hold_that_arrives_between_plan_and_call_is_obeyed() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=0, guards=LOOSE)) as world, world.passes_by_hand():
+            world.cloud.add(token_name(1), machine_type="P4000")
+
+            def hold_on_first_show(operation: str, _machine: str | None) -> None:
+                if operation == "show":
+                    group.start_soon(hold)
+
+            async def hold() -> None:
+                now = world.clock.now()
+                await world.journal.add_hold(
+                    kind="hold",
+                    subject="ps1",
+                    verbs=frozenset(Verb),
+                    reason="training until five",
+                    actor="ada",
+                    now=now,
+                    expires_at=now + timedelta(hours=4),
+                )
+
+            async with anyio.create_task_group() as group:
+                world.cloud.before = hold_on_first_show
+                world.reconciler.executor._last_word = lambda _a, _m: anyio.sleep(1)
+                report = await world.reconciler.run_pass()
+            assert world.cloud.writes() == []
+            assert "held" in {str(s.reason) for s in report.skips}
+
+    run_virtual(story)
+
+
+def test_adding_a_veto_waits_for_the_calls_that_it_forbids() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=0, guards=LOOSE)) as world, world.passes_by_hand():
+            world.cloud.add(token_name(1), machine_type="P4000")
+            world.cloud.latency = 2.0
+            done: list[float] = []
+
+            async def freeze() -> None:
+                await anyio.sleep(5)  # the stop is on its way: list and show took 4 s
+                expires = world.clock.now() + timedelta(hours=1)
+                await world.reconciler.vetoes.add(
+                    kind="freeze",
+                    subject=None,
+                    verbs=frozenset(Verb),
+                    reason="incident",
+                    actor="ada",
+                    expires_at=expires,
+                )
+                done.append(anyio.current_time())
+
+            start = anyio.current_time()
+            async with anyio.create_task_group() as group:
+                group.start_soon(freeze)
+                await world.reconciler.run_pass()
+            assert world.cloud.writes() == ["stop ps1"]
+            assert done[0] - start >= 6.0
+
+    run_virtual(story)
+
+
+def test_destroys_are_verified_gone() -> None:
+    async def story() -> None:
+        destroying = fleet(target=0, scale_in=ScaleIn.DESTROY, allow_destroy=True, guards=LOOSE)
+        async with rig(destroying) as world, world.passes_by_hand():
+            world.cloud.add(token_name(1), machine_type="P4000")
+            world.cloud.add("training-backup", "off")
+            await settle_down(world)
+            assert list(world.cloud.states()) == ["training-backup"]
+            assert world.cloud.writes() == ["destroy ps1"]
+            assert "destroy ps1 reached" in await world.history()
+
+    run_virtual(story)
+
+
+def test_following_many_costs_one_listing_a_tick() -> None:
+    async def story() -> None:
+        wanted = fleet(target=200, guards=Guards(max_creates_per_pass=200))
+        async with rig(wanted) as world, world.passes_by_hand():
+            await settle_down(world, 120)
+            assert up(world) == 200
+            reads = [c for c in world.cloud.calls if c.operation in {"list", "show"}]
+            assert len(reads) < 50
+
+    run_virtual(story)
+
+
+def test_a_refused_key_stops_everything_but_the_looking() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.passes_by_hand():
+            world.cloud.before = lambda _op, _id: Unauthorized("Invalid API token")
+            with pytest.raises(Unauthorized):
+                await world.reconciler.run_pass()
+            assert world.cloud.writes() == []
+
+    run_virtual(story)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetd.model.naming import ALPHABET, make_token, split_name
+from fleetd.model.reasons import Verb
+from fleetd.planner.ownership import lookalikes, owners
+from tests.support.build import ago, facts, fleet, intent, machine, token_name
+
+FLEETS = (fleet(), fleet("inference"))
+
+
+def owned(listed, *, fleets=FLEETS, known=(), intents=()) -> dict[str, tuple[str, bool]]:
+    found = owners(listed, fleets, {f.machine_id: f for f in known}, intents)
+    return {m: (o.fleet, o.adopted) for m, o in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        (token_name(1), "training"),
+        (token_name(1, "inference"), "inference"),
+        ("training-backup", None),
+        ("training-123456", None),
+        ("training", None),
+        ("training-", None),
+        ("", None),
+        (token_name(1, "other"), None),
+        (token_name(1).upper(), None),
+        (token_name(1) + "\n", None),
+        ("training-" + token_name(1), None),
+    ],
+)
+def test_a_name_proves_ownership_only_with_a_valid_token(name, owner) -> None:
+    found = owned([machine(1, name=name)])
+    assert found == ({} if owner is None else {"ps1": (owner, False)})
+
+
+@given(
+    st.text("abcdefghijklmnopqrstuvwxyz-0123456789", min_size=1, max_size=20),
+    st.lists(st.integers(0, 31), min_size=5, max_size=5),
+    st.integers(0, 5),
+    st.sampled_from(ALPHABET),
+)
+def test_any_single_wrong_character_of_a_token_is_caught(fleet_name, draw, at, wrong) -> None:
+    token = make_token(fleet_name, draw)
+    assert split_name(f"{fleet_name}-{token}", {fleet_name}) == (fleet_name, token)
+    if token[at] != wrong:
+        spoilt = token[:at] + wrong + token[at + 1 :]
+        assert split_name(f"{fleet_name}-{spoilt}", {fleet_name}) is None
+
+
+def test_a_token_wants_five_numbers() -> None:
+    with pytest.raises(ValueError, match="5 numbers"):
+        make_token("training", [1, 2])
+
+
+def test_a_renamed_machine_stays_ours_by_its_id() -> None:
+    assert owned([machine(1, name="my-box")], known=[facts(1)]) == {"ps1": ("training", False)}
+
+
+def test_a_create_under_way_owns_its_machine() -> None:
+    assert owned([machine(1, name="renamed")], intents=[intent(Verb.CREATE, 1)]) == {"ps1": ("training", False)}
+
+
+def test_a_lookalike_of_a_known_machine_is_foreign() -> None:
+    twin = machine(2, name=token_name(1))
+    found = owners([machine(1), twin], FLEETS, {"ps1": facts(1)})
+    assert set(found) == {"ps1"}
+    assert lookalikes([machine(1), twin], found, FLEETS) == [twin]
+
+
+def test_of_two_strangers_with_one_token_the_older_is_ours() -> None:
+    older = machine(2, name=token_name(1), created_at=ago(days=9))
+    younger = machine(1, created_at=ago(days=1))
+    undated = machine(3, name=token_name(1), created_at=None)
+    assert owned([younger, undated, older]) == {"ps2": ("training", False)}
+
+
+def test_adoption_by_id_goes_before_adoption_by_glob() -> None:
+    fleets = (fleet(adopt=("old-gpu-*",)), fleet("inference", adopt=("ps1",)))
+    listed = [machine(1, name="old-gpu-1"), machine(2, name="old-gpu-2"), machine(3, name="desk")]
+    assert owned(listed, fleets=fleets) == {"ps1": ("inference", True), "ps2": ("training", True)}
+
+
+def test_an_adopted_machine_is_released_when_the_config_lets_go() -> None:
+    assert owned([machine(1, name="old-gpu-1")], known=[facts(1, adopted=True, name="old-gpu-1")]) == {}
+
+
+def test_a_fleet_that_left_the_config_owns_nothing() -> None:
+    assert owned([machine(1), machine(2, name="x")], fleets=FLEETS[1:], known=[facts(1), facts(2)]) == {}

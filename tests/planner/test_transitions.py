@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from fleetd.model.machine import Machine, Phase
+from fleetd.model.reasons import Outcome, Verb
+from fleetd.planner.transitions import Sight, goal_of, has_moved, judge, next_backoff, wants_events
+from tests.support.build import NOW, ago, event, intent, machine
+
+SETTLE = timedelta(seconds=90)
+CREATE = intent(Verb.CREATE, 1, accepted_at=ago(seconds=30))
+CREATE_OFF = intent(Verb.CREATE, 1, accepted_at=ago(seconds=30), parameters={"startOnCreate": False})
+START = intent(Verb.START, 1, accepted_at=ago(seconds=30), expected_state="off", baseline_event="old")
+START_BLIND = intent(Verb.START, 1, accepted_at=ago(seconds=30), expected_state="off")
+START_LOST = intent(Verb.START, 1, ambiguous_since=ago(seconds=30), expected_state="off", baseline_event="old")
+START_JUST_LOST = intent(Verb.START, 1, ambiguous_since=ago(seconds=5), expected_state="off", baseline_event="old")
+STOP = intent(Verb.STOP, 1, accepted_at=ago(seconds=30), expected_state="ready", baseline_event="old")
+STOP_LOST = intent(Verb.STOP, 1, ambiguous_since=ago(seconds=30), expected_state="ready", baseline_event="old")
+RESTART = intent(Verb.RESTART, 1, accepted_at=ago(seconds=30), expected_state="ready", baseline_event="old")
+DESTROY = intent(Verb.DESTROY, 1, accepted_at=ago(seconds=30), expected_state="off", baseline_event="old")
+OLD_FAILURE = event("start", "error", handle="old", error="old trouble")
+NO_ROOM = event("start", "error", handle="new", error="insufficient capacity")
+GONE = Sight(None, proven_gone=True)
+HIDDEN = Sight(None)
+
+
+def at(state: str, *events: object) -> Sight:
+    return Sight(machine(1, state, events=tuple(events) if events else ()))
+
+
+def listed(state: str) -> Sight:
+    return Sight(machine(1, state))
+
+
+@pytest.mark.parametrize(
+    ("what", "sight", "moved", "outcome"),
+    [
+        pytest.param(CREATE, at("provisioning"), True, None, id="create goes on"),
+        pytest.param(CREATE, at("ready"), True, Outcome.REACHED, id="create is ready"),
+        pytest.param(CREATE, at("serviceready"), True, Outcome.REACHED, id="serviceready is up"),
+        pytest.param(CREATE, at("off", event("create", "error")), True, Outcome.FAILED_TO_START, id="create failed"),
+        pytest.param(CREATE, at("off", NO_ROOM, event("create")), True, Outcome.FAILED_TO_START, id="no capacity"),
+        pytest.param(CREATE, at("off", event("create", "in progress")), True, None, id="create not begun"),
+        pytest.param(CREATE, at("off", event("create")), True, Outcome.FAILED_TO_START, id="off without a reason"),
+        pytest.param(CREATE, at("off", event("stop"), event("create")), True, Outcome.WRONG_STATE, id="human stop"),
+        pytest.param(CREATE, listed("off"), True, None, id="a listing carries no reason"),
+        pytest.param(CREATE, at("hibernating"), True, None, id="unknown state is waited out"),
+        pytest.param(CREATE, HIDDEN, False, None, id="not shown, not proven"),
+        pytest.param(CREATE, GONE, False, None, id="young and invisible"),
+        pytest.param(
+            intent(Verb.CREATE, 1, accepted_at=ago(seconds=120)), GONE, False, Outcome.GONE, id="old and gone"
+        ),
+        pytest.param(CREATE_OFF, at("off", event("create")), True, Outcome.REACHED, id="created without a start"),
+        pytest.param(CREATE_OFF, at("provisioning"), True, None, id="created without a start, going on"),
+        pytest.param(START, at("off", OLD_FAILURE), False, None, id="old failure is not this start's"),
+        pytest.param(START, at("off", NO_ROOM, OLD_FAILURE), False, Outcome.FAILED_TO_START, id="start failed"),
+        pytest.param(START, at("off", event("start", "in progress", handle="n"), OLD_FAILURE), True, None, id="soon"),
+        pytest.param(START, at("starting"), True, None, id="starting"),
+        pytest.param(START, at("ready"), True, Outcome.REACHED, id="started"),
+        pytest.param(START, at("stopping"), True, None, id="somebody stops it, not yet off"),
+        pytest.param(START_BLIND, at("off", NO_ROOM), False, None, id="without a baseline no event is taken as ours"),
+        pytest.param(START_LOST, at("off", OLD_FAILURE), False, Outcome.LOST, id="lost start had no effect"),
+        pytest.param(START_JUST_LOST, at("off", OLD_FAILURE), False, None, id="lost start, too early to say"),
+        pytest.param(START_LOST, at("ready"), False, Outcome.REACHED, id="lost start had its effect"),
+        pytest.param(STOP, at("ready"), False, None, id="stop not begun"),
+        pytest.param(STOP, at("stopping"), True, None, id="stopping"),
+        pytest.param(STOP, at("off"), True, Outcome.REACHED, id="stopped"),
+        pytest.param(STOP, at("starting"), True, Outcome.WRONG_STATE, id="started again by someone else"),
+        pytest.param(STOP, GONE, True, Outcome.GONE, id="destroyed by someone else"),
+        pytest.param(STOP_LOST, at("ready"), False, Outcome.LOST, id="lost stop had no effect"),
+        pytest.param(STOP_LOST, at("off"), False, Outcome.REACHED, id="lost stop had its effect"),
+        pytest.param(RESTART, listed("ready"), False, None, id="restart not begun"),
+        pytest.param(RESTART, listed("restarting"), True, None, id="restarting"),
+        pytest.param(RESTART, listed("ready"), True, Outcome.REACHED, id="restarted"),
+        pytest.param(DESTROY, at("off"), False, None, id="destroy goes on"),
+        pytest.param(DESTROY, HIDDEN, False, None, id="not found alone proves nothing"),
+        pytest.param(DESTROY, GONE, False, Outcome.REACHED, id="destroyed"),
+    ],
+)
+def test_verdicts(what, sight, moved, outcome) -> None:
+    ending = judge(what, sight, moved=moved, now=NOW, settle=SETTLE)
+    assert (None if ending is None else ending.outcome) == outcome
+
+
+def test_a_failed_start_carries_the_providers_reason() -> None:
+    ending = judge(START, at("off", NO_ROOM), moved=True, now=NOW, settle=SETTLE)
+    assert ending is not None
+    assert ending.error == "insufficient capacity"
+
+
+@pytest.mark.parametrize(
+    ("what", "state", "events", "moved"),
+    [
+        pytest.param(START, "off", None, False, id="still off in a listing"),
+        pytest.param(START, "starting", None, True, id="moving state"),
+        pytest.param(START, "ready", None, True, id="other state than before"),
+        pytest.param(START, "off", (OLD_FAILURE,), False, id="only old events"),
+        pytest.param(START, "off", (NO_ROOM, OLD_FAILURE), True, id="young event"),
+        pytest.param(RESTART, "ready", None, False, id="restart looks as before"),
+        pytest.param(RESTART, "ready", (event("restart", "in progress"),), False, id="restart accepted only"),
+        pytest.param(RESTART, "ready", (event("restart"),), True, id="restart done"),
+        pytest.param(RESTART, "restarting", None, True, id="restart under way"),
+    ],
+)
+def test_has_moved(what, state, events, moved) -> None:
+    assert has_moved(what, machine(1, state, events=events)) is moved
+
+
+@pytest.mark.parametrize(
+    ("what", "state", "moved", "wants"),
+    [
+        (CREATE, "off", True, True),
+        (CREATE, "provisioning", True, False),
+        (START, "off", False, True),
+        (STOP, "off", True, False),
+        (RESTART, "ready", False, True),
+        (RESTART, "ready", True, False),
+        (RESTART, "off", True, True),
+        (DESTROY, "off", False, False),
+    ],
+)
+def test_when_a_listing_is_not_enough(what, state, moved, wants) -> None:
+    assert wants_events(what, machine(1, state), moved=moved) is wants
+    assert wants_events(what, machine(1, state, events=()), moved=moved) is False
+
+
+def test_backoff_steps_and_never_gives_up() -> None:
+    assert [next_backoff(n).total_seconds() / 60 for n in (1, 2, 3, 4, 5, 6, 99)] == [1, 2, 5, 10, 30, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("what", "goal"),
+    [(CREATE, Phase.UP), (CREATE_OFF, Phase.DOWN), (START, Phase.UP), (STOP, Phase.DOWN), (DESTROY, None)],
+)
+def test_goals(what, goal) -> None:
+    assert goal_of(what) == goal
+
+
+def test_every_listed_state_has_a_phase_and_others_are_unknown() -> None:
+    states = "off starting stopping restarting serviceready ready upgrading provisioning".split()
+    assert Phase.UNKNOWN not in {Machine(id="x", name="x", state=s).phase for s in states}
+    assert Machine(id="x", name="x", state="Ready").phase is Phase.UNKNOWN

@@ -1,0 +1,188 @@
+"""A cloud in memory behind the ``Cloud`` port: fast, on the loop's time, with faults put in by hand."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import anyio
+
+from fleetd.cloud.port import Capabilities, MachineChange
+from fleetd.engine.ports import Clock
+from fleetd.model.errors import NotFound
+from fleetd.model.machine import Machine, MachineEvent, Utilization
+from fleetd.model.plan import Listing
+
+
+@dataclass(frozen=True)
+class Call:
+    operation: str
+    machine: str | None
+    at: datetime
+    detail: object = None
+
+
+@dataclass
+class _Change:
+    at: float
+    state: str
+    event: MachineEvent | None = None
+
+
+@dataclass
+class FakeCloud:
+    """Transitions take ``takes`` seconds; ``before``/``after`` hooks raise what a call should raise."""
+
+    clock: Clock
+    takes: float = 60.0
+    latency: float = 0.01
+    page_size: int = 1000
+    before: Callable[[str, str | None], Exception | None] = lambda _op, _id: None
+    """Asked before a call has any effect."""
+    after: Callable[[str, str | None], Exception | None] = lambda _op, _id: None
+    """Asked when the call has had its effect: the answer is lost."""
+    no_capacity: bool = False
+    stuck: bool = False
+    listing: Callable[[Listing], Listing] = lambda listing: listing
+    calls: list[Call] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._machines: dict[str, Machine] = {}
+        self._events: dict[str, list[MachineEvent]] = {}
+        self._due: dict[str, list[_Change]] = {}
+        self._ids = itertools.count(1)
+        self._handles = itertools.count(1)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities("fake", True, False, True, self.page_size)
+
+    def add(self, name: str, state: str = "ready", **fields: object) -> Machine:
+        machine = Machine(id=f"ps{next(self._ids)}", name=name, state=state, created_at=self.clock.now(), **fields)
+        self._machines[machine.id] = machine
+        self._events[machine.id] = []
+        return machine
+
+    def set(self, machine_id: str, **fields: object) -> None:
+        """A human at the console."""
+        self._machines[machine_id] = replace(self._machines[machine_id], **fields)
+        self._due.pop(machine_id, None)
+
+    def remove(self, machine_id: str) -> None:
+        self._machines.pop(machine_id)
+
+    def states(self) -> dict[str, str]:
+        self._advance()
+        return {m.name: m.state for m in self._machines.values()}
+
+    def writes(self) -> list[str]:
+        reads = {"list", "show", "availability", "utilization"}
+        return [
+            f"{c.operation} {c.machine}" if c.machine else c.operation for c in self.calls if c.operation not in reads
+        ]
+
+    async def list_machines(self) -> Listing:
+        await self._begin("list", None)
+        self._advance()
+        listing = self.listing(Listing(tuple(self._machines.values())))
+        self._end("list", None)
+        return listing
+
+    async def show(self, machine_id: str) -> Machine:
+        await self._begin("show", machine_id)
+        machine = self._find(machine_id, "show")
+        self._end("show", machine_id)
+        return replace(machine, events=tuple(self._events[machine_id]))
+
+    async def create(self, name: str, parameters: Mapping[str, object]) -> Machine:
+        await self._begin("create", None, detail=(name, dict(parameters)))
+        machine = self.add(
+            name,
+            "provisioning",
+            machine_type=str(parameters["machineType"]),
+        )
+        self._begin_transition(machine.id, "create", "provisioning", "ready")
+        self._end("create", machine.id)
+        return self._machines[machine.id]
+
+    async def start(self, machine_id: str) -> None:
+        await self._begin("start", machine_id)
+        if self._find(machine_id, "start").state == "off":
+            self._begin_transition(machine_id, "start", "starting", "ready")
+        self._end("start", machine_id)
+
+    async def stop(self, machine_id: str) -> None:
+        await self._begin("stop", machine_id)
+        if self._find(machine_id, "stop").state != "off":
+            self._begin_transition(machine_id, "stop", "stopping", "off")
+        self._end("stop", machine_id)
+
+    async def restart(self, machine_id: str) -> None:
+        await self._begin("restart", machine_id)
+        self._find(machine_id, "restart")
+        self._begin_transition(machine_id, "restart", "restarting", "ready")
+        self._end("restart", machine_id)
+
+    async def destroy(self, machine_id: str) -> None:
+        await self._begin("destroy", machine_id)
+        self._find(machine_id, "destroy")
+        self.remove(machine_id)
+        self._end("destroy", machine_id)
+
+    async def update(self, machine_id: str, change: MachineChange) -> None:
+        await self._begin("update", machine_id, detail=change)
+        self._find(machine_id, "update")
+        self._end("update", machine_id)
+
+    async def availability(self, region: str, machine_type: str) -> bool | None:
+        await self._begin("availability", None)
+        return not self.no_capacity
+
+    async def utilization(self, machine_id: str, month: str) -> Utilization:
+        await self._begin("utilization", machine_id)
+        return Utilization(machine_id, month, 0.0, None, 0.0, None)
+
+    async def aclose(self) -> None:
+        pass
+
+    async def _begin(self, operation: str, machine_id: str | None, detail: object = None) -> None:
+        await anyio.sleep(self.latency)
+        self.calls.append(Call(operation, machine_id, self.clock.now(), detail))
+        fault = self.before(operation, machine_id)
+        if fault is not None:
+            raise fault
+
+    def _end(self, operation: str, machine_id: str | None) -> None:
+        fault = self.after(operation, machine_id)
+        if fault is not None:
+            raise fault
+
+    def _find(self, machine_id: str, operation: str) -> Machine:
+        self._advance()
+        if machine_id not in self._machines:
+            raise NotFound("Machine not found", operation=operation, status=404)
+        return self._machines[machine_id]
+
+    def _begin_transition(self, machine_id: str, name: str, through: str, to: str) -> None:
+        self._machines[machine_id] = replace(self._machines[machine_id], state=through)
+        fails = self.no_capacity and to == "ready"
+        handle = f"h{next(self._handles)}"
+        self._events[machine_id].insert(0, MachineEvent(name, "in progress", handle=handle))
+        done = MachineEvent(
+            name, "error" if fails else "done", error="insufficient capacity" if fails else "", handle=handle
+        )
+        if not self.stuck:
+            at = anyio.current_time() + self.takes
+            self._due[machine_id] = [_Change(at, "off" if fails else to, done)]
+
+    def _advance(self) -> None:
+        now = anyio.current_time()
+        for machine_id, changes in self._due.items():
+            while changes and changes[0].at <= now and machine_id in self._machines:
+                change = changes.pop(0)
+                self._machines[machine_id] = replace(self._machines[machine_id], state=change.state)
+                if change.event is not None:
+                    events = self._events[machine_id]
+                    events[:] = [change.event if e.handle == change.event.handle else e for e in events]

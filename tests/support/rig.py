@@ -1,0 +1,138 @@
+"""The engine on a fake cloud and a real journal, for tests on virtual time."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from fleetd.engine.daemon import Daemon
+from fleetd.engine.follower import Follower
+from fleetd.engine.poller import Poller
+from fleetd.engine.recall import Recall
+from fleetd.engine.reconciler import Reconciler
+from fleetd.model.fleet import Costs, Fleet
+from fleetd.model.settings import DaemonSettings, ProviderSettings, Settings
+from fleetd.store.sqlite import SqliteJournal
+from tests.support.build import fleet as make_fleet
+from tests.support.fakecloud import FakeCloud
+from tests.support.inline_executor import InlineExecutor
+from tests.support.virtual_time import VirtualClock, virtual_clock
+
+
+@dataclass
+class RecordingNotifier:
+    said: list[str] = field(default_factory=list)
+
+    def ready(self) -> None:
+        self.said.append("ready")
+
+    def status(self, text: str) -> None:
+        self.said.append(f"status {text}")
+
+    def alive(self) -> None:
+        self.said.append("alive")
+
+    def reloading(self) -> None:
+        self.said.append("reloading")
+
+    def stopping(self) -> None:
+        self.said.append("stopping")
+
+
+@dataclass
+class RecordingMeter:
+    said: list[tuple[str, ...]] = field(default_factory=list)
+
+    def action(self, *, fleet: str, verb: str, result: str) -> None:
+        self.said.append(("action", fleet, verb, result))
+
+    def transition(self, *, verb: str, seconds: float) -> None:
+        self.said.append(("transition", verb))
+
+    def reload(self, *, ok: bool) -> None:
+        self.said.append(("reload", str(ok)))
+
+
+def settings(*fleets: Fleet, interval: float = 30, poll: float = 5, **fields: Any) -> Settings:
+    return Settings(
+        source="test.toml",
+        provider=ProviderSettings(kind="paperspace-core", base_url="http://127.0.0.1", api_key=None),
+        fleets=fleets or (make_fleet(),),
+        daemon=DaemonSettings(interval=timedelta(seconds=interval), poll=timedelta(seconds=poll)),
+        costs=fields.pop("costs", Costs()),
+        **fields,
+    )
+
+
+@dataclass
+class Rig:
+    cloud: FakeCloud
+    clock: VirtualClock
+    journal: SqliteJournal
+    reconciler: Reconciler
+    poller: Poller
+    follower: Follower
+    daemon: Daemon
+    notifier: RecordingNotifier
+    meter: RecordingMeter
+
+    def configure(self, *fleets: Fleet) -> None:
+        self.reconciler.settings = settings(*fleets)
+
+    async def history(self) -> list[str]:
+        rows = await self.journal.history()
+        return [f"{e.verb} {e.machine or e.name} {e.outcome}" for _, e in rows]
+
+    @asynccontextmanager
+    async def daemon_running(self) -> AsyncIterator[Daemon]:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.daemon.run)
+            await anyio.sleep(0.5)
+            yield self.daemon
+            self.daemon.stop()
+
+    @asynccontextmanager
+    async def passes_by_hand(self) -> AsyncIterator[Reconciler]:
+        """The poller and the followers run; passes are run by the test."""
+        await self.reconciler.recall.load()
+        async with anyio.create_task_group() as group:
+            self.follower.attach(group)
+            group.start_soon(self.poller.run)
+            yield self.reconciler
+            group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def rig(
+    *fleets: Fleet,
+    cloud: FakeCloud | None = None,
+    state: Path | None = None,
+    seed: int = 1,
+    load: Callable[[], Settings] | None = None,
+    **fields: Any,
+) -> AsyncIterator[Rig]:
+    clock = cloud.clock if cloud is not None else virtual_clock()
+    assert isinstance(clock, VirtualClock)
+    cloud = cloud or FakeCloud(clock)
+    scratch = tempfile.TemporaryDirectory(prefix="fleetd-rig-")
+    journal = await SqliteJournal.open((state or Path(scratch.name)) / "journal.db", executor=InlineExecutor())
+    wanted = settings(*fleets, **fields)
+    meter, notifier, rng = RecordingMeter(), RecordingNotifier(), random.Random(seed)
+    recall = Recall(journal)
+    poller = Poller(cloud, clock, poll=wanted.daemon.poll)
+    follower = Follower(poller, recall, clock, meter)
+    reconciler = Reconciler(wanted, cloud, journal, clock, meter, rng, follower, recall)
+    daemon = Daemon(reconciler, poller, follower, notifier, meter, clock, rng, load=load or (lambda: wanted))
+    try:
+        yield Rig(cloud, clock, journal, reconciler, poller, follower, daemon, notifier, meter)
+    finally:
+        await journal.aclose()
+        scratch.cleanup()
