@@ -14,7 +14,7 @@ from fleetd.engine.follower import Follower
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Clock, Meter, Notifier
 from fleetd.engine.reconciler import PassReport, Reconciler
-from fleetd.model.errors import CloudError, ConfigError, Fault, StoreError
+from fleetd.model.errors import CloudError, ConfigError, Fault, FleetdError, StoreError
 from fleetd.model.journal import Intent
 from fleetd.model.settings import Settings
 from fleetd.planner.transitions import Ending
@@ -47,6 +47,7 @@ class Daemon:
         rng: random.Random,
         *,
         load: Callable[[], Settings],
+        on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
     ) -> None:
         self.reconciler = reconciler
         self.started_at: datetime | None = None
@@ -61,9 +62,9 @@ class Daemon:
         self._clock = clock
         self._rng = rng
         self._load = load
+        self._on_pass = on_pass
         self._wake = anyio.Event()
         self._stop = anyio.Event()
-        self._passed = anyio.Event()
 
     async def run(self) -> None:
         """Reconcile until ``stop``; returns when the last pass has ended and everything is journaled."""
@@ -126,11 +127,6 @@ class Daemon:
         log.info("config.reloaded", config=settings.source, fleets=len(settings.fleets), released=released or None)
         self.wake()
 
-    async def next_pass(self) -> PassReport | None:
-        """Wait until a pass has ended, well or not; the latest good report."""
-        await self._passed.wait()
-        return self.reconciler.last
-
     async def _passes(self) -> None:
         ready = False
         while not self._stop.is_set():
@@ -140,25 +136,26 @@ class Daemon:
                 ready = True
                 self._notifier.ready()
             self._notifier.alive()
-            self._passed.set()
-            self._passed = anyio.Event()
             await self._wait()
 
     async def _pass(self) -> None:
-        health = self.reconciler.health
         try:
             report = await self.reconciler.run_pass()
         except* CloudError as group:
-            error = _first(group)
-            health.failed(error, self._clock.now())
-            self.last_error = str(error)
+            self._failed(_first(group))
+            self.reconciler.health.failed(_first(group), self._clock.now())
         except* StoreError as group:
-            self.last_error = str(_first(group))
+            self._failed(_first(group))
             log.error("journal.failed", error=self.last_error)  # noqa: TRY400 - no traceback wanted
         else:
-            health.worked(self._clock.now())
+            self.reconciler.health.worked(self._clock.now())
             self.last_error = None
             self._notifier.status(_one_line(report))
+            self._on_pass(report)
+
+    def _failed(self, error: FleetdError) -> None:
+        self.last_error = str(error)
+        self._on_pass(error)
 
     async def _wait(self) -> None:
         interval = self.reconciler.settings.daemon.interval.total_seconds()

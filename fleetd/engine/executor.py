@@ -237,7 +237,8 @@ class Executor:
                 await journal.update_intent(intent.id, ambiguous_since=now)
                 if intent.verb is Verb.UPDATE:  # safe to repeat: the next check sees what became of it
                     await journal.close_intent(intent.id, at=now, outcome=Outcome.LOST, error=str(error))
-                self._follower.follow(replace(intent, ambiguous_since=now))
+                else:
+                    self._follower.follow(replace(intent, ambiguous_since=now))
                 return replace(skip, reason=Reason.CREATE_UNSETTLED)
             case _:  # pragma: no cover - the error tree has no other branch
                 raise error
@@ -258,6 +259,7 @@ class Executor:
                 expected_state=action.expected_state,
                 baseline_event=baseline,
                 evidence=action.evidence,
+                actor=action.actor,
             )
         )
 
@@ -292,6 +294,7 @@ class Executor:
             intent=intent.id,
             pass_id=pass_id,
             evidence=intent.evidence,
+            actor=intent.actor if intent.actor != "fleetd" else None,
         )
 
 

@@ -68,7 +68,9 @@ class News:
             self._converged[name] = converged
 
     def _say_blocked(self, skips: Iterable[Skip]) -> None:
-        now = {(s.fleet, s.verb, s.reason, s.machine): s for s in skips if s.reason not in _ROUTINE}
+        now: dict[tuple[object, ...], Skip] = {
+            (s.fleet, s.verb, s.reason, s.machine): s for s in skips if s.reason not in _ROUTINE
+        }
         for key, skip in now.items():
             if key in self._blocked:
                 continue

@@ -63,7 +63,7 @@ class Poller:
         self._arrived.set()
         left = (intent.deadline_at - self._clock.now()).total_seconds()
         try:
-            with anyio.move_on_after(max(left, self.poll.total_seconds())):
+            with anyio.move_on_after(max(left, 2 * self.poll.total_seconds())):  # one look at least
                 await waiter.done.wait()
         finally:
             self._waiters.remove(waiter)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memory
-from fleetd.model.reasons import Outcome, Verb
+from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memory, Request
+from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.facts import Learnt
 from fleetd.planner.transitions import next_backoff
 from fleetd.store.port import Journal
@@ -21,6 +21,8 @@ class Recall:
         self.facts: dict[str, MachineFacts] = {}
         self._backoffs: dict[tuple[str, str], Backoff] = {}
         self._refusals: dict[str, tuple[int, datetime, str]] = {}
+        self.requests: list[Request] = []
+        """What operators asked for since the last pass."""
 
     async def load(self) -> None:
         """Read what an earlier process left."""
@@ -38,6 +40,7 @@ class Recall:
             backoffs=dict(self._backoffs),
             refusals={k: (until, words) for k, (_, until, words) in self._refusals.items()},
             idle=idle or {},
+            requests=tuple(self.requests),
             provider_failing=provider_failing,
         )
 
@@ -68,17 +71,18 @@ class Recall:
         fact = self.facts.get(intent.machine_id or "")
         if fact is None:
             return
+        by = "operator" if intent.reason is Reason.OPERATOR_REQUEST else "fleetd"
         match intent.verb, outcome:
             case Verb.DESTROY, Outcome.REACHED:
                 fact = replace(fact, destroyed=True, up_since=None, last_seen=now)
             case Verb.STOP, Outcome.REACHED:
                 fact = replace(
-                    fact, stopped_by="fleetd", stopped_at=now, up_since=None, last_up_at=now, last_state="off"
+                    fact, stopped_by=by, stopped_at=now, up_since=None, last_up_at=now, last_state="off"
                 )
             case ((Verb.CREATE | Verb.START | Verb.RESTART), Outcome.REACHED):
                 fact = replace(
                     fact,
-                    started_by="fleetd",
+                    started_by=by,
                     started_at=now,
                     failure=None,
                     failure_reason=None,

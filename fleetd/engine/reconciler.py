@@ -111,6 +111,8 @@ class Reconciler:
             costs=settings.costs,
             stale_after=2 * settings.daemon.interval,
         )
+        if observation.sane:
+            self.recall.requests.clear()
         for intent in memory.intents:
             self._follower.follow(intent)
         names = frozenset(m.name for m in observation.machines)

@@ -38,7 +38,7 @@ def status_document(
     """``status --json``. ``daemon`` is its ``daemon`` part; without a report there is nothing to say of fleets."""
     if report is None:
         return {"format": FORMAT, "daemon": daemon, "fleets": {}, "machines": [], "blocked": [], "vetoes": []}
-    moving = {i.machine_id: i for i in report.intents if i.machine_id is not None}
+    moving: dict[str | None, Intent] = {i.machine_id: i for i in report.intents if i.machine_id is not None}
     holds = list(vetoes or report.memory.holds)
     return {
         "format": FORMAT,

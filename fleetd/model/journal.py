@@ -149,6 +149,18 @@ class IdleReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """An operator's wish for one machine, carried out by the next pass within the guards."""
+
+    verb: Verb
+    """start, stop or restart."""
+    machine_id: str
+    actor: str
+    reason: str
+    """The operator's words."""
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Everything that ``plan`` may know beside the config and the observation."""
 
@@ -163,5 +175,6 @@ class Memory:
     """By ``verb:machine`` (``create:fleet``): until when it is not tried again after a refusal, and its words."""
     idle: Mapping[str, IdleReport] = field(default_factory=lambda: MappingProxyType({}))
     """By machine id."""
+    requests: tuple[Request, ...] = ()
     provider_failing: timedelta = timedelta(0)
     """For how long the provider has answered nothing but errors."""

@@ -57,6 +57,8 @@ class Action:
     changes: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     """For an update: what to change, by the port's names."""
     evidence: str | None = None
+    """Why the machine was thought idle, or the operator's words."""
+    actor: str = "fleetd"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,10 @@ class DaemonSettings:
     """host:port of the read-only HTTP endpoints; "" turns them off."""
 
 
+PLACEHOLDERS = ("id", "name", "private_ip", "window")
+"""What an idle source's query, url and argv may name in braces: the machine's, and the span that is asked about."""
+
+
 @dataclass(frozen=True, slots=True)
 class IdleSource:
     """One ``[idle_sources.NAME]`` table; which fields are set depends on ``kind``."""

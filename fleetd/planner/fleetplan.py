@@ -37,6 +37,7 @@ def draft(
     """The next safe things for one fleet, in order, and what is left undone with its reason."""
     wants = _Wants(members, memory, now, observed_at, prices, Draft())
     wants.report_oddities()
+    wants.carry_requests(effective.target)
     if effective.park_idle:
         wants.park(effective)
         return wants.draft
@@ -67,6 +68,8 @@ class _Wants:
     observed_at: datetime
     prices: Mapping[str, Decimal]
     draft: Draft
+    requested: set[str] = field(default_factory=set)
+    """Machines whose next step an operator has already decided."""
 
     @property
     def fleet(self) -> Fleet:
@@ -86,11 +89,49 @@ class _Wants:
                     Skip(self.fleet.name, Verb.CREATE, Reason.CREATE_UNSETTLED, name=intent.name, until=until)
                 )
 
+    def carry_requests(self, target: int) -> None:
+        """What an operator asked for goes before what the target asks for; vetoes and guards hold all the same."""
+        from_phase = {
+            Verb.START: self.members.down,
+            Verb.STOP: (*self.members.up, *self.members.rising),
+            Verb.RESTART: self.members.up,
+        }
+        for request in self.memory.requests:
+            machine = next((m for m in from_phase[request.verb] if m.id == request.machine_id), None)
+            if machine is None:
+                continue  # of another fleet, or there already
+            if machine.id in self.members.moving:
+                self._skip(request.verb, Reason.IN_TRANSITION, machine)
+                continue
+            if self._vetoed(request.verb, machine):
+                continue
+            if request.verb is Verb.START and self.members.have >= target:
+                self._skip(Verb.START, Reason.OVER_TARGET, machine, detail=f"{self.members.have} of {target}")
+                continue
+            self.requested.add(machine.id)
+            rate = hourly_rate(machine, self.prices)
+            signs = {Verb.START: 1, Verb.STOP: -1, Verb.RESTART: 0}
+            self.draft.actions.append(
+                Action(
+                    request.verb,
+                    self.fleet.name,
+                    Reason.OPERATOR_REQUEST,
+                    machine=machine.id,
+                    name=machine.name,
+                    expected_state=machine.state,
+                    hourly_delta=None if rate is None else signs[request.verb] * rate,
+                    evidence=request.reason,
+                    actor=request.actor,
+                )
+            )
+
     def rise(self, short: int, reason: Reason) -> None:
         """Start stopped machines first, then create; whoever is only waited for is not replaced."""
         waiting = 0
-        started = 0
+        started = sum(m.id in self.requested for m in self.members.down)
         for machine in start_order(self.members.down, self.memory):
+            if machine.id in self.requested:
+                continue
             blocked = self._blocks_start(machine)
             if blocked is None:
                 if started < short:
@@ -114,7 +155,7 @@ class _Wants:
     def shrink(self, surplus: int) -> None:
         """Give up surplus machines by the scale-in rule."""
         surge = min(self.fleet.guards.max_surge, sum(timed_out(m, self.memory) for m in self.members.rising))
-        surplus -= surge
+        surplus -= surge + sum(a.verb is Verb.STOP for a in self.draft.actions)
         destroys = self.fleet.scale_in is ScaleIn.DESTROY and self.fleet.allow_destroy
         stops = max(0, self.fleet.standby - len(self.members.down)) if destroys else surplus
         for machine in victim_order(self.members, self.memory, self.prices):
@@ -234,6 +275,8 @@ class _Wants:
 
     def _spared(self, verb: Verb, machine: Machine, *, needs_idle: bool = False) -> bool:
         """Whether this machine may not be taken now; says why."""
+        if machine.id in self.requested:
+            return True
         if machine.id in self.members.moving:
             self._skip(verb, Reason.IN_TRANSITION, machine)
             return True

@@ -112,7 +112,10 @@ class Journal(Protocol):
         ...
 
     async def prune(self, *, before: datetime, max_rows: int) -> int:
-        """Drop closed intents and history older than ``before`` or beyond ``max_rows``; the number dropped."""
+        """Drop closed intents and history older than ``before`` or beyond ``max_rows`` each; the number dropped.
+
+        Holds that expired before then go, and count, as well.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -16,11 +16,11 @@ import anyio
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.follower import Follower
 from fleetd.engine.poller import Poller
-from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import Reconciler
 from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.settings import DaemonSettings, ProviderSettings, Settings
 from fleetd.store.sqlite import SqliteJournal
+from fleetd.wiring import assemble
 from tests.support.build import fleet as make_fleet
 from tests.support.fakecloud import FakeCloud
 from tests.support.inline_executor import InlineExecutor
@@ -126,13 +126,20 @@ async def rig(
     journal = await SqliteJournal.open((state or Path(scratch.name)) / "journal.db", executor=InlineExecutor())
     wanted = settings(*fleets, **fields)
     meter, notifier, rng = RecordingMeter(), RecordingNotifier(), random.Random(seed)
-    recall = Recall(journal)
-    poller = Poller(cloud, clock, poll=wanted.daemon.poll)
-    follower = Follower(poller, recall, clock, meter)
-    reconciler = Reconciler(wanted, cloud, journal, clock, meter, rng, follower, recall)
-    daemon = Daemon(reconciler, poller, follower, notifier, meter, clock, rng, load=load or (lambda: wanted))
+    engine = assemble(
+        wanted,
+        cloud,
+        journal,
+        clock=clock,
+        meter=meter,
+        notifier=notifier,
+        rng=rng,
+        load=load or (lambda: wanted),
+    )
     try:
-        yield Rig(cloud, clock, journal, reconciler, poller, follower, daemon, notifier, meter)
+        yield Rig(
+            cloud, clock, journal, engine.reconciler, engine.poller, engine.follower, engine.daemon, notifier, meter
+        )
     finally:
         await journal.aclose()
         scratch.cleanup()

@@ -1,0 +1,122 @@
+"""Every reason code as a sentence with its numbers, and the time at which it will change by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from fleetd.model.plan import FleetView, Skip
+from fleetd.model.reasons import Reason
+
+SENTENCES: Mapping[Reason, str] = MappingProxyType(
+    {
+        Reason.SHORT_OF_TARGET: "the fleet has fewer machines up than its target",
+        Reason.REPLACES_TIMED_OUT: "it stands in for one whose transition ran past its deadline (guards.max_surge)",
+        Reason.OVER_TARGET: "the fleet has more machines up than its target",
+        Reason.BEYOND_STANDBY: "the fleet keeps fewer stopped machines than this (standby)",
+        Reason.PARKED_IDLE: "it is idle, and a window that parks idle machines is open",
+        Reason.OUTLIVED_TIMEOUT: "it has been up longer than the fleet's shutdown timeout",
+        Reason.TIMEOUT_DRIFT: "its shutdown timeout is not what the config says",
+        Reason.SNAPSHOT_DRIFT: "its automatic snapshots are not what the config says",
+        Reason.OPERATOR_REQUEST: "an operator asked for it",
+        Reason.IN_TRANSITION: "it is on its way somewhere, and is left alone until that has ended",
+        Reason.STILL_FALLING: "it is stopping; once off it can be started again, so nothing is created in its place",
+        Reason.HELD: "an operator holds it",
+        Reason.BUSY: "it is being used",
+        Reason.ACTIVITY_UNKNOWN: "nobody can tell whether it is being used, which counts as used",
+        Reason.NOT_IDLE_LONG_ENOUGH: "it is idle, but not for long enough yet",
+        Reason.MIN_UPTIME: "it has not been up for the minimum time yet",
+        Reason.UNKNOWN_STATE: "the provider reports a state that fleetd does not know; it keeps its place and is not touched",
+        Reason.TIMED_OUT: "it did not get there by its deadline; it keeps its place, and a person should look",
+        Reason.RESPECT_MANUAL: "a person stopped it, and that is not fought for a while (respect_manual)",
+        Reason.MANUAL_START: "a person started it while the window was open; it is left until the window opens again",
+        Reason.FRESH_LOOK_DIFFERS: "a last look before the call showed something else than the plan had seen",
+        Reason.SNAPSHOT_TOO_OLD: "its newest snapshot is older than destroy_requires_snapshot allows, or is not there",
+        Reason.FROZEN: "an operator froze it",
+        Reason.CAPACITY_BACKOFF: "the provider had no capacity; it is tried again later",
+        Reason.WINDOW_PARKED: "a window that parks is open: nothing is started or created",
+        Reason.IDLE_SURGE: "more than half of the fleet turned idle within ten minutes, which looks like a broken source",
+        Reason.DESTROY_NOT_ALLOWED: "the fleet may not destroy (allow_destroy = false), so it is stopped instead",
+        Reason.CREATE_UNSETTLED: "the answer to a create was lost; its machine is looked for before another is made",
+        Reason.REFUSED_RECENTLY: "the provider refused it; it is tried again later",
+        Reason.GUARD_CREATES: "the guard on creates in one pass is used up",
+        Reason.GUARD_STOPS: "the guard on stops at one time is used up",
+        Reason.GUARD_DESTROYS: "the guard on destroys at one time is used up",
+        Reason.GUARD_SHRINK: "much of the fleet is gone at once; creates wait until a second look agrees",
+        Reason.GUARD_COST: "it would cost more than max_hourly_cost allows",
+        Reason.PRICE_UNKNOWN: "its price is not known, so it cannot be proven to fit max_hourly_cost",
+        Reason.SLOW_START: "a create of the same batch failed, so the rest wait for the next pass",
+        Reason.OBSERVATION_PARTIAL: "the listing is not whole, and nothing is decided on half of it",
+        Reason.OBSERVATION_REJECTED: "the listing contradicts what show says, and nothing is decided on it",
+        Reason.OBSERVATION_STALE: "what was seen is too old to decide on",
+        Reason.PROVIDER_FAILING: "the provider has been failing; nothing destructive is done until it recovers",
+        Reason.SHUTTING_DOWN: "the daemon is shutting down and begins nothing new",
+    }
+)
+"""A sentence's second half: "not started: <sentence>". A test walks all reasons."""
+
+CHANGES_BY_PERSON: frozenset[Reason] = frozenset(
+    {Reason.UNKNOWN_STATE, Reason.TIMED_OUT, Reason.DESTROY_NOT_ALLOWED, Reason.GUARD_COST, Reason.PRICE_UNKNOWN}
+)
+"""Reasons that end only when a person, or the provider, does something."""
+
+_PARTICIPLES = {
+    "create": "created",
+    "start": "started",
+    "stop": "stopped",
+    "restart": "restarted",
+    "update": "updated",
+    "destroy": "destroyed",
+}
+
+
+def sentence(skip: Skip, now: datetime) -> str:
+    """Why one thing is not being done, and until when."""
+    who = skip.name or (f"{skip.count} machine{'s' if skip.count != 1 else ''} of {skip.fleet}")
+    verb = "acted on" if skip.verb is None else _PARTICIPLES[str(skip.verb)]
+    text = f"{who} {'is' if skip.count == 1 or skip.name else 'are'} not {verb}: {SENTENCES[skip.reason]}"
+    if skip.detail:
+        text += f" ({skip.detail})"
+    return f"{text}. {_when(skip, now)}"
+
+
+def fleet_sentence(name: str, view: FleetView) -> str:
+    """How a fleet stands, in one sentence."""
+    parts = [f"{view.up} of {view.target} up"]
+    for count, word in (
+        (view.rising, "rising"),
+        (view.falling, "falling"),
+        (view.down, "down"),
+        (view.unknown, "in an unknown state"),
+        (view.intents, "being created"),
+    ):
+        if count:
+            parts.append(f"{count} {word}")
+    text = f"{name}: {', '.join(parts)}"
+    if view.window is not None:
+        text += f"; window {view.window} is open, the configured target is {view.configured_target}"
+    return f"{text}. {'It is converged.' if view.converged else 'It is not converged.'}"
+
+
+def span(delta: timedelta) -> str:
+    """A length of time for people: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    seconds = max(0, round(delta.total_seconds()))
+    if seconds < 90:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def _when(skip: Skip, now: datetime) -> str:
+    if skip.until is not None:
+        return f"That ends at {skip.until:%Y-%m-%d %H:%M:%S} UTC, in {span(skip.until - now)}."
+    if skip.reason in CHANGES_BY_PERSON:
+        return "That changes only when a person changes it."
+    return "That is looked at again in every pass."

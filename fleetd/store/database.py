@@ -1,0 +1,149 @@
+"""The journal's database, worked by one thread: transactions, and errors in the model's words."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+
+from fleetd.model.errors import StateUnusable
+from fleetd.store.connection import Moving, open_snapshot, open_writable
+from fleetd.store.failures import damaged, database_failure
+from fleetd.store.rows import Cell, Table, Undecodable
+from fleetd.store.worker import Worker
+
+T = TypeVar("T")
+
+_LOOKS = 20
+_BETWEEN_LOOKS = 0.05
+"""Seconds. A daemon that starts or stops makes or removes SQLite's side files within milliseconds."""
+
+
+class Database:
+    """One connection on one thread. A call that has begun is carried through, see ``Worker.run``."""
+
+    def __init__(self, path: Path, worker: Worker, *, read_only: bool) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._worker = worker
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: Path, *, executor: Executor | None, busy_timeout: float) -> Database:
+        """See ``SqliteJournal.open``."""
+        database = cls(path, Worker(executor), read_only=False)
+        await database._connect(lambda: open_writable(path, busy_timeout=busy_timeout))
+        database._identity = _identity(path)
+        return database
+
+    @classmethod
+    async def open_read_only(cls, path: Path, *, executor: Executor | None, busy_timeout: float) -> Database:
+        """See ``SqliteJournal.open_read_only``."""
+        for look in range(1, _LOOKS + 1):
+            database = cls(path, Worker(executor), read_only=True)
+            try:
+                await database._connect(lambda: open_snapshot(path, busy_timeout=busy_timeout))
+            except Moving as moving:
+                if look == _LOOKS:
+                    raise StateUnusable(str(moving)) from moving
+                await anyio.sleep(_BETWEEN_LOOKS)
+            else:
+                break
+        return database
+
+    async def write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``job`` in one transaction. Durable when it returns; nothing has changed when it raises.
+
+        Raises:
+            StateUnusable: the database was opened read-only, is closed, gone, full, locked or damaged.
+        """
+        if self.read_only:
+            msg = f"the journal {self.path} was opened for looking only"
+            raise StateUnusable(msg)
+        return await self._run(lambda db: self._transact(db, job))
+
+    async def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``job`` outside of a transaction.
+
+        Raises:
+            StateUnusable: as for ``write``.
+        """
+        return await self._run(job)
+
+    async def rows(self, table: Table[T], tail: str, cells: tuple[Cell, ...] = ()) -> list[T]:
+        """The values of ``SELECT ... FROM table`` followed by ``tail``."""
+        return await self.read(lambda db: table.values(db.execute(f"{table.select} {tail}", cells)))
+
+    async def aclose(self) -> None:
+        """Close the connection and let the thread end. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await self._worker.run(self._disconnect)
+        finally:
+            self._worker.close()
+
+    async def _connect(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        def keep() -> None:
+            self._connection = connect()
+
+        try:
+            await self._worker.run(keep)
+        except BaseException:
+            # A cancelled opening may have succeeded.
+            await self.aclose()
+            raise
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def _run(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        def explained() -> T:
+            if self._connection is None:
+                msg = f"the journal {self.path} is closed"
+                raise StateUnusable(msg)
+            try:
+                return job(self._connection)
+            except sqlite3.Error as error:
+                raise database_failure(error, self.path) from error
+            except Undecodable as error:
+                raise damaged(self.path, str(error)) from error
+
+        if self._closed:
+            msg = f"the journal {self.path} is closed"
+            raise StateUnusable(msg)
+        return await self._worker.run(explained)
+
+    def _transact(self, db: sqlite3.Connection, job: Callable[[sqlite3.Connection], T]) -> T:
+        if _identity(self.path) != self._identity:
+            # Writes to a deleted file return and are lost with the process.
+            msg = f"the journal {self.path} was moved or deleted while fleetd had it open: restart fleetd"
+            raise StateUnusable(msg)
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            result = job(db)
+            db.execute("COMMIT")
+        except BaseException:
+            # SQLite has ended it already after some errors (a full disk, for one).
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            raise
+        return result
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

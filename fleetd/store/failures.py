@@ -1,0 +1,85 @@
+"""What SQLite and the operating system report, as ``StateUnusable`` with a word on what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+from fleetd.model.errors import StateUnusable
+
+_NEARLY_NOTHING = 64 * 1024
+"""Bytes: SQLite needs a page or two, and reports some full disks as plain I/O errors."""
+
+_PRIMARY_CODE = 0xFF
+"""Extended result codes carry the primary one in their low byte (sqlite.org/rescode.html)."""
+
+
+def database_failure(error: sqlite3.Error, path: Path) -> StateUnusable:
+    """The error of a call on the journal at ``path``, in words that an operator can act on."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    if code == sqlite3.SQLITE_IOERR and _is_full(path):
+        code = sqlite3.SQLITE_FULL
+    return StateUnusable(f"{_explain(code, path)} ({error}, {name})")
+
+
+def damaged(path: Path, finding: str) -> StateUnusable:
+    """The journal's content contradicts itself. Nothing is moved or mended: that is a person's decision."""
+    return StateUnusable(f"{_explain(sqlite3.SQLITE_CORRUPT, path)} ({finding})")
+
+
+def file_failure(error: OSError, path: Path) -> StateUnusable:
+    """The operating system's refusal to create, open, write or lock ``path``."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            what = f"no space left for {path}: free some, fleetd goes on by itself"
+        case errno.EROFS:
+            what = f"{path} is on a read-only file system: remount it, or set daemon.state_dir to another place"
+        case errno.EACCES | errno.EPERM:
+            what = (
+                f"{path} cannot be used by uid {os.geteuid()}: give it to that user (chown), or set daemon.state_dir "
+                "(or $STATE_DIRECTORY) to a directory of its own"
+            )
+        case errno.ENOTDIR | errno.EEXIST:
+            what = f"{path} is not a directory, or lies under a file: set daemon.state_dir to another place"
+        case _:
+            what = f"{path} cannot be used"
+    return StateUnusable(f"{what} ({error.strerror or error})")
+
+
+def _explain(code: int, path: Path) -> str:
+    match code:
+        case sqlite3.SQLITE_FULL:
+            return f"no space left for the journal {path}: free some, fleetd goes on by itself"
+        case sqlite3.SQLITE_READONLY:
+            return (
+                f"the journal {path} cannot be written by uid {os.geteuid()}: check its owner and mode, those of its "
+                "directory, and whether the file system is mounted read-only"
+            )
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return f"the journal {path} cannot be opened by uid {os.geteuid()}: check its owner, mode and directory"
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return (
+                f"the journal {path} is locked by another process: end whatever else has it open for writing "
+                "(a backup, a sqlite3 shell; fuser names it)"
+            )
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+            return (
+                f"the journal {path} is damaged, and nothing is done on a doubtful memory. To begin a new one, stop "
+                f"fleetd and move {path.name}, {path.name}-wal and {path.name}-shm out of {path.parent}. What is "
+                "then lost is history, holds and freezes (set them again); machines stay owned, their names say so"
+            )
+        case sqlite3.SQLITE_IOERR:
+            return f"reading or writing the journal {path} failed: check the disk, its quota and the file size limit"
+        case _:
+            return f"the journal {path} cannot be used"
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < _NEARLY_NOTHING
+    except OSError:
+        return False

@@ -1,0 +1,168 @@
+"""The journal's tables, and how a file becomes one that this version can use."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from fleetd.model.errors import StateUnusable
+from fleetd.store.failures import damaged
+
+APPLICATION_ID = 0x666C7464
+"""``fltd``: says in the file's header whose it is (sqlite.org/pragma.html#pragma_application_id)."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        # AUTOINCREMENT: a number is never given twice, history and ``after_id`` rely on it.
+        """
+        CREATE TABLE intent (
+            id              INTEGER PRIMARY KEY AUTOINCREMENT,
+            fleet           TEXT    NOT NULL,
+            verb            TEXT    NOT NULL,
+            reason          TEXT    NOT NULL,
+            name            TEXT    NOT NULL,
+            created_at      INTEGER NOT NULL,
+            deadline_at     INTEGER NOT NULL,
+            machine_id      TEXT,
+            parameters      TEXT    NOT NULL,
+            expected_state  TEXT,
+            baseline_event  TEXT,
+            accepted_at     INTEGER,
+            ambiguous_since INTEGER,
+            closed_at       INTEGER,
+            outcome         TEXT,
+            error           TEXT,
+            actor           TEXT    NOT NULL,
+            evidence        TEXT
+        )
+        """,
+        "CREATE INDEX intent_open ON intent (id) WHERE closed_at IS NULL",
+        """
+        CREATE TABLE history (
+            id         INTEGER PRIMARY KEY AUTOINCREMENT,
+            ts         INTEGER NOT NULL,
+            fleet      TEXT    NOT NULL,
+            machine    TEXT,
+            name       TEXT    NOT NULL,
+            verb       TEXT    NOT NULL,
+            reason     TEXT    NOT NULL,
+            outcome    TEXT    NOT NULL,
+            intent     INTEGER,
+            duration_s REAL,
+            error      TEXT,
+            actor      TEXT    NOT NULL,
+            evidence   TEXT
+        )
+        """,
+        "CREATE INDEX history_ts ON history (ts)",
+        """
+        CREATE TABLE facts (
+            machine_id     TEXT    PRIMARY KEY,
+            fleet          TEXT    NOT NULL,
+            name           TEXT    NOT NULL,
+            first_seen     INTEGER NOT NULL,
+            last_seen      INTEGER NOT NULL,
+            last_state     TEXT    NOT NULL,
+            adopted        INTEGER NOT NULL,
+            first_ready_at INTEGER,
+            up_since       INTEGER,
+            last_up_at     INTEGER,
+            gone_at        INTEGER,
+            destroyed      INTEGER NOT NULL,
+            failure        TEXT,
+            failure_reason TEXT,
+            stopped_by     TEXT,
+            stopped_at     INTEGER,
+            started_by     TEXT,
+            started_at     INTEGER
+        )
+        """,
+        """
+        CREATE TABLE backoff (
+            region       TEXT    NOT NULL,
+            machine_type TEXT    NOT NULL,
+            attempt      INTEGER NOT NULL,
+            until        INTEGER NOT NULL,
+            reason       TEXT    NOT NULL,
+            PRIMARY KEY (region, machine_type)
+        )
+        """,
+        """
+        CREATE TABLE hold (
+            id         INTEGER PRIMARY KEY AUTOINCREMENT,
+            subject    TEXT,
+            kind       TEXT    NOT NULL,
+            reason     TEXT    NOT NULL,
+            actor      TEXT    NOT NULL,
+            created_at INTEGER NOT NULL,
+            expires_at INTEGER NOT NULL,
+            verbs      TEXT    NOT NULL
+        )
+        """,
+        "CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    ),
+)
+"""Statements that lead from version n to n + 1. A released entry is never changed: a change is a new entry."""
+
+VERSION = len(MIGRATIONS)
+
+
+def prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Check that the database is a sound journal of a version that this program knows, and bring it up to date.
+
+    Args:
+        db: a connection in autocommit mode.
+        path: named in messages.
+
+    Raises:
+        StateUnusable: the file is damaged, somebody else's, or of a newer fleetd.
+        sqlite3.Error: it cannot be read or written.
+    """
+    version = _identify(db, path)
+    findings = [str(row[0]) for row in db.execute("PRAGMA quick_check(3)")]
+    if findings != ["ok"]:
+        raise damaged(path, "; ".join(findings))
+    if version < VERSION:
+        _migrate(db)
+
+
+def is_blank(db: sqlite3.Connection) -> bool:
+    """Whether nothing was ever written: a new file, or one whose creation a crash cut short."""
+    return _pragma(db, "user_version") == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+
+
+def _identify(db: sqlite3.Connection, path: Path) -> int:
+    if is_blank(db):
+        return 0
+    if _pragma(db, "application_id") != APPLICATION_ID:
+        msg = f"{path} is a database, but not one of fleetd's: move it away, or set daemon.state_dir to another place"
+        raise StateUnusable(msg)
+    version = _pragma(db, "user_version")
+    if version > VERSION:
+        msg = (
+            f"the journal {path} was written by a newer fleetd (its format is {version}, this one knows up to "
+            f"{VERSION}): install that version again, or move the journal away and lose its history and holds"
+        )
+        raise StateUnusable(msg)
+    return version
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    # One transaction: a crash leaves the old version whole. Both pragmas live in the header and roll back with it.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for statements in MIGRATIONS[_pragma(db, "user_version") :]:
+            for statement in statements:
+                db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("COMMIT")
+    except sqlite3.Error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    (value,) = db.execute(f"PRAGMA {name}").fetchone()
+    return int(value)

@@ -1,0 +1,282 @@
+"""The journal on one SQLite file, worked by one thread.
+
+**Cancellation.** A call that has begun is carried through: its caller goes on only when the transaction has been
+committed or rolled back. In a cancelled anyio scope it returns its result, or raises its error, as if nothing had
+happened, and the cancellation is delivered at the caller's next await; so a task that is being cancelled can still
+record what it did. A bare ``Task.cancel()`` is delivered after the transaction has ended, with the transaction's own
+error, if there was one, as its cause. The price is that a slow disk delays cancellation.
+
+**Failure.** A call that raises has changed nothing that a later call sees. Should the power fail right after a commit
+whose sync failed, SQLite may find that commit again: an intent too many is settled by looking.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from fleetd.model.journal import Backoff, HistoryEntry, Hold, Intent, MachineFacts
+from fleetd.model.reasons import Outcome, Verb
+from fleetd.store.database import Database
+from fleetd.store.rows import (
+    BACKOFFS,
+    FACTS,
+    HISTORY,
+    HOLDS,
+    INTENTS,
+    Cell,
+    cell_to_text,
+    instant_to_cell,
+    text_to_cell,
+)
+
+
+class SqliteJournal:
+    """``fleetd.store.port.Journal`` on a file. Made by ``open`` or ``open_read_only``; ends with ``aclose``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    async def open(cls, path: Path, *, executor: Executor | None = None, busy_timeout: float = 5.0) -> SqliteJournal:
+        """Open the journal for writing; make it, or bring it up to date, where needed.
+
+        Args:
+            path: the database file, in an existing directory.
+            executor: runs one job at a time, always on the same thread, and is not shut down by ``aclose``.
+                Default: a thread of the journal's own.
+            busy_timeout: seconds to wait for another process's lock on the file.
+
+        Raises:
+            StateUnusable: the file cannot be used; the message says why and what to do.
+        """
+        return cls(await Database.open(path, executor=executor, busy_timeout=busy_timeout))
+
+    @classmethod
+    async def open_read_only(
+        cls, path: Path, *, executor: Executor | None = None, busy_timeout: float = 5.0
+    ) -> SqliteJournal:
+        """What the journal holds at this moment, whether a daemon runs or not; empty where there is none yet.
+
+        Nothing on disk is written or made, and no lock is kept. What a daemon writes later is not seen: open anew
+        to look again. Methods that write raise ``StateUnusable``.
+
+        Raises:
+            StateUnusable: the file cannot be read, is damaged, or is of a newer fleetd.
+        """
+        return cls(await Database.open_read_only(path, executor=executor, busy_timeout=busy_timeout))
+
+    async def write_intent(self, intent: Intent) -> Intent:
+        """See ``Journal.write_intent``."""
+        row = INTENTS.encode(intent)
+        number = await self._database.write(lambda db: db.execute(INTENTS.insert, row).lastrowid)
+        return replace(intent, id=number or 0)
+
+    async def update_intent(
+        self,
+        intent_id: int,
+        *,
+        machine_id: str | None = None,
+        accepted_at: datetime | None = None,
+        ambiguous_since: datetime | None = None,
+        baseline_event: str | None = None,
+    ) -> None:
+        """See ``Journal.update_intent``. One that is closed, or dropped by ``prune``, stays as it is."""
+        given = {
+            "machine_id": machine_id,
+            "accepted_at": accepted_at,
+            "ambiguous_since": ambiguous_since,
+            "baseline_event": baseline_event,
+        }
+        cells = {column: INTENTS.encode_cell(column, value) for column, value in given.items() if value is not None}
+        if cells:
+            assignments = ", ".join(f"{column} = ?" for column in cells)
+            sql = f"UPDATE intent SET {assignments} WHERE id = ? AND closed_at IS NULL"  # noqa: S608 - names from above
+            await self._database.write(lambda db: db.execute(sql, (*cells.values(), intent_id)))
+
+    async def close_intent(self, intent_id: int, *, at: datetime, outcome: Outcome, error: str | None = None) -> None:
+        """See ``Journal.close_intent``. One that was dropped by ``prune`` is left at that.
+
+        The history entry's duration runs from the intent's creation; 0 when the wall clock was set back meanwhile.
+        """
+        cells = (instant_to_cell(at), outcome.value, None if error is None else text_to_cell(error), intent_id)
+
+        def close(db: sqlite3.Connection) -> None:
+            tail = "WHERE id = ? AND closed_at IS NULL"
+            for intent in INTENTS.values(db.execute(f"{INTENTS.select} {tail}", (intent_id,))):
+                db.execute("UPDATE intent SET closed_at = ?, outcome = ?, error = ? WHERE id = ?", cells)
+                db.execute(HISTORY.insert, HISTORY.encode(_ending(intent, at, outcome, error)))
+
+        await self._database.write(close)
+
+    async def open_intents(self) -> Sequence[Intent]:
+        """See ``Journal.open_intents``."""
+        return await self._database.rows(INTENTS, "WHERE closed_at IS NULL ORDER BY id")
+
+    async def append_history(self, entry: HistoryEntry) -> None:
+        """See ``Journal.append_history``."""
+        row = HISTORY.encode(entry)
+        await self._database.write(lambda db: db.execute(HISTORY.insert, row))
+
+    async def history(
+        self,
+        *,
+        since: datetime | None = None,
+        fleet: str | None = None,
+        machine: str | None = None,
+        after_id: int = 0,
+        limit: int | None = None,
+    ) -> Sequence[tuple[int, HistoryEntry]]:
+        """See ``Journal.history``. In the order of writing, which no step of the wall clock disturbs."""
+        conditions = ["id > ?"]
+        cells: list[Cell] = [after_id]
+        if since is not None:
+            conditions.append("ts >= ?")
+            cells.append(instant_to_cell(since))
+        if fleet is not None:
+            conditions.append("fleet = ?")
+            cells.append(text_to_cell(fleet))
+        if machine is not None:
+            conditions.append("(machine = ? OR name = ?)")
+            cells.extend([text_to_cell(machine)] * 2)
+        where = " AND ".join(conditions)
+        columns = ", ".join(("id", *HISTORY.columns))
+        # Newest first for the limit, then turned round. A limit of -1 is none (sqlite.org/lang_select.html).
+        sql = f"SELECT {columns} FROM history WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - built from names
+        cells.append(-1 if limit is None else max(limit, 0))
+        rows = await self._database.read(
+            lambda db: [(int(number), HISTORY.decode(row)) for number, *row in db.execute(sql, cells)]
+        )
+        return rows[::-1]
+
+    async def facts(self) -> Sequence[MachineFacts]:
+        """See ``Journal.facts``. Ordered by machine id."""
+        return await self._database.rows(FACTS, "ORDER BY machine_id")
+
+    async def put_facts(self, facts: Iterable[MachineFacts]) -> None:
+        """See ``Journal.put_facts``."""
+        rows = [FACTS.encode(fact) for fact in facts]
+        if rows:
+            await self._database.write(lambda db: db.executemany(FACTS.replace, rows))
+
+    async def forget_facts(self, machine_ids: Iterable[str]) -> None:
+        """See ``Journal.forget_facts``."""
+        rows = [(text_to_cell(machine_id),) for machine_id in machine_ids]
+        if rows:
+            await self._database.write(lambda db: db.executemany("DELETE FROM facts WHERE machine_id = ?", rows))
+
+    async def backoffs(self) -> Sequence[Backoff]:
+        """See ``Journal.backoffs``. Ordered by region and machine type."""
+        return await self._database.rows(BACKOFFS, "ORDER BY region, machine_type")
+
+    async def put_backoff(self, backoff: Backoff) -> None:
+        """See ``Journal.put_backoff``."""
+        row = BACKOFFS.encode(backoff)
+        await self._database.write(lambda db: db.execute(BACKOFFS.replace, row))
+
+    async def clear_backoff(self, region: str, machine_type: str) -> None:
+        """See ``Journal.clear_backoff``."""
+        key = (text_to_cell(region), text_to_cell(machine_type))
+        sql = "DELETE FROM backoff WHERE region = ? AND machine_type = ?"
+        await self._database.write(lambda db: db.execute(sql, key))
+
+    async def holds(self, *, now: datetime) -> Sequence[Hold]:
+        """See ``Journal.holds``. Oldest first."""
+        return await self._database.rows(HOLDS, "WHERE expires_at > ? ORDER BY id", (instant_to_cell(now),))
+
+    async def add_hold(
+        self,
+        *,
+        kind: str,
+        subject: str | None,
+        verbs: frozenset[Verb],
+        reason: str,
+        actor: str,
+        now: datetime,
+        expires_at: datetime,
+    ) -> Hold:
+        """See ``Journal.add_hold``."""
+        hold = Hold(
+            id=0,
+            subject=subject,
+            kind=kind,
+            reason=reason,
+            actor=actor,
+            created_at=now,
+            expires_at=expires_at,
+            verbs=verbs,
+        )
+        row = HOLDS.encode(hold)
+        number = await self._database.write(lambda db: db.execute(HOLDS.insert, row).lastrowid)
+        return replace(hold, id=number or 0)
+
+    async def remove_holds(self, *, kind: str, subject: str | None) -> int:
+        """See ``Journal.remove_holds``. Expired ones that ``prune`` has not dropped yet count."""
+        key = (kind, None if subject is None else text_to_cell(subject))
+        sql = "DELETE FROM hold WHERE kind = ? AND subject IS ?"
+        return await self._database.write(lambda db: db.execute(sql, key).rowcount)
+
+    async def get_note(self, key: str) -> str | None:
+        """See ``Journal.get_note``."""
+        cell = text_to_cell(key)
+        row = await self._database.read(
+            lambda db: db.execute("SELECT value FROM note WHERE key = ?", (cell,)).fetchone()
+        )
+        return None if row is None else cell_to_text(row[0])
+
+    async def put_note(self, key: str, value: str) -> None:
+        """See ``Journal.put_note``."""
+        row = (text_to_cell(key), text_to_cell(value))
+        await self._database.write(
+            lambda db: db.execute("INSERT OR REPLACE INTO note (key, value) VALUES (?, ?)", row)
+        )
+
+    async def prune(self, *, before: datetime, max_rows: int) -> int:
+        """See ``Journal.prune``. ``max_rows`` holds for intents and history each; open intents always stay.
+
+        Holds that expired before then are dropped, and counted, as well.
+        """
+        instant = instant_to_cell(before)
+
+        def drop(db: sqlite3.Connection) -> int:
+            dropped = db.execute(_PRUNE_HISTORY, (instant, max_rows)).rowcount
+            dropped += db.execute(_PRUNE_INTENTS, (instant, max_rows)).rowcount
+            return dropped + db.execute("DELETE FROM hold WHERE expires_at < ?", (instant,)).rowcount
+
+        return await self._database.write(drop)
+
+    async def aclose(self) -> None:
+        """Close the file. Idempotent."""
+        await self._database.aclose()
+
+
+# The subquery finds the youngest row that is one too many, or nothing, which compares as false.
+_PRUNE_HISTORY = """
+DELETE FROM history WHERE ts < ? OR id <= (SELECT id FROM history ORDER BY id DESC LIMIT 1 OFFSET ?)
+"""
+_PRUNE_INTENTS = """
+DELETE FROM intent WHERE closed_at IS NOT NULL AND (
+    closed_at < ? OR id <= (SELECT id FROM intent WHERE closed_at IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?)
+)
+"""
+
+
+def _ending(intent: Intent, at: datetime, outcome: Outcome, error: str | None) -> HistoryEntry:
+    return HistoryEntry(
+        ts=at,
+        fleet=intent.fleet,
+        machine=intent.machine_id,
+        name=intent.name,
+        verb=intent.verb.value,
+        reason=intent.reason.value,
+        outcome=outcome.value,
+        intent=intent.id,
+        duration_s=max((at - intent.created_at).total_seconds(), 0.0),
+        error=error,
+        actor=intent.actor,
+        evidence=intent.evidence,
+    )

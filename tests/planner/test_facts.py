@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from fleetd.model.reasons import Outcome, Verb
+from fleetd.planner.facts import expected_ids, learn
+from fleetd.planner.ownership import owners
+from tests.support.build import NOW, ago, facts, fleet, intent, machine, seen
+
+FLEETS = (fleet(),)
+
+
+def learnt(observation, known=(), intents=()):
+    by_id = {f.machine_id: f for f in known}
+    return learn(observation, owners(observation.machines, FLEETS, by_id, intents), by_id, intents)
+
+
+def test_a_machine_seen_for_the_first_time_is_remembered() -> None:
+    (fact,) = learnt(seen(machine(1), machine(2, name="foreign"))).changed
+    assert (fact.machine_id, fact.fleet, fact.first_ready_at, fact.up_since) == ("ps1", "training", NOW, NOW)
+    (young,) = learnt(seen(machine(1, "provisioning"))).new
+    assert young.first_ready_at is None
+
+
+def test_nothing_new_is_not_written_again() -> None:
+    known = facts(1, up_since=ago(hours=2), first_ready_at=ago(days=1), last_up_at=ago(minutes=1))
+    assert learnt(seen(machine(1)), [known]).changed == ()
+
+
+def test_but_an_hour_later_it_is_refreshed() -> None:
+    old = facts(1, up_since=ago(hours=2), first_ready_at=ago(days=1), last_up_at=ago(hours=2), last_seen=ago(hours=2))
+    (fact,) = learnt(seen(machine(1)), [old]).changed
+    assert fact.last_seen == fact.last_up_at == NOW
+
+
+def test_going_down_keeps_when_it_was_up() -> None:
+    known = facts(1, up_since=ago(hours=2), first_ready_at=ago(days=1))
+    (fact,) = learnt(seen(machine(1, "off")), [known]).changed
+    assert (fact.up_since, fact.last_up_at, fact.last_state) == (None, NOW, "off")
+
+
+def test_coming_up_clears_a_failure() -> None:
+    known = facts(1, last_state="off", failure=Outcome.TIMED_OUT, failure_reason="late")
+    (fact,) = learnt(seen(machine(1)), [known]).changed
+    assert (fact.failure, fact.failure_reason, fact.up_since) == (None, None, NOW)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "moving", "news"),
+    [
+        ("ready", "off", (), True),
+        ("ready", "stopping", (), True),
+        ("stopping", "off", (), False),
+        ("off", "starting", (), True),
+        ("starting", "ready", (), False),
+        ("ready", "ready", (), False),
+        ("ready", "serviceready", (), False),
+        ("ready", "hibernating", (), False),
+        ("ready", "off", (intent(Verb.STOP, 1),), False),
+    ],
+)
+def test_only_turns_without_an_intent_are_news(before, after, moving, news) -> None:
+    known = facts(1, last_state=before)
+    assert bool(learnt(seen(machine(1, after)), [known], moving).outside) is news
+
+
+def test_a_machine_proven_gone_is_marked_and_said_once() -> None:
+    first = learnt(seen(gone=frozenset({"ps1"})), [facts(1)])
+    (fact,) = first.changed
+    assert fact.gone_at == NOW
+    assert [c.became for c in first.outside] == ["gone"]
+    again = learnt(seen(gone=frozenset({"ps1"})), [fact])
+    assert (again.changed, again.outside) == ((), ())
+
+
+def test_one_that_comes_back_is_not_gone_any_more() -> None:
+    (fact,) = learnt(seen(machine(1)), [facts(1, gone_at=ago(minutes=5))]).changed
+    assert fact.gone_at is None
+
+
+def test_what_is_long_gone_is_forgotten() -> None:
+    known = [
+        facts(1, gone_at=ago(days=8)),
+        facts(2, gone_at=ago(days=6)),
+        facts(3, destroyed=True, last_seen=ago(days=8)),
+    ]
+    assert learnt(seen(), known).forget == ("ps1", "ps3")
+
+
+@pytest.mark.parametrize(
+    ("known", "intents", "expected"),
+    [
+        pytest.param(facts(1), (), {"ps1"}, id="a known machine"),
+        pytest.param(facts(1, gone_at=ago(hours=1)), (), set(), id="a gone one"),
+        pytest.param(facts(1, destroyed=True), (), set(), id="one that we destroyed"),
+        pytest.param(facts(1, fleet="other"), (), set(), id="one of a fleet that left the config"),
+        pytest.param(facts(1), (intent(Verb.DESTROY, 1),), set(), id="one that is being destroyed"),
+        pytest.param(facts(1), (intent(Verb.STOP, 1),), {"ps1"}, id="one that is being stopped"),
+        pytest.param(
+            facts(1), (intent(Verb.CREATE, 1, accepted_at=ago(seconds=30)),), set(), id="a young one may be invisible"
+        ),
+        pytest.param(
+            facts(1), (intent(Verb.CREATE, 1, accepted_at=ago(seconds=91)),), {"ps1"}, id="but not for ever"
+        ),
+        pytest.param(facts(1), (intent(Verb.CREATE),), {"ps1"}, id="a create without a machine says nothing"),
+    ],
+)
+def test_what_a_listing_must_hold(known, intents, expected) -> None:
+    assert expected_ids({"ps1": known}, FLEETS, intents, NOW) == expected
+
+
+def test_settle_is_the_fleets_own() -> None:
+    from fleetd.model.fleet import Guards
+
+    slow = (fleet(guards=Guards(settle=timedelta(minutes=10))),)
+    young = (intent(Verb.CREATE, 1, accepted_at=ago(minutes=5)),)
+    assert expected_ids({"ps1": facts(1)}, slow, young, NOW) == set()

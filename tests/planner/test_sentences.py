@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from fleetd.model.plan import FleetView, Skip
+from fleetd.model.reasons import Reason, Verb
+from fleetd.planner.sentences import SENTENCES, fleet_sentence, sentence, span
+from tests.support.build import NOW, later
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_a_sentence_and_says_when_it_ends(reason: Reason) -> None:
+    assert SENTENCES[reason].strip()
+    bare = sentence(Skip("training", Verb.START, reason, "ps1", "training-7k3mq9"), NOW)
+    assert bare.startswith("training-7k3mq9 is not started: ")
+    assert bare.endswith(".")
+    timed = sentence(Skip("training", Verb.START, reason, "ps1", "training-7k3mq9", until=later(minutes=5)), NOW)
+    assert timed.endswith("That ends at 2026-03-02 12:05:00 UTC, in 5 min.")
+
+
+@pytest.mark.parametrize(
+    ("skip", "text"),
+    [
+        (
+            Skip("training", Verb.CREATE, Reason.GUARD_COST, count=2, detail="$4.08/h of $4.00/h for all fleets"),
+            "2 machines of training are not created: it would cost more than max_hourly_cost allows "
+            "($4.08/h of $4.00/h for all fleets). That changes only when a person changes it.",
+        ),
+        (
+            Skip("training", None, Reason.IN_TRANSITION, "ps1", "training-7k3mq9"),
+            "training-7k3mq9 is not acted on: it is on its way somewhere, and is left alone until that has ended. "
+            "That is looked at again in every pass.",
+        ),
+    ],
+)
+def test_sentences_carry_their_numbers(skip: Skip, text: str) -> None:
+    assert sentence(skip, NOW) == text
+
+
+@pytest.mark.parametrize(
+    ("view", "text"),
+    [
+        (FleetView(8, 8, None, 8, 0, 0, 0, 0, 0), "training: 8 of 8 up. It is converged."),
+        (
+            FleetView(2, 8, "night", 2, 1, 1, 3, 1, 1),
+            "training: 2 of 2 up, 1 rising, 1 falling, 3 down, 1 in an unknown state, 1 being created; "
+            "window night is open, the configured target is 8. It is not converged.",
+        ),
+    ],
+)
+def test_a_fleet_in_a_sentence(view: FleetView, text: str) -> None:
+    assert fleet_sentence("training", view) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3, "0 s"),
+        (45, "45 s"),
+        (720, "12 min"),
+        (3600 * 3 + 1200, "3 h 20 min"),
+        (7200, "2 h"),
+        (3600 * 52, "2 d 4 h"),
+        (3600 * 48, "2 d"),
+    ],
+)
+def test_spans(seconds: float, text: str) -> None:
+    assert span(timedelta(seconds=seconds)) == text

@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import sqlite3
+import stat
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from fleetd.model.errors import StateUnusable
+from fleetd.model.journal import Backoff, HistoryEntry, Intent, MachineFacts
+from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.store.sqlite import SqliteJournal
+from tests.support.build import NOW, ago, later
+from tests.support.inline_executor import InlineExecutor
+
+INTENT = Intent(
+    id=0,
+    fleet="training",
+    verb=Verb.CREATE,
+    reason=Reason.SHORT_OF_TARGET,
+    name="training-abc",
+    created_at=NOW,
+    deadline_at=later(minutes=20),
+    parameters={"region": "NY2", "size": 50, "tags": ["a", None, 1.5]},
+    actor="anna",
+    evidence="idle since noon",
+)
+FACTS = MachineFacts("ps1", "training", "training-abc", first_seen=NOW, last_seen=NOW, last_state="ready")
+ENTRY = HistoryEntry(NOW, "training", "ps1", "training-abc", "outside", "manual_start", "observed")
+
+
+async def test_an_intent_lives_and_ends_in_history(journal):
+    intent = await journal.write_intent(INTENT)
+    assert intent == replace(INTENT, id=intent.id)
+    assert await journal.open_intents() == [intent]
+
+    await journal.update_intent(intent.id, machine_id="ps1", accepted_at=later(seconds=2))
+    await journal.update_intent(intent.id, baseline_event="", ambiguous_since=later(seconds=1))
+    await journal.update_intent(intent.id)
+    followed = replace(
+        intent,
+        machine_id="ps1",
+        accepted_at=later(seconds=2),
+        ambiguous_since=later(seconds=1),
+        baseline_event="",
+    )
+    assert await journal.open_intents() == [followed]
+
+    at = later(seconds=90.5)
+    await journal.close_intent(intent.id, at=at, outcome=Outcome.FAILED_TO_START, error="no capacity")
+    assert await journal.open_intents() == []
+    entry = HistoryEntry(
+        ts=at,
+        fleet="training",
+        machine="ps1",
+        name="training-abc",
+        verb="create",
+        reason="short_of_target",
+        outcome="failed_to_start",
+        intent=intent.id,
+        duration_s=90.5,
+        error="no capacity",
+        actor="anna",
+        evidence="idle since noon",
+    )
+    assert await journal.history() == [(1, entry)]
+
+
+async def test_closing_twice_changes_nothing(journal):
+    intent = await journal.write_intent(INTENT)
+    await journal.close_intent(intent.id, at=later(seconds=1), outcome=Outcome.REACHED)
+    before = await journal.history()
+    await journal.close_intent(intent.id, at=later(seconds=2), outcome=Outcome.LOST, error="no")
+    await journal.update_intent(intent.id, machine_id="ps9")
+    await journal.close_intent(4711, at=NOW, outcome=Outcome.LOST)
+    assert await journal.history() == before
+    assert await journal.open_intents() == []
+
+
+async def test_a_clock_set_back_makes_no_negative_duration(journal):
+    intent = await journal.write_intent(INTENT)
+    await journal.close_intent(intent.id, at=ago(hours=1), outcome=Outcome.REACHED)
+    assert [entry.duration_s for _, entry in await journal.history()] == [0.0]
+
+
+async def test_open_intents_come_oldest_first_and_numbers_are_never_given_twice(journal):
+    for name in "abc":
+        await journal.write_intent(replace(INTENT, name=name))
+    assert [intent.name for intent in await journal.open_intents()] == ["a", "b", "c"]
+    for intent in await journal.open_intents():
+        await journal.close_intent(intent.id, at=NOW, outcome=Outcome.REACHED)
+    assert await journal.prune(before=later(days=1), max_rows=100) == 6
+    assert (await journal.write_intent(INTENT)).id == 4
+
+
+HISTORY = [
+    replace(ENTRY, ts=ago(hours=3)),
+    replace(ENTRY, ts=ago(hours=2), fleet="render"),
+    replace(ENTRY, ts=ago(hours=4), machine="ps2", name="training-def"),  # the clock was set back
+    replace(ENTRY, ts=ago(hours=1), machine=None),
+    replace(ENTRY, ts=NOW, machine="ps3", name="ps2"),
+]
+
+
+@pytest.mark.parametrize(
+    ("filters", "numbers"),
+    [
+        ({}, [1, 2, 3, 4, 5]),
+        ({"since": ago(hours=2)}, [2, 4, 5]),
+        ({"since": later(seconds=1)}, []),
+        ({"fleet": "render"}, [2]),
+        ({"machine": "ps2"}, [3, 5]),
+        ({"machine": "training-abc"}, [1, 2, 4]),
+        ({"machine": "%"}, []),
+        ({"after_id": 3}, [4, 5]),
+        ({"limit": 2}, [4, 5]),
+        ({"limit": 9}, [1, 2, 3, 4, 5]),
+        ({"limit": 0}, []),
+        ({"fleet": "training", "machine": "training-abc", "since": ago(hours=3), "limit": 1}, [4]),
+    ],
+    ids=str,
+)
+async def test_history_is_filtered(journal, filters, numbers):
+    for entry in HISTORY:
+        await journal.append_history(entry)
+    found = await journal.history(**filters)
+    assert [number for number, _ in found] == numbers
+    assert [entry for _, entry in found] == [HISTORY[number - 1] for number in numbers]
+
+
+async def test_facts_are_replaced_and_forgotten(journal):
+    second = replace(FACTS, machine_id="ps2", destroyed=True, failure=Outcome.GONE)
+    await journal.put_facts([second, FACTS])
+    assert await journal.facts() == [FACTS, second]
+    await journal.put_facts(fact for fact in [replace(FACTS, last_state="off", stopped_by="fleetd", stopped_at=NOW)])
+    assert (await journal.facts())[0].stopped_at == NOW
+    await journal.forget_facts(["ps1", "ps7"])
+    assert await journal.facts() == [second]
+    await journal.put_facts([])
+    await journal.forget_facts([])
+    assert await journal.facts() == [second]
+
+
+async def test_facts_are_put_all_or_none(journal):
+    with pytest.raises(ValueError, match="time zone"):
+        await journal.put_facts([FACTS, replace(FACTS, machine_id="ps2", last_seen=NOW.replace(tzinfo=None))])
+    assert await journal.facts() == []
+
+
+async def test_backoffs_are_kept_by_region_and_type(journal):
+    backoff = Backoff("NY2", "P4000", 1, later(minutes=1), "out of capacity")
+    other = replace(backoff, machine_type="A100")
+    await journal.put_backoff(backoff)
+    await journal.put_backoff(other)
+    grown = replace(backoff, attempt=2, until=later(minutes=2))
+    await journal.put_backoff(grown)
+    assert await journal.backoffs() == [other, grown]
+    await journal.clear_backoff("NY2", "A100")
+    await journal.clear_backoff("CA1", "A100")
+    assert await journal.backoffs() == [grown]
+
+
+async def test_holds_expire_and_are_removed_by_subject(journal):
+    async def add(kind, subject, **lasting):
+        return await journal.add_hold(
+            kind=kind,
+            subject=subject,
+            verbs=frozenset({Verb.STOP, Verb.DESTROY}),
+            reason="demo",
+            actor="anna",
+            now=NOW,
+            expires_at=later(**lasting),
+        )
+
+    machine = await add("hold", "training-abc", hours=4)
+    fleet = await add("freeze", "training", hours=1)
+    everything = await add("freeze", None, hours=2)
+    assert machine.verbs == {Verb.STOP, Verb.DESTROY}
+    assert await journal.holds(now=NOW) == [machine, fleet, everything]
+    assert await journal.holds(now=later(hours=1)) == [machine, everything]
+    assert await journal.remove_holds(kind="hold", subject="training") == 0
+    assert await journal.remove_holds(kind="freeze", subject=None) == 1
+    assert await journal.remove_holds(kind="hold", subject="training-abc") == 1
+    assert await journal.holds(now=NOW) == [fleet]
+
+
+async def test_notes_are_kept(journal):
+    assert await journal.get_note("prices") is None
+    await journal.put_note("prices", "{}")
+    await journal.put_note("prices", "half \ud800 a pair\0")
+    assert await journal.get_note("prices") == "half \ud800 a pair\0"
+
+
+async def test_prune_keeps_the_newest_and_all_that_is_open(journal):
+    for number in range(10):
+        intent = await journal.write_intent(replace(INTENT, name=str(number), created_at=ago(days=20)))
+        if number % 5:
+            await journal.close_intent(intent.id, at=ago(days=10 - number), outcome=Outcome.REACHED)
+    await journal.append_history(ENTRY)
+    for expires_at in (ago(days=9), ago(days=1)):
+        await journal.add_hold(
+            kind="freeze",
+            subject=None,
+            verbs=frozenset(Verb),
+            reason="",
+            actor="",
+            now=ago(days=30),
+            expires_at=expires_at,
+        )
+
+    assert await journal.prune(before=ago(days=8), max_rows=100) == 2 + 1  # one intent, its entry, one hold
+    assert await journal.prune(before=ago(days=8), max_rows=3) == (9 - 1 - 3) + (8 - 1 - 3)
+    assert await journal.prune(before=ago(days=8), max_rows=3) == 0
+    assert [entry.name for _, entry in await journal.history()] == ["8", "9", "training-abc"]
+    assert [intent.name for intent in await journal.open_intents()] == ["0", "5"]
+    assert len(await journal.holds(now=ago(days=2))) == 1
+    assert await journal.prune(before=later(days=1), max_rows=0) == 3 + 3 + 1
+    assert [intent.name for intent in await journal.open_intents()] == ["0", "5"]
+
+
+async def test_everything_is_there_after_reopening(path):
+    first = await SqliteJournal.open(path)
+    intent = await first.write_intent(INTENT)
+    await first.put_facts([FACTS])
+    await first.append_history(ENTRY)
+    await first.put_note("a", "b")
+    await first.aclose()
+    second = await SqliteJournal.open(path)
+    assert await second.open_intents() == [intent]
+    assert await second.facts() == [FACTS]
+    assert await second.history() == [(1, ENTRY)]
+    assert await second.get_note("a") == "b"
+    await second.aclose()
+
+
+async def test_commits_are_synced_to_the_disk(journal):
+    def settings(db: sqlite3.Connection) -> list[object]:
+        return [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "foreign_keys")]
+
+    assert await journal._database.read(settings) == ["wal", 2, 1]  # 2 is FULL
+
+
+async def test_a_failed_write_leaves_nothing_and_the_next_one_works(journal):
+    def fail(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO note (key, value) VALUES ('a', 'b')")
+        db.execute("INSERT INTO nowhere VALUES (1)")
+
+    with pytest.raises(StateUnusable, match="nowhere"):
+        await journal._database.write(fail)
+    assert await journal.get_note("a") is None
+    await journal.put_note("a", "c")
+    assert await journal.get_note("a") == "c"
+
+
+async def test_a_closed_journal_says_so(path):
+    journal = await SqliteJournal.open(path)
+    await journal.aclose()
+    await journal.aclose()
+    with pytest.raises(StateUnusable, match="closed"):
+        await journal.get_note("a")
+    with pytest.raises(StateUnusable, match="closed"):
+        await journal.put_note("a", "b")
+
+
+async def test_only_its_owner_can_read_it(journal, path):
+    await journal.put_note("a", "b")
+    for file in path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
+async def test_thousands_of_machines_are_put_in_one_transaction(journal):
+    facts = [replace(FACTS, machine_id=f"ps{n:04}", last_seen=NOW + timedelta(microseconds=n)) for n in range(2500)]
+    await journal.put_facts(facts)
+    found = await journal.facts()
+    assert found == facts
+    assert all(a.last_seen < b.last_seen for a, b in pairwise(found))
+
+
+async def test_an_inline_executor_needs_no_thread(path):
+    executor = InlineExecutor()
+    journal = await SqliteJournal.open(path, executor=executor)
+    assert (await journal.write_intent(INTENT)).id == 1
+    await journal.aclose()
+    assert executor.submit(lambda: 1).result() == 1
