@@ -41,7 +41,7 @@ def open_writable(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
 
 
 class Moving(Exception):
-    """The file changed hands while it was read; look again in a moment."""
+    """The file changed hands while it was read, as it seems; look again in a moment. Says what is wrong if not."""
 
 
 def open_snapshot(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
@@ -75,10 +75,8 @@ def _copy_into(copy: sqlite3.Connection, path: Path, busy_timeout: float) -> Non
         try:
             source.backup(copy)
         except sqlite3.OperationalError as error:
-            if _Files.of(path) == before:
-                raise
-            msg = f"the journal {path} kept changing while it was read: try again"
-            raise Moving(msg) from error
+            # A daemon that starts or stops makes and removes the side files under our hands.
+            raise Moving(str(database_failure(error, path))) from error
     if not before.log and _Files.of(path) != before:
         msg = f"the journal {path} kept changing while it was read: try again"
         raise Moving(msg)
@@ -109,10 +107,10 @@ def _create(path: Path) -> None:
     # Not SQLite's umask mode: a create call's parameters may hold personal data. Only ever a new file is opened
     # here, for closing a descriptor of a live one would drop this process's locks on it (fcntl(2)).
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
         return
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)
     finally:

@@ -21,8 +21,11 @@ def database_failure(error: sqlite3.Error, path: Path) -> StateUnusable:
     """The error of a call on the journal at ``path``, in words that an operator can act on."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
     name = getattr(error, "sqlite_errorname", type(error).__name__)
+    # Both of these reach us under more general names, depending on which of its files SQLite stumbled over.
     if code == sqlite3.SQLITE_IOERR and _is_full(path):
         code = sqlite3.SQLITE_FULL
+    if code == sqlite3.SQLITE_CANTOPEN and _is_read_only(path):
+        code = sqlite3.SQLITE_READONLY
     return StateUnusable(f"{_explain(code, path)} ({error}, {name})")
 
 
@@ -81,5 +84,12 @@ def _explain(code: int, path: Path) -> str:
 def _is_full(path: Path) -> bool:
     try:
         return shutil.disk_usage(path.parent).free < _NEARLY_NOTHING
+    except OSError:
+        return False
+
+
+def _is_read_only(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
     except OSError:
         return False

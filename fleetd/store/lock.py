@@ -66,8 +66,8 @@ class StateLock:
 
     def _acquire(self) -> int:
         while True:
-            # Not inherited by programs that fleetd starts, or the lock would outlive it in them.
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # Programs that fleetd starts do not inherit it (PEP 446), or the lock would outlive it in them.
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
             with contextlib.ExitStack() as on_failure:
                 on_failure.callback(os.close, descriptor)
                 try:

@@ -237,7 +237,9 @@ async def test_everything_is_there_after_reopening(path):
 
 async def test_commits_are_synced_to_the_disk(journal):
     def settings(db: sqlite3.Connection) -> list[object]:
-        return [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "foreign_keys")]
+        return [
+            db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
 
     assert await journal._database.read(settings) == ["wal", 2, 1]  # 2 is FULL
 

@@ -10,7 +10,8 @@ PARTS = {
     "fleet": "[fleets.training]\ntarget = 3",
     "machine": (
         "[fleets.training.machine]\n"
-        'region = "East Coast (NY2)"\nmachineType = "P4000"\nsize = 50\nbillingType = "hourly"\ntemplateId = "tbu200wi"'
+        'region = "East Coast (NY2)"\nmachineType = "P4000"\nsize = 50\n'
+        'billingType = "hourly"\ntemplateId = "tbu200wi"'
     ),
     "rest": "",
 }

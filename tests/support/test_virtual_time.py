@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 import subprocess
 import sys
 import threading
@@ -196,7 +197,16 @@ async def converse(seed: int, log: list[str]) -> None:
         finally:
             log.append(f"{anyio.current_time():.6f} witness {number} ends")
 
+    async def native() -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(20):
+                group.create_task(witness(100 + number))
+            await asyncio.sleep(5)
+            raise LookupError
+
     timeout = aiohttp.ClientTimeout(total=600)
+    with pytest.raises(ExceptionGroup):
+        await native()
     async with (
         serving(handler) as url,
         aiohttp.ClientSession(timeout=timeout) as session,
@@ -229,6 +239,22 @@ def test_the_order_depends_on_neither_process_nor_hash_seed(hash_seed):
     environ = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path.cwd())}
     other = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
     assert other.stdout.rstrip("\n") == conversation(7)
+
+
+@virtual
+async def test_what_is_ready_at_once_is_served_in_order_of_registration():
+    loop, served = asyncio.get_running_loop(), []
+    pairs = [socket.socketpair() for _ in range(10)]
+    for number, (near, _) in enumerate(pairs):
+        loop.add_reader(near, lambda number=number, near=near: served.append((number, near.recv(1))))
+    for _, far in reversed(pairs):
+        far.send(b"x")
+    await anyio.sleep(1)
+    assert served == [(number, b"x") for number in range(10)]
+    for near, far in pairs:
+        loop.remove_reader(near)
+        near.close()
+        far.close()
 
 
 @virtual

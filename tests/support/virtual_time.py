@@ -283,7 +283,6 @@ def _libraries_on(loop: VirtualTimeLoop) -> Iterator[None]:
         # anyio cancels nested scopes in the order of a set of objects hashed by address.
         scope_init(self, *args, **kwargs)
         self._child_scopes = _OrderedSet()
-        self._tasks = _OrderedSet()
 
     async def counted_thread(*args: Any, **kwargs: Any) -> Any:
         with loop.outside_work():

@@ -1,0 +1,255 @@
+"""Disks that are full, read-only, damaged or somebody else's: a clear refusal, and hands off the files."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from fleetd.model.errors import StateUnusable
+from fleetd.store import schema
+from fleetd.store.sqlite import SqliteJournal
+from tests.store.test_journal import ENTRY, INTENT
+from tests.support.inline_executor import InlineExecutor
+
+
+async def opened(path: Path) -> SqliteJournal:
+    return await SqliteJournal.open(path, executor=InlineExecutor(), busy_timeout=0.05)
+
+
+async def filled(path: Path) -> None:
+    journal = await opened(path)
+    await journal.write_intent(INTENT)
+    for number in range(200):
+        await journal.put_note(str(number), "x" * 500)
+    await journal.append_history(ENTRY)
+    await journal.aclose()
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in directory.iterdir()}
+
+
+@contextmanager
+def tiny_disk(size: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as place:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", place]
+        mounted = subprocess.run(command, capture_output=True, check=False)
+        if mounted.returncode:
+            pytest.skip("mounting a tmpfs is not permitted here")
+        try:
+            yield Path(place)
+        finally:
+            subprocess.run(["umount", "--lazy", place], check=True)
+
+
+async def fill_up(journal: SqliteJournal) -> None:
+    for number in range(10_000):
+        await journal.put_note(str(number), "x" * 1000)
+
+
+async def test_a_full_disk_is_named_and_freeing_some_mends_it():
+    with tiny_disk("1m") as place:
+        ballast = place / "ballast"
+        ballast.write_bytes(bytes(300_000))
+        journal = await opened(place / "journal.db")
+        intent = await journal.write_intent(INTENT)
+        with pytest.raises(StateUnusable, match=r"no space left for the journal .*/journal\.db: free some"):
+            await fill_up(journal)
+        assert await journal.open_intents() == [intent]
+        ballast.unlink()
+        second = await journal.write_intent(INTENT)
+        assert await journal.open_intents() == [intent, second]
+        await journal.aclose()
+        journal = await opened(place / "journal.db")
+        assert await journal.open_intents() == [intent, second]
+        await journal.aclose()
+
+
+async def test_a_disk_that_is_full_from_the_start_is_named():
+    with tiny_disk("64k") as place:
+        (place / "ballast").write_bytes(bytes(64 * 1024))
+        with pytest.raises(StateUnusable, match="no space left for"):
+            await opened(place / "journal.db")
+
+
+async def test_a_file_size_limit_is_told(path):
+    journal = await opened(path)
+    intent = await journal.write_intent(INTENT)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        with pytest.raises(StateUnusable, match=r"writing the journal .* failed: check the disk, its quota"):
+            await fill_up(journal)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert await journal.open_intents() == [intent]
+    await journal.put_note("a", "b")
+    await journal.aclose()
+
+
+async def test_a_read_only_disk_is_told():
+    with tiny_disk("1m") as place:
+        journal = await opened(place / "journal.db")
+        await journal.aclose()
+        await anyio.run_process(["mount", "-o", "remount,ro", place])
+        with pytest.raises(StateUnusable, match=r"(?i)read-only"):
+            await opened(place / "journal.db")
+        with pytest.raises(StateUnusable, match=r"other\.db is on a read-only file system"):
+            await opened(place / "other.db")
+        looking = await SqliteJournal.open_read_only(place / "journal.db")
+        assert await looking.open_intents() == []
+        await looking.aclose()
+
+
+@pytest.fixture
+def closed_directory() -> Iterator[Path]:
+    """A directory in which this process may not write."""
+    place = Path(tempfile.mkdtemp())
+    place.chmod(0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield place
+    os.seteuid(user)
+    shutil.rmtree(place)
+
+
+async def test_a_directory_of_somebody_else_is_told(closed_directory):
+    with pytest.raises(StateUnusable, match=rf"{closed_directory}/journal\.db cannot be used by uid \d+: .*chown"):
+        await opened(closed_directory / "journal.db")
+    empty = await SqliteJournal.open_read_only(closed_directory / "journal.db")
+    assert await empty.history() == []
+    await empty.aclose()
+
+
+async def test_a_path_under_a_file_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StateUnusable, match="lies under a file"):
+        await opened(tmp_path / "file" / "journal.db")
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"no database at all" * 1000)
+
+
+def torn(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+def overwritten(path: Path) -> None:
+    whole = bytearray(path.read_bytes())
+    whole[8192:40960] = b"\x5a" * (40960 - 8192)
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("damage", [garbage, torn, overwritten])
+@pytest.mark.parametrize("opening", [opened, SqliteJournal.open_read_only], ids=["writing", "looking"])
+async def test_a_damaged_journal_is_refused_and_left_as_it_is(path, damage, opening):
+    await filled(path)
+    damage(path)
+    before = path.read_bytes()
+    with pytest.raises(StateUnusable, match="damaged") as caught:
+        await opening(path)
+    for word in (str(path), "journal.db-wal", "holds and freezes", "machines stay owned"):
+        assert word in str(caught.value)
+    assert path.read_bytes() == before
+
+
+async def test_a_value_of_another_world_is_damage(path):
+    await filled(path)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE intent SET verb = 'explode'")
+    journal = await opened(path)
+    with pytest.raises(StateUnusable, match=r"damaged.*explode"):
+        await journal.open_intents()
+    await journal.aclose()
+
+
+@pytest.mark.parametrize("opening", [opened, SqliteJournal.open_read_only], ids=["writing", "looking"])
+async def test_a_newer_journal_is_refused(path, opening):
+    await filled(path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    before = content(path.parent)
+    with pytest.raises(StateUnusable, match="newer fleetd"):
+        await opening(path)
+    assert content(path.parent) == before
+
+
+@pytest.mark.parametrize("opening", [opened, SqliteJournal.open_read_only], ids=["writing", "looking"])
+async def test_somebody_elses_database_is_refused_and_left_as_it_is(path, opening):
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE intent (id)")
+    with pytest.raises(StateUnusable, match="not one of fleetd's"):
+        await opening(path)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("intent",)]
+
+
+async def test_a_file_left_empty_by_a_crash_becomes_a_journal(path):
+    path.touch()
+    looking = await SqliteJournal.open_read_only(path)
+    assert await looking.open_intents() == []
+    await looking.aclose()
+    journal = await opened(path)
+    assert (await journal.write_intent(INTENT)).id == 1
+    await journal.aclose()
+
+
+async def test_another_process_that_keeps_it_locked_is_told(path, journal):
+    script = (
+        "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('BEGIN IMMEDIATE'); print(flush=True); input()"
+    )
+    async with await anyio.open_process([sys.executable, "-c", script, path]) as other:
+        await other.stdout.receive()
+        with pytest.raises(StateUnusable, match="locked by another process"):
+            await journal.write_intent(INTENT)
+        assert await journal.open_intents() == []
+        await other.stdin.send(b"\n")
+        await other.wait()
+    assert (await journal.write_intent(INTENT)).id == 1
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_journal_deleted_under_the_daemon_takes_no_more_writes(path, journal, replaced):
+    await journal.write_intent(INTENT)
+    path.rename(path.with_name("gone.db"))
+    if replaced:
+        path.touch()
+    with pytest.raises(StateUnusable, match="moved or deleted"):
+        await journal.write_intent(INTENT)
+
+
+async def test_an_upgrade_is_whole_or_not_at_all(path, monkeypatch):
+    await filled(path)
+    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("CREATE TABLE more (id)", "INSERT INTO nowhere")))
+    with pytest.raises(StateUnusable, match="cannot be used"):
+        await opened(path)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:-1], ("CREATE TABLE more (id)",)))
+    journal = await opened(path)
+    assert len(await journal.open_intents()) == 1
+    assert await journal._database.read(lambda db: db.execute("SELECT count(*) FROM more").fetchone()) == (0,)
+    await journal.aclose()
+
+
+async def test_looking_at_an_older_journal_upgrades_only_the_copy(path, monkeypatch):
+    await filled(path)
+    before = content(path.parent)
+    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("ALTER TABLE note ADD COLUMN more",)))
+    looking = await SqliteJournal.open_read_only(path)
+    assert len(await looking.open_intents()) == 1
+    await looking.aclose()
+    assert content(path.parent) == before

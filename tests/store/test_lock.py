@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import stat
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from fleetd.model.errors import StateLocked, StateUnusable
+from fleetd.store.lock import Holder, StateLock, read_holder
+from tests.store.test_crash_safety import ROOT
+
+SINCE = datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=UTC)
+
+DAEMON = """
+import os, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from fleetd.store.lock import StateLock
+with StateLock(Path(sys.argv[1]), pid=os.getpid(), since=datetime(2026, 3, 1, 8, tzinfo=UTC)):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def lock(state_dir) -> StateLock:
+    return StateLock(state_dir, pid=os.getpid(), since=SINCE)
+
+
+@contextmanager
+def other_daemon(state_dir):
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", DAEMON, state_dir]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        process.kill()
+
+
+def test_the_directory_is_made_for_its_owner_alone(tmp_path):
+    state_dir = tmp_path / "a" / "state"
+    with lock(state_dir) as held:
+        assert stat.S_IMODE(state_dir.stat().st_mode) == 0o700
+        assert stat.S_IMODE((state_dir / "lock").stat().st_mode) == 0o600
+        assert held.is_held()
+        assert read_holder(state_dir) == Holder(os.getpid(), SINCE)
+    assert not held.is_held()
+
+
+def test_a_second_daemon_is_told_who_the_first_is(tmp_path):
+    with other_daemon(tmp_path) as other:
+        words = f"another fleetd (pid {other.pid}, since 2026-03-01T08:00:00+00:00) acts on the state directory"
+        for _ in range(2):
+            with pytest.raises(StateLocked, match=re.escape(words)), lock(tmp_path):
+                pytest.fail("two daemons")
+        assert read_holder(tmp_path).pid == other.pid
+
+
+def test_the_lock_dies_with_its_process(tmp_path):
+    with other_daemon(tmp_path) as other:
+        other.kill()
+        other.wait()
+        with lock(tmp_path):
+            assert read_holder(tmp_path).pid == os.getpid()
+
+
+def test_one_process_cannot_take_it_twice(tmp_path):
+    with lock(tmp_path), pytest.raises(StateLocked), lock(tmp_path):
+        pytest.fail("two daemons")
+    with lock(tmp_path):
+        pass
+
+
+def test_programs_started_by_the_daemon_do_not_inherit_it(tmp_path):
+    with ExitStack() as stack:
+        with lock(tmp_path):
+            child = stack.enter_context(subprocess.Popen(["sleep", "60"], close_fds=False))
+            stack.callback(child.kill)
+        with lock(tmp_path):
+            pass
+
+
+def test_of_many_that_race_one_wins(tmp_path):
+    start, results = threading.Barrier(8), []
+    done = threading.Event()
+
+    def race() -> None:
+        start.wait()
+        try:
+            with lock(tmp_path):
+                results.append("won")
+                done.wait(10)
+        except StateLocked:
+            results.append("lost")
+            if results.count("lost") == 7:
+                done.set()
+
+    threads = [threading.Thread(target=race) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == ["lost"] * 7 + ["won"]
+
+
+def test_a_lock_whose_file_was_deleted_says_so(tmp_path):
+    with lock(tmp_path) as first:
+        (tmp_path / "lock").unlink()
+        assert not first.is_held()
+        with lock(tmp_path) as second:
+            assert second.is_held()
+            assert not first.is_held()
+
+
+def test_a_file_deleted_while_it_is_being_locked_is_made_again(tmp_path, monkeypatch):
+    flock, calls = fcntl.flock, []
+
+    def meddling(descriptor: int, operation: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 1:
+            (tmp_path / "lock").unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", meddling)
+    with lock(tmp_path) as held:
+        assert len(calls) == 2
+        assert held.is_held()
+        with pytest.raises(StateLocked), lock(tmp_path):
+            pytest.fail("two daemons")
+
+
+def test_a_state_directory_that_cannot_be_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StateUnusable, match=r"file.* (is not a directory|lies under a file).*state_dir"),
+        lock(tmp_path / "file"),
+    ):
+        pytest.fail("locked a file")
+    with pytest.raises(StateUnusable, match=r"lies under a file.*state_dir"), lock(tmp_path / "file" / "below"):
+        pytest.fail("locked below a file")
+
+
+@pytest.mark.parametrize("content", ["", "nonsense", "12\n", "12\nyesterday\n", "12\n2026-03-01T08:00:00+00:00"])
+def test_an_odd_lock_file_is_no_obstacle(tmp_path, content):
+    (tmp_path / "lock").write_text(content)
+    read_holder(tmp_path)
+    with lock(tmp_path):
+        assert read_holder(tmp_path) == Holder(os.getpid(), SINCE)
+
+
+def test_where_nobody_was_there_is_no_holder(tmp_path):
+    assert read_holder(tmp_path) is None

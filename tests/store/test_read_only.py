@@ -1,0 +1,157 @@
+"""Looking at a journal that a daemon writes, wrote, or never wrote, without leaving a trace."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from fleetd.model.errors import StateUnusable
+from fleetd.store.sqlite import SqliteJournal
+from tests.store.test_crash_safety import ROOT, killed_writer
+from tests.store.test_journal import ENTRY, FACTS, INTENT
+from tests.support.build import NOW, later
+from tests.support.inline_executor import InlineExecutor
+
+
+def trace(directory: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Everything that a write would change."""
+    found = {}
+    for file in (directory, *directory.iterdir()):
+        status = file.stat()
+        found[file.name] = (status.st_mtime_ns, status.st_size, b"" if file.is_dir() else file.read_bytes())
+    return found
+
+
+async def test_where_there_is_no_journal_none_is_made(path):
+    journal = await SqliteJournal.open_read_only(path)
+    assert await journal.open_intents() == []
+    assert await journal.history() == []
+    assert await journal.facts() == []
+    assert await journal.holds(now=NOW) == []
+    assert await journal.get_note("a") is None
+    await journal.aclose()
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_where_there_is_no_directory_none_is_made(tmp_path):
+    journal = await SqliteJournal.open_read_only(tmp_path / "nowhere" / "journal.db")
+    assert await journal.open_intents() == []
+    await journal.aclose()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_live_daemons_journal_is_seen_and_left_alone(path):
+    script = (
+        "import asyncio, sys; from pathlib import Path; from fleetd.store.sqlite import SqliteJournal\n"
+        "from tests.store.test_journal import INTENT\n"
+        "async def main():\n"
+        "    journal = await SqliteJournal.open(Path(sys.argv[1]))\n"
+        "    await journal.write_intent(INTENT)\n"
+        "    print(flush=True)\n"
+        "    sys.stdin.read()\n"
+        "asyncio.run(main())\n"
+    )
+    async with await anyio.open_process([sys.executable, "-c", script, path], cwd=ROOT) as daemon:
+        await daemon.stdout.receive()
+        before = trace(path.parent)
+        looking = await SqliteJournal.open_read_only(path)
+        assert [intent.name for intent in await looking.open_intents()] == [INTENT.name]
+        await looking.aclose()
+        assert trace(path.parent) == before
+        daemon.kill()
+
+
+async def test_a_look_is_a_view_of_its_moment(path, journal):
+    intent = await journal.write_intent(INTENT)
+    await journal.append_history(ENTRY)
+    looking = await SqliteJournal.open_read_only(path)
+    assert await looking.open_intents() == [intent]
+    # Later writes are not seen, and are not held up.
+    await journal.put_facts([FACTS])
+    assert await looking.facts() == []
+    assert await looking.history() == [(1, ENTRY)]
+    await looking.aclose()
+
+
+async def test_a_cleanly_closed_journal_is_seen_without_side_files(path):
+    journal = await SqliteJournal.open(path)
+    intent = await journal.write_intent(INTENT)
+    await journal.aclose()
+    before = trace(path.parent)
+    assert list(before) == [path.parent.name, "journal.db"]
+    looking = await SqliteJournal.open_read_only(path)
+    assert await looking.open_intents() == [intent]
+    await looking.aclose()
+    assert trace(path.parent) == before
+
+
+async def test_what_a_killed_daemon_wrote_is_seen(path):
+    reported = killed_writer(path, seed=1, seconds=0.1)
+    assert (path.parent / "journal.db-wal").stat().st_size > 0
+    before = trace(path.parent)
+    looking = await SqliteJournal.open_read_only(path)
+    seen = {str(intent.id) for intent in await looking.open_intents()}
+    seen |= {str(entry.intent) for _, entry in await looking.history()}
+    await looking.aclose()
+    assert {subject for word, subject in reported if word == "wrote"} <= seen
+    assert trace(path.parent) == before
+
+
+async def test_a_log_without_its_index_is_told(path):
+    killed_writer(path, seed=1, seconds=0.02)
+    (path.parent / "journal.db-shm").unlink()
+    with pytest.raises(StateUnusable, match="start `fleetd run` once"):
+        await SqliteJournal.open_read_only(path)
+    journal = await SqliteJournal.open(path)
+    await journal.aclose()
+    looking = await SqliteJournal.open_read_only(path)
+    await looking.aclose()
+
+
+async def test_who_looks_cannot_write(path, journal):
+    looking = await SqliteJournal.open_read_only(path)
+    for write in (
+        looking.write_intent(INTENT),
+        looking.append_history(ENTRY),
+        looking.put_facts([FACTS]),
+        looking.put_note("a", "b"),
+        looking.prune(before=later(days=1), max_rows=0),
+    ):
+        with pytest.raises(StateUnusable, match="for looking only"):
+            await write
+    await looking.aclose()
+
+
+async def test_looking_while_daemons_come_go_and_die(path):
+    """Every look succeeds, sees a consistent journal, and leaves its writer undisturbed."""
+    draw = random.Random(5)
+    script = (
+        "import asyncio, sys; from pathlib import Path; from fleetd.store.sqlite import SqliteJournal\n"
+        "from tests.store.test_journal import INTENT; from fleetd.model.reasons import Outcome\n"
+        "async def main():\n"
+        "    for _ in range(25):\n"
+        "        journal = await SqliteJournal.open(Path(sys.argv[1]))\n"
+        "        for _ in range(5):\n"
+        "            intent = await journal.write_intent(INTENT)\n"
+        "            await journal.close_intent(intent.id, at=INTENT.created_at, outcome=Outcome.REACHED)\n"
+        "        await journal.aclose()\n"
+        "asyncio.run(main())\n"
+    )
+    looks = most = 0
+    async with await anyio.open_process([sys.executable, "-c", script, path], cwd=ROOT) as writer:
+        while writer.returncode is None:
+            looking = await SqliteJournal.open_read_only(path, executor=InlineExecutor())
+            entries = await looking.history()
+            assert [entry.intent for _, entry in entries] == list(range(1, len(entries) + 1))
+            assert len(entries) >= most
+            assert len(await looking.open_intents()) <= 1
+            await looking.aclose()
+            looks, most = looks + 1, len(entries)
+            await anyio.sleep(draw.uniform(0, 0.003))
+    assert writer.returncode == 0
+    assert looks > 10
+    assert most > 0
