@@ -1,1 +1,8 @@
 """The config file: TOML to pydantic to model, every fault at once."""
+
+from fleetd.config.advice import warnings
+from fleetd.config.key import key_warnings, read_key
+from fleetd.config.reading import load, parse
+from fleetd.config.schema_json import json_schema
+
+__all__ = ["json_schema", "key_warnings", "load", "parse", "read_key", "warnings"]

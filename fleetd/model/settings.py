@@ -41,7 +41,8 @@ class ProviderSettings:
     max_concurrency: int = 10
     request_timeout: timedelta = timedelta(seconds=30)
     simulator: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
-    """The ``[provider.simulator]`` table: speed, seed, faults, boot, dialect."""
+    """The ``[provider.simulator]`` table with every default filled in: speed (float), seed (int), faults
+    (Path or None), latency (timedelta), dialect (str), machines (tuple of mappings: name, state, perhaps id)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,184 @@
+"""What must hold between the keys of a config. Each rule says what is wrong and what would be right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+from fleetd.config.faults import Finding, suggestion
+from fleetd.config.machine_table import check_machine
+from fleetd.config.schema_extra import FLEET_NAME_PATTERN, SOURCE_NAME_PATTERN
+from fleetd.config.units import is_loopback, shown
+from fleetd.config.values import KEY_SPELLING
+from fleetd.config.view import TableView
+from fleetd.model.settings import PLACEHOLDERS
+
+_KEY_PLACES = ("env", "file", "credential")
+_SOURCE_KEYS = {
+    "prometheus": (("url", "query", "below"), ("step", "timeout")),
+    "exec": (("argv",), ("timeout",)),
+    "http": (("url",), ("timeout",)),
+    "lease": ((), ()),
+    "uptime": ((), ()),
+}
+"""By kind of idle source: the keys that it needs, and those it may have."""
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}", re.ASCII)
+
+
+def check(config: TableView) -> Iterator[Finding]:
+    """Every fault between the keys of the file."""
+    provider = config.table("provider")
+    yield from _check_provider(provider)
+    for fleet in config.named("fleets"):
+        yield from _check_fleet(fleet, config)
+    yield from _check_adoption(config)
+    for source in config.named("idle_sources"):
+        yield from _check_source(source)
+
+
+def dialect_of(provider: TableView) -> str | None:
+    """The dialect that the provider's machines are described in; None while its kind is not known."""
+    kind = provider.get("kind")
+    if kind == "simulator":
+        simulator = provider.table("simulator")
+        dialect = simulator.get("dialect") if simulator.has("dialect") else "paperspace-core"
+        return str(dialect) if dialect is not None else None
+    return str(kind) if kind is not None else None
+
+
+def _check_provider(provider: TableView) -> Iterator[Finding]:
+    kind = provider.get("kind")
+    if kind not in {None, "simulator"}:
+        if not provider.has("api_key"):
+            yield provider.fault(f"is missing; say where the key is read from: {KEY_SPELLING}", "api_key")
+        if provider.has("simulator"):
+            yield provider.fault('only with kind = "simulator"; leave this table out', "simulator")
+    if kind == "simulator" and provider.get("base_url") is not None and not _is_local(provider.get("base_url")):
+        yield provider.fault(
+            "the embedded simulator listens on this machine only: leave base_url out, or give a loopback address",
+            "base_url",
+        )
+    key = provider.get("api_key")
+    if isinstance(key, dict):
+        given = [place for place in _KEY_PLACES if place in key]
+        if len(given) > 1 or not key:
+            found = f"found {' and '.join(given)}" if given else "found none"
+            yield provider.fault(f"expected exactly one of env, file or credential, {found}", "api_key")
+
+
+def _check_fleet(fleet: TableView, config: TableView) -> Iterator[Finding]:
+    name = str(fleet.loc[-1])
+    if not re.fullmatch(FLEET_NAME_PATTERN, name, re.ASCII):
+        yield fleet.fault(
+            "a fleet's name becomes part of its machines' names: expected at most 31 characters a-z, 0-9 and -, "
+            "beginning with a letter and not ending with -"
+        )
+    dialect = dialect_of(config.table("provider"))
+    if isinstance(fleet.get("machine"), dict):
+        yield from check_machine(fleet.table("machine"), dialect, fleet)
+    if dialect == "paperspace-core" and fleet.has("destroy_requires_snapshot"):
+        yield fleet.fault(
+            "the Core API cannot show snapshots, so this could never be satisfied: leave it out, "
+            'or move to kind = "paperspace"',
+            "destroy_requires_snapshot",
+        )
+    yield from _check_windows(fleet)
+    yield from _check_idle(fleet, config)
+
+
+def _check_windows(fleet: TableView) -> Iterator[Finding]:
+    names: dict[str, int] = {}
+    for place, window in enumerate(fleet.listed("windows")):
+        name = window.get("name")
+        if isinstance(name, str) and names.setdefault(name, place) != place:
+            yield window.fault(f"windows[{names[name]}] of this fleet has this name already", "name")
+        if not window.has("target") and not (window.has("park_idle") and window.get("park_idle") is not False):
+            yield window.fault("does nothing: give it target, or park_idle = true, or both")
+        if window.get("park_idle") is True and not fleet.has("idle"):
+            yield window.fault(
+                f"nothing can be found idle without [fleets.{fleet.loc[-1]}.idle]: add it, or leave park_idle out",
+                "park_idle",
+            )
+        if window.get("days") == [] and not window.has("dates"):
+            yield window.fault("it would never open: name a day, leave days out for every day, or add dates", "days")
+        if window.get("dates") == [] and not window.has("days"):
+            yield window.fault("is empty: name a day, or leave dates out", "dates")
+        zone = window.get("timezone")
+        if isinstance(zone, str) and zone not in _zones():
+            yield window.fault(f"unknown time zone {shown(zone)}{_zone_hint(zone)}", "timezone")
+
+
+def _check_idle(fleet: TableView, config: TableView) -> Iterator[Finding]:
+    known = list(config.table("idle_sources"))
+    for place, source in fleet.table("idle").texts("sources"):
+        if source in known:
+            continue
+        meant = suggestion(source, known)
+        hint = f"; did you mean {meant}?" if meant else f"; add [idle_sources.{source}]"
+        yield fleet.fault(f"there is no idle source {shown(source)}{hint}", "idle", "sources", place)
+
+
+def _check_adoption(config: TableView) -> Iterator[Finding]:
+    adopters: dict[str, str] = {}
+    for fleet in config.named("fleets"):
+        name = str(fleet.loc[-1])
+        for place, entry in fleet.texts("adopt"):
+            first = adopters.setdefault(entry, name)
+            if first != name:
+                yield fleet.fault(
+                    f"fleet {first} adopts {shown(entry)} already: a machine belongs to one fleet", "adopt", place
+                )
+
+
+def _check_source(source: TableView) -> Iterator[Finding]:
+    if not re.fullmatch(SOURCE_NAME_PATTERN, str(source.loc[-1]), re.ASCII):
+        yield source.fault("expected a name of at most 31 characters a-z, A-Z, 0-9, _ and -, beginning with a letter")
+    for key in ("url", "query"):
+        yield from _check_placeholders(source, source.get(key), key)
+    for place, argument in source.texts("argv"):
+        yield from _check_placeholders(source, argument, "argv", place)
+    kind = source.get("kind")
+    if not isinstance(kind, str):
+        return
+    needed, allowed = _SOURCE_KEYS[kind]
+    for key in needed:
+        if not source.has(key):
+            yield source.fault(f"is missing: kind = {_q(kind)} needs it", key)
+    for key in ("url", "query", "below", "step", "argv", "timeout"):
+        if source.has(key) and key not in (*needed, *allowed):
+            users = [_q(k) for k, (n, a) in _SOURCE_KEYS.items() if key in (*n, *a)]
+            yield source.fault(f"kind = {_q(kind)} does not use it (it belongs to {', '.join(users)})", key)
+
+
+def _check_placeholders(source: TableView, text: object, *within: str | int) -> Iterator[Finding]:
+    if not isinstance(text, str):
+        return
+    for word in _PLACEHOLDER.findall(text):
+        if word not in PLACEHOLDERS:
+            meant = suggestion(word, PLACEHOLDERS)
+            known = f"did you mean {{{meant}}}?" if meant else f"known: {', '.join(f'{{{p}}}' for p in PLACEHOLDERS)}"
+            yield source.fault(f"unknown placeholder {{{word}}}; {known}", *within)
+
+
+def _is_local(url: str) -> bool:
+    return is_loopback(urlsplit(url).hostname or "")
+
+
+@cache
+def _zones() -> frozenset[str]:
+    # The zone database does not change while a process runs, and listing it walks a directory tree.
+    return frozenset(available_timezones())
+
+
+def _zone_hint(zone: str) -> str:
+    city = zone.replace(" ", "_").rpartition("/")[2].lower()
+    same_city = sorted(z for z in _zones() if z.rpartition("/")[2].lower() == city)
+    meant = same_city[0] if same_city else suggestion(zone.replace(" ", "_"), _zones())
+    return f"; did you mean {_q(meant)}?" if meant else '; expected an IANA name such as "Europe/Berlin"'
+
+
+def _q(text: str) -> str:
+    return f'"{text}"'

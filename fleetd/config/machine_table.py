@@ -1,0 +1,170 @@
+"""The ``[fleets.NAME.machine]`` table against the create call of its dialect.
+
+Sources: the vendor's machines page (create) for Core, the OpenAPI description's types for v1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from fleetd.config.faults import Finding, dotted, suggestion, unknown_key
+from fleetd.config.parameters import CREATE_PARAMETERS, CREATE_REQUIRED, OWN_NAMES, SECRETS
+from fleetd.config.units import shown
+from fleetd.config.view import TableView
+from fleetd.model.errors import Fault
+from fleetd.model.fleet import Fleet
+from fleetd.model.vendor import (
+    CORE_BILLING_TYPES,
+    CORE_MACHINE_TYPES,
+    CORE_REGIONS,
+    CORE_RESTORE_POINT_FREQUENCIES,
+    ParameterType,
+)
+
+_TWINS: Mapping[str, str] = MappingProxyType(
+    {
+        "size": "diskSize",
+        "scriptId": "startupScriptId",
+        "assignPublicIp": 'publicIpType = "static"',
+        "dynamicPublicIp": 'publicIpType = "dynamic"',
+        "markSnapshotAsRestorePoint": "restorePointEnabled",
+    }
+)
+"""What a Core parameter is called on v1."""
+
+_TWINS_BACK: Mapping[str, str] = MappingProxyType(
+    {
+        "diskSize": "size",
+        "startupScriptId": "scriptId",
+        "publicIpType": "assignPublicIp or dynamicPublicIp",
+        "restorePointEnabled": "markSnapshotAsRestorePoint",
+        "autoShutdownEnabled": "[fleets.NAME.shutdown_timeout]",
+        "autoShutdownTimeout": "[fleets.NAME.shutdown_timeout]",
+        "autoShutdownForce": "[fleets.NAME.shutdown_timeout]",
+        "autoSnapshotEnabled": "[fleets.NAME.auto_snapshot]",
+        "autoSnapshotFrequency": "[fleets.NAME.auto_snapshot]",
+        "autoSnapshotSaveCount": "[fleets.NAME.auto_snapshot]",
+    }
+)
+"""Where a v1 parameter's meaning stands with Core."""
+
+_LISTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "region": CORE_REGIONS,
+        "machineType": CORE_MACHINE_TYPES,
+        "billingType": CORE_BILLING_TYPES,
+        "restorePointFrequency": CORE_RESTORE_POINT_FREQUENCIES,
+    }
+)
+"""Values that the vendor's page lists. The API may know others, so these only advise."""
+
+_ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {"accessorIds": "not in a config; give access to a machine with: fleetd machines set-access"}
+)
+"""What the API knows and a fleet's machines cannot be created with."""
+
+_POLICIES = (("autoShutdown", "shutdown_timeout"), ("autoSnapshot", "auto_snapshot"))
+_NEW_USER = ("email", "firstName", "lastName")
+_LARGEST = 10**9
+
+
+def check_machine(machine: TableView, dialect: str | None, fleet: TableView) -> Iterator[Finding]:
+    """Every fault of the table.
+
+    Args:
+        machine: the table.
+        dialect: paperspace-core or paperspace; None when it is not known, and either's names pass.
+        fleet: the fleet's table, for what must not be said twice.
+    """
+    for key in machine:
+        yield from _check_key(machine, key, dialect)
+    if dialect is not None:
+        for key in CREATE_REQUIRED[dialect]:
+            if not machine.has(key) and key not in OWN_NAMES:
+                yield machine.fault(f"is missing: kind = {_kind(dialect)} cannot create a machine without it", key)
+    yield from _check_together(machine)
+    for prefix, table in _POLICIES:
+        if fleet.has(table):
+            for key in machine:
+                if key.startswith(prefix):
+                    yield machine.fault(f"is said twice: [{dotted((*fleet.loc, table))}] holds it already", key)
+
+
+def advise_machine(fleet: Fleet, dialect: str) -> Iterator[Fault]:
+    """What is legal in the table, and still probably not meant. The vendor's page lists values for Core only."""
+    at = dotted(("fleets", fleet.name, "machine"))
+    for key, known in _LISTED.items() if dialect == "paperspace-core" else ():
+        value = fleet.parameters.get(key)
+        if value is not None and value not in known:
+            meant = suggestion(str(value), known, closeness=0.8)
+            hint = f"did you mean {meant}?" if meant else f"it lists {', '.join(known)}"
+            yield Fault(f"{at}.{key}", f"the vendor's page does not list {shown(value)}; {hint}")
+    if any(key in fleet.parameters for key in _NEW_USER):
+        yield Fault(
+            at,
+            "email, firstName and lastName make a new user with every create, even with one that fails: "
+            "make the user once and give userId",
+        )
+
+
+def _check_key(machine: TableView, key: str, dialect: str | None) -> Iterator[Finding]:
+    if key in OWN_NAMES:
+        yield machine.fault("leave it out: fleetd names the machines itself, <fleet>-<token>", key)
+    elif key in SECRETS:
+        yield machine.fault("a secret may not stand in the config: make the user first, then give userId", key)
+    else:
+        known = {d: names[key] for d, names in CREATE_PARAMETERS.items() if key in names}
+        if dialect is not None and dialect not in known:
+            yield machine.fault(_stranger(key, dialect, known), key)
+        elif not known:
+            yield machine.fault(unknown_key(key, _settable(None)), key)
+        else:
+            problem = _misfit(machine.get(key), next(iter(known.values())))
+            if problem is not None:
+                yield machine.fault(problem, key)
+
+
+def _stranger(key: str, dialect: str, known: Mapping[str, object]) -> str:
+    if not known:
+        return _ELSEWHERE.get(key) or unknown_key(key, _settable(dialect))
+    home = next(iter(known))
+    twin = (_TWINS_BACK if dialect == "paperspace-core" else _TWINS).get(key)
+    instead = f"; on {dialect} it is {twin}" if twin else f"; {dialect} has nothing like it"
+    return f"{key} belongs to kind = {_kind(home)}{instead}"
+
+
+def _settable(dialect: str | None) -> list[str]:
+    dialects = [dialect] if dialect is not None else list(CREATE_PARAMETERS)
+    names = {name for d in dialects for name in CREATE_PARAMETERS[d]}
+    return sorted(names - OWN_NAMES - SECRETS)
+
+
+def _misfit(value: object, kind: ParameterType) -> str | None:
+    if kind is bool:
+        return None if isinstance(value, bool) else f"expected true or false, without quotes, got {shown(value)}"
+    if kind is int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            return f"expected a whole number, without quotes, got {shown(value)}"
+        return None if 0 < value <= _LARGEST else f"expected a number above zero, got {shown(value)}"
+    if not isinstance(value, str):
+        return f"expected text in quotes, got {shown(value)}"
+    return None if value.strip() else "must not be empty"
+
+
+def _check_together(machine: TableView) -> Iterator[Finding]:
+    if machine.get("assignPublicIp") is True and machine.get("dynamicPublicIp") is True:
+        yield machine.fault("cannot be used with assignPublicIp: choose one", "dynamicPublicIp")
+    if machine.has("userId"):
+        for key in _NEW_USER:
+            if machine.has(key):
+                yield machine.fault("makes a new user, userId names one that exists: choose one", key)
+    if machine.get("markSnapshotAsRestorePoint") is True:
+        if machine.get("takeInitialSnapshot") is not True:
+            yield machine.fault("needs takeInitialSnapshot = true", "markSnapshotAsRestorePoint")
+        if not machine.has("restorePointFrequency"):
+            yield machine.fault('needs restorePointFrequency = "shutdown"', "markSnapshotAsRestorePoint")
+
+
+def _kind(dialect: str) -> str:
+    return f'"{dialect}"'

@@ -1,0 +1,101 @@
+"""Reading a config: TOML, then its shape, then what holds between keys. Every fault comes out in one go."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from fleetd.config.checks import check
+from fleetd.config.convert import to_settings
+from fleetd.config.faults import Finding, dotted, in_file_order, translate
+from fleetd.config.schema import ConfigFile
+from fleetd.config.view import TableView
+from fleetd.model.errors import ConfigError, Fault
+from fleetd.model.settings import Settings
+
+_POSITION = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
+
+
+def load(path: Path) -> Settings:
+    """The settings in a file.
+
+    Raises:
+        ConfigError: the file cannot be read, is no TOML, or has faults; all of them are in it.
+    """
+    source = str(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise ConfigError(source, (Fault(source, f"is not UTF-8 text (at byte {e.start})"),)) from None
+    except (OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        raise ConfigError(source, (Fault(source, f"cannot be read: {reason}"),)) from e
+    return parse(text, source)
+
+
+def parse(text: str, source: str) -> Settings:
+    """The settings in a text.
+
+    Args:
+        text: the file's content.
+        source: the file's name, for messages; relative paths in the text are relative to its directory.
+
+    Raises:
+        ConfigError: it is no TOML, or has faults; all of them are in it.
+    """
+    raw = _toml(text)
+    if isinstance(raw, Fault):
+        raise ConfigError(source, (raw,))
+    config, faults = _validate(raw)
+    if config is None or faults:
+        raise ConfigError(source, tuple(faults))
+    return to_settings(config, source)
+
+
+# The two steps below return their faults instead of raising them in an except block: a library's exception that
+# went along as context could carry the file's text, and an API key put into it by mistake, into a traceback.
+
+
+def _toml(text: str) -> dict[str, Any] | Fault:
+    try:
+        return tomllib.loads(text, parse_float=_exact)
+    except tomllib.TOMLDecodeError as e:
+        return _syntax_fault(str(e))
+    except RecursionError:
+        return Fault("file", "is not valid TOML: nested too deeply")
+    except ValueError:  # a number of thousands of digits
+        return Fault("file", "is not valid TOML: a number is too long")
+
+
+def _validate(raw: dict[str, Any]) -> tuple[ConfigFile | None, list[Fault]]:
+    config: ConfigFile | None = None
+    found: list[Finding] = []
+    try:
+        config = ConfigFile.model_validate(raw)
+    except ValidationError as e:
+        found = translate(e, ConfigFile)
+    view = TableView(raw, frozenset(loc for loc, _ in found))
+    findings = in_file_order([*found, *check(view)], raw)
+    return config, [Fault(dotted(loc), problem) for loc, problem in findings]
+
+
+def _syntax_fault(message: str) -> Fault:
+    position = _POSITION.search(message)
+    problem = f"is not valid TOML: {message[: position.start()] if position else message}"
+    if position is None:
+        return Fault("file", problem)
+    if position["line"] is None:
+        return Fault("end of file", problem)
+    return Fault(f"line {position['line']}, column {position['column']}", problem)
+
+
+def _exact(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent beyond all reason; every check refuses infinity
+        return Decimal("Infinity")
