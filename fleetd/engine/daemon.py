@@ -12,12 +12,14 @@ import structlog
 
 from fleetd.engine.follower import Follower
 from fleetd.engine.poller import Poller
-from fleetd.engine.ports import Clock, Meter, Notifier
+from fleetd.engine.ports import Alarms, Clock, Meter, Notifier
 from fleetd.engine.reconciler import PassReport, Reconciler
 from fleetd.model.errors import CloudError, ConfigError, Fault, FleetdError, StoreError
 from fleetd.model.journal import Intent
+from fleetd.model.plan import Check
 from fleetd.model.settings import Settings
 from fleetd.planner.transitions import Ending
+from fleetd.planner.windows import next_edge
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +47,7 @@ class Daemon:
         meter: Meter,
         clock: Clock,
         rng: random.Random,
+        alarms: Alarms,
         *,
         load: Callable[[], Settings],
         on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
@@ -61,6 +64,7 @@ class Daemon:
         self._meter = meter
         self._clock = clock
         self._rng = rng
+        self._alarms = alarms
         self._load = load
         self._on_pass = on_pass
         self._wake = anyio.Event()
@@ -77,9 +81,14 @@ class Daemon:
         async with anyio.create_task_group() as group:
             self._follower.attach(group)
             group.start_soon(self._poller.run, name="poller")
-            with anyio.CancelScope() as passes:
-                group.start_soon(self._close_down, passes, name="shutdown")
-                await self._passes()
+            self._alarms.start(self._rung)
+            self._schedule()
+            try:
+                with anyio.CancelScope() as passes:
+                    group.start_soon(self._close_down, passes, name="shutdown")
+                    await self._passes()
+            finally:
+                self._alarms.stop()
             group.cancel_scope.cancel()
         log.info("daemon.stopped")
 
@@ -124,7 +133,23 @@ class Daemon:
         self.reconciler.recall.forget_refusals()
         self.reload_fault = None
         self._meter.reload(ok=True)
+        self._schedule()
         log.info("config.reloaded", config=settings.source, fleets=len(settings.fleets), released=released or None)
+        self.wake()
+
+    def _schedule(self) -> None:
+        schedules = self.reconciler.settings.schedules
+        self._alarms.schedule(
+            {
+                Check.SHUTDOWN_TIMEOUT: schedules.shutdown_timeout_check,
+                Check.SNAPSHOT: schedules.snapshot_check,
+            }
+        )
+
+    def _rung(self, name: str) -> None:
+        """A check is due, or a window has opened or closed: the pass finds out what that means."""
+        if name in set(Check):
+            self.reconciler.due.add(Check(name))
         self.wake()
 
     async def _passes(self) -> None:
@@ -136,6 +161,7 @@ class Daemon:
                 ready = True
                 self._notifier.ready()
             self._notifier.alive()
+            self._alarms.edge(next_edge(self.reconciler.settings.fleets, self._clock.now()))
             await self._wait()
 
     async def _pass(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -59,4 +60,24 @@ class Meter(Protocol):
 
     def reload(self, *, ok: bool) -> None:
         """The config was read again."""
+        ...
+
+
+class Alarms(Protocol):
+    """Wake-ups at instants of wall time. They say when to look, never what holds."""
+
+    def start(self, ring: Callable[[str], None]) -> None:
+        """Call ``ring(name)`` on the event loop from now on."""
+        ...
+
+    def stop(self) -> None:
+        """Ring no more."""
+        ...
+
+    def schedule(self, checks: Mapping[str, str]) -> None:
+        """Ring ``name`` by its crontab line (UTC) or ``every 15m``; replaces an earlier schedule."""
+        ...
+
+    def edge(self, at: datetime | None) -> None:
+        """Ring ``window_edge`` once at that instant; replaces an earlier one."""
         ...

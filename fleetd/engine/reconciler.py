@@ -21,7 +21,7 @@ from fleetd.engine.vetoes import Vetoes
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import HistoryEntry, Intent, Memory
 from fleetd.model.machine import Machine
-from fleetd.model.plan import Observation, Plan, Skip
+from fleetd.model.plan import Check, Observation, Plan, Skip
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.model.settings import Settings
 from fleetd.planner.facts import OutsideChange, expected_ids, learn
@@ -76,6 +76,8 @@ class Reconciler:
         self.vetoes = Vetoes(journal, clock)
         self.executor = Executor(cloud, recall, self.vetoes, follower, clock, meter, rng, progress=progress)
         self.last: PassReport | None = None
+        self.due: set[Check] = set(Check)
+        """Policy checks that the next sane pass makes; all of them after a start, whatever was missed before it."""
         self._observer = Observer(cloud, clock)
         self._follower = follower
         self._clock = clock

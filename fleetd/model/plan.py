@@ -6,10 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from types import MappingProxyType
 
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Reason, Verb
+
+
+class Check(StrEnum):
+    """A policy check that is due: by schedule, and at start."""
+
+    SHUTDOWN_TIMEOUT = "shutdown_timeout_check"
+    SNAPSHOT = "snapshot_check"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 ParameterType = type[str] | type[int] | type[bool]
-"""How a parameter is typed on the page: str for "string", int for "number" (all of them are whole), bool for "boolean"."""
+"""A parameter's type on the page: str for "string", int for "number" (all are whole), bool for "boolean"."""
 
 CORE_REGIONS = ("East Coast (NY2)", "West Coast (CA1)", "Europe (AMS1)")
 """create, ``region``."""
@@ -120,7 +120,7 @@ CORE_LIST_FILTERS: Mapping[str, ParameterType] = MappingProxyType(
         "dtLastRun": str,
     }
 )
-"""list: paging (``limit``, ``skip``) and every filter. The page lists no ``machineType``; see ``CORE_LOCAL_FILTERS``."""
+"""list: paging (``limit``, ``skip``) and every filter of the page."""
 
 CORE_LOCAL_FILTERS: Mapping[str, ParameterType] = MappingProxyType({"machineType": str})
 """list: filters that the page does not have and that the client therefore applies itself."""

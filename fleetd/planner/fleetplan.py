@@ -173,10 +173,10 @@ class _Wants:
 
     def park(self, effective: Effective) -> None:
         """Stop what is idle; start and create nothing while the window is open."""
-        floor = _floor(self.fleet, effective)
+        floor = effective.floor
         running = [m for m in victim_order(self.members, self.memory, self.prices) if m not in self.members.rising]
         excess = len(self.members.up) - floor
-        surge = idle_surge(self.fleet, running, self.memory.idle, self.now)
+        surge = idle_surge(self.fleet.idle, running, self.memory.idle, self.now)
         for machine in running:
             if excess <= 0:
                 break
@@ -355,12 +355,6 @@ class _Wants:
             detail=detail,
             count=count,
         )
-
-
-def _floor(fleet: Fleet, effective: Effective) -> int:
-    """How many stay up in a parking window even when idle: the window's own target, else none."""
-    window = next((w for w in fleet.windows if w.name == effective.window), None)
-    return window.target or 0 if window is not None else 0
 
 
 def _started_by_hand(facts: MachineFacts, since: datetime) -> bool:

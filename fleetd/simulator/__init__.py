@@ -1,1 +1,4 @@
-"""A faithful server of the provider's API, with a clock, faults and a call log."""
+"""A Paperspace account that lives in memory and answers over real HTTP: the embedded default and the tests' peer.
+
+``world`` is the account itself, ``core`` and ``v1`` are the two ways to speak to it, ``server`` listens.
+"""

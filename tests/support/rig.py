@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import anyio
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.follower import Follower
 from fleetd.engine.poller import Poller
+from fleetd.engine.ports import Alarms
 from fleetd.engine.reconciler import Reconciler
 from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.settings import DaemonSettings, ProviderSettings, Settings
@@ -59,6 +60,22 @@ class RecordingMeter:
 
     def reload(self, *, ok: bool) -> None:
         self.said.append(("reload", str(ok)))
+
+
+class SilentAlarms:
+    """Nothing ever rings: passes come at their interval."""
+
+    def start(self, ring: Callable[[str], None]) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def schedule(self, checks: Mapping[str, str]) -> None:
+        pass
+
+    def edge(self, at: datetime | None) -> None:
+        pass
 
 
 def settings(*fleets: Fleet, interval: float = 30, poll: float = 5, **fields: Any) -> Settings:
@@ -117,6 +134,7 @@ async def rig(
     state: Path | None = None,
     seed: int = 1,
     load: Callable[[], Settings] | None = None,
+    alarms: Alarms | None = None,
     **fields: Any,
 ) -> AsyncIterator[Rig]:
     clock = cloud.clock if cloud is not None else virtual_clock()
@@ -133,6 +151,7 @@ async def rig(
         clock=clock,
         meter=meter,
         notifier=notifier,
+        alarms=alarms or SilentAlarms(),
         rng=rng,
         load=load or (lambda: wanted),
     )

@@ -1,0 +1,96 @@
+"""The values that a dialect and the HTTP client exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+
+from fleetd.model.errors import CloudError
+
+
+class Effect(Enum):
+    """What making a call twice would do."""
+
+    READ = "read"
+    """Nothing, as making it once."""
+    REPEATABLE = "repeatable"
+    """The same as making it once."""
+    ONCE = "once"
+    """Something else: a second machine, a second restart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One logical request."""
+
+    operation: str
+    """Its name on the port; what errors and metrics call it."""
+    method: str
+    path: str
+    """Below the base URL, percent-encoded, with a leading slash."""
+    effect: Effect = Effect.READ
+    query: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    body: Mapping[str, object] | None = None
+    """Sent as JSON."""
+    names_machine: bool = False
+    """Whether it is about one machine; only then "not found" is an answer to it, and else a refusal."""
+    repeat_write: bool = False
+    """Whether the adapter may make a repeatable write again; reads it always may."""
+    needs_body: bool = False
+    """For a write: whether a success without a readable body is none. A read always needs its body."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it is made again when it fails."""
+        return self.effect is Effect.READ or (self.repeat_write and self.effect is Effect.REPEATABLE)
+
+    @property
+    def body_matters(self) -> bool:
+        """Whether the answer's body is what was asked for."""
+        return self.effect is Effect.READ or self.needs_body
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A 2xx answer."""
+
+    status: int
+    body: bytes
+
+
+Classify = Callable[[int, Mapping[str, str], bytes], CloudError]
+"""``classify(status, headers, body)``: what a dialect makes of an answer that is no success.
+
+Pure. It gives the error with the provider's message and the status that counts. What it means for a write, masking,
+``operation`` and Retry-After are added by the HTTP client. A server's failure is ``Unavailable``, or ``RateLimited``
+for a 503 with Retry-After.
+"""
+
+OnRequest = Callable[[str, str, float], None]
+"""``on_request(operation, code, seconds)`` after every HTTP request.
+
+``code`` is the HTTP status; "unreachable" where nothing was sent, "timeout" or "lost" where no answer came.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHeader:
+    """How the API key travels."""
+
+    name: str
+    key: Callable[[], str] = field(repr=False)
+    """Asked at every request, so that a new key needs no new client."""
+    prefix: str = ""
+    """Stands before the key in the header's value, e.g. "Bearer "."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """The limits in the config's ``[provider]`` table."""
+
+    max_requests_per_second: float = 10.0
+    max_concurrency: int = 10
+    request_timeout: float = 30.0
+    """Seconds for a call from its first request to its outcome, retries and the waits between them included."""

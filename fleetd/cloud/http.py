@@ -1,0 +1,287 @@
+"""HTTP to a provider, whatever its dialect: one session, a rate, a concurrency, time limits, retries, typed errors.
+
+A dialect says what a call is and what its refusals mean. What a failure means for a call depends on the call's
+effect and is decided here:
+
+=================================  ===============  ================  =================================
+what happened                      read             repeatable write  once (create, restart)
+=================================  ===============  ================  =================================
+no connection                      Unavailable      Unavailable       Unavailable
+timeout, reset, cut off later on   Unavailable      Ambiguous         Ambiguous
+429                                RateLimited      RateLimited       RateLimited
+503 with Retry-After               RateLimited      RateLimited       Ambiguous
+any other 5xx, 408                 Unavailable      Ambiguous         Ambiguous
+3xx (redirects are not followed)   Refused          Refused           Ambiguous
+2xx, body unreadable               MalformedAnswer  a success         Ambiguous, if the body is needed
+=================================  ===============  ================  =================================
+
+Once the answer to a write that is made again was lost, only a success tells what happened: every other end of it
+is ``Ambiguous``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import anyio
+import msgspec
+import structlog
+import tenacity
+import yarl
+
+from fleetd import __version__
+from fleetd.cloud.calls import Answer, Call, Classify, Effect, HttpLimits, KeyHeader, OnRequest
+from fleetd.cloud.progress import Progress, trace_config
+from fleetd.cloud.rate import TokenBucket
+from fleetd.cloud.retry import Attempts, RetryPolicy, retry_after
+from fleetd.cloud.text import betrays, presentable
+from fleetd.model.errors import (
+    Ambiguous,
+    CloudError,
+    MalformedAnswer,
+    NotFound,
+    Refused,
+    RetryLater,
+    Unauthorized,
+    Unavailable,
+)
+
+log = structlog.get_logger(__name__)
+
+BODY_LIMIT = 64 * 1024 * 1024
+"""Bytes of an answer that are read. A page of 1000 machines has about one megabyte."""
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds for name look-up, TCP and TLS together, so that all attempts fit well into a request timeout of 30 s."""
+
+KEEPALIVE = 15.0
+"""Seconds that an idle connection is kept. Short: a write that meets a connection just closed is ambiguous."""
+
+
+class HttpClient:
+    """One provider behind one key. The session is opened by the first call, on the loop that makes it.
+
+    Args:
+        base_url: scheme, host and perhaps a path, with or without a slash at the end.
+        key: the key's header.
+        classify: the dialect's reading of answers that are no success.
+        rng: jitter.
+        limits: rate, concurrency, time.
+        retries: for calls that are safe to repeat.
+        on_request: told of every HTTP request, for metrics.
+        now: wall time, UTC; used for a Retry-After date only, where the answer itself carries no Date.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: KeyHeader,
+        classify: Classify,
+        *,
+        rng: random.Random,
+        limits: HttpLimits | None = None,
+        retries: RetryPolicy | None = None,
+        on_request: OnRequest = lambda _operation, _code, _seconds: None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.limits = limits or HttpLimits()
+        self._base = base_url.rstrip("/")
+        self._key = key
+        self._classify = classify
+        self._rng = rng
+        self._retries = retries or RetryPolicy()
+        self._on_request = on_request
+        self._now = now
+        self._slots = anyio.Semaphore(self.limits.max_concurrency)
+        self._rate = TokenBucket(self.limits.max_requests_per_second)
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def send(self, call: Call) -> Answer:
+        """Make a call, again where that is safe, and give its 2xx answer.
+
+        Raises:
+            CloudError: every other outcome, see the table at the head of this module.
+            RuntimeError: the client is closed.
+        """
+        attempts = Attempts(self.limits.request_timeout)
+        if not call.repeatable:
+            return await self._attempt(call, attempts)
+        again = tenacity.AsyncRetrying(
+            sleep=anyio.sleep,
+            retry=tenacity.retry_if_exception(lambda e: isinstance(e, CloudError) and attempts.hopeful),
+            wait=self._wait,
+            stop=lambda state: (
+                state.attempt_number >= self._retries.attempts or attempts.left <= state.upcoming_sleep
+            ),
+            reraise=True,
+        )
+        return await again(self._attempt, call, attempts)
+
+    def read_json(self, call: Call, answer: Answer) -> Any:
+        """An answer's body as JSON. None for a write without a readable one, unless the call needs it.
+
+        Raises:
+            MalformedAnswer: a read's body is no JSON.
+            Ambiguous: the body that a write needs is no JSON.
+        """
+        try:
+            return msgspec.json.decode(answer.body)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as e:
+            problem = str(e)
+        if not call.body_matters:
+            return None
+        raise self.malformed(call, f"the answer is not JSON: {problem}", status=answer.status)
+
+    def malformed(self, call: Call, message: str, *, status: int | None = None) -> CloudError:
+        """The error for a success that cannot be understood. A read did nothing; what a write did is open."""
+        kind = MalformedAnswer if call.effect is Effect.READ else Ambiguous
+        return kind(self._presentable(message), operation=call.operation, status=status)
+
+    async def aclose(self) -> None:
+        """Close connections. Idempotent."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome is not None else None
+        asked = error.retry_after if isinstance(error, RetryLater) else None
+        return self._retries.wait(state.attempt_number, asked, self._rng)
+
+    async def _attempt(self, call: Call, attempts: Attempts) -> Answer:
+        headers = self._headers(call)
+        async with self._slots:
+            await self._rate.take()
+            outcome = await self._exchange(call, headers, attempts.begin())
+        if isinstance(outcome, Answer):
+            return outcome
+        # Raised out here, where no exception of the HTTP library is being handled that would come along as context.
+        raise attempts.settle(outcome.error) from outcome.cause
+
+    def _headers(self, call: Call) -> dict[str, str]:
+        key = self._key.key()
+        if not (key and key.isascii() and key.isprintable()):
+            raise Unauthorized("the API key is empty or holds characters that no key has", operation=call.operation)
+        headers = {self._key.name: self._key.prefix + key, "Accept": "application/json"}
+        return headers if call.body is None else headers | {"Content-Type": "application/json"}
+
+    async def _exchange(self, call: Call, headers: Mapping[str, str], seconds: float) -> Answer | _Failure:
+        if seconds <= 0:
+            return _Failure(Unavailable("no time was left to try again", operation=call.operation))
+        started = anyio.current_time()
+        code, outcome = await self._request(call, headers, seconds)
+        took = anyio.current_time() - started
+        self._on_request(call.operation, code, took)
+        told = {"operation": call.operation, "method": call.method, "path": call.path, "code": code}
+        if isinstance(outcome, _Failure):
+            kind = type(outcome.error).__name__
+            log.debug("request.failed", **told, duration_s=round(took, 3), kind=kind, error=outcome.error.message)
+        else:
+            log.debug("request.answered", **told, duration_s=round(took, 3))
+        return outcome
+
+    async def _request(self, call: Call, headers: Mapping[str, str], seconds: float) -> tuple[str, Answer | _Failure]:
+        """One HTTP request: its code for the metrics, and what came of it."""
+        progress = Progress()
+        url = yarl.URL(self._base + call.path, encoded=True)
+        try:
+            async with self._open_session().request(
+                call.method,
+                url.with_query(call.query) if call.query else url,
+                headers=headers,
+                data=None if call.body is None else msgspec.json.encode(call.body),
+                allow_redirects=False,  # nobody else is shown the key
+                timeout=aiohttp.ClientTimeout(total=seconds, connect=CONNECT_TIMEOUT),
+                trace_request_ctx=progress,
+            ) as response:
+                progress.status = response.status
+                body, whole = await _read(response)
+        except (aiohttp.ClientError, OSError) as e:
+            return self._unanswered(call, e, progress, seconds)
+        code = str(response.status)
+        if not progress.succeeded:
+            return code, self._declined(call, response.status, dict(response.headers), body)
+        if whole or not call.body_matters:
+            return code, Answer(response.status, body)
+        return code, _Failure(self.malformed(call, f"the answer has more than {BODY_LIMIT} bytes"))
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self.limits.max_concurrency, keepalive_timeout=KEEPALIVE),
+                headers={"User-Agent": f"fleetd/{__version__}"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[trace_config()],
+            )
+        return self._session
+
+    def _unanswered(
+        self, call: Call, e: aiohttp.ClientError | OSError, progress: Progress, seconds: float
+    ) -> tuple[str, Answer | _Failure]:
+        if progress.status is not None and progress.succeeded and not call.body_matters:
+            return str(progress.status), Answer(progress.status, b"")
+        unsent, timed_out = progress.unsent(e), isinstance(e, TimeoutError)
+        said = str(e) or type(e).__name__
+        match unsent, timed_out:
+            case True, True:
+                code, problem = "unreachable", f"no connection within {min(seconds, CONNECT_TIMEOUT):.3g} s"
+            case True, False:
+                code, problem = "unreachable", f"no connection: {said}"
+            case False, True:
+                code, problem = "timeout", f"no answer within {seconds:.3g} s"
+            case _:
+                code, problem = "lost", f"the connection broke before the answer was complete: {said}"
+        kind = Unavailable if unsent or call.effect is Effect.READ else Ambiguous
+        error = kind(self._presentable(problem), operation=call.operation)
+        return code, _Failure(error, None if betrays(e, self._secrets()) else e)
+
+    def _declined(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> _Failure:
+        found = self._classify(status, headers, body)
+        kind, message = type(found), found.message
+        redirected = 300 <= status < 400
+        if redirected:
+            kind, message = Refused, f"redirected to {headers.get('Location', 'nowhere')}: check the base URL"
+        if kind is NotFound and not call.names_machine:
+            kind = Refused
+        failed = kind is Unavailable or any(code >= 500 or code == 408 for code in (status, found.status or 0))
+        if (call.effect is Effect.ONCE and (failed or redirected)) or (
+            call.effect is Effect.REPEATABLE and kind is Unavailable
+        ):
+            kind = Ambiguous
+        error = kind(self._presentable(message), operation=call.operation, status=found.status or status)
+        if isinstance(error, RetryLater):
+            error.retry_after = retry_after(headers, self._now())
+        return _Failure(error)
+
+    def _presentable(self, text: str) -> str:
+        return presentable(text, secrets=self._secrets())
+
+    def _secrets(self) -> tuple[str, ...]:
+        return (self._key.key(),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: CloudError
+    cause: BaseException | None = None
+    """What the HTTP library raised; None where that would show the key, as a request's headers do."""
+
+
+async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    """A body, and whether that is all of it."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > BODY_LIMIT:
+            response.close()
+            return bytes(body[:BODY_LIMIT]), False
+    return bytes(body), True

@@ -1,0 +1,44 @@
+"""How far one HTTP request came, which decides whether it may have had an effect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import aiohttp
+
+
+@dataclass(slots=True)
+class Progress:
+    """One HTTP request under way; ``trace_config`` has aiohttp fill it in."""
+
+    begun: bool = False
+    sent: bool = False
+    """Told just before the first byte leaves, so that False means that none did."""
+    status: int | None = None
+    """The answer's, as soon as its head is there."""
+
+    def unsent(self, error: BaseException) -> bool:
+        """Whether it is certain that nothing was sent when the request ended in ``error``."""
+        connecting = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+        return isinstance(error, connecting) or (self.begun and not self.sent)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the head of a 2xx answer has come."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+def trace_config() -> aiohttp.TraceConfig:
+    """Traces for a session whose requests carry a ``Progress`` as ``trace_request_ctx``."""
+
+    async def begun(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+        context.trace_request_ctx.begun = True
+
+    async def sent(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+        context.trace_request_ctx.sent = True
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(begun)
+    config.on_request_headers_sent.append(sent)
+    return config

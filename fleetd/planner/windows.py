@@ -1,0 +1,134 @@
+"""Windows as a pure function of time: what holds *now*, after any downtime and across every clock change.
+
+A window opens on a local day at ``start`` and closes at ``end``, on the next day where ``end`` is not after
+``start``. Both are turned into instants by one rule: the first instant at which the local clock reads that time, or,
+where a clock change skips the time, the first instant after the gap. A time that is read twice counts the first time.
+A window whose two instants a clock change has put in the wrong order, or together, is not open that day.
+
+Where windows overlap, the later one in the file decides alone: what it leaves out falls back to the fleet's configured
+target, not to the window below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from fleetd.model.fleet import Fleet, Window
+
+_DAY = timedelta(days=1)
+_BACK = 2
+"""Days to look back: a window lasts a day at most, and a zone can be a day ahead of UTC."""
+_AHEAD = 9
+"""Days to look ahead for the next edge of a weekly window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """What holds for a fleet at an instant."""
+
+    target: int
+    window: str | None = None
+    """Name of the deciding window; None outside of all."""
+    park_idle: bool = False
+    floor: int = 0
+    """While parking: how many stay up even when idle (the window's own target, else none)."""
+    opened_at: datetime | None = None
+    closes_at: datetime | None = None
+
+
+def effective(fleet: Fleet, instant: datetime) -> Effective:
+    """What holds for ``fleet`` at ``instant`` (timezone-aware)."""
+    for window in reversed(fleet.windows):
+        span = _span_at(window, instant)
+        if span is not None:
+            return Effective(
+                target=fleet.target if window.target is None else window.target,
+                window=window.name,
+                park_idle=window.park_idle,
+                floor=window.target or 0,
+                opened_at=span[0],
+                closes_at=span[1],
+            )
+    return Effective(fleet.target)
+
+
+def next_edge(fleets: Iterable[Fleet], instant: datetime) -> datetime | None:
+    """The next instant after ``instant`` at which any window opens or closes; None without windows."""
+    edges = (
+        edge
+        for fleet in fleets
+        for window in fleet.windows
+        for span in _spans_ahead(window, instant)
+        for edge in span
+        if edge > instant
+    )
+    return min(edges, default=None)
+
+
+def spans(window: Window, first: date, last: date) -> Iterator[tuple[datetime, datetime]]:
+    """(opens, closes) in UTC for every local day from ``first`` to ``last`` on which it opens."""
+    for ordinal in range(first.toordinal(), last.toordinal() + 1):
+        day = date.fromordinal(ordinal)
+        if opens_on(window, day):
+            span = _span(window.timezone, window.start, window.end, day)
+            if span is not None:
+                yield span
+
+
+def opens_on(window: Window, day: date) -> bool:
+    """Whether it opens on that local day."""
+    if day in window.except_dates:
+        return False
+    return day in window.dates or day.weekday() in window.days
+
+
+def _span_at(window: Window, instant: datetime) -> tuple[datetime, datetime] | None:
+    today = instant.astimezone(_zone(window.timezone)).date()
+    found = [s for s in spans(window, today - _BACK * _DAY, today + _DAY) if s[0] <= instant < s[1]]
+    return found[-1] if found else None
+
+
+def _spans_ahead(window: Window, instant: datetime) -> Iterator[tuple[datetime, datetime]]:
+    today = instant.astimezone(_zone(window.timezone)).date()
+    yield from spans(window, today - _BACK * _DAY, today + _AHEAD * _DAY)
+    for day in window.dates:
+        if day > today + _AHEAD * _DAY:
+            yield from spans(window, day, day)
+    beyond = today + (_AHEAD + 1) * _DAY
+    if window.except_dates and window.days:  # a long run of exceptions can push the next opening further out
+        last = max(window.except_dates)
+        if last >= today:
+            yield from spans(window, beyond, max(last, beyond) + _AHEAD * _DAY)
+
+
+@lru_cache(maxsize=4096)
+def _span(zone: str, start: int, end: int, day: date) -> tuple[datetime, datetime] | None:
+    opens = _instant(zone, day, start)
+    closes = _instant(zone, day if end > start else day + _DAY, end)
+    return (opens, closes) if opens < closes else None
+
+
+def _instant(zone: str, day: date, minutes: int) -> datetime:
+    """The first instant at which the zone's clock reads that time of that day, or has skipped it."""
+    naive = datetime.combine(day, time()) + timedelta(minutes=minutes)
+    local = naive.replace(tzinfo=_zone(zone))
+    late = local.replace(fold=0).astimezone(UTC)
+    early = local.replace(fold=1).astimezone(UTC)
+    if early >= late:
+        return late  # an ordinary time, or one that is read twice: fold=0 is the first
+    # A gap: with fold=1 the offset after the change is used, which is too early; the change lies in between.
+    low, high = int(early.timestamp()), int(late.timestamp())
+    while high - low > 1:
+        middle = (low + high) // 2
+        reads = datetime.fromtimestamp(middle, UTC).astimezone(_zone(zone)).replace(tzinfo=None)
+        low, high = (low, middle) if reads >= naive else (middle, high)
+    return datetime.fromtimestamp(high, UTC)
+
+
+@lru_cache(maxsize=64)
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)

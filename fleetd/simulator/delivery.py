@@ -1,0 +1,97 @@
+"""How an answer reaches the client, or does not: the faults below HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+import anyio
+from aiohttp import web
+
+from fleetd.simulator.faults import (
+    AnswerRule,
+    ResetAfter,
+    ResetBefore,
+    SlowDrip,
+    TimeoutAfter,
+    TimeoutBefore,
+    Truncated,
+)
+from fleetd.simulator.wire import Answer
+
+_RST = struct.pack("ii", 1, 0)
+
+
+async def deliver(
+    request: web.BaseRequest, answer: Answer, fault: AnswerRule | None, closing: anyio.Event
+) -> web.StreamResponse:
+    """Send the answer the way the fault has it. Hanging ends at once when the server closes."""
+    match fault:
+        case TimeoutBefore() | TimeoutAfter():
+            with anyio.move_on_after(fault.seconds):
+                await closing.wait()
+            return await _break_off(request, closing)
+        case ResetBefore() | ResetAfter():
+            return await _break_off(request, closing, reset=True)
+        case Truncated():
+            await _send(request, answer, answer.body[: len(answer.body) // 2])
+            return await _break_off(request, closing)
+        case SlowDrip():
+            return await _drip(request, answer, fault, closing)
+        case _:
+            return web.Response(
+                status=answer.status,
+                body=answer.body,
+                headers=dict(answer.headers),
+                content_type=answer.content_type if answer.body else None,
+            )
+
+
+def never_answers(fault: AnswerRule | None) -> bool:
+    """Whether the client sees no status at all."""
+    return isinstance(fault, TimeoutBefore | TimeoutAfter | ResetBefore | ResetAfter)
+
+
+async def _send(request: web.BaseRequest, answer: Answer, part: bytes) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, headers=dict(answer.headers))
+    response.content_type = answer.content_type
+    # one more than there is, so that even an answer without a body is cut short
+    response.content_length = len(answer.body) or 1
+    await response.prepare(request)
+    await response.write(part)
+    return response
+
+
+async def _drip(
+    request: web.BaseRequest, answer: Answer, fault: SlowDrip, closing: anyio.Event
+) -> web.StreamResponse:
+    size = max(1, -(-len(answer.body) // fault.chunks))
+    pieces = [answer.body[at : at + size] for at in range(0, len(answer.body), size)]
+    if not pieces:
+        with anyio.move_on_after(fault.seconds):
+            await closing.wait()
+        return web.Response(status=answer.status)
+    response = await _send(request, answer, pieces[0])
+    for piece in pieces[1:]:
+        with anyio.move_on_after(fault.seconds / len(pieces)):
+            await closing.wait()
+        if closing.is_set():
+            return await _break_off(request, closing)
+        await response.write(piece)
+    await response.write_eof()
+    return response
+
+
+async def _break_off(request: web.BaseRequest, closing: anyio.Event, *, reset: bool = False) -> web.StreamResponse:
+    transport = request.transport
+    if transport is not None:
+        sock = transport.get_extra_info("socket")
+        if reset and sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
+            transport.abort()
+        else:
+            transport.close()
+    # losing the connection cancels this handler; the event is for a client that was gone already
+    await closing.wait()
+    raise asyncio.CancelledError

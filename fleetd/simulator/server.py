@@ -1,0 +1,236 @@
+"""The simulated vendor on a socket: real HTTP on loopback, with latency, faults and a call log."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import anyio
+import msgspec
+from aiohttp import web
+
+from fleetd.model.errors import FleetdError
+from fleetd.simulator import delivery
+from fleetd.simulator.calls import HIDDEN_HEADERS, Call, CallLog
+from fleetd.simulator.control import ControlApi
+from fleetd.simulator.core import CoreApi, CoreOptions
+from fleetd.simulator.faultplan import CallFacts, Decision, FaultPlan, chosen
+from fleetd.simulator.faults import AnswerRule, ErrorAnswer, ForeignBody, RateLimit, Rule, Unauthorized, Unavailable
+from fleetd.simulator.wire import BROKEN, Answer, Dialect, Request, Target
+from fleetd.simulator.world import World
+
+LATENCY = (0.005, 0.02)
+"""Least and most seconds (of the event loop) until an answer is sent."""
+CONTROL = "_sim"
+"""First part of the control paths; docs/simulator.md lists them."""
+_NO_ANSWER = Answer(0)
+_CLOSING_SECONDS = 0.2
+
+
+class SimServer:
+    """A listening simulator. Made by ``serve``.
+
+    Attributes:
+        world: the account it serves.
+        calls: every request to the vendor's API, in order.
+        plan: the faults, with their counts; replaced by ``set_faults``.
+        key: the key that is accepted; None accepts any that is not empty.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        key: str | None,
+        latency: tuple[float, float],
+        faults: Iterable[Rule],
+        core: CoreOptions | None,
+        keep_reads: int | None,
+    ) -> None:
+        self.world = world
+        self.key = key
+        self.host = ""
+        self.port = 0
+        self.calls = CallLog(keep_reads)
+        self.closing = anyio.Event()
+        self._latency = latency
+        self._latency_rng = world.stream("latency")
+        self._plans = 0
+        self._core = CoreApi(world, core)
+        self._control = ControlApi(self)
+        self.set_faults(faults)
+
+    @property
+    def url(self) -> str:
+        """Base URL of the Core API, without a slash at its end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def set_faults(self, rules: Iterable[Rule]) -> None:
+        """Replace the fault plan; counts start again."""
+        self._plans += 1
+        self.plan = FaultPlan(rules, self.world.stream(f"faults {self._plans}"))
+        self.world.advance()
+        self.world.state.remember(self.plan.oldest)
+
+    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Answer one HTTP request."""
+        request = await _decode(http)
+        if request.segments[0] == CONTROL:
+            return await delivery.deliver(http, self._control.answer(request, http.remote), None, self.closing)
+        # carried out on arrival, answered after the latency: a client that hangs up early has asked all the same
+        dialect = self._dialect(request)
+        t = self.world.advance()
+        target = dialect.target(request)
+        call = self._log(request, target, dialect.name, t)
+        decision = self._decide(target, t)
+        answer = self._answer(request, dialect, decision)
+        call.faults = decision.kinds
+        call.executed = answer.executed
+        call.machine_id = answer.machine_id or call.machine_id
+        await self._delay()
+        if not delivery.never_answers(decision.answer):
+            call.status = answer.status
+        return await delivery.deliver(http, answer, decision.answer, self.closing)
+
+    def _dialect(self, request: Request) -> Dialect:
+        del request
+        return self._core
+
+    def _log(self, request: Request, target: Target, dialect: str, t: float) -> Call:
+        record = self.world.machines.get(target.machine_id or "")
+        call = Call(
+            seq=self.calls.count + 1,
+            world_time=self.world.clock.text(t) or "",
+            world_seconds=round(t, 6),
+            loop_seconds=round(self.world.clock.loop_seconds(), 6),
+            dialect=dialect,
+            method=request.method,
+            path=request.path,
+            query=dict(request.query),
+            body=request.raw.decode("utf-8", "replace") if request.body is BROKEN else request.body,
+            headers={name: value for name, value in request.headers.items() if name not in HIDDEN_HEADERS},
+            operation=target.operation,
+            write=target.write,
+            machine_id=target.machine_id,
+            state_before=record.state if record is not None and target.write else None,
+        )
+        self.calls.add(call)
+        return call
+
+    def _decide(self, target: Target, t: float) -> Decision:
+        facts = CallFacts(
+            target.operation,
+            target.write,
+            target.machine_id,
+            target.machine_name,
+            target.machine_type,
+            target.region,
+        )
+        decision = self.plan.decide(facts, t)
+        for rule in decision.vanish:
+            victims = chosen(rule, list(self.world.machines.values()))
+            if victims:
+                self.world.vanish(self.plan.rng.choice(victims).id)
+        return decision
+
+    def _answer(self, request: Request, dialect: Dialect, decision: Decision) -> Answer:
+        fault = decision.answer
+        instead = _instead(fault, dialect)
+        if fault is not None and not _executes(fault):
+            return instead or _NO_ANSWER
+        key = dialect.key_of(request)
+        if not key or (self.key is not None and key != self.key):
+            return dialect.wrong_key()
+        answer = dialect.answer(request, decision, self.plan)
+        return answer if instead is None else replace(instead, executed=answer.executed, machine_id=answer.machine_id)
+
+    async def _delay(self) -> None:
+        seconds = self._latency_rng.uniform(*self._latency)
+        if seconds > 0:
+            await anyio.sleep(seconds)
+
+
+@asynccontextmanager
+async def serve(
+    world: World,
+    *,
+    key: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    latency: float | tuple[float, float] | None = LATENCY,
+    faults: Iterable[Rule] = (),
+    core: CoreOptions | None = None,
+    keep_reads: int | None = 50_000,
+) -> AsyncIterator[SimServer]:
+    """Listen until the block is left; requests that hang are broken off then.
+
+    Args:
+        world: the account to serve.
+        key: the key to accept; None accepts any that is not empty.
+        host: address to listen on.
+        port: 0 takes a free one; ``server.port`` says which.
+        latency: seconds of the event loop until an answer is sent, or least and most of it; None for none.
+        faults: rules, e.g. from ``load_faults``.
+        core: which of the vendor's variants the Core API serves.
+        keep_reads: how many reads the call log keeps; writes are kept for ever.
+
+    Raises:
+        FleetdError: the address cannot be listened on.
+    """
+    span = latency if isinstance(latency, tuple) else (latency or 0.0, latency or 0.0)
+    server = SimServer(world, key=key, latency=span, faults=faults, core=core, keep_reads=keep_reads)
+    web_server = web.Server(server.handle, handler_cancellation=True, access_log=None)
+    runner = web.ServerRunner(web_server, shutdown_timeout=_CLOSING_SECONDS)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as e:
+            msg = f"the simulator cannot listen on {host}:{port}: {e.strerror or e}"
+            raise FleetdError(msg) from e
+        server.host, server.port = runner.addresses[0][:2]
+        yield server
+    finally:
+        server.closing.set()
+        with anyio.CancelScope(shield=True):
+            await runner.cleanup()
+
+
+async def _decode(http: web.BaseRequest) -> Request:
+    return Request(
+        method=http.method,
+        path=http.path.rstrip("/") or "/",
+        query=tuple(http.query.items()),
+        raw=await http.read(),
+        headers={name.lower(): value for name, value in http.headers.items()},
+    )
+
+
+def _executes(fault: AnswerRule) -> bool:
+    return fault.executed if isinstance(fault, ErrorAnswer | ForeignBody) else fault.executes
+
+
+def _instead(fault: AnswerRule | None, dialect: Dialect) -> Answer | None:
+    match fault:
+        case ErrorAnswer(body=str() as text):
+            return Answer(fault.status, text.encode(), content_type="text/plain")
+        case ErrorAnswer(body=dict() as table):
+            return Answer(fault.status, msgspec.json.encode(table))
+        case ErrorAnswer():
+            return dialect.failure(fault.status, fault.message)
+        case Unauthorized():
+            return dialect.wrong_key()
+        case RateLimit():
+            return _retry_after(dialect.failure(429, "Too Many Requests"), fault.retry_after)
+        case Unavailable():
+            return _retry_after(dialect.failure(503, "Service Unavailable"), fault.retry_after)
+        case ForeignBody():
+            return Answer(fault.status, fault.body.encode(), content_type="text/html")
+        case _:
+            return None
+
+
+def _retry_after(answer: Answer, seconds: float | None) -> Answer:
+    return answer if seconds is None else replace(answer, headers={"Retry-After": f"{seconds:g}"})
