@@ -6,9 +6,9 @@ import os
 import random
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,28 +17,74 @@ import anyio
 import structlog
 
 from fleetd import config
+from fleetd.cloud.calls import HttpLimits
+from fleetd.cloud.core.factory import open_core_api, open_core_cloud
 from fleetd.cloud.port import Cloud, MachinesApi
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.follower import Follower
-from fleetd.engine.observer import Observer
+from fleetd.engine.leases import Leases
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms, Clock, Meter, Notifier, SystemClock
 from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import PassReport, Reconciler
-from fleetd.model.errors import ConfigError, Fault, FleetdError
+from fleetd.engine.seat import EngineSeat
+from fleetd.engine.status import status_document
+from fleetd.engine.survey import survey
+from fleetd.model.errors import FleetdError, Unauthorized, Unavailable
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.plan import Plan
-from fleetd.model.settings import Settings
-from fleetd.planner.facts import expected_ids
-from fleetd.planner.plan import plan
+from fleetd.model.reasons import Reason
+from fleetd.model.settings import ProviderSettings, Settings
+from fleetd.ops import alarms as alarm_clock
+from fleetd.ops import systemd
+from fleetd.ops.control import serve_control
+from fleetd.ops.control_client import ControlClient, NoDaemon
+from fleetd.ops.logs import Secrets
+from fleetd.planner.sentences import sentence
+from fleetd.simulator.boot import Boot, boot
 from fleetd.store.lock import StateLock
-from fleetd.store.paths import control_socket_path, journal_path, state_dir
+from fleetd.store.paths import CONTROL_SOCKET, control_socket_path, journal_path, state_dir
 from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
 
 log = structlog.get_logger(__name__)
 
 DEFAULT_CONFIG = Path("/etc/fleetd/fleetd.toml")
+SERVICE_STATE = Path("/var/lib/fleetd")
+"""Where systemd's StateDirectory= puts the unit's state; commands in a shell look there too."""
+SERVICE_RUNTIME = Path("/run/fleetd")
+ONE_SHOT_LIMIT = 25.0
+"""Seconds in which a one-shot command must have its first answer from the provider."""
+
+SECRETS = Secrets()
+"""Masked in every log line and error message of this process."""
+
+
+class ApplyTimedOut(FleetdError):
+    """Not converged in the time given; a later run goes on where this one ended."""
+
+
+class ApplyBlocked(FleetdError):
+    """Nothing that fleetd may do brings the fleets to their targets.
+
+    Attributes:
+        temporary: whether that ends by itself or by ``unfreeze``, as against a fault that a person has to mend.
+    """
+
+    def __init__(self, message: str, *, temporary: bool) -> None:
+        super().__init__(message)
+        self.temporary = temporary
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The daemon and its parts, put together."""
+
+    daemon: Daemon
+    reconciler: Reconciler
+    poller: Poller
+    follower: Follower
+    seat: EngineSeat
 
 
 def find_config(option: Path | None) -> Path:
@@ -58,16 +104,6 @@ def load_settings(path: Path) -> Settings:
     return config.load(path)
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """The daemon and its parts, put together."""
-
-    daemon: Daemon
-    reconciler: Reconciler
-    poller: Poller
-    follower: Follower
-
-
 def assemble(
     settings: Settings,
     cloud: Cloud,
@@ -85,10 +121,335 @@ def assemble(
     recall = Recall(journal)
     poller = Poller(cloud, clock, poll=settings.daemon.poll)
     follower = Follower(poller, recall, clock, meter)
-    reconciler = Reconciler(
-        settings, cloud, journal, clock, meter, rng, follower, recall, progress=notifier.alive
+    reconciler = Reconciler(settings, cloud, journal, clock, meter, rng, follower, recall, progress=notifier.alive)
+    daemon = Daemon(reconciler, poller, follower, notifier, meter, clock, rng, alarms, load=load, on_pass=on_pass)
+    return Engine(daemon, reconciler, poller, follower, EngineSeat(daemon, Leases(journal), clock))
+
+
+@asynccontextmanager
+async def open_cloud(settings: Settings) -> AsyncIterator[Cloud]:
+    """The provider of a config, behind the port; the embedded simulator where that is what it names.
+
+    Raises:
+        ConfigError: the key cannot be read.
+    """
+    async with _address(settings.provider, settings.source) as (base_url, key):
+        cloud = open_core_cloud(base_url, lambda: key, rng=random.Random(), limits=_limits(settings.provider))
+        try:
+            yield cloud
+        finally:
+            await cloud.aclose()
+
+
+@asynccontextmanager
+async def open_machines_api(settings: Settings) -> AsyncIterator[MachinesApi]:
+    """The provider's machines API call for call, for use by hand."""
+    async with _address(settings.provider, settings.source) as (base_url, key):
+        api = open_core_api(base_url, lambda: key, rng=random.Random(), limits=_limits(settings.provider))
+        try:
+            yield api
+        finally:
+            await api.aclose()
+
+
+async def run_daemon(
+    settings: Settings, load: Callable[[], Settings], *, observer: Callable[[dict[str, Any]], None] | None = None
+) -> None:
+    """``fleetd run``: until SIGTERM or SIGINT. ``observer`` is handed the status document after every pass."""
+    notifier = systemd.from_environment()
+    async with _engine(settings, load, notifier=notifier, observer=observer) as engine:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_obey_signals, engine.daemon)
+            async with serve_control(engine.seat, control_socket_path(os.environ, state_path(settings))):
+                await engine.daemon.run()
+            group.cancel_scope.cancel()
+
+
+async def converge(
+    settings: Settings, *, timeout: float, on_status: Callable[[dict[str, Any]], None] = lambda _document: None
+) -> dict[str, Any]:
+    """``fleetd apply``: passes until every fleet has converged; the last status document.
+
+    Args:
+        settings: what is wanted.
+        timeout: seconds.
+        on_status: handed the status document after every pass.
+
+    Raises:
+        ApplyTimedOut: not converged in time.
+        ApplyBlocked: it cannot converge without a person.
+        CloudError: the provider cannot be reached, or refuses the key.
+        StoreError: the state directory cannot be used, or a daemon has it.
+    """
+    watch = _ConvergenceWatch()
+    async with _engine(settings, lambda: settings, notifier=systemd.NullNotifier(), on_pass=watch.saw) as engine:
+        watch.engine, watch.on_status = engine, on_status
+        async with anyio.create_task_group() as group:
+            group.start_soon(_obey_signals, engine.daemon)
+            group.start_soon(watch.first_answer)
+            with anyio.move_on_after(timeout) as limit:
+                await engine.daemon.run()
+            group.cancel_scope.cancel()
+    if watch.failure is not None:
+        raise watch.failure
+    if not watch.converged:
+        why = "not converged" if limit.cancelled_caught else "interrupted before it had converged"
+        raise ApplyTimedOut(f"{why}; run it again to go on: machines under way are known to the journal")
+    return watch.document
+
+
+async def plan_once(settings: Settings, *, at: datetime | None = None) -> Plan:
+    """``fleetd plan``: what the next pass would do. Writes nothing.
+
+    Raises:
+        CloudError: the provider could not be looked at within 25 s.
+        StoreError: the journal cannot be read.
+    """
+    return (await _survey(settings, at=at)).plan
+
+
+async def current_status(settings: Settings) -> dict[str, Any]:
+    """``fleetd status``: from the running daemon, else from the journal and the API."""
+    for socket in _control_sockets(settings):
+        try:
+            async with ControlClient(socket) as client:
+                return await client.status()
+        except NoDaemon:
+            continue
+    report = await _survey(settings)
+    daemon = {
+        "running": False,
+        "pid": None,
+        "since": None,
+        "config": settings.source,
+        "last_pass": None,
+        "provider": "ok",
+    }
+    return status_document(report, daemon=daemon)
+
+
+async def order(settings: Settings, method: str, path: str, **body: Any) -> dict[str, Any]:
+    """One order to the running daemon.
+
+    Raises:
+        NoDaemon: none runs on this state directory, or this user may not ask it.
+        OrderRefused: it declined.
+    """
+    refusal = NoDaemon(f"no daemon runs on {state_path(settings)}")
+    for socket in _control_sockets(settings):
+        try:
+            async with ControlClient(socket) as client:
+                return await client.order(method, path, **body)
+        except NoDaemon as error:
+            refusal = error
+    raise refusal
+
+
+async def read_history(
+    settings: Settings,
+    *,
+    since: datetime | None = None,
+    fleet: str | None = None,
+    machine: str | None = None,
+    after_id: int = 0,
+    limit: int | None = None,
+) -> list[tuple[int, HistoryEntry]]:
+    """``fleetd history``: entries with their row ids, oldest first."""
+    journal = await SqliteJournal.open_read_only(journal_path(state_path(settings)))
+    try:
+        return list(await journal.history(since=since, fleet=fleet, machine=machine, after_id=after_id, limit=limit))
+    finally:
+        await journal.aclose()
+
+
+async def serve_simulator(
+    *,
+    host: str,
+    port: int,
+    speed: float,
+    seed: int,
+    faults: Path | None,
+    key: str | None,
+    on_ready: Callable[[str], None],
+) -> None:
+    """``fleetd simulator``: until SIGTERM or SIGINT. ``on_ready`` is handed the URL."""
+    async with boot(Boot(speed=speed, seed=seed, faults=faults), key=key, host=host, port=port) as server:
+        on_ready(server.url)
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _signal in signals:
+                return
+
+
+def state_path(settings: Settings) -> Path:
+    """The state directory of a config; a shell finds the service's own where it has no other."""
+    chosen = state_dir(settings.daemon.state_dir, os.environ)
+    unspoken = settings.daemon.state_dir is None and "STATE_DIRECTORY" not in os.environ
+    return SERVICE_STATE if unspoken and not chosen.exists() and SERVICE_STATE.exists() else chosen
+
+
+def _control_sockets(settings: Settings) -> Iterator[Path]:
+    state = state_path(settings)
+    yield control_socket_path(os.environ, state)
+    if state == SERVICE_STATE:
+        yield SERVICE_RUNTIME / CONTROL_SOCKET
+
+
+@asynccontextmanager
+async def _engine(
+    settings: Settings,
+    load: Callable[[], Settings],
+    *,
+    notifier: Notifier,
+    on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
+    observer: Callable[[dict[str, Any]], None] | None = None,
+) -> AsyncIterator[Engine]:
+    """The engine on its real adapters, with the state directory locked."""
+    clock = SystemClock()
+    state = state_path(settings)
+    with StateLock(state, pid=os.getpid(), since=datetime.now(UTC)):
+        journal = await SqliteJournal.open(journal_path(state))
+        try:
+            async with open_cloud(settings) as cloud:
+
+                def passed(result: PassReport | FleetdError) -> None:
+                    on_pass(result)
+                    if observer is not None:
+                        observer(engine.seat.status())
+
+                engine = assemble(
+                    settings,
+                    cloud,
+                    journal,
+                    clock=clock,
+                    meter=NullMeter(),
+                    notifier=notifier,
+                    alarms=alarm_clock.Alarms(),
+                    rng=random.Random(),
+                    load=load,
+                    on_pass=passed,
+                )
+                yield engine
+        finally:
+            await journal.aclose()
+
+
+@asynccontextmanager
+async def _address(provider: ProviderSettings, source: str) -> AsyncIterator[tuple[str, str]]:
+    """(base URL, key) of a provider; for the simulator, of one that runs as long as the block."""
+    if provider.kind != "simulator":
+        if provider.api_key is None:  # the config's checks see to it; a key is never guessed
+            raise Unauthorized("no API key is configured (provider.api_key)")
+        key = config.read_key(provider.api_key, os.environ, config=source)
+        SECRETS.add(key)
+        yield provider.base_url, key
+        return
+    key = secrets.token_hex(16)
+    SECRETS.add(key)
+    async with boot(Boot.from_settings(provider.simulator), key=key) as server:
+        yield server.url, key
+
+
+def _limits(provider: ProviderSettings) -> HttpLimits:
+    return HttpLimits(
+        max_concurrency=provider.max_concurrency,
+        max_requests_per_second=provider.max_requests_per_second,
+        request_timeout=provider.request_timeout.total_seconds(),
     )
-    daemon = Daemon(
-        reconciler, poller, follower, notifier, meter, clock, rng, alarms, load=load, on_pass=on_pass
-    )
-    return Engine(daemon, reconciler, poller, follower)
+
+
+async def _survey(settings: Settings, *, at: datetime | None = None) -> PassReport:
+    journal = await SqliteJournal.open_read_only(journal_path(state_path(settings)))
+    try:
+        async with open_cloud(settings) as cloud:
+            with _within(ONE_SHOT_LIMIT):
+                return await survey(settings, cloud, journal, SystemClock(), at=at)
+    finally:
+        await journal.aclose()
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    try:
+        with anyio.fail_after(seconds):
+            yield
+    except TimeoutError as error:
+        raise Unavailable(f"no answer from the provider within {seconds:.0f} s") from error
+
+
+async def _obey_signals(daemon: Daemon) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for received in signals:
+            if received is not signal.SIGHUP:
+                daemon.stop()
+                continue
+            try:
+                daemon.reload()
+            except FleetdError:
+                continue  # logged and shown in status; the old config stays in force
+
+
+class _ConvergenceWatch:
+    """Decides after every pass of ``apply`` whether it is over."""
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+        self.on_status: Callable[[dict[str, Any]], None] = lambda _document: None
+        self.document: dict[str, Any] = {}
+        self.failure: FleetdError | None = None
+        self.converged = False
+        self._answered = anyio.Event()
+
+    def saw(self, result: PassReport | FleetdError) -> None:
+        """Look at how a pass ended."""
+        if self.engine is None:
+            return
+        daemon = self.engine.daemon
+        if isinstance(result, FleetdError):
+            lasting = not self._answered.is_set() or isinstance(result, Unauthorized)
+            if lasting:
+                self.failure = result
+                daemon.stop()
+            return
+        self._answered.set()
+        self.document = self.engine.seat.status()
+        self.on_status(self.document)
+        self.converged = result.converged
+        self.failure = None if self.converged else hopeless(result)
+        if self.converged or self.failure is not None:
+            daemon.stop()
+
+    async def first_answer(self) -> None:
+        """Give up when the provider does not answer at all."""
+        with anyio.move_on_after(ONE_SHOT_LIMIT):
+            await self._answered.wait()
+        if not self._answered.is_set() and self.engine is not None and self.failure is None:
+            self.failure = Unavailable(f"no answer from the provider within {ONE_SHOT_LIMIT:.0f} s")
+            self.engine.daemon.abandon()
+
+
+_HOPELESS = frozenset({Reason.REFUSED_RECENTLY, Reason.GUARD_COST, Reason.PRICE_UNKNOWN, Reason.UNKNOWN_STATE})
+_VETOED = frozenset({Reason.FROZEN, Reason.HELD})
+
+
+def hopeless(report: PassReport) -> ApplyBlocked | None:
+    """Why waiting longer brings no fleet to its target, or None: nothing under way, and only a person can help."""
+    if report.intents or (report.plan.actions and len(report.skips) == len(report.plan.skips)):
+        return None
+    blocking = [s for s in report.skips if s.reason in _HOPELESS | _VETOED]
+    if not blocking or any(s.reason not in _HOPELESS | _VETOED for s in report.skips if s.verb is not None):
+        return None
+    text = "\n".join(sentence(s, report.plan.at) for s in blocking)
+    return ApplyBlocked(text, temporary=all(s.reason in _VETOED for s in blocking))
+
+
+class NullMeter:
+    """Numbers that nobody collects."""
+
+    def action(self, *, fleet: str, verb: str, result: str) -> None:
+        """See ``Meter``."""
+
+    def transition(self, *, verb: str, seconds: float) -> None:
+        """See ``Meter``."""
+
+    def reload(self, *, ok: bool) -> None:
+        """See ``Meter``."""

@@ -207,7 +207,7 @@ class HttpClient:
             return self._unanswered(call, e, progress, seconds)
         code = str(response.status)
         if not progress.succeeded:
-            return code, self._declined(call, response.status, dict(response.headers), body)
+            return code, self._declined(call, response.status, response.headers, body)
         if whole or not call.body_matters:
             return code, Answer(response.status, body)
         return code, _Failure(self.malformed(call, f"the answer has more than {BODY_LIMIT} bytes"))

@@ -54,7 +54,9 @@ class Daemon:
     ) -> None:
         self.reconciler = reconciler
         self.started_at: datetime | None = None
+        self.pass_began_at: datetime | None = None
         self.last_error: str | None = None
+        """Why the last pass failed; None when it did not."""
         self.reload_fault: str | None = None
         """Why the last reload was rejected; None after a good one."""
         self._poller = poller
@@ -69,6 +71,7 @@ class Daemon:
         self._on_pass = on_pass
         self._wake = anyio.Event()
         self._stop = anyio.Event()
+        self._passing: anyio.CancelScope | None = None
 
     async def run(self) -> None:
         """Reconcile until ``stop``; returns when the last pass has ended and everything is journaled."""
@@ -85,6 +88,7 @@ class Daemon:
             self._schedule()
             try:
                 with anyio.CancelScope() as passes:
+                    self._passing = passes
                     group.start_soon(self._close_down, passes, name="shutdown")
                     await self._passes()
             finally:
@@ -100,6 +104,12 @@ class Daemon:
             self._notifier.stopping()
             self._stop.set()
             self._wake.set()
+
+    def abandon(self) -> None:
+        """Stop without waiting for a pass under way. For one that cannot have called anything yet."""
+        self.stop()
+        if self._passing is not None:
+            self._passing.cancel()
 
     def wake(self) -> None:
         """Run the next pass now rather than at the end of the interval."""
@@ -165,6 +175,7 @@ class Daemon:
             await self._wait()
 
     async def _pass(self) -> None:
+        self.pass_began_at = self._clock.now()
         try:
             report = await self.reconciler.run_pass()
         except* CloudError as group:

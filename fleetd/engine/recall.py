@@ -76,9 +76,7 @@ class Recall:
             case Verb.DESTROY, Outcome.REACHED:
                 fact = replace(fact, destroyed=True, up_since=None, last_seen=now)
             case Verb.STOP, Outcome.REACHED:
-                fact = replace(
-                    fact, stopped_by=by, stopped_at=now, up_since=None, last_up_at=now, last_state="off"
-                )
+                fact = replace(fact, stopped_by=by, stopped_at=now, up_since=None, last_up_at=now, last_state="off")
             case ((Verb.CREATE | Verb.START | Verb.RESTART), Outcome.REACHED):
                 fact = replace(
                     fact,

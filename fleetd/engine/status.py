@@ -22,7 +22,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     """``plan --json``; money as decimal strings, null where a price is not known."""
     return {
         "format": FORMAT,
-        "at": _time(plan.at),
+        "at": time_text(plan.at),
         "complete": plan.complete,
         "fleets": {name: _fleet(view) for name, view in plan.fleets.items()},
         "actions": [_action(a) for a in plan.actions],
@@ -56,7 +56,7 @@ def status_document(
         "vetoes": [hold_document(h) for h in holds],
         "hourly": _money(report.plan.hourly_before),
         "observation": {
-            "at": _time(report.observation.at),
+            "at": time_text(report.observation.at),
             "complete": report.observation.complete,
             "rejected": report.observation.rejected,
         },
@@ -71,7 +71,7 @@ def skip_document(skip: Skip) -> dict[str, Any]:
         "name": skip.name or None,
         "verb": None if skip.verb is None else str(skip.verb),
         "reason": str(skip.reason),
-        "until": _time(skip.until),
+        "until": time_text(skip.until),
         "detail": skip.detail or None,
         "count": skip.count,
     }
@@ -86,8 +86,8 @@ def hold_document(hold: Hold) -> dict[str, Any]:
         "verbs": sorted(str(v) for v in hold.verbs),
         "reason": hold.reason,
         "actor": hold.actor,
-        "created_at": _time(hold.created_at),
-        "expires_at": _time(hold.expires_at),
+        "created_at": time_text(hold.created_at),
+        "expires_at": time_text(hold.expires_at),
     }
 
 
@@ -97,10 +97,15 @@ def transition_document(intent: Intent) -> dict[str, Any]:
         "verb": str(intent.verb),
         "reason": str(intent.reason),
         "intent": intent.id,
-        "since": _time(intent.created_at),
-        "deadline": _time(intent.deadline_at),
+        "since": time_text(intent.created_at),
+        "deadline": time_text(intent.deadline_at),
         "ambiguous": intent.ambiguous_since is not None and intent.accepted_at is None,
     }
+
+
+def time_text(at: datetime | None) -> str | None:
+    """ISO 8601 in UTC with a Z; None stays None."""
+    return None if at is None else at.isoformat().replace("+00:00", "Z")
 
 
 def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Sequence[Hold]) -> list[dict[str, Any]]:
@@ -121,7 +126,7 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
                 "transition": transition_document(intent) if intent is not None else None,
                 "hold": hold_document(hold) if hold is not None else None,
                 "type": machine.machine_type,
-                "up_since": _time(facts.up_since) if facts is not None else None,
+                "up_since": time_text(facts.up_since) if facts is not None else None,
                 "failure": facts.failure_reason if facts is not None else None,
             }
         )
@@ -173,7 +178,3 @@ def _action(action: Action) -> dict[str, Any]:
 
 def _money(amount: object) -> str | None:
     return None if amount is None else str(amount)
-
-
-def _time(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat().replace("+00:00", "Z")

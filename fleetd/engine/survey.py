@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from fleetd.cloud.port import Cloud
@@ -14,8 +15,6 @@ from fleetd.planner.facts import expected_ids
 from fleetd.planner.ownership import owners
 from fleetd.planner.plan import plan
 from fleetd.store.port import Journal
-
-from dataclasses import replace
 
 
 async def survey(

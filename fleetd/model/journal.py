@@ -149,6 +149,19 @@ class IdleReport:
 
 
 @dataclass(frozen=True, slots=True)
+class VetoOrder:
+    """A hold or freeze that an operator asks for."""
+
+    kind: str
+    """"hold" or "freeze"."""
+    subject: str | None
+    """Machine id or name for a hold; fleet name, or None for everything, for a freeze."""
+    verbs: frozenset[Verb]
+    reason: str
+    lasts: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """An operator's wish for one machine, carried out by the next pass within the guards."""
 

@@ -63,5 +63,7 @@ class Alarms:
 
 def _trigger(when: str) -> BaseTrigger:
     if when.startswith("every "):
-        return IntervalTrigger(seconds=parse_duration(when.removeprefix("every ").strip()).total_seconds(), timezone=UTC)
+        return IntervalTrigger(
+            seconds=parse_duration(when.removeprefix("every ").strip()).total_seconds(), timezone=UTC
+        )
     return CronTrigger.from_crontab(when, timezone=UTC)

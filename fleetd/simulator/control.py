@@ -38,7 +38,16 @@ class _NewMachine(msgspec.Struct, forbid_unknown_fields=True):
     state: str = "ready"
     id: str | None = None
     age_seconds: float = 86_400.0
-    more: dict[str, Any] = {}
+    machine_type: str = "P4000"
+    region: str = "East Coast (NY2)"
+    template_id: str = "tbu200wi"
+    size_gb: int = 50
+    shutdown_hours: float | None = 168
+    shutdown_forces: bool = False
+    auto_snapshots: bool = False
+    snapshot_frequency: str | None = None
+    snapshot_keep: int | None = None
+    public_ip_type: str = "none"
 
 
 class _Deed(msgspec.Struct, forbid_unknown_fields=True):
@@ -93,9 +102,7 @@ class ControlApi:
 
     def _add(self, request: Request) -> Answer:
         new = msgspec.json.decode(request.raw, type=_NewMachine)
-        record = self._server.world.add_machine(
-            new.name, new.state, id=new.id, age_seconds=new.age_seconds, **new.more
-        )
+        record = self._server.world.add_machine(**msgspec.structs.asdict(new))
         return json_answer(201, truth(record, self._server.world, self._server.world.advance()), executed=True)
 
     def _deed(self, request: Request) -> Answer:

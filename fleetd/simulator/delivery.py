@@ -92,6 +92,6 @@ async def _break_off(request: web.BaseRequest, closing: anyio.Event, *, reset: b
             transport.abort()
         else:
             transport.close()
-    # losing the connection cancels this handler; the event is for a client that was gone already
+    # losing the connection cancels this handler; a server that closes does not wait for that
     await closing.wait()
     raise asyncio.CancelledError

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import anyio
+import anyio.lowlevel
 import msgspec
 from aiohttp import web
 
@@ -26,6 +29,8 @@ CONTROL = "_sim"
 """First part of the control paths; docs/simulator.md lists them."""
 _NO_ANSWER = Answer(0)
 _CLOSING_SECONDS = 0.2
+_ACCEPTING_TICKS = 4
+_BACKLOG = 512
 
 
 class SimServer:
@@ -183,19 +188,34 @@ async def serve(
     server = SimServer(world, key=key, latency=span, faults=faults, core=core, keep_reads=keep_reads)
     web_server = web.Server(server.handle, handler_cancellation=True, access_log=None)
     runner = web.ServerRunner(web_server, shutdown_timeout=_CLOSING_SECONDS)
-    await runner.setup()
-    try:
+    with _listen(host, port) as listening:
+        server.host, server.port = listening.getsockname()[:2]
+        await runner.setup()
         try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as e:
-            msg = f"the simulator cannot listen on {host}:{port}: {e.strerror or e}"
-            raise FleetdError(msg) from e
-        server.host, server.port = runner.addresses[0][:2]
-        yield server
-    finally:
-        server.closing.set()
-        with anyio.CancelScope(shield=True):
-            await runner.cleanup()
+            await web.SockSite(runner, listening).start()
+            yield server
+        finally:
+            server.closing.set()
+            with anyio.CancelScope(shield=True):
+                await _stop_accepting(listening)
+                await runner.cleanup()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as e:
+        msg = f"the simulator cannot listen on {host}:{port}: {e.strerror or e}"
+        raise FleetdError(msg) from e
+    return listening
+
+
+async def _stop_accepting(listening: socket.socket) -> None:
+    # Python 3.11 leaks a connection that is half accepted when its server closes: let those finish first
+    asyncio.get_running_loop().remove_reader(listening)
+    for _ in range(_ACCEPTING_TICKS):
+        await anyio.lowlevel.checkpoint()
 
 
 async def _decode(http: web.BaseRequest) -> Request:

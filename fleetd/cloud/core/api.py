@@ -1,0 +1,261 @@
+"""The Core API call for call: the vendor's names in, its JSON out.
+
+Paths and parameters: the vendor's machines page. That a POST repeats ``machineId`` in its body: the vendor's own
+client for node, whose requests ours equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import quote
+
+from fleetd.cloud.calls import Call, Effect
+from fleetd.cloud.core import wire
+from fleetd.cloud.core.pages import MOST_PAGES, Reading, Source, read_all
+from fleetd.cloud.http import HttpClient
+from fleetd.cloud.port import Json
+from fleetd.cloud.waiting import Eyes, wait_until
+from fleetd.model.errors import MalformedAnswer, Refused
+from fleetd.model.machine import Machine
+from fleetd.model.vendor import CORE_LIST_FILTERS, CORE_LOCAL_FILTERS
+
+Rows = list[Json]
+
+PAGE_SIZE = 1000
+"""Machines in a full page: the vendor's default for ``limit``."""
+
+
+class CoreApi:
+    """Implements ``port.MachinesApi``, and the lists that ``check --online`` needs.
+
+    Args:
+        http: a client made by ``core_client``; ``aclose`` closes it.
+        repeat_writes: whether start, stop, destroy, update and set_access are made again when their outcome is not
+            known. A create or a restart never is.
+    """
+
+    def __init__(self, http: HttpClient, *, repeat_writes: bool = True) -> None:
+        self._http = http
+        self._repeat_writes = repeat_writes
+
+    async def list(self, filters: Mapping[str, object]) -> Rows:
+        """All machines that match, each id once; ``limit`` and ``skip`` may cut it. None as a filter is left out.
+
+        ``machineType``, which the API cannot filter by, is matched here.
+
+        Raises:
+            Refused: there is no such filter; nothing was sent.
+            CloudError: a page failed.
+        """
+        reading = await self.read_listing(filters)
+        if reading.failure is not None:
+            raise reading.failure
+        return [*reading.items]
+
+    async def read_listing(self, filters: Mapping[str, object], *, prove: bool = False) -> Reading:
+        """The same, with what is known of its completeness; ``prove`` has it read twice where pages could slip.
+
+        Raises:
+            CloudError: the first page failed.
+        """
+        wanted = {name: value for name, value in filters.items() if value is not None}
+        _check_filters(wanted)
+        local = {name: wanted.pop(name) for name in CORE_LOCAL_FILTERS if name in wanted}
+        if not local:
+            return await self._read_pages(wanted, prove=prove)
+        start, limit = _number(wanted.pop("skip", None)) or 0, _number(wanted.pop("limit", None))
+        reading = await self._read_pages(wanted, prove=prove)
+        found = [item for item in reading.items if all(item.get(name) == value for name, value in local.items())]
+        kept = found[start:] if limit is None else found[start : start + limit]
+        return Reading(tuple(kept), reading.moved, reading.failure)
+
+    async def show(self, machine_id: str) -> Json:
+        """One machine with its events."""
+        return await self._get_object(
+            "show", "/machines/getMachinePublic", {"machineId": machine_id}, about=machine_id
+        )
+
+    async def create(self, parameters: Mapping[str, object]) -> Json:
+        """Create one machine. Never repeated.
+
+        Raises:
+            Ambiguous: it may exist now.
+        """
+        call = Call(
+            "create",
+            "POST",
+            "/machines/createSingleMachinePublic",
+            Effect.ONCE,
+            body=dict(parameters),
+            needs_body=True,
+        )
+        answer = await self._http.send(call)
+        content = self._http.read_json(call, answer)
+        if not isinstance(content, dict) or not isinstance(content.get("id"), str):
+            raise self._http.malformed(call, "the answer is not a machine", status=answer.status)
+        return content
+
+    async def start(self, machine_id: str) -> Json | None:
+        """Start it; a no-op when it is up."""
+        return await self._post("start", machine_id, "start", {})
+
+    async def stop(self, machine_id: str) -> Json | None:
+        """Stop it; a no-op when it is off."""
+        return await self._post("stop", machine_id, "stop", {})
+
+    async def restart(self, machine_id: str) -> Json | None:
+        """Restart it. Never repeated: each call restarts it once more."""
+        return await self._post("restart", machine_id, "restart", {}, effect=Effect.ONCE)
+
+    async def destroy(self, machine_id: str, *, release_public_ip: bool | None = None) -> Json | None:
+        """Destroy it and its snapshots; its public address is kept unless released."""
+        body = {} if release_public_ip is None else {"releasePublicIp": release_public_ip}
+        return await self._post("destroy", machine_id, "destroyMachine", body)
+
+    async def update(self, machine_id: str, changes: Mapping[str, object]) -> Json | None:
+        """Change attributes, by the API's names; null as ``autoSnapshotFrequency`` turns automatic snapshots off."""
+        return await self._post("update", machine_id, "updateMachinePublic", changes)
+
+    async def set_access(self, machine_id: str, user_id: str, *, enable_access: bool) -> Json | None:
+        """Give a user access to the machine, or take it away."""
+        body = {"userId": user_id, "enableAccess": enable_access}
+        return await self._post("set_access", machine_id, "setMachineAccess", body)
+
+    async def utilization(self, machine_id: str, billing_month: str) -> Json:
+        """Use in one billing month (``YYYY-MM``)."""
+        query = {"machineId": machine_id, "billingMonth": billing_month}
+        return await self._get_object("utilization", "/machines/getUtilization", query, about=machine_id)
+
+    async def availability(self, region: str, machine_type: str) -> Json:
+        """Whether such a machine can be had now: ``{"available": bool}``."""
+        query = {"region": region, "machineType": machine_type}
+        return await self._get_object("availability", "/machines/getAvailability", query)
+
+    async def wait_for(self, machine_id: str, state: str, *, timeout: float, poll: float = 5.0) -> Json:
+        """Poll ``show`` until the machine is in ``state`` and return it; see ``waiting.wait_until``."""
+
+        async def look() -> Json:
+            # The vendor's client sends the state along, though the answer does not depend on it.
+            query = {"machineId": machine_id, "state": state}
+            return await self._get_object("show", "/machines/getMachinePublic", query, about=machine_id)
+
+        async def listed() -> bool:
+            return any(item["id"] == machine_id for item in await self.list({"machineId": machine_id}))
+
+        return await wait_until(Eyes(look, _read_machine, listed), state, timeout=timeout, poll=poll)
+
+    async def networks(self, filters: Mapping[str, object] | None = None) -> Rows:
+        """The account's networks (``id``, ``name``, ``region``, ...)."""
+        return await self._get_list("networks", "/networks/getNetworks", filters or {})
+
+    async def templates(self, filters: Mapping[str, object] | None = None) -> Rows:
+        """The templates that machines can be made from (``id``, ``name``, ``label``, ``os``, ...)."""
+        return await self._get_list("templates", "/templates/getTemplates", filters or {})
+
+    async def users(self, filters: Mapping[str, object] | None = None) -> Rows:
+        """The team's users (``id``, ``email``, ...)."""
+        return await self._get_list("users", "/users/getUsers", filters or {})
+
+    async def scripts(self, filters: Mapping[str, object] | None = None) -> Rows:
+        """The account's startup scripts (``id``, ``name``, ...)."""
+        return await self._get_list("scripts", "/scripts/getScripts", filters or {})
+
+    async def aclose(self) -> None:
+        """Close connections. Idempotent."""
+        await self._http.aclose()
+
+    async def _read_pages(self, filters: Mapping[str, object], *, prove: bool) -> Reading:
+        start, limit = _number(filters.get("skip")) or 0, _number(filters.get("limit"))
+        most = MOST_PAGES if limit is None else max(1, -(-limit // PAGE_SIZE))
+        one_page = limit is not None and limit <= PAGE_SIZE
+
+        async def page(number: int) -> Rows:
+            # The first page is asked for as the caller put it: by default without a limit, which is PAGE_SIZE then.
+            paging = {"limit": PAGE_SIZE, "skip": start + number * PAGE_SIZE} if number else {}
+            if limit is not None and not one_page:
+                paging["limit"] = PAGE_SIZE
+            return await self._get_list("list", "/machines/getMachines", {**filters, **paging})
+
+        async def id_at(position: int) -> str | None:
+            query = {**filters, "limit": 1, "skip": start + position}
+            found = await self._get_list("list", "/machines/getMachines", query)
+            return found[0]["id"] if found else None
+
+        source = Source(page, id_at, size=PAGE_SIZE, width=self._http.limits.max_concurrency)
+        reading = await read_all(source, most=most, prove=prove)
+        return reading if limit is None else Reading(reading.items[:limit], reading.moved, reading.failure)
+
+    async def _get_object(self, operation: str, path: str, query: Mapping[str, object], *, about: str = "") -> Json:
+        call = Call(operation, "GET", path, query=_query(query), names_machine=bool(about))
+        content = await self._get(call)
+        if not isinstance(content, dict):
+            raise self._http.malformed(call, "the answer is not an object")
+        return content
+
+    async def _get_list(self, operation: str, path: str, query: Mapping[str, object]) -> Rows:
+        call = Call(operation, "GET", path, query=_query(query))
+        content = await self._get(call)
+        if not isinstance(content, list):
+            raise self._http.malformed(call, "the answer is not an array")
+        for number, entry in enumerate(content):
+            if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
+                raise self._http.malformed(call, f"entry {number} of the answer has no id")
+        return content
+
+    async def _get(self, call: Call) -> Any:
+        return self._http.read_json(call, await self._http.send(call))
+
+    async def _post(
+        self,
+        operation: str,
+        machine_id: str,
+        verb: str,
+        parameters: Mapping[str, object],
+        *,
+        effect: Effect = Effect.REPEATABLE,
+    ) -> Json | None:
+        if machine_id in {"", ".", ".."}:
+            raise Refused(f"{machine_id!r} is no machine id; nothing was sent", operation=operation)
+        call = Call(
+            operation,
+            "POST",
+            f"/machines/{quote(machine_id, safe='')}/{verb}",
+            effect,
+            body={"machineId": machine_id, **parameters},
+            names_machine=True,
+            repeat_write=self._repeat_writes,
+        )
+        content = self._http.read_json(call, await self._http.send(call))
+        return content if isinstance(content, dict) else None
+
+
+def _read_machine(content: Json) -> Machine:
+    try:
+        return wire.read_machine(content)
+    except wire.Unreadable as e:
+        raise MalformedAnswer(str(e), operation="show") from e
+
+
+def _query(parameters: Mapping[str, object]) -> dict[str, str]:
+    """Parameters as they travel in a query: null ones left out, booleans as true and false."""
+    spelled = {True: "true", False: "false"}
+    return {
+        name: spelled[value] if isinstance(value, bool) else str(value)
+        for name, value in parameters.items()
+        if value is not None
+    }
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _check_filters(filters: Mapping[str, object]) -> None:
+    known = {**CORE_LIST_FILTERS, **CORE_LOCAL_FILTERS}
+    for name in filters:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise Refused(f"machines cannot be listed by {name}{hint}", operation="list")

@@ -1,0 +1,116 @@
+"""The Core API as the engine sees it: the vendor's JSON becomes the model's values. No write is repeated here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from fleetd.cloud.core import wire
+from fleetd.cloud.core.api import PAGE_SIZE, CoreApi
+from fleetd.cloud.http import HttpClient
+from fleetd.cloud.port import Capabilities, MachineChange
+from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer
+from fleetd.model.machine import Machine, Utilization
+from fleetd.model.plan import Listing
+from fleetd.model.vendor import CORE_AVAILABILITY_TYPES
+
+T = TypeVar("T")
+
+CAPABILITIES = Capabilities(
+    name="paperspace-core",
+    utilization=True,
+    snapshots_visible=False,
+    availability=True,
+    page_size=PAGE_SIZE,
+)
+
+
+class CoreCloud:
+    """Implements ``port.Cloud``. ``aclose`` closes the client that it is given."""
+
+    def __init__(self, http: HttpClient) -> None:
+        self._api = CoreApi(http, repeat_writes=False)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this dialect can do."""
+        return CAPABILITIES
+
+    async def list_machines(self) -> Listing:
+        """Every machine that the key can see; not complete when a later page failed or the list moved meanwhile."""
+        reading = await self._api.read_listing({}, prove=True)
+        machines = _understood("list", wire.read_machines, reading.items)
+        return Listing(machines, complete=reading.complete)
+
+    async def show(self, machine_id: str) -> Machine:
+        """One machine, with its events, newest first."""
+        machine = _understood("show", wire.read_machine, await self._api.show(machine_id))
+        if machine.id != machine_id:  # a stop may hang on what this says
+            raise MalformedAnswer(f"asked for {machine_id}, answered with {machine.id}", operation="show")
+        return machine
+
+    async def create(self, name: str, parameters: Mapping[str, object]) -> Machine:
+        """Create one machine."""
+        content = await self._api.create({**parameters, "machineName": name})
+        return _understood("create", wire.read_created, content, error=Ambiguous)
+
+    async def start(self, machine_id: str) -> None:
+        """Start it."""
+        await self._api.start(machine_id)
+
+    async def stop(self, machine_id: str) -> None:
+        """Stop it."""
+        await self._api.stop(machine_id)
+
+    async def restart(self, machine_id: str) -> None:
+        """Restart it."""
+        await self._api.restart(machine_id)
+
+    async def destroy(self, machine_id: str) -> None:
+        """Destroy it; a static public address stays with the account."""
+        await self._api.destroy(machine_id)
+
+    async def update(self, machine_id: str, change: MachineChange) -> None:
+        """Change attributes; no request where there is nothing to change."""
+        changes = _changes(change)
+        if changes:
+            await self._api.update(machine_id, changes)
+
+    async def availability(self, region: str, machine_type: str) -> bool | None:
+        """Whether such a machine can be had now; the vendor says so for dedicated GPU types only."""
+        if machine_type not in CORE_AVAILABILITY_TYPES:
+            return None
+        return _understood("availability", wire.read_available, await self._api.availability(region, machine_type))
+
+    async def utilization(self, machine_id: str, month: str) -> Utilization:
+        """Use and rates in one billing month (``YYYY-MM``)."""
+        content = await self._api.utilization(machine_id, month)
+        return _understood("utilization", lambda c: wire.read_utilization(c, machine_id, month), content)
+
+    async def aclose(self) -> None:
+        """Close connections. Idempotent."""
+        await self._api.aclose()
+
+
+def _understood(
+    operation: str, read: Callable[[object], T], content: object, *, error: type[CloudError] = MalformedAnswer
+) -> T:
+    try:
+        return read(content)
+    except wire.Unreadable as e:
+        raise error(f"the answer cannot be understood: {e}", operation=operation) from e
+
+
+def _changes(change: MachineChange) -> dict[str, object]:
+    """The API's names and values; ``None`` there turns automatic snapshots off."""
+    named: dict[str, object] = {
+        "shutdownTimeoutInHours": change.shutdown_timeout_hours,
+        "shutdownTimeoutForces": change.shutdown_timeout_forces,
+        "performAutoSnapshot": change.snapshots_enabled,
+        "autoSnapshotFrequency": change.snapshot_frequency,
+        "autoSnapshotSaveCount": change.snapshot_keep,
+    }
+    given = {name: value for name, value in named.items() if value is not None}
+    if given.get("autoSnapshotFrequency") == "none":
+        given["autoSnapshotFrequency"] = None
+    return given

@@ -1,0 +1,151 @@
+"""Reading a listing that has more than one page, and knowing whether something is missing.
+
+Pages are cut by position (``limit``, ``skip``), and between two requests the list may move. When a machine on the
+first page is destroyed after that page was read, the first one of the second page slips onto the first page, and
+nobody sees it; an id seen twice betrays a move the other way only. So where a listing must be known to be complete,
+the last entry of every full page is asked for once more by its position, after all pages were read: is it the same
+one, then nothing slipped across that border in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+
+from fleetd.cloud.port import Json
+from fleetd.model.errors import CloudError, Refused
+
+T = TypeVar("T")
+
+FIRST_WAVE = 2
+"""Pages fetched together once the first page is full; each further wave has twice as many."""
+
+MOST_PAGES = 1000
+"""No account has a million machines; a listing that long has no end."""
+
+READINGS = 2
+"""How often a listing that moved while it was read is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A listing by position. Every entry has an ``id`` that is text; everything raises ``CloudError``."""
+
+    page: Callable[[int], Awaitable[list[Json]]]
+    """Page ``n``, from 0."""
+    id_at: Callable[[int], Awaitable[str | None]]
+    """The id of the entry at a position, from 0; None behind the end."""
+    size: int
+    """Entries of a full page."""
+    width: int
+    """Requests in flight at once, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What came of reading a listing."""
+
+    items: tuple[Json, ...]
+    """Each id once, in the listing's order."""
+    moved: bool = False
+    """Whether the list moved meanwhile, so that something may be missing."""
+    failure: CloudError | None = None
+    """Why a page behind the first, or the proof, could not be read."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing; certain only where a proof was asked for."""
+        return self.failure is None and not self.moved
+
+
+async def read_all(source: Source, *, most: int = MOST_PAGES, prove: bool = False) -> Reading:
+    """Every page of a listing, fetched concurrently once the first one shows that there are more.
+
+    Args:
+        source: the listing.
+        most: pages to read, at most.
+        prove: ask again to know whether something slipped through, and start over once if so.
+
+    Raises:
+        CloudError: the first page could not be read.
+    """
+    reading = await _read_once(source, most=most, prove=prove)
+    for _ in range(READINGS - 1):
+        if prove and reading.moved and reading.failure is None:
+            reading = await _read_once(source, most=most, prove=prove)
+    return reading
+
+
+async def _read_once(source: Source, *, most: int, prove: bool) -> Reading:
+    pages = [await source.page(0)]
+    failure: CloudError | None = None
+    wave = FIRST_WAVE
+    while failure is None and len(pages) < most and len(pages[-1]) >= source.size:
+        numbers = range(len(pages), min(len(pages) + wave, most))
+        more, failure = await _together(source.page, numbers, width=source.width)
+        nothing_new = _ids(more) <= _ids(pages)
+        pages += more
+        if nothing_new:
+            break
+        wave *= 2
+    moved = _contradictory(pages, source.size) or (prove and len(pages[-1]) >= source.size)
+    if prove and failure is None and not moved:
+        moved, failure = await _slipped(source, [page for page in pages if len(page) >= source.size])
+    items = {item["id"]: item for page in pages for item in page}
+    return Reading(tuple(items.values()), moved, failure)
+
+
+async def _slipped(source: Source, full: Sequence[list[Json]]) -> tuple[bool, CloudError | None]:
+    """Whether something slipped across the border behind one of the first pages."""
+    borders = [(number + 1) * source.size - 1 for number in range(len(full))]
+    found, failure = await _together(source.id_at, borders, width=source.width)
+    if not isinstance(failure, Refused):
+        return found != [page[source.size - 1]["id"] for page in full], failure
+    # The vendor's page speaks of multiples of a page only. Whole pages prove the same, at a higher price.
+    again, failure = await _together(source.page, range(len(full)), width=source.width)
+    return failure is None and [_sequence(page) for page in again] != [_sequence(page) for page in full], failure
+
+
+async def _together(
+    fetch: Callable[[int], Awaitable[T]], numbers: Iterable[int], *, width: int
+) -> tuple[list[T], CloudError | None]:
+    """What came, in order, and the error of the first that did not."""
+    slots = anyio.Semaphore(width)
+    came: dict[int, T] = {}
+    failed: dict[int, CloudError] = {}
+
+    async def fetch_one(number: int) -> None:
+        async with slots:
+            try:
+                came[number] = await fetch(number)
+            except CloudError as e:
+                failed[number] = e
+
+    async with anyio.create_task_group() as group:
+        for number in numbers:
+            group.start_soon(fetch_one, number)
+    return [came[n] for n in sorted(came)], failed[min(failed)] if failed else None
+
+
+def _contradictory(pages: Sequence[list[Json]], size: int) -> bool:
+    """Whether the pages themselves show that the list moved."""
+    seen: dict[str, tuple[int, Json]] = {}
+    for number, page in enumerate(pages):
+        for item in page:
+            before, copy = seen.setdefault(item["id"], (number, item))
+            # Twice on one page is the vendor's slip and does no harm, unless the two disagree.
+            if before != number or copy != item:
+                return True
+    short = next((n for n, page in enumerate(pages) if len(page) < size), len(pages))
+    return any(pages[short + 1 :])
+
+
+def _ids(pages: Sequence[list[Json]]) -> set[str]:
+    return {item["id"] for page in pages for item in page}
+
+
+def _sequence(page: Sequence[Json]) -> list[str]:
+    return [item["id"] for item in page]

@@ -1,0 +1,217 @@
+"""The Core API's JSON, as far as fleetd reads it, and what it means.
+
+Of a machine only ``id``, ``name`` and ``state`` can be relied on: a young one has null in most other fields. So
+these three must be there as text, else the answer is malformed; any other field that is missing, null or not of a
+shape that the vendor's clients know counts as not said. Unknown fields are ignored, unknown states kept.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from fleetd.model.machine import Machine, MachineEvent, SnapshotPolicy, Utilization
+
+T = TypeVar("T")
+Word = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class WireMachine(msgspec.Struct, frozen=True, rename="camel"):
+    """One machine of list, show or create. Fields that may be anything are read by the helpers below."""
+
+    id: Word
+    name: str
+    state: Word
+    machine_type: Any = None
+    region: Any = None
+    dt_created: Any = None
+    private_ip_address: Any = None
+    public_ip_address: Any = None
+    network_id: Any = None
+    shutdown_timeout_in_hours: Any = None
+    shutdown_timeout_forces: Any = None
+    perform_auto_snapshot: Any = None
+    auto_snapshot_frequency: Any = None
+    auto_snapshot_save_count: Any = None
+    updates_pending: Any = None
+    events: Any = None
+
+
+class WireUsage(msgspec.Struct, frozen=True, rename="camel"):
+    """One half of a utilization: of the machine, or of its storage."""
+
+    seconds_used: float | str | None = None
+    hourly_rate: Any = None
+    monthly_rate: Any = None
+
+
+class WireUtilization(msgspec.Struct, frozen=True, rename="camel"):
+    """One machine's use in a billing month; a half is null where there was none."""
+
+    utilization: WireUsage | None = None
+    storage_utilization: WireUsage | None = None
+
+
+class Unreadable(ValueError):
+    """JSON that does not say what it must; the message says where."""
+
+
+def read_machines(content: object) -> tuple[Machine, ...]:
+    """The machines of a listing, without events.
+
+    Raises:
+        Unreadable: it is no array, or one entry is no machine: a machine passed over would be a machine missing.
+    """
+    return tuple(_machine(wire) for wire in _convert(content, list[WireMachine]))
+
+
+def read_machine(content: object) -> Machine:
+    """The machine of a show, with its events, newest first.
+
+    Raises:
+        Unreadable: it is no machine.
+    """
+    wire = _convert(content, WireMachine)
+    return _machine(wire, events=_events(wire.events))
+
+
+def read_created(content: object) -> Machine:
+    """The machine of a create, which has no events yet.
+
+    Raises:
+        Unreadable: it is no machine.
+    """
+    return _machine(_convert(content, WireMachine))
+
+
+def read_utilization(content: object, machine_id: str, month: str) -> Utilization:
+    """One machine's use in a month.
+
+    Raises:
+        Unreadable: it is no utilization, or its seconds are no number.
+    """
+    wire = _convert(content, WireUtilization)
+    used, storage = wire.utilization or WireUsage(), wire.storage_utilization or WireUsage()
+    return Utilization(
+        machine_id=machine_id,
+        month=month,
+        seconds_used=_seconds(used),
+        hourly_rate=_money(used.hourly_rate),
+        storage_seconds_used=_seconds(storage),
+        storage_monthly_rate=_money(storage.monthly_rate),
+    )
+
+
+def read_available(content: object) -> bool:
+    """The answer of availability.
+
+    Raises:
+        Unreadable: it has no such attribute.
+    """
+    available = content.get("available") if isinstance(content, dict) else None
+    if not isinstance(available, bool):
+        raise Unreadable("Expected an object with a boolean `available`")
+    return available
+
+
+def _convert(content: object, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(content, kind)
+    except (msgspec.ValidationError, RecursionError) as e:
+        raise Unreadable(str(e)) from e
+
+
+def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = None) -> Machine:
+    return Machine(
+        id=wire.id,
+        name=wire.name,
+        state=wire.state,
+        machine_type=_text(wire.machine_type),
+        region=_text(wire.region),
+        created_at=_moment(wire.dt_created),
+        private_ip=_text(wire.private_ip_address),
+        public_ip=_text(wire.public_ip_address),
+        network_id=_text(wire.network_id),
+        shutdown_timeout_hours=_whole(wire.shutdown_timeout_in_hours),
+        shutdown_timeout_forces=_flag(wire.shutdown_timeout_forces),
+        snapshots=SnapshotPolicy(
+            enabled=_flag(wire.perform_auto_snapshot),
+            frequency=_text(wire.auto_snapshot_frequency),
+            keep=_whole(wire.auto_snapshot_save_count),
+        ),
+        updates_pending=_flag(wire.updates_pending),
+        events=events,
+    )
+
+
+def _events(content: object) -> tuple[MachineEvent, ...]:
+    entries = content if isinstance(content, list) else []
+    events = [_event(entry) for entry in entries if isinstance(entry, dict)]
+    dates = [event.created_at for event in events if event.created_at is not None]
+    if len(dates) == len(events):
+        # The vendor lists the newest first; that much hangs on it that it is made sure of.
+        events.sort(key=lambda event: event.created_at or datetime.min.replace(tzinfo=UTC), reverse=True)
+    return tuple(events)
+
+
+def _event(entry: dict[str, Any]) -> MachineEvent:
+    return MachineEvent(
+        name=_text(entry.get("name")) or "",
+        state=_text(entry.get("state")) or "",
+        error=_text(entry.get("errorMsg")) or "",
+        handle=_text(entry.get("handle")) or "",
+        created_at=_moment(entry.get("dtCreated")),
+        finished_at=_moment(entry.get("dtFinished")),
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _whole(value: object) -> int | None:
+    number = _decimal(value)
+    return int(number) if number is not None and number == number.to_integral_value() else None
+
+
+def _money(value: object) -> Decimal | None:
+    rate = _decimal(value)
+    return rate if rate is not None and rate >= 0 else None
+
+
+def _seconds(usage: WireUsage) -> float:
+    if usage.seconds_used is None:
+        return 0.0
+    seconds = _decimal(usage.seconds_used)
+    if seconds is None or seconds < 0:
+        raise Unreadable("Expected a number of seconds - at `$.secondsUsed`")
+    return float(seconds)
+
+
+def _decimal(value: object) -> Decimal | None:
+    """A finite number, whether it came as a number or as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = Decimal(str(value))
+    except (InvalidOperation, ValueError):
+        return None
+    # No rate, count or time has more digits; what has would take for ever to turn into an int.
+    return number if number.is_finite() and abs(number.adjusted()) < 30 else None
+
+
+def _moment(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

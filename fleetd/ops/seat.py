@@ -1,0 +1,49 @@
+"""What operators may ask of a running daemon: the port between the control socket and the engine."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Protocol
+
+from fleetd.model.journal import VetoOrder
+from fleetd.model.reasons import Verb
+
+
+class Seat(Protocol):
+    """The on-call person's handle on the daemon. Every write names its actor."""
+
+    def status(self) -> dict[str, Any]:
+        """The ``status --json`` document."""
+        ...
+
+    def alive(self) -> str | None:
+        """Why the process should be restarted, or None: passes begin. The provider's health is another matter."""
+        ...
+
+    def ready(self) -> str | None:
+        """Why its picture of the world cannot be relied on now, or None."""
+        ...
+
+    def reload(self, actor: str) -> None:
+        """Read the config again. Raises ``ConfigError``."""
+        ...
+
+    def wake(self) -> None:
+        """Begin a pass now."""
+        ...
+
+    async def veto(self, order: VetoOrder, actor: str) -> dict[str, Any]:
+        """Store a veto; on return no call that it forbids is under way any more. Raises ``StoreError``."""
+        ...
+
+    async def lift(self, kind: str, subject: str | None, actor: str) -> int:
+        """Remove vetoes; the number removed. Raises ``StoreError``."""
+        ...
+
+    async def request(self, verb: Verb, machine: str, reason: str, actor: str) -> dict[str, Any]:
+        """Have one machine started, stopped or restarted by the next pass. Raises ``LookupError`` if not owned."""
+        ...
+
+    async def lease(self, machine: str, source: str, lasts: timedelta, actor: str) -> dict[str, Any]:
+        """Say that a machine is in use for so long; a zero ``lasts`` ends it. Raises ``LookupError``, ``StoreError``."""
+        ...
