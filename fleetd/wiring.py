@@ -20,6 +20,7 @@ from fleetd import config
 from fleetd.cloud.calls import HttpLimits
 from fleetd.cloud.core.factory import open_core_api, open_core_cloud
 from fleetd.cloud.port import Cloud, MachinesApi
+from fleetd.engine.convergence import ApplyTimedOut, ConvergenceWatch
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.follower import Follower
 from fleetd.engine.leases import Leases
@@ -33,14 +34,12 @@ from fleetd.engine.survey import survey
 from fleetd.model.errors import FleetdError, Unauthorized, Unavailable
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.plan import Plan
-from fleetd.model.reasons import Reason
 from fleetd.model.settings import ProviderSettings, Settings
 from fleetd.ops import alarms as alarm_clock
 from fleetd.ops import systemd
 from fleetd.ops.control import serve_control
 from fleetd.ops.control_client import ControlClient, NoDaemon
 from fleetd.ops.logs import Secrets
-from fleetd.planner.sentences import sentence
 from fleetd.simulator.boot import Boot, boot
 from fleetd.store.lock import StateLock
 from fleetd.store.paths import CONTROL_SOCKET, control_socket_path, journal_path, state_dir
@@ -58,22 +57,6 @@ ONE_SHOT_LIMIT = 25.0
 
 SECRETS = Secrets()
 """Masked in every log line and error message of this process."""
-
-
-class ApplyTimedOut(FleetdError):
-    """Not converged in the time given; a later run goes on where this one ended."""
-
-
-class ApplyBlocked(FleetdError):
-    """Nothing that fleetd may do brings the fleets to their targets.
-
-    Attributes:
-        temporary: whether that ends by itself or by ``unfreeze``, as against a fault that a person has to mend.
-    """
-
-    def __init__(self, message: str, *, temporary: bool) -> None:
-        super().__init__(message)
-        self.temporary = temporary
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +140,14 @@ async def run_daemon(
 ) -> None:
     """``fleetd run``: until SIGTERM or SIGINT. ``observer`` is handed the status document after every pass."""
     notifier = systemd.from_environment()
-    async with _engine(settings, load, notifier=notifier, observer=observer) as engine:
-        async with anyio.create_task_group() as group:
-            group.start_soon(_obey_signals, engine.daemon)
-            async with serve_control(engine.seat, control_socket_path(os.environ, state_path(settings))):
-                await engine.daemon.run()
-            group.cancel_scope.cancel()
+    async with (
+        _engine(settings, load, notifier=notifier, observer=observer) as engine,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(_obey_signals, engine.daemon)
+        async with serve_control(engine.seat, control_socket_path(os.environ, state_path(settings))):
+            await engine.daemon.run()
+        group.cancel_scope.cancel()
 
 
 async def converge(
@@ -181,21 +166,22 @@ async def converge(
         CloudError: the provider cannot be reached, or refuses the key.
         StoreError: the state directory cannot be used, or a daemon has it.
     """
-    watch = _ConvergenceWatch()
+    watch = ConvergenceWatch(limit=ONE_SHOT_LIMIT)
     async with _engine(settings, lambda: settings, notifier=systemd.NullNotifier(), on_pass=watch.saw) as engine:
-        watch.engine, watch.on_status = engine, on_status
+        watch.attach(engine.daemon, lambda: on_status(engine.seat.status()))
         async with anyio.create_task_group() as group:
             group.start_soon(_obey_signals, engine.daemon)
             group.start_soon(watch.first_answer)
             with anyio.move_on_after(timeout) as limit:
                 await engine.daemon.run()
             group.cancel_scope.cancel()
+        document = engine.seat.status()
     if watch.failure is not None:
         raise watch.failure
     if not watch.converged:
         why = "not converged" if limit.cancelled_caught else "interrupted before it had converged"
         raise ApplyTimedOut(f"{why}; run it again to go on: machines under way are known to the journal")
-    return watch.document
+    return document
 
 
 async def plan_once(settings: Settings, *, at: datetime | None = None) -> Plan:
@@ -386,60 +372,6 @@ async def _obey_signals(daemon: Daemon) -> None:
                 daemon.reload()
             except FleetdError:
                 continue  # logged and shown in status; the old config stays in force
-
-
-class _ConvergenceWatch:
-    """Decides after every pass of ``apply`` whether it is over."""
-
-    def __init__(self) -> None:
-        self.engine: Engine | None = None
-        self.on_status: Callable[[dict[str, Any]], None] = lambda _document: None
-        self.document: dict[str, Any] = {}
-        self.failure: FleetdError | None = None
-        self.converged = False
-        self._answered = anyio.Event()
-
-    def saw(self, result: PassReport | FleetdError) -> None:
-        """Look at how a pass ended."""
-        if self.engine is None:
-            return
-        daemon = self.engine.daemon
-        if isinstance(result, FleetdError):
-            lasting = not self._answered.is_set() or isinstance(result, Unauthorized)
-            if lasting:
-                self.failure = result
-                daemon.stop()
-            return
-        self._answered.set()
-        self.document = self.engine.seat.status()
-        self.on_status(self.document)
-        self.converged = result.converged
-        self.failure = None if self.converged else hopeless(result)
-        if self.converged or self.failure is not None:
-            daemon.stop()
-
-    async def first_answer(self) -> None:
-        """Give up when the provider does not answer at all."""
-        with anyio.move_on_after(ONE_SHOT_LIMIT):
-            await self._answered.wait()
-        if not self._answered.is_set() and self.engine is not None and self.failure is None:
-            self.failure = Unavailable(f"no answer from the provider within {ONE_SHOT_LIMIT:.0f} s")
-            self.engine.daemon.abandon()
-
-
-_HOPELESS = frozenset({Reason.REFUSED_RECENTLY, Reason.GUARD_COST, Reason.PRICE_UNKNOWN, Reason.UNKNOWN_STATE})
-_VETOED = frozenset({Reason.FROZEN, Reason.HELD})
-
-
-def hopeless(report: PassReport) -> ApplyBlocked | None:
-    """Why waiting longer brings no fleet to its target, or None: nothing under way, and only a person can help."""
-    if report.intents or (report.plan.actions and len(report.skips) == len(report.plan.skips)):
-        return None
-    blocking = [s for s in report.skips if s.reason in _HOPELESS | _VETOED]
-    if not blocking or any(s.reason not in _HOPELESS | _VETOED for s in report.skips if s.verb is not None):
-        return None
-    text = "\n".join(sentence(s, report.plan.at) for s in blocking)
-    return ApplyBlocked(text, temporary=all(s.reason in _VETOED for s in blocking))
 
 
 class NullMeter:

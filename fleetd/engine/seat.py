@@ -19,7 +19,7 @@ STALE_PASSES = 5
 
 
 class EngineSeat:
-    """Answers from the last pass, and hands orders to the reconciler. Every write goes into history with its actor."""
+    """Answers from the last pass and hands orders to the reconciler; every order goes into history with its actor."""
 
     def __init__(self, daemon: Daemon, leases: Leases, clock: Clock) -> None:
         self._daemon = daemon

@@ -45,5 +45,5 @@ class Seat(Protocol):
         ...
 
     async def lease(self, machine: str, source: str, lasts: timedelta, actor: str) -> dict[str, Any]:
-        """Say that a machine is in use for so long; a zero ``lasts`` ends it. Raises ``LookupError``, ``StoreError``."""
+        """Say that a machine is in use for so long; zero ends it. Raises ``LookupError``, ``StoreError``."""
         ...

@@ -232,6 +232,11 @@ class _Wants:
         if stop is not None:
             reason = Reason.FROZEN if stop.kind == "freeze" else Reason.HELD
             return self._make_skip(Verb.START, reason, machine, until=stop.expires_at, detail=stop.reason)
+        return self._blocks_retry(machine) or self._respects_a_human(machine)
+
+    def _blocks_retry(self, machine: Machine) -> Skip | None:
+        """The provider had no capacity, or refused, not long ago."""
+        fleet, now = self.fleet, self.now
         key = (machine.region or fleet.region, machine.machine_type or fleet.machine_type)
         backoff = self.memory.backoffs.get(key)
         if backoff is not None and now < backoff.until:
@@ -241,6 +246,10 @@ class _Wants:
         refused = self.memory.refusals.get(f"{Verb.START}:{machine.id}")
         if refused is not None and now < refused[0]:
             return self._make_skip(Verb.START, Reason.REFUSED_RECENTLY, machine, until=refused[0], detail=refused[1])
+        return None
+
+    def _respects_a_human(self, machine: Machine) -> Skip | None:
+        fleet, now = self.fleet, self.now
         facts = self.memory.facts.get(machine.id)
         if facts is not None and facts.stopped_at is not None and facts.stopped_by == "operator":
             until = facts.stopped_at + fleet.respect_manual
@@ -290,7 +299,7 @@ class _Wants:
             return False
         facts = self.memory.facts.get(machine.id)
         report = self.memory.idle.get(machine.id)
-        reason = may_park(self.fleet, machine, facts, report, self.now)
+        reason = may_park(self.fleet, facts, report, self.now)
         if reason is None:
             return False
         if not needs_idle and reason not in {Reason.BUSY, Reason.ACTIVITY_UNKNOWN}:

@@ -1,9 +1,9 @@
 """Idleness: when a machine has been idle for long enough to be stopped. Unknown is never idle.
 
 The idle clock of a machine runs only over time that readings cover. Every reading stands for the time since the one
-before it, up to ``max_gap``; what lies beyond is uncovered, and so is time in which a source did not know. A span whose
-uncovered share exceeds a tenth begins anew, so no machine is stopped unless every source said idle for the whole span
-at 90 % coverage. Steps of the wall clock can only delay: backwards begins anew, forwards counts as uncovered.
+before it, up to ``max_gap``; what lies beyond is uncovered, and so is time in which a source did not know. A span
+whose uncovered share exceeds a tenth begins anew, so no machine is stopped unless every source said idle for the
+whole span at 90 % coverage. Steps of the wall clock can only delay: backwards begins anew, forwards counts as uncovered.
 """
 
 from __future__ import annotations
@@ -82,9 +82,7 @@ def advance(clock: IdleClock, verdict: Activity, now: datetime, *, max_gap: time
     return IdleClock(clock.idle_since, now, uncovered)
 
 
-def may_park(
-    fleet: Fleet, machine: Machine, facts: MachineFacts | None, report: IdleReport | None, now: datetime
-) -> Reason | None:
+def may_park(fleet: Fleet, facts: MachineFacts | None, report: IdleReport | None, now: datetime) -> Reason | None:
     """Why an up machine may not be stopped as idle, or None when it may."""
     rule = fleet.idle
     if rule is None or report is None or report.verdict == Activity.UNKNOWN:

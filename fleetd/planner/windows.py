@@ -5,8 +5,8 @@ A window opens on a local day at ``start`` and closes at ``end``, on the next da
 where a clock change skips the time, the first instant after the gap. A time that is read twice counts the first time.
 A window whose two instants a clock change has put in the wrong order, or together, is not open that day.
 
-Where windows overlap, the later one in the file decides alone: what it leaves out falls back to the fleet's configured
-target, not to the window below it.
+Where windows overlap, the later one in the file decides alone: what it leaves out falls back to the fleet's
+configured target, not to the window below it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,86 @@
+"""Whether ``apply`` is over: converged, hopeless, or without a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+
+from fleetd.engine.daemon import Daemon
+from fleetd.engine.reconciler import PassReport
+from fleetd.model.errors import FleetdError, StoreError, Unauthorized, Unavailable
+from fleetd.model.reasons import Reason
+from fleetd.planner.sentences import sentence
+
+
+class ApplyTimedOut(FleetdError):
+    """Not converged in the time given; a later run goes on where this one ended."""
+
+
+class ApplyBlocked(FleetdError):
+    """Nothing that fleetd may do brings the fleets to their targets.
+
+    Attributes:
+        temporary: whether that ends by itself or by ``unfreeze``, as against a fault that a person has to mend.
+    """
+
+    def __init__(self, message: str, *, temporary: bool) -> None:
+        super().__init__(message)
+        self.temporary = temporary
+
+
+class ConvergenceWatch:
+    """Decides after every pass of ``apply`` whether it is over."""
+
+    def __init__(self, *, limit: float) -> None:
+        self.failure: FleetdError | None = None
+        """Why it gave up; None when it did not."""
+        self.converged = False
+        self._limit = limit
+        self._daemon: Daemon | None = None
+        self._show: Callable[[], None] = lambda: None
+        self._answered = anyio.Event()
+
+    def attach(self, daemon: Daemon, show: Callable[[], None]) -> None:
+        """Watch this daemon; ``show`` is called after every pass that ended well."""
+        self._daemon = daemon
+        self._show = show
+
+    def saw(self, result: PassReport | FleetdError) -> None:
+        """Look at how a pass ended."""
+        if self._daemon is None:
+            return
+        if isinstance(result, FleetdError):
+            if isinstance(result, Unauthorized | StoreError) or not self._answered.is_set():
+                self.failure = result
+                self._daemon.stop()
+            return
+        self._answered.set()
+        self._show()
+        self.converged = result.converged
+        self.failure = None if self.converged else hopeless(result)
+        if self.converged or self.failure is not None:
+            self._daemon.stop()
+
+    async def first_answer(self) -> None:
+        """Give up when the provider does not answer at all."""
+        with anyio.move_on_after(self._limit):
+            await self._answered.wait()
+        if not self._answered.is_set() and self._daemon is not None and self.failure is None:
+            self.failure = Unavailable(f"no answer from the provider within {self._limit:.0f} s")
+            self._daemon.abandon()
+
+
+_HOPELESS = frozenset({Reason.REFUSED_RECENTLY, Reason.GUARD_COST, Reason.PRICE_UNKNOWN, Reason.UNKNOWN_STATE})
+_VETOED = frozenset({Reason.FROZEN, Reason.HELD})
+
+
+def hopeless(report: PassReport) -> ApplyBlocked | None:
+    """Why waiting longer brings no fleet to its target, or None: nothing under way, and only a person can help."""
+    if report.intents or (report.plan.actions and len(report.skips) == len(report.plan.skips)):
+        return None
+    blocking = [s for s in report.skips if s.reason in _HOPELESS | _VETOED]
+    if not blocking or any(s.reason not in _HOPELESS | _VETOED for s in report.skips if s.verb is not None):
+        return None
+    text = "\n".join(sentence(s, report.plan.at) for s in blocking)
+    return ApplyBlocked(text, temporary=all(s.reason in _VETOED for s in blocking))
