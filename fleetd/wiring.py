@@ -6,7 +6,7 @@ import os
 import random
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,12 +17,14 @@ import anyio
 import structlog
 
 from fleetd import config
+from fleetd.activity.port import Source
 from fleetd.cloud.calls import HttpLimits
 from fleetd.cloud.core.factory import open_core_api, open_core_cloud
 from fleetd.cloud.port import Cloud, MachinesApi
 from fleetd.engine.convergence import ApplyTimedOut, ConvergenceWatch
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.follower import Follower
+from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms, Clock, Meter, Notifier, SystemClock
@@ -98,15 +100,20 @@ def assemble(
     alarms: Alarms,
     rng: random.Random,
     load: Callable[[], Settings],
+    sources: Mapping[str, Source] | None = None,
     on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
 ) -> Engine:
     """The engine on the given ports: what ``fleetd run`` runs, and what the tests run on virtual time."""
     recall = Recall(journal)
     poller = Poller(cloud, clock, poll=settings.daemon.poll)
     follower = Follower(poller, recall, clock, meter)
-    reconciler = Reconciler(settings, cloud, journal, clock, meter, rng, follower, recall, progress=notifier.alive)
+    leases = Leases(journal)
+    idleness = Idleness(sources or {}, leases, journal, clock)
+    reconciler = Reconciler(
+        settings, cloud, journal, clock, meter, rng, follower, recall, idleness, progress=notifier.alive
+    )
     daemon = Daemon(reconciler, poller, follower, notifier, meter, clock, rng, alarms, load=load, on_pass=on_pass)
-    return Engine(daemon, reconciler, poller, follower, EngineSeat(daemon, Leases(journal), clock))
+    return Engine(daemon, reconciler, poller, follower, EngineSeat(daemon, leases, clock))
 
 
 @asynccontextmanager

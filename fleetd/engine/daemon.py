@@ -77,7 +77,7 @@ class Daemon:
         """Reconcile until ``stop``; returns when the last pass has ended and everything is journaled."""
         settings = self.reconciler.settings
         self.started_at = self._clock.now()
-        await self.reconciler.recall.load()
+        await self.reconciler.load()
         log.info(
             "daemon.started", config=settings.source, fleets=len(settings.fleets), provider=settings.provider.kind
         )

@@ -10,21 +10,24 @@ from datetime import datetime, timedelta
 import structlog
 
 from fleetd.cloud.port import Cloud
+from fleetd.engine.checks import Checks
 from fleetd.engine.executor import Executor
 from fleetd.engine.follower import Follower
 from fleetd.engine.health import Health
+from fleetd.engine.idleness import Idleness
 from fleetd.engine.news import News
 from fleetd.engine.observer import Observer
 from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.recall import Recall
 from fleetd.engine.vetoes import Vetoes
 from fleetd.model.fleet import Fleet
-from fleetd.model.journal import HistoryEntry, Intent, Memory
+from fleetd.model.journal import HistoryEntry, IdleReport, Intent, Memory
 from fleetd.model.machine import Machine
-from fleetd.model.plan import Check, Observation, Plan, Skip
-from fleetd.model.reasons import Outcome, Verb
+from fleetd.model.plan import Action, Check, Observation, Plan, Skip
+from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.model.settings import Settings
 from fleetd.planner.facts import OutsideChange, expected_ids, learn
+from fleetd.planner.guards import PROVIDER_DOUBT
 from fleetd.planner.ownership import Owner, oldest_first, owners
 from fleetd.planner.plan import plan
 from fleetd.store.port import Journal
@@ -67,6 +70,7 @@ class Reconciler:
         rng: random.Random,
         follower: Follower,
         recall: Recall,
+        idleness: Idleness,
         *,
         progress: Callable[[], None] = lambda: None,
     ) -> None:
@@ -74,15 +78,25 @@ class Reconciler:
         self.health = Health()
         self.recall = recall
         self.vetoes = Vetoes(journal, clock)
-        self.executor = Executor(cloud, recall, self.vetoes, follower, clock, meter, rng, progress=progress)
+        self.executor = Executor(
+            cloud, recall, self.vetoes, follower, clock, meter, rng, last_word=self._last_word, progress=progress
+        )
         self.last: PassReport | None = None
         self.due: set[Check] = set(Check)
         """Policy checks that the next sane pass makes; all of them after a start, whatever was missed before it."""
+        self._cloud = cloud
         self._observer = Observer(cloud, clock)
+        self._idleness = idleness
+        self._checks = Checks(cloud)
         self._follower = follower
         self._clock = clock
         self._news = News()
         self._passes = 0
+
+    async def load(self) -> None:
+        """Read what an earlier process left in the journal."""
+        await self.recall.load()
+        await self._idleness.load()
 
     async def run_pass(self) -> PassReport:
         """One round.
@@ -105,6 +119,14 @@ class Reconciler:
             await self._learn(observation, intents, settings)
         self._news.observed(observation)
         memory = await self.recall.memory(self._clock.now(), provider_failing=failing)
+        owned = owners(observation.machines, settings.fleets, memory.facts, memory.intents)
+        checks = frozenset(self.due) if observation.sane else frozenset()
+        memory = replace(
+            memory,
+            idle=await self._idle(observation, owned, memory, failing),
+            shown=await self._checks.look(checks, settings.fleets, observation.machines, owned),
+        )
+        self._checks.report(checks, settings.fleets, observation.machines, owned, memory, self._clock.now())
         decided = plan(
             settings.fleets,
             observation,
@@ -112,7 +134,9 @@ class Reconciler:
             self._clock.now(),
             costs=settings.costs,
             stale_after=2 * settings.daemon.interval,
+            checks=checks,
         )
+        self.due -= checks
         if observation.sane:
             self.recall.requests.clear()
         for intent in memory.intents:
@@ -124,7 +148,7 @@ class Reconciler:
             started_at=started,
             duration_s=(self._clock.now() - started).total_seconds(),
             observation=observation,
-            owned=owners(observation.machines, settings.fleets, memory.facts, memory.intents),
+            owned=owned,
             plan=decided,
             skips=(*decided.skips, *dropped),
             intents=tuple(await self.recall.journal.open_intents()),
@@ -134,6 +158,24 @@ class Reconciler:
         busy = {i.fleet for i in report.intents}
         self._news.passed(report.pass_id, report.duration_s, decided, report.skips, busy)
         return report
+
+    async def _idle(
+        self, observation: Observation, owned: Mapping[str, Owner], memory: Memory, failing: timedelta
+    ) -> Mapping[str, IdleReport]:
+        """Idle clocks stand still while the provider fails or the listing cannot be trusted."""
+        if not observation.sane or failing > PROVIDER_DOUBT:
+            return {}
+        return await self._idleness.refresh(
+            self.settings.fleets,
+            observation.machines,
+            owned,
+            memory.holds,
+            interval=self.settings.daemon.interval,
+        )
+
+    async def _last_word(self, action: Action, machine: Machine) -> Reason | None:
+        fleet = self.settings.fleet(action.fleet)
+        return None if fleet is None else await self._idleness.last_word(fleet, action, machine)
 
     async def _doubt_unanswered(self, now: datetime) -> Sequence[Intent]:
         """Open intents. Calls never overlap a pass's start: one without an answer lost it when a process died."""

@@ -10,6 +10,7 @@ from fleetd.engine.observer import Observer
 from fleetd.engine.ports import Clock
 from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import PassReport
+from fleetd.model.plan import Check
 from fleetd.model.settings import Settings
 from fleetd.planner.facts import expected_ids
 from fleetd.planner.ownership import owners
@@ -47,6 +48,7 @@ async def survey(
         now,
         costs=settings.costs,
         stale_after=2 * settings.daemon.interval,
+        checks=frozenset(Check),
     )
     return PassReport(
         pass_id=0,

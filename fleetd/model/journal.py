@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+from fleetd.model.machine import Machine
 from fleetd.model.reasons import Outcome, Reason, Verb
 
 
@@ -189,5 +190,7 @@ class Memory:
     idle: Mapping[str, IdleReport] = field(default_factory=lambda: MappingProxyType({}))
     """By machine id."""
     requests: tuple[Request, ...] = ()
+    shown: Mapping[str, Machine] = field(default_factory=lambda: MappingProxyType({}))
+    """By machine id: machines that a check looked at with ``show``, events included."""
     provider_failing: timedelta = timedelta(0)
     """For how long the provider has answered nothing but errors."""

@@ -9,11 +9,12 @@ from decimal import Decimal
 
 from fleetd.model.fleet import Fleet, ScaleIn
 from fleetd.model.journal import Hold, MachineFacts, Memory
-from fleetd.model.machine import Machine
-from fleetd.model.plan import Action, Skip
+from fleetd.model.machine import Machine, Phase
+from fleetd.model.plan import Action, Check, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.costs import fleet_rate, hourly_rate
 from fleetd.planner.idle import idle_surge, may_park
+from fleetd.planner.policies import Drift, outlived, snapshot_drift, timeout_drift
 from fleetd.planner.roster import Roster, start_order, timed_out, victim_order
 from fleetd.planner.windows import Effective
 
@@ -33,11 +34,13 @@ def draft(
     now: datetime,
     observed_at: datetime,
     prices: Mapping[str, Decimal],
+    checks: frozenset[Check],
 ) -> Draft:
     """The next safe things for one fleet, in order, and what is left undone with its reason."""
     wants = _Wants(members, memory, now, observed_at, prices, Draft())
     wants.report_oddities()
     wants.carry_requests(effective.target)
+    wants.police(checks)
     if effective.park_idle:
         wants.park(effective)
         return wants.draft
@@ -124,6 +127,47 @@ class _Wants:
                     actor=request.actor,
                 )
             )
+
+    def police(self, checks: frozenset[Check]) -> None:
+        """Put settings right that drifted, and stop what has outlived its shutdown timeout."""
+        fleet = self.fleet
+        known = (*self.members.up, *self.members.rising, *self.members.falling, *self.members.down)
+        for machine in known:
+            if machine.id in self.members.moving or machine.phase in {Phase.RISING, Phase.FALLING}:
+                continue
+            if Check.SHUTDOWN_TIMEOUT in checks:
+                self._mend(machine, timeout_drift(fleet, machine), Reason.TIMEOUT_DRIFT)
+            if Check.SNAPSHOT in checks:
+                self._mend(machine, snapshot_drift(fleet, machine), Reason.SNAPSHOT_DRIFT)
+        if Check.SHUTDOWN_TIMEOUT not in checks:
+            return
+        for machine in self.members.up:
+            evidence = outlived(fleet, self.memory.shown.get(machine.id, machine), self.now)
+            if evidence is None or self._spared(Verb.STOP, machine):
+                continue
+            self.requested.add(machine.id)
+            rate = hourly_rate(machine, self.prices)
+            delta = None if rate is None else -rate
+            self._act(Verb.STOP, Reason.OUTLIVED_TIMEOUT, machine, delta, evidence=evidence)
+
+    def _mend(self, machine: Machine, drift: Drift, reason: Reason) -> None:
+        if not drift.changes or self._vetoed(Verb.UPDATE, machine):
+            return
+        refused = self.memory.refusals.get(f"{Verb.UPDATE}:{machine.id}")
+        if refused is not None and self.now < refused[0]:
+            self._skip(Verb.UPDATE, Reason.REFUSED_RECENTLY, machine, until=refused[0], detail=refused[1])
+            return
+        self.draft.actions.append(
+            Action(
+                Verb.UPDATE,
+                self.fleet.name,
+                reason,
+                machine=machine.id,
+                name=machine.name,
+                changes=drift.changes,
+                evidence=drift.words,
+            )
+        )
 
     def rise(self, short: int, reason: Reason) -> None:
         """Start stopped machines first, then create; whoever is only waited for is not replaced."""

@@ -2,8 +2,8 @@
 
 The idle clock of a machine runs only over time that readings cover. Every reading stands for the time since the one
 before it, up to ``max_gap``; what lies beyond is uncovered, and so is time in which a source did not know. A span
-whose uncovered share exceeds a tenth begins anew, so no machine is stopped unless every source said idle for the
-whole span at 90 % coverage. Steps of the wall clock can only delay: backwards begins anew, forwards counts as uncovered.
+whose uncovered share exceeds a tenth begins anew: no machine is stopped unless every source said idle for the whole
+span at 90 % coverage. Steps of the wall clock can only delay: backwards begins anew, forwards counts as uncovered.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from decimal import Decimal
 from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.journal import Memory
 from fleetd.model.machine import Machine
-from fleetd.model.plan import Action, FleetView, Observation, Plan, Skip
+from fleetd.model.plan import Action, Check, FleetView, Observation, Plan, Skip
 from fleetd.model.reasons import Verb
 from fleetd.planner.costs import BILLED, fleet_rate, hourly_rate, total
 from fleetd.planner.fleetplan import draft
@@ -30,6 +30,7 @@ def plan(
     *,
     costs: Costs | None = None,
     stale_after: timedelta = timedelta(minutes=1),
+    checks: frozenset[Check] = frozenset(),
 ) -> Plan:
     """What the next pass does, and what it does not do and why.
 
@@ -40,6 +41,7 @@ def plan(
         now: the instant to decide for, timezone-aware.
         costs: prices and the cap over all fleets.
         stale_after: age from which an observation allows nothing (two intervals).
+        checks: policy checks that are due.
     """
     costs = costs or Costs()
     owned = owners(observation.machines, fleets, memory.facts, memory.intents)
@@ -57,7 +59,7 @@ def plan(
         now_in_force = effective(fleet, now)
         rates[fleet.name] = _current_rate(members, costs.prices)
         views[fleet.name] = _view(members, now_in_force, rates[fleet.name])
-        drafted = draft(members, now_in_force, memory, now, observation.at, costs.prices)
+        drafted = draft(members, now_in_force, memory, now, observation.at, costs.prices, checks)
         sure, doubtful = cut_doubtful(drafted.actions, doubt)
         kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values())
         actions += kept

@@ -119,7 +119,7 @@ class Rig:
     @asynccontextmanager
     async def passes_by_hand(self) -> AsyncIterator[Reconciler]:
         """The poller and the followers run; passes are run by the test."""
-        await self.reconciler.recall.load()
+        await self.reconciler.load()
         async with anyio.create_task_group() as group:
             self.follower.attach(group)
             group.start_soon(self.poller.run)

@@ -1,0 +1,31 @@
+"""The port of idle sources: what can tell whether a machine is being used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from fleetd.model.machine import Machine
+from fleetd.planner.idle import Reading
+
+
+class Source(Protocol):
+    """One idle source, as the config names it.
+
+    Contract: ``read`` answers for every machine that it is given, bounds its own time, and never raises for a
+    source's failure: a source that cannot tell answers ``unknown``, with the reason as evidence.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name in the config."""
+        ...
+
+    async def read(self, machines: Sequence[Machine], *, window: timedelta, now: datetime) -> Mapping[str, Reading]:
+        """Readings by machine id, about the ``window`` that ends ``now``."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections. Idempotent."""
+        ...

@@ -1,0 +1,160 @@
+"""Who is idle: asks the sources, keeps the idle clocks, and asks once more right before a stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import anyio
+import structlog
+
+from fleetd.activity.port import Source
+from fleetd.engine.leases import Leases
+from fleetd.engine.ports import Clock
+from fleetd.model.fleet import Fleet
+from fleetd.model.journal import Hold, IdleReport
+from fleetd.model.machine import Machine, Phase
+from fleetd.model.plan import Action
+from fleetd.model.reasons import Reason
+from fleetd.planner.idle import Activity, IdleClock, Reading, advance, combine
+from fleetd.planner.ownership import Owner
+from fleetd.store.port import Journal
+
+log = structlog.get_logger(__name__)
+
+_NOTE = "idle_clocks"
+SAVE_EVERY = timedelta(minutes=1)
+"""How often running clocks are written: after a crash at most so much of a span is uncovered."""
+GAPS = 3
+"""A reading stands for the time since the one before it, up to so many intervals between passes."""
+
+
+class Idleness:
+    """The idle clocks of all machines of fleets that have an idle rule."""
+
+    def __init__(self, sources: Mapping[str, Source], leases: Leases, journal: Journal, clock: Clock) -> None:
+        self.sources = sources
+        self.leases = leases
+        self._journal = journal
+        self._clock = clock
+        self._clocks: dict[str, IdleClock] = {}
+        self._evidence: dict[str, str] = {}
+        self._silent: set[str] = set()
+        self._saved_at: datetime | None = None
+
+    async def load(self) -> None:
+        """Read the clocks and leases that an earlier process left."""
+        await self.leases.load()
+        note = await self._journal.get_note(_NOTE)
+        self._clocks = {
+            machine: IdleClock(_instant(since), _instant(last), timedelta(seconds=uncovered))
+            for machine, (since, last, uncovered) in json.loads(note or "{}").items()
+        }
+
+    async def refresh(
+        self,
+        fleets: Iterable[Fleet],
+        machines: Sequence[Machine],
+        owned: Mapping[str, Owner],
+        holds: Sequence[Hold],
+        *,
+        interval: timedelta,
+    ) -> dict[str, IdleReport]:
+        """Ask every source about every up machine of its fleets, advance the clocks, and report by machine id."""
+        reports: dict[str, IdleReport] = {}
+        running: set[str] = set()
+        for fleet in fleets:
+            if fleet.idle is None:
+                continue
+            up = [m for m in machines if m.phase is Phase.UP and m.id in owned and owned[m.id].fleet == fleet.name]
+            running |= {m.id for m in up}
+            readings = await self._read(fleet, up)
+            now = self._clock.now()
+            for machine in up:
+                reports[machine.id] = self._advance(machine, readings[machine.id], holds, now, GAPS * interval)
+        # A machine that is not up has no idle time: whoever starts it begins anew.
+        self._clocks = {m: c for m, c in self._clocks.items() if m in running}
+        await self._save()
+        return reports
+
+    async def last_word(self, fleet: Fleet, action: Action, machine: Machine) -> Reason | None:
+        """Ask afresh right before a stop that needs the machine to be unused; a reason forbids it."""
+        careful = {Reason.PARKED_IDLE, Reason.OVER_TARGET, Reason.OUTLIVED_TIMEOUT}
+        if fleet.idle is None or action.reason not in careful or machine.phase is not Phase.UP:
+            return None
+        readings = (await self._read(fleet, [machine]))[machine.id]
+        match combine(readings):
+            case Activity.ACTIVE:
+                return Reason.BUSY
+            case Activity.UNKNOWN:
+                return Reason.ACTIVITY_UNKNOWN
+            case Activity.IDLE:
+                return None
+
+    async def _read(self, fleet: Fleet, machines: Sequence[Machine]) -> dict[str, list[Reading]]:
+        rule = fleet.idle
+        found: dict[str, list[Reading]] = {m.id: [] for m in machines}
+        if rule is None or not machines:
+            return found
+        now = self._clock.now()
+
+        async def ask(name: str) -> None:
+            source = self.sources.get(name)
+            answers = {} if source is None else await source.read(machines, window=rule.after, now=now)
+            for machine in machines:
+                found[machine.id].append(
+                    answers.get(machine.id) or Reading(name, Activity.UNKNOWN, now, f"{name} does not answer")
+                )
+            self._say_silence(name, fleet, [r for m in machines if (r := answers.get(m.id)) is not None])
+
+        async with anyio.create_task_group() as group:
+            for name in rule.sources:
+                group.start_soon(ask, name)
+        return {m: sorted(readings, key=lambda r: r.source) for m, readings in found.items()}
+
+    def _advance(
+        self, machine: Machine, readings: Sequence[Reading], holds: Sequence[Hold], now: datetime, max_gap: timedelta
+    ) -> IdleReport:
+        verdict = combine(readings)
+        evidence = "; ".join(f"{r.source}: {r.verdict}, {r.evidence}" for r in readings)
+        held = any(h.kind == "hold" and h.subject in {machine.id, machine.name} and now < h.expires_at for h in holds)
+        before = self._clocks.get(machine.id, IdleClock())
+        clock = IdleClock(None, now) if held else advance(before, verdict, now, max_gap=max_gap)
+        self._clocks[machine.id] = clock
+        if verdict is Activity.IDLE and clock.idle_since is None:
+            verdict = Activity.ACTIVE  # held: as good as in use
+        return IdleReport(
+            str(verdict), clock.idle_since if verdict is Activity.IDLE else None, evidence=evidence, at=now
+        )
+
+    def _say_silence(self, name: str, fleet: Fleet, readings: Sequence[Reading]) -> None:
+        """One alert when a source knows nothing of a whole fleet any more, one line when it is back."""
+        silent = not any(r.verdict is not Activity.UNKNOWN for r in readings)
+        key = f"{fleet.name}:{name}"
+        if silent and key not in self._silent:
+            self._silent.add(key)
+            detail = readings[0].evidence if readings else "no answer"
+            log.warning("idle_source.went_silent", fleet=fleet.name, source=name, error=detail)
+        elif not silent and key in self._silent:
+            self._silent.discard(key)
+            log.info("idle_source.recovered", fleet=fleet.name, source=name)
+
+    async def _save(self) -> None:
+        now = self._clock.now()
+        if self._saved_at is not None and timedelta(0) <= now - self._saved_at < SAVE_EVERY:
+            return
+        self._saved_at = now
+        rows = {
+            machine: (_text(c.idle_since), _text(c.last_at), c.uncovered.total_seconds())
+            for machine, c in sorted(self._clocks.items())
+        }
+        await self._journal.put_note(_NOTE, json.dumps(rows))
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,0 +1,100 @@
+"""Policy checks: what a machine's settings should be, and whether it has outlived its shutdown timeout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from fleetd.model.fleet import Fleet
+from fleetd.model.machine import Machine, Phase
+
+WARN_AHEAD = timedelta(hours=2)
+"""How long before the vendor's own timer ends a machine in use somebody is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How a machine's settings differ from the fleet's policy."""
+
+    changes: Mapping[str, object]
+    """By the names of the port's ``MachineChange``; empty when nothing differs."""
+    words: str
+    """``shutdownTimeoutInHours 168 -> 24, ...`` for the log line."""
+    unverified: tuple[str, ...] = ()
+    """What the provider did not say: neither good nor bad."""
+
+
+def timeout_drift(fleet: Fleet, machine: Machine) -> Drift:
+    """What ``update`` should change about the shutdown timeout."""
+    policy = fleet.shutdown_timeout
+    if policy is None:
+        return Drift({}, "")
+    return _drift(
+        ("shutdown_timeout_hours", "shutdownTimeoutInHours", machine.shutdown_timeout_hours, policy.hours),
+        ("shutdown_timeout_forces", "shutdownTimeoutForces", machine.shutdown_timeout_forces, policy.force),
+    )
+
+
+def snapshot_drift(fleet: Fleet, machine: Machine) -> Drift:
+    """What ``update`` should change about automatic snapshots.
+
+    Only what the policy is about is compared: with ``frequency = "none"`` snapshots are off, and how often they were
+    taken does not matter.
+    """
+    policy = fleet.auto_snapshot
+    if policy is None:
+        return Drift({}, "")
+    seen = machine.snapshots
+    enabled = policy.frequency != "none"
+    fields: list[tuple[str, str, object, object]] = [
+        ("snapshots_enabled", "performAutoSnapshot", seen.enabled, enabled),
+    ]
+    if enabled:
+        # null stands for "none" as well as for "not said": with snapshots on, it is a drift.
+        fields.append(("snapshot_frequency", "autoSnapshotFrequency", seen.frequency or "none", policy.frequency))
+        if policy.keep is not None:
+            fields.append(("snapshot_keep", "autoSnapshotSaveCount", seen.keep, policy.keep))
+    return _drift(*fields)
+
+
+def up_for(machine: Machine, now: datetime) -> timedelta | None:
+    """How long it has been up, by its newest finished start (or create) event; None when the events do not say."""
+    for event in machine.events or ():
+        if event.name in {"start", "restart", "create"} and not event.failed:
+            began = event.finished_at or event.created_at
+            return None if began is None else now - began
+    return None
+
+
+def outlived(fleet: Fleet, machine: Machine, now: datetime) -> str | None:
+    """Why an up machine is to be stopped for having outlived the timeout; None when it has not, or nobody knows."""
+    policy = fleet.shutdown_timeout
+    if policy is None or not policy.enforce or machine.phase is not Phase.UP:
+        return None
+    lasted = up_for(machine, now)
+    if lasted is None or lasted <= timedelta(hours=policy.hours):
+        return None
+    return f"up for {lasted.total_seconds() / 3600:.1f} h of {policy.hours} h"
+
+
+def vendor_stops_soon(machine: Machine, now: datetime) -> timedelta | None:
+    """How long until the vendor's own timer may stop it, when that is within two hours; else None."""
+    hours, lasted = machine.shutdown_timeout_hours, up_for(machine, now)
+    if hours is None or lasted is None or machine.phase is not Phase.UP:
+        return None
+    left = timedelta(hours=hours) - lasted
+    return left if timedelta(0) <= left <= WARN_AHEAD else None
+
+
+def _drift(*fields: tuple[str, str, object, object]) -> Drift:
+    wrong = [f for f in fields if f[2] is not None and f[2] != f[3]]
+    return Drift(
+        changes={name: wanted for name, _, _, wanted in wrong},
+        words=", ".join(f"{vendor} {_plain(seen)} -> {_plain(wanted)}" for _, vendor, seen, wanted in wrong),
+        unverified=tuple(vendor for _, vendor, seen, _ in fields if seen is None),
+    )
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
