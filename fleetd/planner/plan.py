@@ -12,7 +12,8 @@ from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Check, FleetView, Observation, Plan, Skip
 from fleetd.model.reasons import Verb
 from fleetd.planner.costs import BILLED, fleet_rate, hourly_rate, total
-from fleetd.planner.fleetplan import draft
+from fleetd.planner.draft import Draft
+from fleetd.planner.fleetplan import decide
 from fleetd.planner.guards import cut_costs, cut_counts, cut_doubtful, doubt_of, merge
 from fleetd.planner.ownership import owners
 from fleetd.planner.roster import Roster, roster
@@ -59,7 +60,8 @@ def plan(
         now_in_force = effective(fleet, now)
         rates[fleet.name] = _current_rate(members, costs.prices)
         views[fleet.name] = _view(members, now_in_force, rates[fleet.name])
-        drafted = draft(members, now_in_force, memory, now, observation.at, costs.prices, checks)
+        drafted = Draft(members, memory, now, observation.at, costs.prices)
+        decide(drafted, now_in_force, checks)
         sure, doubtful = cut_doubtful(drafted.actions, doubt)
         kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values())
         actions += kept

@@ -30,7 +30,7 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.UNKNOWN_STATE: "the provider reports a state that fleetd does not know; it keeps its place",
         Reason.TIMED_OUT: "it did not get there by its deadline; it keeps its place, and a person should look",
         Reason.RESPECT_MANUAL: "a person stopped it, and that is not fought for a while (respect_manual)",
-        Reason.MANUAL_START: "a person started it in the open window; it is left until that opens again",
+        Reason.MANUAL_START: "a person started it in the open window; it is left until that one opens anew",
         Reason.FRESH_LOOK_DIFFERS: "a last look before the call showed something else than the plan had seen",
         Reason.SNAPSHOT_TOO_OLD: "its newest snapshot is older than destroy_requires_snapshot allows, or is not there",
         Reason.FROZEN: "an operator froze it",

@@ -1,0 +1,134 @@
+"""One fleet's part of a plan while it is being decided: what is done, what is not, and what may not be touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from fleetd.model.fleet import Fleet
+from fleetd.model.journal import Hold, Memory
+from fleetd.model.machine import Machine
+from fleetd.model.plan import Action, Skip
+from fleetd.model.reasons import Reason, Verb
+from fleetd.planner.idle import may_park
+from fleetd.planner.roster import Roster
+
+SOMEONE_IS_AT_IT = frozenset({"restarting", "upgrading"})
+"""States that fleetd does not bring about by itself: a person does, to a machine that has been ready before."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """The roster and the memory that it is decided on, and what has been decided so far."""
+
+    members: Roster
+    memory: Memory
+    now: datetime
+    observed_at: datetime
+    prices: Mapping[str, Decimal]
+    actions: list[Action] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+    requested: set[str] = field(default_factory=set)
+    """Machines whose next step is already decided: by an operator, or by a policy."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """The fleet that it is about."""
+        return self.members.fleet
+
+    def spared(self, verb: Verb, machine: Machine, *, needs_idle: bool = False) -> bool:
+        """Whether this machine may not be taken now; says why."""
+        if machine.id in self.requested:
+            return True
+        if machine.id in self.members.moving or machine.state in SOMEONE_IS_AT_IT:
+            self.skip(verb, Reason.IN_TRANSITION, machine, detail=machine.state)
+            return True
+        if self.vetoed(verb, machine):
+            return True
+        refused = self.memory.refusals.get(f"{verb}:{machine.id}")
+        if refused is not None and self.now < refused[0]:
+            self.skip(verb, Reason.REFUSED_RECENTLY, machine, until=refused[0], detail=refused[1])
+            return True
+        if not needs_idle and self.fleet.idle is None:
+            return False
+        facts = self.memory.facts.get(machine.id)
+        report = self.memory.idle.get(machine.id)
+        reason = may_park(self.fleet, facts, report, self.now)
+        if reason is None:
+            return False
+        if not needs_idle and reason not in {Reason.BUSY, Reason.ACTIVITY_UNKNOWN}:
+            return False  # a surplus machine need not have been idle for long; it must not be in use
+        if not needs_idle and machine in self.members.rising:
+            return False  # nobody can use a machine that has not come up
+        self.skip(verb, reason, machine, detail=report.evidence if report is not None else "no reading yet")
+        return True
+
+    def vetoed(self, verb: Verb, machine: Machine) -> bool:
+        """Whether a hold or freeze forbids it; says so."""
+        found = veto(self.memory, verb, self.fleet.name, machine, self.now)
+        if found is None:
+            return False
+        reason = Reason.FROZEN if found.kind == "freeze" else Reason.HELD
+        self.skip(verb, reason, machine, until=found.expires_at, detail=found.reason)
+        return True
+
+    def act(
+        self, verb: Verb, reason: Reason, machine: Machine, delta: Decimal | None, evidence: str | None = None
+    ) -> None:
+        """Do it; ``delta`` is the change in dollars an hour."""
+        self.actions.append(
+            Action(
+                verb,
+                self.fleet.name,
+                reason,
+                machine=machine.id,
+                name=machine.name,
+                expected_state=machine.state,
+                hourly_delta=delta,
+                evidence=evidence,
+            )
+        )
+
+    def skip(
+        self,
+        verb: Verb | None,
+        reason: Reason,
+        machine: Machine,
+        *,
+        until: datetime | None = None,
+        detail: str = "",
+    ) -> None:
+        """Do not do it, and say why."""
+        self.skips.append(self.make_skip(verb, reason, machine, until=until, detail=detail))
+
+    def make_skip(
+        self,
+        verb: Verb | None,
+        reason: Reason,
+        machine: Machine | None,
+        *,
+        until: datetime | None = None,
+        detail: str = "",
+        count: int = 1,
+    ) -> Skip:
+        """The words for not doing it."""
+        return Skip(
+            fleet=self.fleet.name,
+            verb=verb,
+            reason=reason,
+            machine=machine.id if machine is not None else None,
+            name=machine.name if machine is not None else "",
+            until=until,
+            detail=detail,
+            count=count,
+        )
+
+
+def veto(memory: Memory, verb: Verb, fleet: str, machine: Machine | None, now: datetime) -> Hold | None:
+    """The hold or freeze that forbids it, the longest-lasting one of several."""
+    machine_id = machine.id if machine is not None else None
+    name = machine.name if machine is not None else ""
+    found = [h for h in memory.holds if h.forbids(verb, fleet=fleet, machine_id=machine_id, name=name, now=now)]
+    return max(found, key=lambda h: h.expires_at, default=None)

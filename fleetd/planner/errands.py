@@ -1,0 +1,106 @@
+"""What is decided before the target is looked at: oddities, operators' requests, and the policy checks."""
+
+from __future__ import annotations
+
+from fleetd.model.machine import Machine, Phase
+from fleetd.model.plan import Action, Check, Skip
+from fleetd.model.reasons import Reason, Verb
+from fleetd.planner.costs import hourly_rate
+from fleetd.planner.draft import Draft
+from fleetd.planner.policies import Drift, outlived, snapshot_drift, timeout_drift
+from fleetd.planner.roster import timed_out
+
+
+def report_oddities(draft: Draft) -> None:
+    """States that fleetd does not know, and transitions that ran late: said, never acted on."""
+    for machine in draft.members.unknown:
+        draft.skip(None, Reason.UNKNOWN_STATE, machine, detail=machine.state)
+    for machine in draft.members.rising:
+        if timed_out(machine, draft.memory) and machine.id not in draft.members.moving:
+            draft.skip(None, Reason.TIMED_OUT, machine, detail=machine.state)
+    for intent in draft.members.creating:
+        if intent.ambiguous_since is not None:
+            until = intent.ambiguous_since + draft.fleet.guards.settle
+            draft.skips.append(
+                Skip(draft.fleet.name, Verb.CREATE, Reason.CREATE_UNSETTLED, name=intent.name, until=until)
+            )
+
+
+def carry_requests(draft: Draft, target: int) -> None:
+    """What an operator asked for goes before what the target asks for; vetoes and guards hold all the same."""
+    from_phase = {
+        Verb.START: draft.members.down,
+        Verb.STOP: (*draft.members.up, *draft.members.rising),
+        Verb.RESTART: draft.members.up,
+    }
+    for request in draft.memory.requests:
+        machine = next((m for m in from_phase[request.verb] if m.id == request.machine_id), None)
+        if machine is None:
+            continue  # of another fleet, or there already
+        if machine.id in draft.members.moving:
+            draft.skip(request.verb, Reason.IN_TRANSITION, machine)
+            continue
+        if draft.vetoed(request.verb, machine):
+            continue
+        if request.verb is Verb.START and draft.members.have >= target:
+            draft.skip(Verb.START, Reason.OVER_TARGET, machine, detail=f"{draft.members.have} of {target}")
+            continue
+        draft.requested.add(machine.id)
+        rate = hourly_rate(machine, draft.prices)
+        signs = {Verb.START: 1, Verb.STOP: -1, Verb.RESTART: 0}
+        draft.actions.append(
+            Action(
+                request.verb,
+                draft.fleet.name,
+                Reason.OPERATOR_REQUEST,
+                machine=machine.id,
+                name=machine.name,
+                expected_state=machine.state,
+                hourly_delta=None if rate is None else signs[request.verb] * rate,
+                evidence=request.reason,
+                actor=request.actor,
+            )
+        )
+
+
+def police(draft: Draft, checks: frozenset[Check]) -> None:
+    """Put settings right that drifted, and stop what has outlived its shutdown timeout."""
+    fleet = draft.fleet
+    known = (*draft.members.up, *draft.members.rising, *draft.members.falling, *draft.members.down)
+    for machine in known:
+        if machine.id in draft.members.moving or machine.phase in {Phase.RISING, Phase.FALLING}:
+            continue
+        if Check.SHUTDOWN_TIMEOUT in checks:
+            _mend(draft, machine, timeout_drift(fleet, machine), Reason.TIMEOUT_DRIFT)
+        if Check.SNAPSHOT in checks:
+            _mend(draft, machine, snapshot_drift(fleet, machine), Reason.SNAPSHOT_DRIFT)
+    if Check.SHUTDOWN_TIMEOUT not in checks:
+        return
+    for machine in draft.members.up:
+        evidence = outlived(fleet, draft.memory.shown.get(machine.id, machine), draft.now)
+        if evidence is None or draft.spared(Verb.STOP, machine):
+            continue
+        draft.requested.add(machine.id)
+        rate = hourly_rate(machine, draft.prices)
+        delta = None if rate is None else -rate
+        draft.act(Verb.STOP, Reason.OUTLIVED_TIMEOUT, machine, delta, evidence=evidence)
+
+
+def _mend(draft: Draft, machine: Machine, drift: Drift, reason: Reason) -> None:
+    if not drift.changes or draft.vetoed(Verb.UPDATE, machine):
+        return
+    refused = draft.memory.refusals.get(f"{Verb.UPDATE}:{machine.id}")
+    if refused is not None and draft.now < refused[0]:
+        draft.skip(Verb.UPDATE, Reason.REFUSED_RECENTLY, machine, until=refused[0], detail=refused[1])
+        return
+    draft.actions.append(
+        Action(
+            Verb.UPDATE,
+            draft.fleet.name,
+            reason,
+            machine=machine.id,
+            name=machine.name,
+            changes=drift.changes,
+            evidence=drift.words,
+        )
+    )

@@ -1,0 +1,206 @@
+"""Up to the target, down to it, and parked: what the number of machines asks for."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from fleetd.model.fleet import Fleet, ScaleIn
+from fleetd.model.journal import MachineFacts, Memory
+from fleetd.model.machine import Machine
+from fleetd.model.plan import Action, Skip
+from fleetd.model.reasons import Reason, Verb
+from fleetd.planner.costs import fleet_rate, hourly_rate
+from fleetd.planner.draft import Draft, veto
+from fleetd.planner.idle import idle_surge
+from fleetd.planner.roster import Roster, start_order, timed_out, victim_order
+from fleetd.planner.windows import Effective
+
+
+def rise(draft: Draft, short: int, reason: Reason) -> None:
+    """Start stopped machines first, then create; whoever is only waited for is not replaced."""
+    waiting = 0
+    started = sum(m.id in draft.requested for m in draft.members.down)
+    for machine in start_order(draft.members.down, draft.memory):
+        if machine.id in draft.requested:
+            continue
+        blocked = _blocks_start(draft, machine)
+        if blocked is None:
+            if started < short:
+                started += 1
+                draft.act(Verb.START, reason, machine, hourly_rate(machine, draft.prices))
+        elif started + waiting < short:
+            draft.skips.append(blocked)
+            waiting += blocked.reason is not Reason.HELD
+    for machine in draft.members.falling[: max(0, short - started - waiting)]:
+        waiting += 1
+        draft.skip(Verb.START, Reason.STILL_FALLING, machine)
+    _create(draft, short - started - waiting, reason)
+
+
+def replace_timed_out(draft: Draft, short: int) -> None:
+    """Machines beyond target in place of ones that ran late, as far as ``max_surge`` allows."""
+    late = [m for m in draft.members.rising if timed_out(m, draft.memory) and m.id not in draft.members.moving]
+    surge = min(draft.fleet.guards.max_surge, len(late)) + min(short, 0)
+    if surge > 0:
+        rise(draft, surge, Reason.REPLACES_TIMED_OUT)
+
+
+def shrink(draft: Draft, surplus: int) -> None:
+    """Give up surplus machines by the scale-in rule."""
+    surge = min(draft.fleet.guards.max_surge, sum(timed_out(m, draft.memory) for m in draft.members.rising))
+    surplus -= surge + sum(a.verb is Verb.STOP for a in draft.actions)
+    destroys = draft.fleet.scale_in is ScaleIn.DESTROY and draft.fleet.allow_destroy
+    stops = max(0, draft.fleet.standby - len(draft.members.down)) if destroys else surplus
+    for machine in victim_order(draft.members, draft.memory, draft.prices):
+        if surplus <= 0:
+            return
+        verb = Verb.STOP if stops > 0 else Verb.DESTROY
+        if draft.spared(verb, machine):
+            continue
+        surplus -= 1
+        stops -= 1
+        rate = hourly_rate(machine, draft.prices)
+        draft.act(verb, Reason.OVER_TARGET, machine, None if rate is None else -rate)
+        if draft.fleet.scale_in is ScaleIn.DESTROY and not draft.fleet.allow_destroy:
+            draft.skip(Verb.DESTROY, Reason.DESTROY_NOT_ALLOWED, machine)
+
+
+def park(draft: Draft, effective: Effective) -> None:
+    """Stop what is idle; start and create nothing while the window is open."""
+    floor = effective.floor
+    running = [m for m in victim_order(draft.members, draft.memory, draft.prices) if m not in draft.members.rising]
+    excess = len(draft.members.up) - floor
+    surge = idle_surge(draft.fleet.idle, running, draft.memory.idle, draft.now)
+    for machine in running:
+        if excess <= 0:
+            break
+        if draft.spared(Verb.STOP, machine, needs_idle=True):
+            continue
+        facts = draft.memory.facts.get(machine.id)
+        if facts is not None and effective.opened_at is not None and _started_by_hand(facts, effective.opened_at):
+            draft.skip(Verb.STOP, Reason.MANUAL_START, machine, until=effective.closes_at)
+            continue
+        if surge is not None:
+            draft.skip(Verb.STOP, Reason.IDLE_SURGE, machine, until=surge)
+            continue
+        excess -= 1
+        rate = hourly_rate(machine, draft.prices)
+        report = draft.memory.idle.get(machine.id)
+        evidence = report.evidence if report is not None else None
+        draft.act(Verb.STOP, Reason.PARKED_IDLE, machine, None if rate is None else -rate, evidence=evidence)
+    short = effective.target - draft.members.have
+    if short > 0:
+        draft.skips.append(
+            Skip(draft.fleet.name, Verb.START, Reason.WINDOW_PARKED, until=effective.closes_at, count=short)
+        )
+
+
+def drop_standby(draft: Draft) -> None:
+    """Stopped machines beyond ``standby`` go, where the fleet scales in by destroying."""
+    if draft.fleet.scale_in is not ScaleIn.DESTROY or not draft.fleet.allow_destroy:
+        return
+    beyond = len(draft.members.down) - draft.fleet.standby
+    for machine in reversed(start_order(draft.members.down, draft.memory)):
+        if beyond <= 0:
+            return
+        if machine.id in draft.members.moving or draft.vetoed(Verb.DESTROY, machine):
+            continue
+        beyond -= 1
+        draft.act(Verb.DESTROY, Reason.BEYOND_STANDBY, machine, Decimal(0))
+
+
+def _create(draft: Draft, count: int, reason: Reason) -> None:
+    if count <= 0:
+        return
+    blocked = _blocks_create(draft, count)
+    if blocked is not None:
+        draft.skips.append(blocked)
+        return
+    rate = fleet_rate(draft.fleet, draft.prices)
+    starts = draft.fleet.parameters.get("startOnCreate") is not False
+    delta = rate if starts else Decimal(0)
+    create = Action(Verb.CREATE, draft.fleet.name, reason, hourly_delta=delta)
+    draft.actions.extend([create] * count)
+
+
+def _blocks_start(draft: Draft, machine: Machine) -> Skip | None:
+    fleet, now = draft.fleet, draft.now
+    stop = veto(draft.memory, Verb.START, fleet.name, machine, now)
+    if stop is not None:
+        reason = Reason.FROZEN if stop.kind == "freeze" else Reason.HELD
+        return draft.make_skip(Verb.START, reason, machine, until=stop.expires_at, detail=stop.reason)
+    return _blocks_retry(draft, machine) or _respects_a_human(draft, machine)
+
+
+def _blocks_retry(draft: Draft, machine: Machine) -> Skip | None:
+    """The provider had no capacity, or refused, not long ago."""
+    fleet, now = draft.fleet, draft.now
+    key = (machine.region or fleet.region, machine.machine_type or fleet.machine_type)
+    backoff = draft.memory.backoffs.get(key)
+    if backoff is not None and now < backoff.until:
+        return draft.make_skip(
+            Verb.START, Reason.CAPACITY_BACKOFF, machine, until=backoff.until, detail=backoff.reason
+        )
+    refused = draft.memory.refusals.get(f"{Verb.START}:{machine.id}")
+    if refused is not None and now < refused[0]:
+        return draft.make_skip(Verb.START, Reason.REFUSED_RECENTLY, machine, until=refused[0], detail=refused[1])
+    return None
+
+
+def _respects_a_human(draft: Draft, machine: Machine) -> Skip | None:
+    fleet, now = draft.fleet, draft.now
+    facts = draft.memory.facts.get(machine.id)
+    if facts is not None and facts.stopped_at is not None and facts.stopped_by == "operator":
+        until = facts.stopped_at + fleet.respect_manual
+        if now < until:
+            return draft.make_skip(Verb.START, Reason.RESPECT_MANUAL, machine, until=until)
+    return None
+
+
+def _blocks_create(draft: Draft, count: int) -> Skip | None:
+    fleet, now = draft.fleet, draft.now
+    freeze = veto(draft.memory, Verb.CREATE, fleet.name, None, now)
+    if freeze is not None:
+        return draft.make_skip(
+            Verb.CREATE, Reason.FROZEN, None, until=freeze.expires_at, detail=freeze.reason, count=count
+        )
+    backoff = draft.memory.backoffs.get(fleet.capacity_key)
+    if backoff is not None and now < backoff.until:
+        return draft.make_skip(
+            Verb.CREATE, Reason.CAPACITY_BACKOFF, None, until=backoff.until, detail=backoff.reason, count=count
+        )
+    refused = draft.memory.refusals.get(f"{Verb.CREATE}:{fleet.name}")
+    if refused is not None and now < refused[0]:
+        return draft.make_skip(
+            Verb.CREATE, Reason.REFUSED_RECENTLY, None, until=refused[0], detail=refused[1], count=count
+        )
+    shrunk = shrink_wait(fleet, draft.members, draft.memory, draft.observed_at)
+    if shrunk is not None:
+        until, missing = shrunk
+        return draft.make_skip(
+            Verb.CREATE, Reason.GUARD_SHRINK, None, until=until, detail=f"{missing} gone", count=count
+        )
+    return None
+
+
+def _started_by_hand(facts: MachineFacts, since: datetime) -> bool:
+    return facts.started_by == "operator" and facts.started_at is not None and facts.started_at >= since
+
+
+def shrink_wait(fleet: Fleet, members: Roster, memory: Memory, observed_at: datetime) -> tuple[datetime, int] | None:
+    """(until, how many are gone) while creates wait because too much of the fleet vanished at once.
+
+    The guard is max(2, ``max_shrink``) of what the fleet was; a look ``settle`` later that still lacks them ends
+    the wait, because by then they have been gone for ``settle``.
+    """
+    settle: timedelta = fleet.guards.settle
+    recent = [
+        f.gone_at
+        for f in memory.facts.values()
+        if f.fleet == fleet.name and f.gone_at is not None and not f.destroyed and observed_at < f.gone_at + settle
+    ]
+    allowed = max(2, fleet.guards.max_shrink.of(members.size + len(recent)))
+    if len(recent) <= allowed:
+        return None
+    return max(recent) + settle, len(recent)
