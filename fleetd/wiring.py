@@ -6,7 +6,7 @@ import os
 import random
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ import anyio
 import structlog
 
 from fleetd import config
-from fleetd.activity.port import Source
+from fleetd.activity.opening import open_sources
 from fleetd.cloud.calls import HttpLimits
 from fleetd.cloud.core.factory import open_core_api, open_core_cloud
 from fleetd.cloud.port import Cloud, MachinesApi
@@ -100,7 +100,6 @@ def assemble(
     alarms: Alarms,
     rng: random.Random,
     load: Callable[[], Settings],
-    sources: Mapping[str, Source] | None = None,
     on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
 ) -> Engine:
     """The engine on the given ports: what ``fleetd run`` runs, and what the tests run on virtual time."""
@@ -108,7 +107,7 @@ def assemble(
     poller = Poller(cloud, clock, poll=settings.daemon.poll)
     follower = Follower(poller, recall, clock, meter)
     leases = Leases(journal)
-    idleness = Idleness(sources or {}, leases, journal, clock)
+    idleness = Idleness(lambda tables: open_sources(tables, leases.holder), leases, journal, clock)
     reconciler = Reconciler(
         settings, cloud, journal, clock, meter, rng, follower, recall, idleness, progress=notifier.alive
     )

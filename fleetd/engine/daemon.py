@@ -93,6 +93,8 @@ class Daemon:
                     await self._passes()
             finally:
                 self._alarms.stop()
+                with anyio.CancelScope(shield=True):
+                    await self.reconciler.aclose()
             group.cancel_scope.cancel()
         log.info("daemon.stopped")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import anyio
@@ -17,11 +17,15 @@ from fleetd.model.journal import Hold, IdleReport
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action
 from fleetd.model.reasons import Reason
+from fleetd.model.settings import IdleSource
 from fleetd.planner.idle import Activity, IdleClock, Reading, advance, combine
 from fleetd.planner.ownership import Owner
 from fleetd.store.port import Journal
 
 log = structlog.get_logger(__name__)
+
+OpenSources = Callable[[Mapping[str, IdleSource]], dict[str, Source]]
+"""Makes sources from the config's ``[idle_sources]``."""
 
 _NOTE = "idle_clocks"
 SAVE_EVERY = timedelta(minutes=1)
@@ -33,9 +37,11 @@ GAPS = 3
 class Idleness:
     """The idle clocks of all machines of fleets that have an idle rule."""
 
-    def __init__(self, sources: Mapping[str, Source], leases: Leases, journal: Journal, clock: Clock) -> None:
-        self.sources = sources
+    def __init__(self, open_sources: OpenSources, leases: Leases, journal: Journal, clock: Clock) -> None:
         self.leases = leases
+        self._open_sources = open_sources
+        self._sources: dict[str, Source] = {}
+        self._settings: Mapping[str, IdleSource] | None = None
         self._journal = journal
         self._clock = clock
         self._clocks: dict[str, IdleClock] = {}
@@ -51,6 +57,20 @@ class Idleness:
             machine: IdleClock(_instant(since), _instant(last), timedelta(seconds=uncovered))
             for machine, (since, last, uncovered) in json.loads(note or "{}").items()
         }
+
+    async def use(self, settings: Mapping[str, IdleSource]) -> None:
+        """Ask these sources from now on; called before every pass, so that a reload takes effect."""
+        if settings == self._settings:
+            return
+        await self.aclose()
+        self._sources = self._open_sources(settings)
+        self._settings = settings
+
+    async def aclose(self) -> None:
+        """Close all sources. Idempotent."""
+        sources, self._sources, self._settings = self._sources, {}, None
+        for source in sources.values():
+            await source.aclose()
 
     async def refresh(
         self,
@@ -100,7 +120,7 @@ class Idleness:
         now = self._clock.now()
 
         async def ask(name: str) -> None:
-            source = self.sources.get(name)
+            source = self._sources.get(name)
             answers = {} if source is None else await source.read(machines, window=rule.after, now=now)
             for machine in machines:
                 found[machine.id].append(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fleetd.store.port import Journal
 
 _NOTE = "leases"
+KEEP = timedelta(days=31)
+"""Leases that ended so much earlier than the newest one are dropped; none lasts longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Leases:
     async def put(self, machine_id: str, source: str, until: datetime, actor: str) -> None:
         """Store a lease, replacing the same source's earlier one. Durable before it returns."""
         self._leases[machine_id, source] = Lease(source, until, actor)
+        newest = max(lease.until for lease in self._leases.values())
+        self._leases = {k: v for k, v in self._leases.items() if v.until > newest - KEEP}
         rows = [
             {"machine": m, "source": s, "until": lease.until.isoformat(), "actor": lease.actor}
             for (m, s), lease in sorted(self._leases.items())
@@ -50,7 +53,7 @@ class Leases:
         held = [lease for (m, _), lease in self._leases.items() if m == machine_id and lease.until > now]
         return max(held, key=lambda lease: lease.until, default=None)
 
-    def drop_expired(self, now: datetime) -> Mapping[tuple[str, str], Lease]:
-        """Forget what has expired, in memory; the next ``put`` writes it. Returns what is left."""
-        self._leases = {key: lease for key, lease in self._leases.items() if lease.until > now}
-        return self._leases
+    def holder(self, machine_id: str, now: datetime) -> str | None:
+        """Who holds a lease on a machine, in words; None where nobody does."""
+        lease = self.in_force(machine_id, now)
+        return None if lease is None else f"{lease.source} ({lease.actor}) until {lease.until:%Y-%m-%d %H:%M:%S} UTC"

@@ -98,6 +98,10 @@ class Reconciler:
         await self.recall.load()
         await self._idleness.load()
 
+    async def aclose(self) -> None:
+        """Close the idle sources. Idempotent."""
+        await self._idleness.aclose()
+
     async def run_pass(self) -> PassReport:
         """One round.
 
@@ -110,6 +114,7 @@ class Reconciler:
         fleets = {f.name: f for f in settings.fleets}
         self._follower.fleets = fleets
         started = self._clock.now()
+        await self._idleness.use(settings.idle_sources)
         intents = await self._doubt_unanswered(started)
         expected = expected_ids(self.recall.facts, settings.fleets, intents, started)
         observation = await self._observer.observe(expected)

@@ -32,7 +32,7 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.RESPECT_MANUAL: "a person stopped it, and that is not fought for a while (respect_manual)",
         Reason.MANUAL_START: "a person started it in the open window; it is left until that one opens anew",
         Reason.FRESH_LOOK_DIFFERS: "a last look before the call showed something else than the plan had seen",
-        Reason.SNAPSHOT_TOO_OLD: "its newest snapshot is older than destroy_requires_snapshot allows, or is not there",
+        Reason.SNAPSHOT_TOO_OLD: "its newest snapshot is older than destroy_requires_snapshot, or missing",
         Reason.FROZEN: "an operator froze it",
         Reason.CAPACITY_BACKOFF: "the provider had no capacity; it is tried again later",
         Reason.WINDOW_PARKED: "a window that parks is open: nothing is started or created",

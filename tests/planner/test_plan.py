@@ -451,7 +451,9 @@ def ask(verb: Verb, n: int = 1) -> Request:
     [
         pytest.param(fleet(target=2), "ready ready", {"requests": (ask(Verb.STOP),)}, ["stop ps1"], id="stop"),
         pytest.param(fleet(target=2), "ready off", {"requests": (ask(Verb.START, 2),)}, ["start ps2"], id="start"),
-        pytest.param(fleet(target=1), "ready off", {"requests": (ask(Verb.START, 2),)}, [], id="not beyond the target"),
+        pytest.param(
+            fleet(target=1), "ready off", {"requests": (ask(Verb.START, 2),)}, [], id="not beyond the target"
+        ),
         pytest.param(fleet(target=1), "ready", {"requests": (ask(Verb.RESTART),)}, ["restart ps1"], id="restart"),
         pytest.param(fleet(target=0), "off", {"requests": (ask(Verb.STOP),)}, [], id="there already"),
         pytest.param(

@@ -139,6 +139,6 @@ def test_goals(what, goal) -> None:
 
 
 def test_every_listed_state_has_a_phase_and_others_are_unknown() -> None:
-    states = "off starting stopping restarting serviceready ready upgrading provisioning".split()
+    states = ["off", "starting", "stopping", "restarting", "serviceready", "ready", "upgrading", "provisioning"]
     assert Phase.UNKNOWN not in {Machine(id="x", name="x", state=s).phase for s in states}
     assert Machine(id="x", name="x", state="Ready").phase is Phase.UNKNOWN

@@ -1,0 +1,72 @@
+"""Filling a machine into what a source asks: each place has its own way of escaping."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from urllib.parse import quote
+
+from fleetd.model.machine import Machine
+from fleetd.model.settings import PLACEHOLDERS
+
+_MATCHER = re.compile(r"""(=~|!~|!=|=)(\s*)("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
+"""A PromQL label matcher: its operator and its quoted value."""
+_NAMES = re.compile("|".join(r"\{" + name + r"\}" for name in PLACEHOLDERS))
+
+
+class Missing(ValueError):
+    """The machine lacks something that is asked for; a young one has no address yet."""
+
+
+def values_of(machine: Machine, window: timedelta, *needed_in: str) -> dict[str, str]:
+    """What the placeholders stand for.
+
+    Raises:
+        Missing: one that occurs in ``needed_in`` has no value.
+    """
+    found = {
+        "id": machine.id,
+        "name": machine.name,
+        "private_ip": machine.private_ip or "",
+        "window": f"{max(1, round(window.total_seconds()))}s",
+    }
+    for name, value in found.items():
+        if not value and any(f"{{{name}}}" in text for text in needed_in):
+            raise Missing(f"the machine has no {name} yet")
+    return found
+
+
+def fill_promql(query: str, values: Mapping[str, str]) -> str:
+    """A PromQL expression for one machine: a name with a quote, a dot or a star in it stays a name."""
+
+    def matcher(found: re.Match[str]) -> str:
+        operator, space, literal = found.groups()
+        quote_mark, inside = literal[0], literal[1:-1]
+        regex = operator in {"=~", "!~"}
+
+        def escape(value: str) -> str:
+            text = re.escape(value) if regex else value
+            return text.replace("\\", "\\\\").replace(quote_mark, f"\\{quote_mark}").replace("\n", "\\n")
+
+        return f"{operator}{space}{quote_mark}{_fill(inside, values, escape)}{quote_mark}"
+
+    return _fill(_MATCHER.sub(matcher, query), {"window": values["window"]}, str)
+
+
+def fill_url(url: str, values: Mapping[str, str]) -> str:
+    """A URL for one machine, its values percent-encoded."""
+    return _fill(url, values, lambda value: quote(value, safe=""))
+
+
+def fill_argument(argument: str, values: Mapping[str, str]) -> str:
+    """One argument of a command; there is no shell, so nothing needs escaping."""
+    return _fill(argument, values, str)
+
+
+def _fill(text: str, values: Mapping[str, str], escape: Callable[[str], str]) -> str:
+    def one(found: re.Match[str]) -> str:
+        name = found.group()[1:-1]
+        return escape(values[name]) if name in values else found.group()
+
+    return _NAMES.sub(one, text)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout
+from fleetd.model.machine import MachineEvent, SnapshotPolicy
+from fleetd.model.plan import Check
+from fleetd.model.reasons import Verb
+from fleetd.planner.plan import plan
+from fleetd.planner.policies import outlived, snapshot_drift, timeout_drift, up_for, vendor_stops_soon
+from tests.support.build import NOW, ago, facts, fleet, hold, idle, intent, later, machine, memory, seen
+
+DAY = ShutdownTimeout(hours=24)
+ENFORCED = ShutdownTimeout(hours=24, enforce=True)
+LOOSE = Guards(max_stops_per_pass=Limit(percent=100))
+ALL = frozenset(Check)
+
+
+def started(hours: float, name: str = "start", state: str = "done") -> tuple[MachineEvent, ...]:
+    return (MachineEvent(name, state, handle="h", created_at=ago(hours=hours), finished_at=ago(hours=hours)),)
+
+
+@pytest.mark.parametrize(
+    ("policy", "hours", "forces", "changes", "unverified"),
+    [
+        pytest.param(None, 168, True, {}, (), id="no policy"),
+        pytest.param(DAY, 24, False, {}, (), id="as it should be"),
+        pytest.param(DAY, 168, False, {"shutdown_timeout_hours": 24}, (), id="hours"),
+        pytest.param(DAY, 168, True, {"shutdown_timeout_hours": 24, "shutdown_timeout_forces": False}, (), id="both"),
+        pytest.param(
+            DAY, None, None, {}, ("shutdownTimeoutInHours", "shutdownTimeoutForces"), id="not said is not good"
+        ),
+    ],
+)
+def test_timeout_drift(policy, hours, forces, changes, unverified) -> None:
+    box = machine(1, shutdown_timeout_hours=hours, shutdown_timeout_forces=forces)
+    drift = timeout_drift(fleet(shutdown_timeout=policy), box)
+    assert (drift.changes, drift.unverified) == (changes, unverified)
+
+
+@pytest.mark.parametrize(
+    ("policy", "seen_policy", "changes"),
+    [
+        pytest.param(None, SnapshotPolicy(True, "day", 1), {}, id="no policy"),
+        pytest.param(AutoSnapshot("day", 7), SnapshotPolicy(True, "day", 7), {}, id="as it should be"),
+        pytest.param(
+            AutoSnapshot("day", 7),
+            SnapshotPolicy(False, None, None),
+            {"snapshots_enabled": True, "snapshot_frequency": "day"},
+            id="turned off",
+        ),
+        pytest.param(AutoSnapshot("day", 7), SnapshotPolicy(True, "day", 1), {"snapshot_keep": 7}, id="count"),
+        pytest.param(AutoSnapshot("none"), SnapshotPolicy(True, "day", 1), {"snapshots_enabled": False}, id="none"),
+        pytest.param(AutoSnapshot("none"), SnapshotPolicy(False, "day", 1), {}, id="off is off"),
+        pytest.param(AutoSnapshot("week"), SnapshotPolicy(True, "week", 3), {}, id="no count wanted"),
+        pytest.param(
+            AutoSnapshot("day", 7), SnapshotPolicy(True, "month", 7), {"snapshot_frequency": "day"}, id="month"
+        ),
+    ],
+)
+def test_snapshot_drift(policy, seen_policy, changes) -> None:
+    assert snapshot_drift(fleet(auto_snapshot=policy), machine(1, snapshots=seen_policy)).changes == changes
+
+
+def test_a_drift_says_what_changes_in_the_vendors_words() -> None:
+    box = machine(1, shutdown_timeout_hours=168, shutdown_timeout_forces=True)
+    assert timeout_drift(fleet(shutdown_timeout=DAY), box).words == (
+        "shutdownTimeoutInHours 168 -> 24, shutdownTimeoutForces true -> false"
+    )
+
+
+@pytest.mark.parametrize(
+    ("events", "hours"),
+    [
+        (started(25), 25),
+        (started(25, "create"), 25),
+        (started(1, state="error") + started(25), 25),
+        (started(1, "stop") + started(25), 25),
+        ((), None),
+        (None, None),
+    ],
+)
+def test_up_for_is_told_by_the_events(events, hours) -> None:
+    expected = None if hours is None else timedelta(hours=hours)
+    assert up_for(machine(1, events=events), NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "state", "events", "over"),
+    [
+        pytest.param(ENFORCED, "ready", started(25), True, id="outlived"),
+        pytest.param(ENFORCED, "ready", started(24), False, id="to the second"),
+        pytest.param(DAY, "ready", started(25), False, id="not enforced"),
+        pytest.param(ENFORCED, "off", started(25), False, id="off"),
+        pytest.param(ENFORCED, "ready", None, False, id="nobody knows"),
+    ],
+)
+def test_outlived(policy, state, events, over) -> None:
+    box = machine(1, state, events=events)
+    assert (outlived(fleet(shutdown_timeout=policy), box, NOW) is not None) is over
+
+
+@pytest.mark.parametrize(("hours", "soon"), [(21, False), (22.5, True), (24, True), (25, False)])
+def test_the_vendors_timer_is_seen_coming(hours, soon) -> None:
+    box = machine(1, shutdown_timeout_hours=24, events=started(hours))
+    assert (vendor_stops_soon(box, NOW) is not None) is soon
+
+
+def check(want, box, checks=ALL, **recalled) -> list[str]:
+    decided = plan([want], seen(box), memory(**recalled), NOW, checks=checks)
+    return [f"{a.verb} {a.reason}" for a in decided.actions]
+
+
+DRIFTED = machine(1, shutdown_timeout_hours=168, shutdown_timeout_forces=False, snapshots=SnapshotPolicy(False))
+POLICED = fleet(target=1, shutdown_timeout=DAY, auto_snapshot=AutoSnapshot("day"), guards=LOOSE)
+
+
+@pytest.mark.parametrize(
+    ("checks", "recalled", "does"),
+    [
+        (ALL, {}, ["update timeout_drift", "update snapshot_drift"]),
+        (frozenset({Check.SNAPSHOT}), {}, ["update snapshot_drift"]),
+        (frozenset(), {}, []),
+        (ALL, {"holds": (hold("ps1"),)}, []),
+        (ALL, {"intents": (intent(Verb.RESTART, 1),)}, []),
+        (ALL, {"refusals": {"update:ps1": (later(minutes=1), "no")}}, []),
+    ],
+)
+def test_drift_is_mended_when_its_check_is_due(checks, recalled, does) -> None:
+    assert check(POLICED, DRIFTED, checks, **recalled) == does
+
+
+@pytest.mark.parametrize(
+    ("want", "recalled", "does"),
+    [
+        pytest.param(fleet(target=1, shutdown_timeout=ENFORCED), {}, ["stop outlived_timeout"], id="stopped"),
+        pytest.param(fleet(target=1, shutdown_timeout=ENFORCED), {"holds": (hold("ps1"),)}, [], id="held"),
+        pytest.param(
+            fleet(target=1, shutdown_timeout=ENFORCED, idle=IdleRule(("gpu",))),
+            {"idle": {"ps1": idle("active")}},
+            [],
+            id="in use",
+        ),
+        pytest.param(
+            fleet(target=1, shutdown_timeout=ENFORCED, idle=IdleRule(("gpu",))), {}, [], id="nobody knows of its use"
+        ),
+        pytest.param(
+            fleet(target=1, shutdown_timeout=ENFORCED, idle=IdleRule(("gpu",))),
+            {"idle": {"ps1": idle(minutes=1)}, "facts": (facts(1, up_since=ago(hours=25)),)},
+            ["stop outlived_timeout"],
+            id="idle",
+        ),
+    ],
+)
+def test_what_outlived_its_timeout_is_stopped_unless_held_or_in_use(want, recalled, does) -> None:
+    box = machine(1, shutdown_timeout_hours=24, shutdown_timeout_forces=False)
+    shown = {"ps1": machine(1, events=started(25))}
+    assert check(want, box, shown=shown, **recalled) == does
