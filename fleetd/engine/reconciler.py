@@ -17,16 +17,17 @@ from fleetd.engine.health import Health
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.news import News
 from fleetd.engine.observer import Observer
+from fleetd.engine.outsiders import Outsiders
 from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.recall import Recall
 from fleetd.engine.vetoes import Vetoes
 from fleetd.model.fleet import Fleet
-from fleetd.model.journal import HistoryEntry, IdleReport, Intent, Memory
+from fleetd.model.journal import IdleReport, Intent, Memory
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Check, Observation, Plan, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.model.settings import Settings
-from fleetd.planner.facts import OutsideChange, expected_ids, learn
+from fleetd.planner.facts import expected_ids, learn
 from fleetd.planner.guards import PROVIDER_DOUBT
 from fleetd.planner.ownership import Owner, oldest_first, owners
 from fleetd.planner.plan import plan
@@ -88,6 +89,7 @@ class Reconciler:
         self._observer = Observer(cloud, clock)
         self._idleness = idleness
         self._checks = Checks(cloud)
+        self._outside = Outsiders(cloud, recall)
         self._follower = follower
         self._clock = clock
         self._news = News()
@@ -236,28 +238,4 @@ class Reconciler:
                 "machine.adopted", fleet=fact.fleet, machine=fact.machine_id, name=fact.name, state=fact.last_state
             )
         for change in learnt.outside:
-            await self._say_changed(change, observation.at)
-
-    async def _say_changed(self, change: OutsideChange, at: datetime) -> None:
-        was = change.facts
-        log.warning(
-            "machine.changed_outside",
-            fleet=was.fleet,
-            machine=was.machine_id,
-            name=was.name,
-            was=was.last_state,
-            became=change.became,
-        )
-        await self.recall.journal.append_history(
-            HistoryEntry(
-                ts=at,
-                fleet=was.fleet,
-                machine=was.machine_id,
-                name=was.name,
-                verb="outside",
-                reason="unknown",
-                outcome=Outcome.OBSERVED,
-                error=f"{was.last_state} -> {change.became}",
-                actor="outside",
-            )
-        )
+            await self._outside.report(change, observation.at)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from fleetd.engine.reconciler import PassReport
-from fleetd.model.journal import Hold, Intent
+from fleetd.model.journal import Hold, IdleReport, Intent
 from fleetd.model.plan import Action, FleetView, Plan, Skip
 from fleetd.model.reasons import Reason
 
@@ -115,6 +115,7 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
         intent = moving.get(machine.id)
         facts = report.memory.facts.get(machine.id)
         hold = next((h for h in holds if h.kind == "hold" and h.subject in {machine.id, machine.name}), None)
+        idle = report.memory.idle.get(machine.id)
         rows.append(
             {
                 "id": machine.id,
@@ -128,6 +129,7 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
                 "type": machine.machine_type,
                 "up_since": time_text(facts.up_since) if facts is not None else None,
                 "failure": facts.failure_reason if facts is not None else None,
+                "idle": _idle(idle) if idle is not None else None,
             }
         )
     listed = {m.id for m in report.observation.machines}
@@ -144,11 +146,16 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
             "type": None,
             "up_since": None,
             "failure": None,
+            "idle": None,
         }
         for intent in report.intents
         if intent.verb == "create" and intent.machine_id not in listed
     )
     return rows
+
+
+def _idle(report: IdleReport) -> dict[str, Any]:
+    return {"verdict": str(report.verdict), "since": time_text(report.idle_since), "evidence": report.evidence}
 
 
 def _fleet(view: FleetView) -> dict[str, Any]:

@@ -25,13 +25,17 @@ def test_every_reason_has_a_sentence_and_says_when_it_ends(reason: Reason) -> No
     [
         (
             Skip("training", Verb.CREATE, Reason.GUARD_COST, count=2, detail="$4.08/h of $4.00/h for all fleets"),
-            "2 machines of training are not created: it would cost more than max_hourly_cost allows "
-            "($4.08/h of $4.00/h for all fleets). That changes only when a person changes it.",
+            (
+                "2 machines of training are not created: it would cost more than max_hourly_cost allows "
+                "($4.08/h of $4.00/h for all fleets). That changes only when a person changes it."
+            ),
         ),
         (
             Skip("training", None, Reason.IN_TRANSITION, "ps1", "training-7k3mq9"),
-            "training-7k3mq9 is not acted on: it is on its way somewhere, and is left alone until that has ended. "
-            "That is looked at again in every pass.",
+            (
+                "training-7k3mq9 is not acted on: it is on its way somewhere, and is left alone until that has ended. "
+                "That is looked at again in every pass."
+            ),
         ),
     ],
 )
@@ -45,8 +49,10 @@ def test_sentences_carry_their_numbers(skip: Skip, text: str) -> None:
         (FleetView(8, 8, None, 8, 0, 0, 0, 0, 0), "training: 8 of 8 up. It is converged."),
         (
             FleetView(2, 8, "night", 2, 1, 1, 3, 1, 1),
-            "training: 2 of 2 up, 1 rising, 1 falling, 3 down, 1 in an unknown state, 1 being created; "
-            "window night is open, the configured target is 8. It is not converged.",
+            (
+                "training: 2 of 2 up, 1 rising, 1 falling, 3 down, 1 in an unknown state, 1 being created; "
+                "window night is open, the configured target is 8. It is not converged."
+            ),
         ),
     ],
 )

@@ -1,0 +1,67 @@
+"""Changes that fleetd did not ask for: looked into, logged, written to history, remembered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+
+from fleetd.cloud.port import Cloud
+from fleetd.engine.recall import Recall
+from fleetd.model.errors import CloudError
+from fleetd.model.journal import HistoryEntry
+from fleetd.model.machine import Machine
+from fleetd.model.reasons import Outcome
+from fleetd.planner.facts import OutsideChange
+from fleetd.planner.outside import classify, remember
+
+log = structlog.get_logger(__name__)
+
+
+class Outsiders:
+    """Finds out who changed a machine of ours."""
+
+    def __init__(self, cloud: Cloud, recall: Recall) -> None:
+        self._cloud = cloud
+        self._recall = recall
+
+    async def report(self, change: OutsideChange, at: datetime) -> None:
+        """Say what changed and by whom, as far as the events tell."""
+        machine = await self._closer(change.machine)
+        was = change.facts
+        culprit = classify(machine, was)
+        log.warning(
+            "machine.changed_outside",
+            fleet=was.fleet,
+            machine=was.machine_id,
+            name=was.name,
+            was=was.last_state,
+            became=change.became,
+            reason=str(culprit),
+        )
+        now_known = self._recall.facts.get(was.machine_id)
+        if now_known is not None:
+            await self._recall.put([remember(now_known, change.machine, culprit, at)])
+        await self._recall.journal.append_history(
+            HistoryEntry(
+                ts=at,
+                fleet=was.fleet,
+                machine=was.machine_id,
+                name=was.name,
+                verb="outside",
+                reason=str(culprit),
+                outcome=Outcome.OBSERVED,
+                error=f"{was.last_state} -> {change.became}",
+                actor="outside",
+            )
+        )
+
+    async def _closer(self, machine: Machine | None) -> Machine | None:
+        """The machine with its events; without them, if it cannot be looked at now."""
+        if machine is None:
+            return None
+        try:
+            return await self._cloud.show(machine.id)
+        except CloudError as error:
+            log.debug("check.look_failed", machine=machine.id, error=str(error))
+            return machine

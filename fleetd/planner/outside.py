@@ -1,0 +1,68 @@
+"""Who did it? A change that fleetd did not ask for, classified from events, timers and what was remembered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from fleetd.model.journal import MachineFacts
+from fleetd.model.machine import Machine, MachineEvent, Phase
+
+TIMER_SLACK = timedelta(minutes=20)
+"""How far from the shutdown timeout a stop may lie and still be taken for the vendor's timer, which is not exact."""
+
+
+class Culprit(StrEnum):
+    """Who changed a machine."""
+
+    OPERATOR = "operator"
+    """A person at the provider's console, or another program with the key."""
+    VENDOR_TIMEOUT = "vendor_timeout"
+    """The vendor's own shutdown timer."""
+    FAILED_START = "failed_start"
+    """A start that somebody asked for and that failed."""
+    UNKNOWN = "unknown"
+
+
+def classify(machine: Machine | None, before: MachineFacts) -> Culprit:
+    """Who changed it, from its events (``show``) and what it was before. None is a machine that is gone.
+
+    On doubt between the timer and a person it is a person: whose stop is respected for a while costs little.
+    """
+    if machine is None or not machine.events:
+        return Culprit.UNKNOWN
+    newest = machine.events[0]
+    if machine.phase in {Phase.DOWN, Phase.FALLING}:
+        return _who_stopped(machine, newest, before)
+    if machine.phase in {Phase.UP, Phase.RISING} and newest.name in {"start", "restart"}:
+        return Culprit.OPERATOR
+    return Culprit.UNKNOWN
+
+
+def remember(facts: MachineFacts, machine: Machine | None, culprit: Culprit, now: datetime) -> MachineFacts:
+    """The facts with who stopped or started it."""
+    if machine is None:
+        return facts
+    if machine.phase in {Phase.DOWN, Phase.FALLING}:
+        return replace(facts, stopped_by=str(culprit), stopped_at=now)
+    return replace(facts, started_by=str(culprit), started_at=now)
+
+
+def _who_stopped(machine: Machine, newest: MachineEvent, before: MachineFacts) -> Culprit:
+    if newest.failed and newest.name in {"start", "restart", "create"}:
+        return Culprit.FAILED_START
+    if newest.name == "vm-shutdown-force":  # v1 names its timer
+        return Culprit.VENDOR_TIMEOUT
+    if newest.name != "stop":
+        return Culprit.UNKNOWN
+    if machine.shutdown_timeout_hours is not None and newest.created_at is not None:
+        started = next(
+            (e.finished_at or e.created_at for e in machine.events or () if e.name in {"start", "restart", "create"}),
+            before.up_since,
+        )
+        if started is not None:
+            due = started + timedelta(hours=machine.shutdown_timeout_hours)
+            if abs(newest.created_at - due) <= TIMER_SLACK:
+                return Culprit.VENDOR_TIMEOUT
+    return Culprit.OPERATOR
