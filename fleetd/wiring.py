@@ -24,7 +24,7 @@ from fleetd.cloud.port import Cloud, MachinesApi
 from fleetd.engine.convergence import ApplyTimedOut, ConvergenceWatch
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.follower import Follower
-from fleetd.engine.idleness import Idleness
+from fleetd.engine.idleness import Idleness, OpenSources
 from fleetd.engine.leases import Leases
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms, Clock, Meter, Notifier, SystemClock
@@ -100,14 +100,18 @@ def assemble(
     alarms: Alarms,
     rng: random.Random,
     load: Callable[[], Settings],
+    sources: OpenSources | None = None,
     on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
 ) -> Engine:
-    """The engine on the given ports: what ``fleetd run`` runs, and what the tests run on virtual time."""
+    """The engine on the given ports: what ``fleetd run`` runs, and what the tests run on virtual time.
+
+    ``sources`` makes the idle sources; by default those that the config names.
+    """
     recall = Recall(journal)
     poller = Poller(cloud, clock, poll=settings.daemon.poll)
     follower = Follower(poller, recall, clock, meter)
     leases = Leases(journal)
-    idleness = Idleness(lambda tables: open_sources(tables, leases.holder), leases, journal, clock)
+    idleness = Idleness(sources or (lambda tables: open_sources(tables, leases.holder)), leases, journal, clock)
     reconciler = Reconciler(
         settings, cloud, journal, clock, meter, rng, follower, recall, idleness, progress=notifier.alive
     )

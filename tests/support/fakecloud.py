@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import anyio
 
@@ -70,6 +70,14 @@ class FakeCloud:
         self._machines[machine_id] = replace(self._machines[machine_id], **fields)
         self._due.pop(machine_id, None)
 
+    def human(self, verb: str, machine_id: str, *, hours_ago: float = 0.0) -> None:
+        """A person starts or stops it at the console; with ``hours_ago`` it happened then, and is over."""
+        at = self.clock.now() - timedelta(hours=hours_ago)
+        state = "ready" if verb == "start" else "off"
+        event = MachineEvent(verb, "done", handle=f"h{next(self._handles)}", created_at=at, finished_at=at)
+        self._events[machine_id].insert(0, event)
+        self.set(machine_id, state=state)
+
     def remove(self, machine_id: str) -> None:
         self._machines.pop(machine_id)
 
@@ -133,7 +141,19 @@ class FakeCloud:
 
     async def update(self, machine_id: str, change: MachineChange) -> None:
         await self._begin("update", machine_id, detail=change)
-        self._find(machine_id, "update")
+        machine = self._find(machine_id, "update")
+        snapshots = machine.snapshots
+        if change.snapshots_enabled is not None:
+            snapshots = replace(snapshots, enabled=change.snapshots_enabled)
+        if change.snapshot_frequency is not None:
+            snapshots = replace(snapshots, frequency=change.snapshot_frequency)
+        if change.snapshot_keep is not None:
+            snapshots = replace(snapshots, keep=change.snapshot_keep)
+        self._machines[machine_id] = replace(
+            machine,
+            snapshots=snapshots,
+            shutdown_timeout_hours=change.shutdown_timeout_hours or machine.shutdown_timeout_hours,
+        )
         self._end("update", machine_id)
 
     async def availability(self, region: str, machine_type: str) -> bool | None:

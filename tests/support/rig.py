@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 
+from fleetd.activity.port import Source
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.follower import Follower
 from fleetd.engine.poller import Poller
@@ -135,6 +136,7 @@ async def rig(
     seed: int = 1,
     load: Callable[[], Settings] | None = None,
     alarms: Alarms | None = None,
+    sources: dict[str, Source] | None = None,
     **fields: Any,
 ) -> AsyncIterator[Rig]:
     clock = cloud.clock if cloud is not None else virtual_clock()
@@ -154,6 +156,7 @@ async def rig(
         alarms=alarms or SilentAlarms(),
         rng=rng,
         load=load or (lambda: wanted),
+        sources=None if sources is None else (lambda _tables: dict(sources)),
     )
     try:
         yield Rig(

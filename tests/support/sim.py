@@ -85,15 +85,17 @@ class Sim:
         return await self.ask("GET", path, params=query)
 
     async def post(self, path: str, body: Any = None, **arguments: Any) -> Reply:
-        return await self.ask("POST", path, json=body, **arguments) if body is not None else await self.ask("POST", path)
+        return (
+            await self.ask("POST", path, json=body, **arguments) if body is not None else await self.ask("POST", path)
+        )
 
-    async def show(self, machine_id: str) -> dict[str, Any]:
+    async def show(self, machine_id: str) -> Any:
         return (await self.get("/machines/getMachinePublic", machineId=machine_id)).body
 
-    async def list(self, **query: Any) -> list[dict[str, Any]]:
+    async def list(self, **query: Any) -> Any:
         return (await self.get("/machines/getMachines", **query)).body
 
-    async def create(self, **changes: Any) -> dict[str, Any]:
+    async def create(self, **changes: Any) -> Any:
         return (await self.post("/machines/createSingleMachinePublic", {**CREATE, **changes})).body
 
 
@@ -107,7 +109,11 @@ def still_world(**arguments: Any) -> tuple[World, Hand]:
 
 @asynccontextmanager
 async def simulated(
-    faults: Iterable[Rule] = (), *, headers: Mapping[str, str] | None = None, world: World | None = None, **options: Any
+    faults: Iterable[Rule] = (),
+    *,
+    headers: Mapping[str, str] | None = None,
+    world: World | None = None,
+    **options: Any,
 ) -> AsyncIterator[Sim]:
     """A simulator without latency, and a session that opens a connection for every request."""
     own, hand = still_world()
