@@ -48,6 +48,8 @@ class Idleness:
         self._evidence: dict[str, str] = {}
         self._silent: set[str] = set()
         self._saved_at: datetime | None = None
+        self._read_at: dict[str, float] = {}
+        """When each machine was last read about, on the event loop's monotonic clock."""
 
     async def load(self) -> None:
         """Read the clocks and leases that an earlier process left."""
@@ -95,6 +97,7 @@ class Idleness:
                 reports[machine.id] = self._advance(machine, readings[machine.id], holds, now, GAPS * interval)
         # A machine that is not up has no idle time: whoever starts it begins anew.
         self._clocks = {m: c for m, c in self._clocks.items() if m in running}
+        self._read_at = {m: t for m, t in self._read_at.items() if m in running}
         await self._save()
         return reports
 
@@ -140,7 +143,11 @@ class Idleness:
         evidence = "; ".join(f"{r.source}: {r.verdict}, {r.evidence}" for r in readings)
         held = any(h.kind == "hold" and h.subject in {machine.id, machine.name} and now < h.expires_at for h in holds)
         before = self._clocks.get(machine.id, IdleClock())
-        clock = IdleClock(None, now) if held else advance(before, verdict, now, max_gap=max_gap)
+        ticks = anyio.current_time()
+        last = self._read_at.get(machine.id)
+        elapsed = None if last is None else timedelta(seconds=ticks - last)
+        self._read_at[machine.id] = ticks
+        clock = IdleClock(None, now) if held else advance(before, verdict, now, max_gap=max_gap, elapsed=elapsed)
         self._clocks[machine.id] = clock
         if verdict is Activity.IDLE and clock.idle_since is None:
             verdict = Activity.ACTIVE  # held: as good as in use

@@ -64,10 +64,18 @@ def combine(readings: Iterable[Reading]) -> Activity:
     return Activity.IDLE
 
 
-def advance(clock: IdleClock, verdict: Activity, now: datetime, *, max_gap: timedelta) -> IdleClock:
+def advance(
+    clock: IdleClock, verdict: Activity, now: datetime, *, max_gap: timedelta, elapsed: timedelta | None = None
+) -> IdleClock:
     """The clock after one more combined reading at ``now``.
 
-    ``max_gap``: how much time before it a reading stands for; a few intervals between passes.
+    Args:
+        clock: as the reading before left it.
+        verdict: all sources together.
+        now: wall time.
+        max_gap: how much time before it a reading stands for; a few intervals between passes.
+        elapsed: how much time really went by since the reading before, by a monotonic clock; None where nobody knows,
+            as after a restart. Wall time that went by without it is uncovered.
     """
     stopped = IdleClock(None, now)
     if verdict is Activity.ACTIVE:
@@ -75,7 +83,10 @@ def advance(clock: IdleClock, verdict: Activity, now: datetime, *, max_gap: time
     if clock.idle_since is None or clock.last_at is None or now < clock.last_at:
         return IdleClock(now, now) if verdict is Activity.IDLE else stopped
     passed = now - clock.last_at
-    unvouched = passed if verdict is Activity.UNKNOWN else max(timedelta(0), passed - max_gap)
+    vouched = (
+        timedelta(0) if verdict is Activity.UNKNOWN else min(passed, max_gap, passed if elapsed is None else elapsed)
+    )
+    unvouched = passed - vouched
     uncovered = clock.uncovered + unvouched
     if uncovered > (now - clock.idle_since) * (1 - COVERAGE):
         return IdleClock(now, now) if verdict is Activity.IDLE else stopped

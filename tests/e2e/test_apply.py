@@ -26,7 +26,9 @@ def writes(sim: SimulatorProcess) -> list[str]:
 
 
 def test_up_down_and_up_again_with_no_write_too_many(sim: SimulatorProcess, tmp_path: Path) -> None:
-    foreign = {sim.add(name=name, state=state)["id"] for name, state in (("training-backup", "off"), ("desk", "ready"))}
+    foreign = {
+        sim.add(name=name, state=state)["id"] for name, state in (("training-backup", "off"), ("desk", "ready"))
+    }
     sim.reset_calls()
 
     config = write_config(tmp_path, sim.url, target=5)

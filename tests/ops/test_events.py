@@ -26,13 +26,19 @@ def logged() -> Iterator[tuple[str, str]]:
         aliases = {"log"} | {
             node.targets[0].id
             for node in ast.walk(tree)
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and "log." in ast.unparse(node.value)
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and "log." in ast.unparse(node.value)
         }
         for call in ast.walk(tree):
             if not isinstance(call, ast.Call) or not call.args:
                 continue
             function = call.func
-            on_log = isinstance(function, ast.Attribute) and function.attr in LEVELS and ast.unparse(function.value) == "log"
+            on_log = (
+                isinstance(function, ast.Attribute)
+                and function.attr in LEVELS
+                and ast.unparse(function.value) == "log"
+            )
             by_alias = isinstance(function, ast.Name) and function.id in aliases
             if on_log or by_alias:
                 yield from ((name, f"{path.name}:{call.lineno}") for name in names_in(call.args[0], tree, texts))

@@ -33,8 +33,8 @@ def test_every_reason_has_a_sentence_and_says_when_it_ends(reason: Reason) -> No
         (
             Skip("training", None, Reason.IN_TRANSITION, "ps1", "training-7k3mq9"),
             (
-                "training-7k3mq9 is not acted on: it is on its way somewhere, and is left alone until that has ended. "
-                "That is looked at again in every pass."
+                "training-7k3mq9 is not acted on: it is on its way somewhere, and is left alone until that has "
+                "ended. That is looked at again in every pass."
             ),
         ),
     ],

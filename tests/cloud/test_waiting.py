@@ -1,0 +1,219 @@
+"""Waiting for a machine by hand: every way in which it ends."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from fleetd.cloud.core.wire import read_machine
+from fleetd.cloud.waiting import Eyes, wait_until
+from fleetd.model.errors import MalformedAnswer, NotFound, RateLimited, Refused, Unauthorized, Unavailable, WaitEnded
+from tests.support.virtual_time import virtual
+
+MISSING = NotFound("Machine not found", operation="show", status=404)
+DOWN = Unavailable("no connection", operation="show")
+
+
+def seen(state, *events):
+    """What show says; events newest first as name/state/handle."""
+    return {
+        "id": "ps1",
+        "name": "n",
+        "state": state,
+        "events": [
+            {
+                "name": name,
+                "state": how,
+                "handle": handle,
+                "errorMsg": "no capacity" if how == "error" else "",
+            }
+            for name, how, handle in events
+        ],
+    }
+
+
+class Scene:
+    """What is seen, look by look; the last goes on for ever."""
+
+    def __init__(self, *looks, listed=False):
+        self.looks, self.listed, self.count = looks, listed, 0
+
+    async def look(self):
+        said = self.looks[min(self.count, len(self.looks) - 1)]
+        self.count += 1
+        if isinstance(said, Exception):
+            raise said
+        if said == "hang":
+            await anyio.sleep_forever()
+        return said
+
+    async def list(self):
+        if isinstance(self.listed, Exception):
+            raise self.listed
+        return self.listed
+
+    async def wait(self, state="ready", timeout=600.0, poll=5.0):
+        return await wait_until(Eyes(self.look, read_machine, self.list), state, timeout=timeout, poll=poll)
+
+
+OLD_FAILURE = ("start", "error", "old")
+NEW_FAILURE = ("start", "error", "new")
+
+
+@pytest.mark.parametrize(
+    ("state", "looks", "count"),
+    [
+        ("ready", [seen("ready")], 1),
+        ("ready", [seen("off"), seen("starting"), seen("serviceready"), seen("ready")], 4),
+        ("serviceready", [seen("starting"), seen("serviceready")], 2),
+        ("serviceready", [seen("starting"), seen("ready")], 2),
+        ("off", [seen("ready"), seen("stopping"), seen("off", OLD_FAILURE)], 3),
+        ("ready", [DOWN, MalformedAnswer("garbage"), RateLimited("slow"), seen("ready")], 4),
+        ("ready", [seen("quantum"), seen("ready")], 2),
+    ],
+    ids=["at once", "all the way", "serviceready", "ready is serviceready", "off", "outage", "unknown state"],
+)
+@virtual
+async def test_it_gets_there(state, looks, count):
+    scene = Scene(*looks)
+    assert await scene.wait(state) is looks[-1]
+    assert scene.count == count
+
+
+@virtual
+async def test_polls_are_as_far_apart_as_asked():
+    scene = Scene(*[seen("starting")] * 4, seen("ready"))
+    began = anyio.current_time()
+    await scene.wait(poll=7.0)
+    assert anyio.current_time() - began == pytest.approx(28.0)
+
+
+@virtual
+async def test_retry_after_is_waited_for():
+    scene = Scene(RateLimited("slow", retry_after=40.0), seen("ready"))
+    began = anyio.current_time()
+    await scene.wait()
+    assert anyio.current_time() - began == pytest.approx(40.0)
+
+
+OFF, READY = "off", "ready"
+FAILED, TIMED_OUT, GONE = "failed_to_start", "timed_out", "gone"
+TOGETHER = "by show and by list"
+IN_PROGRESS = ("start", "in progress", "new")
+ENDS = {
+    # name: state waited for, looks, listed, verdict, message, least and most seconds
+    "stays starting": (READY, [seen("starting")], False, TIMED_OUT, "last seen starting", 600, 600),
+    "never starts": (READY, [seen("off")], False, TIMED_OUT, "last seen off", 600, 600),
+    "never stops": (OFF, [seen("ready", OLD_FAILURE)], False, TIMED_OUT, "last seen ready", 600, 600),
+    "outage": (READY, [DOWN], False, TIMED_OUT, r"never seen \(no connection\)", 600, 600),
+    "no answer": (READY, ["hang"], False, TIMED_OUT, "never seen", 600, 600),
+    "a failure that may be old": (READY, [seen("off", NEW_FAILURE)], False, FAILED, "no capacity", 30, 35),
+    "a new failure beside an old one": (
+        READY,
+        [seen("off", OLD_FAILURE), seen("off", NEW_FAILURE, OLD_FAILURE)],
+        False,
+        FAILED,
+        "no capacity",
+        5,
+        5,
+    ),
+    "a failure after starting": (
+        READY,
+        [seen("starting", IN_PROGRESS), seen("off", NEW_FAILURE)],
+        False,
+        FAILED,
+        "no capacity",
+        5,
+        5,
+    ),
+    "a failed create": (
+        READY,
+        [seen("provisioning"), seen("off", ("create", "error", "c"))],
+        False,
+        FAILED,
+        "no capacity",
+        5,
+        5,
+    ),
+    "off without a reason": (READY, [seen("starting"), seen("off")], False, FAILED, "gives no reason", 5, 5),
+    "off but still under way": (
+        READY,
+        [seen("starting"), seen("off", IN_PROGRESS)],
+        False,
+        TIMED_OUT,
+        "last seen off",
+        600,
+        600,
+    ),
+    "stopped by somebody": (
+        READY,
+        [seen("starting"), seen("off", ("stop", "done", "s"))],
+        False,
+        TIMED_OUT,
+        "last seen off",
+        600,
+        600,
+    ),
+    "gone": (OFF, [seen("ready"), MISSING], False, GONE, TOGETHER, 10, 10),
+    "gone while starting": (READY, [seen("starting"), MISSING], False, GONE, TOGETHER, 10, 10),
+    "never there": (READY, [MISSING], False, GONE, TOGETHER, 30, 35),
+    "listed all the same": (OFF, [seen("ready"), MISSING], True, TIMED_OUT, "last seen ready", 600, 600),
+    "no second look": (OFF, [seen("ready"), MISSING], DOWN, TIMED_OUT, "no connection", 600, 600),
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "looks", "listed", "verdict", "said", "least", "most"), list(ENDS.values()), ids=list(ENDS)
+)
+@virtual
+async def test_it_does_not_get_there(state, looks, listed, verdict, said, least, most):
+    began = anyio.current_time()
+    with pytest.raises(WaitEnded, match=said) as caught:
+        await Scene(*looks, listed=listed).wait(state)
+    assert caught.value.verdict == verdict
+    assert least - 0.01 <= anyio.current_time() - began <= most + 0.01
+
+
+@virtual
+async def test_an_old_failure_does_not_end_the_wait_for_a_start_just_accepted():
+    scene = Scene(seen("off", OLD_FAILURE), seen("off", OLD_FAILURE), seen("starting", OLD_FAILURE), seen("ready"))
+    assert (await scene.wait())["state"] == "ready"
+
+
+@virtual
+async def test_a_young_machine_may_be_invisible_for_a_while():
+    scene = Scene(MISSING, MISSING, MISSING, seen("provisioning"), seen("ready"))
+    assert (await scene.wait())["state"] == "ready"
+
+
+@pytest.mark.parametrize("error", [Unauthorized("no", operation="show"), Refused("no", operation="show")])
+@virtual
+async def test_what_a_human_must_mend_is_raised(error):
+    with pytest.raises(type(error)):
+        await Scene(seen("starting"), error).wait()
+    with pytest.raises(type(error)):
+        await Scene(MISSING, listed=error).wait()
+
+
+@pytest.mark.parametrize("state", ["", "on", "Ready", "starting"])
+@virtual
+async def test_states_that_cannot_be_waited_for(state):
+    with pytest.raises(ValueError, match="off, serviceready, ready"):
+        await Scene(seen("ready")).wait(state)
+
+
+@virtual
+async def test_there_is_one_look_even_without_time():
+    assert (await Scene(seen("ready")).wait(timeout=0.0))["state"] == "ready"
+    scene = Scene(seen("starting"))
+    with pytest.raises(WaitEnded):
+        await scene.wait(timeout=0.0)
+    assert scene.count == 1
+
+
+@virtual
+async def test_a_poll_of_nothing_is_no_busy_loop():
+    scene = Scene(seen("starting"))
+    with pytest.raises(WaitEnded):
+        await scene.wait(timeout=10.0, poll=0.0)
+    assert scene.count <= 201
