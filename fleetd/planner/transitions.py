@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine, MachineEvent, Phase
@@ -45,6 +46,19 @@ class Ending:
     """The provider's reason, or what was seen instead."""
 
 
+_EFFECTS: Mapping[Verb, frozenset[str]] = MappingProxyType(
+    {
+        Verb.CREATE: frozenset({"create", "start"}),
+        Verb.START: frozenset({"start"}),
+        Verb.STOP: frozenset({"stop"}),
+        Verb.RESTART: frozenset({"restart", "stop", "start"}),
+        Verb.UPDATE: frozenset(),
+        Verb.DESTROY: frozenset({"destroy", "deactivate"}),
+    }
+)
+"""Names of the events that a call brings about (both dialects)."""
+
+
 def goal_of(intent: Intent) -> Phase | None:
     """The phase in which the machine should end; None for a destroy, which should end it."""
     match intent.verb:
@@ -75,7 +89,8 @@ def has_moved(intent: Intent, machine: Machine) -> bool:
         return any(e.name == "restart" and (e.failed or e.state == "done") for e in _young(intent, machine.events))
     if intent.expected_state is not None and machine.state != intent.expected_state:
         return True
-    return bool(_young(intent, machine.events))
+    # A snapshot taken meanwhile, say, is an event too, and no effect of this call.
+    return any(e.name in _EFFECTS[intent.verb] for e in _young(intent, machine.events))
 
 
 def judge(intent: Intent, sight: Sight, *, moved: bool, now: datetime, settle: timedelta) -> Ending | None:
@@ -131,7 +146,7 @@ def _judge_rise(intent: Intent, machine: Machine, *, moved: bool) -> Ending | No
         return Ending(Outcome.REACHED)
     if any(e.name == "stop" for e in young):
         return Ending(Outcome.WRONG_STATE, "stopped by someone else")
-    if moved and not any(e.state in {"in progress", "new"} for e in young):
+    if moved and not any(e.state in {"in progress", "new"} for e in young if e.name in _EFFECTS[intent.verb]):
         return Ending(Outcome.FAILED_TO_START, "it went back to off, and the provider gives no reason")
     return None
 

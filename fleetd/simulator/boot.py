@@ -36,7 +36,7 @@ class Boot:
 
 @asynccontextmanager
 async def boot(
-    boot: Boot,
+    how: Boot,
     *,
     key: str | None = None,
     clock: WorldClock | None = None,
@@ -46,9 +46,9 @@ async def boot(
     """A world as described, served until the block is left.
 
     Args:
-        boot: how to start.
+        how: what to start with.
         key: the key to accept; None accepts any that is not empty.
-        clock: world time; by default the event loop's from the real date on, at ``boot.speed``.
+        clock: world time; by default the event loop's from the real date on, at ``how.speed``.
         host: address to listen on.
         port: 0 takes a free one.
 
@@ -56,10 +56,10 @@ async def boot(
         ConfigError: the file of faults cannot be used.
         FleetdError: the address cannot be listened on.
     """
-    faults = load_faults(boot.faults) if boot.faults is not None else ()
-    world = World(seed=boot.seed, clock=clock, speed=boot.speed)
-    for machine in boot.machines:
+    faults = load_faults(how.faults) if how.faults is not None else ()
+    world = World(seed=how.seed, clock=clock, speed=how.speed)
+    for machine in how.machines:
         world.add_machine(**machine)
-    latency = boot.latency.total_seconds()
+    latency = how.latency.total_seconds()
     async with serve(world, key=key, host=host, port=port, latency=latency, faults=faults) as server:
         yield server

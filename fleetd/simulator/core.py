@@ -1,4 +1,4 @@
-"""The Core API: the vendor's page and core-wire's table, served from the world.
+"""The Core API as the vendor's page documents it and its clients speak it, served from the world.
 
 Strict on purpose: what the page does not know is refused, so that a client's mistake shows here first.
 """
@@ -181,7 +181,7 @@ class CoreApi:
         check_create(params)
         user_id = params.get("userId")
         if "email" in params:
-            user_id = self.world.add_user(params["email"], params["firstName"], params["lastName"]).id
+            user_id = self.world.account.add_user(params["email"], params["firstName"], params["lastName"]).id
         record = self.world.create(new_machine(params, user_id), call.decision.fate)
         answer = form.machine(record, self.world.clock)
         return json_answer(self.options.create_status, answer, executed=True, machine_id=record.id)

@@ -34,8 +34,10 @@ async def deliver(
             return await _break_off(request, closing)
         case ResetBefore() | ResetAfter():
             return await _break_off(request, closing, reset=True)
-        case Truncated():
+        case Truncated() if answer.body:
             await _send(request, answer, answer.body[: len(answer.body) // 2])
+            return await _break_off(request, closing)
+        case Truncated():  # without a body: cut short before the status
             return await _break_off(request, closing)
         case SlowDrip():
             return await _drip(request, answer, fault, closing)
@@ -48,16 +50,16 @@ async def deliver(
             )
 
 
-def never_answers(fault: AnswerRule | None) -> bool:
+def never_answers(fault: AnswerRule | None, answer: Answer) -> bool:
     """Whether the client sees no status at all."""
-    return isinstance(fault, TimeoutBefore | TimeoutAfter | ResetBefore | ResetAfter)
+    silent = isinstance(fault, TimeoutBefore | TimeoutAfter | ResetBefore | ResetAfter)
+    return silent or (isinstance(fault, Truncated) and not answer.body)
 
 
 async def _send(request: web.BaseRequest, answer: Answer, part: bytes) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, headers=dict(answer.headers))
     response.content_type = answer.content_type
-    # one more than there is, so that even an answer without a body is cut short
-    response.content_length = len(answer.body) or 1
+    response.content_length = len(answer.body)
     await response.prepare(request)
     await response.write(part)
     return response

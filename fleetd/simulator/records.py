@@ -32,6 +32,8 @@ class EventRecord:
     """One entry of a machine's event list."""
 
     handle: str
+    number: int
+    """Counts up over all events of the world."""
     name: str
     machine_id: str
     created: float
@@ -90,7 +92,6 @@ class ScriptRecord:
     enabled: bool = True
     run_once: bool = False
     text: str = ""
-    machine_ids: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

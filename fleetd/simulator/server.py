@@ -20,6 +20,7 @@ from fleetd.simulator.control import ControlApi
 from fleetd.simulator.core import CoreApi, CoreOptions
 from fleetd.simulator.faultplan import CallFacts, Decision, FaultPlan, chosen
 from fleetd.simulator.faults import AnswerRule, ErrorAnswer, ForeignBody, RateLimit, Rule, Unauthorized, Unavailable
+from fleetd.simulator.v1 import V1Api
 from fleetd.simulator.wire import BROKEN, Answer, Dialect, Request, Target
 from fleetd.simulator.world import World
 
@@ -27,6 +28,8 @@ LATENCY = (0.005, 0.02)
 """Least and most seconds (of the event loop) until an answer is sent."""
 CONTROL = "_sim"
 """First part of the control paths; docs/simulator.md lists them."""
+V1 = "v1"
+"""First part of the v1 API's paths."""
 _NO_ANSWER = Answer(0)
 _CLOSING_SECONDS = 0.2
 _ACCEPTING_TICKS = 4
@@ -63,12 +66,13 @@ class SimServer:
         self._latency_rng = world.stream("latency")
         self._plans = 0
         self._core = CoreApi(world, core)
+        self._v1 = V1Api(world)
         self._control = ControlApi(self)
         self.set_faults(faults)
 
     @property
     def url(self) -> str:
-        """Base URL of the Core API, without a slash at its end."""
+        """Base URL of the Core API, without a slash at its end; the v1 API's is ``{url}/v1``."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
@@ -95,13 +99,12 @@ class SimServer:
         call.executed = answer.executed
         call.machine_id = answer.machine_id or call.machine_id
         await self._delay()
-        if not delivery.never_answers(decision.answer):
+        if not delivery.never_answers(decision.answer, answer):
             call.status = answer.status
         return await delivery.deliver(http, answer, decision.answer, self.closing)
 
     def _dialect(self, request: Request) -> Dialect:
-        del request
-        return self._core
+        return self._v1 if request.segments[0] == V1 else self._core
 
     def _log(self, request: Request, target: Target, dialect: str, t: float) -> Call:
         record = self.world.machines.get(target.machine_id or "")

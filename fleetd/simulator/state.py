@@ -79,6 +79,7 @@ class WorldState:
         self.scripts = {script.id: script for script in _scripts()}
         self._given: set[str] = set()
         self._tickets = 0
+        self._events = 0
         self._internal_ids = 1713422
         self._addresses = 0
 
@@ -146,7 +147,8 @@ class WorldState:
         """A new event in progress, newest of its machine."""
         created = self.t if at is None else at
         handle = str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
-        event = EventRecord(handle, name, record.id, created, created)
+        self._events += 1
+        event = EventRecord(handle, self._events, name, record.id, created, created)
         record.events.append(event)
         del record.events[:-_EVENTS_KEPT]
         self.feed.append(event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from fleetd.simulator.faultplan import chosen
 from fleetd.simulator.faults import (
@@ -21,15 +21,26 @@ from fleetd.simulator.faults import (
 from fleetd.simulator.records import MachineRecord
 from fleetd.simulator.world import World
 
+Arrange = Callable[[list[MachineRecord]], list[MachineRecord]]
 
-def list_view(world: World, rules: Iterable[ViewRule], rng: random.Random) -> list[MachineRecord]:
-    """The machines that a listing shows, with the faults of this call. The world's own records are not changed."""
-    records = world.listed()
+
+def list_view(
+    world: World, rules: Iterable[ViewRule], rng: random.Random, arrange: Arrange = list
+) -> list[MachineRecord]:
+    """The machines that a listing shows, with the faults of this call. The world's own records are not changed.
+
+    Args:
+        world: whose machines.
+        rules: the faults, in order.
+        rng: where chances come from.
+        arrange: the order that was asked for; by default the oldest first.
+    """
+    records = arrange(world.listed())
     for rule in rules:
         match rule:
             case StaleList():
                 then = world.state.t - rule.seconds
-                records = [record for record in world.state.as_of(then) if record.listed_from <= then]
+                records = arrange([record for record in world.state.as_of(then) if record.listed_from <= then])
             case EmptyList():
                 out = {record.id for record in chosen(rule, records)}
                 records = [record for record in records if record.id not in out]

@@ -13,11 +13,21 @@ from datetime import UTC, datetime
 from typing import Unpack
 
 from fleetd.simulator import lifecycle
+from fleetd.simulator.account import Account
 from fleetd.simulator.admission import Changes, Foreign, NewMachine, admit
 from fleetd.simulator.catalogue import storage_monthly
 from fleetd.simulator.clock import WorldClock
 from fleetd.simulator.lifecycle import KIND_FATE, Fate
-from fleetd.simulator.records import Change, EventRecord, MachineRecord, Refusal, SnapshotRecord, Usage, UserRecord
+from fleetd.simulator.records import (
+    Change,
+    EventRecord,
+    MachineRecord,
+    Refusal,
+    ScriptRecord,
+    SnapshotRecord,
+    Usage,
+    UserRecord,
+)
 from fleetd.simulator.state import Durations, WorldState
 
 
@@ -43,6 +53,8 @@ class World:
     ) -> None:
         self.clock = clock or WorldClock(speed=speed)
         self.state = WorldState(seed, self.clock, durations or Durations(), vendor_timer=vendor_timer)
+        self.account = Account(self.state, self.advance)
+        """Users, networks and scripts."""
 
     @property
     def timeline(self) -> list[Change]:
@@ -191,19 +203,21 @@ class World:
         self.state.touch(record)
         return user
 
-    def add_user(self, email: str, first_name: str, last_name: str) -> UserRecord:
-        """A new member of the team.
+    def assign_script(self, script_id: str, machine_id: str, *, assign: bool) -> ScriptRecord:
+        """Have a script run whenever the machine boots, or no longer.
 
         Raises:
-            Refusal: the address is taken.
+            Refusal: no such script or machine.
         """
-        t = self.advance()
-        if any(user.email == email for user in self.state.users.values()):
-            raise Refusal("A user with this email already exists", subject="email")
-        created = self.clock.text(t) or ""
-        user = UserRecord(self.state.new_id("u"), email, first_name, last_name, created, self.state.team_id)
-        self.state.users[user.id] = user
-        return user
+        record, script = self._alive(machine_id), self.state.scripts.get(script_id)
+        if script is None:
+            raise Refusal("Startup script not found", subject="script", missing=True)
+        if assign:
+            record.script_id = script_id
+        elif record.script_id == script_id:
+            record.script_id = None
+        self.state.touch(record)
+        return script
 
     def usage(self, machine_id: str, year: int, month: int) -> Usage:
         """What it has used in a calendar month, UTC, so far.

@@ -98,6 +98,7 @@ def test_a_failed_start_carries_the_providers_reason() -> None:
         pytest.param(START, "ready", None, True, id="other state than before"),
         pytest.param(START, "off", (OLD_FAILURE,), False, id="only old events"),
         pytest.param(START, "off", (NO_ROOM, OLD_FAILURE), True, id="young event"),
+        pytest.param(START, "off", (event("snapshot-create"), OLD_FAILURE), False, id="a snapshot is no effect"),
         pytest.param(RESTART, "ready", None, False, id="restart looks as before"),
         pytest.param(RESTART, "ready", (event("restart", "in progress"),), False, id="restart accepted only"),
         pytest.param(RESTART, "ready", (event("restart"),), True, id="restart done"),

@@ -1,0 +1,205 @@
+"""The v1 API's other things: snapshots, templates, private networks, startup scripts, the account's standing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from msgspec import UNSET
+
+from fleetd.simulator import v1_body as body
+from fleetd.simulator import v1_json as form
+from fleetd.simulator.catalogue import REGIONS, Template
+from fleetd.simulator.records import EventRecord, NetworkRecord, Refusal, ScriptRecord, SnapshotRecord
+from fleetd.simulator.v1_call import V1Call, by_time, listed, page_answer
+from fleetd.simulator.v1_pages import Paging, Sorting, cut
+from fleetd.simulator.wire import Answer, json_answer
+
+
+class SnapshotQuery(Paging, kw_only=True):
+    """GET /snapshots."""
+
+    order_by: Literal["dtCreated", "name"] = "dtCreated"
+    machine_id: str | None = None
+
+
+class OsTemplateQuery(Paging, kw_only=True):
+    """GET /os-templates."""
+
+    order_by: Literal["name"] = "name"
+    name: str | None = None
+
+
+class CustomTemplateQuery(Paging, kw_only=True):
+    """GET /custom-templates."""
+
+    order_by: Literal["dtCreated", "name"] = "dtCreated"
+    name: str | None = None
+    machine_id: str | None = None
+
+
+class ScriptQuery(Paging, kw_only=True):
+    """GET /startup-scripts."""
+
+    order_by: Literal["dtCreated", "name"] = "dtCreated"
+    name: str | None = None
+
+
+class NetworkQuery(Paging, kw_only=True):
+    """GET /private-networks."""
+
+    order_by: Literal["dtCreated", "name"] = "dtCreated"
+    name: str | None = None
+    region: str | None = None
+
+
+def snapshots(call: V1Call) -> Answer:
+    """GET /snapshots."""
+    query = body.read_query(SnapshotQuery, call.request)
+    found = [s for _, s in call.world.snapshots() if query.machine_id in {None, s.machine_id}]
+    keys = {"name": lambda s: s.name, "dtCreated": lambda s: by_time(s.created)}
+    sorting: Sorting[SnapshotRecord] = Sorting(keys[query.order_by], lambda s: s.id)
+    page = cut(sorting.arrange(found, query.order), query, sorting)
+    return page_answer([form.snapshot(s) for s in page.items], page.next_page)
+
+
+def snapshot(call: V1Call) -> Answer:
+    """GET /snapshots/{id}."""
+    return json_answer(200, form.snapshot(call.world.find_snapshot(call.id)[1]), executed=True)
+
+
+def create_snapshot(call: V1Call) -> Answer:
+    """POST /snapshots."""
+    wanted = body.read_body(body.NewSnapshot, call.request)
+    return _snapshot_answer(call, call.world.snapshot(wanted.machine_id, wanted.name))
+
+
+def rename_snapshot(call: V1Call) -> Answer:
+    """PUT /snapshots/{id}."""
+    wanted = body.read_body(body.Named, call.request)
+    _, snapshot = call.world.find_snapshot(call.id)
+    snapshot.name = snapshot.name if wanted.name is UNSET else wanted.name
+    return json_answer(200, form.snapshot(snapshot), executed=True)
+
+
+def delete_snapshot(call: V1Call) -> Answer:
+    """DELETE /snapshots/{id}."""
+    body.read_body(body.Parameters, call.request)
+    return _snapshot_answer(call, call.world.drop_snapshot(call.id))
+
+
+def restore_snapshot(call: V1Call) -> Answer:
+    """POST /snapshots/{id}/restore."""
+    wanted = body.read_body(body.Restore, call.request)
+    answer = call.world.restore_snapshot(call.id)
+    if wanted.create_snapshot_before_restore:
+        call.world.snapshot(answer[0].machine_id, "before restore")
+    return _snapshot_answer(call, answer)
+
+
+def os_templates(call: V1Call) -> Answer:
+    """GET /os-templates."""
+    query = body.read_query(OsTemplateQuery, call.request)
+    found = [t for t in call.world.state.templates.values() if t.team_id is None and query.name in {None, t.label}]
+    return listed(_template_forms(call, found), query, lambda f: str(f[query.order_by]))
+
+
+def custom_templates(call: V1Call) -> Answer:
+    """GET /custom-templates."""
+    query = body.read_query(CustomTemplateQuery, call.request)
+    found = [
+        template
+        for template in call.world.state.templates.values()
+        if template.team_id is not None
+        and query.name in {None, template.label}
+        and query.machine_id in {None, template.parent_machine_id}
+    ]
+    return listed(_template_forms(call, found), query, lambda f: str(f[query.order_by]))
+
+
+def networks(call: V1Call) -> Answer:
+    """GET /private-networks."""
+    query = body.read_query(NetworkQuery, call.request)
+    found: list[NetworkRecord] = [
+        n
+        for n in call.world.state.networks.values()
+        if query.name in {None, n.name} and query.region in {None, n.region}
+    ]
+    return listed([form.network(n) for n in found], query, lambda n: str(n[query.order_by]))
+
+
+def network(call: V1Call) -> Answer:
+    """GET /private-networks/{id}."""
+    found = call.world.state.networks.get(call.id)
+    if found is None:
+        raise Refusal("Private network not found", subject="network", missing=True)
+    return json_answer(200, form.network(found), executed=True)
+
+
+def create_network(call: V1Call) -> Answer:
+    """POST /private-networks."""
+    wanted = body.read_body(body.NewNetwork, call.request)
+    return json_answer(200, form.network(call.world.account.add_network(wanted.name, wanted.region)), executed=True)
+
+
+def scripts(call: V1Call) -> Answer:
+    """GET /startup-scripts."""
+    query = body.read_query(ScriptQuery, call.request)
+    found = [s for s in call.world.state.scripts.values() if query.name in {None, s.name}]
+    return listed([_script(call, s) for s in found], query, lambda s: str(s[query.order_by]))
+
+
+def script(call: V1Call) -> Answer:
+    """GET /startup-scripts/{id}."""
+    found = call.world.state.scripts.get(call.id)
+    if found is None:
+        raise Refusal("Startup script not found", subject="script", missing=True)
+    return json_answer(200, _script(call, found), executed=True)
+
+
+def create_script(call: V1Call) -> Answer:
+    """POST /startup-scripts."""
+    wanted = body.read_body(body.NewScript, call.request)
+    made = call.world.account.add_script(wanted.name, wanted.script, run_once=wanted.is_run_once)
+    return json_answer(200, _script(call, made), executed=True)
+
+
+def assign_script(call: V1Call) -> Answer:
+    """POST /startup-scripts/{id}/assign."""
+    wanted = body.read_body(body.OfMachine, call.request)
+    script = call.world.assign_script(call.id, wanted.machine_id, assign=True)
+    return json_answer(200, _script(call, script), executed=True)
+
+
+def unassign_script(call: V1Call) -> Answer:
+    """POST /startup-scripts/{id}/unassign."""
+    wanted = body.read_body(body.OfMachine, call.request)
+    script = call.world.assign_script(call.id, wanted.machine_id, assign=False)
+    return json_answer(200, _script(call, script), executed=True)
+
+
+def account(call: V1Call) -> Answer:
+    """GET /billing/account-standing."""
+    body.read_query(body.Parameters, call.request)
+    standing = {"isInGoodStanding": True, "hasPaymentMethod": True, "isAdminLocked": False, "messages": []}
+    return json_answer(200, standing, executed=True)
+
+
+def _snapshot_answer(call: V1Call, done: tuple[SnapshotRecord, EventRecord]) -> Answer:
+    snapshot, event = done
+    event_form = form.event(event, call.world.clock, call.world.state.t)
+    return json_answer(200, {"data": form.snapshot(snapshot), "event": event_form}, executed=True)
+
+
+def _template_forms(call: V1Call, templates: Iterable[Template]) -> list[dict[str, Any]]:
+    t, sold_out = call.world.advance(), call.world.state.no_capacity
+
+    def available(label: str) -> bool:
+        return any((r, label) not in sold_out and not call.plan.sold_out(r, label, t) for r in REGIONS)
+
+    return [form.template(template, available) for template in templates]
+
+
+def _script(call: V1Call, script: ScriptRecord) -> dict[str, Any]:
+    users = [record.id for record in call.world.machines.values() if record.script_id == script.id]
+    return form.script(script, users)
