@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Self
 
 from fleetd.model.errors import CloudError
-from fleetd.model.settings import ProviderSettings
 
 
 class Effect(Enum):
@@ -96,12 +94,3 @@ class HttpLimits:
     max_concurrency: int = 10
     request_timeout: float = 30.0
     """Seconds for a call from its first request to its outcome, retries and the waits between them included."""
-
-    @classmethod
-    def of(cls, settings: ProviderSettings) -> Self:
-        """The limits that a config sets."""
-        return cls(
-            max_requests_per_second=settings.max_requests_per_second,
-            max_concurrency=settings.max_concurrency,
-            request_timeout=settings.request_timeout.total_seconds(),
-        )

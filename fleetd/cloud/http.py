@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import anyio
@@ -36,7 +37,7 @@ import yarl
 
 from fleetd import __version__
 from fleetd.cloud.calls import Answer, Call, Classify, Effect, HttpLimits, KeyHeader, OnRequest
-from fleetd.cloud.progress import Progress, trace_config
+from fleetd.cloud.progress import Progress, only_once, trace_config
 from fleetd.cloud.rate import TokenBucket
 from fleetd.cloud.retry import Attempts, RetryPolicy, retry_after
 from fleetd.cloud.text import betrays, presentable
@@ -75,6 +76,9 @@ class HttpClient:
         retries: for calls that are safe to repeat.
         on_request: told of every HTTP request, for metrics.
         now: wall time, UTC; used for a Retry-After date only, where the answer itself carries no Date.
+
+    Raises:
+        ValueError: the base URL is none.
     """
 
     def __init__(
@@ -90,6 +94,9 @@ class HttpClient:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.limits = limits or HttpLimits()
+        url = yarl.URL(base_url)
+        if url.scheme not in {"http", "https"} or not url.host:
+            raise ValueError(f"{base_url!r} is no base URL: it needs a scheme, http or https, and a host")
         self._base = base_url.rstrip("/")
         self._key = key
         self._classify = classify
@@ -190,11 +197,10 @@ class HttpClient:
     async def _request(self, call: Call, headers: Mapping[str, str], seconds: float) -> tuple[str, Answer | _Failure]:
         """One HTTP request: its code for the metrics, and what came of it."""
         progress = Progress()
-        url = yarl.URL(self._base + call.path, encoded=True)
         try:
             async with self._open_session().request(
                 call.method,
-                url.with_query(call.query) if call.query else url,
+                self._url(call),
                 headers=headers,
                 data=None if call.body is None else msgspec.json.encode(call.body),
                 allow_redirects=False,  # nobody else is shown the key
@@ -212,6 +218,11 @@ class HttpClient:
             return code, Answer(response.status, body)
         return code, _Failure(self.malformed(call, f"the answer has more than {BODY_LIMIT} bytes"))
 
+    def _url(self, call: Call) -> yarl.URL:
+        # A space travels as %20, as in the vendors' own clients, and not as the plus sign of a form.
+        query = f"?{urlencode(call.query, quote_via=quote)}" if call.query else ""
+        return yarl.URL(f"{self._base}{call.path}{query}", encoded=True)
+
     def _open_session(self) -> aiohttp.ClientSession:
         if self._closed:
             raise RuntimeError("the client is closed")
@@ -221,6 +232,7 @@ class HttpClient:
                 headers={"User-Agent": f"fleetd/{__version__}"},
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=[trace_config()],
+                middlewares=(only_once,),
             )
         return self._session
 

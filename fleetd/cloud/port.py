@@ -178,7 +178,7 @@ class MachinesApi(Protocol):
     async def wait_for(self, machine_id: str, state: str, *, timeout: float, poll: float = 5.0) -> Json:
         """Poll ``show`` until the machine is in ``state`` and return it.
 
-        ``state`` is off, serviceready or ready, and ready satisfies serviceready. ``timeout`` and ``poll`` in seconds.
+        ``state`` is off, serviceready or ready; ready satisfies serviceready. ``timeout`` and ``poll`` in seconds.
 
         Raises:
             WaitEnded: timed_out, gone or failed_to_start.

@@ -1,7 +1,8 @@
-"""How far one HTTP request came, which decides whether it may have had an effect."""
+"""How far one HTTP request came, which decides whether it may have had an effect. And that there is only one."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -42,3 +43,22 @@ def trace_config() -> aiohttp.TraceConfig:
     config.on_request_start.append(begun)
     config.on_request_headers_sent.append(sent)
     return config
+
+
+class Broken(aiohttp.ClientError):
+    """The connection broke once there was one."""
+
+
+async def only_once(
+    request: aiohttp.ClientRequest, handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
+) -> aiohttp.ClientResponse:
+    """A client middleware without which aiohttp itself repeats GET, PUT and DELETE once, unseen by rate and metrics.
+
+    It does so on these two errors only; under another name they come through.
+    """
+    try:
+        return await handler(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as e:
+        raise Broken(str(e) or type(e).__name__) from e

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from fleetd.model.errors import ConfigError, Fault
+from fleetd.model.errors import Fault, KeyUnusable
 from fleetd.model.settings import KeySource
 
 _PATH = "provider.api_key"
@@ -23,15 +23,15 @@ def read_key(source: KeySource, environ: Mapping[str, str], *, config: str = "co
         config: the config's name, for the message.
 
     Raises:
-        ConfigError: it is missing, empty, unreadable, or cannot be a key.
+        KeyUnusable: it is missing, empty, unreadable, or cannot be a key.
     """
     found = _from_environment(source, environ) if source.env is not None else _from_file(source, environ)
     if isinstance(found, Fault):
-        raise ConfigError(config, (found,))
+        raise KeyUnusable(config, (found,))
     key = found.strip()
     problem = _problem(key)
     if problem is not None:
-        raise ConfigError(config, (Fault(_PATH, f"{source} {problem}"),))
+        raise KeyUnusable(config, (Fault(_PATH, f"{source} {problem}"),))
     return key
 
 

@@ -20,6 +20,7 @@
     │   ├── StateLocked             another daemon acts on it
     │   └── StateUnusable           unwritable, full or damaged
     └── ConfigError                 the config file, with every fault in it
+        └── KeyUnusable             the file is sound, but the key is not where it says
 
 Library exceptions (aiohttp, sqlite3, pydantic) stop at the adapter that met them and continue as one of these.
 """
@@ -155,3 +156,7 @@ class ConfigError(FleetdError):
         self.source = source
         self.faults = faults
         super().__init__("\n".join([f"{source}: {len(faults)} fault(s)", *(f"  {f}" for f in faults)]))
+
+
+class KeyUnusable(ConfigError):
+    """The config is sound, but the API key cannot be read from where it says."""

@@ -2,61 +2,51 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import structlog
 from aiohttp import web
 
 from fleetd.model.errors import ConfigError, StateUnusable, StoreError
-from fleetd.model.journal import VetoOrder
-from fleetd.model.reasons import Verb
+from fleetd.ops import orders
+from fleetd.ops.answers import MAX_BODY, Fault, Handler, serving, tell_faults
+from fleetd.ops.control_client import LOGIN
+from fleetd.ops.escape import printable
 from fleetd.ops.seat import Seat
 
 log = structlog.get_logger(__name__)
 
-MAX_BODY = 64 * 1024
-"""Bytes of a request's body."""
-LONGEST_VETO = timedelta(days=31)
-"""A veto always ends: one that is forgotten must not pay for machines for ever."""
-LONGEST_REASON = 500
-"""Characters of an operator's reason."""
-
+_LONGEST_LOGIN = 32
 _UCRED = struct.Struct("3i")
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class BadRequest(ValueError):
-    """The request cannot be understood; the text says what would be right."""
 
 
 @asynccontextmanager
-async def serve_control(seat: Seat, path: Path) -> AsyncIterator[None]:
+async def serve_control(seat: Seat, path: Path, *, reads: Iterable[web.RouteDef] = ()) -> AsyncIterator[None]:
     """Listen on ``path`` (mode 0600) while entered; the caller holds the state lock, so a socket there is stale.
+
+    Args:
+        seat: the daemon.
+        path: where; a directory that is missing is made with mode 0700.
+        reads: further routes, as ``read_routes`` gives them.
 
     Raises:
         StateUnusable: the socket cannot be made.
     """
-    runner = web.AppRunner(_application(seat), access_log=None, handle_signals=False, shutdown_timeout=1.0)
-    await runner.setup()
+    listening = _bind(path)
     try:
-        listening = _bind(path)
-        await web.SockSite(runner, listening).start()
-        try:
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[tell_faults, _check_peer, _tell_of_orders])
+        app.add_routes([*_Orders(seat).routes(), *reads])
+        async with serving(app, listening):
             yield
-        finally:
-            _remove(path)
     finally:
-        await runner.cleanup()
+        _remove(path)
 
 
 def _bind(path: Path) -> socket.socket:
@@ -64,7 +54,7 @@ def _bind(path: Path) -> socket.socket:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove(path)
-        before = os.umask(0o177)
+        before = os.umask(0o177)  # never, not even for a moment, open to others
         try:
             listening.bind(str(path))
         finally:
@@ -80,34 +70,28 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _application(seat: Seat) -> web.Application:
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[_guarded])
-    orders = _Orders(seat)
-    app.add_routes(
-        [
-            web.get("/status", orders.status),
-            web.post("/reload", orders.reload),
-            web.post("/wake", orders.wake),
-            web.post("/veto", orders.veto),
-            web.post("/lift", orders.lift),
-            web.post("/request", orders.request),
-            web.put("/lease", orders.lease),
-        ]
-    )
-    return app
-
-
 class _Orders:
     """One method for each path: parse, ask the seat, answer."""
 
     def __init__(self, seat: Seat) -> None:
         self._seat = seat
 
+    def routes(self) -> Iterable[web.RouteDef]:
+        return (
+            web.get("/status", self.status),
+            web.post("/reload", self.reload),
+            web.post("/wake", self.wake),
+            web.post("/veto", self.veto),
+            web.post("/lift", self.lift),
+            web.post("/request", self.request),
+            web.put("/lease", self.lease),
+        )
+
     async def status(self, _request: web.Request) -> web.Response:
         return web.json_response(self._seat.status())
 
     async def reload(self, request: web.Request) -> web.Response:
-        self._seat.reload(request["actor"])
+        self._seat.reload(_actor(request))
         return web.json_response({"reloaded": True})
 
     async def wake(self, _request: web.Request) -> web.Response:
@@ -115,54 +99,54 @@ class _Orders:
         return web.json_response({"woken": True})
 
     async def veto(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        kind = _text(body, "kind")
-        if kind not in {"hold", "freeze"}:
-            raise BadRequest('kind must be "hold" or "freeze"')
-        subject = _text(body, "subject", optional=True)
-        if kind == "hold" and subject is None:
-            raise BadRequest("subject is missing: the machine's id or name")
-        order = VetoOrder(kind, subject, _verbs(body), _reason(body), _lasts(body))
-        return web.json_response(await self._seat.veto(order, request["actor"]))
+        actor, order = _actor(request), orders.veto(await orders.read_body(request))
+        return web.json_response(await self._seat.veto(order, actor))
 
     async def lift(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        removed = await self._seat.lift(
-            _text(body, "kind") or "", _text(body, "subject", optional=True), request["actor"]
-        )
-        return web.json_response({"removed": removed})
+        actor, (kind, subject) = _actor(request), orders.lift(await orders.read_body(request))
+        return web.json_response({"removed": await self._seat.lift(kind, subject, actor)})
 
     async def request(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        verb = _text(body, "verb")
-        if verb not in {"start", "stop", "restart"}:
-            raise BadRequest("verb must be start, stop or restart")
-        machine = _text(body, "machine") or ""
-        return web.json_response(await self._seat.request(Verb(verb), machine, _reason(body), request["actor"]))
+        actor, (verb, machine, reason) = _actor(request), orders.machine_request(await orders.read_body(request))
+        return web.json_response(await self._seat.request(verb, machine, reason, actor))
 
     async def lease(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        machine, source = _text(body, "machine") or "", _text(body, "source") or ""
-        return web.json_response(
-            await self._seat.lease(machine, source, _lasts(body, allow_zero=True), request["actor"])
-        )
+        actor, (machine, source, lasts) = _actor(request), orders.lease(await orders.read_body(request))
+        return web.json_response(await self._seat.lease(machine, source, lasts, actor))
 
 
 @web.middleware
-async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Check who asks, and turn what goes wrong into an answer."""
-    uid = _peer_uid(request)
-    if uid not in {0, os.getuid()}:
-        return _fault(403, "only root and the daemon's own user may use the control socket")
-    request["actor"] = _actor(uid)
-    try:
+async def _check_peer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Only root and the daemon's own user may ask anything."""
+    if _peer_uid(request) not in {0, os.getuid()}:
+        raise Fault(403, "only root and the daemon's own user may use the control socket")
+    return await handler(request)
+
+
+@web.middleware
+async def _tell_of_orders(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Say in the log who ordered what, and turn the seat's errors into faults."""
+    if request.method in {"GET", "HEAD"}:
         return await handler(request)
-    except (BadRequest, ConfigError) as error:
-        return _fault(400, str(error))
+    keys = {"order": request.path.lstrip("/"), "actor": _actor(request)}
+    try:
+        answer = await handler(request)
+    except Fault as fault:
+        log.warning("order.was_refused", **keys, status=fault.status, error=fault.message)
+        raise
+    except ConfigError as error:
+        faults = [{"path": f.path, "problem": f.problem} for f in error.faults]
+        log.warning("order.was_refused", **keys, status=422, error=str(error))
+        raise Fault(422, str(error), faults=faults) from error
     except LookupError as error:
-        return _fault(404, str(error.args[0]) if error.args else "not found")
+        message = str(error.args[0]) if error.args else "not found"
+        log.warning("order.was_refused", **keys, status=404, error=message)
+        raise Fault(404, message) from error
     except StoreError as error:
-        return _fault(503, str(error))
+        log.warning("order.was_refused", **keys, status=503, error=str(error))
+        raise Fault(503, str(error)) from error
+    log.info("order.was_taken", **keys)
+    return answer
 
 
 def _peer_uid(request: web.Request) -> int:
@@ -174,55 +158,16 @@ def _peer_uid(request: web.Request) -> int:
     return int(uid)
 
 
-def _actor(uid: int) -> str:
+def _actor(request: web.Request) -> str:
+    """Who asks, for the log and for history. To be asked before anything is waited for: who has left has no name."""
+    uid = _peer_uid(request)
+    login = request.headers.get(LOGIN, "").strip() if uid == 0 else ""
+    return f"{_name(uid)} for {printable(login, _LONGEST_LOGIN)}" if login else _name(uid)
+
+
+@lru_cache(maxsize=8)
+def _name(uid: int) -> str:
     try:
         return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
     except KeyError:
         return f"uid {uid}"
-
-
-def _fault(status: int, message: str) -> web.Response:
-    return web.json_response({"error": {"status": status, "message": message}}, status=status)
-
-
-async def _body(request: web.Request) -> Mapping[str, Any]:
-    try:
-        body = json.loads(await request.text())
-    except (ValueError, RecursionError) as error:
-        raise BadRequest("the body must be a JSON object") from error
-    if not isinstance(body, dict):
-        raise BadRequest("the body must be a JSON object")
-    return body
-
-
-def _text(body: Mapping[str, Any], key: str, *, optional: bool = False) -> str | None:
-    value = body.get(key)
-    if value is None and optional:
-        return None
-    if not isinstance(value, str) or not value.strip():
-        raise BadRequest(f"{key} must be text")
-    return value
-
-
-def _reason(body: Mapping[str, Any]) -> str:
-    return (_text(body, "reason") or "").strip()[:LONGEST_REASON]
-
-
-def _lasts(body: Mapping[str, Any], *, allow_zero: bool = False) -> timedelta:
-    seconds = body.get("seconds")
-    limit = LONGEST_VETO.total_seconds()
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= limit:
-        raise BadRequest(f"seconds must be a number up to {limit:.0f}: everything here expires")
-    if seconds == 0 and not allow_zero:
-        raise BadRequest("seconds must be more than 0")
-    return timedelta(seconds=seconds)
-
-
-def _verbs(body: Mapping[str, Any]) -> frozenset[Verb]:
-    given = body.get("verbs")
-    if given is None:
-        return frozenset(Verb)
-    known = {str(v) for v in Verb}
-    if not isinstance(given, list) or not given or not all(isinstance(v, str) and v in known for v in given):
-        raise BadRequest(f"verbs must be a list out of {', '.join(sorted(known))}")
-    return frozenset(Verb(v) for v in given)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,29 +13,57 @@ import aiohttp
 
 from fleetd.model.errors import FleetdError
 
-TIMEOUT = 40.0
+LOGIN = "Fleetd-Login"
+"""Header in which root says on whose behalf it asks (``sudo``); from anyone else it counts for nothing."""
+ORDER_TIMEOUT = 40.0
 """Seconds for one order: a veto waits for the calls under way, which the provider's timeout bounds."""
+READ_TIMEOUT = 10.0
+"""Seconds for an answer that the daemon has ready."""
 
 
 class NoDaemon(FleetdError):
-    """Nobody listens on the control socket."""
+    """Nobody to ask on the control socket."""
+
+
+class NotAllowed(NoDaemon):
+    """This user may not talk to the daemon."""
+
+
+class NoAnswer(NoDaemon):
+    """Somebody listens on the control socket, and does not answer as a daemon does."""
 
 
 class OrderRefused(FleetdError):
-    """The daemon declined an order; the text says why."""
+    """The daemon declined an order; the text says why.
+
+    Attributes:
+        status: what HTTP calls it: 400 not understood, 403 not allowed, 404 no such machine, 422 a config with
+            faults, 503 the state directory cannot be written.
+    """
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ControlClient:
-    """One connection's worth of orders; an async context manager."""
+    """Orders to one daemon; an async context manager.
 
-    def __init__(self, socket: Path) -> None:
+    Args:
+        socket: the control socket's path.
+        environ: SUDO_USER in it is whom root asks for; it is recorded beside root.
+    """
+
+    def __init__(self, socket: Path, *, environ: Mapping[str, str] = os.environ) -> None:
         self._socket = socket
+        login = environ.get("SUDO_USER", "")
+        self._headers = {LOGIN: login} if login.isascii() and login.isprintable() and login else {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         """Open; nothing is sent yet."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(path=str(self._socket)), timeout=aiohttp.ClientTimeout(total=TIMEOUT)
+            connector=aiohttp.UnixConnector(path=str(self._socket)), headers=self._headers
         )
         return self
 
@@ -56,20 +86,36 @@ class ControlClient:
         """One order and its answer.
 
         Raises:
-            NoDaemon: nobody listens, or this user may not connect.
+            NoDaemon: nobody listens; NotAllowed: this user may not connect; NoAnswer: it does not answer.
             OrderRefused: the daemon declined.
         """
         if self._session is None:
             raise RuntimeError("enter the client first")
+        seconds = READ_TIMEOUT if method == "GET" else ORDER_TIMEOUT
         try:
-            async with self._session.request(method, f"http://fleetd{path}", json=body or None) as answer:
+            async with self._session.request(
+                method, f"http://fleetd{path}", json=body or None, timeout=aiohttp.ClientTimeout(total=seconds)
+            ) as answer:
                 document = await answer.json()
         except aiohttp.ClientConnectorError as error:
-            if error.errno in {errno.EACCES, errno.EPERM}:
-                raise NoDaemon(f"{self._socket}: this user may not talk to the daemon; try as root") from error
-            raise NoDaemon(f"{self._socket}: no daemon listens there") from error
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise NoDaemon(f"{self._socket}: the daemon gave no usable answer: {error}") from error
+            raise self._not_connected(error) from error
+        except TimeoutError as error:
+            raise NoAnswer(f"{self._socket}: the daemon does not answer ({seconds:.0f} s)") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise NoAnswer(f"{self._socket}: the daemon gave no usable answer: {error}") from error
         if answer.status >= 400:
-            raise OrderRefused(str(document.get("error", {}).get("message", answer.reason)))
-        return dict(document)
+            raise _refusal(answer.status, document)
+        if not isinstance(document, dict):
+            raise NoAnswer(f"{self._socket}: the daemon gave no usable answer")
+        return document
+
+    def _not_connected(self, error: aiohttp.ClientConnectorError) -> NoDaemon:
+        if error.errno in {errno.EACCES, errno.EPERM}:
+            return NotAllowed(f"{self._socket}: only root and the daemon's own user may ask it; try sudo")
+        return NoDaemon(f"{self._socket}: no daemon listens there")
+
+
+def _refusal(status: int, document: Any) -> OrderRefused:
+    error = document.get("error") if isinstance(document, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    return OrderRefused(str(message or f"refused ({status})"), status=status)

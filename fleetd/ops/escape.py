@@ -10,11 +10,20 @@ LIMIT = 200
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that are written as escapes: controls, bidi marks, zero-width joiners, line separators."""
 
+_STACKING = 2
+"""Combining marks that may stand on one character; a tower of them covers the lines around it."""
+
 
 def printable(text: str, limit: int = LIMIT) -> str:
-    """``text`` without anything that moves a cursor, reorders a line or hides itself."""
-    shown = "".join(_escape(c) if unicodedata.category(c) in _HIDDEN else c for c in text[: limit + 1])
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+    """``text`` on one line, without anything that moves a cursor, reorders the line or hides itself."""
+    shown: list[str] = []
+    marks = 0
+    for character in text[: limit + 1]:
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in {"Mn", "Me"} else 0
+        shown.append(_escape(character) if category in _HIDDEN or marks > _STACKING else character)
+    whole = "".join(shown)
+    return whole if len(whole) <= limit else whole[: limit - 1] + "…"
 
 
 def _escape(character: str) -> str:

@@ -5,48 +5,35 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
+import threading
+import traceback
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from fleetd.model.errors import FleetdError
 from fleetd.ops.escape import printable
+from fleetd.ops.secrets import Secrets, text_of
+
+__all__ = ["Format", "Secrets", "configure"]
 
 Format = Literal["auto", "json", "console"]
 
-FIRST_KEYS = ("ts", "level", "event", "fleet", "machine", "name", "action", "reason", "intent", "pass_id")
+FIRST_KEYS = (
+    *("ts", "level", "event", "fleet", "machine", "name", "action", "reason"),
+    *("intent", "pass_id", "attempt", "duration_s"),
+)
 """The order in which a line begins; other keys follow as they were given."""
+
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-"""syslog(3) priorities, for the journal."""
-MASK = "***"
+"""syslog(3) priorities, for the journal (sd-daemon(3))."""
 
-
-class Secrets:
-    """Values that never appear in a line, wherever they come from."""
-
-    def __init__(self) -> None:
-        self._values: set[str] = set()
-
-    def add(self, value: str) -> None:
-        """Mask ``value`` from now on."""
-        if value:
-            self._values.add(value)
-
-    def mask(self, value: Any) -> Any:
-        """``value`` with every secret in it masked, at any depth."""
-        if isinstance(value, str):
-            for secret in self._values:
-                value = value.replace(secret, MASK)
-            return value
-        if isinstance(value, Mapping):
-            return {self.mask(k): self.mask(v) for k, v in value.items()}
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self.mask(v) for v in value]
-        if value is None or isinstance(value, bool | int | float):
-            return value
-        return self.mask(str(value))
+LONGEST = 2000
+"""Characters of one value that a terminal is shown."""
 
 
 def configure(
@@ -58,48 +45,88 @@ def configure(
     fmt: Format = "auto",
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Send every log line of the process to ``stream``, the libraries' warnings included.
+    """Send every log line of the process to ``stream``, the libraries' and Python's own warnings included.
 
     Args:
         stream: usually stderr.
         now: wall time, from the Clock port.
         secrets: masked in every value and traceback.
-        level: the least level that is written.
+        level: the least level that is written; "debug" adds tracebacks to errors that are understood.
         fmt: "auto" is coloured on a terminal and JSON elsewhere.
-        environ: JOURNAL_STREAM in it says that the stream ends in systemd's journal.
+        environ: JOURNAL_STREAM in it says that the stream ends in systemd's journal; NO_COLOR that colours are
+            not wanted (https://no-color.org).
     """
-    on_terminal = fmt == "console" or (fmt == "auto" and stream.isatty())
-
-    def stamp(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        event["ts"] = now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return event
-
-    def mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        masked: EventDict = secrets.mask(event)
-        return masked
-
-    tail: list[Processor] = (
-        [_escape, structlog.dev.ConsoleRenderer(colors=fmt == "console" or stream.isatty(), timestamp_key="ts")]
-        if on_terminal
+    least = logging.getLevelNamesMapping()[level.upper()]
+    lines = _Lines(stream)
+    on_terminal = stream.isatty()
+    render: list[Processor] = (
+        [_escape, _console(colors=on_terminal and not environ.get("NO_COLOR"))]
+        if fmt == "console" or (fmt == "auto" and on_terminal)
         else [_json_line(prefix=_ends_in_journal(stream, environ))]
     )
-    least = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.format_exc_info,
-            stamp,
-            mask,
+            _flat_errors(tracebacks=least <= logging.DEBUG),
+            _stamp(now),
+            lines.own_up,
+            _mask(secrets),
             _in_order,
-            *tail,
+            *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
+    logging.captureWarnings(capture=True)
     root = logging.getLogger()
     root.handlers[:] = [_ToStructlog(level=logging.WARNING)]
     root.setLevel(logging.WARNING)
+
+
+def _flat_errors(*, tracebacks: bool) -> Processor:
+    """Turn exceptions into text.
+
+    An error of our own tree says in one line what there is to know; a traceback belongs to what nobody expected.
+    """
+
+    def flatten(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        raised = _raised(event.pop("exc_info", None))
+        if raised is not None:
+            event.setdefault("error", raised)
+            unexpected = not isinstance(raised, FleetdError)
+        else:
+            raised = event.get("error")
+            unexpected = False
+        if isinstance(raised, BaseException) and (tracebacks or unexpected):
+            event["exception"] = "".join(traceback.format_exception(raised)).rstrip()
+        return event
+
+    return flatten
+
+
+def _raised(exc_info: Any) -> BaseException | None:
+    """The exception that an ``exc_info`` of any shape is about."""
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if isinstance(exc_info, tuple):
+        return next((part for part in exc_info if isinstance(part, BaseException)), None)
+    return sys.exc_info()[1] if exc_info else None
+
+
+def _stamp(now: Callable[[], datetime]) -> Processor:
+    def stamp(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["ts"] = now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return event
+
+    return stamp
+
+
+def _mask(secrets: Secrets) -> Processor:
+    def mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {key: secrets.mask(value) for key, value in event.items()}
+
+    return mask
 
 
 def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -108,12 +135,22 @@ def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
 
 
 def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {k: printable(v, limit=2000) if isinstance(v, str) and k != "exception" else v for k, v in event.items()}
+    """Make text safe for a terminal; the renderer shows other values by ``repr``, which is safe already."""
+    shown: EventDict = {k: printable(v, LONGEST) if isinstance(v, str) else v for k, v in event.items()}
+    if "exception" in event:
+        shown["exception"] = "\n".join(printable(line, LONGEST) for line in str(event["exception"]).split("\n"))
+    return shown
+
+
+def _console(*, colors: bool) -> Processor:
+    return structlog.dev.ConsoleRenderer(
+        colors=colors, timestamp_key="ts", sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+    )
 
 
 def _json_line(*, prefix: bool) -> Processor:
     def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-        line = json.dumps(event, default=str)
+        line = json.dumps(event)
         return f"<{PRIORITIES.get(str(event.get('level')), 6)}>{line}" if prefix else line
 
     return render
@@ -128,10 +165,43 @@ def _ends_in_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
+class _Lines:
+    """Writes finished lines. A stream that fails (a full disk, a reader that left) must not stop the daemon."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._failed = 0
+
+    def own_up(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        """Say in the next line how many before it could not be written."""
+        if self._failed:
+            event["lines_lost"] = self._failed
+        return event
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        with self._lock:
+            try:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):  # ValueError: the stream is closed
+                self._failed += 1
+            else:
+                self._failed = 0
+
+    debug = info = warning = error = critical = msg
+
+
 class _ToStructlog(logging.Handler):
     """The libraries' own log records, as lines like every other."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Log one record."""
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # arguments that do not fit their format
+            message = f"{text_of(record.msg)} {text_of(record.args)}"
         log = structlog.get_logger(record.name)
         say = log.error if record.levelno >= logging.ERROR else log.warning
-        say("library.warned", logger=record.name, error=record.getMessage(), exc_info=record.exc_info)
+        say("library.warned", logger=record.name, error=message, exc_info=record.exc_info)

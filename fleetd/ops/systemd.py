@@ -9,7 +9,12 @@ from collections.abc import Callable, MutableMapping
 
 import structlog
 
+from fleetd.ops.escape import printable
+
 log = structlog.get_logger(__name__)
+
+LONGEST_STATUS = 500
+"""Characters of the line that ``systemctl status`` shows."""
 
 
 class NullNotifier:
@@ -32,7 +37,7 @@ class NullNotifier:
 
 
 class SystemdNotifier:
-    """Speaks to the socket in $NOTIFY_SOCKET.
+    """Speaks to the socket in $NOTIFY_SOCKET. Never waits and never raises.
 
     Args:
         address: the socket's path; ``@`` begins an abstract one.
@@ -55,7 +60,7 @@ class SystemdNotifier:
 
     def status(self, text: str) -> None:
         """STATUS=: one line for ``systemctl status``."""
-        self._send("STATUS=" + " ".join(text.split()))
+        self._send("STATUS=" + printable(" ".join(text.split()), LONGEST_STATUS))
 
     def alive(self) -> None:
         """WATCHDOG=1, at most eight times in a watchdog period."""
@@ -88,7 +93,7 @@ def from_environment(environ: MutableMapping[str, str] = os.environ) -> SystemdN
     address = environ.pop("NOTIFY_SOCKET", "")
     period = environ.pop("WATCHDOG_USEC", "")
     pid = environ.pop("WATCHDOG_PID", "")
-    if not address:
+    if not address.startswith(("/", "@")):
         return NullNotifier()
-    mine = not pid or pid == str(os.getpid())
-    return SystemdNotifier(address, watchdog=int(period) / 1e6 if period.isdigit() and mine else None)
+    wanted = period.isascii() and period.isdigit() and int(period) > 0 and (not pid or pid == str(os.getpid()))
+    return SystemdNotifier(address, watchdog=int(period) / 1e6 if wanted else None)

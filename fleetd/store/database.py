@@ -113,11 +113,16 @@ class Database:
                 msg = f"the journal {self.path} is closed"
                 raise StateUnusable(msg)
             try:
-                return job(self._connection)
+                result = job(self._connection)
             except sqlite3.Error as error:
                 raise database_failure(error, self.path) from error
             except Undecodable as error:
                 raise damaged(self.path, str(error)) from error
+            if isinstance(result, sqlite3.Cursor):
+                # Closed here: one that dies on another thread resets a statement that this one may be stepping, which
+                # SQLite calls misuse (seen with thirty writes at a time).
+                result.close()
+            return result
 
         if self._closed:
             msg = f"the journal {self.path} is closed"

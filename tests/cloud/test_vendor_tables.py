@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from fleetd.config import parameters
 from fleetd.model import vendor
 from fleetd.simulator import catalogue, core, core_body, core_params
 
@@ -41,7 +40,3 @@ def test_regions_and_types():
     assert set(vendor.CORE_MACHINE_TYPES) == sold
     dedicated = {label for label, kind in catalogue.MACHINE_TYPES.items() if kind.dedicated_gpu}
     assert set(vendor.CORE_AVAILABILITY_TYPES) == dedicated
-
-
-def test_the_config_knows_the_same_parameters():
-    assert set(parameters.CREATE_PARAMETERS["paperspace-core"]) == set(vendor.CORE_CREATE_PARAMETERS)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
+import anyio
 import pytest
 
 from fleetd.model.errors import StateUnusable
@@ -286,3 +287,16 @@ async def test_an_inline_executor_needs_no_thread(path):
     assert (await journal.write_intent(INTENT)).id == 1
     await journal.aclose()
     assert executor.submit(lambda: 1).result() == 1
+
+
+async def test_many_writers_at_once_do_not_disturb_each_other(tmp_path):
+    """Found by creating 200 machines: a cursor that died on the loop's thread reset a statement under way."""
+    journal = await SqliteJournal.open(tmp_path / "journal.db")
+    try:
+        async with anyio.create_task_group() as group:
+            for n in range(300):
+                group.start_soon(journal.put_note, f"key-{n}", "value" * 50)
+                group.start_soon(journal.get_note, f"key-{n}")
+        assert await journal.get_note("key-299") == "value" * 50
+    finally:
+        await journal.aclose()

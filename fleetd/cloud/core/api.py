@@ -169,21 +169,19 @@ class CoreApi:
     async def _read_pages(self, filters: Mapping[str, object], *, prove: bool) -> Reading:
         start, limit = _number(filters.get("skip")) or 0, _number(filters.get("limit"))
         most = MOST_PAGES if limit is None else max(1, -(-limit // PAGE_SIZE))
-        one_page = limit is not None and limit <= PAGE_SIZE
+
+        async def entries(position: int) -> Rows:
+            query = {**filters, "limit": PAGE_SIZE, "skip": start + position}
+            return await self._get_list("list", "/machines/getMachines", query)
 
         async def page(number: int) -> Rows:
+            if number:
+                return await entries(number * PAGE_SIZE)
             # The first page is asked for as the caller put it: by default without a limit, which is PAGE_SIZE then.
-            paging = {"limit": PAGE_SIZE, "skip": start + number * PAGE_SIZE} if number else {}
-            if limit is not None and not one_page:
-                paging["limit"] = PAGE_SIZE
-            return await self._get_list("list", "/machines/getMachines", {**filters, **paging})
+            query = filters if limit is None or limit <= PAGE_SIZE else {**filters, "limit": PAGE_SIZE}
+            return await self._get_list("list", "/machines/getMachines", query)
 
-        async def id_at(position: int) -> str | None:
-            query = {**filters, "limit": 1, "skip": start + position}
-            found = await self._get_list("list", "/machines/getMachines", query)
-            return found[0]["id"] if found else None
-
-        source = Source(page, id_at, size=PAGE_SIZE, width=self._http.limits.max_concurrency)
+        source = Source(page, entries, size=PAGE_SIZE, width=self._http.limits.max_concurrency)
         reading = await read_all(source, most=most, prove=prove)
         return reading if limit is None else Reading(reading.items[:limit], reading.moved, reading.failure)
 

@@ -3,8 +3,8 @@
 Pages are cut by position (``limit``, ``skip``), and between two requests the list may move. When a machine on the
 first page is destroyed after that page was read, the first one of the second page slips onto the first page, and
 nobody sees it; an id seen twice betrays a move the other way only. So where a listing must be known to be complete,
-the last entry of every full page is asked for once more by its position, after all pages were read: is it the same
-one, then nothing slipped across that border in between.
+it is read a second time, cut one entry earlier: every border of the first reading lies inside a page of the second.
+What slipped across a border needs an entry before it to be gone, and then the two readings differ.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TypeVar
 import anyio
 
 from fleetd.cloud.port import Json
-from fleetd.model.errors import CloudError, Refused
+from fleetd.model.errors import CloudError, MalformedAnswer, Refused
 
 T = TypeVar("T")
 
@@ -36,8 +36,8 @@ class Source:
 
     page: Callable[[int], Awaitable[list[Json]]]
     """Page ``n``, from 0."""
-    id_at: Callable[[int], Awaitable[str | None]]
-    """The id of the entry at a position, from 0; None behind the end."""
+    entries: Callable[[int], Awaitable[list[Json]]]
+    """As many entries as a page has, from a position on, which need not be a page's first."""
     size: int
     """Entries of a full page."""
     width: int
@@ -53,7 +53,7 @@ class Reading:
     moved: bool = False
     """Whether the list moved meanwhile, so that something may be missing."""
     failure: CloudError | None = None
-    """Why a page behind the first, or the proof, could not be read."""
+    """Why a page behind the first, or the second reading, failed."""
 
     @property
     def complete(self) -> bool:
@@ -67,7 +67,7 @@ async def read_all(source: Source, *, most: int = MOST_PAGES, prove: bool = Fals
     Args:
         source: the listing.
         most: pages to read, at most.
-        prove: ask again to know whether something slipped through, and start over once if so.
+        prove: read a second time to know whether something slipped through, and start over once if so.
 
     Raises:
         CloudError: the first page could not be read.
@@ -91,22 +91,36 @@ async def _read_once(source: Source, *, most: int, prove: bool) -> Reading:
         if nothing_new:
             break
         wave *= 2
-    moved = _contradictory(pages, source.size) or (prove and len(pages[-1]) >= source.size)
+    moved = _contradictory(pages, source.size)
+    if prove and failure is None and not moved and len(pages[-1]) >= source.size:
+        failure = MalformedAnswer(f"the listing has no end: {len(pages)} full pages", operation="list")
     if prove and failure is None and not moved:
-        moved, failure = await _slipped(source, [page for page in pages if len(page) >= source.size])
+        moved, failure = await _slipped(source, pages)
     items = {item["id"]: item for page in pages for item in page}
     return Reading(tuple(items.values()), moved, failure)
 
 
-async def _slipped(source: Source, full: Sequence[list[Json]]) -> tuple[bool, CloudError | None]:
-    """Whether something slipped across the border behind one of the first pages."""
-    borders = [(number + 1) * source.size - 1 for number in range(len(full))]
-    found, failure = await _together(source.id_at, borders, width=source.width)
-    if not isinstance(failure, Refused):
-        return found != [page[source.size - 1]["id"] for page in full], failure
-    # The vendor's page speaks of multiples of a page only. Whole pages prove the same, at a higher price.
-    again, failure = await _together(source.page, range(len(full)), width=source.width)
-    return failure is None and [_sequence(page) for page in again] != [_sequence(page) for page in full], failure
+async def _slipped(source: Source, pages: Sequence[list[Json]]) -> tuple[bool, CloudError | None]:
+    """Whether a second reading, cut one entry earlier, tells another list; never asked for a single page."""
+    first = [item["id"] for page in pages for item in page]
+    full = len(first) // source.size
+    if not full:
+        return False, None
+    starts = [0, *(number * source.size - 1 for number in range(1, full + 1))]
+    second, failure = await _together(source.entries, starts, width=source.width)
+    if isinstance(failure, Refused):
+        # The vendor's page speaks of multiples of a page only: then read at those. It proves as much, unless the
+        # pages are cut wrongly to begin with.
+        starts = [number * source.size for number in range(full)]
+        second, failure = await _together(source.entries, starts, width=source.width)
+    if failure is not None:
+        return False, failure
+    for start, entries in zip(starts, second, strict=True):
+        expected = first[start : start + source.size]
+        # What is new at the very end was made since; nothing slipped because of it.
+        if [item["id"] for item in entries[: len(expected)]] != expected:
+            return True, None
+    return False, None
 
 
 async def _together(
@@ -145,7 +159,3 @@ def _contradictory(pages: Sequence[list[Json]], size: int) -> bool:
 
 def _ids(pages: Sequence[list[Json]]) -> set[str]:
     return {item["id"] for page in pages for item in page}
-
-
-def _sequence(page: Sequence[Json]) -> list[str]:
-    return [item["id"] for item in page]

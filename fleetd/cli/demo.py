@@ -1,0 +1,189 @@
+"""``fleetd demo``: the daemon on the embedded simulator, with a screen that a newcomer understands."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio
+import typer
+from rich.live import Live
+from rich.text import Text
+
+from fleetd import wiring
+from fleetd.cli.logs import log_to, log_to_stderr
+from fleetd.cli.options import duration, examples
+from fleetd.cli.output import out, show
+from fleetd.cli.render_demo import EVENTS_SHOWN, Scene, demo_view, ending, title_lines
+from fleetd.cli.render_status import fleet_words
+from fleetd.cli.words import event_words
+from fleetd.model.errors import StateUnusable
+from fleetd.model.settings import Settings
+from fleetd.ops.escape import printable
+
+Document = Mapping[str, Any]
+
+PACKAGED = "demo.toml"
+ON_WITH_IT = (
+    "Next: copy config/example.toml, then fleetd check, fleetd plan and fleetd apply with -c.",
+    "fleetd simulator serves such a provider for as long as you like.",
+)
+
+
+def demo(
+    exit_when_converged: Annotated[
+        bool | None,
+        typer.Option(
+            "--exit-when-converged/--keep-running",
+            metavar="",
+            help="End when every fleet is at its target. Default: only where there is no terminal.",
+            show_default=False,
+        ),
+    ] = None,
+    timeout: Annotated[
+        timedelta,
+        typer.Option(
+            "--timeout",
+            parser=duration,
+            metavar="DURATION",
+            help="With --exit-when-converged: give up after so long.",
+            show_default="2m",
+        ),
+    ] = timedelta(minutes=2),
+) -> None:
+    """Watch fleetd bring two small fleets to their targets on a simulated provider.
+
+    Needs no account, no key and no config, costs nothing, and leaves nothing behind.
+    """
+    ends = not out().is_terminal if exit_when_converged is None else exit_when_converged
+    with _stage() as config:
+        settings = wiring.load_settings(config)
+        speed = float(str(settings.provider.simulator.get("speed", 1)))
+        audience = _Screen(speed, config) if out().is_terminal else _Lines(speed)
+
+        async def play() -> tuple[Document, float] | None:
+            began = anyio.current_time()
+            log_to(audience.event)
+
+            def passed(document: Document) -> None:
+                audience.passed(document, anyio.current_time() - began)
+
+            with audience:
+                if not ends:
+                    await wiring.run_daemon(settings, lambda: wiring.load_settings(config), observer=passed)
+                    return None
+                document = await wiring.converge(settings, timeout=timeout.total_seconds(), on_status=passed)
+                return document, anyio.current_time() - began
+
+        try:
+            ended = anyio.run(play)
+        finally:
+            log_to_stderr()
+    if ended is not None:
+        for line in (*ending(*ended), "", *ON_WITH_IT):
+            show(Text(line))
+
+
+DEMO_EXAMPLES = examples("fleetd demo", "fleetd demo --exit-when-converged  # ends by itself in under a minute")
+
+
+class _Lines:
+    """What happens as plain lines: for a pipe, a file, a pipeline."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._last = ""
+
+    def __enter__(self) -> None:
+        for line in (*title_lines(self._speed), ""):
+            show(Text(line))
+
+    def __exit__(self, *_raised: object) -> None:
+        show(Text(""))
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Say what happened."""
+        words = event_words(event)
+        if words is not None:
+            show(Text(f"  {words}"))
+
+    def passed(self, document: Document, _seconds: float) -> None:
+        """Say how the fleets stand, when that has changed."""
+        now = "; ".join(fleet_words(name, fleet) for name, fleet in document["fleets"].items())
+        if now != self._last:
+            self._last = now
+            show(Text(f"[{now}]"))
+
+
+class _Screen:
+    """The live table."""
+
+    def __init__(self, speed: float, config: Path) -> None:
+        self._speed = speed
+        self._events: deque[str] = deque(maxlen=EVENTS_SHOWN)
+        self._document: Document | None = None
+        self._converged_after: float | None = None
+        self._next = (
+            f"Go on in another terminal: change a target in {config}, then fleetd reload -c {config}",
+            f"or look: fleetd status -c {config}   fleetd history -c {config}      Ctrl-C ends the demo.",
+        )
+        self._live = Live(console=out(), auto_refresh=False, transient=False, vertical_overflow="visible")
+
+    def __enter__(self) -> None:
+        self._live.start()
+        self._draw()
+
+    def __exit__(self, *_raised: object) -> None:
+        self._live.stop()
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Add what happened to the list."""
+        words = event_words(event)
+        if words is not None:
+            self._events.append(words)
+            self._draw()
+
+    def passed(self, document: Document, seconds: float) -> None:
+        """Draw how things stand after a pass."""
+        self._document = document
+        converged = document["fleets"] and all(fleet["converged"] for fleet in document["fleets"].values())
+        if converged and self._converged_after is None:
+            self._converged_after = seconds
+        self._draw()
+
+    def _draw(self) -> None:
+        scene = Scene(self._speed, self._document, tuple(self._events), self._converged_after, self._next)
+        self._live.update(demo_view(scene), refresh=True)
+
+
+@contextmanager
+def _stage() -> Iterator[Path]:
+    """A directory for the demo with its config in it, which other commands can be pointed at; gone afterwards."""
+    try:
+        directory = tempfile.TemporaryDirectory(prefix="fleetd-demo-")
+    except OSError as error:
+        raise StateUnusable(f"no temporary directory for the demo: {error.strerror or error}") from error
+    with directory as name:
+        config = Path(name) / PACKAGED
+        config.write_text(staged(_packaged(), Path(name) / "state"), encoding="utf-8")
+        yield config
+
+
+def staged(text: str, state: Path) -> str:
+    """The demo's config with its state directory in it."""
+    return text.replace("[daemon]\n", f"[daemon]\nstate_dir = {json.dumps(str(state))}\n", 1)
+
+
+def _packaged() -> str:
+    """The demo's config: part of the wheel, and in ``config/`` of a checkout."""
+    packaged = importlib.resources.files("fleetd.cli") / PACKAGED
+    if packaged.is_file():
+        return packaged.read_text(encoding="utf-8")
+    return (Path(__file__).parents[2] / "config" / PACKAGED).read_text(encoding="utf-8")

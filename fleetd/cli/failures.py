@@ -1,0 +1,136 @@
+"""Errors as exit codes and as lines that say what to do: the one place where that is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+
+import typer
+
+from fleetd.engine.convergence import ApplyBlocked, ApplyTimedOut
+from fleetd.model.errors import (
+    Ambiguous,
+    ConfigError,
+    FleetdError,
+    KeyUnusable,
+    MalformedAnswer,
+    NotFound,
+    RateLimited,
+    RetryLater,
+    StateLocked,
+    Unauthorized,
+    WaitEnded,
+)
+from fleetd.model.reasons import Verdict
+
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""What typer raises for a command line that it cannot read; typer itself does not name it."""
+
+
+class ExitCode(IntEnum):
+    """How a command ends; those from 64 to 78 are sysexits(3)'s."""
+
+    OK = 0
+    ERROR = 1
+    CHANGES_PENDING = 2
+    """Only ``plan --detailed-exitcode``."""
+    USAGE = 64
+    PROVIDER_UNAVAILABLE = 69
+    TEMPORARY = 75
+    KEY_REFUSED = 77
+    CONFIG = 78
+    INTERRUPTED = 130
+    """128 + SIGINT, as a shell has it."""
+    BROKEN_PIPE = 141
+    """128 + SIGPIPE: whoever read the output went away before its end."""
+
+
+class Unfinished(FleetdError):
+    """The person did not want it after all."""
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """The exit code of a command that ended in ``error``."""
+    match leaf(error):
+        case KeyboardInterrupt():
+            return ExitCode.INTERRUPTED
+        case BrokenPipeError():
+            return ExitCode.BROKEN_PIPE
+        case Unauthorized() | KeyUnusable():
+            return ExitCode.KEY_REFUSED
+        case ConfigError():
+            return ExitCode.CONFIG
+        case RetryLater() | MalformedAnswer():
+            return ExitCode.PROVIDER_UNAVAILABLE
+        case StateLocked() | ApplyTimedOut() | ApplyBlocked(temporary=True) | WaitEnded(verdict=Verdict.TIMED_OUT):
+            return ExitCode.TEMPORARY
+        case other if isinstance(other, UsageError):
+            return ExitCode.USAGE
+        case _:
+            return ExitCode.ERROR
+
+
+def explanation(error: BaseException) -> list[str]:
+    """What went wrong, and what to do about it, a line each; none where the help has been shown instead.
+
+    Text from outside in it is not escaped yet.
+    """
+    match leaf(error):
+        case KeyboardInterrupt():
+            return ["interrupted"]
+        case typer.Abort() | EOFError():
+            return ["not confirmed; nothing was done"]
+        case FleetdError() as known:
+            return [*str(known).splitlines(), *_advice(known)]
+        case other if isinstance(other, UsageError):
+            return list(_usage(other))
+        case unexpected:
+            said = str(unexpected)
+            what = f"{type(unexpected).__name__}: {said}" if said else type(unexpected).__name__
+            return [f"unexpected: {what}", "This is a fault in fleetd; FLEETD_DEBUG=1 shows where it is."]
+
+
+def leaf(error: BaseException) -> BaseException:
+    """The error that a group of them comes down to: a Ctrl-C first, then the first that fleetd raised on purpose."""
+    leaves = list(_leaves(error))
+    for wanted in (KeyboardInterrupt, FleetdError):
+        for found in leaves:
+            if isinstance(found, wanted):
+                return found
+    return leaves[0]
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _advice(error: FleetdError) -> Iterator[str]:
+    match error:
+        case Unauthorized():
+            yield "The provider refuses the API key: see where provider.api_key in the config takes it from."
+        case RateLimited(retry_after=seconds):
+            after = "" if seconds is None else f", in {seconds:.0f} s"
+            yield f"The provider asks for fewer requests: try again later{after}."
+        case RetryLater():
+            yield "Try again later; provider.base_url in the config says where the provider is looked for."
+        case Ambiguous():
+            yield "It may have been done: look (fleetd machines list) before you repeat it."
+        case NotFound():
+            yield "fleetd machines list has the ids; what the key may not see is answered in the same way."
+        case ConfigError(source=source, faults=faults) if any(f.path == source for f in faults):
+            yield "Name a config with -c or in FLEETD_CONFIG; fleetd demo needs none."
+
+
+def _usage(error: Exception) -> Iterator[str]:
+    context = getattr(error, "ctx", None)
+    text = error.format_message() if hasattr(error, "format_message") else str(error)
+    at_top = context is not None and context.parent is None
+    if at_top and getattr(error, "option_name", None) in {"-c", "--config"}:
+        text += "; it stands after the command: fleetd plan -c FILE"
+    yield from text.splitlines()
+    if text and context is not None:
+        yield f"{context.command_path} --help says what can be given."

@@ -1,0 +1,110 @@
+"""Commands that act on fleets: run, apply, reload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Annotated, Any
+
+import anyio
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fleetd import wiring
+from fleetd.cli.logs import log_above, log_to_stderr
+from fleetd.cli.options import ConfigOption, duration, examples
+from fleetd.cli.output import err, say, show
+from fleetd.cli.render_apply import Bar, bars, summary
+from fleetd.ops.escape import printable
+
+Document = Mapping[str, Any]
+
+
+def run(config: ConfigOption = None) -> None:
+    """Keep every fleet at its target, in the foreground, until SIGTERM or Ctrl-C.
+
+    Log lines go to stderr: JSON off a terminal, coloured on one. SIGHUP, or fleetd reload, reads the config again.
+    """
+    path = wiring.find_config(config)
+    settings = wiring.load_settings(path)
+    log_to_stderr("info")
+
+    async def keep() -> None:
+        await wiring.run_daemon(settings, lambda: wiring.load_settings(path))
+
+    anyio.run(keep)
+
+
+def apply(
+    config: ConfigOption = None,
+    timeout: Annotated[
+        timedelta,
+        typer.Option(
+            "--timeout", parser=duration, metavar="DURATION", help="Give up after so long.", show_default="30m"
+        ),
+    ] = timedelta(minutes=30),
+) -> None:
+    """Bring every fleet to its target, wait until it is there, and exit.
+
+    Ends with 75 when that takes too long, or while a freeze stands in the way; running it again goes on where it
+    ended.
+    """
+    settings = wiring.load_settings(wiring.find_config(config))
+
+    async def converge() -> tuple[Document, float]:
+        began = anyio.current_time()
+        with _progress() as on_status:
+            document = await wiring.converge(settings, timeout=timeout.total_seconds(), on_status=on_status)
+        return document, anyio.current_time() - began
+
+    document, seconds = anyio.run(converge)
+    show(summary(document, seconds))
+
+
+def reload(config: ConfigOption = None) -> None:
+    """Have the running daemon read its config again: swapped whole, or not at all when it has a fault."""
+    settings = wiring.load_settings(wiring.find_config(config))
+
+    async def order() -> None:
+        await wiring.order(settings, "POST", "/reload")
+
+    anyio.run(order)
+    say(f"the daemon has read {printable(settings.source)} again")
+
+
+RUN_EXAMPLES = examples("fleetd run -c fleetd.toml", "systemctl start fleetd  # the same, by deploy/fleetd.service")
+APPLY_EXAMPLES = examples("fleetd apply -c fleetd.toml", "fleetd apply --timeout 5m || echo 'not there yet'")
+RELOAD_EXAMPLES = examples("fleetd reload -c fleetd.toml", "systemctl reload fleetd  # the same")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Document], None]]:
+    """A bar for each fleet on a terminal; elsewhere the log lines say it all."""
+    console = err()
+    if not console.is_terminal:
+        log_to_stderr("info")
+        yield lambda _document: None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        log_above(console)
+        tasks = {}
+
+        def update(document: Document) -> None:
+            for bar in bars(document):
+                if bar.fleet not in tasks:
+                    tasks[bar.fleet] = progress.add_task(bar.fleet, total=bar.total, text="")
+                _set(progress, tasks[bar.fleet], bar)
+
+        yield update
+        log_to_stderr()
+
+
+def _set(progress: Progress, task: Any, bar: Bar) -> None:
+    progress.update(task, total=bar.total, completed=bar.done, text=bar.text)

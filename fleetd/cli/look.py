@@ -1,0 +1,196 @@
+"""Commands that look and change nothing: check, plan, status, history."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import anyio
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from fleetd import config as config_file
+from fleetd import wiring
+from fleetd.cli.failures import ExitCode
+from fleetd.cli.options import ConfigOption, JsonOption, examples, moment, moment_ago
+from fleetd.cli.output import out, say, show, show_json
+from fleetd.cli.render_history import history_document, history_view
+from fleetd.cli.render_plan import plan_view
+from fleetd.cli.render_status import status_view
+from fleetd.engine.status import plan_document
+from fleetd.model.errors import ConfigError, Fault
+from fleetd.model.journal import HistoryEntry
+from fleetd.model.settings import Settings
+from fleetd.ops.escape import printable
+
+LATEST = 50
+"""Entries of the history that a table shows unless told otherwise."""
+REFRESH = 2.0
+"""Seconds between two looks of ``status --watch``."""
+
+
+def check(
+    config: ConfigOption = None,
+    online: Annotated[
+        bool,
+        typer.Option("--online", metavar="", help="Ask the provider as well: key, templates, networks, machine types."),
+    ] = False,
+) -> None:
+    """Validate the config: every fault at once, each with its path and what would be right.
+
+    Warnings do not make it fail.
+    """
+    settings = wiring.load_settings(wiring.find_config(config))
+    unwise = list(config_file.warnings(settings))
+    if settings.provider.api_key is not None:
+        unwise += config_file.key_warnings(settings.provider.api_key, os.environ)
+    _warn(unwise)
+    if online:
+        faults = anyio.run(wiring.check_online, settings)
+        if faults:
+            raise ConfigError(settings.source, tuple(faults))
+    fleets = ", ".join(f"{fleet.name} (target {fleet.target})" for fleet in settings.fleets) or "no fleet"
+    show(Text.assemble((f"{printable(settings.source)} is valid", "green"), f": {fleets}"))
+
+
+def plan(
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", metavar="", help="End with 2 when there is something to do.")
+    ] = False,
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at",
+            metavar="TIME",
+            help="Plan as if it were then, with the machines as they are now: 20:00, +2h or 2026-03-02T20:00.",
+            show_default=False,
+        ),
+    ] = "",
+) -> None:
+    """Show what the next pass would do, and why. Writes nothing, ever.
+
+    + create, > start, - stop, x destroy, ~ restart or update, ! not done and why.
+    """
+    instant = moment(at, datetime.now(UTC)) if at else None
+    settings = wiring.load_settings(wiring.find_config(config))
+
+    async def look() -> Any:
+        return await wiring.plan_once(settings, at=instant)
+
+    found = anyio.run(look)
+    if as_json:
+        show_json(plan_document(found))
+    else:
+        show(plan_view(found))
+    if detailed_exitcode and found.actions:
+        raise typer.Exit(ExitCode.CHANGES_PENDING)
+
+
+def status(
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", metavar="", help="Look again every two seconds, until Ctrl-C.")] = False,
+) -> None:
+    """Show fleets, machines, what is under way, and what is blocked and why.
+
+    From the running daemon; without one, from the journal and the API.
+    """
+    settings = wiring.load_settings(wiring.find_config(config))
+    if watch:
+        anyio.run(_watch, settings, as_json)
+        return
+    document = anyio.run(wiring.current_status, settings)
+    if as_json:
+        show_json(document)
+    else:
+        show(status_view(document, datetime.now(UTC)))
+
+
+def history(
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    since: Annotated[
+        str, typer.Option("--since", metavar="WHEN", help="24h, 7d or 2026-03-02T20:00.", show_default=False)
+    ] = "",
+    fleet: Annotated[str | None, typer.Option("--fleet", metavar="NAME", help="Of this fleet only.")] = None,
+    machine: Annotated[str | None, typer.Option("--machine", metavar="ID|NAME", help="Of this machine only.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            metavar="N",
+            min=0,
+            help=f"The newest so many; 0 is all. Default: {LATEST} in a table, all as JSON or with --since.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Show every action, every change from outside and every veto, oldest first.
+
+    As JSON, one object a line.
+    """
+    start = moment_ago(since, datetime.now(UTC)) if since else None
+    settings = wiring.load_settings(wiring.find_config(config))
+    most = limit if limit is not None else (None if as_json or since else LATEST)
+
+    async def look() -> list[tuple[int, HistoryEntry]]:
+        return await wiring.read_history(settings, since=start, fleet=fleet, machine=machine, limit=most or None)
+
+    entries = [entry for _, entry in anyio.run(look)]
+    if as_json:
+        for entry in entries:
+            show_json(history_document(entry), indent=None)
+        return
+    if not entries:
+        show(Text("nothing yet"))
+        return
+    show(history_view(entries))
+    if limit is None and len(entries) == most:
+        say(f"The newest {most}; --limit 0 shows all.", style="dim")
+
+
+CHECK_EXAMPLES = examples(
+    "fleetd check -c fleetd.toml", "fleetd check -c fleetd.toml --online  # asks the provider, too"
+)
+PLAN_EXAMPLES = examples(
+    "fleetd plan -c fleetd.toml",
+    "fleetd plan --at 20:00  # what would be done tonight",
+    "fleetd plan --detailed-exitcode --json  # for a pipeline: 0 nothing to do, 2 changes",
+)
+STATUS_EXAMPLES = examples(
+    "fleetd status", "fleetd status --watch", "fleetd status --json | jq '.fleets.training.up'"
+)
+HISTORY_EXAMPLES = examples(
+    "fleetd history --since 24h",
+    "fleetd history --machine training-7k3mq9",
+    "fleetd history --json | jq 'select(.outcome != \"reached\")'",
+)
+
+
+async def _watch(settings: Settings, as_json: bool) -> None:
+    console = out()
+    if as_json or not console.is_terminal:
+        while True:
+            document = await wiring.current_status(settings)
+            if as_json:
+                show_json(document, indent=None)
+            else:
+                show(Group(status_view(document, datetime.now(UTC)), Text("")))
+            await anyio.sleep(REFRESH)
+    with Live(Text("looking ..."), console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            now = datetime.now(UTC)
+            document = await wiring.current_status(settings)
+            foot = Text(f"\n{now:%H:%M:%S} UTC, again every {REFRESH:g} s; Ctrl-C ends", style="dim")
+            live.update(Group(status_view(document, now), foot), refresh=True)
+            await anyio.sleep(REFRESH)
+
+
+def _warn(faults: list[Fault]) -> None:
+    for fault in faults:
+        say(f"warning: {printable(str(fault), limit=1000)}", style="yellow")

@@ -1,0 +1,115 @@
+"""The demo's screen: what a newcomer should understand at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from fleetd.cli.output import shown
+from fleetd.cli.render_status import fleet_words, legend
+from fleetd.cli.words import CELLS, money
+from fleetd.ops.escape import printable
+
+EVENTS_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything that the screen shows at one moment."""
+
+    speed: float
+    """How much faster than life the simulator is."""
+    document: Mapping[str, Any] | None = None
+    """The last pass's status document."""
+    events: Sequence[str] = ()
+    """What happened, in words, oldest first."""
+    converged_after: float | None = None
+    """Seconds until every fleet was at its target for the first time; None before that."""
+    next_steps: Sequence[str] = ()
+
+
+def title_lines(speed: float) -> tuple[str, str]:
+    """What this is, in two lines."""
+    return (
+        "fleetd keeps fleets of GPU machines at their target size.",
+        f"This one works on a simulated provider, {speed:g} times faster than life: nothing costs anything, "
+        "and nothing leaves this machine.",
+    )
+
+
+def demo_view(scene: Scene) -> RenderableType:
+    """The whole screen."""
+    first, second = title_lines(scene.speed)
+    parts: list[RenderableType] = [Text(first, style="bold"), Text(second, style="dim"), Text("")]
+    if scene.document is None or not scene.document["fleets"]:
+        parts.append(Text("The first look at the machines ...", style="dim"))
+    else:
+        parts += [_fleets(scene.document), Text(""), *_foreign(scene.document), legend()]
+    parts += [Text(""), Text("What happened", style="bold")]
+    recent = list(scene.events)[-EVENTS_SHOWN:]
+    parts += [Text(f"  {line}", overflow="ellipsis", no_wrap=True) for line in recent]
+    parts += [Text("") for _ in range(EVENTS_SHOWN - len(recent))]
+    parts += [Text(""), *_footer(scene)]
+    return Panel(Group(*parts), title="fleetd demo", box=box.ROUNDED, border_style="cyan", padding=(1, 2))
+
+
+def ending(document: Mapping[str, Any], seconds: float) -> list[str]:
+    """How the demo ends where there is no screen."""
+    fleets = "; ".join(fleet_words(name, fleet) for name, fleet in document["fleets"].items())
+    lines = [f"Converged in {seconds:.0f} s: {fleets}.  {money(document.get('hourly'))}"]
+    foreign = [printable(m["name"]) for m in document["machines"] if not m["owned"]]
+    if foreign:
+        lines.append(f"Machines of other people, never touched: {', '.join(foreign)}.")
+    return lines
+
+
+def _fleets(document: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in ("fleet", "target", "up", "machines", "cost", ""):
+        table.add_column(name, justify="right" if name in {"target", "up", "cost"} else "left")
+    for name, fleet in document["fleets"].items():
+        mine = [m for m in document["machines"] if m["fleet"] == name]
+        table.add_row(
+            Text(printable(name), style="bold"),
+            str(fleet["target"]),
+            str(fleet["up"]),
+            _cells(name, mine),
+            money(fleet.get("hourly")),
+            Text("at its target", style="green") if fleet["converged"] else Text("getting there", style="yellow"),
+        )
+    total = "all together" if len(document["fleets"]) > 1 else ""
+    table.add_row("", "", "", "", Text(money(document.get("hourly")), style="bold"), Text(total, style="dim"))
+    return table
+
+
+def _cells(fleet: str, machines: Sequence[Mapping[str, Any]]) -> Text:
+    """One cell a machine: sign, token, state, all in the colour of its phase."""
+    text = Text()
+    for number, machine in enumerate(machines):
+        sign, style = CELLS.get(machine.get("phase", ""), CELLS["unknown"])
+        token = str(machine["name"]).removeprefix(f"{fleet}-")
+        text.append("\n" if number else "")
+        text.append(f"{sign} {printable(token)} {printable(machine['state'])}", style=style)
+    return text if machines else Text("none yet", style="dim")
+
+
+def _foreign(document: Mapping[str, Any]) -> list[RenderableType]:
+    foreign = [m for m in document["machines"] if not m["owned"]]
+    if not foreign:
+        return []
+    names = ", ".join(f"{shown(m['name'])} ({shown(m['state'])})" for m in foreign)
+    return [Text.assemble(("Machines of other people, never touched: ", "dim"), names), Text("")]
+
+
+def _footer(scene: Scene) -> list[RenderableType]:
+    if scene.converged_after is None:
+        return [Text("Every machine is followed until it is up. Ctrl-C ends the demo.", style="dim")]
+    done = Text(f"Converged after {scene.converged_after:.0f} s: every fleet is at its target.", style="bold green")
+    return [done, *(Text(step) for step in scene.next_steps)]

@@ -1,0 +1,58 @@
+"""``fleetd history``: the journal's entries as JSON and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fleetd.cli.words import SYMBOLS
+from fleetd.engine.status import time_text
+from fleetd.model.journal import HistoryEntry
+from fleetd.ops.escape import printable
+
+GOOD = frozenset({"reached", "observed"})
+
+
+def history_document(entry: HistoryEntry) -> dict[str, Any]:
+    """One line of ``history --json``."""
+    return {
+        "ts": time_text(entry.ts),
+        "fleet": entry.fleet,
+        "machine": entry.machine,
+        "name": entry.name,
+        "verb": entry.verb,
+        "reason": entry.reason,
+        "outcome": entry.outcome,
+        "intent": entry.intent,
+        "duration_s": entry.duration_s,
+        "error": entry.error,
+    }
+
+
+def history_view(entries: Iterable[HistoryEntry]) -> RenderableType:
+    """One line an entry, oldest first."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("when (UTC)", "fleet", "machine", "what", "why", "how it ended", "took", "remarks"):
+        table.add_column(name, justify="right" if name == "took" else "left", overflow="fold")
+    for entry in entries:
+        sign, style = SYMBOLS.get(entry.verb, ("*", "cyan"))
+        table.add_row(
+            Text(f"{entry.ts:%Y-%m-%d %H:%M:%S}", style="dim"),
+            Text(printable(entry.fleet)),
+            Text(printable(entry.name or entry.machine or "-")),
+            Text(f"{sign} {printable(entry.verb)}", style=style),
+            Text(printable(entry.reason)),
+            Text(printable(entry.outcome), style="green" if entry.outcome in GOOD else "yellow"),
+            "-" if entry.duration_s is None else f"{entry.duration_s:.1f} s",
+            Text(_remarks(entry)),
+        )
+    return table
+
+
+def _remarks(entry: HistoryEntry) -> str:
+    by = f"by {entry.actor}" if entry.actor != "fleetd" else ""
+    return printable("; ".join(filter(None, (entry.error, entry.evidence, by))))

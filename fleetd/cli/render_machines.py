@@ -1,0 +1,90 @@
+"""``fleetd machines`` for people: the provider's own JSON as tables. Every text in them is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fleetd.cli.output import shown
+from fleetd.cli.render_status import state_text
+from fleetd.model.machine import PHASES, Phase
+
+Json = Mapping[str, Any]
+
+COLUMNS = (
+    ("id", "id"),
+    ("name", "name"),
+    ("state", "state"),
+    ("machineType", "type"),
+    ("region", "region"),
+    ("privateIpAddress", "private address"),
+    ("publicIpAddress", "public address"),
+    ("dtCreated", "created"),
+)
+"""The fields of a listing's table, and their headings."""
+EVENT_FIELDS = ("name", "state", "errorMsg", "dtCreated", "dtFinished")
+
+
+def machines_view(machines: Sequence[Json]) -> RenderableType:
+    """A listing."""
+    if not machines:
+        return Text("no machines")
+    table = _table(title for _, title in COLUMNS)
+    for machine in machines:
+        table.add_row(*(_cell(machine, field) for field, _ in COLUMNS))
+    count = f"{len(machines)} machine{'' if len(machines) == 1 else 's'}"
+    return Group(table, Text(count, style="dim"))
+
+
+def machine_view(machine: Json) -> RenderableType:
+    """Everything that the provider says of one machine, its events last."""
+    fields = Table.grid(padding=(0, 2))
+    fields.add_column(no_wrap=True, style="dim")
+    fields.add_column(overflow="fold")
+    for field in machine:
+        if field != "events":
+            fields.add_row(Text(shown(field)), _cell(machine, field))
+    events = machine.get("events")
+    if not isinstance(events, list) or not events:
+        return fields
+    table = _table(("event", "state", "reason", "began", "ended"))
+    for event in events:
+        about = event if isinstance(event, Mapping) else {}
+        table.add_row(*(Text(shown(about.get(field))) for field in EVENT_FIELDS))
+    return Group(fields, Text(""), table)
+
+
+def object_view(content: Json) -> RenderableType:
+    """An object of the provider, objects within it spread out: ``utilization.hourlyRate``."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for path, value in _flat(content):
+        table.add_row(Text(shown(path)), Text(shown(value)))
+    return table
+
+
+def _cell(machine: Json, field: str) -> Text:
+    value = machine.get(field)
+    if field == "state" and isinstance(value, str):
+        return state_text(value, PHASES.get(value, Phase.UNKNOWN))
+    return Text(shown(value))
+
+
+def _flat(content: Json, prefix: str = "") -> Iterable[tuple[str, object]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _table(titles: Iterable[str]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table

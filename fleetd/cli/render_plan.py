@@ -1,0 +1,129 @@
+"""``fleetd plan`` for people: what the next pass would do, what not, and what it costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fleetd.cli.words import SYMBOLS, money, money_change
+from fleetd.model.plan import Action, Plan, Skip
+from fleetd.model.reasons import Verb
+from fleetd.ops.escape import printable
+from fleetd.planner.sentences import SENTENCES, fleet_sentence, sentence
+
+NAMELESS = "??????"
+"""The token of a machine that has none yet."""
+ALIKE = 5
+"""Skips of one kind that are shown one by one; the rest of them are counted."""
+
+
+def plan_view(plan: Plan) -> RenderableType:
+    """The whole answer of ``fleetd plan``."""
+    parts: list[RenderableType] = []
+    if not plan.complete:
+        parts.append(Text("The machines could not be seen whole, so this is not the whole truth.\n", style="red"))
+    for name, view in plan.fleets.items():
+        parts.append(Text(fleet_sentence(printable(name), view), style="bold"))
+        mine = [a for a in plan.actions if a.fleet == name]
+        if mine:
+            parts.append(_actions(mine))
+        parts.append(Text(""))
+    if plan.skips:
+        parts += [Text("Not done:", style="bold"), _skips(plan.skips, plan.at), Text("")]
+    parts.append(footer(plan))
+    return Group(*parts)
+
+
+def footer(plan: Plan) -> Text:
+    """Counts and sums, in one line."""
+    counts = Counter(a.verb for a in plan.actions)
+    cost = money(plan.hourly_before)
+    if not counts:
+        return Text.assemble(("Nothing to do.", "bold green" if plan.complete else "bold"), f"  {cost}")
+    total = ", ".join(f"{counts[verb]} to {verb}" for verb in Verb if counts[verb])
+    text = Text.assemble(("Plan: ", "bold"), total, f".  {cost} -> {money(plan.hourly_after)}")
+    if plan.hourly_before is not None and plan.hourly_after is not None:
+        text.append(f" ({money_change(plan.hourly_after - plan.hourly_before)})")
+    elif plan.hourly_after is None:
+        text.append(" (a price is not known: see [prices] in the config)")
+    return text
+
+
+def _actions(actions: Sequence[Action]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for column in (
+        {"no_wrap": True},
+        {"no_wrap": True, "overflow": "ellipsis"},
+        {"ratio": None},
+        {"justify": "right", "no_wrap": True},
+    ):
+        table.add_column(**column)  # type: ignore[arg-type]
+    for action, count in _together(actions):
+        sign, style = SYMBOLS[action.verb]
+        cost = None if action.hourly_delta is None else action.hourly_delta * count
+        table.add_row(
+            Text(f"  {sign} {action.verb}", style=style),
+            Text(_machine(action, count)),
+            Text(_why(action), style="dim"),
+            Text("" if cost == 0 else money_change(cost)),
+        )
+    return table
+
+
+def _together(actions: Sequence[Action]) -> Iterator[tuple[Action, int]]:
+    """Creates for one reason are alike: they are one line with a count. Everything else has a name."""
+    alike = Counter(_kind(a) for a in actions if a.machine is None)
+    told = set()
+    for action in actions:
+        if action.machine is not None:
+            yield action, 1
+        elif _kind(action) not in told:
+            told.add(_kind(action))
+            yield action, alike[_kind(action)]
+
+
+def _kind(action: Action) -> tuple[object, ...]:
+    return (action.verb, action.fleet, action.reason, action.hourly_delta, action.evidence)
+
+
+def _machine(action: Action, count: int) -> str:
+    if action.machine is not None:
+        return printable(action.name or action.machine)
+    name = f"{printable(action.fleet)}-{NAMELESS}"
+    return name if count == 1 else f"{count} x {name}"
+
+
+def _why(action: Action) -> str:
+    text = SENTENCES[action.reason]
+    if action.changes:
+        wanted = ", ".join(f"{key} = {value}" for key, value in action.changes.items())
+        text += f" ({printable(wanted)})"
+    if action.evidence:
+        text += f" ({printable(action.evidence)})"
+    return text
+
+
+def _skips(skips: Sequence[Skip], now: datetime) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for skip, more in _few(skips):
+        table.add_row(Text(f"  ! {skip.reason}", style="yellow"), Text(printable(sentence(skip, now), limit=1000)))
+        if more:
+            table.add_row("", Text(f"... and {more} more like this", style="dim"))
+    return table
+
+
+def _few(skips: Iterable[Skip]) -> Iterator[tuple[Skip, int]]:
+    """At most ``ALIKE`` of a kind, the last of them with the number of those that are left out."""
+    kinds: dict[tuple[object, ...], list[Skip]] = {}
+    for skip in skips:
+        kinds.setdefault((skip.fleet, skip.verb, skip.reason), []).append(skip)
+    for group in kinds.values():
+        for index, skip in enumerate(group[:ALIKE], start=1):
+            yield skip, len(group) - ALIKE if index == ALIKE else 0

@@ -1,0 +1,172 @@
+"""``fleetd status`` for people, from the status document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fleetd.cli.output import shown
+from fleetd.cli.words import CELLS, PHASE_WORDS, money, reason_words, since, skip_words, until
+from fleetd.ops.escape import printable
+
+Document = Mapping[str, Any]
+
+PHASES = ("up", "rising", "falling", "down", "unknown")
+
+
+def status_view(document: Document, now: datetime) -> RenderableType:
+    """The whole answer of ``fleetd status``."""
+    parts: list[RenderableType] = [*daemon_lines(document["daemon"], now)]
+    if document["fleets"]:
+        parts += [Text(""), fleets_table(document)]
+    owned = [m for m in document["machines"] if m["owned"]]
+    if owned:
+        parts += [Text(""), machines_table(owned, now)]
+    foreign = len(document["machines"]) - len(owned)
+    if foreign:
+        parts.append(Text(f"{_count(foreign, 'machine')} of other people, never touched", style="dim"))
+    parts += _section("Blocked", "red", [skip_words(s, now) for s in document["blocked"]])
+    parts += _section("Holds and freezes", "yellow", [veto_words(v, now) for v in document.get("vetoes", ())])
+    return Group(*parts)
+
+
+def daemon_lines(daemon: Document, now: datetime) -> Iterator[Text]:
+    """Whether it runs, on what, how its last pass went, and how the provider is."""
+    config = shown(daemon.get("config"))
+    if daemon["running"]:
+        ago = since(daemon.get("since"), now)
+        yield Text.assemble(
+            ("fleetd runs", "bold green"), f" (pid {shown(daemon.get('pid'))}, for {ago}) on {config}"
+        )
+    else:
+        yield Text.assemble(("No daemon runs", "bold yellow"), f" on {config}; this is from the journal and the API")
+    last = daemon.get("last_pass")
+    if isinstance(last, Mapping):
+        began, took = since(last.get("at"), now), shown(last.get("duration_s"))
+        yield Text(f"last pass: {began} ago, took {took} s, {_count(int(last.get('actions') or 0), 'action')}")
+    provider = shown(daemon.get("provider"))
+    yield Text.assemble("provider: ", (provider, "green" if provider == "ok" else "bold red"))
+    if daemon.get("error"):
+        yield Text(f"last error: {shown(daemon['error'])}", style="red")
+    if daemon.get("config_fault"):
+        yield Text(f"reload rejected: {shown(daemon['config_fault'])}", style="red")
+
+
+def fleets_table(document: Document) -> Table:
+    """One line a fleet."""
+    table = _table("fleet", "target", *PHASES, "$/h", "")
+    for name, fleet in document["fleets"].items():
+        table.add_row(
+            Text(printable(name), style="bold"),
+            str(fleet["target"]),
+            *(_number(phase, fleet.get(phase, 0)) for phase in PHASES),
+            Text(money(fleet.get("hourly")).removesuffix("/h")),
+            _standing(fleet),
+        )
+    return table
+
+
+def machines_table(machines: Sequence[Document], now: datetime) -> Table:
+    """One line a machine."""
+    table = _table("machine", "id", "fleet", "state", "up for", "under way", "remarks")
+    for machine in machines:
+        table.add_row(
+            Text(shown(machine["name"])),
+            Text(shown(machine["id"]), style="dim"),
+            Text(shown(machine["fleet"])),
+            state_text(machine["state"], machine.get("phase", "unknown")),
+            Text(since(machine.get("up_since"), now)),
+            Text(transition_words(machine.get("transition"), now)),
+            Text(_remarks(machine, now), style="yellow"),
+        )
+    return table
+
+
+def state_text(state: str, phase: str) -> Text:
+    """A state with the sign and the colour of what it means."""
+    sign, style = CELLS.get(phase, CELLS["unknown"])
+    return Text(f"{sign} {printable(state)}", style=style)
+
+
+def transition_words(transition: object, now: datetime) -> str:
+    """``start for 12 s, until 12:30:00 UTC (in 9 min)``; nothing where nothing is under way."""
+    if not isinstance(transition, Mapping):
+        return ""
+    doubt = " (answer lost)" if transition.get("ambiguous") else ""
+    verb = shown(transition.get("verb"))
+    return f"{verb} for {since(transition.get('since'), now)}{doubt}, until {until(transition.get('deadline'), now)}"
+
+
+def veto_words(veto: Document, now: datetime) -> str:
+    """One hold or freeze."""
+    subject = "everything" if veto["subject"] is None else shown(veto["subject"])
+    verbs = veto.get("verbs") or ()
+    only = f" ({', '.join(shown(v) for v in verbs)})" if 0 < len(verbs) < 6 else ""
+    reason, actor = shown(veto["reason"]), shown(veto["actor"])
+    return f"{shown(veto['kind'])} on {subject}{only}: {reason}, by {actor}, until {until(veto['expires_at'], now)}"
+
+
+def fleet_words(name: str, fleet: Document) -> str:
+    """``training 3/5 up, 2 rising``."""
+    parts = [f"{printable(name)} {fleet['up']}/{fleet['target']} up"]
+    parts += [f"{fleet[p]} {p}" for p in ("rising", "falling", "unknown") if fleet.get(p)]
+    if fleet.get("intents"):
+        parts.append(f"{fleet['intents']} being created")
+    return ", ".join(parts)
+
+
+def legend() -> Text:
+    """What the signs mean."""
+    text = Text()
+    for phase, (sign, style) in CELLS.items():
+        text.append(f"{sign} ", style=style).append(f"{PHASE_WORDS[phase]}   ", style="dim")
+    return text
+
+
+def _remarks(machine: Document, now: datetime) -> str:
+    parts = []
+    hold = machine.get("hold")
+    if isinstance(hold, Mapping):
+        parts.append(
+            f"held by {shown(hold['actor'])}: {shown(hold['reason'])}, until {until(hold['expires_at'], now)}"
+        )
+    if machine.get("failure"):
+        parts.append(shown(machine["failure"]))
+    transition = machine.get("transition")
+    if isinstance(transition, Mapping) and not parts:
+        parts.append(reason_words(str(transition.get("reason"))))
+    return "; ".join(parts)
+
+
+def _standing(fleet: Document) -> Text:
+    text = Text("converged", style="green") if fleet["converged"] else Text("not converged", style="yellow")
+    if fleet.get("window"):
+        text.append(f" (window {shown(fleet['window'])}; else {fleet['configured_target']})")
+    return text
+
+
+def _number(phase: str, count: int) -> Text:
+    return Text(str(count), style=CELLS[phase][1] if count else "dim")
+
+
+def _section(title: str, style: str, lines: Sequence[str]) -> list[RenderableType]:
+    if not lines:
+        return []
+    return [Text(""), Text(f"{title}:", style=f"bold {style}"), *(Text(f"  {line}") for line in lines)]
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    numbers = {"target", *PHASES, "$/h"}
+    for name in columns:
+        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+    return table
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

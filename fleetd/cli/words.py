@@ -1,0 +1,175 @@
+"""Codes, states and log lines in words for people. Whatever came from outside is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+
+from fleetd.model.machine import Phase
+from fleetd.model.plan import Skip
+from fleetd.model.reasons import Reason, Verb
+from fleetd.ops.escape import printable
+from fleetd.planner.sentences import SENTENCES, sentence, span
+
+SYMBOLS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "create": ("+", "green"),
+        "start": (">", "green"),
+        "stop": ("-", "yellow"),
+        "restart": ("~", "yellow"),
+        "update": ("~", "cyan"),
+        "destroy": ("x", "red"),
+    }
+)
+"""A sign and a style for each verb, as in plan's output."""
+
+CELLS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        Phase.UP: ("●", "green"),
+        Phase.RISING: ("◐", "yellow"),
+        Phase.FALLING: ("◑", "magenta"),
+        Phase.DOWN: ("○", "bright_black"),
+        Phase.UNKNOWN: ("?", "red"),
+    }
+)
+"""A sign and a style for each phase; the sign alone says it too."""
+
+PHASE_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        Phase.UP: "up",
+        Phase.RISING: "on its way up",
+        Phase.FALLING: "on its way down",
+        Phase.DOWN: "off",
+        Phase.UNKNOWN: "unknown",
+    }
+)
+
+EVENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "daemon.started": "fleetd looks at the machines, and compares them with the config",
+        "machine.create_requested": "{name} is being created: {reason}",
+        "machine.start_requested": "{name} is being started: {reason}",
+        "machine.stop_requested": "{name} is being stopped: {reason}",
+        "machine.restart_requested": "{name} is being restarted: {reason}",
+        "machine.destroy_requested": "{name} is being destroyed: {reason}",
+        "machine.update_requested": "{name} is being updated: {reason}",
+        "machine.became_ready": "{name} is up after {duration_s}",
+        "machine.became_off": "{name} is off after {duration_s}",
+        "machine.became_gone": "{name} is gone after {duration_s}",
+        "machine.start_failed": "{name} did not start: {error}",
+        "machine.transition_timed_out": "{name} did not get there by its deadline; a person should look",
+        "machine.transition_ended": "{name} ended elsewhere: {outcome}",
+        "machine.answer_lost": "the answer about {name} was lost; fleetd looks before it does anything",
+        "machine.action_refused": "the provider refuses to {action} {name}: {error}",
+        "machine.action_failed": "{name} could not be acted on ({error}); the next pass tries again",
+        "machine.adopted": "{name} is ours, and was already there: {state}",
+        "machine.changed_outside": "{name} went from {was} to {became}, and fleetd had not asked for it",
+        "fleet.converged": "{fleet} is at its target: {up} of {target} up",
+        "fleet.was_blocked": "{fleet} has to wait: {reason}",
+        "capacity.backed_off": "no capacity for {machine_type} in {region}; it is tried again later",
+        "intent.settled": "{name} was created although the answer was lost; it is taken over",
+        "intent.lost": "{name} never appeared; another one takes its place",
+        "observation.rejected": "the listing contradicts itself; nothing is decided on it",
+        "observation.was_partial": "the listing is not whole; nothing is decided on it",
+        "provider.unavailable": "the provider does not answer ({error}); fleetd keeps trying, and does nothing",
+        "provider.key_refused": "the provider refuses the key",
+        "provider.recovered": "the provider answers again",
+        "config.reloaded": "the new config is in force",
+        "config.reload_rejected": "the new config has faults; the old one stays in force",
+        "journal.failed": "the state directory cannot be written: {error}",
+    }
+)
+"""Log lines that a newcomer is shown, with their keys filled in."""
+
+
+def reason_words(code: str) -> str:
+    """A reason code's sentence; the code itself where a newer daemon sends one that is not known here."""
+    with suppress(ValueError):
+        return SENTENCES[Reason(code)]
+    return printable(code)
+
+
+def skip_words(document: Mapping[str, Any], now: datetime) -> str:
+    """One entry of ``blocked`` or ``skips`` as a sentence."""
+    name = printable(document.get("name") or "")
+    try:
+        verb = document.get("verb")
+        skip = Skip(
+            fleet=printable(str(document.get("fleet") or "")),
+            verb=None if verb is None else Verb(verb),
+            reason=Reason(document["reason"]),
+            name=name,
+            until=when(document.get("until")),
+            detail=printable(str(document.get("detail") or "")),
+            count=int(document.get("count") or 1),
+        )
+    except ValueError:  # a code of a newer daemon
+        return f"{name or printable(str(document.get('fleet')))}: {printable(str(document.get('reason')))}"
+    return sentence(skip, now)
+
+
+def event_words(event: Mapping[str, Any]) -> str | None:
+    """A log line in words; None for one that would not tell a newcomer anything."""
+    name = str(event.get("event", ""))
+    if name not in EVENTS:
+        loud = event.get("level") in {"warning", "error", "critical"}
+        return printable(f"{name}: {event.get('error') or event.get('reason') or ''}".rstrip(": ")) if loud else None
+    values = {key: printable(str(value)) for key, value in event.items()}
+    if "reason" in event:
+        values["reason"] = reason_words(str(event["reason"]))
+    if "duration_s" in event:
+        values["duration_s"] = span(timedelta(seconds=float(event["duration_s"])))
+    return EVENTS[name].format_map(_Filled(values))
+
+
+def money(amount: Decimal | str | None) -> str:
+    """``$2.04/h``; ``$?/h`` where a price is not known."""
+    return "$?/h" if amount is None else f"${_digits(Decimal(amount))}/h"
+
+
+def money_change(amount: Decimal | str | None) -> str:
+    """``+$0.51/h``; ``$?/h`` where a price is not known."""
+    if amount is None:
+        return "$?/h"
+    value = Decimal(amount)
+    return f"{'-' if value < 0 else '+'}${_digits(abs(value))}/h"
+
+
+def when(text: object) -> datetime | None:
+    """An instant of a JSON document; None for anything else."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def since(text: object, now: datetime) -> str:
+    """How long ago an instant of a JSON document was: ``12 min``; ``-`` where it is not known."""
+    at = when(text)
+    return "-" if at is None else span(now - at)
+
+
+def until(text: object, now: datetime) -> str:
+    """An instant of a JSON document that is to come: ``12:30:00 UTC (in 12 min)``."""
+    at = when(text)
+    if at is None:
+        return "-"
+    day = "" if at.date() == now.date() else f"{at:%Y-%m-%d} "
+    return f"{day}{at:%H:%M:%S} UTC ({f'in {span(at - now)}' if at > now else 'past'})"
+
+
+class _Filled(dict[str, str]):
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def _digits(amount: Decimal) -> str:
+    """At least cents; what is finer is shown as far as a hundredth of one."""
+    cents = amount.quantize(Decimal("0.01"))
+    return str(cents) if cents == amount else format(amount.quantize(Decimal("0.0001")).normalize(), "f")

@@ -1,0 +1,85 @@
+"""What both servers have in common: how they listen, how long they wait, and how they say that something is wrong."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+log = structlog.get_logger(__name__)
+
+MAX_BODY = 64 * 1024
+"""Bytes of a request's body."""
+PATIENCE = 15.0
+"""Seconds within which a connection must have sent a request, and another one after that."""
+FAREWELL = 1.0
+"""Seconds that requests under way may take when the daemon stops."""
+
+_QUIET = logging.getLogger("fleetd.http")
+_QUIET.addFilter(lambda _record: False)
+"""For aiohttp, which logs a traceback for each connection that speaks nonsense. What fails here is logged here."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Fault(Exception):
+    """A request ends in an error: its HTTP status, its text and what else belongs into the answer."""
+
+    def __init__(self, status: int, message: str, **more: Any) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.more = more
+
+
+@asynccontextmanager
+async def serving(app: web.Application, *listening: socket.socket) -> AsyncIterator[None]:
+    """Answer on bound sockets while entered; they are closed in any case."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=_QUIET,
+        handle_signals=False,
+        keepalive_timeout=PATIENCE,
+        lingering_time=FAREWELL,
+        shutdown_timeout=FAREWELL,
+    )
+    try:
+        await runner.setup()
+        for one in listening:
+            await web.SockSite(runner, one).start()
+        yield
+    finally:
+        await runner.cleanup()
+        for one in listening:
+            one.close()
+
+
+@web.middleware
+async def tell_faults(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn everything that goes wrong into ``{"error": {"status": ..., "message": ...}}``."""
+    try:
+        return await handler(request)
+    except Fault as fault:
+        return fault_answer(fault.status, fault.message, **fault.more)
+    except web.HTTPException as error:
+        return fault_answer(error.status, error.reason, headers=_allow(error))
+    except Exception:
+        log.exception("request.crashed", method=request.method, path=request.path)
+        return fault_answer(500, "fleetd failed on this request; its log says how")
+
+
+def fault_answer(status: int, message: str, *, headers: dict[str, str] | None = None, **more: Any) -> web.Response:
+    """The answer that says what is wrong."""
+    error = {"status": status, "message": message or HTTPStatus(status).phrase, **more}
+    return web.json_response({"error": error}, status=status, headers=headers)
+
+
+def _allow(error: web.HTTPException) -> dict[str, str]:
+    return {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}

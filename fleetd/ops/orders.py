@@ -1,0 +1,114 @@
+"""The orders that come over the control socket, read from JSON that may hold anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import anyio
+from aiohttp import web
+
+from fleetd.model.journal import VetoOrder
+from fleetd.model.reasons import Verb
+from fleetd.ops.answers import Fault
+
+LONGEST_VETO = timedelta(days=31)
+"""A veto always ends: one that is forgotten must not pay for machines for ever."""
+LONGEST_TEXT = 500
+"""Characters of a reason or a name."""
+BODY_WITHIN = 10.0
+"""Seconds for a request's body."""
+
+_KINDS = ("hold", "freeze")
+_REQUESTS = (Verb.START, Verb.STOP, Verb.RESTART)
+
+Body = Mapping[str, Any]
+
+
+async def read_body(request: web.Request) -> Body:
+    """The JSON object in a request's body.
+
+    Raises:
+        Fault: there is none, or it does not come.
+    """
+    try:
+        with anyio.fail_after(BODY_WITHIN):
+            body = json.loads(await request.read())
+    except TimeoutError as error:
+        raise Fault(408, f"the body did not come within {BODY_WITHIN:.0f} s") from error
+    except (OSError, web.RequestPayloadError) as error:
+        raise Fault(400, "the body did not come whole") from error
+    except (ValueError, RecursionError) as error:
+        raise Fault(400, "the body must be a JSON object") from error
+    if not isinstance(body, dict):
+        raise Fault(400, "the body must be a JSON object")
+    return body
+
+
+def veto(body: Body) -> VetoOrder:
+    """``{"kind", "subject", "verbs", "reason", "seconds"}``."""
+    kind = _one_of(body, "kind", _KINDS)
+    subject = _text(body, "subject") if kind == "hold" else _optional(body, "subject")
+    return VetoOrder(kind, subject, _verbs(body), _text(body, "reason"), _lasts(body))
+
+
+def lift(body: Body) -> tuple[str, str | None]:
+    """``{"kind", "subject"}``: the kind, and what it is on."""
+    kind = _one_of(body, "kind", _KINDS)
+    return kind, _text(body, "subject") if kind == "hold" else _optional(body, "subject")
+
+
+def machine_request(body: Body) -> tuple[Verb, str, str]:
+    """``{"verb", "machine", "reason"}``."""
+    verb = Verb(_one_of(body, "verb", tuple(str(v) for v in _REQUESTS)))
+    return verb, _text(body, "machine"), _text(body, "reason")
+
+
+def lease(body: Body) -> tuple[str, str, timedelta]:
+    """``{"machine", "source", "seconds"}``; no seconds end the lease."""
+    return _text(body, "machine"), _text(body, "source"), _lasts(body, allow_zero=True)
+
+
+def _text(body: Body, key: str) -> str:
+    value = body.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise Fault(400, f"{key} must be text")
+    words = " ".join(value.split())
+    if len(words) > LONGEST_TEXT:
+        raise Fault(400, f"{key} must not be longer than {LONGEST_TEXT} characters")
+    if any("\ud800" <= c <= "\udfff" for c in words):
+        raise Fault(400, f"{key} must be text that UTF-8 can hold")
+    return words
+
+
+def _optional(body: Body, key: str) -> str | None:
+    return None if body.get(key) is None else _text(body, key)
+
+
+def _one_of(body: Body, key: str, words: tuple[str, ...]) -> str:
+    value = body.get(key)
+    if not isinstance(value, str) or value not in words:
+        raise Fault(400, f"{key} must be {', '.join(words[:-1])} or {words[-1]}")
+    return value
+
+
+def _lasts(body: Body, *, allow_zero: bool = False) -> timedelta:
+    seconds = body.get("seconds")
+    limit = LONGEST_VETO.total_seconds()
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= limit:
+        raise Fault(400, f"seconds must be a number up to {limit:.0f}: everything here expires")
+    if seconds == 0 and not allow_zero:
+        raise Fault(400, "seconds must be more than 0")
+    return timedelta(seconds=seconds)
+
+
+def _verbs(body: Body) -> frozenset[Verb]:
+    given = body.get("verbs")
+    if given is None:
+        return frozenset(Verb)
+    known = {str(v) for v in Verb}
+    if not isinstance(given, list) or not given or not all(isinstance(v, str) and v in known for v in given):
+        raise Fault(400, f"verbs must be a list out of {', '.join(sorted(known))}")
+    return frozenset(Verb(v) for v in given)

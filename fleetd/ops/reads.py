@@ -1,0 +1,48 @@
+"""What may be read of a running daemon by HTTP: the same paths on the control socket and on ``daemon.listen``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from aiohttp import web
+
+from fleetd.ops.metrics import CONTENT_TYPE, Metrics
+from fleetd.ops.seat import Seat
+
+
+def read_routes(seat: Seat, metrics: Metrics, now: Callable[[], datetime]) -> Iterable[web.RouteDef]:
+    """``/livez``, ``/readyz``, ``/metrics`` and ``/status.json``, each for GET and HEAD.
+
+    Args:
+        seat: the daemon.
+        metrics: shown as they are after its status has been put into them.
+        now: wall time, from the Clock port.
+    """
+
+    async def livez(_request: web.Request) -> web.Response:
+        # An answer proves that the event loop turns. The provider's health is no reason to restart this process.
+        return _probe("alive", seat.alive())
+
+    async def readyz(_request: web.Request) -> web.Response:
+        return _probe("ready", seat.ready())
+
+    async def show_metrics(_request: web.Request) -> web.Response:
+        metrics.show(seat.status(), now())
+        return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def status(_request: web.Request) -> web.Response:
+        return web.json_response(seat.status())
+
+    return (
+        web.get("/livez", livez),
+        web.get("/readyz", readyz),
+        web.get("/metrics", show_metrics),
+        web.get("/status.json", status),
+    )
+
+
+def _probe(word: str, problem: str | None) -> web.Response:
+    if problem is None:
+        return web.json_response({word: True})
+    return web.json_response({word: False, "reason": problem}, status=503)

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import math
+import time
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from fleetd.engine.ports import Meter
+from fleetd.model.naming import machine_name, make_token
+from fleetd.model.reasons import Outcome, Verb
+from fleetd.ops.lag import watch_lag
+from fleetd.ops.metrics import LAG_SAMPLES, Metrics, orphans
+from tests.support.fakeseat import AT, document, fleet_row, machine_row
+from tests.support.virtual_time import run_virtual
+
+NAMES = {
+    "fleetd_build_info": "gauge version",
+    "fleetd_start_timestamp_seconds": "gauge",
+    "fleetd_fleet_target": "gauge fleet",
+    "fleetd_fleet_machines": "gauge fleet state",
+    "fleetd_fleet_converged": "gauge fleet",
+    "fleetd_open_transitions": "gauge fleet verb",
+    "fleetd_blocked_actions": "gauge fleet reason verb",
+    "fleetd_vetoes": "gauge kind",
+    "fleetd_idle_verdicts": "gauge fleet verdict",
+    "fleetd_orphans": "gauge state",
+    "fleetd_hourly_cost_dollars": "gauge fleet",
+    "fleetd_hourly_cost_limit_dollars": "gauge",
+    "fleetd_actions": "counter fleet result verb",
+    "fleetd_transition_duration_seconds": "histogram le verb",
+    "fleetd_provider_requests": "counter code operation",
+    "fleetd_provider_request_duration_seconds": "histogram le operation",
+    "fleetd_provider_state": "gauge state",
+    "fleetd_observations": "counter result",
+    "fleetd_observation_age_seconds": "gauge",
+    "fleetd_passes": "counter result",
+    "fleetd_pass_duration_seconds": "histogram le",
+    "fleetd_pass_last_success_timestamp_seconds": "gauge",
+    "fleetd_config_last_reload_successful": "gauge",
+    "fleetd_event_loop_lag_seconds": "gauge",
+}
+"""The interface: dashboards and alerts are built on it. A change needs a line in the changelog."""
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(version="1.2.3")
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def busy_document() -> dict[str, Any]:
+    moving = {"verb": "create", "reason": "short_of_target", "intent": 1, "since": None, "deadline": None}
+    idle = {"verdict": "idle", "since": None, "evidence": ""}
+    return document(
+        fleets={"training": fleet_row(rising=1, converged=False), "inference": fleet_row(target=0, hourly=None)},
+        machines=[
+            machine_row("training-1", transition=moving),
+            machine_row("training-2", idle=idle),
+            machine_row("somebody-elses", owned=False, fleet=None),
+        ],
+        blocked=[
+            {"fleet": "training", "verb": "create", "reason": "guard_cost", "count": 3},
+            {"fleet": "training", "verb": "create", "reason": "guard_cost", "count": 1},
+            {"fleet": "inference", "verb": None, "reason": "observation_rejected", "count": 1},
+        ],
+        vetoes=[{"kind": "freeze"}, {"kind": "hold"}, {"kind": "hold"}],
+        max_hourly_cost="12.50",
+    )
+
+
+def test_the_names_and_labels_are_an_interface(metrics: Metrics) -> None:
+    metrics.show(busy_document(), AT)
+    metrics.pass_done(busy_document())
+    metrics.action(fleet="training", verb=Verb.STOP, result=Outcome.REACHED)
+    metrics.transition(verb=Verb.STOP, seconds=20)
+    metrics.request("list", "200", 0.2)
+    found = {
+        family.name: " ".join([family.type, *sorted({label for s in family.samples for label in s.labels})])
+        for family in text_string_to_metric_families(metrics.render().decode())
+    }
+    assert found == NAMES
+    assert all(name.startswith("fleetd_") for name in found)
+
+
+def test_no_series_names_a_machine_and_none_is_doubled(metrics: Metrics) -> None:
+    metrics.show(busy_document(), AT)
+    text = metrics.render().decode()
+    assert "training-1" not in text
+    assert "ps-" not in text
+    assert "_created" not in text
+
+
+def test_what_a_status_document_says(metrics: Metrics) -> None:
+    metrics.show(busy_document(), AT)
+    expected: list[tuple[str, dict[str, str], float]] = [
+        ("fleetd_start_timestamp_seconds", {}, AT.timestamp() - 3600),
+        ("fleetd_fleet_target", {"fleet": "training"}, 2),
+        ("fleetd_fleet_target", {"fleet": "inference"}, 0),
+        ("fleetd_fleet_machines", {"fleet": "training", "state": "up"}, 2),
+        ("fleetd_fleet_machines", {"fleet": "training", "state": "rising"}, 1),
+        ("fleetd_fleet_machines", {"fleet": "training", "state": "falling"}, 0),
+        ("fleetd_fleet_machines", {"fleet": "training", "state": "down"}, 1),
+        ("fleetd_fleet_machines", {"fleet": "training", "state": "unknown"}, 0),
+        ("fleetd_fleet_converged", {"fleet": "training"}, 0),
+        ("fleetd_fleet_converged", {"fleet": "inference"}, 1),
+        ("fleetd_open_transitions", {"fleet": "training", "verb": "create"}, 1),
+        ("fleetd_open_transitions", {"fleet": "training", "verb": "stop"}, 0),
+        ("fleetd_blocked_actions", {"fleet": "training", "verb": "create", "reason": "guard_cost"}, 4),
+        ("fleetd_blocked_actions", {"fleet": "inference", "verb": "any", "reason": "observation_rejected"}, 1),
+        ("fleetd_vetoes", {"kind": "hold"}, 2),
+        ("fleetd_vetoes", {"kind": "freeze"}, 1),
+        ("fleetd_idle_verdicts", {"fleet": "training", "verdict": "idle"}, 1),
+        ("fleetd_idle_verdicts", {"fleet": "training", "verdict": "unknown"}, 0),
+        ("fleetd_orphans", {"state": "up"}, 0),
+        ("fleetd_hourly_cost_dollars", {"fleet": "training"}, 1.02),
+        ("fleetd_hourly_cost_limit_dollars", {}, 12.5),
+        ("fleetd_provider_state", {"state": "ok"}, 1),
+        ("fleetd_provider_state", {"state": "key_refused"}, 0),
+        ("fleetd_observation_age_seconds", {}, 10),
+    ]
+    assert [(n, ls, value(metrics, n, **ls)) for n, ls, _ in expected] == expected
+    assert value(metrics, "fleetd_hourly_cost_dollars", fleet="inference") is None, (
+        "no price is not a price of nothing"
+    )
+    assert value(metrics, "fleetd_idle_verdicts", fleet="inference", verdict="idle") is None, "no rule, no verdict"
+
+
+def test_what_ends_is_no_longer_shown(metrics: Metrics) -> None:
+    metrics.show(busy_document(), AT)
+    metrics.show(document(), AT + timedelta(seconds=20))
+    assert value(metrics, "fleetd_fleet_target", fleet="inference") is None
+    assert value(metrics, "fleetd_blocked_actions", fleet="training", verb="create", reason="guard_cost") is None
+    assert value(metrics, "fleetd_vetoes", kind="hold") == 0
+    assert value(metrics, "fleetd_open_transitions", fleet="training", verb="create") == 0
+    assert value(metrics, "fleetd_observation_age_seconds") == 30
+    assert math.isnan(value(metrics, "fleetd_hourly_cost_limit_dollars") or 0)
+
+
+def test_before_the_first_pass_nothing_is_claimed(metrics: Metrics) -> None:
+    empty = document(fleets={}, hourly=None)
+    empty.pop("observation")
+    empty["daemon"]["last_pass"] = None
+    metrics.show(empty, AT)
+    assert math.isnan(value(metrics, "fleetd_observation_age_seconds") or 0)
+    assert value(metrics, "fleetd_pass_last_success_timestamp_seconds") == 0
+    assert value(metrics, "fleetd_config_last_reload_successful") == 1
+
+
+def test_the_first_of_a_kind_is_an_increase(metrics: Metrics) -> None:
+    """A counter that appears with 1 has not increased, as far as Prometheus can tell."""
+    metrics.show(document(), AT)
+    assert value(metrics, "fleetd_actions_total", fleet="training", verb="create", result="timed_out") == 0
+    assert value(metrics, "fleetd_observations_total", result="rejected") == 0
+    assert value(metrics, "fleetd_passes_total", result="failed") == 0
+
+
+@pytest.mark.parametrize(
+    ("seen", "result"),
+    [
+        ({"complete": True, "rejected": None}, "whole"),
+        ({"complete": False, "rejected": None}, "partial"),
+        ({"complete": True, "rejected": "it lacks ps1"}, "rejected"),
+    ],
+)
+def test_passes_are_counted_by_what_they_saw(metrics: Metrics, seen: dict[str, Any], result: str) -> None:
+    metrics.pass_done(document(observation={"at": "2026-03-02T11:59:50Z", **seen}))
+    metrics.pass_failed()
+    assert value(metrics, "fleetd_observations_total", result=result) == 1
+    assert value(metrics, "fleetd_passes_total", result="done") == 1
+    assert value(metrics, "fleetd_passes_total", result="failed") == 1
+    assert value(metrics, "fleetd_pass_duration_seconds_sum") == 0.25
+    assert value(metrics, "fleetd_pass_last_success_timestamp_seconds") == AT.timestamp() - 10
+
+
+def test_the_meters_own_words(metrics: Metrics) -> None:
+    meter: Meter = metrics
+    meter.action(fleet="training", verb=Verb.CREATE, result=Outcome.FAILED_TO_START)
+    meter.transition(verb=Verb.CREATE, seconds=90.5)
+    meter.reload(ok=False)
+    metrics.request("create", "timeout", 30.0)
+    assert value(metrics, "fleetd_actions_total", fleet="training", verb="create", result="failed_to_start") == 1
+    assert value(metrics, "fleetd_transition_duration_seconds_sum", verb="create") == 90.5
+    assert value(metrics, "fleetd_config_last_reload_successful") == 0
+    assert value(metrics, "fleetd_provider_requests_total", operation="create", code="timeout") == 1
+    meter.reload(ok=True)
+    assert value(metrics, "fleetd_config_last_reload_successful") == 1
+
+
+def test_two_daemons_in_one_process_do_not_share_numbers() -> None:
+    one, other = Metrics(version="1"), Metrics(version="2")
+    one.pass_failed()
+    assert value(one, "fleetd_passes_total", result="failed") == 1
+    assert value(other, "fleetd_passes_total", result="failed") == 0
+
+
+def made_by(fleet: str) -> str:
+    return machine_name(fleet, make_token(fleet, [1, 2, 3, 4, 5]))
+
+
+@pytest.mark.parametrize(
+    ("name", "owned", "orphan"),
+    [
+        pytest.param(made_by("old-fleet"), False, True, id="of a fleet that left the config"),
+        pytest.param(made_by("training"), True, False, id="ours"),
+        pytest.param("training-backup", False, False, id="a person's"),
+        pytest.param("-" + make_token("", [1, 2, 3, 4, 5]), False, False, id="a token without a fleet"),
+        pytest.param("", False, False, id="no name"),
+    ],
+)
+def test_an_orphan_is_a_machine_that_a_fleetd_made_and_nobody_looks_after(
+    metrics: Metrics, name: str, owned: bool, orphan: bool
+) -> None:
+    row = machine_row(name, owned=owned, phase="up")
+    assert list(orphans([row])) == ([row] if orphan else [])
+    metrics.show(document(machines=[row]), AT)
+    assert value(metrics, "fleetd_orphans", state="up") == int(orphan)
+
+
+def test_the_lag_shown_is_the_worst_of_the_last_minute(metrics: Metrics) -> None:
+    for lag in (0.001, 0.9, 0.002):
+        metrics.lag(lag)
+    assert value(metrics, "fleetd_event_loop_lag_seconds") == 0.9
+    for _ in range(LAG_SAMPLES):
+        metrics.lag(0.003)
+    assert value(metrics, "fleetd_event_loop_lag_seconds") == 0.003
+
+
+def test_on_time_is_no_lag() -> None:
+    told: list[float] = []
+
+    async def story() -> None:
+        with anyio.move_on_after(10.5):
+            await watch_lag(told.append)
+
+    run_virtual(story)
+    assert told == [pytest.approx(0.0, abs=1e-6)] * 10
+
+
+async def test_a_loop_that_is_held_up_is_told() -> None:
+    told: list[float] = []
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            await watch_lag(told.append, every=0.01)
+
+        group.start_soon(watch)
+        await anyio.sleep(0.03)
+        time.sleep(0.2)  # noqa: ASYNC251 - that is the fault
+        await anyio.sleep(0.03)
+        group.cancel_scope.cancel()
+    assert max(told) >= 0.15
