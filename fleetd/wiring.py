@@ -16,10 +16,11 @@ from typing import Any
 import anyio
 import structlog
 
-from fleetd import config
+from fleetd import __version__, config
 from fleetd.activity.opening import open_sources
-from fleetd.cloud.calls import HttpLimits
+from fleetd.cloud.calls import HttpLimits, OnRequest
 from fleetd.cloud.core.factory import open_core_api, open_core_cloud
+from fleetd.cloud.core.inquiry import inquire
 from fleetd.cloud.port import Cloud, MachinesApi
 from fleetd.engine.convergence import ApplyTimedOut, ConvergenceWatch
 from fleetd.engine.daemon import Daemon
@@ -33,7 +34,7 @@ from fleetd.engine.reconciler import PassReport, Reconciler
 from fleetd.engine.seat import EngineSeat
 from fleetd.engine.status import status_document
 from fleetd.engine.survey import survey
-from fleetd.model.errors import FleetdError, Unauthorized, Unavailable
+from fleetd.model.errors import Fault, FleetdError, Unauthorized, Unavailable
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.plan import Plan
 from fleetd.model.settings import ProviderSettings, Settings
@@ -41,7 +42,11 @@ from fleetd.ops import alarms as alarm_clock
 from fleetd.ops import systemd
 from fleetd.ops.control import serve_control
 from fleetd.ops.control_client import ControlClient, NoDaemon
+from fleetd.ops.http import serve_http
+from fleetd.ops.lag import watch_lag
 from fleetd.ops.logs import Secrets
+from fleetd.ops.metrics import Metrics
+from fleetd.ops.reads import read_routes
 from fleetd.simulator.boot import Boot, boot
 from fleetd.store.lock import StateLock
 from fleetd.store.paths import CONTROL_SOCKET, control_socket_path, journal_path, state_dir
@@ -120,14 +125,17 @@ def assemble(
 
 
 @asynccontextmanager
-async def open_cloud(settings: Settings) -> AsyncIterator[Cloud]:
+async def open_cloud(
+    settings: Settings, *, on_request: OnRequest = lambda _operation, _code, _seconds: None
+) -> AsyncIterator[Cloud]:
     """The provider of a config, behind the port; the embedded simulator where that is what it names.
 
     Raises:
         ConfigError: the key cannot be read.
     """
+    limits = _limits(settings.provider)
     async with _address(settings.provider, settings.source) as (base_url, key):
-        cloud = open_core_cloud(base_url, lambda: key, rng=random.Random(), limits=_limits(settings.provider))
+        cloud = open_core_cloud(base_url, lambda: key, rng=random.Random(), limits=limits, on_request=on_request)
         try:
             yield cloud
         finally:
@@ -149,14 +157,15 @@ async def run_daemon(
     settings: Settings, load: Callable[[], Settings], *, observer: Callable[[dict[str, Any]], None] | None = None
 ) -> None:
     """``fleetd run``: until SIGTERM or SIGINT. ``observer`` is handed the status document after every pass."""
-    notifier = systemd.from_environment()
+    notifier, metrics = systemd.from_environment(), Metrics(version=__version__)
     async with (
-        _engine(settings, load, notifier=notifier, observer=observer) as engine,
+        _engine(settings, load, notifier=notifier, metrics=metrics, observer=observer) as engine,
+        _endpoints(settings, engine.seat, metrics),
         anyio.create_task_group() as group,
     ):
         group.start_soon(_obey_signals, engine.daemon)
-        async with serve_control(engine.seat, control_socket_path(os.environ, state_path(settings))):
-            await engine.daemon.run()
+        group.start_soon(watch_lag, metrics.lag)
+        await engine.daemon.run()
         group.cancel_scope.cancel()
 
 
@@ -258,6 +267,21 @@ async def read_history(
         await journal.aclose()
 
 
+async def check_online(settings: Settings) -> list[Fault]:
+    """``fleetd check --online``: what the account lacks of what the config names.
+
+    Raises:
+        CloudError: the account could not be asked within 25 s.
+    """
+    async with _address(settings.provider, settings.source) as (base_url, key):
+        api = open_core_api(base_url, lambda: key, rng=random.Random(), limits=_limits(settings.provider))
+        try:
+            with _within(ONE_SHOT_LIMIT):
+                return await inquire(api, settings)
+        finally:
+            await api.aclose()
+
+
 async def serve_simulator(
     *,
     host: str,
@@ -296,19 +320,25 @@ async def _engine(
     load: Callable[[], Settings],
     *,
     notifier: Notifier,
+    metrics: Metrics | None = None,
     on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
     observer: Callable[[dict[str, Any]], None] | None = None,
 ) -> AsyncIterator[Engine]:
     """The engine on its real adapters, with the state directory locked."""
+    metrics = metrics or Metrics(version=__version__)
     clock = SystemClock()
     state = state_path(settings)
     with StateLock(state, pid=os.getpid(), since=datetime.now(UTC)):
         journal = await SqliteJournal.open(journal_path(state))
         try:
-            async with open_cloud(settings) as cloud:
+            async with open_cloud(settings, on_request=metrics.request) as cloud:
 
                 def passed(result: PassReport | FleetdError) -> None:
                     on_pass(result)
+                    if isinstance(result, PassReport):
+                        metrics.pass_done(engine.seat.status())
+                    else:
+                        metrics.pass_failed()
                     if observer is not None:
                         observer(engine.seat.status())
 
@@ -317,7 +347,7 @@ async def _engine(
                     cloud,
                     journal,
                     clock=clock,
-                    meter=NullMeter(),
+                    meter=metrics,
                     notifier=notifier,
                     alarms=alarm_clock.Alarms(),
                     rng=random.Random(),
@@ -327,6 +357,17 @@ async def _engine(
                 yield engine
         finally:
             await journal.aclose()
+
+
+@asynccontextmanager
+async def _endpoints(settings: Settings, seat: EngineSeat, metrics: Metrics) -> AsyncIterator[None]:
+    """The control socket, and the read-only endpoints on ``daemon.listen``."""
+    now, control = SystemClock().now, control_socket_path(os.environ, state_path(settings))
+    async with (
+        serve_control(seat, control, reads=read_routes(seat, metrics, now)),
+        serve_http(seat, metrics, settings.daemon.listen, now=now),
+    ):
+        yield
 
 
 @asynccontextmanager
@@ -382,16 +423,3 @@ async def _obey_signals(daemon: Daemon) -> None:
                 daemon.reload()
             except FleetdError:
                 continue  # logged and shown in status; the old config stays in force
-
-
-class NullMeter:
-    """Numbers that nobody collects."""
-
-    def action(self, *, fleet: str, verb: str, result: str) -> None:
-        """See ``Meter``."""
-
-    def transition(self, *, verb: str, seconds: float) -> None:
-        """See ``Meter``."""
-
-    def reload(self, *, ok: bool) -> None:
-        """See ``Meter``."""

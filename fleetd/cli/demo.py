@@ -131,10 +131,14 @@ class _Screen:
         self._document: Document | None = None
         self._converged_after: float | None = None
         self._next = (
-            f"Go on in another terminal: change a target in {config}, then fleetd reload -c {config}",
-            f"or look: fleetd status -c {config}   fleetd history -c {config}      Ctrl-C ends the demo.",
+            "Go on in another terminal; Ctrl-C here ends the demo:",
+            f"  export FLEETD_CONFIG={config}",
+            "  fleetd status     how things stand",
+            "  fleetd history    what was done, and why",
+            "  fleetd reload     once you have changed a target in that file",
         )
-        self._live = Live(console=out(), auto_refresh=False, transient=False, vertical_overflow="visible")
+        self._console = out()
+        self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
 
     def __enter__(self) -> None:
         self._live.start()
@@ -146,7 +150,7 @@ class _Screen:
     def event(self, event: dict[str, Any]) -> None:
         """Add what happened to the list."""
         words = event_words(event)
-        if words is not None:
+        if words is not None and words not in list(self._events)[-1:]:
             self._events.append(words)
             self._draw()
 
@@ -159,7 +163,14 @@ class _Screen:
         self._draw()
 
     def _draw(self) -> None:
-        scene = Scene(self._speed, self._document, tuple(self._events), self._converged_after, self._next)
+        scene = Scene(
+            self._speed,
+            self._document,
+            tuple(self._events),
+            self._converged_after,
+            self._next,
+            height=self._console.height,
+        )
         self._live.update(demo_view(scene), refresh=True)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich import box
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -18,6 +19,9 @@ from fleetd.cli.words import CELLS, money
 from fleetd.ops.escape import printable
 
 EVENTS_SHOWN = 8
+"""Events in the list, where there is room."""
+OTHER_LINES = 25
+"""Lines of the screen beside that list, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class Scene:
     converged_after: float | None = None
     """Seconds until every fleet was at its target for the first time; None before that."""
     next_steps: Sequence[str] = ()
+    height: int = 50
+    """Lines of the terminal."""
 
 
 def title_lines(speed: float) -> tuple[str, str]:
@@ -51,13 +57,14 @@ def demo_view(scene: Scene) -> RenderableType:
     if scene.document is None or not scene.document["fleets"]:
         parts.append(Text("The first look at the machines ...", style="dim"))
     else:
-        parts += [_fleets(scene.document), Text(""), *_foreign(scene.document), legend()]
-    parts += [Text(""), Text("What happened", style="bold")]
-    recent = list(scene.events)[-EVENTS_SHOWN:]
+        parts += [_fleets(scene.document), *_foreign(scene.document), legend()]
+    # What happened stands last: a small terminal cuts it off, not how things stand.
+    parts += [Text(""), *_standing(scene), Text(""), Text("What happened", style="bold")]
+    room = max(3, min(EVENTS_SHOWN, scene.height - OTHER_LINES))
+    recent = list(scene.events)[-room:]
     parts += [Text(f"  {line}", overflow="ellipsis", no_wrap=True) for line in recent]
-    parts += [Text("") for _ in range(EVENTS_SHOWN - len(recent))]
-    parts += [Text(""), *_footer(scene)]
-    return Panel(Group(*parts), title="fleetd demo", box=box.ROUNDED, border_style="cyan", padding=(1, 2))
+    parts += [Text("") for _ in range(room - len(recent))]
+    return Panel(Group(*parts), title="fleetd demo", box=box.ROUNDED, border_style="cyan", padding=(0, 2))
 
 
 def ending(document: Mapping[str, Any], seconds: float) -> list[str]:
@@ -89,15 +96,16 @@ def _fleets(document: Mapping[str, Any]) -> Table:
     return table
 
 
-def _cells(fleet: str, machines: Sequence[Mapping[str, Any]]) -> Text:
+def _cells(fleet: str, machines: Sequence[Mapping[str, Any]]) -> RenderableType:
     """One cell a machine: sign, token, state, all in the colour of its phase."""
-    text = Text()
-    for number, machine in enumerate(machines):
+    if not machines:
+        return Text("none yet", style="dim")
+    cells = []
+    for machine in machines:
         sign, style = CELLS.get(machine.get("phase", ""), CELLS["unknown"])
         token = str(machine["name"]).removeprefix(f"{fleet}-")
-        text.append("\n" if number else "")
-        text.append(f"{sign} {printable(token)} {printable(machine['state'])}", style=style)
-    return text if machines else Text("none yet", style="dim")
+        cells.append(Text(f"{sign} {printable(token)} {printable(machine['state'])}", style=style))
+    return Columns(cells, padding=(0, 2))
 
 
 def _foreign(document: Mapping[str, Any]) -> list[RenderableType]:
@@ -105,11 +113,15 @@ def _foreign(document: Mapping[str, Any]) -> list[RenderableType]:
     if not foreign:
         return []
     names = ", ".join(f"{shown(m['name'])} ({shown(m['state'])})" for m in foreign)
-    return [Text.assemble(("Machines of other people, never touched: ", "dim"), names), Text("")]
+    return [Text.assemble(("Machines of other people, never touched: ", "dim"), names)]
 
 
-def _footer(scene: Scene) -> list[RenderableType]:
-    if scene.converged_after is None:
-        return [Text("Every machine is followed until it is up. Ctrl-C ends the demo.", style="dim")]
-    done = Text(f"Converged after {scene.converged_after:.0f} s: every fleet is at its target.", style="bold green")
-    return [done, *(Text(step) for step in scene.next_steps)]
+def _standing(scene: Scene) -> list[RenderableType]:
+    if scene.converged_after is None or scene.document is None:
+        return [Text("Every machine is followed until it is up. Ctrl-C ends the demo.", style="yellow")]
+    if all(fleet["converged"] for fleet in scene.document["fleets"].values()):
+        done = f"Converged: every fleet is at its target. The first time took {scene.converged_after:.0f} s."
+        standing = Text(done, style="bold green")
+    else:
+        standing = Text("Something has changed, and fleetd is putting it right.", style="bold yellow")
+    return [standing, *(Text(step) for step in scene.next_steps)]

@@ -17,6 +17,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
 
+import structlog
 import yarl
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -26,6 +27,8 @@ from fleetd.ops.answers import Fault, Handler, serving, tell_faults
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.reads import read_routes
 from fleetd.ops.seat import Seat
+
+log = structlog.get_logger(__name__)
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -75,9 +78,10 @@ async def serve_http(
     app = web.Application(middlewares=[tell_faults, _only_for(host)])
     app.on_response_prepare.append(_add_headers)
     app.add_routes([*read_routes(seat, metrics, now), *pages])
-    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
     async with serving(app, *sockets):
-        yield f"http://{shown}:{sockets[0].getsockname()[1]}"
+        log.info("endpoint.opened", url=url)
+        yield url
 
 
 def _split(listen: str) -> tuple[str, int]:

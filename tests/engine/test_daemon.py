@@ -129,15 +129,15 @@ def test_a_good_reload_is_swapped_whole_and_acted_on_at_once() -> None:
 
     async def story() -> None:
         with capture_logs() as logs:
-            async with rig(fleet(target=1), load=lambda: wanted[-1], interval=600) as world:
-                async with world.daemon_running() as daemon:
-                    await anyio.sleep(200)
-                    wanted.append(settings(fleet(target=3), interval=600))
-                    daemon.reload()
-                    await anyio.sleep(200)
-                    assert world.cloud.writes() == ["create"] * 3
-                    assert world.notifier.said.index("reloading") < len(world.notifier.said)
-                    assert ("reload", "True") in world.meter.said
+            world_of = rig(fleet(target=1), load=lambda: wanted[-1], interval=600)
+            async with world_of as world, world.daemon_running() as daemon:
+                await anyio.sleep(200)
+                wanted.append(settings(fleet(target=3), interval=600))
+                daemon.reload()
+                await anyio.sleep(200)
+                assert world.cloud.writes() == ["create"] * 3
+                assert "reloading" in world.notifier.said
+                assert ("reload", "True") in world.meter.said
         assert events(logs, "config.reloaded") == ["config.reloaded"]
 
     run_virtual(story)
@@ -179,14 +179,14 @@ def test_a_bad_reload_changes_nothing(change, path) -> None:
 def test_a_fleet_that_leaves_the_config_is_released_and_left_alone() -> None:
     async def story() -> None:
         other = fleet("inference", 1)
-        async with rig(fleet(target=1), other, load=lambda: settings(other)) as world:
-            async with world.daemon_running() as daemon:
-                await anyio.sleep(200)
-                before = world.cloud.writes()
-                daemon.reload()
-                await anyio.sleep(3600)
-                assert world.cloud.writes() == before
-                assert sorted(world.cloud.states().values()) == ["ready", "ready"]
+        world_of = rig(fleet(target=1), other, load=lambda: settings(other))
+        async with world_of as world, world.daemon_running() as daemon:
+            await anyio.sleep(200)
+            before = world.cloud.writes()
+            daemon.reload()
+            await anyio.sleep(3600)
+            assert world.cloud.writes() == before
+            assert sorted(world.cloud.states().values()) == ["ready", "ready"]
 
     run_virtual(story)
 

@@ -83,7 +83,7 @@ def test_a_lost_create_is_looked_for_and_never_doubled(executed) -> None:
 
     async def story() -> None:
         async with rig(fleet(target=1)) as world, world.passes_by_hand():
-            hook = lambda op, _id: lost.pop() if op == "create" and lost else None  # noqa: E731
+            hook = lambda op, _id: lost.pop() if op == "create" and lost else None
             if executed:
                 world.cloud.after = hook
             else:
@@ -109,7 +109,7 @@ def test_a_lost_start_or_stop_is_settled_by_looking(verb, executed) -> None:
         target = 1 if verb == "start" else 0
         async with rig(fleet(target=target, guards=LOOSE)) as world, world.passes_by_hand():
             world.cloud.add(token_name(1), "off" if verb == "start" else "ready", machine_type="P4000")
-            hook = lambda op, _id: lost.pop() if op == verb and lost else None  # noqa: E731
+            hook = lambda op, _id: lost.pop() if op == verb and lost else None
             if executed:
                 world.cloud.after = hook
             else:

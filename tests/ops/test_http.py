@@ -184,7 +184,7 @@ async def test_nonsense_is_answered_or_cut_off_and_never_logged(seat: FakeSeat, 
             assert answer == b"" or answer.split()[1][:1] == b"4", answer
             assert b"training" not in answer
             assert (await get(f"{url}/livez"))[0] == 200
-    assert logs == []
+    assert [x["event"] for x in logs] == ["endpoint.opened"]
     assert [r for r in caplog.records if r.levelname in {"WARNING", "ERROR"}] == []
 
 
@@ -204,7 +204,7 @@ async def test_a_bug_is_an_answer_and_a_line_in_the_log(seat: FakeSeat) -> None:
     assert status == 500
     assert "Traceback" not in text
     assert json.loads(text)["error"]["message"] == "fleetd failed on this request; its log says how"
-    assert [(x["event"], x["path"]) for x in logs] == [("request.crashed", "/metrics")]
+    assert [(x["event"], x.get("path")) for x in logs] == [("endpoint.opened", None), ("request.crashed", "/metrics")]
 
 
 async def test_a_hostile_name_stays_data(seat: FakeSeat) -> None:
