@@ -61,7 +61,7 @@ def started(*arguments: str, log: Path, **extra: str) -> Iterator[subprocess.Pop
                     process.wait()
 
 
-def until(what: Any, *, seconds: float = 30, every: float = 0.1, saying: str = "it never came") -> Any:
+def until(what: Any, *, seconds: float = 30, every: float = 0.1, saying: Any = "it never came") -> Any:
     """Ask until the answer is truthy. Real processes have no virtual time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -69,7 +69,7 @@ def until(what: Any, *, seconds: float = 30, every: float = 0.1, saying: str = "
         if answer:
             return answer
         time.sleep(every)
-    raise AssertionError(saying)
+    raise AssertionError(saying() if callable(saying) else saying)
 
 
 class SimulatorProcess:
