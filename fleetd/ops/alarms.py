@@ -44,7 +44,8 @@ class Alarms:
     def schedule(self, checks: Mapping[str, str]) -> None:
         """Ring for each check when its crontab line, or ``every 15m``, says so. Replaces what was scheduled."""
         for name, when in checks.items():
-            self._scheduler.add_job(self._call, _trigger(when), args=[name], id=name, replace_existing=True)
+            trigger = trigger_of(when, datetime.now(UTC))
+            self._scheduler.add_job(self._call, trigger, args=[name], id=name, replace_existing=True)
 
     def edge(self, at: datetime | None) -> None:
         """Ring once at the next edge of a window; None for none."""
@@ -61,9 +62,9 @@ class Alarms:
         self._ring(name)
 
 
-def _trigger(when: str) -> BaseTrigger:
+def trigger_of(when: str, start: datetime) -> BaseTrigger:
+    """The trigger of a schedule: ``every 15m``, counted from ``start``, or a crontab line in UTC."""
     if when.startswith("every "):
-        return IntervalTrigger(
-            seconds=parse_duration(when.removeprefix("every ").strip()).total_seconds(), timezone=UTC
-        )
+        span = parse_duration(when.removeprefix("every ").strip())
+        return IntervalTrigger(seconds=round(span.total_seconds()), start_date=start + span, timezone=UTC)
     return CronTrigger.from_crontab(when, timezone=UTC)

@@ -1,4 +1,4 @@
-"""Parking against a real Prometheus: idle is parked; an exporter that dies stops the parking; its return resumes it."""
+"""Parking by a real Prometheus: idle is parked, an exporter that dies ends that, its return resumes it."""
 
 from __future__ import annotations
 
