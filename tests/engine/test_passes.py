@@ -264,7 +264,7 @@ def test_adding_a_veto_waits_for_the_calls_that_it_forbids() -> None:
             done: list[float] = []
 
             async def freeze() -> None:
-                await anyio.sleep(5)  # the stop is on its way: list and show took 4 s
+                await anyio.sleep(7)  # the stop is on its way: listing, learning a price and showing took 6 s
                 expires = world.clock.now() + timedelta(hours=1)
                 await world.reconciler.vetoes.add(
                     kind="freeze",
@@ -281,7 +281,7 @@ def test_adding_a_veto_waits_for_the_calls_that_it_forbids() -> None:
                 group.start_soon(freeze)
                 await world.reconciler.run_pass()
             assert world.cloud.writes() == ["stop ps1"]
-            assert done[0] - start >= 6.0
+            assert done[0] - start >= 8.0
 
     run_virtual(story)
 

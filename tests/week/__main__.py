@@ -48,7 +48,7 @@ def draw(week: Week) -> str:
                 for top in (TOP, second)
             ]
     parts += [
-        f'<text x="{LEFT}" y="{TOP - 14}">machines up (green) against target (dashed); grey: the window that parks</text>',
+        f'<text x="{LEFT}" y="{TOP - 14}">machines up (green), target (dashed); grey: the window that parks</text>',
         f'<text x="{LEFT}" y="{second - 14}">cost, $ an hour</text>',
         f'<path class="up" d="{steps(ups, x, TOP, SIZE)}"/>',
         f'<path class="target" d="{steps(targets, x, TOP, SIZE)}"/>',
@@ -63,9 +63,8 @@ def draw(week: Week) -> str:
     for day in range((last - first).days + 1):
         noon = datetime.combine(first + timedelta(days=day), datetime.min.time(), BERLIN) + timedelta(hours=13)
         if week.start < noon < week.end:
-            parts.append(
-                f'<text x="{x(noon):.1f}" y="{second + HEIGHT + 20}" text-anchor="middle">{noon:%a %d %b}</text>'
-            )
+            label = f'x="{x(noon):.1f}" y="{second + HEIGHT + 20}" text-anchor="middle"'
+            parts.append(f"<text {label}>{noon:%a %d %b}</text>")
     return "\n".join([*parts, "</svg>", ""])
 
 
