@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import random
 import secrets
@@ -22,7 +23,7 @@ from fleetd.cloud.calls import HttpLimits, OnRequest
 from fleetd.cloud.core.factory import open_core_api, open_core_cloud
 from fleetd.cloud.core.inquiry import inquire
 from fleetd.cloud.port import Cloud, MachinesApi
-from fleetd.engine.convergence import ApplyTimedOut, ConvergenceWatch
+from fleetd.engine.convergence import ApplyInterrupted, ApplyTimedOut, ConvergenceWatch
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.follower import Follower
 from fleetd.engine.idleness import Idleness, OpenSources
@@ -32,21 +33,24 @@ from fleetd.engine.ports import Alarms, Clock, Meter, Notifier, SystemClock
 from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import PassReport, Reconciler
 from fleetd.engine.seat import EngineSeat
-from fleetd.engine.status import status_document
+from fleetd.engine.status import hold_document, status_document
 from fleetd.engine.survey import survey
 from fleetd.model.errors import Fault, FleetdError, Unauthorized, Unavailable
-from fleetd.model.journal import HistoryEntry
+from fleetd.model.journal import HistoryEntry, VetoOrder
+from fleetd.model.machine import Machine
 from fleetd.model.plan import Plan
 from fleetd.model.settings import ProviderSettings, Settings
 from fleetd.ops import alarms as alarm_clock
 from fleetd.ops import systemd
 from fleetd.ops.control import serve_control
-from fleetd.ops.control_client import ControlClient, NoDaemon
+from fleetd.ops.control_client import ControlClient, NoDaemon, NotAllowed
 from fleetd.ops.http import serve_http
 from fleetd.ops.lag import watch_lag
 from fleetd.ops.logs import Secrets
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.reads import read_routes
+from fleetd.planner.billing import Bill, bill_of
+from fleetd.planner.ownership import owners
 from fleetd.simulator.boot import Boot, boot
 from fleetd.store.lock import StateLock
 from fleetd.store.paths import CONTROL_SOCKET, control_socket_path, journal_path, state_dir
@@ -181,6 +185,7 @@ async def converge(
 
     Raises:
         ApplyTimedOut: not converged in time.
+        ApplyInterrupted: a signal came first.
         ApplyBlocked: it cannot converge without a person.
         CloudError: the provider cannot be reached, or refuses the key.
         StoreError: the state directory cannot be used, or a daemon has it.
@@ -198,8 +203,10 @@ async def converge(
     if watch.failure is not None:
         raise watch.failure
     if not watch.converged:
-        why = "not converged" if limit.cancelled_caught else "interrupted before it had converged"
-        raise ApplyTimedOut(f"{why}; run it again to go on: machines under way are known to the journal")
+        goes_on = "run it again to go on: machines under way are known to the journal"
+        if limit.cancelled_caught:
+            raise ApplyTimedOut(f"not converged; {goes_on}")
+        raise ApplyInterrupted(f"interrupted before it had converged; {goes_on}")
     return document
 
 
@@ -250,6 +257,53 @@ async def order(settings: Settings, method: str, path: str, **body: Any) -> dict
     raise refusal
 
 
+async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
+    """``fleetd hold`` and ``freeze``: through the running daemon; without one, into the journal for the next one.
+
+    Raises:
+        NotAllowed: a daemon runs, and this user may not ask it.
+        OrderRefused: it declined.
+        StoreError: the journal cannot be written.
+    """
+    body = {
+        "kind": order_.kind,
+        "verbs": sorted(order_.verbs),
+        "reason": order_.reason,
+        "seconds": order_.lasts.total_seconds(),
+    }
+    try:
+        return await order(
+            settings, "POST", "/veto", **body, **({"subject": order_.subject} if order_.subject else {})
+        )
+    except NotAllowed:
+        raise
+    except NoDaemon:
+        now = datetime.now(UTC)
+        async with _offline_journal(settings) as journal:
+            hold = await journal.add_hold(
+                kind=order_.kind,
+                subject=order_.subject,
+                verbs=order_.verbs,
+                reason=order_.reason,
+                actor=getpass.getuser(),
+                now=now,
+                expires_at=now + order_.lasts,
+            )
+        return hold_document(hold)
+
+
+async def lift(settings: Settings, kind: str, subject: str | None) -> int:
+    """``fleetd release`` and ``unfreeze``: the number of vetoes ended. Raises as ``veto`` does."""
+    try:
+        body = {"kind": kind, **({"subject": subject} if subject else {})}
+        return int((await order(settings, "POST", "/lift", **body))["removed"])
+    except NotAllowed:
+        raise
+    except NoDaemon:
+        async with _offline_journal(settings) as journal:
+            return await journal.remove_holds(kind=kind, subject=subject)
+
+
 async def read_history(
     settings: Settings,
     *,
@@ -263,6 +317,34 @@ async def read_history(
     journal = await SqliteJournal.open_read_only(journal_path(state_path(settings)))
     try:
         return list(await journal.history(since=since, fleet=fleet, machine=machine, after_id=after_id, limit=limit))
+    finally:
+        await journal.aclose()
+
+
+async def month_bills(settings: Settings, month: str) -> dict[str, list[tuple[Machine, Bill]]]:
+    """``fleetd cost``: by fleet, every owned machine with its month (``YYYY-MM``), as the provider bills it.
+
+    Raises:
+        CloudError: the provider could not be asked; ``Unsupported`` where the dialect has no billing data.
+    """
+    journal = await SqliteJournal.open_read_only(journal_path(state_path(settings)))
+    try:
+        async with open_cloud(settings) as cloud:
+            with _within(ONE_SHOT_LIMIT):
+                listing = await cloud.list_machines()
+            facts = {f.machine_id: f for f in await journal.facts()}
+            owned = owners(listing.machines, settings.fleets, facts, await journal.open_intents())
+            bills: dict[str, list[tuple[Machine, Bill]]] = {f.name: [] for f in settings.fleets}
+
+            async def ask(machine: Machine) -> None:
+                use = await cloud.utilization(machine.id, month)
+                bills[owned[machine.id].fleet].append((machine, bill_of(use)))
+
+            async with anyio.create_task_group() as group:
+                for machine in listing.machines:
+                    if machine.id in owned:
+                        group.start_soon(ask, machine)
+            return {name: sorted(rows, key=lambda row: row[0].name) for name, rows in bills.items()}
     finally:
         await journal.aclose()
 
@@ -312,6 +394,18 @@ def _control_sockets(settings: Settings) -> Iterator[Path]:
     yield control_socket_path(os.environ, state)
     if state == SERVICE_STATE:
         yield SERVICE_RUNTIME / CONTROL_SOCKET
+
+
+@asynccontextmanager
+async def _offline_journal(settings: Settings) -> AsyncIterator[SqliteJournal]:
+    """The journal for writing while no daemon runs; the lock sees to that."""
+    state = state_path(settings)
+    with StateLock(state, pid=os.getpid(), since=datetime.now(UTC)):
+        journal = await SqliteJournal.open(journal_path(state))
+        try:
+            yield journal
+        finally:
+            await journal.aclose()
 
 
 @asynccontextmanager

@@ -12,8 +12,10 @@ import typer
 from rich.text import Text
 
 from fleetd import wiring
-from fleetd.cli import about, keep, look, simulate
+from fleetd.cli import about, keep, look, orders, simulate
+from fleetd.cli.cost import COST_EXAMPLES, cost
 from fleetd.cli.demo import DEMO_EXAMPLES, demo
+from fleetd.cli.explain import EXPLAIN_EXAMPLES, explain
 from fleetd.cli.failures import ExitCode, exit_code, explanation, leaf
 from fleetd.cli.logs import debugging, log_to_stderr
 from fleetd.cli.machines import machines
@@ -24,7 +26,7 @@ from fleetd.ops.escape import printable
 LONGEST_LINE = 1000
 """Characters of one line of an error."""
 
-FLEETS, BY_HAND, TRY, ABOUT = "Fleets", "By hand", "Try it", "About fleetd"
+FLEETS, VETOES, BY_HAND, TRY, ABOUT = "Fleets", "Vetoes", "By hand", "Try it", "About fleetd"
 
 app = typer.Typer(
     name="fleetd",
@@ -87,13 +89,18 @@ def _failed(error: BaseException) -> int:
 def _report(error: BaseException, code: ExitCode) -> None:
     console = err()
     if debugging():
-        trace = "".join(traceback.format_exception(error))
-        console.print(Text(wiring.SECRETS.mask_text(trace)), soft_wrap=True)
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            console.print(Text(_safe(line)), soft_wrap=True)
+    if isinstance(leaf(error), typer.Abort):
+        console.print()  # the question still stands on this line
     prefix = Text("" if code is ExitCode.INTERRUPTED else "error: ", style="bold red")
     for line in explanation(error):
-        text = printable(wiring.SECRETS.mask_text(line), limit=LONGEST_LINE)
-        console.print(Text.assemble(prefix, text), soft_wrap=True)
+        console.print(Text.assemble(prefix, _safe(line)), soft_wrap=True)
         prefix = Text("")
+
+
+def _safe(line: str) -> str:
+    return printable(wiring.SECRETS.mask_text(line), limit=LONGEST_LINE)
 
 
 def _abandon_stdout() -> None:
@@ -130,6 +137,12 @@ for command, panel, epilog in (
     (keep.apply, FLEETS, keep.APPLY_EXAMPLES),
     (look.status, FLEETS, look.STATUS_EXAMPLES),
     (look.history, FLEETS, look.HISTORY_EXAMPLES),
+    (explain, FLEETS, EXPLAIN_EXAMPLES),
+    (cost, FLEETS, COST_EXAMPLES),
+    (orders.hold, VETOES, orders.HOLD_EXAMPLES),
+    (orders.release, VETOES, orders.RELEASE_EXAMPLES),
+    (orders.freeze, VETOES, orders.FREEZE_EXAMPLES),
+    (orders.unfreeze, VETOES, orders.UNFREEZE_EXAMPLES),
     (keep.reload, FLEETS, keep.RELOAD_EXAMPLES),
     (demo, TRY, DEMO_EXAMPLES),
     (simulate.simulator, TRY, simulate.SIMULATOR_EXAMPLES),

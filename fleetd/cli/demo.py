@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import socket
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from fleetd import wiring
+from fleetd.cli.failures import UsageError
 from fleetd.cli.logs import log_to, log_to_stderr
 from fleetd.cli.options import duration, examples
 from fleetd.cli.output import out, show
@@ -25,12 +27,12 @@ from fleetd.cli.render_demo import EVENTS_SHOWN, Scene, demo_view, ending, title
 from fleetd.cli.render_status import fleet_words
 from fleetd.cli.words import event_words
 from fleetd.model.errors import StateUnusable
-from fleetd.model.settings import Settings
-from fleetd.ops.escape import printable
 
 Document = Mapping[str, Any]
 
 PACKAGED = "demo.toml"
+LISTEN = "127.0.0.1:8750"
+"""Where a daemon's read-only endpoints are unless the config says otherwise."""
 ON_WITH_IT = (
     "Next: copy config/example.toml, then fleetd check, fleetd plan and fleetd apply with -c.",
     "fleetd simulator serves such a provider for as long as you like.",
@@ -39,22 +41,26 @@ ON_WITH_IT = (
 
 def demo(
     exit_when_converged: Annotated[
-        bool | None,
+        bool,
         typer.Option(
-            "--exit-when-converged/--keep-running",
+            "--exit-when-converged",
             metavar="",
-            help="End when every fleet is at its target. Default: only where there is no terminal.",
+            help="End when every fleet is at its target. So it does anyway where there is no terminal.",
             show_default=False,
         ),
-    ] = None,
+    ] = False,
+    keep_running: Annotated[
+        bool,
+        typer.Option("--keep-running", metavar="", help="Do not end even there, until Ctrl-C.", show_default=False),
+    ] = False,
     timeout: Annotated[
         timedelta,
         typer.Option(
             "--timeout",
             parser=duration,
             metavar="DURATION",
-            help="With --exit-when-converged: give up after so long.",
-            show_default="2m",
+            help="Where it ends by itself: give up after so long. Default: 2m.",
+            show_default=False,
         ),
     ] = timedelta(minutes=2),
 ) -> None:
@@ -62,7 +68,9 @@ def demo(
 
     Needs no account, no key and no config, costs nothing, and leaves nothing behind.
     """
-    ends = not out().is_terminal if exit_when_converged is None else exit_when_converged
+    if exit_when_converged and keep_running:
+        raise UsageError("--exit-when-converged and --keep-running contradict each other")
+    ends = exit_when_converged or not (keep_running or out().is_terminal)
     with _stage() as config:
         settings = wiring.load_settings(config)
         speed = float(str(settings.provider.simulator.get("speed", 1)))
@@ -183,13 +191,27 @@ def _stage() -> Iterator[Path]:
         raise StateUnusable(f"no temporary directory for the demo: {error.strerror or error}") from error
     with directory as name:
         config = Path(name) / PACKAGED
-        config.write_text(staged(_packaged(), Path(name) / "state"), encoding="utf-8")
+        listen = LISTEN if _free(LISTEN) else "127.0.0.1:0"
+        config.write_text(staged(_packaged(), Path(name) / "state", listen), encoding="utf-8")
         yield config
 
 
-def staged(text: str, state: Path) -> str:
-    """The demo's config with its state directory in it."""
-    return text.replace("[daemon]\n", f"[daemon]\nstate_dir = {json.dumps(str(state))}\n", 1)
+def staged(text: str, state: Path, listen: str) -> str:
+    """The demo's config with its own state directory and address in it."""
+    own = f"[daemon]\nstate_dir = {json.dumps(str(state))}\nlisten = {json.dumps(listen)}\n"
+    return text.replace("[daemon]\n", own, 1)
+
+
+def _free(address: str) -> bool:
+    """Whether nobody listens there: a daemon that runs already must not keep the demo from starting."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            return False
+    return True
 
 
 def _packaged() -> str:

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 import typer
 
-from fleetd.engine.convergence import ApplyBlocked, ApplyTimedOut
+from fleetd.engine.convergence import ApplyBlocked, ApplyInterrupted, ApplyTimedOut
 from fleetd.model.errors import (
     Ambiguous,
     ConfigError,
@@ -45,14 +45,10 @@ class ExitCode(IntEnum):
     """128 + SIGPIPE: whoever read the output went away before its end."""
 
 
-class Unfinished(FleetdError):
-    """The person did not want it after all."""
-
-
 def exit_code(error: BaseException) -> ExitCode:
     """The exit code of a command that ended in ``error``."""
     match leaf(error):
-        case KeyboardInterrupt():
+        case KeyboardInterrupt() | ApplyInterrupted():
             return ExitCode.INTERRUPTED
         case BrokenPipeError():
             return ExitCode.BROKEN_PIPE

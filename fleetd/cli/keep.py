@@ -41,7 +41,11 @@ def apply(
     timeout: Annotated[
         timedelta,
         typer.Option(
-            "--timeout", parser=duration, metavar="DURATION", help="Give up after so long.", show_default="30m"
+            "--timeout",
+            parser=duration,
+            metavar="DURATION",
+            help="Give up after so long. Default: 30m.",
+            show_default=False,
         ),
     ] = timedelta(minutes=30),
 ) -> None:

@@ -36,7 +36,9 @@ def check(
     config: ConfigOption = None,
     online: Annotated[
         bool,
-        typer.Option("--online", metavar="", help="Ask the provider as well: key, templates, networks, machine types."),
+        typer.Option(
+            "--online", metavar="", help="Ask the provider as well: key, templates, networks, machine types."
+        ),
     ] = False,
 ) -> None:
     """Validate the config: every fault at once, each with its path and what would be right.
@@ -94,7 +96,7 @@ def plan(
 def status(
     config: ConfigOption = None,
     as_json: JsonOption = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", metavar="", help="Look again every two seconds, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", metavar="", help="Look again every two seconds.")] = False,
 ) -> None:
     """Show fleets, machines, what is under way, and what is blocked and why.
 

@@ -91,7 +91,6 @@ def takes(
         required: names without which the command is refused.
         panel: heading of these options in the help.
     """
-
     switches = {api: _spelt(f"no-{kebab(api)}") for api, kind in parameters.items() if kind is bool}
     names = {_spelt(kebab(api)): api for api in parameters}
 
@@ -128,9 +127,7 @@ def kebab(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
 
 
-def _option(
-    name: str, api: str, kind: ParameterType, text: str, required: bool, panel: str
-) -> inspect.Parameter:
+def _option(name: str, api: str, kind: ParameterType, text: str, required: bool, panel: str) -> inspect.Parameter:
     option = typer.Option(
         f"--{kebab(api)}",
         help=text,

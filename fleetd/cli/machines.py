@@ -194,7 +194,9 @@ def availability(
     _answer(found, Text(f"{machine_type} {words} in {region} now"), as_json=as_json)
 
 
-@machines.command(rich_help_panel=LOOK, epilog=examples("fleetd machines utilization psabc123 --billing-month 2026-03"))
+@machines.command(
+    rich_help_panel=LOOK, epilog=examples("fleetd machines utilization psabc123 --billing-month 2026-03")
+)
 def utilization(
     machine_id: MachineId,
     billing_month: Annotated[
@@ -222,7 +224,9 @@ def utilization(
 def set_access(
     machine_id: MachineId,
     user_id: Annotated[str, typer.Option("--user-id", metavar="TEXT", help="Whose access.")],
-    enable_access: Annotated[bool, typer.Option("--enable-access/--no-enable-access", metavar="", help="Give it, or take it.")],
+    enable_access: Annotated[
+        bool, typer.Option("--enable-access/--no-enable-access", metavar="", help="Give or take it.")
+    ],
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -245,7 +249,7 @@ def wait_for(
     state: Annotated[WaitState, typer.Option("--state", help="serviceready is satisfied by ready, too.")],
     timeout: Annotated[
         timedelta,
-        typer.Option("--timeout", parser=duration, metavar="DURATION", help="How long.", show_default="10m"),
+        typer.Option("--timeout", parser=duration, metavar="DURATION", help="Default: 10m.", show_default=False),
     ] = timedelta(minutes=10),
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from fleetd.cli.render_status import fleet_words
-from fleetd.cli.words import money, reason_words
+from fleetd.cli.words import UNDER_WAY, money, reason_words
 from fleetd.ops.escape import printable
 
 Document = Mapping[str, Any]
@@ -46,7 +46,7 @@ def _bar(name: str, fleet: Document, document: Document) -> Bar:
         str(m["transition"]["verb"]) for m in document["machines"] if m["fleet"] == name and m["transition"]
     )
     parts = [f"{up}/{target}"]
-    parts += [f"{count} x {printable(verb)}" for verb, count in sorted(moving.items())]
+    parts += [f"{count} {UNDER_WAY.get(verb, printable(verb))}" for verb, count in sorted(moving.items())]
     blocked = [s for s in document["blocked"] if s["fleet"] == name]
     if blocked and not fleet["converged"]:
         parts.append(f"waits: {reason_words(str(blocked[0]['reason']))}")

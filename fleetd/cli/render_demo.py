@@ -43,10 +43,10 @@ class Scene:
 
 def title_lines(speed: float) -> tuple[str, str]:
     """What this is, in two lines."""
+    pace = f"{speed:g} times faster than life"
     return (
         "fleetd keeps fleets of GPU machines at their target size.",
-        f"This one works on a simulated provider, {speed:g} times faster than life: nothing costs anything, "
-        "and nothing leaves this machine.",
+        f"This one works on a simulated provider, {pace}: nothing costs anything, or leaves this machine.",
     )
 
 

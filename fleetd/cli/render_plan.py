@@ -56,13 +56,10 @@ def footer(plan: Plan) -> Text:
 
 def _actions(actions: Sequence[Action]) -> Table:
     table = Table.grid(padding=(0, 2))
-    for column in (
-        {"no_wrap": True},
-        {"no_wrap": True, "overflow": "ellipsis"},
-        {"ratio": None},
-        {"justify": "right", "no_wrap": True},
-    ):
-        table.add_column(**column)  # type: ignore[arg-type]
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column()
+    table.add_column(no_wrap=True, justify="right")
     for action, count in _together(actions):
         sign, style = SYMBOLS[action.verb]
         cost = None if action.hourly_delta is None else action.hourly_delta * count

@@ -25,7 +25,8 @@ PORT = 8900
 def simulator(
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Listen on this address.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", "-p", metavar="N", min=0, max=65535, help="Listen on this port; 0 takes a free one.")
+        int,
+        typer.Option("--port", "-p", metavar="N", min=0, max=65535, help="Listen on this port; 0 takes any."),
     ] = PORT,
     speed: Annotated[
         float, typer.Option("--speed", metavar="N", help="So many times faster than life do machines boot and stop.")
@@ -56,9 +57,9 @@ def simulator(
         raise typer.BadParameter(f"expected more than 0, got {speed:g}", param_hint="--speed")
     if key is not None:
         say("note: --key can be read by everyone on this machine (ps)", style="yellow")
-    if not is_loopback(host):
-        say("note: whoever reaches this address can use the simulator's own control paths", style="yellow")
     accepted = key or os.environ.get(KEY_VARIABLE) or None
+    if accepted is None and not is_loopback(host):
+        say("note: others can reach this address, and any key will do", style="yellow")
     log_to_stderr("info")
 
     async def serve() -> None:

@@ -27,6 +27,17 @@ SYMBOLS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """A sign and a style for each verb, as in plan's output."""
 
+UNDER_WAY: Mapping[str, str] = MappingProxyType(
+    {
+        "create": "creating",
+        "start": "starting",
+        "stop": "stopping",
+        "restart": "restarting",
+        "update": "updating",
+        "destroy": "destroying",
+    }
+)
+
 CELLS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         Phase.UP: ("●", "green"),
@@ -128,7 +139,7 @@ def event_words(event: Mapping[str, Any]) -> str | None:
 
 def money(amount: Decimal | str | None) -> str:
     """``$2.04/h``; ``$?/h`` where a price is not known."""
-    return "$?/h" if amount is None else f"${_digits(Decimal(amount))}/h"
+    return money_change(amount).removeprefix("+")
 
 
 def money_change(amount: Decimal | str | None) -> str:

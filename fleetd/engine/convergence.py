@@ -17,6 +17,10 @@ class ApplyTimedOut(FleetdError):
     """Not converged in the time given; a later run goes on where this one ended."""
 
 
+class ApplyInterrupted(ApplyTimedOut):
+    """Somebody ended it early, by Ctrl-C or SIGTERM."""
+
+
 class ApplyBlocked(FleetdError):
     """Nothing that fleetd may do brings the fleets to their targets.
 

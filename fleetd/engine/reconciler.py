@@ -19,6 +19,7 @@ from fleetd.engine.news import News
 from fleetd.engine.observer import Observer
 from fleetd.engine.outsiders import Outsiders
 from fleetd.engine.ports import Clock, Meter
+from fleetd.engine.prices import Prices
 from fleetd.engine.recall import Recall
 from fleetd.engine.vetoes import Vetoes
 from fleetd.model.fleet import Fleet
@@ -90,6 +91,7 @@ class Reconciler:
         self._idleness = idleness
         self._checks = Checks(cloud)
         self._outside = Outsiders(cloud, recall)
+        self._prices = Prices(cloud, journal)
         self._follower = follower
         self._clock = clock
         self._news = News()
@@ -99,6 +101,7 @@ class Reconciler:
         """Read what an earlier process left in the journal."""
         await self.recall.load()
         await self._idleness.load()
+        await self._prices.load()
 
     async def aclose(self) -> None:
         """Close the idle sources. Idempotent."""
@@ -133,13 +136,17 @@ class Reconciler:
             idle=await self._idle(observation, owned, memory, failing),
             shown=await self._checks.look(checks, settings.fleets, observation.machines, owned),
         )
+        if checks:
+            await self._prices.learn(
+                [m for m in observation.machines if m.id in owned], settings.costs.prices, started
+            )
         self._checks.report(checks, settings.fleets, observation.machines, owned, memory, self._clock.now())
         decided = plan(
             settings.fleets,
             observation,
             memory,
             self._clock.now(),
-            costs=settings.costs,
+            costs=replace(settings.costs, prices=self._prices.known(settings.costs.prices)),
             stale_after=2 * settings.daemon.interval,
             checks=checks,
         )

@@ -28,7 +28,9 @@ class EngineSeat:
 
     def status(self) -> dict[str, Any]:
         """See ``Seat.status``."""
-        return status_document(self._daemon.reconciler.last, daemon=self._about())
+        cap = self._daemon.reconciler.settings.costs.max_hourly_cost
+        document = status_document(self._daemon.reconciler.last, daemon=self._about())
+        return document | {"max_hourly_cost": str(cap) if cap else None}
 
     def alive(self) -> str | None:
         """See ``Seat.alive``."""

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from fleetd.cloud.port import Cloud
 from fleetd.engine.observer import Observer
 from fleetd.engine.ports import Clock
+from fleetd.engine.prices import Prices
 from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import PassReport
 from fleetd.model.plan import Check
@@ -40,13 +41,15 @@ async def survey(
     expected = expected_ids(recall.facts, settings.fleets, intents, started)
     seen = await Observer(cloud, clock).observe(expected)
     memory = await recall.memory(clock.now(), provider_failing=timedelta(0))
+    prices = Prices(cloud, journal)
+    await prices.load()
     now = at or clock.now()
     decided = plan(
         settings.fleets,
         replace(seen, at=at) if at is not None else seen,
         memory,
         now,
-        costs=settings.costs,
+        costs=replace(settings.costs, prices=prices.known(settings.costs.prices)),
         stale_after=2 * settings.daemon.interval,
         checks=frozenset(Check),
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 
 from fleetd.model.plan import FleetView, Skip
-from fleetd.model.reasons import Reason
+from fleetd.model.reasons import Reason, Verb
 
 SENTENCES: Mapping[Reason, str] = MappingProxyType(
     {
@@ -120,3 +121,85 @@ def _when(skip: Skip, now: datetime) -> str:
     if skip.reason in CHANGES_BY_PERSON:
         return "That changes only when a person changes it."
     return "That is looked at again in every pass."
+
+
+def explain_fleet(status: Mapping[str, Any], name: str) -> list[str]:
+    """A fleet of a status document, in sentences: how it stands, what is under way, what is not being done."""
+    fleet = status["fleets"][name]
+    view = FleetView(**{key: fleet[key] for key in _COUNTS})
+    lines = [fleet_sentence(name, view)]
+    if fleet.get("hourly") is not None:
+        lines.append(f"It costs ${fleet['hourly']} an hour now.")
+    moving = [m for m in status["machines"] if m["fleet"] == name and m["transition"] is not None]
+    lines += [_transition_sentence(m) for m in moving]
+    lines += [_blocked_sentence(b, status) for b in status["blocked"] if b["fleet"] == name]
+    lines += _doubts(status)
+    return lines
+
+
+def explain_machine(status: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str]:
+    """A machine of a status document, in sentences."""
+    name = f"{machine['name']} ({machine['id']})"
+    if not machine["owned"]:
+        return [
+            f"{name} is {machine['state']}. It is not fleetd's: neither created nor adopted, so it is never touched."
+        ]
+    lines = [f"{name} is {machine['state']}, in fleet {machine['fleet']}."]
+    if machine["up_since"] is not None:
+        lines.append(f"It has been up since {machine['up_since']}.")
+    if machine["failure"] is not None:
+        lines.append(f"Its last start failed: {machine['failure']}.")
+    if machine["transition"] is not None:
+        lines.append(_transition_sentence(machine))
+    if machine["hold"] is not None:
+        held = machine["hold"]
+        lines.append(f"{held['actor']} holds it until {held['expires_at']}: {held['reason']}.")
+    about = [b for b in status["blocked"] if b["machine"] == machine["id"]]
+    lines += [_blocked_sentence(b, status) for b in about]
+    fleet = status["fleets"].get(machine["fleet"])
+    if not about and machine["transition"] is None and fleet is not None:
+        enough = fleet["up"] + fleet["rising"] + fleet["intents"] >= fleet["target"]
+        if machine["phase"] == "down" and enough:
+            lines.append(f"It is not needed: {machine['fleet']} has {fleet['up']} of {fleet['target']} up.")
+        elif machine["phase"] == "up":
+            lines.append(f"It counts toward the target of {fleet['target']}.")
+    return [*lines, *_doubts(status)]
+
+
+_COUNTS = ("target", "configured_target", "window", "up", "rising", "falling", "down", "unknown", "intents")
+
+
+def _transition_sentence(machine: Mapping[str, Any]) -> str:
+    step = machine["transition"]
+    doubt = " Its answer was lost, so it is being looked for." if step["ambiguous"] else ""
+    why = SENTENCES[Reason(step["reason"])]
+    return (
+        f"{machine['name']}: {step['verb']} since {step['since']}, due by {step['deadline']}, because {why}.{doubt}"
+    )
+
+
+def _blocked_sentence(blocked: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    until = blocked["until"]
+    skip = Skip(
+        blocked["fleet"],
+        None if blocked["verb"] is None else Verb(blocked["verb"]),
+        Reason(blocked["reason"]),
+        machine=blocked["machine"],
+        name=blocked["name"] or "",
+        until=None if until is None else datetime.fromisoformat(until),
+        detail=blocked["detail"] or "",
+        count=blocked["count"],
+    )
+    return sentence(skip, datetime.fromisoformat(status["observation"]["at"]))
+
+
+def _doubts(status: Mapping[str, Any]) -> list[str]:
+    """What makes the picture itself doubtful."""
+    lines = []
+    error = status["daemon"].get("error")
+    if error is not None:
+        lines.append(f"The last pass failed: {error}.")
+    observation = status.get("observation", {})
+    if observation.get("rejected") is not None:
+        lines.append(f"Nothing is decided at the moment: {observation['rejected']}.")
+    return lines

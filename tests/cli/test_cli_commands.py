@@ -1,0 +1,275 @@
+"""The fleets' commands on the embedded simulator, the demo, the simulator's own command."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fleetd import wiring
+from fleetd.cli import demo, keep, look
+from fleetd.cli.output import json_text
+from fleetd.engine.convergence import ApplyBlocked, ApplyTimedOut
+from fleetd.model.errors import Fault
+from tests.support.config_text import config_text
+from tests.support.processes import KEY, environment, fleetd, started, until
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return write(tmp_path)
+
+
+def write(tmp_path: Path, **parts: str) -> Path:
+    daemon = f'[daemon]\nstate_dir = "{tmp_path}/state"\ninterval = "1s"\npoll = "100ms"\nlisten = ""'
+    parts = {
+        "provider": '[provider]\nkind = "simulator"\n[provider.simulator]\nspeed = 500',
+        "daemon": daemon,
+    } | parts
+    path = tmp_path / "fleetd.toml"
+    path.write_text(config_text(**parts))
+    return path
+
+
+def test_check_says_what_was_read_and_warns(cli, tmp_path: Path) -> None:
+    path = write(tmp_path, more_daemon="", rest="[idle_sources.gpu]\nkind = 'lease'")
+    done = cli("check", "-c", str(path))
+    assert done.code == 0
+    assert done.out == f"{path} is valid: training (target 3)\n"
+    assert "warning: idle_sources.gpu: no fleet asks this source" in done.err
+
+
+def test_check_warns_of_a_key_that_everyone_can_read(cli, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("secret-key")
+    key.chmod(0o644)
+    path = write(tmp_path, provider=f'[provider]\nkind = "paperspace-core"\napi_key = {{ file = "{key}" }}')
+    done = cli("check", "-c", str(path))
+    assert done.code == 0
+    assert "chmod 600" in done.err
+    assert "secret-key" not in done.out + done.err
+
+
+def test_check_online_lists_what_the_account_lacks(cli, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lacking(_settings: object) -> list[Fault]:
+        return [Fault("fleets.training.machine.templateId", "the account has no tbu200wi")]
+
+    monkeypatch.setattr(look.wiring, "check_online", lacking, raising=False)
+    done = cli("check", "-c", str(config), "--online")
+    assert done.code == 78
+    assert "the account has no tbu200wi" in done.err
+
+
+def test_the_config_of_the_environment_is_used(cli, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETD_CONFIG", str(config))
+    assert cli("check").code == 0
+
+
+def test_plan_reads_like_a_plan_and_writes_nothing(cli, config: Path, tmp_path: Path) -> None:
+    done = cli("plan", "-c", str(config))
+    assert done.code == 0
+    assert "+ create  3 x training-??????" in done.out
+    assert done.out.splitlines()[-1].startswith("Plan: 3 to create.")
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(("target", "code"), [(3, 2), (0, 0)])
+def test_plan_with_a_detailed_exit_code(cli, tmp_path: Path, target: int, code: int) -> None:
+    path = write(tmp_path, fleet=f"[fleets.training]\ntarget = {target}")
+    done = cli("plan", "-c", str(path), "--detailed-exitcode", "--json")
+    assert done.code == code
+    assert json.loads(done.out)["format"] == 1
+
+
+def test_plan_at_another_time(cli, tmp_path: Path) -> None:
+    window = (
+        '[[fleets.training.windows]]\nname = "night"\nstart = "20:00"\nend = "07:00"\ntimezone = "UTC"\ntarget = 1'
+    )
+    path = write(tmp_path, more_fleet=window)
+    night = json.loads(cli("plan", "-c", str(path), "--json", "--at", "2026-03-02T23:00Z").out)
+    assert (night["at"], night["fleets"]["training"]["target"]) == ("2026-03-02T23:00:00Z", 1)
+    day = json.loads(cli("plan", "-c", str(path), "--json", "--at", "2026-03-02T12:00Z").out)
+    assert day["fleets"]["training"]["target"] == 3
+
+
+def test_apply_converges_and_history_tells_it(cli, config: Path) -> None:
+    done = cli("apply", "-c", str(config), "--timeout", "60s")
+    assert done.code == 0, done.err
+    assert re.fullmatch(r"Converged in \d+ s: training 3/3 up\.  \$\?/h\n", done.out)
+    events = [json.loads(line)["event"] for line in done.err.splitlines()]
+    assert events.count("machine.became_ready") == 3
+
+    lines = cli("history", "-c", str(config), "--json").out.splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert [(e["verb"], e["outcome"]) for e in entries] == [("create", "reached")] * 3
+    assert list(entries[0]) == [
+        "ts", "fleet", "machine", "name", "verb", "reason", "outcome", "intent", "duration_s", "error",
+    ]  # fmt: skip
+    one = cli("history", "-c", str(config), "--json", "--machine", entries[0]["name"]).out.splitlines()
+    assert len(one) == 1
+    assert len(cli("history", "-c", str(config), "--json", "--limit", "2").out.splitlines()) == 2
+    assert cli("history", "-c", str(config), "--json", "--fleet", "other").out == ""
+    assert cli("history", "-c", str(config), "--since", "1h").out.count("+ create") == 3
+    assert cli("history", "-c", str(config), "--since", "2099-01-01").out == "nothing yet\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ApplyTimedOut("not converged"), 75),
+        (ApplyBlocked("training is frozen", temporary=True), 75),
+        (ApplyBlocked("the provider refuses", temporary=False), 1),
+    ],
+)
+def test_apply_that_does_not_get_there(
+    cli, config: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+) -> None:
+    async def converge(_settings: object, *, timeout: float, on_status: Callable[..., None]) -> None:
+        assert timeout == 90.0
+        raise error
+
+    monkeypatch.setattr(keep.wiring, "converge", converge)
+    done = cli("apply", "-c", str(config), "--timeout", "1m30s")
+    assert (done.code, done.out) == (code, "")
+    assert str(error) in done.err
+
+
+def test_status_without_a_daemon(cli, config: Path) -> None:
+    document = json.loads(cli("status", "-c", str(config), "--json").out)
+    assert document["format"] == 1
+    assert document["daemon"]["running"] is False
+    assert document["fleets"]["training"]["converged"] is False
+    assert set(document) >= {"format", "daemon", "fleets", "machines", "blocked"}
+    assert "No daemon runs" in cli("status", "-c", str(config)).out
+
+
+def test_reload_without_a_daemon_says_so(cli, config: Path) -> None:
+    done = cli("reload", "-c", str(config))
+    assert done.code == 1
+    assert "no daemon" in done.err
+
+
+def test_a_running_daemon_answers_status_and_reload(cli, config: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with started("run", "-c", str(config), log=log) as daemon:
+        until(lambda: "fleet.converged" in log.read_text(), saying="it never converged")
+        document = json.loads(cli("status", "-c", str(config), "--json").out)
+        assert (document["daemon"]["running"], document["daemon"]["pid"]) == (True, daemon.pid)
+        assert document["fleets"]["training"]["up"] == 3
+        config.write_text(config.read_text().replace("target = 3", "target = 4"))
+        assert cli("reload", "-c", str(config)).code == 0
+        until(lambda: '"up": 4' in log.read_text(), saying="it never took the new target")
+        assert "4/4" not in cli("status", "-c", str(config)).err
+    assert daemon.returncode == 0
+    assert {json.loads(line)["level"] for line in log.read_text().splitlines()} <= {"info", "warning"}
+
+
+def test_schema_is_a_schema(cli) -> None:
+    schema = json.loads(cli("schema").out)
+    assert "fleets" in schema["properties"]
+
+
+def test_the_demo_ends_with_converged_fleets_and_says_how_to_go_on() -> None:
+    done = fleetd("demo", timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "fleetd keeps fleets of GPU machines at their target size."
+    assert any(line.startswith("Converged in ") and "training 4/4 up" in line for line in lines)
+    assert "Machines of other people, never touched: grace-desktop, old-build-server, training-backup." in lines
+    assert any("fleetd check" in line for line in lines)
+    assert done.stderr == ""
+
+
+def test_the_demo_gives_up_in_time() -> None:
+    done = fleetd("demo", "--timeout", "300ms", timeout=60)
+    assert done.returncode == 75
+    assert "not converged" in done.stderr
+
+
+def test_the_demo_stays_alive_on_a_terminal_until_ctrl_c_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    env = environment(TERM="xterm", TMPDIR=str(tmp_path), LINES="50")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(sys.executable, [sys.executable, "-m", "fleetd", "demo"], env)
+    shown, interrupted, deadline = b"", False, time.monotonic() + 45
+    while time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.2)[0]:
+            try:
+                shown += os.read(terminal, 65536)
+            except OSError:
+                break
+        if b"Converged: every fleet" in shown and not interrupted:
+            (config,) = tmp_path.glob("fleetd-demo-*/demo.toml")
+            status = fleetd("status", "-c", str(config), "--json")
+            assert json.loads(status.stdout)["daemon"]["pid"] == pid
+            interrupted = True
+            os.write(terminal, b"\x03")
+    assert interrupted
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demos_config_gets_its_own_place() -> None:
+    text = demo.staged(demo._packaged(), Path('/tmp/a "quoted" place'), "127.0.0.1:1234")
+    settings = wiring.config.parse(text, "demo.toml")
+    assert str(settings.daemon.state_dir) == '/tmp/a "quoted" place'
+    assert settings.daemon.listen == "127.0.0.1:1234"
+
+
+def test_a_busy_port_does_not_keep_the_demo_from_starting(tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        assert not demo._free(f"127.0.0.1:{busy.getsockname()[1]}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "says"),
+    [
+        ((), None, "any key that is not empty"),
+        ((), KEY, "the key that PAPERSPACE_API_KEY holds"),
+        (("--key", "other"), None, "the key of --key"),
+    ],
+    ids=["any", "environment", "option"],
+)
+def test_the_simulator_says_how_to_use_it_and_hides_the_key(
+    tmp_path: Path, arguments: tuple[str, ...], key: str | None, says: str
+) -> None:
+    log = tmp_path / "log"
+    with started("simulator", "--port", "0", *arguments, log=log, PAPERSPACE_API_KEY=key or "") as process:
+        text = until(lambda: says in log.read_text() and log.read_text(), saying="it never said so")
+        assert re.search(r'base_url = "http://127\.0\.0\.1:\d+"', text)
+        assert KEY not in text
+        assert ("ps)" in text) == bool(arguments)
+    assert process.returncode == 0
+
+
+def test_the_simulators_faults_are_checked(cli, tmp_path: Path) -> None:
+    (tmp_path / "faults.toml").write_text("[[faults]]\nkind = 'gremlins'\n")
+    done = cli("simulator", "--port", "0", "--faults", str(tmp_path / "faults.toml"))
+    assert done.code == 78
+    assert "faults.toml" in done.err
+
+
+def test_output_survives_a_stream_that_cannot_spell_it(config: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fleetd", "status", "-c", str(config)],
+        capture_output=True,
+        env=environment(PYTHONIOENCODING="ascii"),
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json_text({"é": 1}, ascii_only=True).isascii()

@@ -1,0 +1,102 @@
+"""Every command explains itself, with an example; every parameter of the API is an option by its own name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+import typer
+
+import fleetd
+from fleetd.cli.app import app
+from fleetd.cli.machine_options import CREATE_HELP, LIST_HELP, UPDATE_HELP, kebab
+from fleetd.model.vendor import (
+    CORE_CREATE_PARAMETERS,
+    CORE_LIST_FILTERS,
+    CORE_LOCAL_FILTERS,
+    CORE_UPDATE_PARAMETERS,
+)
+
+LONGEST = "--mark-snapshot-as-restore-point"
+"""One name of the API is too long for a help in 80 columns."""
+TWELVE = {
+    "list", "show", "create", "start", "stop", "restart", "destroy", "update", "availability", "utilization",
+    "set-access", "wait-for",
+}  # fmt: skip
+
+
+def commands(command=None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    command = command or typer.main.get_command(app)
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, (*path, name))
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=lambda p: " ".join(p) or "fleetd")
+def test_help_works_and_has_an_example(cli, path: tuple[str, ...]) -> None:
+    ended = cli(*path, "--help")
+    assert ended.code == 0
+    head, _, examples = ended.out.partition("Examples")
+    assert f"Usage: {' '.join(('fleetd', *path))}" in head
+    assert re.search(r"^ *(fleetd|PAPERSPACE_CONFIG_HOST)", examples, flags=re.MULTILINE)
+    assert re.search(rf"fleetd {' '.join(path)}".strip(), examples)
+    assert ended.err == ""
+
+
+def test_the_commands_are_those_of_the_design() -> None:
+    found = {path[0] for path in commands() if len(path) == 1}
+    assert found >= {
+        "run", "check", "plan", "apply", "status", "history", "machines", "simulator", "demo", "schema", "version",
+        "reload",
+    }  # fmt: skip
+    assert {path[1] for path in commands() if len(path) == 2 and path[0] == "machines"} == TWELVE
+
+
+@pytest.mark.parametrize(
+    ("command", "parameters"),
+    [
+        ("create", CORE_CREATE_PARAMETERS),
+        ("update", CORE_UPDATE_PARAMETERS),
+        ("list", {**CORE_LIST_FILTERS, **CORE_LOCAL_FILTERS}),
+    ],
+)
+def test_every_parameter_of_the_api_is_an_option(cli, command: str, parameters, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = cli("machines", command, "--help").out
+    for name in parameters:
+        assert re.search(rf"--{kebab(name)}\b(?!-)", shown), name
+
+
+def test_help_texts_are_about_parameters_that_exist() -> None:
+    assert set(CREATE_HELP) == set(CORE_CREATE_PARAMETERS)
+    assert set(UPDATE_HELP) == set(CORE_UPDATE_PARAMETERS)
+    assert set(LIST_HELP) <= {*CORE_LIST_FILTERS, *CORE_LOCAL_FILTERS}
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("machineType", "machine-type"),
+        ("shutdownTimeoutInHours", "shutdown-timeout-in-hours"),
+        ("size", "size"),
+        ("assignPublicIp", "assign-public-ip"),
+        ("dtLastRun", "dt-last-run"),
+    ],
+)
+def test_kebab(name: str, flag: str) -> None:
+    assert kebab(name) == flag
+
+
+@pytest.mark.parametrize("arguments", [["version"], ["--version"]])
+def test_version(cli, arguments: list[str]) -> None:
+    ended = cli(*arguments)
+    assert (ended.code, ended.out) == (0, f"fleetd {fleetd.__version__}\n")
+
+
+def test_flags_are_not_cut_off_on_a_small_terminal(cli, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for path in commands():
+        shown = cli(*path, "--help").out
+        cut = {flag for flag in re.findall(r"(--[a-z-]+)…", shown) if not LONGEST.startswith(flag)}
+        assert not cut, path

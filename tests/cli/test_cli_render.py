@@ -1,0 +1,290 @@
+"""What people see, from hand-made values to the letter."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from fleetd.cli.render_apply import bars, summary
+from fleetd.cli.render_demo import Scene, demo_view, ending
+from fleetd.cli.render_history import history_document, history_view
+from fleetd.cli.render_machines import machine_view, machines_view, object_view
+from fleetd.cli.render_plan import plan_view
+from fleetd.cli.render_status import status_view
+from fleetd.model.journal import HistoryEntry
+from fleetd.model.plan import Action, FleetView, Plan, Skip
+from fleetd.model.reasons import Reason, Verb
+from tests.support.build import NOW, later
+
+HOSTILE = "\x1b[31m\u202e[bold]"
+"""A name that would colour, reverse and be taken for markup."""
+SHOWN = "\\x1b[31m\\u202e[bold]"
+
+
+def drawn(view: RenderableType, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width, markup=False, highlight=False, emoji=False)
+    with console.capture() as captured:
+        console.print(view)
+    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
+
+
+def golden(name: str) -> str:
+    return (Path(__file__).parent / "golden" / f"{name}.txt").read_text().rstrip("\n")
+
+
+def fleet_view(**fields: Any) -> FleetView:
+    counts = {"up": 0, "rising": 0, "falling": 0, "down": 0, "unknown": 0, "intents": 0}
+    target = fields.pop("target", 3)
+    return FleetView(**({"target": target, "configured_target": target, "window": None} | counts | fields))
+
+
+def plan_of(*actions: Action, skips: tuple[Skip, ...] = (), **fields: Any) -> Plan:
+    defaults: dict[str, Any] = {
+        "at": NOW,
+        "complete": True,
+        "fleets": {"training": fleet_view(up=2)},
+        "hourly_before": Decimal("1.02"),
+        "hourly_after": Decimal("1.02"),
+    }
+    return Plan(actions=actions, skips=skips, **(defaults | fields))
+
+
+def act(verb: Verb, reason: Reason, machine: str | None = None, delta: str | None = "0", **fields: Any) -> Action:
+    name = f"training-{machine}" if machine else ""
+    cost = None if delta is None else Decimal(delta)
+    return Action(verb, "training", reason, machine=machine, name=name, hourly_delta=cost, **fields)
+
+
+def test_a_plan_with_everything() -> None:
+    plan = plan_of(
+        act(Verb.START, Reason.SHORT_OF_TARGET, "aaaaaa", "0.51"),
+        act(Verb.CREATE, Reason.SHORT_OF_TARGET, None, "0.51"),
+        act(Verb.CREATE, Reason.SHORT_OF_TARGET, None, "0.51"),
+        act(Verb.STOP, Reason.PARKED_IDLE, "bbbbbb", "-0.51", evidence="gpu below 0.02 for 61 min"),
+        act(Verb.RESTART, Reason.OPERATOR_REQUEST, "cccccc"),
+        act(Verb.UPDATE, Reason.TIMEOUT_DRIFT, "dddddd", changes={"shutdown_timeout_hours": 24}),
+        act(Verb.DESTROY, Reason.BEYOND_STANDBY, "eeeeee"),
+        skips=(
+            Skip("training", Verb.STOP, Reason.BUSY, "ps9", "training-ffffff", detail="gpu 0.81"),
+            Skip("training", Verb.CREATE, Reason.CAPACITY_BACKOFF, until=later(minutes=5), count=2),
+        ),
+        fleets={"training": fleet_view(target=5, up=2, down=2, window="night", configured_target=8)},
+        hourly_after=Decimal("2.04"),
+    )
+    assert drawn(plan_view(plan), width=150) == golden("plan")
+
+
+def test_a_plan_with_nothing_to_do() -> None:
+    plan = plan_of(fleets={"training": fleet_view(up=3)}, hourly_before=Decimal("1.53"))
+    assert drawn(plan_view(plan)) == "training: 3 of 3 up. It is converged.\n\nNothing to do.  $1.53/h"
+
+
+def test_a_plan_without_a_price() -> None:
+    plan = plan_of(act(Verb.CREATE, Reason.SHORT_OF_TARGET, delta=None), hourly_after=None)
+    assert drawn(plan_view(plan)).splitlines()[-1] == (
+        "Plan: 1 to create.  $1.02/h -> $?/h (a price is not known: see [prices] in the config)"
+    )
+
+
+def test_a_plan_on_half_a_listing_says_so_first() -> None:
+    assert drawn(plan_view(plan_of(complete=False))).startswith("The machines could not be seen whole")
+
+
+def test_skips_of_a_kind_are_counted_after_a_few() -> None:
+    skips = tuple(Skip("training", Verb.STOP, Reason.BUSY, f"ps{n}", f"training-{n:06}") for n in range(40))
+    shown = drawn(plan_view(plan_of(skips=skips)))
+    assert shown.count("is not stopped") == 5
+    assert "... and 35 more like this" in shown
+
+
+def test_a_hostile_name_in_a_plan_is_text() -> None:
+    action = replace(act(Verb.STOP, Reason.OVER_TARGET, "x"), name=HOSTILE)
+    skip = Skip("training", Verb.STOP, Reason.BUSY, "ps9", HOSTILE, detail=HOSTILE)
+    shown = drawn(plan_view(plan_of(action, skips=(skip,))))
+    assert shown.count(SHOWN) == 3
+    assert "\x1b" not in shown
+
+
+TRANSITION = {
+    "verb": "create", "reason": "short_of_target", "intent": 7, "since": "2026-03-02T11:59:00Z",
+    "deadline": "2026-03-02T12:19:00Z", "ambiguous": False,
+}  # fmt: skip
+HOLD = {
+    "id": 1, "kind": "hold", "subject": "ps1", "verbs": ["create", "destroy", "restart", "start", "stop", "update"],
+    "reason": "profiling", "actor": "ada", "created_at": "2026-03-02T11:00:00Z", "expires_at": "2026-03-02T14:00:00Z",
+}  # fmt: skip
+FREEZE = HOLD | {"kind": "freeze", "subject": None, "verbs": ["stop"], "reason": "a demo"}
+
+
+def machine(name: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "id": f"ps-{name[-2:]}", "name": name, "fleet": "training", "state": "ready", "phase": "up", "owned": True,
+        "transition": None, "hold": None, "type": "P4000", "up_since": "2026-03-02T09:00:00Z", "failure": None,
+    } | fields  # fmt: skip
+
+
+def document(**fields: Any) -> dict[str, Any]:
+    fleet = {
+        "target": 3, "configured_target": 3, "window": None, "up": 1, "rising": 1, "falling": 0, "down": 0,
+        "unknown": 0, "intents": 1, "converged": False, "hourly": "1.02",
+    }  # fmt: skip
+    daemon = {
+        "running": True, "pid": 4711, "since": "2026-03-02T10:00:00Z", "config": "/etc/fleetd/fleetd.toml",
+        "config_fault": None, "provider": "ok", "error": None,
+        "last_pass": {"id": 9, "at": "2026-03-02T11:59:50Z", "duration_s": 0.2, "actions": 1},
+    }  # fmt: skip
+    return {
+        "format": 1,
+        "daemon": daemon,
+        "fleets": {"training": fleet},
+        "machines": [
+            machine("training-aaaaa1", hold=HOLD),
+            machine("training-aaaaa2", state="provisioning", phase="rising", up_since=None, transition=TRANSITION),
+            machine("grace-desktop", fleet=None, owned=False),
+        ],
+        "blocked": [],
+        "vetoes": [FREEZE],
+        "hourly": "1.02",
+    } | fields
+
+
+def test_status() -> None:
+    blocked = {
+        "fleet": "training", "machine": None, "name": None, "verb": "create", "reason": "guard_creates",
+        "until": None, "detail": "limit 1", "count": 1,
+    }  # fmt: skip
+    assert drawn(status_view(document(blocked=[blocked]), NOW), width=200) == golden("status")
+
+
+def test_status_without_a_daemon_and_with_troubles() -> None:
+    daemon = {"running": False, "config": "f.toml", "provider": "unavailable", "last_pass": None}
+    shown = drawn(status_view(document(daemon=daemon, fleets={}, machines=[], vetoes=[]), NOW))
+    assert shown == "No daemon runs on f.toml; this is from the journal and the API\nprovider: unavailable"
+    troubled = document()["daemon"] | {"error": "list: no connection", "config_fault": "f.toml: 1 fault(s)"}
+    shown = drawn(status_view(document(daemon=troubled), NOW))
+    assert "last error: list: no connection" in shown
+    assert "reload rejected: f.toml: 1 fault(s)" in shown
+
+
+def test_a_hostile_name_in_status_is_text() -> None:
+    machines = [machine(HOSTILE, state=HOSTILE, phase="unknown", failure=HOSTILE)]
+    shown = drawn(status_view(document(machines=machines), NOW), width=200)
+    assert shown.count(SHOWN) == 3
+    assert "\x1b" not in shown
+
+
+def test_apply_shows_how_far_each_fleet_is() -> None:
+    (bar,) = bars(document())
+    assert (bar.fleet, bar.done, bar.total, bar.text) == ("training", 1, 3, "1/3, 1 creating")
+
+
+@pytest.mark.parametrize(
+    ("up", "target", "done", "total"),
+    [(0, 0, 1, 1), (0, 4, 0, 4), (3, 4, 3, 4), (4, 4, 4, 4), (5, 3, 3, 5), (5, 0, 0, 5)],
+)
+def test_too_many_up_is_as_far_from_the_target_as_too_few(up: int, target: int, done: int, total: int) -> None:
+    fleet = document()["fleets"]["training"] | {"up": up, "target": target}
+    (bar,) = bars(document(fleets={"training": fleet}))
+    assert (bar.done, bar.total) == (done, total)
+
+
+def test_apply_says_what_stands_in_the_way() -> None:
+    blocked = {"fleet": "training", "reason": "capacity_backoff"}
+    (bar,) = bars(document(blocked=[blocked], machines=[]))
+    assert bar.text == "1/3, waits: the provider had no capacity; it is tried again later"
+
+
+def test_apply_ends_with_a_summary() -> None:
+    fleets = {"training": document()["fleets"]["training"] | {"up": 3, "rising": 0, "intents": 0, "converged": True}}
+    assert summary(document(fleets=fleets), 61.4).plain == "Converged in 61 s: training 3/3 up.  $1.02/h"
+
+
+ENTRY = HistoryEntry(
+    ts=NOW, fleet="training", machine="ps1", name="training-7k3mq9", verb="stop", reason="parked_idle",
+    outcome="reached", intent=7, duration_s=12.34, error=None, evidence="gpu idle for 61 min",
+)  # fmt: skip
+
+
+def test_history_as_json_has_exactly_its_keys() -> None:
+    assert history_document(ENTRY) == {
+        "ts": "2026-03-02T12:00:00Z", "fleet": "training", "machine": "ps1", "name": "training-7k3mq9",
+        "verb": "stop", "reason": "parked_idle", "outcome": "reached", "intent": 7, "duration_s": 12.34,
+        "error": None,
+    }  # fmt: skip
+
+
+def test_history_as_a_table() -> None:
+    by_hand = replace(ENTRY, verb="outside", outcome="observed", duration_s=None, actor="uid 1000", name=HOSTILE)
+    assert drawn(history_view([ENTRY, by_hand]), width=160) == golden("history")
+
+
+def test_machines_as_a_table() -> None:
+    found = [
+        {"id": "ps1", "name": HOSTILE, "state": "off", "machineType": "P4000", "region": None},
+        {"id": "ps2", "name": "b", "state": "dreaming", "machineType": 7},
+    ]
+    assert drawn(machines_view(found)) == golden("machines")
+    assert drawn(machines_view([])) == "no machines"
+
+
+def test_a_machine_with_its_events() -> None:
+    found = {
+        "id": "ps1", "state": "off", "updatesPending": False, "ram": None, "extra": {"a": [1]},
+        "events": [{"name": "start", "state": "error", "errorMsg": "insufficient capacity", "dtCreated": "x"}, "odd"],
+    }  # fmt: skip
+    assert drawn(machine_view(found)) == golden("machine")
+
+
+def test_an_object_is_spread_out() -> None:
+    found = {"machineId": "ps1", "utilization": {"secondsUsed": 8728.27, "hourlyRate": "0.51"}, "storage": {}}
+    assert drawn(object_view(found)) == golden("object")
+
+
+def test_the_demo_explains_itself_from_the_first_moment() -> None:
+    shown = drawn(demo_view(Scene(speed=60)))
+    assert "fleetd keeps fleets of GPU machines at their target size." in shown
+    assert "60 times faster than life" in shown
+    assert "The first look" in shown
+    assert "Ctrl-C ends the demo" in shown
+
+
+def test_the_demo_shows_fleets_machines_cost_and_events() -> None:
+    shown = drawn(demo_view(Scene(60, document(), ("training-aaaaa2 is being created",))))
+    assert "● aaaaa1 ready" in shown
+    assert "◐ aaaaa2 provisioning" in shown
+    assert "$1.02/h" in shown
+    assert "grace-desktop (ready)" in shown
+    assert "training-aaaaa2 is being created" in shown
+    assert "Converged" not in shown
+
+
+def test_the_demo_says_when_it_has_converged_and_when_no_more() -> None:
+    done = {"training": document()["fleets"]["training"] | {"converged": True}}
+    scene = Scene(60, document(fleets=done), converged_after=3.2, next_steps=("go on so",))
+    shown = drawn(demo_view(scene))
+    assert "Converged: every fleet is at its target. The first time took 3 s." in shown
+    assert "go on so" in shown
+    assert "Something has changed" in drawn(demo_view(replace(scene, document=document())))
+
+
+def test_a_small_terminal_cuts_events_off_not_how_things_stand() -> None:
+    done = {"training": document()["fleets"]["training"] | {"converged": True}}
+    events = tuple(f"event {n}" for n in range(20))
+    scene = Scene(60, document(fleets=done), events, converged_after=3.0, next_steps=("go on so",), height=24)
+    lines = drawn(demo_view(scene), width=80).splitlines()
+    assert any("go on so" in line for line in lines[:20])
+    assert "event 19" in lines[-2]
+    assert len(lines) < len(drawn(demo_view(replace(scene, height=60)), width=80).splitlines())
+
+
+def test_the_demo_ends_in_words() -> None:
+    assert ending(document(), 3.0) == [
+        "Converged in 3 s: training 1/3 up, 1 rising, 1 being created.  $1.02/h",
+        "Machines of other people, never touched: grace-desktop.",
+    ]
