@@ -8,15 +8,21 @@ shape that the vendor's clients know counts as not said. Unknown fields are igno
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
 import msgspec
 
+from fleetd.cloud.reading import Unreadable, Word, convert, decimal, flag, moment, money, text, whole
 from fleetd.model.machine import Machine, MachineEvent, SnapshotPolicy, Utilization
 
-T = TypeVar("T")
-Word = Annotated[str, msgspec.Meta(min_length=1)]
+__all__ = [
+    "Unreadable",
+    "read_available",
+    "read_created",
+    "read_machine",
+    "read_machines",
+    "read_utilization",
+]
 
 
 class WireMachine(msgspec.Struct, frozen=True, rename="camel"):
@@ -55,17 +61,13 @@ class WireUtilization(msgspec.Struct, frozen=True, rename="camel"):
     storage_utilization: WireUsage | None = None
 
 
-class Unreadable(ValueError):
-    """JSON that does not say what it must; the message says where."""
-
-
 def read_machines(content: object) -> tuple[Machine, ...]:
     """The machines of a listing, without events.
 
     Raises:
         Unreadable: it is no array, or one entry is no machine: a machine passed over would be a machine missing.
     """
-    return tuple(_machine(wire) for wire in _convert(content, list[WireMachine]))
+    return tuple(_machine(wire) for wire in convert(content, list[WireMachine]))
 
 
 def read_machine(content: object) -> Machine:
@@ -74,7 +76,7 @@ def read_machine(content: object) -> Machine:
     Raises:
         Unreadable: it is no machine.
     """
-    wire = _convert(content, WireMachine)
+    wire = convert(content, WireMachine)
     return _machine(wire, events=_events(wire.events))
 
 
@@ -84,7 +86,7 @@ def read_created(content: object) -> Machine:
     Raises:
         Unreadable: it is no machine.
     """
-    return _machine(_convert(content, WireMachine))
+    return _machine(convert(content, WireMachine))
 
 
 def read_utilization(content: object, machine_id: str, month: str) -> Utilization:
@@ -93,15 +95,15 @@ def read_utilization(content: object, machine_id: str, month: str) -> Utilizatio
     Raises:
         Unreadable: it is no utilization, or its seconds are no number.
     """
-    wire = _convert(content, WireUtilization)
+    wire = convert(content, WireUtilization)
     used, storage = wire.utilization or WireUsage(), wire.storage_utilization or WireUsage()
     return Utilization(
         machine_id=machine_id,
         month=month,
         seconds_used=_seconds(used),
-        hourly_rate=_money(used.hourly_rate),
+        hourly_rate=money(used.hourly_rate),
         storage_seconds_used=_seconds(storage),
-        storage_monthly_rate=_money(storage.monthly_rate),
+        storage_monthly_rate=money(storage.monthly_rate),
     )
 
 
@@ -117,32 +119,25 @@ def read_available(content: object) -> bool:
     return available
 
 
-def _convert(content: object, kind: type[T]) -> T:
-    try:
-        return msgspec.convert(content, kind)
-    except (msgspec.ValidationError, RecursionError) as e:
-        raise Unreadable(str(e)) from e
-
-
 def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = None) -> Machine:
     return Machine(
         id=wire.id,
         name=wire.name,
         state=wire.state,
-        machine_type=_text(wire.machine_type),
-        region=_text(wire.region),
-        created_at=_moment(wire.dt_created),
-        private_ip=_text(wire.private_ip_address),
-        public_ip=_text(wire.public_ip_address),
-        network_id=_text(wire.network_id),
-        shutdown_timeout_hours=_whole(wire.shutdown_timeout_in_hours),
-        shutdown_timeout_forces=_flag(wire.shutdown_timeout_forces),
+        machine_type=text(wire.machine_type),
+        region=text(wire.region),
+        created_at=moment(wire.dt_created),
+        private_ip=text(wire.private_ip_address),
+        public_ip=text(wire.public_ip_address),
+        network_id=text(wire.network_id),
+        shutdown_timeout_hours=whole(wire.shutdown_timeout_in_hours),
+        shutdown_timeout_forces=flag(wire.shutdown_timeout_forces),
         snapshots=SnapshotPolicy(
-            enabled=_flag(wire.perform_auto_snapshot),
-            frequency=_text(wire.auto_snapshot_frequency),
-            keep=_whole(wire.auto_snapshot_save_count),
+            enabled=flag(wire.perform_auto_snapshot),
+            frequency=text(wire.auto_snapshot_frequency),
+            keep=whole(wire.auto_snapshot_save_count),
         ),
-        updates_pending=_flag(wire.updates_pending),
+        updates_pending=flag(wire.updates_pending),
         events=events,
     )
 
@@ -159,59 +154,19 @@ def _events(content: object) -> tuple[MachineEvent, ...]:
 
 def _event(entry: dict[str, Any]) -> MachineEvent:
     return MachineEvent(
-        name=_text(entry.get("name")) or "",
-        state=_text(entry.get("state")) or "",
-        error=_text(entry.get("errorMsg")) or "",
-        handle=_text(entry.get("handle")) or "",
-        created_at=_moment(entry.get("dtCreated")),
-        finished_at=_moment(entry.get("dtFinished")),
+        name=text(entry.get("name")) or "",
+        state=text(entry.get("state")) or "",
+        error=text(entry.get("errorMsg")) or "",
+        handle=text(entry.get("handle")) or "",
+        created_at=moment(entry.get("dtCreated")),
+        finished_at=moment(entry.get("dtFinished")),
     )
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _flag(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
-def _whole(value: object) -> int | None:
-    number = _decimal(value)
-    return int(number) if number is not None and number == number.to_integral_value() else None
-
-
-def _money(value: object) -> Decimal | None:
-    rate = _decimal(value)
-    return rate if rate is not None and rate >= 0 else None
 
 
 def _seconds(usage: WireUsage) -> float:
     if usage.seconds_used is None:
         return 0.0
-    seconds = _decimal(usage.seconds_used)
+    seconds = decimal(usage.seconds_used)
     if seconds is None or seconds < 0:
         raise Unreadable("Expected a number of seconds - at `$.secondsUsed`")
     return float(seconds)
-
-
-def _decimal(value: object) -> Decimal | None:
-    """A finite number, whether it came as a number or as text."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = Decimal(str(value))
-    except (InvalidOperation, ValueError):
-        return None
-    # No rate, count or time has more digits; what has would take for ever to turn into an int.
-    return number if number.is_finite() and abs(number.adjusted()) < 30 else None
-
-
-def _moment(value: object) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
