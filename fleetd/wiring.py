@@ -8,7 +8,7 @@ import random
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +48,7 @@ from fleetd.ops.http import serve_http
 from fleetd.ops.lag import watch_lag
 from fleetd.ops.logs import Secrets
 from fleetd.ops.metrics import Metrics
+from fleetd.ops.page.service import Page
 from fleetd.ops.reads import read_routes
 from fleetd.planner.billing import Bill, bill_of
 from fleetd.planner.ownership import owners
@@ -162,15 +163,25 @@ async def run_daemon(
 ) -> None:
     """``fleetd run``: until SIGTERM or SIGINT. ``observer`` is handed the status document after every pass."""
     notifier, metrics = systemd.from_environment(), Metrics(version=__version__)
-    async with (
-        _engine(settings, load, notifier=notifier, metrics=metrics, observer=observer) as engine,
-        _endpoints(settings, engine.seat, metrics),
-        anyio.create_task_group() as group,
-    ):
-        group.start_soon(_obey_signals, engine.daemon)
-        group.start_soon(watch_lag, metrics.lag)
-        await engine.daemon.run()
-        group.cancel_scope.cancel()
+
+    def passed(document: dict[str, Any]) -> None:
+        page.passed(document)
+        if observer is not None:
+            observer(document)
+
+    async with _engine(settings, load, notifier=notifier, metrics=metrics, observer=passed) as engine:
+        page = Page(
+            engine.seat.status,
+            engine.reconciler.recall.journal,
+            SystemClock().now,
+            interval=lambda: engine.reconciler.settings.daemon.interval,
+            version=__version__,
+        )
+        async with _endpoints(settings, engine.seat, metrics, page), anyio.create_task_group() as group:
+            group.start_soon(_obey_signals, engine.daemon)
+            group.start_soon(watch_lag, metrics.lag)
+            await engine.daemon.run()
+            group.cancel_scope.cancel()
 
 
 async def converge(
@@ -454,12 +465,13 @@ async def _engine(
 
 
 @asynccontextmanager
-async def _endpoints(settings: Settings, seat: EngineSeat, metrics: Metrics) -> AsyncIterator[None]:
-    """The control socket, and the read-only endpoints on ``daemon.listen``."""
+async def _endpoints(settings: Settings, seat: EngineSeat, metrics: Metrics, page: Page) -> AsyncIterator[None]:
+    """The control socket, and on ``daemon.listen`` the read-only endpoints and the page."""
     now, control = SystemClock().now, control_socket_path(os.environ, state_path(settings))
     async with (
         serve_control(seat, control, reads=read_routes(seat, metrics, now)),
-        serve_http(seat, metrics, settings.daemon.listen, now=now),
+        serve_http(seat, metrics, settings.daemon.listen, now=now, pages=page.routes()),
+        page.open() if settings.daemon.listen else nullcontext(),
     ):
         yield
 

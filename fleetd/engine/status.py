@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from fleetd.engine.reconciler import PassReport
-from fleetd.model.journal import Hold, IdleReport, Intent
+from fleetd.model.journal import Hold, IdleReport, Intent, MachineFacts
+from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action, FleetView, Plan, Skip
 from fleetd.model.reasons import Reason
 
@@ -128,6 +129,7 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
                 "hold": hold_document(hold) if hold is not None else None,
                 "type": machine.machine_type,
                 "up_since": time_text(facts.up_since) if facts is not None else None,
+                "state_since": time_text(_state_since(machine, facts, intent)) if facts is not None else None,
                 "failure": facts.failure_reason if facts is not None else None,
                 "idle": _idle(idle) if idle is not None else None,
             }
@@ -145,6 +147,7 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
             "hold": None,
             "type": None,
             "up_since": None,
+            "state_since": time_text(intent.created_at),
             "failure": None,
             "idle": None,
         }
@@ -152,6 +155,16 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
         if intent.verb == "create" and intent.machine_id not in listed
     )
     return rows
+
+
+def _state_since(machine: Machine, facts: MachineFacts, intent: Intent | None) -> datetime:
+    """Since when at the least it is as it is: in its transition, up, or not up."""
+    if intent is not None:
+        return intent.created_at
+    if machine.phase is Phase.UP and facts.up_since is not None:
+        return facts.up_since
+    known = (facts.first_seen, facts.stopped_at, facts.last_up_at)
+    return max(at for at in known if at is not None)
 
 
 def _idle(report: IdleReport) -> dict[str, Any]:

@@ -1,0 +1,136 @@
+"""What the daemon saw of each fleet in the last 24 hours: target, machines up and cost, as spans of equal values.
+
+Nothing else keeps it: the journal has what was done, not what was there. A span is what passes saw without a change;
+between spans with a gap nobody looked, and nothing is claimed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+KEPT = timedelta(hours=24)
+MOST_SPANS = 1500
+"""For one fleet; beyond it the oldest are dropped, and the record begins later."""
+MOST_FLEETS = 200
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One fleet, unchanged from its first look to its last."""
+
+    since: datetime
+    until: datetime
+    target: int
+    up: int
+    hourly: str | None = None
+    """Dollars an hour; None where a price is not known."""
+
+
+class Record:
+    """Spans by fleet, oldest first; bounded in time and in number."""
+
+    def __init__(self) -> None:
+        self._spans: dict[str, deque[Span]] = {}
+
+    def fleets(self) -> Iterable[str]:
+        """Names with a record."""
+        return self._spans.keys()
+
+    def spans(self, fleet: str) -> tuple[Span, ...]:
+        """A fleet's record, oldest first."""
+        return tuple(self._spans.get(fleet, ()))
+
+    def begins(self) -> datetime | None:
+        """The oldest look of any fleet."""
+        return min((spans[0].since for spans in self._spans.values() if spans), default=None)
+
+    def saw(self, document: Mapping[str, Any], *, patience: timedelta) -> bool:
+        """Take in the status document after a pass; whether something else was seen than before.
+
+        A look that failed, or that cannot be trusted, adds nothing.
+
+        Args:
+            document: as ``Seat.status`` gives it.
+            patience: two looks further apart than this leave a gap between them.
+        """
+        seen = document.get("observation")
+        if seen is None or not seen["complete"] or seen["rejected"] is not None or document["daemon"].get("error"):
+            return False
+        at = datetime.fromisoformat(seen["at"])
+        changed = False
+        for name, fleet in list(document["fleets"].items())[:MOST_FLEETS]:
+            look = Span(at, at, int(fleet["target"]), int(fleet["up"]), fleet.get("hourly"))
+            changed |= _extend(self._spans.setdefault(name, deque(maxlen=MOST_SPANS)), look, patience)
+        self._forget(at - KEPT)
+        return changed
+
+    def dump(self) -> str:
+        """The record as JSON, for the journal."""
+        return json.dumps(
+            {
+                "format": _FORMAT,
+                "fleets": {
+                    name: [[_seconds(s.since), _seconds(s.until), s.target, s.up, s.hourly] for s in spans]
+                    for name, spans in self._spans.items()
+                },
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def load(cls, text: str | None, now: datetime) -> Record:
+        """What ``dump`` wrote; what is older than ``KEPT``, or cannot be read, is left out."""
+        record = cls()
+        try:
+            document = json.loads(text or "{}")
+            if document.get("format") == _FORMAT:
+                for name, rows in document["fleets"].items():
+                    spans = [_span(*row) for row in rows]
+                    record._spans[str(name)] = deque((s for s in spans if s.until <= now), maxlen=MOST_SPANS)
+        except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
+            return cls()
+        record._forget(now - KEPT)
+        return record
+
+    def _forget(self, before: datetime) -> None:
+        for name, spans in list(self._spans.items()):
+            while spans and spans[0].until < before:
+                spans.popleft()
+            if not spans:
+                del self._spans[name]
+            elif spans[0].since < before:
+                spans[0] = replace(spans[0], since=before)
+
+
+def _extend(spans: deque[Span], look: Span, patience: timedelta) -> bool:
+    """Add a look: to the last span where nothing changed; else as a span of its own that begins there."""
+    while spans and spans[-1].since > look.since:  # the clock was set back: what it showed before was wrong
+        spans.pop()
+    if not spans:
+        spans.append(look)
+        return True
+    last = replace(spans[-1], until=min(spans[-1].until, look.since))
+    close = look.since - last.until <= patience
+    if close:
+        spans[-1] = replace(last, until=look.since)
+    same = (last.target, last.up, last.hourly) == (look.target, look.up, look.hourly)
+    if close and same:
+        return False
+    spans.append(look)
+    return True
+
+
+def _seconds(at: datetime) -> int:
+    return int(at.timestamp())
+
+
+def _span(since: float, until: float, target: int, up: int, hourly: Any) -> Span:
+    if not isinstance(hourly, str | None) or until < since:
+        raise ValueError(hourly)
+    return Span(datetime.fromtimestamp(since, UTC), datetime.fromtimestamp(until, UTC), int(target), int(up), hourly)

@@ -1,0 +1,155 @@
+"""The page of one daemon: keeps the record, renders when asked, and tells open pages of every pass."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import anyio
+import structlog
+from aiohttp import web
+
+from fleetd.model.errors import StoreError
+from fleetd.model.journal import HistoryEntry
+from fleetd.ops.page.feed import Feed
+from fleetd.ops.page.record import Record
+from fleetd.ops.page.render import content_security_policy, render
+from fleetd.ops.page.scene import Scene
+
+log = structlog.get_logger(__name__)
+
+NOTE = "page.record"
+"""Where the journal keeps the record."""
+EVENTS_SHOWN = 40
+SAVE_EVERY = 60.0
+"""Seconds between saves of a record that has something new in it."""
+SAVE_LATEST = 600.0
+"""Seconds after which it is saved in any case: the last look's time is part of it."""
+FRESH = 2.0
+"""Seconds for which a rendering serves everybody who asks, unless a pass has ended since."""
+_LAST_SAVE = 2.0
+
+
+class Memory(Protocol):
+    """The part of the journal that the page needs; see ``store.port.Journal``."""
+
+    async def history(self, *, limit: int | None = None) -> Sequence[tuple[int, HistoryEntry]]:
+        """The newest entries with their row ids, oldest first."""
+        ...
+
+    async def get_note(self, key: str) -> str | None:
+        """A small value."""
+        ...
+
+    async def put_note(self, key: str, value: str) -> None:
+        """Insert or replace a note."""
+        ...
+
+
+class Page:
+    """Serves ``/`` and ``/events``."""
+
+    def __init__(
+        self,
+        status: Callable[[], Mapping[str, Any]],
+        memory: Memory,
+        now: Callable[[], datetime],
+        *,
+        interval: Callable[[], timedelta],
+        version: str,
+    ) -> None:
+        """Make it.
+
+        Args:
+            status: the status document, as ``Seat.status`` gives it.
+            memory: history, and a place for the record.
+            now: wall time, from the Clock port.
+            interval: between passes, as it is now.
+            version: of fleetd.
+        """
+        self.feed = Feed()
+        self.record = Record()
+        self._status = status
+        self._memory = memory
+        self._now = now
+        self._interval = interval
+        self._version = version
+        self._unsaved = False
+        self._rendered: tuple[int, float, bytes] | None = None
+
+    def passed(self, document: Mapping[str, Any]) -> None:
+        """A pass ended, well or not. Only takes note: no client is waited for."""
+        self._unsaved |= self.record.saw(document, patience=3 * self._interval() + timedelta(minutes=1))
+        self.feed.changed()
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """For ``serve_http``."""
+        return (web.get("/", self._show), web.get("/events", self.feed.stream, allow_head=False))
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Go on with the record of an earlier life, and keep it in the journal; on leaving, streams end."""
+        with self._journal_may_fail():
+            self.record = Record.load(await self._memory.get_note(NOTE), self._now())
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._keep_saving, name="page-record")
+                try:
+                    yield
+                finally:
+                    self.feed.close()
+                    group.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(_LAST_SAVE):
+                await self._save()
+
+    async def _show(self, _request: web.Request) -> web.Response:
+        # Not with the headers of JSON answers: a page may run its own script.
+        response = web.Response(
+            body=await self._body(),
+            content_type="text/html",
+            charset="utf-8",
+            headers={"Content-Security-Policy": content_security_policy()},
+        )
+        response.enable_compression()
+        return response
+
+    async def _body(self) -> bytes:
+        version, at = self.feed.version, anyio.current_time()
+        if self._rendered is not None:
+            made_for, made_at, body = self._rendered
+            if made_for == version and at - made_at < FRESH:
+                return body
+        history: list[HistoryEntry] | None = None
+        with self._journal_may_fail():
+            history = [entry for _, entry in await self._memory.history(limit=EVENTS_SHOWN)]
+        scene = Scene(self._status(), self._now(), self.record, history, self._version)
+        body = render(scene).encode()
+        self._rendered = (version, at, body)
+        return body
+
+    async def _keep_saving(self) -> None:
+        saved_at = anyio.current_time()
+        while True:
+            await anyio.sleep(SAVE_EVERY)
+            if self._unsaved or anyio.current_time() - saved_at >= SAVE_LATEST:
+                await self._save()
+                saved_at = anyio.current_time()
+
+    async def _save(self) -> None:
+        if self.record.begins() is None:
+            return
+        self._unsaved = False
+        with self._journal_may_fail():
+            await self._memory.put_note(NOTE, self.record.dump())
+
+    @contextlib.contextmanager
+    def _journal_may_fail(self) -> Any:
+        """Passes say so loudly and stop acting; the page goes on with what it has."""
+        try:
+            yield
+        except StoreError as error:
+            log.error("journal.failed", error=str(error))  # noqa: TRY400 - no traceback wanted

@@ -1,0 +1,98 @@
+"""``python -m tests.page [--out DIR]`` takes the screenshots in ``docs/screens`` with headless Chromium."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+from structlog.testing import capture_logs
+
+from fleetd.model.journal import HistoryEntry
+from fleetd.ops.http import serve_http
+from fleetd.ops.metrics import Metrics
+from fleetd.ops.page.scene import Scene
+from fleetd.ops.page.service import Page
+from tests.page.chrome import BrowserError, chromium
+from tests.page.scenes import make_scenes
+from tests.support.fakeseat import FakeSeat
+
+WIDTHS = {"desktop": (1280, 1100), "phone": (390, 1500)}
+"""Width, and the most height that is kept."""
+
+
+class Still:
+    """A journal in which time stands still."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    async def history(self, *, limit: int | None = None) -> list[tuple[int, HistoryEntry]]:
+        return list(enumerate(self._scene.history or ()))[-(limit or 0) :]
+
+    async def get_note(self, key: str) -> str:
+        return self._scene.record.dump()
+
+    async def put_note(self, key: str, value: str) -> None:
+        pass
+
+
+@asynccontextmanager
+async def shown(scene: Scene) -> AsyncIterator[str]:
+    """A scene as the real server shows it."""
+    page = Page(
+        lambda: scene.document,
+        Still(scene),
+        lambda: scene.now,
+        interval=lambda: timedelta(seconds=30),
+        version=scene.version,
+    )
+    async with (
+        serve_http(
+            FakeSeat(dict(scene.document)),
+            Metrics(version="1"),
+            "127.0.0.1:0",
+            now=lambda: scene.now,
+            pages=page.routes(),
+        ) as url,
+        page.open(),
+    ):
+        assert url is not None
+        yield url
+
+
+async def shoot(scenes: dict[str, Scene]) -> dict[str, bytes]:
+    """Screenshots by file name. A browser that complains about the page ends it."""
+    shots: dict[str, bytes] = {}
+    async with chromium() as tab:
+        for name, scene in scenes.items():
+            async with shown(scene) as url:
+                await tab.open(f"{url}/")
+                await tab.until("document.getElementById('link').className === 'live'")
+                for device, (width, tallest) in WIDTHS.items():
+                    for scheme in ("light", "dark"):
+                        await tab.look(dark=scheme == "dark", width=width, phone=device == "phone")
+                        shots[f"{name}-{device}-{scheme}.png"] = await tab.screenshot(tallest=tallest)
+                await tab.open("about:blank")
+        if tab.complaints:
+            raise BrowserError(f"the browser complains: {tab.complaints}")
+    return shots
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.page", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("docs/screens"))
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
+    with capture_logs():
+        shots = anyio.run(shoot, make_scenes())
+    for name, shot in shots.items():
+        (out / name).write_bytes(shot)
+        print(f"{out / name}: {len(shot) / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""What the screenshots show is what the engine did, and the tools that take them work."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import pytest
+
+from fleetd.ops.page.render import render
+from fleetd.ops.page.scene import Scene
+from tests.page.png import SIGNATURE, small
+from tests.page.scenes import make_scenes
+from tests.support.fakeseat import AT, document, machine_row
+
+
+def converged(name: str = "training-7k3mq9") -> Scene:
+    machines = [
+        machine_row(name, up_since="2026-03-02T09:00:00Z", type=name),
+        machine_row(f"{name}2", owned=False, fleet=None),
+    ]
+    return Scene(document(machines=machines), AT, version="1.2.3")
+
+
+def test_three_moments_of_real_fleets() -> None:
+    scenes = make_scenes()
+    assert list(scenes) == ["converged", "converging", "troubled"]
+    pages = {name: render(scene) for name, scene in scenes.items()}
+    assert "Both fleets are at target." in pages["converged"]
+    assert "Last 24 h: 6 to 16 up" in pages["converged"]
+    assert "Not at target: training 16 of 24 up." in pages["converging"]
+    assert pages["converging"].count('data-key="step ') == 8
+    for words in ("hibernating", "insufficient capacity", "a person stopped it", "held", "Freeze on inference"):
+        assert words in pages["troubled"]
+
+
+def picture(width: int, height: int, filters: bytes) -> bytes:
+    """A PNG of few colours, each row with another filter."""
+    rows = [bytes((x * 7 + y) % 5 * 40 for x in range(width * 3)) for y in range(height)]
+    raw, above = b"", bytes(width * 3)
+    for number, row in enumerate(rows):
+        kind = filters[number % len(filters)]
+        raw += bytes([kind]) + bytes((row[i] - _guess(kind, row, above, i)) & 255 for i in range(len(row)))
+        above = row
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(raw)),
+        (b"IEND", b""),
+    ]
+    return SIGNATURE + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+
+
+def _guess(kind: int, row: bytes, above: bytes, i: int) -> int:
+    left, up, corner = (row[i - 3] if i >= 3 else 0), above[i], (above[i - 3] if i >= 3 else 0)
+    nearest = min((left, up, corner), key=lambda v: abs(left + up - corner - v))
+    return [0, left, up, (left + up) // 2, nearest][kind]
+
+
+@pytest.mark.parametrize("kind", range(5))
+def test_a_small_picture_is_the_same_picture(kind: int) -> None:
+    made = small(picture(9, 6, bytes([kind])))
+    plain = small(picture(9, 6, b"\x00"))
+    assert made == plain
+    colours = made[made.index(b"PLTE") + 4 :][:15]
+    length = struct.unpack(">I", made[made.index(b"IDAT") - 4 :][:4])[0]
+    raw = zlib.decompress(made[made.index(b"IDAT") + 4 :][:length])
+    rows = [raw[y * 10 + 1 : y * 10 + 10] for y in range(6)]
+    assert b"".join(colours[i * 3 : i * 3 + 3] for i in rows[2]) == bytes((x * 7 + 2) % 5 * 40 for x in range(27))
