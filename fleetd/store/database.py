@@ -19,9 +19,10 @@ from fleetd.store.worker import Worker
 
 T = TypeVar("T")
 
-_LOOKS = 20
+_LOOKS = 60
 _BETWEEN_LOOKS = 0.05
-"""Seconds. A daemon that starts or stops makes or removes SQLite's side files within milliseconds."""
+"""Seconds. A daemon that starts or stops makes or removes SQLite's side files within milliseconds, or within a second
+on a disk that syncs slowly."""
 
 
 class Database:
