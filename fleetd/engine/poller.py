@@ -94,7 +94,10 @@ class Poller:
         closer: list[_Waiter] = []
         for waiter in waiters:
             machine = by_id.get(waiter.intent.machine_id or "")
-            if machine is None or wants_events(waiter.intent, machine, moved=waiter.moved):
+            if machine is None:
+                if listing.complete:  # what a partial one lacks proves nothing; the next tick looks again
+                    closer.append(waiter)
+            elif wants_events(waiter.intent, machine, moved=waiter.moved):
                 closer.append(waiter)
             else:
                 self._see(waiter, Sight(machine))

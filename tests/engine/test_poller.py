@@ -1,0 +1,140 @@
+"""One poller for all waiters: what a tick costs, and what it may conclude."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import anyio
+import pytest
+
+from fleetd.engine.poller import Poller
+from fleetd.model.errors import Unavailable
+from fleetd.model.plan import Listing
+from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.planner.transitions import Ending
+from tests.support.build import intent as make_intent
+from tests.support.fakecloud import FakeCloud
+from tests.support.virtual_time import virtual, virtual_clock
+
+POLL = timedelta(seconds=5)
+SETTLE = timedelta(seconds=90)
+
+
+class Waiting:
+    """A cloud, a running poller and the endings it has found, by machine."""
+
+    def __init__(self, cloud: FakeCloud, poller: Poller) -> None:
+        self.cloud = cloud
+        self.poller = poller
+        self.endings: dict[str, Ending] = {}
+
+    async def follow(self, verb: Verb, machine_id: str, number: int, minutes: float) -> None:
+        now = self.cloud.clock.now()
+        intent = make_intent(
+            verb,
+            reason=Reason.OVER_TARGET,
+            id=number,
+            created_at=now,
+            accepted_at=now,
+            deadline_at=now + timedelta(minutes=minutes),
+            expected_state="ready",
+            baseline_event="",
+        )
+        intent = replace(intent, machine_id=machine_id)
+        self.endings[machine_id] = await self.poller.wait_for(intent, settle=SETTLE)
+
+    def reads(self) -> Counter[str]:
+        return Counter(c.operation for c in self.cloud.calls if c.operation in {"list", "show"})
+
+
+@asynccontextmanager
+async def stopping(count: int, *, minutes: float = 10, **options: object) -> AsyncIterator[Waiting]:
+    cloud = FakeCloud(virtual_clock(), **options)  # type: ignore[arg-type]
+    poller = Poller(cloud, cloud.clock, poll=POLL)
+    waiting = Waiting(cloud, poller)
+    async with anyio.create_task_group() as group:
+        group.start_soon(poller.run)
+        for number in range(1, count + 1):
+            machine = cloud.add(f"machine-{number}")
+            await cloud.stop(machine.id)
+            group.start_soon(waiting.follow, Verb.STOP, machine.id, number, minutes)
+        yield waiting
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("waiters", "page_size", "shows", "lists"),
+    [
+        (1, 1000, 1, 0),
+        (2, 1000, 0, 1),  # one page costs less than two looks
+        (200, 1000, 0, 1),
+    ],
+)
+def test_a_tick_takes_the_cheaper_way(waiters: int, page_size: int, shows: int, lists: int) -> None:
+    @virtual
+    async def check() -> None:
+        async with stopping(waiters, page_size=page_size, takes=3600, minutes=120) as waiting:
+            await anyio.sleep(60)
+            waiting.cloud.calls.clear()
+            await waiting.poller.tick()
+            assert waiting.reads() == Counter({"show": shows, "list": lists}) + Counter()
+
+    check()
+
+
+@virtual
+async def test_every_waiter_gets_its_verdict() -> None:
+    async with stopping(30, takes=20) as waiting:
+        await anyio.sleep(40)
+        assert {e.outcome for e in waiting.endings.values()} == {Outcome.REACHED}
+        assert len(waiting.endings) == 30
+
+
+@virtual
+async def test_a_deadline_ends_it_although_the_provider_says_nothing() -> None:
+    async with stopping(3, takes=3600, minutes=2) as waiting:
+        waiting.cloud.before = lambda _operation, _machine: Unavailable("down")
+        await anyio.sleep(119)
+        assert waiting.endings == {}
+        await anyio.sleep(2)
+        assert {e.outcome for e in waiting.endings.values()} == {Outcome.TIMED_OUT}
+
+
+@pytest.mark.parametrize("waiters", [1, 5])
+@pytest.mark.parametrize(
+    ("listing", "concluded"),
+    [
+        (lambda whole: whole, True),
+        (lambda whole: Listing(whole.machines[1:], complete=False), False),
+    ],
+    ids=["whole", "partial"],
+)
+def test_gone_needs_a_whole_listing_that_lacks_it(
+    waiters: int, listing: Callable[[Listing], Listing], concluded: bool
+) -> None:
+    """Show does not find it, and the listing that would agree is not whole: that is no proof."""
+
+    @virtual
+    async def check() -> None:
+        async with stopping(waiters, takes=3600, minutes=120) as waiting:
+            waiting.cloud.add("somebody-else")
+            waiting.cloud.listing = listing
+            waiting.cloud.remove("ps1")
+            await anyio.sleep(30)
+            found = {m: e.outcome for m, e in waiting.endings.items()}
+            assert found == ({"ps1": Outcome.GONE} if concluded else {})
+
+    check()
+
+
+@virtual
+async def test_nobody_waits_nobody_asks() -> None:
+    async with stopping(1, takes=10) as waiting:
+        await anyio.sleep(30)
+        waiting.cloud.calls.clear()
+        await anyio.sleep(3600)
+        assert waiting.cloud.calls == []
