@@ -78,6 +78,8 @@ def wants_events(intent: Intent, machine: Machine, *, moved: bool) -> bool:
         return False
     if intent.verb is Verb.RESTART:
         return machine.phase is Phase.DOWN or (machine.phase is Phase.UP and not moved)
+    if intent.verb is Verb.STOP:
+        return machine.phase is Phase.UP  # not stopped yet, or up again: only its events tell
     return machine.phase is Phase.DOWN and intent.verb in {Verb.CREATE, Verb.START}
 
 
@@ -155,7 +157,11 @@ def _judge_stop(intent: Intent, machine: Machine, *, moved: bool) -> Ending | No
     if machine.phase is Phase.DOWN:
         return Ending(Outcome.REACHED)
     came_back = machine.phase in {Phase.UP, Phase.RISING} and machine.state != intent.expected_state
-    if moved and came_back:
+    # Off and up again while nobody looked (fleetd was down, say): it looks as before, but its stop is over.
+    was_stopped = machine.phase is Phase.UP and any(
+        e.name == "stop" and (e.failed or e.state == "done") for e in _young(intent, machine.events)
+    )
+    if (moved and came_back) or was_stopped:
         return Ending(Outcome.WRONG_STATE, f"it is {machine.state} again")
     return None
 

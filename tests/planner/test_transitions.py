@@ -21,6 +21,8 @@ STOP_LOST = intent(Verb.STOP, 1, ambiguous_since=ago(seconds=30), expected_state
 RESTART = intent(Verb.RESTART, 1, accepted_at=ago(seconds=30), expected_state="ready", baseline_event="old")
 DESTROY = intent(Verb.DESTROY, 1, accepted_at=ago(seconds=30), expected_state="off", baseline_event="old")
 OLD_FAILURE = event("start", "error", handle="old", error="old trouble")
+STOPPED = event("stop", handle="new")
+STOPPING = event("stop", "in progress", handle="new")
 NO_ROOM = event("start", "error", handle="new", error="insufficient capacity")
 GONE = Sight(None, proven_gone=True)
 HIDDEN = Sight(None)
@@ -68,6 +70,11 @@ def listed(state: str) -> Sight:
         pytest.param(STOP, at("stopping"), True, None, id="stopping"),
         pytest.param(STOP, at("off"), True, Outcome.REACHED, id="stopped"),
         pytest.param(STOP, at("starting"), True, Outcome.WRONG_STATE, id="started again by someone else"),
+        pytest.param(STOP, at("ready", STOPPED), False, Outcome.WRONG_STATE, id="started again while nobody looked"),
+        pytest.param(STOP, at("ready", event("start"), STOPPED), True, Outcome.WRONG_STATE, id="started again"),
+        pytest.param(STOP, at("ready", STOPPING), True, None, id="stop accepted, not begun"),
+        pytest.param(STOP, at("ready", event("stop", handle="old")), False, None, id="an older stop is not this one"),
+        pytest.param(STOP_LOST, at("ready", STOPPED), True, Outcome.WRONG_STATE, id="lost stop, started again"),
         pytest.param(STOP, GONE, True, Outcome.GONE, id="destroyed by someone else"),
         pytest.param(STOP_LOST, at("ready"), False, Outcome.LOST, id="lost stop had no effect"),
         pytest.param(STOP_LOST, at("off"), False, Outcome.REACHED, id="lost stop had its effect"),
@@ -116,6 +123,9 @@ def test_has_moved(what, state, events, moved) -> None:
         (CREATE, "provisioning", True, False),
         (START, "off", False, True),
         (STOP, "off", True, False),
+        (STOP, "stopping", True, False),
+        (STOP, "ready", False, True),
+        (STOP, "ready", True, True),
         (RESTART, "ready", False, True),
         (RESTART, "ready", True, False),
         (RESTART, "off", True, True),
