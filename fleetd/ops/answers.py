@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,8 +19,14 @@ MAX_BODY = 64 * 1024
 """Bytes of a request's body."""
 PATIENCE = 15.0
 """Seconds within which a connection must have sent a request, and another one after that."""
+MOST_CONNECTIONS = 100
+"""At one time on one server. Each costs a descriptor, and without one the provider cannot be reached either: who
+opens connections by the thousand must not keep fleetd from its passes."""
 FAREWELL = 1.0
 """Seconds that requests under way may take when the daemon stops."""
+
+_BACKLOG = 32
+"""Connections that may wait; as many are taken at one turn of the loop, before any is counted."""
 
 _QUIET = logging.getLogger("fleetd.http")
 _QUIET.addFilter(lambda _record: False)
@@ -50,12 +57,16 @@ async def serving(app: web.Application, *listening: socket.socket) -> AsyncItera
         lingering_time=FAREWELL,
         shutdown_timeout=FAREWELL,
     )
+    servers: list[asyncio.Server] = []
     try:
         await runner.setup()
         for one in listening:
-            await web.SockSite(runner, one).start()
+            doors = asyncio.get_running_loop().create_server(_door(runner), sock=one, backlog=_BACKLOG)
+            servers.append(await doors)
         yield
     finally:
+        for server in servers:
+            server.close()
         await runner.cleanup()
         for one in listening:
             one.close()
@@ -79,6 +90,23 @@ def fault_answer(status: int, message: str, *, headers: dict[str, str] | None = 
     """The answer that says what is wrong."""
     error = {"status": status, "message": message or HTTPStatus(status).phrase, **more}
     return web.json_response({"error": error}, status=status, headers=headers)
+
+
+def _door(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
+    """Makes the protocol of each new connection: aiohttp's, or a closed door where there are enough."""
+
+    def admit() -> asyncio.Protocol:
+        server = runner.server
+        if server is None or len(server.connections) >= MOST_CONNECTIONS:
+            return _Closed()
+        return server()
+
+    return admit
+
+
+class _Closed(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
 
 
 def _allow(error: web.HTTPException) -> dict[str, str]:

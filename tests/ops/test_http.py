@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -265,3 +266,29 @@ async def test_requests_under_way_do_not_hold_up_a_stop(seat: FakeSeat) -> None:
             async with served(seat, pages=[web.get("/slow", slow)]) as url:
                 group.start_soon(raw, url, b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 await begun.wait()
+
+
+async def test_more_connections_than_there_is_room_for_are_closed(
+    seat: FakeSeat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each holds a descriptor, and the provider's connections need some as well."""
+    monkeypatch.setattr(answers, "MOST_CONNECTIONS", 5)
+    async with served(seat) as url:
+        port = int(url.rpartition(":")[2])
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+        for _, writer in held:
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for reader, _ in held:
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        surplus = [await asyncio.open_connection("127.0.0.1", port) for _ in range(50)]
+        for reader, _ in surplus:
+            assert await reader.read() == b""
+        for _, writer in [*held, *surplus]:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+        with anyio.fail_after(10):
+            while True:  # a connection that has left is counted for a moment more
+                with suppress(aiohttp.ClientError):
+                    assert (await get(f"{url}/livez"))[0] == 200
+                    break
