@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -31,6 +31,9 @@ FIRST_KEYS = (
 
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """syslog(3) priorities, for the journal (sd-daemon(3))."""
+
+QUIET_FOR = timedelta(minutes=1)
+"""For so long a library that says the same again is counted, not written."""
 
 LONGEST = 2000
 """Characters of one value that a terminal is shown."""
@@ -80,7 +83,7 @@ def configure(
     )
     logging.captureWarnings(capture=True)
     root = logging.getLogger()
-    root.handlers[:] = [_ToStructlog(level=logging.WARNING)]
+    root.handlers[:] = [_ToStructlog(now)]
     root.setLevel(logging.WARNING)
 
 
@@ -165,6 +168,10 @@ def _ends_in_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
+_REMEMBERED = 200
+"""Different messages; a library that says something else every time is not helped by remembering."""
+
+
 class _Lines:
     """Writes finished lines. A stream that fails (a full disk, a reader that left) must not stop the daemon."""
 
@@ -194,7 +201,17 @@ class _Lines:
 
 
 class _ToStructlog(logging.Handler):
-    """The libraries' own log records, as lines like every other."""
+    """The libraries' own log records, as lines like every other.
+
+    What one repeats is counted for a while: asyncio has a line for every connection that it lacks a descriptor for,
+    hundreds in a second, and would fill the disk with them.
+    """
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        super().__init__(level=logging.WARNING)
+        self._now = now
+        self._said: dict[tuple[str, str], datetime] = {}
+        self._repeated: dict[tuple[str, str], int] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log one record."""
@@ -202,6 +219,28 @@ class _ToStructlog(logging.Handler):
             message = record.getMessage()
         except (TypeError, ValueError, KeyError):  # arguments that do not fit their format
             message = f"{text_of(record.msg)} {text_of(record.args)}"
+        repeated = self._repeats(record.name, message)
+        if repeated is None:
+            return
         log = structlog.get_logger(record.name)
         say = log.error if record.levelno >= logging.ERROR else log.warning
-        say("library.warned", logger=record.name, error=message, exc_info=record.exc_info)
+        say(
+            "library.warned",
+            logger=record.name,
+            error=message,
+            repeated=repeated or None,
+            exc_info=record.exc_info,
+        )
+
+    def _repeats(self, logger: str, message: str) -> int | None:
+        """How often this was left out since it was written last; None when it is left out now as well."""
+        key, now = (logger, message), self._now()
+        said = self._said.get(key)
+        if said is not None and abs(now - said) < QUIET_FOR:  # the wall clock may have been set
+            self._repeated[key] = self._repeated.get(key, 0) + 1
+            return None
+        if len(self._said) >= _REMEMBERED:
+            self._said.clear()
+            self._repeated.clear()
+        self._said[key] = now
+        return self._repeated.pop(key, 0)

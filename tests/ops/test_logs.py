@@ -243,6 +243,38 @@ def test_the_libraries_speak_at_warning_and_above_only() -> None:
     assert lines.all[2]["error"] == "bad %d arguments ('no number',)"
 
 
+def test_a_library_that_repeats_itself_is_counted_not_written() -> None:
+    """asyncio: one line for every connection that it lacks a descriptor for."""
+    times = [AT]
+    lines = Lines(now=lambda: times[-1])
+    library = logging.getLogger("asyncio")
+    for _ in range(1000):
+        library.error("socket.accept() out of system resource")
+    library.error("something else")
+    times.append(AT + logs.QUIET_FOR)
+    library.error("socket.accept() out of system resource")
+    library.error("something else")
+    times.append(AT - timedelta(hours=1))
+    library.error("something else")
+    assert [(x["error"].split()[0], x.get("repeated")) for x in lines.all] == [
+        ("socket.accept()", None),
+        ("something", None),
+        ("socket.accept()", 999),
+        ("something", None),
+        ("something", None),
+    ]
+
+
+def test_what_libraries_say_is_not_remembered_without_end() -> None:
+    lines = Lines()
+    library = logging.getLogger("chatty")
+    for number in range(3000):
+        library.warning("number %d", number)
+    assert len(lines.all) == 3000
+    (handler,) = logging.getLogger().handlers
+    assert len(handler._said) <= 200
+
+
 def test_pythons_own_warnings_become_lines() -> None:
     lines = Lines()
     with warnings.catch_warnings():
