@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import resource
 from collections.abc import Iterator
 from enum import IntEnum
 
@@ -80,6 +82,12 @@ def explanation(error: BaseException) -> list[str]:
             return [*str(known).splitlines(), *_advice(known)]
         case other if isinstance(other, UsageError):
             return list(_usage(other))
+        case OSError(errno=errno.EMFILE | errno.ENFILE) as short:
+            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            return [
+                f"no descriptor is left ({short.strerror}; the limit is {limit})",
+                "Raise it: LimitNOFILE= in the unit, ulimit -n in a shell; what was begun is in the journal.",
+            ]
         case unexpected:
             said = str(unexpected)
             what = f"{type(unexpected).__name__}: {said}" if said else type(unexpected).__name__

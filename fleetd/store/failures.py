@@ -13,6 +13,9 @@ from fleetd.model.errors import StateUnusable
 _NEARLY_NOTHING = 64 * 1024
 """Bytes: SQLite needs a page or two, and reports some full disks as plain I/O errors."""
 
+_SQLITE_FILES = 4
+"""Database, log, its index, and a directory while a file is made."""
+
 _PRIMARY_CODE = 0xFF
 """Extended result codes carry the primary one in their low byte (sqlite.org/rescode.html)."""
 
@@ -26,6 +29,8 @@ def database_failure(error: sqlite3.Error, path: Path) -> StateUnusable:
         code = sqlite3.SQLITE_FULL
     if code == sqlite3.SQLITE_CANTOPEN and _is_read_only(path):
         code = sqlite3.SQLITE_READONLY
+    if code == sqlite3.SQLITE_CANTOPEN and _without_descriptors():
+        return file_failure(OSError(errno.EMFILE, os.strerror(errno.EMFILE)), path)
     return StateUnusable(f"{_explain(code, path)} ({error}, {name})")
 
 
@@ -39,6 +44,8 @@ def file_failure(error: OSError, path: Path) -> StateUnusable:
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             what = f"no space left for {path}: free some, fleetd goes on by itself"
+        case errno.EMFILE | errno.ENFILE:
+            what = f"no descriptor is left for {path}: raise their limit (LimitNOFILE= in the unit, ulimit -n)"
         case errno.EROFS:
             what = f"{path} is on a read-only file system: remount it, or set daemon.state_dir to another place"
         case errno.EACCES | errno.EPERM:
@@ -93,3 +100,17 @@ def _is_read_only(path: Path) -> bool:
         return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
     except OSError:
         return False
+
+
+def _without_descriptors() -> bool:
+    """Whether too few are free for SQLite's own files; what it held when it failed is free again by now."""
+    taken: list[int] = []
+    try:
+        for _ in range(_SQLITE_FILES):
+            taken.append(os.open(os.devnull, os.O_RDONLY))  # noqa: PERF401 - what was opened before a failure counts
+    except OSError as error:
+        return error.errno in {errno.EMFILE, errno.ENFILE}
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+    return False

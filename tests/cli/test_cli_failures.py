@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -91,6 +92,7 @@ def test_exit_codes(error: BaseException, code: int) -> None:
         (Ambiguous("reset"), "before you repeat it"),
         (NotFound("Machine not found"), "fleetd machines list"),
         (ConfigError("/etc/f.toml", (Fault("/etc/f.toml", "cannot be read: No such file"),)), "-c"),
+        (OSError(errno.EMFILE, "Too many open files"), "LimitNOFILE="),
         (ValueError("a bug"), "FLEETD_DEBUG=1"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",

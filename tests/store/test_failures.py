@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
@@ -95,6 +96,27 @@ async def test_a_file_size_limit_is_told(path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert await journal.open_intents() == [intent]
     await journal.put_note("a", "b")
+    await journal.aclose()
+
+
+@pytest.mark.parametrize("free", [0, 1, 2])
+async def test_a_lack_of_descriptors_is_told(path, free):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(free):
+            os.close(taken.pop())
+        with pytest.raises(StateUnusable, match=r"no descriptor is left for .*LimitNOFILE="):
+            await opened(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in taken:
+            os.close(descriptor)
+    journal = await opened(path)
     await journal.aclose()
 
 
