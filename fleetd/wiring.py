@@ -35,15 +35,15 @@ from fleetd.engine.reconciler import PassReport, Reconciler
 from fleetd.engine.seat import EngineSeat
 from fleetd.engine.status import hold_document, status_document
 from fleetd.engine.survey import survey
-from fleetd.model.errors import Fault, FleetdError, Unauthorized, Unavailable
+from fleetd.model.errors import ConfigError, Fault, FleetdError, Unauthorized, Unavailable
 from fleetd.model.journal import HistoryEntry, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Plan
-from fleetd.model.settings import ProviderSettings, Settings
+from fleetd.model.settings import DaemonSettings, ProviderSettings, Settings
 from fleetd.ops import alarms as alarm_clock
 from fleetd.ops import systemd
 from fleetd.ops.control import serve_control
-from fleetd.ops.control_client import ControlClient, NoDaemon, NotAllowed
+from fleetd.ops.control_client import ControlClient, NoDaemon, NotAllowed, is_listening
 from fleetd.ops.http import serve_http
 from fleetd.ops.lag import watch_lag
 from fleetd.ops.logs import Secrets
@@ -97,6 +97,26 @@ def load_settings(path: Path) -> Settings:
         ConfigError: it cannot be read, or has faults; all of them are in it.
     """
     return config.load(path)
+
+
+def load_for_daemon(path: Path) -> Settings:
+    """What a command needs that speaks to the running daemon: a faulty file keeps nobody from asking or stopping it.
+
+    Where the file has faults and a daemon listens, which then runs on the config before them, the settings say no
+    more than where it listens; they have no fleets, and no key.
+
+    Raises:
+        ConfigError: the file has faults, and no daemon listens.
+    """
+    try:
+        return load_settings(path)
+    except ConfigError:
+        nothing = ProviderSettings(kind="", base_url="", api_key=None)
+        daemon = DaemonSettings(state_dir=config.state_dir_of(path))
+        found = Settings(source=str(path), provider=nothing, fleets=(), daemon=daemon)
+        if any(is_listening(control) for control in _control_sockets(found)):
+            return found
+        raise
 
 
 def assemble(
@@ -394,10 +414,19 @@ async def serve_simulator(
 
 
 def state_path(settings: Settings) -> Path:
-    """The state directory of a config; a shell finds the service's own where it has no other."""
+    """The state directory of a config.
+
+    Where neither the config nor the environment names one, the service's config has the service's state: a freeze
+    given in a shell must reach the journal that the daemon reads. With another config, a shell finds the service's
+    where it has none of its own.
+    """
     chosen = state_dir(settings.daemon.state_dir, os.environ)
-    unspoken = settings.daemon.state_dir is None and "STATE_DIRECTORY" not in os.environ
-    return SERVICE_STATE if unspoken and not chosen.exists() and SERVICE_STATE.exists() else chosen
+    if settings.daemon.state_dir is not None or "STATE_DIRECTORY" in os.environ:
+        return chosen
+    if Path(settings.source) == DEFAULT_CONFIG:
+        return SERVICE_STATE
+    # lexists: under DynamicUser= the service's is a link to where only root may look
+    return SERVICE_STATE if os.path.lexists(SERVICE_STATE) and not os.path.lexists(chosen) else chosen
 
 
 def _control_sockets(settings: Settings) -> Iterator[Path]:

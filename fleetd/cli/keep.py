@@ -68,7 +68,7 @@ def apply(
 
 def reload(config: ConfigOption = None) -> None:
     """Have the running daemon read its config again: swapped whole, or not at all when it has a fault."""
-    settings = wiring.load_settings(wiring.find_config(config))
+    settings = wiring.load_for_daemon(wiring.find_config(config))
 
     async def order() -> None:
         await wiring.order(settings, "POST", "/reload")

@@ -102,7 +102,7 @@ def status(
 
     From the running daemon; without one, from the journal and the API.
     """
-    settings = wiring.load_settings(wiring.find_config(config))
+    settings = wiring.load_for_daemon(wiring.find_config(config))
     if watch:
         anyio.run(_watch, settings, as_json)
         return

@@ -2,7 +2,7 @@
 
 from fleetd.config.advice import warnings
 from fleetd.config.key import key_warnings, read_key
-from fleetd.config.reading import load, parse
+from fleetd.config.reading import load, parse, state_dir_of
 from fleetd.config.schema_json import json_schema
 
-__all__ = ["json_schema", "key_warnings", "load", "parse", "read_key", "warnings"]
+__all__ = ["json_schema", "key_warnings", "load", "parse", "read_key", "state_dir_of", "warnings"]

@@ -38,6 +38,17 @@ def load(path: Path) -> Settings:
     return parse(text, source)
 
 
+def state_dir_of(path: Path) -> Path | None:
+    """``daemon.state_dir`` of a file that may have faults; None where nothing can be made out."""
+    try:
+        raw = _toml(path.read_text("utf-8-sig"))
+    except (OSError, ValueError):
+        return None
+    daemon = raw.get("daemon") if isinstance(raw, dict) else None
+    found = daemon.get("state_dir") if isinstance(daemon, dict) else None
+    return path.absolute().parent / Path(found).expanduser() if isinstance(found, str) and found else None
+
+
 def parse(text: str, source: str) -> Settings:
     """The settings in a text.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -46,16 +47,27 @@ class OrderRefused(FleetdError):
         self.status = status
 
 
+def is_listening(control: Path) -> bool:
+    """Whether somebody listens on a control socket; one that a killed daemon left behind has nobody."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as caller:
+        caller.settimeout(READ_TIMEOUT)
+        try:
+            caller.connect(str(control))
+        except OSError:
+            return False
+        return True
+
+
 class ControlClient:
     """Orders to one daemon; an async context manager.
 
     Args:
-        socket: the control socket's path.
+        control: the control socket's path.
         environ: SUDO_USER in it is whom root asks for; it is recorded beside root.
     """
 
-    def __init__(self, socket: Path, *, environ: Mapping[str, str] = os.environ) -> None:
-        self._socket = socket
+    def __init__(self, control: Path, *, environ: Mapping[str, str] = os.environ) -> None:
+        self._socket = control
         login = environ.get("SUDO_USER", "")
         self._headers = {LOGIN: login} if login.isascii() and login.isprintable() and login else {}
         self._session: aiohttp.ClientSession | None = None
