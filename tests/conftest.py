@@ -11,7 +11,7 @@ PEERS = {
     "node": ("node", "npm"),
     "prometheus": ("prometheus", "promtool"),
     "chromium": ("chromium",),
-    "systemd": ("debootstrap", "unshare", "nsenter"),
+    "systemd": ("debootstrap", "unshare", "nsenter", "setpriv"),
     "systemd-analyze": ("systemd-analyze",),
 }
 """Real programs that some tests talk to, and what must be on the PATH for each."""

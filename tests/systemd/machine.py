@@ -1,0 +1,221 @@
+"""A Debian with a running systemd, on a root of its own: made by debootstrap, gone when the block is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile, TemporaryDirectory
+
+from tests.support.processes import until
+
+SUITE = "bookworm"
+PYTHON = "3.11"
+"""What ``python3`` is in there."""
+PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates,sqlite3"
+NAMESPACES = ("--pid", "--mount", "--uts", "--ipc", "--net")
+BOOT = Path(__file__).with_name("boot.sh")
+SOURCES = Path("/etc/apt")
+PATIENCE = 120.0
+"""Seconds that one command in there may take; the machine that tests may be busy."""
+
+
+def mirror(sources: Path = SOURCES) -> str | None:
+    """The Debian mirror that this machine's own apt uses; None where apt uses none."""
+    texts = [p.read_text() for p in (*sources.glob("sources.list"), *sorted(sources.glob("sources.list.d/*")))]
+    lines = "\n".join(line for text in texts for line in text.splitlines() if not line.startswith("#"))
+    found = re.findall(r"^(?:URIs:|deb (?:\[[^\]]*\] )?)\s*(\S+/debian/?)(?=\s|$)", lines, re.MULTILINE)
+    return found[0] if found else None
+
+
+def obstacle() -> str | None:
+    """Why no systemd can be booted here; None where it can. Programs that are missing are the marker's business."""
+    if os.geteuid() != 0:
+        return "not root"
+    tried = subprocess.run(
+        ["unshare", *NAMESPACES, "--cgroup", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if tried.returncode != 0:
+        return f"no namespaces, or no mounts in them: {tried.stderr.strip()}"
+    if mirror() is None:
+        return f"no Debian mirror in {SOURCES}"
+    return None
+
+
+class Machine:
+    """The machine, from outside."""
+
+    def __init__(self, root: Path, init: int) -> None:
+        self.root = root
+        self.init = init
+        """Its process 1, as this machine's processes are numbered."""
+
+    def sh(self, command: str, *, check: bool = True, timeout: float = PATIENCE, **environment: str) -> str:
+        """Run a shell command in there as root; what it printed. It must succeed unless ``check`` is false."""
+        done = self.run(command, timeout=timeout, **environment)
+        assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def run(self, command: str, *, timeout: float = PATIENCE, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a shell command in there as root."""
+        plain = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+        return subprocess.run(
+            ["nsenter", f"--target={self.init}", *NAMESPACES, "--cgroup", "--wd", "sh", "-c", command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            env=plain | environment,
+        )
+
+    def is_up(self) -> bool:
+        """Whether it has booted, and no unit has failed."""
+        return self.run("systemctl is-system-running").stdout == "running\n"
+
+    def show(self, unit: str, name: str) -> str:
+        """A property of a unit, e.g. ``MainPID``."""
+        return self.sh(f"systemctl show --value --property={name} {unit}").strip()
+
+    def until_shown(self, unit: str, seconds: float = PATIENCE, **wanted: str) -> None:
+        """Wait until a unit's properties are so."""
+
+        def shown() -> dict[str, str]:
+            return {name: self.show(unit, name) for name in wanted}
+
+        until(
+            lambda: shown() == wanted,
+            seconds=seconds,
+            every=0.5,
+            saying=lambda: f"{shown()}\n{self.sh(f'journalctl -u {unit} -o cat --no-pager -n 50')}",
+        )
+
+
+def make_root(root: Path) -> None:
+    """A minimal Debian in ``root``, by debootstrap, whose own mounts are seen by nobody."""
+    where = mirror()
+    assert where is not None
+    done = subprocess.run(
+        ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root), where],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=540,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def make_wheelhouse(project: Path, wheelhouse: Path) -> None:
+    """What ``pip install project`` needs in there, where the network is empty: its libraries and its build tool."""
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    with_these = ["--only-binary=:all:", f"--python-version={PYTHON}", f"--dest={wheelhouse}"]
+    with TemporaryDirectory() as folder:
+        subprocess.run([*pip, "wheel", "--no-deps", f"--wheel-dir={folder}", str(project)], check=True, timeout=300)
+        (wheel,) = Path(folder).glob("*.whl")
+        subprocess.run([*pip, "download", *with_these, str(wheel), "hatchling"], check=True, timeout=300)
+    for own in wheelhouse.glob("fleetd-*.whl"):
+        own.unlink()
+
+
+@contextmanager
+def booted(root: Path) -> Iterator[Machine]:
+    """Boot what is in ``root``; on the way out it is killed, and nothing of it is left but ``root``."""
+    log, group = root.parent / "boot.log", f"fleetd-test-{os.getpid()}"
+    with log.open("w") as stream, witnesses() as unharmed:
+        # Should these tests be killed, the kernel ends the machine with them.
+        outside = subprocess.Popen(
+            [
+                *("setpriv", "--pdeathsig=KILL", "unshare", *NAMESPACES, "--fork", "--kill-child"),
+                *("sh", str(BOOT), str(root), group),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+        init, inside = 0, ""
+        try:
+            init = until(lambda: child_of(outside.pid), saying=log.read_text)
+            inside = str(Path(f"/proc/{init}/ns/pid").readlink())
+            machine = Machine(root, init)
+            until(
+                lambda: (
+                    outside.poll() is not None or machine.run("systemctl is-system-running").stdout == "running\n"
+                ),
+                seconds=PATIENCE,
+                every=0.5,
+                saying=lambda: (
+                    f"it does not boot: {log.read_text()}"
+                    f"{machine.run('systemctl --failed --no-pager; systemctl list-jobs').stdout}"
+                ),
+            )
+            assert outside.poll() is None, log.read_text()
+            yield machine
+        finally:
+            if init and outside.poll() is None:
+                os.kill(init, signal.SIGKILL)
+            outside.wait(timeout=60)
+            remove_cgroups(group)
+        assert str(root) not in Path("/proc/self/mountinfo").read_text(), "a mount was left behind"
+        assert processes_in(inside) == [], "a process was left behind"
+        assert unharmed(), "a file of this machine was cleared"
+
+
+def remove_root(root: Path) -> None:
+    """Delete ``root``, and nothing that is mounted in it: there must not be anything."""
+    assert str(root) not in Path("/proc/self/mountinfo").read_text()
+    shutil.rmtree(root)
+
+
+@contextmanager
+def witnesses() -> Iterator[Callable[[], bool]]:
+    """Files where a booting systemd clears; the callable says whether they are still there."""
+    with ExitStack() as stack:
+        names = [stack.enter_context(NamedTemporaryFile(dir=place)).name for place in ("/run", "/tmp")]
+        yield lambda: all(Path(name).exists() for name in names)
+
+
+def processes_in(namespace: str) -> list[int]:
+    """The processes in a PID namespace."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str((process / "ns/pid").readlink()) == namespace:
+                found.append(int(process.name))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+def child_of(pid: int) -> int:
+    """The only child of a process, 0 without one."""
+    try:
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text() or 0)
+    except FileNotFoundError:
+        return 0
+
+
+def remove_cgroups(group: str) -> None:
+    """Remove the empty groups that the machine leaves in this machine's hierarchy."""
+    subprocess.run(
+        ["unshare", "--mount", "sh", "-c", REMOVE, "sh", group], check=True, timeout=60, capture_output=True
+    )
+
+
+REMOVE = """
+at=$(mktemp -d)
+mount -t cgroup2 cgroup2 "$at"
+[ ! -d "$at/$1" ] || find "$at/$1" -depth -type d -exec rmdir {} +
+umount "$at"
+rmdir "$at"
+"""
