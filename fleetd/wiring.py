@@ -33,10 +33,11 @@ from fleetd.engine.ports import Alarms, Clock, Meter, Notifier, SystemClock
 from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import PassReport, Reconciler
 from fleetd.engine.seat import EngineSeat
-from fleetd.engine.status import hold_document, status_document
+from fleetd.engine.status import hold_document, status_document, time_text
 from fleetd.engine.survey import survey
+from fleetd.engine.vetoes import veto_entry
 from fleetd.model.errors import ConfigError, Fault, FleetdError, Unauthorized, Unavailable
-from fleetd.model.journal import HistoryEntry, VetoOrder
+from fleetd.model.journal import HistoryEntry, MachineOrder, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Plan
 from fleetd.model.settings import DaemonSettings, ProviderSettings, Settings
@@ -309,18 +310,21 @@ async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
     except NotAllowed:
         raise
     except NoDaemon:
-        now = datetime.now(UTC)
+        now, actor = datetime.now(UTC), getpass.getuser()
         async with _offline_journal(settings) as journal:
             hold = await journal.add_hold(
                 kind=order_.kind,
                 subject=order_.subject,
                 verbs=order_.verbs,
                 reason=order_.reason,
-                actor=getpass.getuser(),
+                actor=actor,
                 now=now,
                 expires_at=now + order_.lasts,
             )
-        return hold_document(hold)
+            found = await _known(journal, order_.subject) if order_.kind == "hold" else []
+            words = f"{order_.reason}; until {time_text(hold.expires_at)}"
+            await journal.append_history(veto_entry(order_.kind, order_.subject, found, actor, now, words))
+        return hold_document(hold) | {"machines": [m.id for m, _ in found]}
 
 
 async def lift(settings: Settings, kind: str, subject: str | None) -> int:
@@ -332,7 +336,29 @@ async def lift(settings: Settings, kind: str, subject: str | None) -> int:
         raise
     except NoDaemon:
         async with _offline_journal(settings) as journal:
-            return await journal.remove_holds(kind=kind, subject=subject)
+            found = await _known(journal, subject) if kind == "hold" else []
+            subjects = {subject, *(m.id for m, _ in found), *(m.name for m, _ in found)}
+            removed = sum([await journal.remove_holds(kind=kind, subject=s) for s in sorted(subjects, key=str)])
+            if removed:
+                verb = "release" if kind == "hold" else "unfreeze"
+                entry = veto_entry(verb, subject, found, getpass.getuser(), datetime.now(UTC), None)
+                await journal.append_history(entry)
+            return removed
+
+
+async def order_machine(settings: Settings, order_: MachineOrder) -> dict[str, Any]:
+    """``fleetd start``, ``stop`` and ``restart``: what the daemon's next pass made of it.
+
+    Raises:
+        NoDaemon: none runs; only a daemon's pass carries an order out.
+        OrderRefused: it declined; ``status`` 409 is "not now".
+    """
+    body: dict[str, Any] = {"verb": str(order_.verb), "machine": order_.subject, "reason": order_.reason}
+    if order_.even_if_busy:
+        body["even_if_busy"] = True
+    if order_.keep_off:
+        body["seconds"] = order_.keep_off.total_seconds()
+    return await order(settings, "POST", "/request", **body)
 
 
 async def read_history(
@@ -446,6 +472,15 @@ async def _offline_journal(settings: Settings) -> AsyncIterator[SqliteJournal]:
             yield journal
         finally:
             await journal.aclose()
+
+
+async def _known(journal: Journal, subject: str | None) -> list[tuple[Machine, str]]:
+    """Machines that the journal remembers by that id or name, each with its fleet."""
+    return [
+        (Machine(f.machine_id, f.name, f.last_state), f.fleet)
+        for f in await journal.facts()
+        if subject in {f.machine_id, f.name} and f.gone_at is None and not f.destroyed
+    ]
 
 
 @asynccontextmanager

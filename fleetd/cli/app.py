@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from fleetd import wiring
-from fleetd.cli import about, keep, look, orders, simulate
+from fleetd.cli import about, keep, look, orders, simulate, vetoes
 from fleetd.cli.cost import COST_EXAMPLES, cost
 from fleetd.cli.demo import DEMO_EXAMPLES, demo
 from fleetd.cli.explain import EXPLAIN_EXAMPLES, explain
@@ -26,7 +26,8 @@ from fleetd.ops.escape import printable
 LONGEST_LINE = 1000
 """Characters of one line of an error."""
 
-FLEETS, VETOES, BY_HAND, TRY, ABOUT = "Fleets", "Vetoes", "By hand", "Try it", "About fleetd"
+FLEETS, VETOES, ORDERS = "Fleets", "Vetoes", "Orders to the running daemon"
+BY_HAND, TRY, ABOUT = "By hand", "Try it", "About fleetd"
 
 app = typer.Typer(
     name="fleetd",
@@ -139,11 +140,14 @@ for command, panel, epilog in (
     (look.history, FLEETS, look.HISTORY_EXAMPLES),
     (explain, FLEETS, EXPLAIN_EXAMPLES),
     (cost, FLEETS, COST_EXAMPLES),
-    (orders.hold, VETOES, orders.HOLD_EXAMPLES),
-    (orders.release, VETOES, orders.RELEASE_EXAMPLES),
-    (orders.freeze, VETOES, orders.FREEZE_EXAMPLES),
-    (orders.unfreeze, VETOES, orders.UNFREEZE_EXAMPLES),
-    (keep.reload, FLEETS, keep.RELOAD_EXAMPLES),
+    (vetoes.hold, VETOES, vetoes.HOLD_EXAMPLES),
+    (vetoes.release, VETOES, vetoes.RELEASE_EXAMPLES),
+    (vetoes.freeze, VETOES, vetoes.FREEZE_EXAMPLES),
+    (vetoes.unfreeze, VETOES, vetoes.UNFREEZE_EXAMPLES),
+    (orders.start, ORDERS, orders.START_EXAMPLES),
+    (orders.stop, ORDERS, orders.STOP_EXAMPLES),
+    (orders.restart, ORDERS, orders.RESTART_EXAMPLES),
+    (keep.reload, ORDERS, keep.RELOAD_EXAMPLES),
     (demo, TRY, DEMO_EXAMPLES),
     (simulate.simulator, TRY, simulate.SIMULATOR_EXAMPLES),
     (about.schema, ABOUT, about.SCHEMA_EXAMPLES),

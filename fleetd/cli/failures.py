@@ -24,6 +24,7 @@ from fleetd.model.errors import (
     WaitEnded,
 )
 from fleetd.model.reasons import Verdict
+from fleetd.ops.control_client import NoDaemon, NotAllowed, OrderRefused
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What typer raises for a command line that it cannot read; typer itself does not name it."""
@@ -60,6 +61,8 @@ def exit_code(error: BaseException) -> ExitCode:
             return ExitCode.CONFIG
         case RetryLater() | MalformedAnswer():
             return ExitCode.PROVIDER_UNAVAILABLE
+        case OrderRefused(status=409):
+            return ExitCode.TEMPORARY
         case StateLocked() | ApplyTimedOut() | ApplyBlocked(temporary=True) | WaitEnded(verdict=Verdict.TIMED_OUT):
             return ExitCode.TEMPORARY
         case other if isinstance(other, UsageError):
@@ -125,6 +128,12 @@ def _advice(error: FleetdError) -> Iterator[str]:
             yield "It may have been done: look (fleetd machines list) before you repeat it."
         case NotFound():
             yield "fleetd machines list has the ids; what the key may not see is answered in the same way."
+        case NoDaemon() if not isinstance(error, NotAllowed):
+            yield "Start it (systemctl start fleetd, or fleetd run); fleetd machines works by hand without one."
+        case OrderRefused(reason="busy" | "activity_unknown"):
+            yield "--even-if-busy does it all the same."
+        case OrderRefused(reason="held" | "frozen"):
+            yield "A veto is never overridden: fleetd release MACHINE, or fleetd unfreeze, ends it."
         case ConfigError(source=source, faults=faults) if any(f.path == source for f in faults):
             yield "Name a config with -c or in FLEETD_CONFIG; fleetd demo needs none."
 

@@ -1,4 +1,4 @@
-"""Commands for the on-call seat: hold, release, freeze, unfreeze, and one machine's start, stop or restart."""
+"""One machine's start, stop or restart, through the running daemon: decided by its next pass, and journaled by it."""
 
 from __future__ import annotations
 
@@ -9,89 +9,100 @@ import anyio
 import typer
 
 from fleetd import wiring
+from fleetd.cli.failures import ExitCode
 from fleetd.cli.options import ConfigOption, JsonOption, duration, examples
 from fleetd.cli.output import say, show_json
-from fleetd.model.journal import VetoOrder
+from fleetd.cli.vetoes import MachineName, ReasonOption
+from fleetd.cli.words import UNDER_WAY
+from fleetd.model.journal import MachineOrder
 from fleetd.model.reasons import Verb
 from fleetd.ops.escape import printable
 
-HOLD_EXAMPLES = examples('fleetd hold training-7k3mq9 --for 4h --reason "debugging with Ada"')
-RELEASE_EXAMPLES = examples("fleetd release training-7k3mq9")
-FREEZE_EXAMPLES = examples(
-    'fleetd freeze training --for 2h --reason "incident 42"',
-    'fleetd freeze --for 30m --reason "provider maintenance"  # everything',
-    'fleetd freeze training --verb stop --verb destroy --for 8h --reason "long run"',
+KEEP_OFF = timedelta(hours=4)
+"""How long a stopped machine stays off unless told otherwise."""
+
+START_EXAMPLES = examples('fleetd start training-7k3mq9 --reason "the lab is back early"')
+STOP_EXAMPLES = examples(
+    'fleetd stop training-7k3mq9 --reason "its fan is loud"  # off for 4 hours, then the fleet may start it again',
+    'fleetd stop training-7k3mq9 --for 24h --reason "until the ticket is solved"',
+    "fleetd release training-7k3mq9  # lets it start again before that",
 )
-UNFREEZE_EXAMPLES = examples("fleetd unfreeze training", "fleetd unfreeze  # everything that was frozen as a whole")
+RESTART_EXAMPLES = examples('fleetd restart training-7k3mq9 --reason "the driver hangs" --even-if-busy')
 
-ForOption = Annotated[
-    timedelta, typer.Option("--for", metavar="SPAN", parser=duration, help="How long, e.g. 4h; it always ends.")
+EvenIfBusy = Annotated[
+    bool,
+    typer.Option("--even-if-busy", metavar="", help="Do it although somebody uses the machine, or nobody can tell."),
 ]
-ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; everybody sees it.")]
-VerbOption = Annotated[
-    list[Verb] | None,
-    typer.Option("--verb", help="Forbid only this; may be given several times. Default: everything."),
-]
-Fleet = Annotated[str | None, typer.Argument(metavar="[FLEET]", help="A fleet's name; without one: everything.")]
-MachineName = Annotated[str, typer.Argument(metavar="MACHINE", help="A machine's id or name.")]
 
 
-def hold(
+def start(
+    machine: MachineName, reason: ReasonOption, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Have the daemon start one stopped machine, within the target and the cost caps.
+
+    Ends with 75 when it is declined: held, frozen, or beyond the target. A veto is never overridden.
+    """
+    _order(MachineOrder(Verb.START, machine, reason), config, as_json=as_json)
+
+
+def stop(
     machine: MachineName,
-    lasts: ForOption,
     reason: ReasonOption,
+    lasts: Annotated[
+        timedelta,
+        typer.Option(
+            "--for", metavar="SPAN", parser=duration, help="How long it stays off. Default: 4h.", show_default=False
+        ),
+    ] = KEEP_OFF,
+    even_if_busy: EvenIfBusy = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Forbid everything on one machine until the hold ends. In force when this returns."""
-    _veto(VetoOrder("hold", machine, frozenset(Verb), reason, lasts), config, as_json=as_json)
+    """Have the daemon stop one machine, and keep it off for a while; nothing takes its place meanwhile.
+
+    Ends with 75 when it is declined: held, frozen, in use, or on its way somewhere. fleetd release lets it start
+    again before its time.
+    """
+    _order(MachineOrder(Verb.STOP, machine, reason, even_if_busy, lasts), config, as_json=as_json)
 
 
-def release(machine: MachineName, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """End the hold on one machine."""
-    _lift("hold", machine, config, as_json=as_json)
-
-
-def freeze(
-    lasts: ForOption,
+def restart(
+    machine: MachineName,
     reason: ReasonOption,
-    fleet: Fleet = None,
-    verb: VerbOption = None,
+    even_if_busy: EvenIfBusy = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Forbid everything, or some verbs, on a fleet or on all of them. In force when this returns."""
+    """Have the daemon restart one machine that is up.
+
+    Ends with 75 when it is declined: held, frozen, in use, or on its way somewhere.
+    """
+    _order(MachineOrder(Verb.RESTART, machine, reason, even_if_busy), config, as_json=as_json)
+
+
+def _order(order: MachineOrder, config: Any, *, as_json: bool) -> None:
     settings = wiring.load_settings(wiring.find_config(config))
-    if fleet is not None and settings.fleet(fleet) is None:
-        known = ", ".join(f.name for f in settings.fleets) or "none"
-        raise typer.BadParameter(f"the config has no fleet {fleet!r}; it has {known}")
-    verbs = frozenset(verb) if verb else frozenset(Verb)
-    _veto(VetoOrder("freeze", fleet, verbs, reason, lasts), config, as_json=as_json)
-
-
-def unfreeze(fleet: Fleet = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """End the freeze of a fleet, or of everything."""
-    _lift("freeze", fleet, config, as_json=as_json)
-
-
-def _veto(order: VetoOrder, config: Any, *, as_json: bool) -> None:
-    settings = wiring.load_settings(wiring.find_config(config))
-    document = anyio.run(wiring.veto, settings, order)
+    document = anyio.run(wiring.order_machine, settings, order)
     if as_json:
         show_json(document)
-        return
-    subject = printable(order.subject or "everything")
-    done = "held" if order.kind == "hold" else "frozen"
-    forbidden = "" if order.verbs == frozenset(Verb) else f" ({', '.join(sorted(order.verbs))} only)"
-    say(f"{subject} is {done}{forbidden} until {document['expires_at']}: {printable(order.reason)}")
+    else:
+        for line in _words(order, document):
+            say(line)
+    if document["result"] == "undecided":
+        raise typer.Exit(ExitCode.TEMPORARY)
 
 
-def _lift(kind: str, subject: str | None, config: Any, *, as_json: bool) -> None:
-    settings = wiring.load_settings(wiring.find_config(config))
-    removed = anyio.run(wiring.lift, settings, kind, subject)
-    if as_json:
-        show_json({"removed": removed})
-        return
-    what = "hold" if kind == "hold" else "freeze"
-    on = printable(subject or "everything")
-    say(f"{on}: {removed} {what}{'s' if removed != 1 else ''} ended" if removed else f"{on} has no {what}")
+def _words(order: MachineOrder, document: dict[str, Any]) -> list[str]:
+    name = printable(document["name"])
+    match document["result"]:
+        case "begun":
+            step = document.get("transition")
+            due = f", due by {step['deadline']}" if step else ""
+            lines = [f"{name}: {UNDER_WAY[order.verb]}{due}"]
+            if document.get("kept_off_until"):
+                lines.append(f"It stays off until {document['kept_off_until']}; fleetd release {name} ends that.")
+            return lines
+        case "already_so":
+            return [f"{name} is {printable(document['state'])} already; nothing was done"]
+        case _:
+            return [f"no pass has decided on {name} yet: fleetd history --machine {name} will say what became of it"]

@@ -57,6 +57,8 @@ class Daemon:
         self.pass_began_at: datetime | None = None
         self.last_error: str | None = None
         """Why the last pass failed; None when it did not."""
+        self.config_since: datetime | None = None
+        """When the config in force was read."""
         self.reload_fault: str | None = None
         """Why the last reload was rejected; None after a good one."""
         self._poller = poller
@@ -76,7 +78,7 @@ class Daemon:
     async def run(self) -> None:
         """Reconcile until ``stop``; returns when the last pass has ended and everything is journaled."""
         settings = self.reconciler.settings
-        self.started_at = self._clock.now()
+        self.started_at = self.config_since = self._clock.now()
         await self.reconciler.load()
         log.info(
             "daemon.started", config=settings.source, fleets=len(settings.fleets), provider=settings.provider.kind
@@ -144,6 +146,7 @@ class Daemon:
         self.reconciler.settings = settings
         self.reconciler.recall.forget_refusals()
         self.reload_fault = None
+        self.config_since = self._clock.now()
         self._meter.reload(ok=True)
         self._schedule()
         log.info("config.reloaded", config=settings.source, fleets=len(settings.fleets), released=released or None)

@@ -22,6 +22,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.naming import ALPHABET, TOKEN_LENGTH, machine_name, make_token
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.planner.draft import veto_reason, veto_words
 from fleetd.planner.ownership import owners
 
 log = structlog.get_logger(__name__)
@@ -121,7 +122,7 @@ class Executor:
         with self._vetoes.calling(Verb.CREATE, fleet=fleet.name, machine_id=None, name=name):
             hold = await self._vetoes.forbidding(Verb.CREATE, fleet=fleet.name, machine_id=None, name=name)
             if hold is not None:
-                return Skip(fleet.name, Verb.CREATE, Reason.FROZEN, until=hold.expires_at, detail=hold.reason)
+                return Skip(fleet.name, Verb.CREATE, Reason.FROZEN, until=hold.expires_at, detail=veto_words(hold))
             intent = await self._write_intent(action, fleet, name, baseline=None)
             self._say_requested(intent, pass_id)
             try:
@@ -148,8 +149,7 @@ class Executor:
                 action.verb, fleet=fleet.name, machine_id=machine_id, name=fresh.name
             )
             if hold is not None:
-                reason = Reason.FROZEN if hold.kind == "freeze" else Reason.HELD
-                return self._drop(action, reason, hold.reason, until=hold.expires_at)
+                return self._drop(action, veto_reason(hold), veto_words(hold), until=hold.expires_at)
             if self.closing:
                 return self._drop(action, Reason.SHUTTING_DOWN, "no new actions")
             events = fresh.events or ()

@@ -16,7 +16,7 @@ from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Hold, IdleReport
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action
-from fleetd.model.reasons import Reason
+from fleetd.model.reasons import Reason, Verb
 from fleetd.model.settings import IdleSource
 from fleetd.planner.idle import Activity, IdleClock, Reading, advance, combine
 from fleetd.planner.ownership import Owner
@@ -103,8 +103,9 @@ class Idleness:
 
     async def last_word(self, fleet: Fleet, action: Action, machine: Machine) -> Reason | None:
         """Ask afresh right before a stop that needs the machine to be unused; a reason forbids it."""
-        careful = {Reason.PARKED_IDLE, Reason.OVER_TARGET, Reason.OUTLIVED_TIMEOUT}
-        if fleet.idle is None or action.reason not in careful or machine.phase is not Phase.UP:
+        careful = {Reason.PARKED_IDLE, Reason.OVER_TARGET, Reason.OUTLIVED_TIMEOUT, Reason.OPERATOR_REQUEST}
+        anyhow = action.even_if_busy or action.verb is Verb.START or action.reason not in careful
+        if fleet.idle is None or anyhow or machine.phase is not Phase.UP:
             return None
         readings = (await self._read(fleet, [machine]))[machine.id]
         match combine(readings):

@@ -11,7 +11,9 @@ from fleetd.model.reasons import Reason
 
 log = structlog.get_logger(__name__)
 
-_ROUTINE = frozenset({Reason.IN_TRANSITION, Reason.STILL_FALLING, Reason.SLOW_START})
+_ROUTINE = frozenset(
+    {Reason.IN_TRANSITION, Reason.STILL_FALLING, Reason.SLOW_START, Reason.ALREADY_SO, Reason.WRONG_STATE}
+)
 """Skips that end by themselves within a pass or two; they are shown in status, not logged."""
 
 

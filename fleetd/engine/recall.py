@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memory, Request
+from fleetd.engine.orders import Orders
+from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memory
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.facts import Learnt
 from fleetd.planner.transitions import next_backoff
@@ -21,7 +22,7 @@ class Recall:
         self.facts: dict[str, MachineFacts] = {}
         self._backoffs: dict[tuple[str, str], Backoff] = {}
         self._refusals: dict[str, tuple[int, datetime, str]] = {}
-        self.requests: list[Request] = []
+        self.orders = Orders(journal)
         """What operators asked for since the last pass."""
 
     async def load(self) -> None:
@@ -40,7 +41,7 @@ class Recall:
             backoffs=dict(self._backoffs),
             refusals={k: (until, words) for k, (_, until, words) in self._refusals.items()},
             idle=idle or {},
-            requests=tuple(self.requests),
+            requests=self.orders.pending,
             provider_failing=provider_failing,
         )
 

@@ -114,6 +114,13 @@ class Reconciler:
             CloudError: the provider could not be looked at; ``health`` has noted it.
             StoreError: the journal could not be written; nothing was called without an intent.
         """
+        asked = self.recall.orders.pending
+        try:
+            return await self._pass()
+        finally:
+            self.recall.orders.abandon(asked)
+
+    async def _pass(self) -> PassReport:
         self._passes += 1
         settings = self.settings
         fleets = {f.name: f for f in settings.fleets}
@@ -151,11 +158,10 @@ class Reconciler:
             checks=checks,
         )
         self.due -= checks
-        if observation.sane:
-            self.recall.requests.clear()
         for intent in memory.intents:
             self._follower.follow(intent)
         names = frozenset(m.name for m in observation.machines)
+        await self.recall.orders.before_calls(memory.requests, decided.actions, self._clock.now())
         dropped = await self.executor.carry_out(decided.actions, fleets, names, self._passes)
         report = PassReport(
             pass_id=self._passes,
@@ -169,6 +175,7 @@ class Reconciler:
             memory=memory,
         )
         self.last = report
+        await self.recall.orders.decided(memory.requests, decided.actions, report.skips, report.intents)
         busy = {i.fleet for i in report.intents}
         self._news.passed(report.pass_id, report.duration_s, decided, report.skips, busy)
         return report

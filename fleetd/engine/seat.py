@@ -9,13 +9,18 @@ from typing import Any
 from fleetd.engine.daemon import HEARTBEAT, Daemon
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import Clock
-from fleetd.engine.status import hold_document, status_document, time_text
-from fleetd.model.journal import HistoryEntry, Request, VetoOrder
+from fleetd.engine.status import hold_document, status_document, time_text, transition_document
+from fleetd.engine.vetoes import veto_entry
+from fleetd.model.errors import OrderDeclined
+from fleetd.model.journal import HistoryEntry, MachineOrder, Request, VetoOrder
 from fleetd.model.machine import Machine
-from fleetd.model.reasons import Outcome, Verb
+from fleetd.model.reasons import Outcome, Reason
+from fleetd.planner.sentences import sentence
 
 STALE_PASSES = 5
 """Intervals without a pass after which the daemon counts as stuck."""
+DECIDED_WITHIN = 30.0
+"""Seconds in which whoever gives an order for a machine hears what the pass made of it."""
 
 
 class EngineSeat:
@@ -63,6 +68,8 @@ class EngineSeat:
 
     async def veto(self, order: VetoOrder, actor: str) -> dict[str, Any]:
         """See ``Seat.veto``."""
+        if order.kind == "freeze" and order.subject is not None:
+            self._must_know_fleet(order.subject)
         hold = await self._daemon.reconciler.vetoes.add(
             kind=order.kind,
             subject=order.subject,
@@ -71,59 +78,90 @@ class EngineSeat:
             actor=actor,
             expires_at=self._clock.now() + order.lasts,
         )
-        await self._record(order.kind, order.subject, actor, f"{order.reason}; until {time_text(hold.expires_at)}")
+        words = f"{order.reason}; until {time_text(hold.expires_at)}"
+        found = self._called(order.subject) if order.kind == "hold" else []
+        await self._record(veto_entry(order.kind, order.subject, found, actor, self._clock.now(), words))
         self._daemon.wake()
-        return hold_document(hold)
+        return hold_document(hold) | {"machines": [m.id for m, _ in found]}
 
     async def lift(self, kind: str, subject: str | None, actor: str) -> int:
-        """See ``Seat.lift``."""
-        removed = await self._daemon.reconciler.recall.journal.remove_holds(kind=kind, subject=subject)
+        """See ``Seat.lift``. A hold ends by the machine's id and by its name, whichever it was made with."""
+        found = self._called(subject) if kind == "hold" else []
+        subjects = {subject, *(m.id for m, _ in found), *(m.name for m, _ in found)}
+        journal = self._daemon.reconciler.recall.journal
+        removed = sum([await journal.remove_holds(kind=kind, subject=s) for s in sorted(subjects, key=str)])
         if removed:
-            await self._record("release" if kind == "hold" else "unfreeze", subject, actor, None)
+            verb = "release" if kind == "hold" else "unfreeze"
+            await self._record(veto_entry(verb, subject, found, actor, self._clock.now(), None))
             self._daemon.wake()
         return removed
 
-    async def request(self, verb: Verb, machine: str, reason: str, actor: str) -> dict[str, Any]:
+    async def request(self, order: MachineOrder, actor: str) -> dict[str, Any]:
         """See ``Seat.request``."""
-        found = self._owned(machine)
-        self._daemon.reconciler.recall.requests.append(Request(verb, found.id, actor, reason))
+        machine, fleet = self._owned(order.subject)
+        request = Request(order.verb, machine.id, actor, order.reason, order.even_if_busy, order.keep_off)
+        orders = self._daemon.reconciler.recall.orders
         self._daemon.wake()
-        return {"verb": str(verb), "machine": found.id, "name": found.name}
+        decision = await orders.ask(request, patience=DECIDED_WITHIN)
+        about = {"verb": str(order.verb), "machine": machine.id, "name": machine.name, "fleet": fleet}
+        if decision is None:
+            return about | {"result": "undecided"}
+        if decision.begun:
+            step = None if decision.intent is None else transition_document(decision.intent)
+            until = None if decision.kept_off is None else decision.kept_off.expires_at
+            return about | {"result": "begun", "transition": step, "kept_off_until": time_text(until)}
+        skip = decision.skip
+        if skip is not None and skip.reason is Reason.ALREADY_SO:
+            return about | {"result": "already_so", "state": skip.detail}
+        why = f"{machine.name}: the pass failed: {self._daemon.last_error or 'its machine is not there any more'}"
+        words = why if skip is None else sentence(skip, self._clock.now())
+        await self._record(
+            HistoryEntry(
+                ts=self._clock.now(),
+                fleet=fleet,
+                machine=machine.id,
+                name=machine.name,
+                verb=order.verb,
+                reason=Reason.OPERATOR_REQUEST,
+                outcome=Outcome.NOT_SENT,
+                error=words,
+                evidence=order.reason,
+                actor=actor,
+            )
+        )
+        raise OrderDeclined(words, reason="" if skip is None else str(skip.reason))
 
     async def lease(self, machine: str, source: str, lasts: timedelta, actor: str) -> dict[str, Any]:
         """See ``Seat.lease``."""
-        found = self._owned(machine)
+        found, _ = self._owned(machine)
         until = self._clock.now() + lasts
         await self._leases.put(found.id, source, until, actor)
         return {"machine": found.id, "source": source, "until": time_text(until)}
 
-    def _owned(self, machine: str) -> Machine:
-        report = self._daemon.reconciler.last
-        found = [
-            m
-            for m in (report.observation.machines if report is not None else ())
-            if machine in {m.id, m.name} and report is not None and m.id in report.owned
-        ]
-        if len(found) != 1:
-            raise LookupError(
-                f"{machine}: {'no machine of ours' if not found else 'more than one machine'} is called so"
-            )
-        return found[0]
+    def _owned(self, subject: str) -> tuple[Machine, str]:
+        found = self._called(subject)
+        if len(found) == 1:
+            return found[0]
+        what = "more than one machine is called so; use its id" if found else "no machine of ours is called so"
+        raise LookupError(f"{subject}: {what}")
 
-    async def _record(self, what: str, subject: str | None, actor: str, words: str | None) -> None:
-        await self._daemon.reconciler.recall.journal.append_history(
-            HistoryEntry(
-                ts=self._clock.now(),
-                fleet="" if subject is None else subject,
-                machine=None,
-                name=subject or "everything",
-                verb=what,
-                reason="operator_request",
-                outcome=Outcome.OBSERVED,
-                error=words,
-                actor=actor,
-            )
-        )
+    def _called(self, subject: str | None) -> list[tuple[Machine, str]]:
+        """Machines of ours of that id or name, each with its fleet, as the last pass saw them."""
+        report = self._daemon.reconciler.last
+        return [
+            (m, report.owned[m.id].fleet)
+            for m in (report.observation.machines if report is not None else ())
+            if subject in {m.id, m.name} and report is not None and m.id in report.owned
+        ]
+
+    def _must_know_fleet(self, name: str) -> None:
+        settings = self._daemon.reconciler.settings
+        if settings.fleet(name) is None:
+            known = ", ".join(f.name for f in settings.fleets) or "none"
+            raise LookupError(f"the daemon's config has no fleet {name}; it has {known}")
+
+    async def _record(self, entry: HistoryEntry) -> None:
+        await self._daemon.reconciler.recall.journal.append_history(entry)
 
     def _about(self) -> dict[str, Any]:
         daemon = self._daemon
@@ -133,6 +171,7 @@ class EngineSeat:
             "pid": os.getpid(),
             "since": time_text(daemon.started_at),
             "config": daemon.reconciler.settings.source,
+            "config_since": time_text(daemon.config_since),
             "config_fault": daemon.reload_fault,
             "last_pass": None
             if report is None

@@ -15,7 +15,9 @@ from fleetd.model.reasons import Reason
 FORMAT = 1
 """Version of the JSON documents; it grows when a field changes its meaning."""
 
-PASSING = frozenset({Reason.IN_TRANSITION, Reason.STILL_FALLING, Reason.SLOW_START})
+PASSING = frozenset(
+    {Reason.IN_TRANSITION, Reason.STILL_FALLING, Reason.SLOW_START, Reason.ALREADY_SO, Reason.WRONG_STATE}
+)
 """Reasons that end by themselves within a pass or two; they do not make a fleet blocked."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,8 +10,9 @@ from datetime import datetime
 import anyio
 
 from fleetd.engine.ports import Clock
-from fleetd.model.journal import Hold
-from fleetd.model.reasons import Verb
+from fleetd.model.journal import HistoryEntry, Hold
+from fleetd.model.machine import Machine
+from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.store.port import Journal
 
 
@@ -70,3 +71,36 @@ class Vetoes:
             if hold.forbids(call.verb, fleet=call.fleet, machine_id=call.machine_id, name=call.name, now=now):
                 await call.over.wait()
         return hold
+
+
+def veto_entry(
+    verb: str,
+    subject: str | None,
+    found: Sequence[tuple[Machine, str]],
+    actor: str,
+    at: datetime,
+    words: str | None,
+) -> HistoryEntry:
+    """What history says of a hold, freeze, release or unfreeze.
+
+    Args:
+        verb: one of these words.
+        subject: what it is on; None is everything.
+        found: for a hold, the machine that is called so, with its fleet.
+        actor: who ordered it.
+        at: when.
+        words: the operator's reason and the expiry.
+    """
+    machine, fleet = found[0] if len(found) == 1 else (None, "")
+    frozen = verb in {"freeze", "unfreeze"}
+    return HistoryEntry(
+        ts=at,
+        fleet=(subject or "") if frozen else fleet,
+        machine=None if machine is None else machine.id,
+        name=(subject or "everything") if machine is None else machine.name,
+        verb=verb,
+        reason=Reason.OPERATOR_REQUEST,
+        outcome=Outcome.OBSERVED,
+        actor=actor,
+        evidence=words,
+    )

@@ -19,8 +19,9 @@
     ├── StoreError                  the state directory
     │   ├── StateLocked             another daemon acts on it
     │   └── StateUnusable           unwritable, full or damaged
-    └── ConfigError                 the config file, with every fault in it
-        └── KeyUnusable             the file is sound, but the key is not where it says
+    ├── ConfigError                 the config file, with every fault in it
+    │   └── KeyUnusable             the file is sound, but the key is not where it says
+    └── OrderDeclined               an operator's order that the planner does not carry out now, ``reason`` says why
 
 Library exceptions (aiohttp, sqlite3, pydantic) stop at the adapter that met them and continue as one of these.
 """
@@ -160,3 +161,15 @@ class ConfigError(FleetdError):
 
 class KeyUnusable(ConfigError):
     """The config is sound, but the API key cannot be read from where it says."""
+
+
+class OrderDeclined(FleetdError):
+    """An operator's order for one machine is not carried out; nothing is kept for later.
+
+    Attributes:
+        reason: a ``Reason`` as text; "" where a pass failed before it could decide.
+    """
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -84,6 +84,11 @@ class Hold:
     verbs: frozenset[Verb] = frozenset(Verb)
     """The verbs that it forbids."""
 
+    @property
+    def keeps_off(self) -> bool:
+        """Whether it is what an operator's stop leaves behind: the machine is not to be started for a while."""
+        return self.kind == "hold" and self.verbs == {Verb.START}
+
     def forbids(self, verb: Verb, *, fleet: str, machine_id: str | None, name: str, now: datetime) -> bool:
         """Whether it stands in the way of ``verb`` on that machine now."""
         if now >= self.expires_at or verb not in self.verbs:
@@ -163,8 +168,24 @@ class VetoOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class MachineOrder:
+    """What an operator asks for one machine by name."""
+
+    verb: Verb
+    """start, stop or restart."""
+    subject: str
+    """Machine id or name."""
+    reason: str
+    """The operator's words."""
+    even_if_busy: bool = False
+    """Stop or restart it although somebody uses it, or nobody can tell."""
+    keep_off: timedelta = timedelta(0)
+    """For a stop: how long it is not to be started again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """An operator's wish for one machine, carried out by the next pass within the guards."""
+    """An operator's order for one machine of ours: the next pass carries it out, or declines it and says why."""
 
     verb: Verb
     """start, stop or restart."""
@@ -172,6 +193,9 @@ class Request:
     actor: str
     reason: str
     """The operator's words."""
+    even_if_busy: bool = False
+    keep_off: timedelta = timedelta(0)
+    """For a stop: how long it is not to be started again."""
 
 
 @dataclass(frozen=True, slots=True)

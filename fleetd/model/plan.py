@@ -67,6 +67,8 @@ class Action:
     evidence: str | None = None
     """Why the machine was thought idle, or the operator's words."""
     actor: str = "fleetd"
+    even_if_busy: bool = False
+    """An operator wants it although somebody uses the machine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,8 @@ class Reason(StrEnum):
     MANUAL_START = "manual_start"
     FRESH_LOOK_DIFFERS = "fresh_look_differs"
     SNAPSHOT_TOO_OLD = "snapshot_too_old"
+    ALREADY_SO = "already_so"
+    WRONG_STATE = "wrong_state"
 
     # why something is not done: the fleet
     FROZEN = "frozen"

@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from fleetd.model.errors import ConfigError, StateUnusable, StoreError
+from fleetd.model.errors import ConfigError, OrderDeclined, StateUnusable, StoreError
 from fleetd.ops import orders
 from fleetd.ops.answers import MAX_BODY, Fault, Handler, serving, tell_faults
 from fleetd.ops.control_client import LOGIN
@@ -107,8 +107,8 @@ class _Orders:
         return web.json_response({"removed": await self._seat.lift(kind, subject, actor)})
 
     async def request(self, request: web.Request) -> web.Response:
-        actor, (verb, machine, reason) = _actor(request), orders.machine_request(await orders.read_body(request))
-        return web.json_response(await self._seat.request(verb, machine, reason, actor))
+        actor, order = _actor(request), orders.machine_order(await orders.read_body(request))
+        return web.json_response(await self._seat.request(order, actor))
 
     async def lease(self, request: web.Request) -> web.Response:
         actor, (machine, source, lasts) = _actor(request), orders.lease(await orders.read_body(request))
@@ -142,6 +142,9 @@ async def _tell_of_orders(request: web.Request, handler: Handler) -> web.StreamR
         message = str(error.args[0]) if error.args else "not found"
         log.warning("order.was_refused", **keys, status=404, error=message)
         raise Fault(404, message) from error
+    except OrderDeclined as error:
+        log.warning("order.was_refused", **keys, status=409, error=str(error), reason=error.reason or None)
+        raise Fault(409, str(error), reason=error.reason) from error
     except StoreError as error:
         log.warning("order.was_refused", **keys, status=503, error=str(error))
         raise Fault(503, str(error)) from error

@@ -38,13 +38,15 @@ class OrderRefused(FleetdError):
     """The daemon declined an order; the text says why.
 
     Attributes:
-        status: what HTTP calls it: 400 not understood, 403 not allowed, 404 no such machine, 422 a config with
-            faults, 503 the state directory cannot be written.
+        status: what HTTP calls it: 400 not understood, 403 not allowed, 404 no such machine, 409 declined for now,
+            422 a config with faults, 503 the state directory cannot be written.
+        reason: the reason code of an order that was declined; "" otherwise.
     """
 
-    def __init__(self, message: str, *, status: int = 0) -> None:
+    def __init__(self, message: str, *, status: int = 0, reason: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.reason = reason
 
 
 def is_listening(control: Path) -> bool:
@@ -130,4 +132,5 @@ class ControlClient:
 def _refusal(status: int, document: Any) -> OrderRefused:
     error = document.get("error") if isinstance(document, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
-    return OrderRefused(str(message or f"refused ({status})"), status=status)
+    reason = error.get("reason") if isinstance(error, dict) else None
+    return OrderRefused(str(message or f"refused ({status})"), status=status, reason=str(reason or ""))

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 from aiohttp import web
 
-from fleetd.model.journal import VetoOrder
+from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.ops.answers import Fault
 
@@ -60,10 +60,13 @@ def lift(body: Body) -> tuple[str, str | None]:
     return kind, _text(body, "subject") if kind == "hold" else _optional(body, "subject")
 
 
-def machine_request(body: Body) -> tuple[Verb, str, str]:
-    """``{"verb", "machine", "reason"}``."""
+def machine_order(body: Body) -> MachineOrder:
+    """``{"verb", "machine", "reason", "even_if_busy"}``, and for a stop ``"seconds"``: how long it stays off."""
     verb = Verb(_one_of(body, "verb", tuple(str(v) for v in _REQUESTS)))
-    return verb, _text(body, "machine"), _text(body, "reason")
+    keep_off = timedelta(0) if body.get("seconds") is None else _lasts(body, allow_zero=True)
+    if keep_off and verb is not Verb.STOP:
+        raise Fault(400, "seconds are for a stop: how long the machine stays off")
+    return MachineOrder(verb, _text(body, "machine"), _text(body, "reason"), _flag(body, "even_if_busy"), keep_off)
 
 
 def lease(body: Body) -> tuple[str, str, timedelta]:
@@ -91,6 +94,13 @@ def _one_of(body: Body, key: str, words: tuple[str, ...]) -> str:
     value = body.get(key)
     if not isinstance(value, str) or value not in words:
         raise Fault(400, f"{key} must be {', '.join(words[:-1])} or {words[-1]}")
+    return value
+
+
+def _flag(body: Body, key: str) -> bool:
+    value = body.get(key, False)
+    if not isinstance(value, bool):
+        raise Fault(400, f"{key} must be true or false")
     return value
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Protocol
 
-from fleetd.model.journal import VetoOrder
-from fleetd.model.reasons import Verb
+from fleetd.model.journal import MachineOrder, VetoOrder
 
 
 class Seat(Protocol):
@@ -40,8 +39,11 @@ class Seat(Protocol):
         """Remove vetoes; the number removed. Raises ``StoreError``."""
         ...
 
-    async def request(self, verb: Verb, machine: str, reason: str, actor: str) -> dict[str, Any]:
-        """Have one machine started, stopped or restarted by the next pass. Raises ``LookupError`` if not owned."""
+    async def request(self, order: MachineOrder, actor: str) -> dict[str, Any]:
+        """Have one machine started, stopped or restarted by the next pass, and hear what became of it.
+
+        Raises ``LookupError`` if it is not owned, ``OrderDeclined`` if it is not done.
+        """
         ...
 
     async def lease(self, machine: str, source: str, lasts: timedelta, actor: str) -> dict[str, Any]:

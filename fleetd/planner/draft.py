@@ -70,8 +70,7 @@ class Draft:
         found = veto(self.memory, verb, self.fleet.name, machine, self.now)
         if found is None:
             return False
-        reason = Reason.FROZEN if found.kind == "freeze" else Reason.HELD
-        self.skip(verb, reason, machine, until=found.expires_at, detail=found.reason)
+        self.skip(verb, veto_reason(found), machine, until=found.expires_at, detail=veto_words(found))
         return True
 
     def act(
@@ -132,3 +131,13 @@ def veto(memory: Memory, verb: Verb, fleet: str, machine: Machine | None, now: d
     name = machine.name if machine is not None else ""
     found = [h for h in memory.holds if h.forbids(verb, fleet=fleet, machine_id=machine_id, name=name, now=now)]
     return max(found, key=lambda h: h.expires_at, default=None)
+
+
+def veto_reason(hold: Hold) -> Reason:
+    """The reason code of what a veto forbids."""
+    return Reason.FROZEN if hold.kind == "freeze" else Reason.HELD
+
+
+def veto_words(hold: Hold) -> str:
+    """Whose veto it is, and why: ``ada: moving data``."""
+    return f"{hold.actor}: {hold.reason}"

@@ -1,4 +1,4 @@
-"""What is decided before the target is looked at: oddities, operators' requests, and the policy checks."""
+"""What is decided before the target is looked at: oddities, and the policy checks."""
 
 from __future__ import annotations
 
@@ -24,43 +24,6 @@ def report_oddities(draft: Draft) -> None:
             draft.skips.append(
                 Skip(draft.fleet.name, Verb.CREATE, Reason.CREATE_UNSETTLED, name=intent.name, until=until)
             )
-
-
-def carry_requests(draft: Draft, target: int) -> None:
-    """What an operator asked for goes before what the target asks for; vetoes and guards hold all the same."""
-    from_phase = {
-        Verb.START: draft.members.down,
-        Verb.STOP: (*draft.members.up, *draft.members.rising),
-        Verb.RESTART: draft.members.up,
-    }
-    for request in draft.memory.requests:
-        machine = next((m for m in from_phase[request.verb] if m.id == request.machine_id), None)
-        if machine is None:
-            continue  # of another fleet, or there already
-        if machine.id in draft.members.moving:
-            draft.skip(request.verb, Reason.IN_TRANSITION, machine)
-            continue
-        if draft.vetoed(request.verb, machine):
-            continue
-        if request.verb is Verb.START and draft.members.have >= target:
-            draft.skip(Verb.START, Reason.OVER_TARGET, machine, detail=f"{draft.members.have} of {target}")
-            continue
-        draft.requested.add(machine.id)
-        rate = hourly_rate(machine, draft.prices)
-        signs = {Verb.START: 1, Verb.STOP: -1, Verb.RESTART: 0}
-        draft.actions.append(
-            Action(
-                request.verb,
-                draft.fleet.name,
-                Reason.OPERATOR_REQUEST,
-                machine=machine.id,
-                name=machine.name,
-                expected_state=machine.state,
-                hourly_delta=None if rate is None else signs[request.verb] * rate,
-                evidence=request.reason,
-                actor=request.actor,
-            )
-        )
 
 
 def police(draft: Draft, checks: frozenset[Check]) -> None:

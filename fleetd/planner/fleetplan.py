@@ -5,7 +5,8 @@ from __future__ import annotations
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Reason
 from fleetd.planner.draft import Draft
-from fleetd.planner.errands import carry_requests, police, report_oddities
+from fleetd.planner.errands import police, report_oddities
+from fleetd.planner.orders import carry_orders
 from fleetd.planner.scaling import drop_standby, park, replace_timed_out, rise, shrink
 from fleetd.planner.windows import Effective
 
@@ -14,7 +15,7 @@ def decide(draft: Draft, effective: Effective, checks: frozenset[Check]) -> None
     """Fill the draft with the next safe things, in order, and with what is left undone and why."""
     members = draft.members
     report_oddities(draft)
-    carry_requests(draft, effective.target)
+    carry_orders(draft, effective.target)
     police(draft, checks)
     if effective.park_idle:
         park(draft, effective)

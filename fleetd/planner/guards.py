@@ -64,7 +64,7 @@ def cut_counts(
     """Hold a fleet's actions to its per-pass limits.
 
     Stops and destroys whose transition is still open count too: passes can follow each other quickly, and the
-    limit is a pace.
+    limit is a pace. An operator's order counts and is never cut: it is one machine, and a person's decision.
     """
     under_way = Counter(i.verb for i in moving)
     guards = fleet.guards
@@ -81,7 +81,8 @@ def cut_counts(
     used: Counter[Verb] = Counter()
     for action in actions:
         limit = limits.get(action.verb)
-        if limit is not None and used[action.verb] >= limit[0]:
+        ordered = action.reason is Reason.OPERATOR_REQUEST
+        if limit is not None and used[action.verb] >= limit[0] and not ordered:
             cut.append(_skip(action, limit[1], f"limit {max(0, limit[0])}"))
             continue
         used[action.verb] += 1

@@ -11,7 +11,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.costs import fleet_rate, hourly_rate
-from fleetd.planner.draft import Draft, veto
+from fleetd.planner.draft import Draft, veto, veto_reason, veto_words
 from fleetd.planner.idle import idle_surge
 from fleetd.planner.roster import Roster, start_order, timed_out, victim_order
 from fleetd.planner.windows import Effective
@@ -70,7 +70,7 @@ def park(draft: Draft, effective: Effective) -> None:
     """Stop what is idle; start and create nothing while the window is open."""
     floor = effective.floor
     running = [m for m in victim_order(draft.members, draft.memory, draft.prices) if m not in draft.members.rising]
-    excess = len(draft.members.up) - floor
+    excess = len(draft.members.up) - floor - sum(a.verb is Verb.STOP for a in draft.actions)
     surge = idle_surge(draft.fleet.idle, running, draft.memory.idle, draft.now)
     for machine in running:
         if excess <= 0:
@@ -128,8 +128,8 @@ def _blocks_start(draft: Draft, machine: Machine) -> Skip | None:
     fleet, now = draft.fleet, draft.now
     stop = veto(draft.memory, Verb.START, fleet.name, machine, now)
     if stop is not None:
-        reason = Reason.FROZEN if stop.kind == "freeze" else Reason.HELD
-        return draft.make_skip(Verb.START, reason, machine, until=stop.expires_at, detail=stop.reason)
+        reason = Reason.RESPECT_MANUAL if stop.keeps_off else veto_reason(stop)
+        return draft.make_skip(Verb.START, reason, machine, until=stop.expires_at, detail=veto_words(stop))
     return _blocks_retry(draft, machine) or _respects_a_human(draft, machine)
 
 
@@ -163,7 +163,7 @@ def _blocks_create(draft: Draft, count: int) -> Skip | None:
     freeze = veto(draft.memory, Verb.CREATE, fleet.name, None, now)
     if freeze is not None:
         return draft.make_skip(
-            Verb.CREATE, Reason.FROZEN, None, until=freeze.expires_at, detail=freeze.reason, count=count
+            Verb.CREATE, Reason.FROZEN, None, until=freeze.expires_at, detail=veto_words(freeze), count=count
         )
     backoff = draft.memory.backoffs.get(fleet.capacity_key)
     if backoff is not None and now < backoff.until:

@@ -103,6 +103,10 @@ class Journal(Protocol):
         """Remove the vetoes of that kind on that subject; the number removed."""
         ...
 
+    async def remove_hold(self, hold_id: int) -> None:
+        """Remove one veto; no error where it has gone already."""
+        ...
+
     async def get_note(self, key: str) -> str | None:
         """A small value kept under ``key`` (idle clocks, learnt prices)."""
         ...

@@ -220,6 +220,10 @@ class SqliteJournal:
         sql = "DELETE FROM hold WHERE kind = ? AND subject IS ?"
         return await self._database.write(lambda db: db.execute(sql, key).rowcount)
 
+    async def remove_hold(self, hold_id: int) -> None:
+        """See ``Journal.remove_hold``."""
+        await self._database.write(lambda db: db.execute("DELETE FROM hold WHERE id = ?", (hold_id,)))
+
     async def get_note(self, key: str) -> str | None:
         """See ``Journal.get_note``."""
         cell = text_to_cell(key)

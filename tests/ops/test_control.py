@@ -22,8 +22,8 @@ import pytest
 from aiohttp.client_exceptions import UnixClientConnectorError
 from structlog.testing import capture_logs
 
-from fleetd.model.errors import ConfigError, Fault, StateUnusable
-from fleetd.model.journal import VetoOrder
+from fleetd.model.errors import ConfigError, Fault, OrderDeclined, StateUnusable
+from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.ops import control, control_client
 from fleetd.ops.control import serve_control
@@ -91,7 +91,14 @@ FREEZE = {
         ),
         pytest.param(
             "POST", "/request", {"verb": "restart", "machine": "ps1", "reason": "stuck"},
-            ("request", Verb.RESTART, "ps1", "stuck", ME), {"verb": "restart", "machine": "ps1"}, id="restart",
+            ("request", MachineOrder(Verb.RESTART, "ps1", "stuck"), ME), {"verb": "restart", "machine": "ps1"},
+            id="restart",
+        ),
+        pytest.param(
+            "POST", "/request",
+            {"verb": "stop", "machine": "ps1", "reason": "loud", "even_if_busy": True, "seconds": 3600},
+            ("request", MachineOrder(Verb.STOP, "ps1", "loud", True, timedelta(hours=1)), ME),
+            {"verb": "stop", "machine": "ps1"}, id="stop",
         ),
         pytest.param(
             "PUT", "/lease", {"machine": "ps1", "source": "slurm", "seconds": 0},
@@ -133,6 +140,18 @@ async def test_orders_reach_the_seat_with_their_actor(
         pytest.param("/lift", {"kind": "hold"}, "subject must be text", id="release whom"),
         pytest.param("/request", {"verb": "destroy", "machine": "a", "reason": "b"}, "verb must be", id="destroy"),
         pytest.param("/request", {"verb": "stop", "machine": "a"}, "reason must be text", id="why"),
+        pytest.param(
+            "/request",
+            {"verb": "stop", "machine": "a", "reason": "b", "even_if_busy": "yes"},
+            "true or false",
+            id="a flag",
+        ),
+        pytest.param(
+            "/request",
+            {"verb": "start", "machine": "a", "reason": "b", "seconds": 60},
+            "seconds are for a stop",
+            id="a start for a while",
+        ),
     ],
 )
 async def test_orders_that_make_no_sense_are_refused(
@@ -209,6 +228,9 @@ async def test_a_client_that_leaves_in_the_middle_is_no_news(seat: FakeSeat, tmp
             "fleets.a.target",
             id="config",
         ),
+        pytest.param(
+            OrderDeclined("gpu-9 is not stopped: it is being used", reason="busy"), 409, "being used", id="declined"
+        ),
         pytest.param(ZeroDivisionError("oops"), 500, "its log says how", id="a bug"),
     ],
 )
@@ -222,6 +244,7 @@ async def test_the_seats_errors_are_answers(
                 await client.order("POST", "/reload")
             assert await client.status() == document()
     assert caught.value.status == status
+    assert caught.value.reason == getattr(error, "reason", "")
     (line,) = logs
     assert line["event"] == ("request.crashed" if status == 500 else "order.was_refused")
 

@@ -16,7 +16,7 @@ from fleetd.cloud.calls import HttpLimits
 from fleetd.cloud.core.factory import open_core_cloud
 from fleetd.model.errors import ConfigError, Fault, FleetdError
 from fleetd.model.fleet import Costs, Window
-from fleetd.model.journal import VetoOrder
+from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.model.settings import Settings
 from fleetd.ops.page.record import Record
@@ -155,7 +155,7 @@ async def _trouble(stage: _Stage, config: list[Settings]) -> None:
         "freeze", "inference", frozenset({Verb.CREATE, Verb.DESTROY}), "moving data", timedelta(hours=1)
     )
     await seat.veto(order, "ada (uid 1000)")
-    await seat.request(Verb.RESTART, inference[4]["id"], "its disk is full", "ada (uid 1000)")
+    await seat.request(MachineOrder(Verb.RESTART, inference[4]["id"], "its disk is full"), "ada (uid 1000)")
     await anyio.sleep(400)
     config.clear()
     try:

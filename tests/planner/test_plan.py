@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from fleetd.model.fleet import Costs, Guards, IdleRule, Limit, ScaleIn
-from fleetd.model.journal import Backoff, Request
+from fleetd.model.journal import Backoff
 from fleetd.model.plan import Plan
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.plan import plan
@@ -440,38 +440,3 @@ def test_the_view_counts_what_is_seen() -> None:
 def test_the_same_question_has_the_same_answer() -> None:
     listed = machines("ready off provisioning off ready")
     assert decide(fleet(target=9), seen(*listed)) == decide(fleet(target=9), seen(*reversed(listed)))
-
-
-def ask(verb: Verb, n: int = 1) -> Request:
-    return Request(verb, f"ps{n}", "ada", "kernel update")
-
-
-@pytest.mark.parametrize(
-    ("want", "listed", "recalled", "does"),
-    [
-        pytest.param(fleet(target=2), "ready ready", {"requests": (ask(Verb.STOP),)}, ["stop ps1"], id="stop"),
-        pytest.param(fleet(target=2), "ready off", {"requests": (ask(Verb.START, 2),)}, ["start ps2"], id="start"),
-        pytest.param(
-            fleet(target=1), "ready off", {"requests": (ask(Verb.START, 2),)}, [], id="not beyond the target"
-        ),
-        pytest.param(fleet(target=1), "ready", {"requests": (ask(Verb.RESTART),)}, ["restart ps1"], id="restart"),
-        pytest.param(fleet(target=0), "off", {"requests": (ask(Verb.STOP),)}, [], id="there already"),
-        pytest.param(
-            fleet(target=1, guards=LOOSE), "ready ready", {"requests": (ask(Verb.STOP),)}, ["stop ps1"], id="instead"
-        ),
-        pytest.param(
-            fleet(target=2), "ready ready", {"requests": (ask(Verb.STOP),), "holds": (hold("ps1"),)}, [], id="held"
-        ),
-        pytest.param(
-            fleet(target=2),
-            "ready ready",
-            {"requests": (ask(Verb.STOP),), "intents": (intent(Verb.RESTART, 1),)},
-            [],
-            id="in transition",
-        ),
-    ],
-)
-def test_an_operators_request_goes_through_the_planner(want, listed, recalled, does) -> None:
-    decided = decide(want, seen(*machines(listed)), memory(**recalled))
-    assert actions(decided) == does
-    assert all(a.actor == "ada" and a.evidence == "kernel update" for a in decided.actions)

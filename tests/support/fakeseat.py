@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fleetd.model.journal import VetoOrder
-from fleetd.model.reasons import Verb
+from fleetd.model.journal import MachineOrder, VetoOrder
 
 AT = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -84,9 +83,9 @@ class FakeSeat:
         self._note("lift", kind, subject, actor)
         return 1
 
-    async def request(self, verb: Verb, machine: str, reason: str, actor: str) -> dict[str, Any]:
-        self._note("request", verb, machine, reason, actor)
-        return {"verb": str(verb), "machine": machine}
+    async def request(self, order: MachineOrder, actor: str) -> dict[str, Any]:
+        self._note("request", order, actor)
+        return {"verb": str(order.verb), "machine": order.subject}
 
     async def lease(self, machine: str, source: str, lasts: timedelta, actor: str) -> dict[str, Any]:
         self._note("lease", machine, source, lasts, actor)

@@ -1,0 +1,99 @@
+"""Vetoes from the shell: hold, release, freeze, unfreeze."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+import anyio
+import typer
+
+from fleetd import wiring
+from fleetd.cli.options import ConfigOption, JsonOption, duration, examples
+from fleetd.cli.output import say, show_json
+from fleetd.model.journal import VetoOrder
+from fleetd.model.reasons import Verb
+from fleetd.ops.escape import printable
+
+HOLD_EXAMPLES = examples('fleetd hold training-7k3mq9 --for 4h --reason "debugging with Ada"')
+RELEASE_EXAMPLES = examples("fleetd release training-7k3mq9")
+FREEZE_EXAMPLES = examples(
+    'fleetd freeze training --for 2h --reason "incident 42"',
+    'fleetd freeze --for 30m --reason "provider maintenance"  # everything',
+    'fleetd freeze training --verb stop --verb destroy --for 8h --reason "long run"',
+)
+UNFREEZE_EXAMPLES = examples("fleetd unfreeze training", "fleetd unfreeze  # everything that was frozen as a whole")
+
+ForOption = Annotated[
+    timedelta, typer.Option("--for", metavar="SPAN", parser=duration, help="How long, e.g. 4h; it always ends.")
+]
+ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; everybody sees it.")]
+VerbOption = Annotated[
+    list[Verb] | None,
+    typer.Option("--verb", help="Forbid only this; may be given several times. Default: everything."),
+]
+Fleet = Annotated[str | None, typer.Argument(metavar="[FLEET]", help="A fleet's name; without one: everything.")]
+MachineName = Annotated[str, typer.Argument(metavar="MACHINE", help="A machine's id or name.")]
+
+
+def hold(
+    machine: MachineName,
+    lasts: ForOption,
+    reason: ReasonOption,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Forbid everything on one machine until the hold ends. In force when this returns."""
+    _veto(VetoOrder("hold", machine, frozenset(Verb), reason, lasts), config, as_json=as_json)
+
+
+def release(machine: MachineName, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """End the hold on one machine."""
+    _lift("hold", machine, config, as_json=as_json)
+
+
+def freeze(
+    lasts: ForOption,
+    reason: ReasonOption,
+    fleet: Fleet = None,
+    verb: VerbOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Forbid everything, or some verbs, on a fleet or on all of them. In force when this returns."""
+    settings = wiring.load_settings(wiring.find_config(config))
+    if fleet is not None and settings.fleet(fleet) is None:
+        known = ", ".join(f.name for f in settings.fleets) or "none"
+        raise typer.BadParameter(f"the config has no fleet {fleet!r}; it has {known}")
+    verbs = frozenset(verb) if verb else frozenset(Verb)
+    _veto(VetoOrder("freeze", fleet, verbs, reason, lasts), config, as_json=as_json)
+
+
+def unfreeze(fleet: Fleet = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """End the freeze of a fleet, or of everything."""
+    _lift("freeze", fleet, config, as_json=as_json)
+
+
+def _veto(order: VetoOrder, config: Any, *, as_json: bool) -> None:
+    settings = wiring.load_settings(wiring.find_config(config))
+    document = anyio.run(wiring.veto, settings, order)
+    if as_json:
+        show_json(document)
+        return
+    subject = printable(order.subject or "everything")
+    done = "held" if order.kind == "hold" else "frozen"
+    forbidden = "" if order.verbs == frozenset(Verb) else f" ({', '.join(sorted(order.verbs))} only)"
+    say(f"{subject} is {done}{forbidden} until {document['expires_at']}: {printable(order.reason)}")
+    if order.kind == "hold" and not document.get("machines"):
+        say(f"warning: no machine of fleetd's is called {subject} now; one that will be is held", style="yellow")
+
+
+def _lift(kind: str, subject: str | None, config: Any, *, as_json: bool) -> None:
+    settings = wiring.load_settings(wiring.find_config(config))
+    removed = anyio.run(wiring.lift, settings, kind, subject)
+    if as_json:
+        show_json({"removed": removed})
+        return
+    what = "hold" if kind == "hold" else "freeze"
+    on = printable(subject or "everything")
+    say(f"{on}: {removed} {what}{'s' if removed != 1 else ''} ended" if removed else f"{on} has no {what}")

@@ -1,0 +1,101 @@
+"""Operators' orders for single machines: one pass decides each of them, and whoever gave it hears how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import anyio
+
+from fleetd.model.journal import Hold, Intent, Request
+from fleetd.model.plan import Action, Skip
+from fleetd.model.reasons import Reason, Verb
+from fleetd.store.port import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a pass made of an order: begun, or skipped; neither where the pass failed before it could decide."""
+
+    begun: bool = False
+    skip: Skip | None = None
+    intent: Intent | None = None
+    """Of the call; None where its transition has ended already."""
+    kept_off: Hold | None = None
+    """What a stop leaves behind."""
+
+
+@dataclass(eq=False, slots=True)
+class _Asked:
+    request: Request
+    decision: Decision | None = None
+    decided: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Orders:
+    """Orders that wait for their pass. Nothing outlives it: an order is carried out then, or never."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._asked: list[_Asked] = []
+        self._kept_off: dict[str, Hold] = {}
+
+    @property
+    def pending(self) -> tuple[Request, ...]:
+        """Orders that no pass has decided yet."""
+        return tuple(asked.request for asked in self._asked)
+
+    async def ask(self, request: Request, *, patience: float) -> Decision | None:
+        """Wait until a pass has decided; None when none has after ``patience`` seconds."""
+        asked = _Asked(request)
+        self._asked.append(asked)
+        with anyio.move_on_after(patience):
+            await asked.decided.wait()
+        return asked.decision
+
+    async def before_calls(self, requests: Iterable[Request], actions: Iterable[Action], now: datetime) -> None:
+        """What an ordered stop leaves behind is written before the call: a hold that forbids the next start."""
+        stops = {a.machine: a.name for a in actions if a.reason is Reason.OPERATOR_REQUEST and a.verb is Verb.STOP}
+        for request in requests:
+            if request.machine_id in stops and request.keep_off:
+                self._kept_off[request.machine_id] = await self._journal.add_hold(
+                    kind="hold",
+                    subject=stops[request.machine_id],
+                    verbs=frozenset({Verb.START}),
+                    reason=request.reason,
+                    actor=request.actor,
+                    now=now,
+                    expires_at=now + request.keep_off,
+                )
+
+    async def decided(
+        self, requests: Sequence[Request], actions: Iterable[Action], skips: Iterable[Skip], intents: Iterable[Intent]
+    ) -> None:
+        """A pass has made its calls: tell everybody whose order it has seen."""
+        skipped: dict[tuple[str | None, Verb | None], Skip] = {}
+        for skip in skips:
+            skipped.setdefault((skip.machine, skip.verb), skip)  # the order's own stands before what else is skipped
+        called = {(a.machine, a.verb) for a in actions if a.reason is Reason.OPERATOR_REQUEST}
+        opened = {(i.machine_id, i.verb): i for i in intents if i.reason is Reason.OPERATOR_REQUEST}
+        for request in requests:
+            key = (request.machine_id, request.verb)
+            begun = key in opened or (key in called and key not in skipped)
+            kept_off = self._kept_off.pop(request.machine_id, None)
+            if kept_off is not None and not begun:
+                await self._journal.remove_hold(kept_off.id)
+            if begun:
+                self._tell(request, Decision(begun, intent=opened.get(key), kept_off=kept_off))
+            else:
+                self._tell(request, Decision(skip=skipped.get(key)))
+
+    def abandon(self, requests: Iterable[Request]) -> None:
+        """A pass is over: what it should have decided and has not, it never will."""
+        for request in requests:
+            self._tell(request, Decision())
+
+    def _tell(self, request: Request, decision: Decision) -> None:
+        for asked in [a for a in self._asked if a.request is request]:
+            self._asked.remove(asked)
+            asked.decision = decision
+            asked.decided.set()

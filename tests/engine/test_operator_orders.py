@@ -1,0 +1,237 @@
+"""An operator's start, stop or restart through the daemon, on virtual time: what is done, said and kept."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from fleetd.engine.leases import Leases
+from fleetd.engine.seat import EngineSeat
+from fleetd.model.errors import OrderDeclined, Refused, Unavailable
+from fleetd.model.fleet import IdleRule
+from fleetd.model.journal import MachineOrder, VetoOrder
+from fleetd.model.reasons import Verb
+from fleetd.planner.idle import Activity
+from tests.support.build import fleet, token_name
+from tests.support.rig import Rig, rig
+from tests.support.scripted_source import ScriptedSource
+from tests.support.virtual_time import run_virtual
+
+ADA = "ada (uid 1000)"
+RULE = IdleRule(("gpu",), after=timedelta(minutes=30), min_uptime=timedelta(minutes=10))
+
+
+def seat_of(world: Rig) -> EngineSeat:
+    return EngineSeat(world.daemon, Leases(world.journal), world.clock)
+
+
+def stop(subject: str = "ps1", **fields) -> MachineOrder:
+    fields.setdefault("keep_off", timedelta(hours=4))
+    return MachineOrder(Verb.STOP, subject, "its fan is loud", **fields)
+
+
+async def recorded(world: Rig) -> list[tuple[str, str | None, str, str]]:
+    return [(e.verb, e.machine, str(e.outcome), e.actor) for _, e in await world.journal.history()]
+
+
+def test_an_ordered_stop_stays_off_for_its_time_and_is_not_made_up_for() -> None:
+    async def story() -> None:
+        # respect_manual = 0: stops at the provider's console are fought at once; an order through fleetd is not.
+        async with rig(fleet(target=2, respect_manual=timedelta(0))) as world, world.daemon_running():
+            await anyio.sleep(300)
+            seat = seat_of(world)
+            answer = await seat.request(stop(world.reconciler.last.observation.machines[0].name), ADA)
+            assert (answer["result"], answer["machine"], answer["transition"]["verb"]) == ("begun", "ps1", "stop")
+            await anyio.sleep(3.9 * 3600)
+            assert world.cloud.writes() == ["create", "create", "stop ps1"]
+            (blocked,) = seat.status()["blocked"]
+            assert (blocked["reason"], blocked["machine"]) == ("respect_manual", "ps1")
+            assert blocked["detail"] == "ada (uid 1000): its fan is loud"
+            assert blocked["until"] == answer["kept_off_until"]
+            await anyio.sleep(0.2 * 3600)
+            assert world.cloud.writes()[3:] == ["start ps1"], "its time is over"
+            assert ("stop", "ps1", "reached", ADA) in await recorded(world)
+
+    run_virtual(story)
+
+
+def test_a_release_lets_it_start_again_at_once() -> None:
+    async def story() -> None:
+        wanted = fleet(target=1, respect_manual=timedelta(0))
+        async with rig(wanted) as world, world.daemon_running():
+            await anyio.sleep(300)
+            seat = seat_of(world)
+            await seat.request(stop(), ADA)
+            await anyio.sleep(300)
+            with pytest.raises(OrderDeclined, match=r"an operator holds it \(ada .uid 1000.: its fan is loud\)"):
+                await seat.request(MachineOrder(Verb.START, "ps1", "wanted back"), "bob")
+            assert await seat.lift("hold", "ps1", "bob") == 1, "made by its name, ended by its id"
+            await anyio.sleep(300)
+            assert world.cloud.writes() == ["create", "stop ps1", "start ps1"]
+            assert ("start", "ps1", "not_sent", "bob") in await recorded(world)
+
+    run_virtual(story)
+
+
+def test_what_an_ordered_stop_leaves_behind_survives_a_crash(tmp_path: Path) -> None:
+    async def story() -> None:
+        wanted = fleet(target=1, respect_manual=timedelta(0))
+        async with rig(wanted, state=tmp_path) as world:
+            with anyio.move_on_after(400):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(world.daemon.run)
+                    await anyio.sleep(300)
+                    await seat_of(world).request(stop(), ADA)
+                    await anyio.sleep_forever()
+            cloud = world.cloud
+        async with rig(wanted, state=tmp_path, cloud=cloud, seed=2) as world, world.daemon_running():
+            await anyio.sleep(3600)
+            assert cloud.writes() == ["create", "stop ps1"]
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("verb", [Verb.STOP, Verb.RESTART])
+@pytest.mark.parametrize(("says", "reason"), [(Activity.ACTIVE, "busy"), (Activity.UNKNOWN, "activity_unknown")])
+def test_a_machine_in_use_is_left_alone_unless_the_operator_knows(verb: Verb, says: Activity, reason: str) -> None:
+    async def story() -> None:
+        source = ScriptedSource(says=lambda _m: says)
+        async with rig(fleet(target=1, idle=RULE), sources={"gpu": source}) as world, world.daemon_running():
+            await anyio.sleep(300)
+            seat = seat_of(world)
+            with pytest.raises(OrderDeclined) as caught:
+                await seat.request(MachineOrder(verb, "ps1", "looks odd"), ADA)
+            assert caught.value.reason == reason
+            await anyio.sleep(3600)
+            assert world.cloud.writes() == ["create"]
+            assert await world.journal.holds(now=world.clock.now()) == []
+            order = MachineOrder(verb, "ps1", "on fire", even_if_busy=True)
+            assert (await seat.request(order, ADA))["result"] == "begun"
+            assert world.cloud.writes() == ["create", f"{verb} ps1"]
+
+    run_virtual(story)
+
+
+def test_a_machine_that_turns_busy_at_the_last_look_is_left_alone_and_no_hold_stays() -> None:
+    async def story() -> None:
+        source = ScriptedSource()
+        async with rig(fleet(target=1, idle=RULE), sources={"gpu": source}) as world, world.daemon_running():
+            await anyio.sleep(300)
+
+            def show_begins(operation: str, _machine: str | None) -> None:
+                if operation == "show":
+                    source.says = lambda _m: Activity.ACTIVE
+
+            world.cloud.before = show_begins
+            with pytest.raises(OrderDeclined, match="asked again right before the call"):
+                await seat_of(world).request(stop(), ADA)
+            assert world.cloud.writes() == ["create"]
+            assert await world.journal.holds(now=world.clock.now()) == []
+
+    run_virtual(story)
+
+
+def test_orders_that_come_while_a_pass_looks_are_for_that_pass_or_the_next_and_never_lost() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=2)) as world, world.daemon_running():
+            await anyio.sleep(300)
+            world.cloud.latency = 1.0
+            seat, answers = seat_of(world), []
+
+            async def ask(delay: float, subject: str) -> None:
+                await anyio.sleep(delay)
+                answers.append((await seat.request(stop(subject), ADA))["result"])
+
+            world.daemon.wake()
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask, 1.6, "ps1")  # the listing is under way
+                group.start_soon(ask, 3.1, "ps2")  # the first stop is
+            assert answers == ["begun", "begun"]
+            assert world.cloud.writes()[2:] == ["stop ps1", "stop ps2"]
+
+    run_virtual(story)
+
+
+def test_an_order_ends_with_the_pass_that_fails_and_is_never_carried_out_later() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.daemon_running():
+            await anyio.sleep(300)
+            world.cloud.before = lambda op, _id: Unavailable("connection refused") if op == "list" else None
+            with pytest.raises(OrderDeclined, match="the pass failed: connection refused"):
+                await seat_of(world).request(stop(), ADA)
+            world.cloud.before = lambda _op, _id: None
+            await anyio.sleep(3600)
+            assert world.cloud.writes() == ["create"]
+            assert ("stop", "ps1", "not_sent", ADA) in await recorded(world)
+
+    run_virtual(story)
+
+
+def test_the_providers_refusal_reaches_the_operator() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.daemon_running():
+            await anyio.sleep(300)
+            world.cloud.before = lambda op, _id: Refused("payment required") if op == "stop" else None
+            with pytest.raises(OrderDeclined, match="payment required"):
+                await seat_of(world).request(stop(), ADA)
+            assert await world.journal.holds(now=world.clock.now()) == []
+
+    run_virtual(story)
+
+
+def test_whom_an_order_names_must_be_one_machine_of_ours() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world:
+            world.cloud.add("training-backup")
+            async with world.daemon_running():
+                await anyio.sleep(300)
+                for subject in ("training-backup", "training-nobody"):
+                    with pytest.raises(LookupError, match=f"{subject}: no machine of ours"):
+                        await seat_of(world).request(stop(subject), ADA)
+
+    run_virtual(story)
+
+
+def test_nobody_waits_for_a_pass_that_hangs() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.daemon_running() as daemon:
+            await anyio.sleep(300)
+            world.cloud.latency = 1e6
+            daemon.wake()
+            begun = anyio.current_time()
+            assert (await seat_of(world).request(stop(), ADA))["result"] == "undecided"
+            assert anyio.current_time() - begun <= 30
+
+    run_virtual(story)
+
+
+def test_vetoes_are_in_history_with_machine_fleet_and_actor() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world:
+            name = world.cloud.add(token_name(1), machine_type="P4000").name
+            async with world.daemon_running():
+                await anyio.sleep(60)
+                seat = seat_of(world)
+                held = await seat.veto(VetoOrder("hold", name, frozenset(Verb), "a run", timedelta(hours=1)), ADA)
+                assert held["machines"] == ["ps1"]
+                odd = VetoOrder("hold", "training-typo", frozenset(Verb), "a run", timedelta(hours=1))
+                assert (await seat.veto(odd, ADA))["machines"] == []
+                with pytest.raises(LookupError, match="has no fleet trainig; it has training"):
+                    await seat.veto(VetoOrder("freeze", "trainig", frozenset(Verb), "x", timedelta(hours=1)), ADA)
+                await seat.veto(VetoOrder("freeze", None, frozenset(Verb), "calm", timedelta(hours=1)), ADA)
+                await seat.lift("hold", "ps1", "bob")
+                await seat.lift("freeze", None, "bob")
+            entries = [e for _, e in await world.journal.history()]
+            assert [(e.verb, e.fleet, e.machine, e.name, e.actor) for e in entries] == [
+                ("hold", "training", "ps1", name, ADA),
+                ("hold", "", None, "training-typo", ADA),
+                ("freeze", "", None, "everything", ADA),
+                ("release", "training", "ps1", name, "bob"),
+                ("unfreeze", "", None, "everything", "bob"),
+            ]
+            assert entries[0].evidence == f"a run; until {held['expires_at']}"
+
+    run_virtual(story)
