@@ -378,6 +378,20 @@ async def read_history(
         await journal.aclose()
 
 
+def journal_mark(settings: Settings) -> tuple[object, ...]:
+    """Changes when the journal may have: reading it again before that shows nothing new."""
+    path = journal_path(state_path(settings))
+    found: list[object] = []
+    for one in (path, path.with_name(f"{path.name}-wal")):
+        try:
+            status = one.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
 async def month_bills(settings: Settings, month: str) -> dict[str, list[tuple[Machine, Bill]]]:
     """``fleetd cost``: by fleet, every owned machine with its month (``YYYY-MM``), as the provider bills it.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import anyio
 import typer
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -17,11 +17,11 @@ from fleetd import wiring
 from fleetd.cli.failures import ExitCode
 from fleetd.cli.options import ConfigOption, JsonOption, examples, moment, moment_ago
 from fleetd.cli.output import out, say, show, show_json
-from fleetd.cli.render_history import history_document, history_view
+from fleetd.cli.render_history import history_document, history_line, history_view
 from fleetd.cli.render_plan import plan_view
 from fleetd.cli.render_status import status_view
 from fleetd.engine.status import plan_document
-from fleetd.model.errors import ConfigError, Fault
+from fleetd.model.errors import ConfigError, Fault, FleetdError
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
@@ -30,6 +30,13 @@ LATEST = 50
 """Entries of the history that a table shows unless told otherwise."""
 REFRESH = 2.0
 """Seconds between two looks of ``status --watch``."""
+FOLLOW = 1.0
+"""Seconds between two looks of ``history --follow``."""
+
+
+class _About(TypedDict):
+    fleet: str | None
+    machine: str | None
 
 
 def check(
@@ -131,10 +138,13 @@ def history(
             show_default=False,
         ),
     ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", metavar="", help="Go on with what comes, until Ctrl-C.")
+    ] = False,
 ) -> None:
-    """Show every action, every change from outside and every veto, oldest first.
+    """Show every action, every change from outside, every veto and who ordered what, oldest first.
 
-    As JSON, one object a line.
+    As JSON, one object a line. 90 days and at most 100 000 entries are kept.
     """
     start = moment_ago(since, datetime.now(UTC)) if since else None
     settings = wiring.load_settings(wiring.find_config(config))
@@ -143,6 +153,9 @@ def history(
     async def look() -> list[tuple[int, HistoryEntry]]:
         return await wiring.read_history(settings, since=start, fleet=fleet, machine=machine, limit=most or None)
 
+    if follow:
+        anyio.run(_follow, settings, _About(fleet=fleet, machine=machine), start, most, as_json)
+        return
     entries = [entry for _, entry in anyio.run(look)]
     if as_json:
         for entry in entries:
@@ -170,8 +183,26 @@ STATUS_EXAMPLES = examples(
 HISTORY_EXAMPLES = examples(
     "fleetd history --since 24h",
     "fleetd history --machine training-7k3mq9",
+    "fleetd history --fleet training --follow",
     "fleetd history --json | jq 'select(.outcome != \"reached\")'",
 )
+
+
+async def _follow(settings: Settings, about: _About, since: datetime | None, most: int | None, as_json: bool) -> None:
+    last, mark = 0, wiring.journal_mark(settings)
+    rows = await wiring.read_history(settings, since=since, limit=most or None, **about)
+    while True:
+        for number, entry in rows:
+            last = number
+            if as_json:
+                show_json(history_document(entry), indent=None)
+            else:
+                show(history_line(entry), wrap=False)
+        before = mark
+        while mark == before:
+            await anyio.sleep(FOLLOW)
+            mark = wiring.journal_mark(settings)
+        rows = await wiring.read_history(settings, after_id=last, **about)
 
 
 async def _watch(settings: Settings, as_json: bool) -> None:
@@ -184,12 +215,19 @@ async def _watch(settings: Settings, as_json: bool) -> None:
             else:
                 show(Group(status_view(document, datetime.now(UTC)), Text("")))
             await anyio.sleep(REFRESH)
-    with Live(Text("looking ..."), console=console, screen=True, auto_refresh=False) as live:
+    view: RenderableType = Text("looking ...")
+    with Live(view, console=console, screen=True, auto_refresh=False) as live:
         while True:
+            note = ""
+            try:
+                document = await wiring.current_status(settings)
+            except FleetdError as error:  # a screen that is watched stays: what it shows is old, and says so
+                note = f"\nthis is old: {printable(str(error))}"
             now = datetime.now(UTC)
-            document = await wiring.current_status(settings)
+            if not note:
+                view = status_view(document, now)
             foot = Text(f"\n{now:%H:%M:%S} UTC, again every {REFRESH:g} s; Ctrl-C ends", style="dim")
-            live.update(Group(status_view(document, now), foot), refresh=True)
+            live.update(Group(view, Text(note, style="bold red"), foot), refresh=True)
             await anyio.sleep(REFRESH)
 
 

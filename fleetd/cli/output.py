@@ -41,14 +41,17 @@ def err() -> Console:
     return _console(stderr=True)
 
 
-def show(renderable: RenderableType) -> None:
-    """Write a table, or text, to stdout; off a terminal without the blanks that fill up a table's lines."""
+def show(renderable: RenderableType, *, wrap: bool = True) -> None:
+    """Write a table, or text, to stdout; off a terminal without the blanks that fill up a table's lines.
+
+    Without ``wrap`` a line of text stays one line, however long it is.
+    """
     console = out()
     if console.is_terminal:
-        console.print(renderable)
+        console.print(renderable, soft_wrap=not wrap)
         return
     with console.capture() as captured:
-        console.print(renderable)
+        console.print(renderable, soft_wrap=not wrap)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
     sys.stdout.flush()
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from fleetd.cli.words import SYMBOLS
 from fleetd.engine.status import time_text
 from fleetd.model.journal import HistoryEntry
+from fleetd.model.reasons import Outcome
 from fleetd.ops.escape import printable
 
 GOOD = frozenset({"reached", "observed"})
@@ -30,6 +31,8 @@ def history_document(entry: HistoryEntry) -> dict[str, Any]:
         "intent": entry.intent,
         "duration_s": entry.duration_s,
         "error": entry.error,
+        "actor": entry.actor,
+        "evidence": entry.evidence,
     }
 
 
@@ -51,6 +54,22 @@ def history_view(entries: Iterable[HistoryEntry]) -> RenderableType:
             Text(_remarks(entry)),
         )
     return table
+
+
+def history_line(entry: HistoryEntry) -> Text:
+    """One entry as a line of its own, for ``history --follow``."""
+    sign, style = SYMBOLS.get(entry.verb, ("*", "cyan"))
+    outcome = "" if entry.outcome == Outcome.OBSERVED else f" {printable(entry.outcome)}"
+    took = "" if entry.duration_s is None else f" after {entry.duration_s:.1f} s"
+    remarks = _remarks(entry)
+    return Text.assemble(
+        (f"{entry.ts:%Y-%m-%d %H:%M:%S} ", "dim"),
+        (f"{sign} {printable(entry.verb)} ", style),
+        printable(entry.name or entry.machine or entry.fleet or "everything"),
+        (f":{outcome}{took}" if outcome else "", "green" if entry.outcome in GOOD else "yellow"),
+        f", {printable(entry.reason)}",
+        (f" ({remarks})" if remarks else "", "dim"),
+    )
 
 
 def _remarks(entry: HistoryEntry) -> str:

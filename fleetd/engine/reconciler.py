@@ -21,6 +21,7 @@ from fleetd.engine.outsiders import Outsiders
 from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.prices import Prices
 from fleetd.engine.recall import Recall
+from fleetd.engine.retention import Retention
 from fleetd.engine.vetoes import Vetoes
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import IdleReport, Intent, Memory
@@ -95,6 +96,7 @@ class Reconciler:
         self._follower = follower
         self._clock = clock
         self._news = News()
+        self._retention = Retention(journal)
         self._passes = 0
 
     async def load(self) -> None:
@@ -178,6 +180,7 @@ class Reconciler:
         await self.recall.orders.decided(memory.requests, decided.actions, report.skips, report.intents)
         busy = {i.fleet for i in report.intents}
         self._news.passed(report.pass_id, report.duration_s, decided, report.skips, busy)
+        await self._retention.keep(started)
         return report
 
     async def _idle(

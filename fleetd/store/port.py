@@ -54,7 +54,10 @@ class Journal(Protocol):
         after_id: int = 0,
         limit: int | None = None,
     ) -> Sequence[tuple[int, HistoryEntry]]:
-        """Entries with their row ids, oldest first; ``machine`` matches id or name; with ``limit`` the newest."""
+        """Entries with their row ids, oldest first; with ``limit`` the newest.
+
+        ``machine`` matches id or name; ``fleet`` also what was about everything (a freeze of all fleets).
+        """
         ...
 
     async def facts(self) -> Sequence[MachineFacts]:

@@ -138,12 +138,12 @@ class SqliteJournal:
             conditions.append("ts >= ?")
             cells.append(instant_to_cell(since))
         if fleet is not None:
-            conditions.append("fleet = ?")
+            conditions.append("fleet = ? OR (fleet = '' AND machine IS NULL)")
             cells.append(text_to_cell(fleet))
         if machine is not None:
-            conditions.append("(machine = ? OR name = ?)")
+            conditions.append("machine = ? OR name = ?")
             cells.extend([text_to_cell(machine)] * 2)
-        where = " AND ".join(conditions)
+        where = " AND ".join(f"({condition})" for condition in conditions)
         columns = ", ".join(("id", *HISTORY.columns))
         # Newest first for the limit, then turned round. A limit of -1 is none (sqlite.org/lang_select.html).
         sql = f"SELECT {columns} FROM history WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - built from names

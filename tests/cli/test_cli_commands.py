@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import pty
@@ -112,7 +113,8 @@ def test_apply_converges_and_history_tells_it(cli, config: Path) -> None:
     entries = [json.loads(line) for line in lines]
     assert [(e["verb"], e["outcome"]) for e in entries] == [("create", "reached")] * 3
     assert list(entries[0]) == [
-        "ts", "fleet", "machine", "name", "verb", "reason", "outcome", "intent", "duration_s", "error",
+        "ts", "fleet", "machine", "name", "verb", "reason", "outcome", "intent", "duration_s", "error", "actor",
+        "evidence",
     ]  # fmt: skip
     one = cli("history", "-c", str(config), "--json", "--machine", entries[0]["name"]).out.splitlines()
     assert len(one) == 1
@@ -273,3 +275,59 @@ def test_output_survives_a_stream_that_cannot_spell_it(config: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json_text({"é": 1}, ascii_only=True).isascii()
+
+
+def test_history_follows_what_comes_and_stops_and_holds_are_in_it(cli, config: Path, tmp_path: Path) -> None:
+    log, followed, lines = tmp_path / "log", tmp_path / "followed", tmp_path / "lines"
+    with started("run", "-c", str(config), log=log):
+        until(lambda: "fleet.converged" in log.read_text(), saying="it never converged")
+        name = json.loads(cli("status", "-c", str(config), "--json").out)["machines"][0]["name"]
+        follow = ("history", "-c", str(config), "--follow", "--machine", name)
+        with started(*follow, log=followed), started(*follow, "--json", log=lines):
+            until(lambda: "create" in followed.read_text() and lines.read_text(), saying=followed.read_text)
+            assert cli("hold", name, "-c", str(config), "--for", "1h", "--reason", "mine").code == 0
+            declined = cli("stop", name, "-c", str(config), "--reason", "loud")
+            assert declined.code == 75
+            assert "an operator holds it" in declined.err
+            assert "fleetd release" in declined.err
+            assert cli("release", name, "-c", str(config)).code == 0
+            done = cli("stop", name, "-c", str(config), "--reason", "loud", "--for", "2h", "--json")
+            assert (done.code, json.loads(done.out)["result"]) == (0, "begun")
+            until(lambda: "stop" in followed.read_text() and " reached" in followed.read_text().splitlines()[-1])
+            until(lambda: len(lines.read_text().splitlines()) == 5)
+    told = [line.split(" ", 3)[3] for line in followed.read_text().splitlines()]
+    assert [line.split(" ", 1)[0] for line in told] == ["create", "hold", "stop", "release", "stop"]
+    assert "mine; until" in told[1]
+    assert f"by {_me()}" in told[1]
+    assert "not_sent" in told[2]
+    rows = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [(r["verb"], r["outcome"]) for r in rows[2:]] == [
+        ("stop", "not_sent"), ("release", "observed"), ("stop", "reached"),
+    ]  # fmt: skip
+    assert rows[4]["actor"].startswith(_me())
+    assert rows[4]["evidence"] == "loud"
+
+
+def test_an_order_needs_a_daemon_and_says_how_to_do_without(cli, config: Path) -> None:
+    done = cli("restart", "training-7k3mq9", "-c", str(config), "--reason", "hangs")
+    assert done.code == 1
+    assert "no daemon listens" in done.err
+    assert "fleetd machines works by hand" in done.err
+
+
+def test_a_veto_without_a_daemon_is_in_history_as_well(cli, config: Path) -> None:
+    held = cli("hold", "training-7k3mq9", "-c", str(config), "--for", "1h", "--reason", "mine")
+    assert held.code == 0
+    assert "warning: no machine of fleetd's is called training-7k3mq9" in held.err
+    assert cli("freeze", "-c", str(config), "--for", "1h", "--reason", "calm").code == 0
+    assert cli("release", "training-7k3mq9", "-c", str(config)).code == 0
+    rows = [json.loads(line) for line in cli("history", "-c", str(config), "--json").out.splitlines()]
+    assert [(r["verb"], r["name"]) for r in rows] == [
+        ("hold", "training-7k3mq9"), ("freeze", "everything"), ("release", "training-7k3mq9"),
+    ]  # fmt: skip
+    assert rows[0]["actor"] == _me()
+    assert rows[0]["evidence"].startswith("mine; until ")
+
+
+def _me() -> str:
+    return getpass.getuser()

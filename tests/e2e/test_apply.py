@@ -141,6 +141,7 @@ def test_status_and_history_tell_what_was_done(sim: SimulatorProcess, tmp_path: 
         ("create", "reached", "short_of_target")
     ] * 2
     assert set(lines[0]) == {
-        "ts", "fleet", "machine", "name", "verb", "reason", "outcome", "intent", "duration_s", "error",
+        "ts", "fleet", "machine", "name", "verb", "reason", "outcome", "intent", "duration_s", "error", "actor",
+        "evidence",
     }  # fmt: skip
     assert KEY not in json.dumps(status)

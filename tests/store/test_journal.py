@@ -194,6 +194,32 @@ async def test_notes_are_kept(journal):
     assert await journal.get_note("prices") == "half \ud800 a pair\0"
 
 
+async def test_what_was_about_everything_belongs_to_every_fleets_history(journal):
+    await journal.append_history(replace(ENTRY, fleet="", machine=None, name="everything", verb="freeze"))
+    await journal.append_history(replace(ENTRY, fleet="inference"))
+    await journal.append_history(replace(ENTRY, fleet="", machine="psforeign"))
+    verbs = [(entry.verb, entry.fleet) for _, entry in await journal.history(fleet="inference")]
+    assert verbs == [("freeze", ""), (ENTRY.verb, "inference")]
+
+
+async def test_one_veto_goes_and_others_on_the_same_subject_stay(journal):
+    made = [
+        await journal.add_hold(
+            kind="hold",
+            subject="ps1",
+            verbs=frozenset(Verb),
+            reason=who,
+            actor=who,
+            now=NOW,
+            expires_at=later(hours=1),
+        )
+        for who in ("ada", "bob")
+    ]
+    await journal.remove_hold(made[0].id)
+    await journal.remove_hold(made[0].id)
+    assert [hold.actor for hold in await journal.holds(now=NOW)] == ["bob"]
+
+
 async def test_prune_keeps_the_newest_and_all_that_is_open(journal):
     for number in range(10):
         intent = await journal.write_intent(replace(INTENT, name=str(number), created_at=ago(days=20)))

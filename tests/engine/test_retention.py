@@ -1,0 +1,49 @@
+"""History is kept by age and by number, by the daemon itself."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import anyio
+import pytest
+from structlog.testing import capture_logs
+
+from fleetd.engine import retention
+from fleetd.model.journal import HistoryEntry
+from tests.support.build import fleet
+from tests.support.rig import rig
+from tests.support.virtual_time import run_virtual
+
+
+def test_a_running_daemon_drops_what_is_too_old_and_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "MOST_ROWS", 5)
+
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with rig(fleet(target=0)) as world:
+                for days in (91, 89):
+                    at = world.clock.now() - timedelta(days=days)
+                    await world.journal.append_history(entry(at))
+                async with world.daemon_running():
+                    await anyio.sleep(60)
+                    assert [(world.clock.now() - e.ts).days for e in await entries(world)] == [89], "after a start"
+                    await anyio.sleep(20 * 3600)
+                    assert len(await entries(world)) == 1
+                    await anyio.sleep(20 * 3600)
+                    assert await entries(world) == [], "and once a day"
+                    for _ in range(9):
+                        await world.journal.append_history(entry(world.clock.now()))
+                    await anyio.sleep(25 * 3600)
+                    assert len(await entries(world)) == 5
+        dropped = [line["dropped"] for line in logs if line["event"] == "journal.was_pruned"]
+        assert dropped == [1, 1, 4]
+
+    run_virtual(story)
+
+
+def entry(at: datetime) -> HistoryEntry:
+    return HistoryEntry(at, "training", "ps1", "a", "outside", "operator", "observed")
+
+
+async def entries(world) -> list[HistoryEntry]:
+    return [entry for _, entry in await world.journal.history()]
