@@ -215,7 +215,7 @@ def test_history_as_json_has_exactly_its_keys() -> None:
     assert history_document(ENTRY) == {
         "ts": "2026-03-02T12:00:00Z", "fleet": "training", "machine": "ps1", "name": "training-7k3mq9",
         "verb": "stop", "reason": "parked_idle", "outcome": "reached", "intent": 7, "duration_s": 12.34,
-        "error": None,
+        "error": None, "actor": "fleetd", "evidence": "gpu idle for 61 min",
     }  # fmt: skip
 
 
