@@ -12,6 +12,7 @@ import typer
 from fleetd.engine.convergence import ApplyBlocked, ApplyInterrupted, ApplyTimedOut
 from fleetd.model.errors import (
     Ambiguous,
+    Busy,
     ConfigError,
     FleetdError,
     KeyUnusable,
@@ -126,6 +127,8 @@ def _advice(error: FleetdError) -> Iterator[str]:
             yield "Try again later; provider.base_url in the config says where the provider is looked for."
         case Ambiguous():
             yield "It may have been done: look (fleetd machines list) before you repeat it."
+        case Busy():
+            yield "Nothing was done: wait until it is where it is going (fleetd machines wait-for), and try again."
         case NotFound():
             yield "fleetd machines list has the ids; what the key may not see is answered in the same way."
         case NoDaemon() if not isinstance(error, NotAllowed):

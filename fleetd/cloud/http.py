@@ -43,6 +43,7 @@ from fleetd.cloud.retry import Attempts, RetryPolicy, retry_after
 from fleetd.cloud.text import betrays, presentable
 from fleetd.model.errors import (
     Ambiguous,
+    Busy,
     CloudError,
     MalformedAnswer,
     NotFound,
@@ -144,6 +145,10 @@ class HttpClient:
         if not call.body_matters:
             return None
         raise self.malformed(call, f"the answer is not JSON: {problem}", status=answer.status)
+
+    def declined(self, call: Call, answer: Answer) -> CloudError:
+        """The error that an answer's body stands for although its status says success."""
+        return self._declined(call, answer.status, {}, answer.body).error
 
     def malformed(self, call: Call, message: str, *, status: int | None = None) -> CloudError:
         """The error for a success that cannot be understood. A read did nothing; what a write did is open."""
@@ -262,7 +267,7 @@ class HttpClient:
         redirected = 300 <= status < 400
         if redirected:
             kind, message = Refused, f"redirected to {headers.get('Location', 'nowhere')}: check the base URL"
-        if kind is NotFound and not call.names_machine:
+        if kind in {NotFound, Busy} and not call.names_machine:
             kind = Refused
         failed = kind is Unavailable or any(code >= 500 or code == 408 for code in (status, found.status or 0))
         if (call.effect is Effect.ONCE and (failed or redirected)) or (

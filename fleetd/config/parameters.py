@@ -6,35 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from fleetd.model.vendor import CORE_CREATE_PARAMETERS, CORE_CREATE_REQUIRED, ParameterType
-
-V1_CREATE_PARAMETERS: Mapping[str, ParameterType] = MappingProxyType(
-    {
-        "name": str,
-        "machineType": str,
-        "templateId": str,
-        "region": str,
-        "diskSize": int,
-        "networkId": str,
-        "publicIpType": str,
-        "startOnCreate": bool,
-        "startupScriptId": str,
-        "autoShutdownEnabled": bool,
-        "autoShutdownTimeout": int,
-        "autoShutdownForce": bool,
-        "autoSnapshotEnabled": bool,
-        "autoSnapshotFrequency": str,
-        "autoSnapshotSaveCount": int,
-        "restorePointEnabled": bool,
-        "restorePointFrequency": str,
-        "takeInitialSnapshot": bool,
-        "enableNvlink": bool,
-        "emailPassword": bool,
-    }
-)
-"""By name, from the types that the vendor's CLI generates from the OpenAPI description; ``diskSize`` in GB.
-``accessorIds`` is left out: access is given with ``fleetd machines set-access``."""
-
-V1_CREATE_REQUIRED = ("name", "machineType", "templateId", "region", "diskSize")
+from fleetd.model.vendor_v1 import V1_CREATE_PARAMETERS, V1_CREATE_REQUIRED
 
 CREATE_PARAMETERS: Mapping[str, Mapping[str, ParameterType]] = MappingProxyType(
     {"paperspace-core": CORE_CREATE_PARAMETERS, "paperspace": V1_CREATE_PARAMETERS}

@@ -15,7 +15,7 @@ from fleetd.engine.follower import Follower
 from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.recall import Recall
 from fleetd.engine.vetoes import Vetoes
-from fleetd.model.errors import AskHuman, CloudError, LookAgain, NotFound, RetryLater
+from fleetd.model.errors import AskHuman, Busy, CloudError, LookAgain, NotFound, RetryLater
 from fleetd.model.fleet import Deadlines, Fleet
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
@@ -227,6 +227,13 @@ class Executor:
                 self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.NOT_SENT)
                 log.warning("machine.action_failed", **keys)
                 return replace(skip, reason=Reason.PROVIDER_FAILING)
+            case Busy():
+                # Nothing was done, and the next look may show why. Should it not, the attempts grow apart.
+                until = self._recall.refused(intent.verb, intent.machine_id or "", str(error), now)
+                await journal.close_intent(intent.id, at=now, outcome=Outcome.NOT_SENT, error=str(error))
+                self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.NOT_SENT)
+                log.warning("machine.action_failed", until=until.isoformat(), **keys)
+                return replace(skip, until=until)
             case NotFound() if intent.verb is not Verb.DESTROY:
                 await journal.close_intent(intent.id, at=now, outcome=Outcome.NOT_SENT, error=str(error))
                 self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.NOT_SENT)

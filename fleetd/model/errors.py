@@ -9,6 +9,7 @@
     │   │   └── Unavailable         no connection, or a server error on a call without effect
     │   ├── LookAgain               what happened is not known from this answer
     │   │   ├── NotFound            the provider does not know the id, or hides it
+    │   │   ├── Busy                nothing was done: the machine is in a state that the call does not fit
     │   │   ├── Ambiguous           a write may or may not have been carried out
     │   │   ├── MalformedAnswer     a read was answered with something unreadable
     │   │   └── WaitEnded           a machine waited for did not get there, ``verdict`` says how
@@ -85,6 +86,10 @@ class LookAgain(CloudError):
 
 class NotFound(LookAgain):
     """The provider says that it does not know the id. Alone this never proves that a machine is gone."""
+
+
+class Busy(LookAgain):
+    """The provider declined because of the machine's state, in transition perhaps: nothing was done."""
 
 
 class Ambiguous(LookAgain):

@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 from fleetd.cloud.calls import Call, Effect
 from fleetd.cloud.core import wire
-from fleetd.cloud.core.pages import MOST_PAGES, Reading, Source, read_all
+from fleetd.cloud.core.pages import MOST_PAGES, Source, read_all
 from fleetd.cloud.http import HttpClient
+from fleetd.cloud.listing import Reading
 from fleetd.cloud.port import Json
 from fleetd.cloud.waiting import Eyes, wait_until
 from fleetd.model.errors import MalformedAnswer, Refused

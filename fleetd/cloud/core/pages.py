@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import anyio
 
+from fleetd.cloud.listing import Reading
 from fleetd.cloud.port import Json
 from fleetd.model.errors import CloudError, MalformedAnswer, Refused
 
@@ -42,23 +43,6 @@ class Source:
     """Entries of a full page."""
     width: int
     """Requests in flight at once, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What came of reading a listing."""
-
-    items: tuple[Json, ...]
-    """Each id once, in the listing's order."""
-    moved: bool = False
-    """Whether the list moved meanwhile, so that something may be missing."""
-    failure: CloudError | None = None
-    """Why a page behind the first, or the second reading, failed."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is missing; certain only where a proof was asked for."""
-        return self.failure is None and not self.moved
 
 
 async def read_all(source: Source, *, most: int = MOST_PAGES, prove: bool = False) -> Reading:

@@ -1,0 +1,285 @@
+"""The v1 API call for call: the vendor's names in, its JSON out.
+
+Paths, parameters and shapes: the types that the vendor's CLI is generated from. That start, stop and restart send
+``{}`` and that a delete sends nothing: the CLI's client, whose requests ours equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from fleetd.cloud.calls import Effect
+from fleetd.cloud.http import HttpClient
+from fleetd.cloud.listing import Reading
+from fleetd.cloud.paperspace import wire
+from fleetd.cloud.paperspace.pages import Fetch, Page, read_on, read_proven
+from fleetd.cloud.paperspace.requests import PAGE_SIZE, Requests, within
+from fleetd.cloud.port import Json
+from fleetd.cloud.waiting import Eyes, wait_until
+from fleetd.model.errors import Ambiguous, MalformedAnswer, NotFound, Refused, Unsupported
+from fleetd.model.machine import Machine
+from fleetd.model.vendor_v1 import V1_LIST_FILTERS, V1_LOCAL_FILTERS
+
+Rows = list[Json]
+
+EVENT_PAGES = 5
+"""How many pages of a machine's events ``show`` reads in search of its last start, at most."""
+
+RISES = frozenset({"create", "start", "restart"})
+
+_LOCAL_NAMES = {"machineId": "id"}
+
+
+class PaperspaceApi:
+    """Implements ``port.MachinesApi``, and what ``check --online`` and the snapshot check need.
+
+    Args:
+        http: a client made by ``paperspace_client``; ``aclose`` closes it.
+        repeat_writes: whether start, stop, destroy, update, set_access and delete_snapshot are made again when their
+            outcome is not known. A create, a restart or a new snapshot never is.
+    """
+
+    def __init__(self, http: HttpClient, *, repeat_writes: bool = True) -> None:
+        self._requests = Requests(http, repeat_writes=repeat_writes)
+
+    async def list(self, filters: Mapping[str, object]) -> Rows:
+        """All machines that match, each id once; ``limit`` cuts the list. None as a filter is left out.
+
+        What the API cannot filter by (``V1_LOCAL_FILTERS``) is matched here.
+
+        Raises:
+            Refused: there is no such filter; nothing was sent.
+            CloudError: a page failed.
+        """
+        wanted = {name: value for name, value in filters.items() if value is not None}
+        _check_filters(wanted)
+        local = {_LOCAL_NAMES.get(n, n): wanted.pop(n) for n in V1_LOCAL_FILTERS if n in wanted}
+        limit = wanted.pop("limit", None)
+        most = limit if isinstance(limit, int) and not isinstance(limit, bool) else None
+        if most is not None and not local:
+            wanted["limit"] = min(most, PAGE_SIZE)
+
+        def match(items: Rows) -> Rows:
+            return [item for item in items if all(item.get(name) == value for name, value in local.items())]
+
+        reading = await read_on(
+            self._fetch("list", "/machines", wanted),
+            enough=None if most is None else lambda items: len(match(items)) >= most,
+        )
+        if reading.failure is not None:
+            raise reading.failure
+        return match([*reading.items])[:most]
+
+    async def read_listing(self) -> Reading:
+        """Every machine, with what is known of the listing's completeness.
+
+        Raises:
+            CloudError: the first page failed.
+        """
+        order = {"orderBy": "dtCreated"}
+        return await read_proven(
+            self._fetch("list", "/machines", {**order, "order": "asc"}),
+            self._fetch("list", "/machines", {**order, "order": "desc"}),
+        )
+
+    async def show(self, machine_id: str) -> Json:
+        """One machine, with its events as ``events``, newest first, at least as far back as its last start.
+
+        The events are asked for first, so that the machine is never older than they are.
+        """
+        path = within("machines", machine_id, operation="show")
+        try:
+            events: Rows | None = await self.events(machine_id)
+        except NotFound:
+            events = None
+        machine = await self._requests.get("show", path, about=machine_id)
+        if events is None:
+            raise MalformedAnswer("the machine exists, and its events do not", operation="show")
+        return {**machine, "events": events}
+
+    async def events(self, machine_id: str) -> Rows:
+        """Its events, newest first, back to its last start (at most ``EVENT_PAGES`` pages)."""
+        seen = 0
+
+        def enough(items: Rows) -> bool:
+            nonlocal seen
+            seen += 1
+            return seen >= EVENT_PAGES or any(item.get("name") in RISES for item in items)
+
+        query = {"machineId": machine_id, "orderBy": "dtCreated", "order": "desc"}
+        reading = await read_on(self._fetch("events", "/machine-events", query, about=machine_id), enough=enough)
+        if reading.failure is not None:
+            raise reading.failure
+        # A feed that ignored the filter would show other machines' events as this one's.
+        return [item for item in reading.items if item.get("machineId") == machine_id]
+
+    async def create(self, parameters: Mapping[str, object]) -> Json:
+        """Create one machine. Never repeated.
+
+        Raises:
+            Ambiguous: it may exist now.
+        """
+        answer = await self._requests.write(
+            "create", "POST", "/machines", dict(parameters), effect=Effect.ONCE, needs="data"
+        )
+        made, event = (answer or {}).get("data"), (answer or {}).get("event")
+        if not isinstance(made, dict) or not isinstance(made.get("id"), str):
+            raise Ambiguous("the answer is not a machine", operation="create")
+        return {**made, "events": [event] if isinstance(event, dict) else []}
+
+    async def start(self, machine_id: str) -> Json | None:
+        """Start it."""
+        return await self._patch(machine_id, "start")
+
+    async def stop(self, machine_id: str) -> Json | None:
+        """Stop it."""
+        return await self._patch(machine_id, "stop")
+
+    async def restart(self, machine_id: str) -> Json | None:
+        """Restart it. Never repeated: each call restarts it once more."""
+        return await self._patch(machine_id, "restart", effect=Effect.ONCE)
+
+    async def destroy(self, machine_id: str, *, release_public_ip: bool | None = None) -> Json | None:
+        """Delete it; what becomes of its public address is the vendor's business.
+
+        Raises:
+            Unsupported: ``release_public_ip`` is given; the API has no such parameter. Nothing was sent.
+        """
+        if release_public_ip is not None:
+            raise Unsupported("the v1 API cannot release an address with the machine", operation="destroy")
+        path = within("machines", machine_id, operation="destroy")
+        return await self._requests.write("destroy", "DELETE", path, about=machine_id)
+
+    async def update(self, machine_id: str, changes: Mapping[str, object]) -> Json | None:
+        """Change attributes, by the API's names."""
+        path = within("machines", machine_id, operation="update")
+        return await self._requests.write("update", "PUT", path, dict(changes), about=machine_id)
+
+    async def set_access(self, machine_id: str, user_id: str, *, enable_access: bool) -> Json | None:
+        """Give a user access to the machine, or take it away."""
+        path = within("machines", machine_id, "accessors", operation="set_access")
+        if enable_access:
+            return await self._requests.write("set_access", "POST", path, {"userId": user_id}, about=machine_id)
+        path = within("machines", machine_id, "accessors", user_id, operation="set_access")
+        return await self._requests.write("set_access", "DELETE", path, about=machine_id)
+
+    async def accessors(self, machine_id: str) -> Rows:
+        """Who may use the machine (``user``, ``dtDeleted``)."""
+        path = within("machines", machine_id, "accessors", operation="accessors")
+        return await self._all("accessors", path, {}, about=machine_id)
+
+    async def utilization(self, machine_id: str, billing_month: str) -> Json:
+        """There is no such call.
+
+        Raises:
+            Unsupported: always.
+        """
+        del machine_id, billing_month
+        raise Unsupported(
+            "the v1 API tells no utilization; a machine's rates are in its usageRate and storageRate",
+            operation="utilization",
+        )
+
+    async def availability(self, region: str, machine_type: str) -> Json:
+        """Whether some template can be had on that machine type now: ``{"available": bool}``.
+
+        The API tells it for each template and for no region; a template of the account's own counts in its region.
+
+        Raises:
+            Refused: no template knows the machine type.
+        """
+        templates = [*await self.templates(), *await self.custom_templates()]
+        here = [t for t in templates if t.get("region") in {None, region}]
+        found = wire.available(here, machine_type)
+        if found is None:
+            raise Refused(f"no template lists machine type {machine_type}", operation="availability")
+        return {"available": found}
+
+    async def wait_for(self, machine_id: str, state: str, *, timeout: float, poll: float = 5.0) -> Json:
+        """Poll ``show`` until the machine is in ``state`` and return it; see ``waiting.wait_until``."""
+
+        async def look() -> Json:
+            return await self.show(machine_id)
+
+        async def listed() -> bool:
+            return any(item["id"] == machine_id for item in await self.list({}))
+
+        return await wait_until(Eyes(look, _read_machine, listed), state, timeout=timeout, poll=poll)
+
+    async def snapshots(self, machine_id: str | None = None) -> Rows:
+        """Snapshots (``id``, ``name``, ``machineId``, ``isAutoSnapshot``), newest first; they carry no date."""
+        query = {"machineId": machine_id, "orderBy": "dtCreated", "order": "desc"}
+        return await self._all("snapshots", "/snapshots", query, about=machine_id or "")
+
+    async def create_snapshot(self, machine_id: str, name: str) -> Json | None:
+        """Take a snapshot: ``{"data", "event"}``; it is done when the event is. Never repeated."""
+        body = {"machineId": machine_id, "name": name}
+        return await self._requests.write(
+            "create_snapshot", "POST", "/snapshots", body, effect=Effect.ONCE, about=machine_id
+        )
+
+    async def delete_snapshot(self, snapshot_id: str) -> Json | None:
+        """Delete a snapshot: ``{"data", "event"}``."""
+        path = within("snapshots", snapshot_id, operation="delete_snapshot")
+        return await self._requests.write("delete_snapshot", "DELETE", path)
+
+    async def templates(self) -> Rows:
+        """The vendor's templates (``id``, ``name``, ``availableMachineTypes``, ...)."""
+        return await self._all("templates", "/os-templates", {})
+
+    async def custom_templates(self) -> Rows:
+        """The account's own templates (``id``, ``name``, ``region``, ...)."""
+        return await self._all("custom_templates", "/custom-templates", {})
+
+    async def networks(self) -> Rows:
+        """The account's private networks (``id``, ``name``, ``region``, ...)."""
+        return await self._all("networks", "/private-networks", {})
+
+    async def scripts(self) -> Rows:
+        """The account's startup scripts (``id``, ``name``, ...)."""
+        return await self._all("scripts", "/startup-scripts", {})
+
+    async def account_standing(self) -> Json:
+        """Whether the account may be used: ``isInGoodStanding``, ``isAdminLocked``, ``messages``, ..."""
+        return await self._requests.get("account", "/billing/account-standing")
+
+    async def aclose(self) -> None:
+        """Close connections. Idempotent."""
+        await self._requests.aclose()
+
+    def _fetch(self, operation: str, path: str, query: Mapping[str, object], *, about: str = "") -> Fetch:
+        async def fetch(after: str | None) -> Page:
+            return await self._requests.page(operation, path, query, after, about=about)
+
+        return fetch
+
+    async def _all(self, operation: str, path: str, query: Mapping[str, object], *, about: str = "") -> Rows:
+        reading = await read_on(self._fetch(operation, path, query, about=about))
+        if reading.failure is not None:
+            raise reading.failure
+        return [item for item in reading.items if item.get("dtDeleted") is None]
+
+    async def _patch(self, machine_id: str, verb: str, *, effect: Effect = Effect.REPEATABLE) -> Json | None:
+        path = within("machines", machine_id, verb, operation=verb)
+        return await self._requests.write(verb, "PATCH", path, {}, effect=effect, about=machine_id)
+
+
+def _read_machine(content: Json) -> Machine:
+    try:
+        machine = wire.read_machine(content)
+    except wire.Unreadable as e:
+        raise MalformedAnswer(str(e), operation="show") from e
+    if machine is None:
+        raise NotFound("the machine is deleted", operation="show")
+    return machine
+
+
+def _check_filters(filters: Mapping[str, Any]) -> None:
+    known = {**V1_LIST_FILTERS, **V1_LOCAL_FILTERS}
+    for name in filters:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise Refused(f"machines cannot be listed by {name}{hint}", operation="list")

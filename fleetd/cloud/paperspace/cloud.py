@@ -1,0 +1,129 @@
+"""The v1 API as the engine sees it: the vendor's JSON becomes the model's values. No write is repeated here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+from fleetd.cloud.http import HttpClient
+from fleetd.cloud.paperspace import wire
+from fleetd.cloud.paperspace.api import PaperspaceApi
+from fleetd.cloud.paperspace.errors import state_named
+from fleetd.cloud.paperspace.requests import PAGE_SIZE
+from fleetd.cloud.port import Capabilities, Json, MachineChange
+from fleetd.model.errors import Ambiguous, Busy, CloudError, MalformedAnswer, NotFound, Refused, Unsupported
+from fleetd.model.machine import PHASES, Machine, Phase, Utilization
+from fleetd.model.plan import Listing
+
+T = TypeVar("T")
+
+CAPABILITIES = Capabilities(
+    name="paperspace",
+    utilization=False,
+    snapshots_visible=True,
+    availability=True,
+    page_size=PAGE_SIZE,
+)
+
+
+class PaperspaceCloud:
+    """Implements ``port.Cloud``. ``aclose`` closes the client that it is given."""
+
+    def __init__(self, http: HttpClient) -> None:
+        self._api = PaperspaceApi(http, repeat_writes=False)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this dialect can do."""
+        return CAPABILITIES
+
+    async def list_machines(self) -> Listing:
+        """Every machine that the key can see; not complete when a later page failed or the list moved meanwhile."""
+        reading = await self._api.read_listing()
+        machines = _understood("list", wire.read_machines, list(reading.items))
+        return Listing(machines, complete=reading.complete)
+
+    async def show(self, machine_id: str) -> Machine:
+        """One machine, with its events, newest first."""
+        machine = _understood("show", wire.read_machine, await self._api.show(machine_id))
+        if machine is None:
+            raise NotFound("the machine is deleted", operation="show", status=404)
+        if machine.id != machine_id:  # a stop may hang on what this says
+            raise MalformedAnswer(f"asked for {machine_id}, answered with {machine.id}", operation="show")
+        return machine
+
+    async def create(self, name: str, parameters: Mapping[str, object]) -> Machine:
+        """Create one machine."""
+        content = await self._api.create({**parameters, "name": name})
+        return _understood("create", wire.read_created, content, error=Ambiguous)
+
+    async def start(self, machine_id: str) -> None:
+        """Start it. That the API refuses it on a machine which is coming up is no failure: it is on its way."""
+        await _unless_there(self._api.start(machine_id), Phase.RISING, Phase.UP)
+
+    async def stop(self, machine_id: str) -> None:
+        """Stop it; likewise for one that is going down."""
+        await _unless_there(self._api.stop(machine_id), Phase.FALLING, Phase.DOWN)
+
+    async def restart(self, machine_id: str) -> None:
+        """Restart it."""
+        await self._api.restart(machine_id)
+
+    async def destroy(self, machine_id: str) -> None:
+        """Destroy it."""
+        await self._api.destroy(machine_id)
+
+    async def update(self, machine_id: str, change: MachineChange) -> None:
+        """Change attributes; no request where there is nothing to change."""
+        changes = _changes(change)
+        if changes:
+            await self._api.update(machine_id, changes)
+
+    async def availability(self, region: str, machine_type: str) -> bool | None:
+        """Whether some template can be had on that machine type now; None when none lists it."""
+        try:
+            return bool((await self._api.availability(region, machine_type))["available"])
+        except Refused:
+            return None
+
+    async def utilization(self, machine_id: str, month: str) -> Utilization:
+        """The API has no such call."""
+        del machine_id, month
+        raise Unsupported("the v1 API tells no utilization", operation="utilization")
+
+    async def aclose(self) -> None:
+        """Close connections. Idempotent."""
+        await self._api.aclose()
+
+
+async def _unless_there(call: Awaitable[Json | None], *phases: Phase) -> None:
+    """Make the call; a refusal that names a state which the call would lead to counts as done."""
+    try:
+        await call
+    except Busy as e:
+        if PHASES.get(state_named(e.message) or "", Phase.UNKNOWN) not in phases:
+            raise
+
+
+def _understood(
+    operation: str, read: Callable[[object], T], content: object, *, error: type[CloudError] = MalformedAnswer
+) -> T:
+    try:
+        return read(content)
+    except wire.Unreadable as e:
+        raise error(f"the answer cannot be understood: {e}", operation=operation) from e
+
+
+def _changes(change: MachineChange) -> dict[str, object]:
+    """The API's names and values. A timeout is nothing without its switch; no value takes null."""
+    named: dict[str, object] = {
+        "autoShutdownEnabled": True if change.shutdown_timeout_hours is not None else None,
+        "autoShutdownTimeout": change.shutdown_timeout_hours,
+        "autoShutdownForce": change.shutdown_timeout_forces,
+        "autoSnapshotEnabled": change.snapshots_enabled,
+        "autoSnapshotFrequency": wire.frequency_word(change.snapshot_frequency or ""),
+        "autoSnapshotSaveCount": change.snapshot_keep,
+    }
+    if change.snapshot_frequency == "none":
+        named |= {"autoSnapshotEnabled": False, "autoSnapshotFrequency": None}
+    return {name: value for name, value in named.items() if value not in (None, "")}

@@ -1,0 +1,122 @@
+"""Reading a listing by cursor, and knowing whether something is missing.
+
+``{"hasMore", "items", "nextPage"}``; the next page is asked for with ``after=<nextPage>``. Whether a cursor names an
+item or only a place is not documented. Where it is a place, a machine that goes while the list is read makes the
+first one of the next page slip to the page before, where nobody sees it. So where a listing of more than one page
+must be known to be complete it is read from both ends at once: whatever slips past one reading lies inside a page of
+the other, and the two are taken together. Where they differ in more than what was made meanwhile, the list moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+import anyio
+
+from fleetd.cloud.listing import Reading
+from fleetd.cloud.port import Json
+from fleetd.model.errors import CloudError, MalformedAnswer
+
+MOST_PAGES = 2000
+"""No account has so many; a listing that long has no end."""
+
+READINGS = 2
+"""How often a listing that moved while it was read is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page. Every item has an ``id`` that is text."""
+
+    items: list[Json]
+    after: str | None
+    """Where the next page begins; None on the last one."""
+
+
+Fetch = Callable[[str | None], Awaitable[Page]]
+"""The page after a cursor; the first one for None. Raises ``CloudError``."""
+
+
+async def read_on(
+    fetch: Fetch, *, after: str | None = None, enough: Callable[[list[Json]], bool] | None = None
+) -> Reading:
+    """Every page from a cursor on, one after the other; ``enough`` is asked after each whether that will do.
+
+    Raises:
+        CloudError: the first page could not be read.
+    """
+    return await _go_on(fetch, await fetch(after), enough)
+
+
+async def read_proven(forward: Fetch, backward: Fetch) -> Reading:
+    """A whole listing that is known to be complete, or known not to be.
+
+    Args:
+        forward: the oldest first.
+        backward: the same list, the newest first.
+
+    Raises:
+        CloudError: the first page could not be read.
+    """
+    reading = await _read_both(forward, backward)
+    for _ in range(READINGS - 1):
+        if reading.moved and reading.failure is None:
+            reading = await _read_both(forward, backward)
+    return reading
+
+
+async def _read_both(forward: Fetch, backward: Fetch) -> Reading:
+    first = await forward(None)
+    if first.after is None:  # one answer holds it all: nothing can slip
+        return await _go_on(forward, first, None)
+    one, other = Reading(()), Reading(())
+
+    async def ahead() -> None:
+        nonlocal one
+        one = await _go_on(forward, first, None)
+
+    async def back() -> None:
+        nonlocal other
+        try:
+            other = await read_on(backward)
+        except CloudError as e:
+            other = Reading((), failure=e)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ahead)
+        group.start_soon(back)
+    newest_last = tuple(reversed(other.items))
+    items = {item["id"]: item for item in (*one.items, *newest_last)}
+    failure = one.failure or other.failure
+    moved = failure is None and not _agree([i["id"] for i in one.items], [i["id"] for i in newest_last])
+    return Reading(tuple(items.values()), moved, failure)
+
+
+async def _go_on(fetch: Fetch, page: Page, enough: Callable[[list[Json]], bool] | None) -> Reading:
+    items: dict[str, Json] = {}
+    cursors: set[str] = set()
+    pages = 1
+    while True:
+        items.update({item["id"]: item for item in page.items})
+        if page.after is None or (enough is not None and enough(list(items.values()))):
+            return Reading(tuple(items.values()))
+        if page.after in cursors or pages >= MOST_PAGES:
+            return Reading(tuple(items.values()), failure=MalformedAnswer(f"no end after {pages} pages"))
+        cursors.add(page.after)
+        try:
+            page = await fetch(page.after)
+        except CloudError as e:
+            return Reading(tuple(items.values()), failure=e)
+        pages += 1
+
+
+def _agree(one: list[str], other: list[str]) -> bool:
+    """Whether two readings, both the oldest first, differ at most in what was made meanwhile: their newest end."""
+    return _end_of(one, without=other) and _end_of(other, without=one)
+
+
+def _end_of(ids: list[str], *, without: Iterable[str]) -> bool:
+    known = set(without)
+    extra = [n for n, machine_id in enumerate(ids) if machine_id not in known]
+    return extra == list(range(len(ids) - len(extra), len(ids)))

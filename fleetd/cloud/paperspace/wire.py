@@ -1,0 +1,160 @@
+"""The v1 API's JSON, as far as fleetd reads it, and what it means.
+
+As with Core, only ``id``, ``name`` and ``state`` must be there; any other field that is missing, null or of another
+shape counts as not said. The generated types promise more, but they are types and no measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from fleetd.cloud.reading import Unreadable, Word, convert, flag, moment, money, text, whole
+from fleetd.model.machine import PHASES, Machine, MachineEvent, Phase, SnapshotPolicy
+from fleetd.model.vendor_v1 import V1_SNAPSHOT_FREQUENCIES
+
+_LIVING = frozenset({Phase.UP, Phase.RISING})
+
+
+class WireMachine(msgspec.Struct, frozen=True, rename="camel"):
+    """One machine. Fields that may be anything are read by the helpers below."""
+
+    id: Word
+    name: str
+    state: Word
+    machine_type: Any = None
+    region: Any = None
+    dt_created: Any = None
+    dt_deleted: Any = None
+    private_ip: Any = None
+    public_ip: Any = None
+    network_id: Any = None
+    usage_rate: Any = None
+    auto_shutdown_enabled: Any = None
+    auto_shutdown_timeout: Any = None
+    auto_shutdown_force: Any = None
+    auto_snapshot_enabled: Any = None
+    auto_snapshot_frequency: Any = None
+    auto_snapshot_save_count: Any = None
+    updates_pending: Any = None
+
+
+def read_machines(content: object) -> tuple[Machine, ...]:
+    """The machines of a listing, without events; those that are deleted are left out.
+
+    Raises:
+        Unreadable: one of them is no machine: a machine passed over would be a machine missing.
+    """
+    return tuple(_machine(wire) for wire in convert(content, list[WireMachine]) if not _deleted(wire))
+
+
+def read_machine(content: object) -> Machine | None:
+    """The machine of a show, with its events (``events``), newest first. None when it says that it is deleted.
+
+    Raises:
+        Unreadable: it is no machine.
+    """
+    wire = convert(content, WireMachine)
+    events = content.get("events") if isinstance(content, dict) else None
+    return None if _deleted(wire) else _machine(wire, events=read_events(events))
+
+
+def read_created(content: object) -> Machine:
+    """The machine of a create, which has no events yet.
+
+    Raises:
+        Unreadable: it is no machine.
+    """
+    return _machine(convert(content, WireMachine))
+
+
+def read_events(content: object) -> tuple[MachineEvent, ...]:
+    """Events, newest first; an entry that is none is passed over, and so is the vendor's bookkeeping (``bill-*``)."""
+    entries = content if isinstance(content, list) else []
+    events = [_event(entry) for entry in entries if isinstance(entry, dict)]
+    events = [event for event in events if not event.name.startswith("bill-")]
+    if all(event.created_at is not None for event in events):
+        # The newest first was asked for; that much hangs on it that it is made sure of.
+        events.sort(key=lambda event: event.created_at or datetime.min.replace(tzinfo=UTC), reverse=True)
+    return tuple(events)
+
+
+def available(templates: Iterable[Mapping[str, Any]], machine_type: str) -> bool | None:
+    """Whether any template can be had on that machine type now; None when none of them lists it."""
+    lists = [template.get("availableMachineTypes") for template in templates]
+    entries = [
+        entry for entries in lists if isinstance(entries, list) for entry in entries if isinstance(entry, dict)
+    ]
+    told = [e.get("isAvailable") is True for e in entries if e.get("machineTypeLabel") == machine_type]
+    return any(told) if told else None
+
+
+def frequency_word(ours: str) -> str:
+    """``hour`` as the API spells it, ``hourly``; another word as it is, so that the API can refuse it."""
+    return next((theirs for theirs, known in V1_SNAPSHOT_FREQUENCIES.items() if known == ours), ours)
+
+
+def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = None) -> Machine:
+    frequency = text(wire.auto_snapshot_frequency)
+    return Machine(
+        id=wire.id,
+        name=wire.name,
+        state=wire.state,
+        machine_type=text(wire.machine_type),
+        region=text(wire.region),
+        created_at=moment(wire.dt_created),
+        private_ip=text(wire.private_ip),
+        public_ip=text(wire.public_ip),
+        network_id=text(wire.network_id),
+        hourly_rate=money(wire.usage_rate) or None,  # nothing is free: 0 is "not said"
+        shutdown_timeout_hours=_timeout(wire),
+        shutdown_timeout_forces=_forces(wire),
+        snapshots=SnapshotPolicy(
+            enabled=flag(wire.auto_snapshot_enabled),
+            frequency=V1_SNAPSHOT_FREQUENCIES.get(frequency, frequency) if frequency is not None else None,
+            keep=whole(wire.auto_snapshot_save_count),
+        ),
+        updates_pending=flag(wire.updates_pending),
+        events=events,
+    )
+
+
+def _timeout(wire: WireMachine) -> int | None:
+    """Hours; 0 where the provider says that there is no timeout, whatever number it still remembers."""
+    return 0 if wire.auto_shutdown_enabled is False else whole(wire.auto_shutdown_timeout)
+
+
+def _forces(wire: WireMachine) -> bool | None:
+    """Null is the API's way to say that nobody set it."""
+    said = flag(wire.auto_shutdown_force)
+    return False if said is None and isinstance(wire.auto_shutdown_enabled, bool) else said
+
+
+def _deleted(wire: WireMachine) -> bool:
+    # A date of deletion on a machine that runs would be a contradiction: it stays in view, since it may be paid for.
+    return moment(wire.dt_deleted) is not None and PHASES.get(wire.state, Phase.UNKNOWN) not in _LIVING
+
+
+def _event(entry: dict[str, Any]) -> MachineEvent:
+    return MachineEvent(
+        name=text(entry.get("name")) or "",
+        state=text(entry.get("state")) or "",
+        error=text(entry.get("error")) or "",
+        handle=text(entry.get("id")) or "",
+        created_at=moment(entry.get("dtCreated")),
+        finished_at=moment(entry.get("dtFinished")),
+    )
+
+
+__all__ = [
+    "Unreadable",
+    "available",
+    "frequency_word",
+    "read_created",
+    "read_events",
+    "read_machine",
+    "read_machines",
+]
