@@ -20,8 +20,7 @@ import structlog
 from fleetd import __version__, config
 from fleetd.activity.opening import open_sources
 from fleetd.cloud.calls import HttpLimits, OnRequest
-from fleetd.cloud.core.factory import open_core_api, open_core_cloud
-from fleetd.cloud.core.inquiry import inquire
+from fleetd.cloud.dialects import DIALECTS
 from fleetd.cloud.port import Cloud, MachinesApi
 from fleetd.engine.convergence import ApplyInterrupted, ApplyTimedOut, ConvergenceWatch
 from fleetd.engine.daemon import Daemon
@@ -161,7 +160,8 @@ async def open_cloud(
     """
     limits = _limits(settings.provider)
     async with _address(settings.provider, settings.source) as (base_url, key):
-        cloud = open_core_cloud(base_url, lambda: key, rng=random.Random(), limits=limits, on_request=on_request)
+        opened = DIALECTS[settings.provider.dialect].open_cloud
+        cloud = opened(base_url, lambda: key, rng=random.Random(), limits=limits, on_request=on_request)
         try:
             yield cloud
         finally:
@@ -172,7 +172,8 @@ async def open_cloud(
 async def open_machines_api(settings: Settings) -> AsyncIterator[MachinesApi]:
     """The provider's machines API call for call, for use by hand."""
     async with _address(settings.provider, settings.source) as (base_url, key):
-        api = open_core_api(base_url, lambda: key, rng=random.Random(), limits=_limits(settings.provider))
+        opened = DIALECTS[settings.provider.dialect].open_api
+        api = opened(base_url, lambda: key, rng=random.Random(), limits=_limits(settings.provider))
         try:
             yield api
         finally:
@@ -426,13 +427,9 @@ async def check_online(settings: Settings) -> list[Fault]:
     Raises:
         CloudError: the account could not be asked within 25 s.
     """
-    async with _address(settings.provider, settings.source) as (base_url, key):
-        api = open_core_api(base_url, lambda: key, rng=random.Random(), limits=_limits(settings.provider))
-        try:
-            with _within(ONE_SHOT_LIMIT):
-                return await inquire(api, settings)
-        finally:
-            await api.aclose()
+    async with open_machines_api(settings) as api:
+        with _within(ONE_SHOT_LIMIT):
+            return await DIALECTS[settings.provider.dialect].inquire(api, settings)
 
 
 async def serve_simulator(
@@ -567,7 +564,7 @@ async def _address(provider: ProviderSettings, source: str) -> AsyncIterator[tup
     key = secrets.token_hex(16)
     SECRETS.add(key)
     async with boot(Boot.from_settings(provider.simulator), key=key) as server:
-        yield server.url, key
+        yield server.url + DIALECTS[provider.dialect].simulated_path, key
 
 
 def _limits(provider: ProviderSettings) -> HttpLimits:

@@ -32,7 +32,7 @@ def _all(settings: Settings) -> Iterator[Fault]:
     if not settings.fleets:
         yield Fault("fleets", "no fleet is configured: nothing will be done")
     for fleet in settings.fleets:
-        yield from advise_machine(fleet, _dialect(settings))
+        yield from advise_machine(fleet, settings.provider.dialect)
         yield from _scaling(fleet)
         yield from _adoption(fleet, settings.fleets)
         yield from _guards(fleet, settings)
@@ -242,10 +242,6 @@ def _same_for_all(source: IdleSource) -> Iterator[Fault]:
 def _cost(fleet: Fleet, settings: Settings) -> Decimal | None:
     price = settings.costs.prices.get(fleet.machine_type)
     return None if price is None else price * fleet.target
-
-
-def _dialect(settings: Settings) -> str:
-    return str(settings.provider.simulator.get("dialect", settings.provider.kind))
 
 
 def _is_glob(entry: str) -> bool:

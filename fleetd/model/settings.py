@@ -44,6 +44,11 @@ class ProviderSettings:
     """The ``[provider.simulator]`` table with every default filled in: speed (float), seed (int), faults
     (Path or None), latency (timedelta), dialect (str), machines (tuple of mappings: name, state, perhaps id)."""
 
+    @property
+    def dialect(self) -> str:
+        """The API that is spoken: the kind, or what the simulator is spoken to in."""
+        return self.kind if self.kind != "simulator" else str(self.simulator.get("dialect", "paperspace-core"))
+
 
 @dataclass(frozen=True, slots=True)
 class DaemonSettings:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import KEY, PARAMETERS, SimulatorProcess, fleetd, simulator, write_config
+from tests.support.processes import DIALECTS, KEY, SimulatorProcess, fleetd, simulator, write_config
+
+BOTH = pytest.mark.parametrize("kind", list(DIALECTS))
+NAMES = {"paperspace-core": "machineName", "paperspace": "name"}
 
 
 @pytest.fixture
@@ -25,33 +28,34 @@ def writes(sim: SimulatorProcess) -> list[str]:
     return [c["operation"] for c in sim.writes()]
 
 
-def test_up_down_and_up_again_with_no_write_too_many(sim: SimulatorProcess, tmp_path: Path) -> None:
+@BOTH
+def test_up_down_and_up_again_with_no_write_too_many(sim: SimulatorProcess, tmp_path: Path, kind: str) -> None:
     foreign = {
         sim.add(name=name, state=state)["id"] for name, state in (("training-backup", "off"), ("desk", "ready"))
     }
     sim.reset_calls()
 
-    config = write_config(tmp_path, sim.url, target=5)
+    config = write_config(tmp_path, sim.url, kind=kind, target=5)
     apply(config)
     creates = sim.writes()
     assert [c["operation"] for c in creates] == ["create"] * 5
     for call in creates:
-        name = call["body"].pop("machineName")
+        name = call["body"].pop(NAMES[kind])
         assert name.startswith("training-")
-        assert call["body"] == PARAMETERS
+        assert call["body"] == DIALECTS[kind][1]
     mine = {c["machine_id"] for c in creates}
 
     sim.reset_calls()
     apply(config)
     assert writes(sim) == [], "a second apply writes nothing"
 
-    write_config(tmp_path, sim.url, target=3)
+    write_config(tmp_path, sim.url, kind=kind, target=3)
     apply(config)
     assert writes(sim) == ["stop", "stop"]
     stopped = {c["machine_id"] for c in sim.writes()}
 
     sim.reset_calls()
-    write_config(tmp_path, sim.url, target=5)
+    write_config(tmp_path, sim.url, kind=kind, target=5)
     apply(config)
     assert writes(sim) == ["start", "start"]
     assert {c["machine_id"] for c in sim.writes()} == stopped <= mine
@@ -61,8 +65,9 @@ def test_up_down_and_up_again_with_no_write_too_many(sim: SimulatorProcess, tmp_
     assert set(states.values()) == {"ready"}
 
 
-def test_two_hundred_machines_cost_few_reads(sim: SimulatorProcess, tmp_path: Path) -> None:
-    config = write_config(tmp_path, sim.url, target=200, creates=200, poll="1s", interval="5s")
+@BOTH
+def test_two_hundred_machines_cost_few_reads(sim: SimulatorProcess, tmp_path: Path, kind: str) -> None:
+    config = write_config(tmp_path, sim.url, kind=kind, target=200, creates=200, poll="1s", interval="5s")
     apply(config)
     counts = sim.counts()
     assert counts["create"] == 200
@@ -71,9 +76,10 @@ def test_two_hundred_machines_cost_few_reads(sim: SimulatorProcess, tmp_path: Pa
     assert len({m["name"] for m in sim.machines()}) == 200
 
 
-def test_2500_machines_are_listed_whole(sim: SimulatorProcess, tmp_path: Path) -> None:
+@BOTH
+def test_2500_machines_are_listed_whole(sim: SimulatorProcess, tmp_path: Path, kind: str) -> None:
     ids = {sim.add(name=f"box-{n}", state="off")["id"] for n in range(2500)}
-    config = write_config(tmp_path, sim.url, target=0)
+    config = write_config(tmp_path, sim.url, kind=kind, target=0)
     done = fleetd("machines", "list", "-c", str(config), "--json")
     assert done.returncode == 0, done.stderr
     listed = [m["id"] for m in json.loads(done.stdout)]
@@ -81,30 +87,37 @@ def test_2500_machines_are_listed_whole(sim: SimulatorProcess, tmp_path: Path) -
     assert set(listed) == ids
 
 
-@pytest.mark.parametrize("kind", ["timeout_after", "reset_after", "truncated"])
+@BOTH
+@pytest.mark.parametrize("lost", ["timeout_after", "reset_after", "truncated"])
 def test_an_answer_lost_after_the_create_was_executed_makes_no_second_machine(
-    sim: SimulatorProcess, tmp_path: Path, kind: str
+    sim: SimulatorProcess, tmp_path: Path, kind: str, lost: str
 ) -> None:
-    rule = {"kind": kind, "operation": "create", "nth": 1}
-    if kind == "timeout_after":
+    rule = {"kind": lost, "operation": "create", "nth": 1}
+    if lost == "timeout_after":
         rule["seconds"] = 300
     sim.ask("/_sim/faults", {"faults": [rule]})
-    config = write_config(tmp_path, sim.url, target=2)
+    config = write_config(tmp_path, sim.url, kind=kind, target=2)
     config.write_text(config.read_text().replace("max_requests", 'request_timeout = "3s"\nmax_requests'))
     apply(config)
     assert writes(sim) == ["create", "create"]
     assert [m["state"] for m in sim.machines()] == ["ready", "ready"]
 
 
-def test_an_answer_lost_before_the_create_was_executed_is_made_up_for(sim: SimulatorProcess, tmp_path: Path) -> None:
+@BOTH
+def test_an_answer_lost_before_the_create_was_executed_is_made_up_for(
+    sim: SimulatorProcess, tmp_path: Path, kind: str
+) -> None:
     sim.ask("/_sim/faults", {"faults": [{"kind": "reset_before", "operation": "create", "nth": 1}]})
-    config = write_config(tmp_path, sim.url, target=2)
+    config = write_config(tmp_path, sim.url, kind=kind, target=2)
     apply(config)
     assert [m["state"] for m in sim.machines()] == ["ready", "ready"]
 
 
-def test_plan_writes_nothing_and_says_whether_there_is_something_to_do(sim: SimulatorProcess, tmp_path: Path) -> None:
-    config = write_config(tmp_path, sim.url, target=3)
+@BOTH
+def test_plan_writes_nothing_and_says_whether_there_is_something_to_do(
+    sim: SimulatorProcess, tmp_path: Path, kind: str
+) -> None:
+    config = write_config(tmp_path, sim.url, kind=kind, target=3)
     state = tmp_path / "state"
     pending = fleetd("plan", "-c", str(config), "--detailed-exitcode", "--json")
     assert pending.returncode == 2, pending.stderr
@@ -128,8 +141,9 @@ def test_plan_writes_nothing_and_says_whether_there_is_something_to_do(sim: Simu
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_status_and_history_tell_what_was_done(sim: SimulatorProcess, tmp_path: Path) -> None:
-    config = write_config(tmp_path, sim.url, target=2)
+@BOTH
+def test_status_and_history_tell_what_was_done(sim: SimulatorProcess, tmp_path: Path, kind: str) -> None:
+    config = write_config(tmp_path, sim.url, kind=kind, target=2)
     apply(config)
     status = json.loads(fleetd("status", "-c", str(config), "--json").stdout)
     assert status["daemon"]["running"] is False

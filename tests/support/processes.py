@@ -124,8 +124,8 @@ def simulator(tmp_path: Path, *arguments: str, speed: float = 120, **extra: str)
 CONFIG = """
 version = 1
 [provider]
-kind = "paperspace-core"
-base_url = "{url}"
+kind = "{kind}"
+base_url = "{url}{path}"
 api_key = {{ env = "PAPERSPACE_API_KEY" }}
 max_requests_per_second = {rate}
 [daemon]
@@ -142,11 +142,7 @@ P4000 = 0.51
 target = {target}
 {fleet}
 [fleets.training.machine]
-region = "East Coast (NY2)"
-machineType = "P4000"
-size = 50
-billingType = "hourly"
-templateId = "tbu200wi"
+{machine}
 """
 
 PARAMETERS = {
@@ -156,10 +152,19 @@ PARAMETERS = {
     "billingType": "hourly",
     "templateId": "tbu200wi",
 }
+V1_PARAMETERS = {
+    "region": "East Coast (NY2)",
+    "machineType": "P4000",
+    "diskSize": 50,
+    "templateId": "tbu200wi",
+}
+DIALECTS = {"paperspace-core": ("", PARAMETERS), "paperspace": ("/v1", V1_PARAMETERS)}
+"""By provider.kind: where the simulator speaks it, and the same machine in its words."""
 
 
-def write_config(tmp_path: Path, url: str, **values: Any) -> Path:
+def write_config(tmp_path: Path, url: str, *, kind: str = "paperspace-core", **values: Any) -> Path:
     """A config for the training fleet; call again to change it."""
+    spoken_at, parameters = DIALECTS[kind]
     defaults: dict[str, Any] = {
         "target": 5,
         "interval": "1s",
@@ -169,6 +174,9 @@ def write_config(tmp_path: Path, url: str, **values: Any) -> Path:
         "creates": 10,
         "rate": 200,
         "fleet": "",
+        "kind": kind,
+        "path": spoken_at,
+        "machine": "\n".join(f"{name} = {json.dumps(value)}" for name, value in parameters.items()),
     }
     path = tmp_path / "fleetd.toml"
     path.write_text(CONFIG.format(url=url, **(defaults | values)))
