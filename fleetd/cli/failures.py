@@ -13,6 +13,7 @@ from fleetd.engine.convergence import ApplyBlocked, ApplyInterrupted, ApplyTimed
 from fleetd.model.errors import (
     Ambiguous,
     Busy,
+    CloudError,
     ConfigError,
     FleetdError,
     KeyUnusable,
@@ -118,6 +119,20 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def _advice(error: FleetdError) -> Iterator[str]:
     match error:
+        case CloudError():
+            yield from _advice_on_provider(error)
+        case NoDaemon() if not isinstance(error, NotAllowed):
+            yield "Start it (systemctl start fleetd, or fleetd run); fleetd machines works by hand without one."
+        case OrderRefused(reason="busy" | "activity_unknown"):
+            yield "--even-if-busy does it all the same."
+        case OrderRefused(reason="held" | "frozen"):
+            yield "A veto is never overridden: fleetd release MACHINE, or fleetd unfreeze, ends it."
+        case ConfigError(source=source, faults=faults) if any(f.path == source for f in faults):
+            yield "Name a config with -c or in FLEETD_CONFIG; fleetd demo needs none."
+
+
+def _advice_on_provider(error: CloudError) -> Iterator[str]:
+    match error:
         case Unauthorized():
             yield "The provider refuses the API key: see where provider.api_key in the config takes it from."
         case RateLimited(retry_after=seconds):
@@ -131,14 +146,6 @@ def _advice(error: FleetdError) -> Iterator[str]:
             yield "Nothing was done: wait until it is where it is going (fleetd machines wait-for), and try again."
         case NotFound():
             yield "fleetd machines list has the ids; what the key may not see is answered in the same way."
-        case NoDaemon() if not isinstance(error, NotAllowed):
-            yield "Start it (systemctl start fleetd, or fleetd run); fleetd machines works by hand without one."
-        case OrderRefused(reason="busy" | "activity_unknown"):
-            yield "--even-if-busy does it all the same."
-        case OrderRefused(reason="held" | "frozen"):
-            yield "A veto is never overridden: fleetd release MACHINE, or fleetd unfreeze, ends it."
-        case ConfigError(source=source, faults=faults) if any(f.path == source for f in faults):
-            yield "Name a config with -c or in FLEETD_CONFIG; fleetd demo needs none."
 
 
 def _usage(error: Exception) -> Iterator[str]:
