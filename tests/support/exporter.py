@@ -54,7 +54,7 @@ class Exporter:
 
 
 @contextmanager
-def prometheus(tmp_path: Path, targets: list[int], rules: str = "") -> Iterator[str]:
+def prometheus(tmp_path: Path, targets: list[int], rules: str = "", job: str = "test") -> Iterator[str]:
     """A real server with its own storage; its URL."""
     port = free_port()
     home = tmp_path / "prometheus"
@@ -63,7 +63,7 @@ def prometheus(tmp_path: Path, targets: list[int], rules: str = "") -> Iterator[
     (home / "prometheus.yml").write_text(
         "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"
         + (f"rule_files: [{home / 'rules.yml'}]\n" if rules else "")
-        + "scrape_configs:\n- job_name: test\n  static_configs:\n"
+        + f"scrape_configs:\n- job_name: {job}\n  static_configs:\n"
         + f"  - targets: [{', '.join(repr(f'127.0.0.1:{p}') for p in targets)}]\n"
     )
     with (home / "log").open("w") as log:

@@ -39,8 +39,8 @@ def fleetd(*arguments: str, timeout: float = 60, **extra: str) -> subprocess.Com
 
 @contextmanager
 def started(*arguments: str, log: Path, **extra: str) -> Iterator[subprocess.Popen[str]]:
-    """A command that goes on; its output, both streams, is in ``log``. Ends with SIGTERM."""
-    with log.open("w") as stream:
+    """A command that goes on; its output, both streams, is appended to ``log``. Ends with SIGTERM."""
+    with log.open("a") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "fleetd", *arguments],
             stdout=stream,
@@ -132,10 +132,11 @@ max_requests_per_second = {rate}
 interval = "{interval}"
 poll = "{poll}"
 state_dir = "{state}"
-listen = ""
+listen = "{listen}"
 [guards]
 max_creates_per_pass = {creates}
 settle = "{settle}"
+{guards}
 [prices]
 P4000 = 0.51
 [fleets.training]
@@ -177,6 +178,8 @@ def write_config(tmp_path: Path, url: str, *, kind: str = "paperspace-core", **v
         "kind": kind,
         "path": spoken_at,
         "machine": "\n".join(f"{name} = {json.dumps(value)}" for name, value in parameters.items()),
+        "guards": "",
+        "listen": "",
     }
     path = tmp_path / "fleetd.toml"
     path.write_text(CONFIG.format(url=url, **(defaults | values)))
