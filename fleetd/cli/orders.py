@@ -81,7 +81,7 @@ def restart(
 
 
 def _order(order: MachineOrder, config: Any, *, as_json: bool) -> None:
-    settings = wiring.load_settings(wiring.find_config(config))
+    settings = wiring.load_for_daemon(wiring.find_config(config))
     document = anyio.run(wiring.order_machine, settings, order)
     if as_json:
         show_json(document)

@@ -61,10 +61,13 @@ def freeze(
     as_json: JsonOption = False,
 ) -> None:
     """Forbid everything, or some verbs, on a fleet or on all of them. In force when this returns."""
-    settings = wiring.load_settings(wiring.find_config(config))
-    if fleet is not None and settings.fleet(fleet) is None:
-        known = ", ".join(f.name for f in settings.fleets) or "none"
-        raise typer.BadParameter(f"the config has no fleet {fleet!r}; it has {known}")
+    settings = wiring.load_for_daemon(wiring.find_config(config))
+    if fleet is not None:
+        # From a file with faults there is no list: then the daemon says which it has.
+        known = [f.name for f in settings.fleets] or list(anyio.run(wiring.current_status, settings)["fleets"])
+        if fleet not in known:
+            listed = ", ".join(known) or "none"
+            raise typer.BadParameter(f"the config has no fleet {fleet!r}; it has {listed}")
     verbs = frozenset(verb) if verb else frozenset(Verb)
     _veto(VetoOrder("freeze", fleet, verbs, reason, lasts), config, as_json=as_json)
 
@@ -75,7 +78,7 @@ def unfreeze(fleet: Fleet = None, config: ConfigOption = None, as_json: JsonOpti
 
 
 def _veto(order: VetoOrder, config: Any, *, as_json: bool) -> None:
-    settings = wiring.load_settings(wiring.find_config(config))
+    settings = wiring.load_for_daemon(wiring.find_config(config))
     document = anyio.run(wiring.veto, settings, order)
     if as_json:
         show_json(document)
@@ -89,7 +92,7 @@ def _veto(order: VetoOrder, config: Any, *, as_json: bool) -> None:
 
 
 def _lift(kind: str, subject: str | None, config: Any, *, as_json: bool) -> None:
-    settings = wiring.load_settings(wiring.find_config(config))
+    settings = wiring.load_for_daemon(wiring.find_config(config))
     removed = anyio.run(wiring.lift, settings, kind, subject)
     if as_json:
         show_json({"removed": removed})

@@ -101,6 +101,12 @@ def test_a_faulty_file_keeps_nobody_from_the_daemon_that_runs(tmp_path: Path) ->
         status = json.loads(fleetd("status", "-c", str(path), "--json").stdout)
         assert "fleets.training.target" in status["daemon"]["config_fault"]
         assert status["fleets"]["training"]["target"] == 3
+        why = ("--for", "1h", "--reason", "the file is being mended")
+        assert fleetd("freeze", "trianing", "-c", str(path), *why).returncode == 64, "a typo freezes nothing"
+        assert fleetd("freeze", "training", "-c", str(path), *why).returncode == 0
+        status = json.loads(fleetd("status", "-c", str(path), "--json").stdout)
+        assert [(veto["kind"], veto["subject"]) for veto in status["vetoes"]] == [("freeze", "training")]
+        assert fleetd("unfreeze", "training", "-c", str(path)).returncode == 0
         path.write_text(good)
         assert fleetd("reload", "-c", str(path)).returncode == 0
         path.write_text("[daemon")
