@@ -20,12 +20,17 @@ from rich.text import Text
 from fleetd import wiring
 from fleetd.cli.failures import UsageError
 from fleetd.cli.machine_options import (
+    CREATE,
     CREATE_HELP,
+    CREATE_REQUIRED,
+    DESTROY,
     DESTROY_HELP,
-    DESTROY_PARAMETERS,
+    LIST,
     LIST_HELP,
     SWITCHES,
+    UPDATE,
     UPDATE_HELP,
+    fitting,
     takes,
 )
 from fleetd.cli.options import ConfigOption, JsonOption, duration, examples
@@ -35,13 +40,6 @@ from fleetd.cloud.port import Json, MachinesApi
 from fleetd.config.units import format_duration
 from fleetd.model.errors import Unavailable
 from fleetd.model.settings import Settings
-from fleetd.model.vendor import (
-    CORE_CREATE_PARAMETERS,
-    CORE_CREATE_REQUIRED,
-    CORE_LIST_FILTERS,
-    CORE_LOCAL_FILTERS,
-    CORE_UPDATE_PARAMETERS,
-)
 from fleetd.ops.escape import printable
 
 T = TypeVar("T")
@@ -79,17 +77,17 @@ class WaitState(StrEnum):
         "fleetd machines list --json | jq -r '.[].id'",
     ),
 )
-@takes({**CORE_LOCAL_FILTERS, **CORE_LIST_FILTERS}, LIST_HELP, panel=f"Filters ({SWITCHES})")
+@takes(LIST, LIST_HELP, panel=f"Filters ({SWITCHES})")
 def list_(config: ConfigOption = None, as_json: JsonOption = False, *, given: dict[str, Any]) -> None:
     """List the machines that the key can see, all pages of them."""
-    found = _look(config, lambda api: api.list(given))
+    found = _look(config, lambda api, settings: api.list(fitting(given, LIST, settings.provider.dialect)))
     _answer(found, machines_view(found), as_json=as_json)
 
 
 @machines.command("show", rich_help_panel=LOOK, epilog=examples("fleetd machines show psabc123"))
 def show_(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show one machine with its events; a failed start's reason is among them."""
-    found = _look(config, lambda api: api.show(machine_id))
+    found = _look(config, lambda api, _settings: api.show(machine_id))
     _answer(found, machine_view(found), as_json=as_json)
 
 
@@ -97,10 +95,12 @@ def show_(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOptio
     rich_help_panel=CHANGE,
     epilog=examples(
         "fleetd machines create --machine-name build-1 --region 'East Coast (NY2)' --machine-type P4000 "
-        "--size 50 --billing-type hourly --template-id tbu200wi"
+        "--size 50 --billing-type hourly --template-id tbu200wi",
+        "fleetd machines create --name build-1 --region 'East Coast (NY2)' --machine-type A4000 --disk-size 50 "
+        "--template-id tbu200wi  # the v1 API",
     ),
 )
-@takes(CORE_CREATE_PARAMETERS, CREATE_HELP, required=CORE_CREATE_REQUIRED)
+@takes(CREATE, CREATE_HELP, required=CREATE_REQUIRED)
 def create(config: ConfigOption = None, as_json: JsonOption = False, *, given: dict[str, Any]) -> None:
     """Create one machine. It costs money from now on.
 
@@ -110,7 +110,12 @@ def create(config: ConfigOption = None, as_json: JsonOption = False, *, given: d
         given["password"] = typer.prompt("Password of the new user", hide_input=True, err=True)
     if "password" in given:
         wiring.SECRETS.add(given["password"])
-    made = _ask(config, lambda api, _settings: api.create(given))
+
+    def make(api: MachinesApi, settings: Settings) -> Awaitable[Json]:
+        dialect = settings.provider.dialect
+        return api.create(fitting(given, CREATE, dialect, required=CREATE_REQUIRED[dialect]))
+
+    made = _ask(config, make)
     _answer(made, machine_view(made), as_json=as_json)
 
 
@@ -137,7 +142,7 @@ def restart(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOpt
     rich_help_panel=CHANGE,
     epilog=examples("fleetd machines destroy psabc123", "fleetd machines destroy psabc123 --yes  # asks nobody"),
 )
-@takes(DESTROY_PARAMETERS, DESTROY_HELP)
+@takes(DESTROY, DESTROY_HELP)
 def destroy(
     machine_id: MachineId,
     config: ConfigOption = None,
@@ -165,16 +170,23 @@ def destroy(
         "fleetd machines update psabc123 --no-perform-auto-snapshot --auto-snapshot-frequency none",
     ),
 )
-@takes(CORE_UPDATE_PARAMETERS, UPDATE_HELP)
+@takes(UPDATE, UPDATE_HELP)
 def update(
     machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False, *, given: dict[str, Any]
 ) -> None:
     """Change attributes of a machine; what is not given stays as it is."""
     if not given:
         raise UsageError("nothing to change: give at least one parameter of the API")
-    if given.get("autoSnapshotFrequency") in {"none", "null"}:
-        given["autoSnapshotFrequency"] = None
-    answer = _ask(config, lambda api, _settings: api.update(machine_id, given))
+
+    def change(api: MachinesApi, settings: Settings) -> Awaitable[Json | None]:
+        changes = fitting(given, UPDATE, settings.provider.dialect)
+        if changes.get("autoSnapshotFrequency") in {"none", "null"}:
+            if settings.provider.dialect != "paperspace-core":
+                raise UsageError("this API knows no frequency none: --no-auto-snapshot-enabled turns snapshots off")
+            changes["autoSnapshotFrequency"] = None
+        return api.update(machine_id, changes)
+
+    answer = _ask(config, change)
     _confirm(answer, f"{machine_id} is updated: {', '.join(given)}", as_json=as_json)
 
 
@@ -189,7 +201,7 @@ def availability(
     as_json: JsonOption = False,
 ) -> None:
     """Ask whether such a machine can be had now."""
-    found = _look(config, lambda api: api.availability(region, machine_type))
+    found = _look(config, lambda api, _settings: api.availability(region, machine_type))
     words = "can be had" if found.get("available") is True else "cannot be had"
     _answer(found, Text(f"{machine_type} {words} in {region} now"), as_json=as_json)
 
@@ -209,7 +221,7 @@ def utilization(
     month = billing_month or f"{datetime.now(UTC):%Y-%m}"
     if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month, re.ASCII):
         raise UsageError(f"--billing-month: expected a month such as 2026-03, got {month!r}")
-    found = _look(config, lambda api: api.utilization(machine_id, month))
+    found = _look(config, lambda api, _settings: api.utilization(machine_id, month))
     _answer(found, object_view(found), as_json=as_json)
 
 
@@ -268,13 +280,13 @@ def wait_for(
     _answer(found, machine_view(found), as_json=as_json)
 
 
-def _look(config: Path | None, question: Callable[[MachinesApi], Awaitable[T]]) -> T:
+def _look(config: Path | None, question: Callable[[MachinesApi, Settings], Awaitable[T]]) -> T:
     """Ask something that changes nothing, and give up while the person still waits."""
 
-    async def ask(api: MachinesApi, _settings: Settings) -> T:
+    async def ask(api: MachinesApi, settings: Settings) -> T:
         try:
             with anyio.fail_after(wiring.ONE_SHOT_LIMIT):
-                return await question(api)
+                return await question(api, settings)
         except TimeoutError as error:
             raise Unavailable(f"no answer from the provider within {wiring.ONE_SHOT_LIMIT:.0f} s") from error
 
@@ -309,7 +321,7 @@ def _confirm(answer: Json | None, done: str, *, as_json: bool) -> None:
 def _make_sure(machine_id: str, config: Path | None) -> None:
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on: --yes destroys without asking")
-    found = _look(config, lambda api: api.show(machine_id))
+    found = _look(config, lambda api, _settings: api.show(machine_id))
     say(f"{printable(str(found.get('name')))} ({machine_id}) is {printable(str(found.get('state')))}.")
     typer.confirm("Destroy it, its disk and every snapshot made from it?", default=False, abort=True, err=True)
 

@@ -16,17 +16,17 @@ from fleetd.model.machine import PHASES, Phase
 Json = Mapping[str, Any]
 
 COLUMNS = (
-    ("id", "id"),
-    ("name", "name"),
-    ("state", "state"),
-    ("machineType", "type"),
-    ("region", "region"),
-    ("privateIpAddress", "private address"),
-    ("publicIpAddress", "public address"),
-    ("dtCreated", "created"),
+    (("id",), "id"),
+    (("name",), "name"),
+    (("state",), "state"),
+    (("machineType",), "type"),
+    (("region",), "region"),
+    (("privateIpAddress", "privateIp"), "private address"),
+    (("publicIpAddress", "publicIp"), "public address"),
+    (("dtCreated",), "created"),
 )
-"""The fields of a listing's table, and their headings."""
-EVENT_FIELDS = ("name", "state", "errorMsg", "dtCreated", "dtFinished")
+"""The fields of a listing's table, on Core and on v1, and their headings."""
+EVENT_FIELDS = (("name",), ("state",), ("errorMsg", "error"), ("dtCreated",), ("dtFinished",))
 
 
 def machines_view(machines: Sequence[Json]) -> RenderableType:
@@ -35,7 +35,7 @@ def machines_view(machines: Sequence[Json]) -> RenderableType:
         return Text("no machines")
     table = _table(title for _, title in COLUMNS)
     for machine in machines:
-        table.add_row(*(_cell(machine, field) for field, _ in COLUMNS))
+        table.add_row(*(_cell(machine, _present(machine, fields)) for fields, _ in COLUMNS))
     count = f"{len(machines)} machine{'' if len(machines) == 1 else 's'}"
     return Group(table, Text(count, style="dim"))
 
@@ -54,7 +54,7 @@ def machine_view(machine: Json) -> RenderableType:
     table = _table(("event", "state", "reason", "began", "ended"))
     for event in events:
         about = event if isinstance(event, Mapping) else {}
-        table.add_row(*(Text(shown(about.get(field))) for field in EVENT_FIELDS))
+        table.add_row(*(Text(shown(about.get(_present(about, fields)))) for fields in EVENT_FIELDS))
     return Group(fields, Text(""), table)
 
 
@@ -66,6 +66,10 @@ def object_view(content: Json) -> RenderableType:
     for path, value in _flat(content):
         table.add_row(Text(shown(path)), Text(shown(value)))
     return table
+
+
+def _present(content: Json, fields: Sequence[str]) -> str:
+    return next((field for field in fields if field in content), fields[0])
 
 
 def _cell(machine: Json, field: str) -> Text:
