@@ -164,7 +164,7 @@ class Daemon:
     def _rung(self, name: str) -> None:
         """A check is due, or a window has opened or closed: the pass finds out what that means."""
         if name in set(Check):
-            self.reconciler.due.add(Check(name))
+            self.reconciler.checks.rung(Check(name))
         self.wake()
 
     async def _passes(self) -> None:

@@ -26,13 +26,14 @@ from fleetd.engine.vetoes import Vetoes
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import IdleReport, Intent, Memory
 from fleetd.model.machine import Machine
-from fleetd.model.plan import Action, Check, Observation, Plan, Skip
+from fleetd.model.plan import NOTHING_DUE, Action, Observation, Plan, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.model.settings import Settings
 from fleetd.planner.facts import expected_ids, learn
 from fleetd.planner.guards import PROVIDER_DOUBT
 from fleetd.planner.ownership import Owner, oldest_first, owners
 from fleetd.planner.plan import plan
+from fleetd.planner.policies import may_judge
 from fleetd.store.port import Journal
 
 log = structlog.get_logger(__name__)
@@ -85,12 +86,10 @@ class Reconciler:
             cloud, recall, self.vetoes, follower, clock, meter, rng, last_word=self._last_word, progress=progress
         )
         self.last: PassReport | None = None
-        self.due: set[Check] = set(Check)
-        """Policy checks that the next sane pass makes; all of them after a start, whatever was missed before it."""
         self._cloud = cloud
         self._observer = Observer(cloud, clock)
         self._idleness = idleness
-        self._checks = Checks(cloud)
+        self.checks = Checks(cloud)
         self._outside = Outsiders(cloud, recall)
         self._prices = Prices(cloud, journal)
         self._follower = follower
@@ -139,17 +138,17 @@ class Reconciler:
         self._news.observed(observation)
         memory = await self.recall.memory(self._clock.now(), provider_failing=failing)
         owned = owners(observation.machines, settings.fleets, memory.facts, memory.intents)
-        checks = frozenset(self.due) if observation.sane else frozenset()
+        due = self.checks.due(owned) if observation.sane else NOTHING_DUE
         memory = replace(
             memory,
             idle=await self._idle(observation, owned, memory, failing),
-            shown=await self._checks.look(checks, settings.fleets, observation.machines, owned),
+            shown=await self.checks.look(due, settings.fleets, observation.machines, owned),
         )
-        if checks:
-            await self._prices.learn(
-                [m for m in observation.machines if m.id in owned], settings.costs.prices, started
-            )
-        self._checks.report(checks, settings.fleets, observation.machines, owned, memory, self._clock.now())
+        if due:
+            moving = {i.machine_id for i in memory.intents}
+            settled = [m for m in observation.machines if m.id in due and may_judge(m, moving)]
+            await self._prices.learn(settled, settings.costs.prices, started)
+        self.checks.report(due, settings.fleets, observation.machines, owned, memory, self._clock.now())
         decided = plan(
             settings.fleets,
             observation,
@@ -157,14 +156,14 @@ class Reconciler:
             self._clock.now(),
             costs=replace(settings.costs, prices=self._prices.known(settings.costs.prices)),
             stale_after=2 * settings.daemon.interval,
-            checks=checks,
+            due=due,
         )
-        self.due -= checks
         for intent in memory.intents:
             self._follower.follow(intent)
         names = frozenset(m.name for m in observation.machines)
         await self.recall.orders.before_calls(memory.requests, decided.actions, self._clock.now())
         dropped = await self.executor.carry_out(decided.actions, fleets, names, self._passes)
+        self.checks.made(due, observation.machines, memory.intents, (*decided.skips, *dropped))
         report = PassReport(
             pass_id=self._passes,
             started_at=started,

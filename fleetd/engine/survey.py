@@ -51,7 +51,7 @@ async def survey(
         now,
         costs=replace(settings.costs, prices=prices.known(settings.costs.prices)),
         stale_after=2 * settings.daemon.interval,
-        checks=frozenset(Check),
+        due={m.id: frozenset(Check) for m in seen.machines},
     )
     return PassReport(
         pass_id=0,

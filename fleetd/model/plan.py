@@ -20,6 +20,11 @@ class Check(StrEnum):
     SNAPSHOT = "snapshot_check"
 
 
+Due = Mapping[str, frozenset[Check]]
+"""The checks that are due, by machine id."""
+NOTHING_DUE: Due = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """What ``Cloud.list`` returns: every machine that the key can see, each id once."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fleetd.model.machine import Machine, Phase
-from fleetd.model.plan import Action, Check, Skip
+from fleetd.model.machine import Machine
+from fleetd.model.plan import Action, Check, Due, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.costs import hourly_rate
 from fleetd.planner.draft import Draft
-from fleetd.planner.policies import Drift, outlived, snapshot_drift, timeout_drift
+from fleetd.planner.policies import Drift, may_judge, outlived, snapshot_drift, timeout_drift
 from fleetd.planner.roster import timed_out
 
 
@@ -26,20 +26,22 @@ def report_oddities(draft: Draft) -> None:
             )
 
 
-def police(draft: Draft, checks: frozenset[Check]) -> None:
+def police(draft: Draft, due: Due) -> None:
     """Put settings right that drifted, and stop what has outlived its shutdown timeout."""
     fleet = draft.fleet
+    moving = draft.members.moving
     known = (*draft.members.up, *draft.members.rising, *draft.members.falling, *draft.members.down)
     for machine in known:
-        if machine.id in draft.members.moving or machine.phase in {Phase.RISING, Phase.FALLING}:
+        checks = due.get(machine.id, frozenset())
+        if not may_judge(machine, moving):
             continue
         if Check.SHUTDOWN_TIMEOUT in checks:
             _mend(draft, machine, timeout_drift(fleet, machine), Reason.TIMEOUT_DRIFT)
         if Check.SNAPSHOT in checks:
             _mend(draft, machine, snapshot_drift(fleet, machine), Reason.SNAPSHOT_DRIFT)
-    if Check.SHUTDOWN_TIMEOUT not in checks:
-        return
     for machine in draft.members.up:
+        if Check.SHUTDOWN_TIMEOUT not in due.get(machine.id, frozenset()):
+            continue
         evidence = outlived(fleet, draft.memory.shown.get(machine.id, machine), draft.now)
         if evidence is None or draft.spared(Verb.STOP, machine):
             continue

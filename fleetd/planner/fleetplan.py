@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleetd.model.plan import Check
+from fleetd.model.plan import Due
 from fleetd.model.reasons import Reason
 from fleetd.planner.draft import Draft
 from fleetd.planner.errands import police, report_oddities
@@ -11,12 +11,12 @@ from fleetd.planner.scaling import drop_standby, park, replace_timed_out, rise, 
 from fleetd.planner.windows import Effective
 
 
-def decide(draft: Draft, effective: Effective, checks: frozenset[Check]) -> None:
+def decide(draft: Draft, effective: Effective, due: Due) -> None:
     """Fill the draft with the next safe things, in order, and with what is left undone and why."""
     members = draft.members
     report_oddities(draft)
     carry_orders(draft, effective.target)
-    police(draft, checks)
+    police(draft, due)
     if effective.park_idle:
         park(draft, effective)
         return

@@ -9,7 +9,7 @@ from decimal import Decimal
 from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.journal import Memory
 from fleetd.model.machine import Machine
-from fleetd.model.plan import Action, Check, FleetView, Observation, Plan, Skip
+from fleetd.model.plan import NOTHING_DUE, Action, Due, FleetView, Observation, Plan, Skip
 from fleetd.model.reasons import Verb
 from fleetd.planner.costs import BILLED, fleet_rate, hourly_rate, total
 from fleetd.planner.draft import Draft
@@ -31,7 +31,7 @@ def plan(
     *,
     costs: Costs | None = None,
     stale_after: timedelta = timedelta(minutes=1),
-    checks: frozenset[Check] = frozenset(),
+    due: Due = NOTHING_DUE,
 ) -> Plan:
     """What the next pass does, and what it does not do and why.
 
@@ -42,7 +42,7 @@ def plan(
         now: the instant to decide for, timezone-aware.
         costs: prices and the cap over all fleets.
         stale_after: age from which an observation allows nothing (two intervals).
-        checks: policy checks that are due.
+        due: policy checks that are due, by machine id.
     """
     costs = costs or Costs()
     owned = owners(observation.machines, fleets, memory.facts, memory.intents)
@@ -61,7 +61,7 @@ def plan(
         rates[fleet.name] = _current_rate(members, costs.prices)
         views[fleet.name] = _view(members, now_in_force, rates[fleet.name])
         drafted = Draft(members, memory, now, observation.at, costs.prices)
-        decide(drafted, now_in_force, checks)
+        decide(drafted, now_in_force, due)
         sure, doubtful = cut_doubtful(drafted.actions, doubt)
         kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values())
         actions += kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,6 +23,11 @@ class Drift:
     """``shutdownTimeoutInHours 168 -> 24, ...`` for the log line."""
     unverified: tuple[str, ...] = ()
     """What the provider did not say: neither good nor bad."""
+
+
+def may_judge(machine: Machine, moving: Container[str | None]) -> bool:
+    """Whether a check can be made of it now; one in transition waits until it is over."""
+    return machine.id not in moving and machine.phase in {Phase.UP, Phase.DOWN}
 
 
 def timeout_drift(fleet: Fleet, machine: Machine) -> Drift:

@@ -105,7 +105,7 @@ def test_plan_at_another_time(cli, tmp_path: Path) -> None:
 def test_apply_converges_and_history_tells_it(cli, config: Path) -> None:
     done = cli("apply", "-c", str(config), "--timeout", "60s")
     assert done.code == 0, done.err
-    assert re.fullmatch(r"Converged in \d+ s: training 3/3 up\.  \$\?/h\n", done.out)
+    assert re.fullmatch(r"Converged in \d+ s: training 3/3 up\.  \$1\.53/h\n", done.out)
     events = [json.loads(line)["event"] for line in done.err.splitlines()]
     assert events.count("machine.became_ready") == 3
 

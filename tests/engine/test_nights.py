@@ -10,6 +10,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from fleetd.model.errors import Unavailable
 from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout, Window
 from fleetd.model.machine import SnapshotPolicy
 from fleetd.planner.idle import Activity
@@ -244,5 +245,58 @@ def test_drift_is_put_right_once_and_what_outlived_its_timeout_is_stopped() -> N
             "shutdownTimeoutInHours 168 -> 24",
             "performAutoSnapshot false -> true, autoSnapshotFrequency none -> day",
         ]
+
+    run(story)
+
+
+POLICED = fleet(target=2, shutdown_timeout=ShutdownTimeout(hours=24), auto_snapshot=AutoSnapshot("day", 7))
+VENDORS_OWN = {
+    "shutdown_timeout_hours": 168,
+    "shutdown_timeout_forces": False,
+    "snapshots": SnapshotPolicy(False, None, None),
+}
+
+
+def test_a_new_machine_gets_its_policies_when_it_is_up_not_when_the_checks_ring_next() -> None:
+    async def story() -> None:
+        async with rig(POLICED) as world:
+            world.cloud.defaults.update(VENDORS_OWN)
+            async with world.daemon_running():
+                await anyio.sleep(300)
+                made = ["create", "create", "update ps1", "update ps1", "update ps2", "update ps2"]
+                assert sorted(world.cloud.writes()) == made
+                await anyio.sleep(3600)
+                assert len(world.cloud.writes()) == len(made)
+
+    run(story)
+
+
+def test_a_check_that_rings_during_a_transition_is_made_when_that_is_over() -> None:
+    async def story() -> None:
+        async with rig(replace(POLICED, target=1)) as world:
+            world.cloud.add(token_name(1), "off", machine_type="P4000", **VENDORS_OWN)
+            async with world.daemon_running() as daemon:
+                await anyio.sleep(300)
+                assert sorted(world.cloud.writes()) == ["start ps1", "update ps1", "update ps1"]
+                world.cloud.set("ps1", state="starting", snapshots=SnapshotPolicy(False, None, None))
+                daemon._rung("snapshot_check")
+                await anyio.sleep(120)
+                assert len(world.cloud.writes()) == 3
+                world.cloud.set("ps1", state="ready")
+                await anyio.sleep(120)
+                assert world.cloud.writes()[3:] == ["update ps1"]
+
+    run(story)
+
+
+def test_a_drift_that_could_not_be_mended_is_tried_again_before_the_next_ring() -> None:
+    async def story() -> None:
+        async with rig(replace(POLICED, target=1, shutdown_timeout=None)) as world:
+            world.cloud.add(token_name(1), machine_type="P4000", **VENDORS_OWN)
+            failing = [Unavailable("down", operation="update", status=503)] * 2
+            world.cloud.before = lambda operation, _id: failing.pop() if operation == "update" and failing else None
+            async with world.daemon_running():
+                await anyio.sleep(600)
+            assert world.cloud.writes() == ["update ps1"] * 3
 
     run(story)

@@ -109,7 +109,7 @@ def test_the_vendors_timer_is_seen_coming(hours, soon) -> None:
 
 
 def check(want, box, checks=ALL, **recalled) -> list[str]:
-    decided = plan([want], seen(box), memory(**recalled), NOW, checks=checks)
+    decided = plan([want], seen(box), memory(**recalled), NOW, due={box.id: checks})
     return [f"{a.verb} {a.reason}" for a in decided.actions]
 
 

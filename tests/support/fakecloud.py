@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import anyio
 
@@ -46,6 +47,8 @@ class FakeCloud:
     no_capacity: bool = False
     stuck: bool = False
     listing: Callable[[Listing], Listing] = lambda listing: listing
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """Fields of every machine that is created."""
     calls: list[Call] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -110,6 +113,7 @@ class FakeCloud:
             name,
             "provisioning",
             machine_type=str(parameters["machineType"]),
+            **self.defaults,
         )
         self._begin_transition(machine.id, "create", "provisioning", "ready")
         self._end("create", machine.id)
