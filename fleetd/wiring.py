@@ -141,7 +141,7 @@ def assemble(
     poller = Poller(cloud, clock, poll=settings.daemon.poll)
     follower = Follower(poller, recall, clock, meter)
     leases = Leases(journal)
-    idleness = Idleness(sources or (lambda tables: open_sources(tables, leases.holder)), leases, journal, clock)
+    idleness = _idleness(journal, clock, leases, sources)
     reconciler = Reconciler(
         settings, cloud, journal, clock, meter, rng, follower, recall, idleness, progress=notifier.alive
     )
@@ -580,9 +580,16 @@ async def _survey(settings: Settings, *, at: datetime | None = None) -> PassRepo
     try:
         async with open_cloud(settings) as cloud:
             with _within(ONE_SHOT_LIMIT):
-                return await survey(settings, cloud, journal, SystemClock(), at=at)
+                clock = SystemClock()
+                return await survey(
+                    settings, cloud, journal, clock, _idleness(journal, clock, Leases(journal)), at=at
+                )
     finally:
         await journal.aclose()
+
+
+def _idleness(journal: Journal, clock: Clock, leases: Leases, sources: OpenSources | None = None) -> Idleness:
+    return Idleness(sources or (lambda tables: open_sources(tables, leases.holder)), leases, journal, clock)
 
 
 @contextmanager

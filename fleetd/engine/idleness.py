@@ -83,7 +83,10 @@ class Idleness:
         *,
         interval: timedelta,
     ) -> dict[str, IdleReport]:
-        """Ask every source about every up machine of its fleets, advance the clocks, and report by machine id."""
+        """Ask every source about every up machine of its fleets, advance the clocks, and report by machine id.
+
+        Writes nothing: ``save`` does.
+        """
         reports: dict[str, IdleReport] = {}
         running: set[str] = set()
         for fleet in fleets:
@@ -98,8 +101,19 @@ class Idleness:
         # A machine that is not up has no idle time: whoever starts it begins anew.
         self._clocks = {m: c for m, c in self._clocks.items() if m in running}
         self._read_at = {m: t for m, t in self._read_at.items() if m in running}
-        await self._save()
         return reports
+
+    async def save(self) -> None:
+        """Keep the clocks for the next process; at most once a minute."""
+        now = self._clock.now()
+        if self._saved_at is not None and timedelta(0) <= now - self._saved_at < SAVE_EVERY:
+            return
+        self._saved_at = now
+        rows = {
+            machine: (_text(c.idle_since), _text(c.last_at), c.uncovered.total_seconds())
+            for machine, c in sorted(self._clocks.items())
+        }
+        await self._journal.put_note(_NOTE, json.dumps(rows))
 
     async def last_word(self, fleet: Fleet, action: Action, machine: Machine) -> Reason | None:
         """Ask afresh right before a stop that needs the machine to be unused; a reason forbids it."""
@@ -167,17 +181,6 @@ class Idleness:
         elif not silent and key in self._silent:
             self._silent.discard(key)
             log.info("idle_source.recovered", fleet=fleet.name, source=name)
-
-    async def _save(self) -> None:
-        now = self._clock.now()
-        if self._saved_at is not None and timedelta(0) <= now - self._saved_at < SAVE_EVERY:
-            return
-        self._saved_at = now
-        rows = {
-            machine: (_text(c.idle_since), _text(c.last_at), c.uncovered.total_seconds())
-            for machine, c in sorted(self._clocks.items())
-        }
-        await self._journal.put_note(_NOTE, json.dumps(rows))
 
 
 def _text(at: datetime | None) -> str | None:

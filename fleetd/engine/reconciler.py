@@ -188,13 +188,15 @@ class Reconciler:
         """Idle clocks stand still while the provider fails or the listing cannot be trusted."""
         if not observation.sane or failing > PROVIDER_DOUBT:
             return {}
-        return await self._idleness.refresh(
+        reports = await self._idleness.refresh(
             self.settings.fleets,
             observation.machines,
             owned,
             memory.holds,
             interval=self.settings.daemon.interval,
         )
+        await self._idleness.save()
+        return reports
 
     async def _last_word(self, action: Action, machine: Machine) -> Reason | None:
         fleet = self.settings.fleet(action.fleet)

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from fleetd.cloud.port import Cloud
+from fleetd.engine.checks import Checks
+from fleetd.engine.idleness import Idleness
 from fleetd.engine.observer import Observer
 from fleetd.engine.ports import Clock
 from fleetd.engine.prices import Prices
 from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import PassReport
-from fleetd.model.plan import Check
+from fleetd.model.journal import IdleReport, Memory
+from fleetd.model.plan import NOTHING_DUE, Check, Due, Observation
 from fleetd.model.settings import Settings
 from fleetd.planner.facts import expected_ids
-from fleetd.planner.ownership import owners
+from fleetd.planner.ownership import Owner, owners
 from fleetd.planner.plan import plan
 from fleetd.store.port import Journal
 
 
 async def survey(
-    settings: Settings, cloud: Cloud, journal: Journal, clock: Clock, *, at: datetime | None = None
+    settings: Settings,
+    cloud: Cloud,
+    journal: Journal,
+    clock: Clock,
+    idleness: Idleness,
+    *,
+    at: datetime | None = None,
 ) -> PassReport:
     """Look at the world and plan, without acting, learning or settling anything.
 
@@ -29,6 +39,7 @@ async def survey(
         cloud: only its reads are called.
         journal: only read.
         clock: for the time of the look.
+        idleness: asks the idle sources, from where the journal's clocks stand; closed at the end.
         at: plan as if it were then: what would be done tonight with the machines as they are now.
 
     Raises:
@@ -41,6 +52,14 @@ async def survey(
     expected = expected_ids(recall.facts, settings.fleets, intents, started)
     seen = await Observer(cloud, clock).observe(expected)
     memory = await recall.memory(clock.now(), provider_failing=timedelta(0))
+    owned = owners(seen.machines, settings.fleets, memory.facts, memory.intents)
+    due: Due = {machine: frozenset(Check) for machine in owned} if seen.sane else NOTHING_DUE
+    if seen.sane:
+        memory = replace(
+            memory,
+            idle=await _idle(settings, idleness, seen, owned, memory),
+            shown=await Checks(cloud).look(due, settings.fleets, seen.machines, owned),
+        )
     prices = Prices(cloud, journal)
     await prices.load()
     now = at or clock.now()
@@ -51,16 +70,29 @@ async def survey(
         now,
         costs=replace(settings.costs, prices=prices.known(settings.costs.prices)),
         stale_after=2 * settings.daemon.interval,
-        due={m.id: frozenset(Check) for m in seen.machines},
+        due=due,
     )
     return PassReport(
         pass_id=0,
         started_at=started,
         duration_s=(clock.now() - started).total_seconds(),
         observation=seen,
-        owned=owners(seen.machines, settings.fleets, memory.facts, memory.intents),
+        owned=owned,
         plan=decided,
         skips=decided.skips,
         intents=memory.intents,
         memory=memory,
     )
+
+
+async def _idle(
+    settings: Settings, idleness: Idleness, seen: Observation, owned: Mapping[str, Owner], memory: Memory
+) -> dict[str, IdleReport]:
+    await idleness.load()
+    await idleness.use(settings.idle_sources)
+    try:
+        return await idleness.refresh(
+            settings.fleets, seen.machines, owned, memory.holds, interval=settings.daemon.interval
+        )
+    finally:
+        await idleness.aclose()

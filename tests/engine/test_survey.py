@@ -1,0 +1,83 @@
+"""``plan`` and ``status`` without a daemon: what the next pass would do, decided on what the next pass would know."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import pytest
+
+from fleetd.engine.idleness import Idleness
+from fleetd.engine.leases import Leases
+from fleetd.engine.survey import survey
+from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ShutdownTimeout, Window
+from fleetd.model.plan import Plan
+from fleetd.planner.idle import Activity
+from tests.support.build import fleet, token_name
+from tests.support.rig import Rig, rig, settings
+from tests.support.scripted_source import ScriptedSource
+from tests.support.virtual_time import run_virtual
+
+START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+AT_NIGHT = START.replace(hour=15)
+NIGHT = Window("night", start=14 * 60, end=18 * 60, timezone="UTC", park_idle=True)
+PARKED = fleet(
+    target=2,
+    windows=(NIGHT,),
+    idle=IdleRule(("gpu",), after=timedelta(minutes=30), min_uptime=timedelta(minutes=10)),
+    guards=Guards(max_stops_per_pass=Limit(percent=100)),
+)
+
+
+async def look(world: Rig, want: Fleet, source: ScriptedSource, at: datetime | None = None) -> Plan:
+    idleness = Idleness(lambda _tables: {"gpu": source}, Leases(world.journal), world.journal, world.clock)
+    before = await world.journal.get_note("idle_clocks")
+    report = await survey(settings(want), world.cloud, world.journal, world.clock, idleness, at=at)
+    assert await world.journal.get_note("idle_clocks") == before, "it only looks"
+    return report.plan
+
+
+def does(plan: Plan) -> list[tuple[str, str, str | None]]:
+    return [(a.verb, a.reason, a.machine) for a in plan.actions]
+
+
+@pytest.mark.parametrize(
+    ("want", "at", "busy", "expected"),
+    [
+        pytest.param(
+            PARKED, AT_NIGHT, None, [("stop", "parked_idle", "ps1"), ("stop", "parked_idle", "ps2")], id="night"
+        ),
+        pytest.param(PARKED, AT_NIGHT, "ps1", [("stop", "parked_idle", "ps2")], id="night, one in use"),
+        pytest.param(PARKED, None, None, [], id="day"),
+        pytest.param(
+            replace(PARKED, target=1), None, "ps1", [("stop", "over_target", "ps2")], id="surplus that is not in use"
+        ),
+    ],
+)
+def test_a_plan_asks_the_idle_sources_as_a_pass_does(want, at, busy, expected) -> None:
+    async def story() -> None:
+        source = ScriptedSource(says=lambda m: Activity.ACTIVE if m.id == busy else Activity.IDLE)
+        async with rig(PARKED, sources={"gpu": source}) as world:
+            for n in (1, 2):
+                world.cloud.add(token_name(n), machine_type="P4000")
+            async with world.daemon_running():
+                await anyio.sleep(3600)
+            assert does(await look(world, want, source, at)) == expected
+            assert world.cloud.writes() == []
+
+    run_virtual(story, start=START)
+
+
+def test_a_plan_looks_for_what_has_outlived_its_timeout() -> None:
+    want = fleet(target=1, shutdown_timeout=ShutdownTimeout(hours=24, enforce=True))
+
+    async def story() -> None:
+        async with rig(want) as world:
+            world.cloud.add(token_name(1), machine_type="P4000")
+            async with world.daemon_running():
+                await anyio.sleep(60)
+            world.cloud.human("start", "ps1", hours_ago=25)
+            assert ("stop", "outlived_timeout", "ps1") in does(await look(world, want, ScriptedSource()))
+
+    run_virtual(story, start=START)
