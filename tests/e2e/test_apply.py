@@ -65,6 +65,30 @@ def test_up_down_and_up_again_with_no_write_too_many(sim: SimulatorProcess, tmp_
     assert set(states.values()) == {"ready"}
 
 
+POLICIES = """
+[fleets.training.shutdown_timeout]
+hours = 24
+force = false
+[fleets.training.auto_snapshot]
+frequency = "day"
+keep = 7
+"""
+
+
+def test_an_apply_leaves_no_policy_to_the_second_one(sim: SimulatorProcess, tmp_path: Path) -> None:
+    config = write_config(tmp_path, sim.url, target=2)
+    config.write_text(config.read_text() + POLICIES)
+    apply(config)
+    assert sorted(set(writes(sim))) == ["create", "update"]
+    for machine in sim.machines():
+        shown = json.loads(fleetd("machines", "show", machine["id"], "-c", str(config), "--json").stdout)
+        assert (shown["shutdownTimeoutInHours"], shown["shutdownTimeoutForces"]) == (24, False)
+        assert (shown["performAutoSnapshot"], shown["autoSnapshotFrequency"]) == (True, "day")
+    sim.reset_calls()
+    apply(config)
+    assert writes(sim) == []
+
+
 @BOTH
 def test_two_hundred_machines_cost_few_reads(sim: SimulatorProcess, tmp_path: Path, kind: str) -> None:
     config = write_config(tmp_path, sim.url, kind=kind, target=200, creates=200, poll="1s", interval="5s")

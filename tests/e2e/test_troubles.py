@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import KEY, environment, fleetd, simulator, started, until, write_config
+from tests.support.processes import KEY, fleetd, popen, simulator, started, until, write_config
 
 TEN_FAULTS = Path(__file__).parent.parent / "config" / "ten-faults.toml"
 
@@ -26,6 +26,8 @@ def test_ten_faults_are_all_reported_at_once() -> None:
     done = fleetd("check", "-c", str(TEN_FAULTS))
     assert done.returncode == 78
     assert "10 fault" in done.stderr
+    paths = [line.split()[0].rstrip(":") for line in done.stderr.splitlines() if line.startswith("  ")]
+    assert len(set(paths)) == 10, done.stderr
     for command in ("plan", "apply", "run", "status"):
         assert fleetd(command, "-c", str(TEN_FAULTS)).returncode == 78
 
@@ -41,7 +43,7 @@ def test_a_wrong_key_is_77(tmp_path: Path) -> None:
 
 def test_a_provider_that_is_down_is_69_soon(tmp_path: Path) -> None:
     config = write_config(tmp_path, f"http://127.0.0.1:{free_port()}")
-    for command in (("plan",), ("apply",), ("machines", "list"), ("status",)):
+    for command in (("plan",), ("apply",), ("machines", "list"), ("machines", "stop", "ps1"), ("status",)):
         begun = time.monotonic()
         done = fleetd(*command, "-c", str(config))
         assert done.returncode == 69, done.stderr
@@ -54,10 +56,18 @@ def test_a_provider_that_hangs_is_69_soon(tmp_path: Path) -> None:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
         config = write_config(tmp_path, f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        commands = [
+            ("plan",), ("apply",), ("status",), ("cost",), ("check", "--online"),
+            ("machines", "list"), ("machines", "show", "ps1"),
+        ]  # fmt: skip
         begun = time.monotonic()
-        done = fleetd("plan", "-c", str(config))
-        assert done.returncode == 69, done.stderr
-        assert time.monotonic() - begun < 30
+        waiting = [popen(*command, "-c", str(config)) for command in commands]
+        for command, process in zip(commands, waiting, strict=True):
+            _, said = process.communicate(timeout=120)
+            assert process.returncode == 69, (command, said)
+            assert "Traceback" not in said
+        # All of them together, on a machine that has other things to do: each one's own limit is 25 s.
+        assert time.monotonic() - begun < 60
 
 
 def test_run_keeps_going_while_the_provider_is_down_and_says_so_once(tmp_path: Path) -> None:
@@ -111,28 +121,3 @@ def test_a_full_disk_stops_the_writes_and_is_said(tmp_path: Path) -> None:
             assert sim.writes() == []
     finally:
         subprocess.run(["umount", str(state)], check=True)
-
-
-def test_the_key_is_nowhere(tmp_path: Path) -> None:
-    """Every output, log, state file and command line of a run, searched for the key."""
-    with simulator(tmp_path) as sim:
-        config = write_config(tmp_path, sim.url, target=2)
-        log = tmp_path / "daemon.log"
-        outputs: list[str] = []
-        with started("run", "-c", str(config), log=log) as daemon:
-            until(lambda: "fleet.converged" in log.read_text(), seconds=60)
-            cmdline = Path(f"/proc/{daemon.pid}/cmdline").read_bytes()
-            assert KEY.encode() not in cmdline
-            for command in (
-                ("status", "--json"), ("status",), ("history", "--json"), ("plan", "--json"), ("check",),
-                ("machines", "list", "--json"), ("machines", "show", "no-such-machine"),
-            ):  # fmt: skip
-                done = fleetd(*command, "-c", str(config), FLEETD_DEBUG="1")
-                outputs.append(done.stdout + done.stderr)
-            sim.ask("/_sim/faults", {"faults": [{"kind": "unauthorized"}]})
-            until(lambda: "provider.key_refused" in log.read_text())
-        with_key = subprocess.run(
-            ["grep", "-rlaF", KEY, str(tmp_path)], capture_output=True, text=True, check=False, env=environment()
-        )
-        assert with_key.stdout == ""
-        assert not [text for text in outputs if KEY in text]

@@ -37,6 +37,18 @@ def fleetd(*arguments: str, timeout: float = 60, **extra: str) -> subprocess.Com
     )
 
 
+def popen(*arguments: str, **extra: str) -> subprocess.Popen[str]:
+    """Begin one command and let it run; its two streams are pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "fleetd", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env=environment(**extra),
+    )
+
+
 @contextmanager
 def started(*arguments: str, log: Path, **extra: str) -> Iterator[subprocess.Popen[str]]:
     """A command that goes on; its output, both streams, is appended to ``log``. Ends with SIGTERM."""
