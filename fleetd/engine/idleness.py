@@ -30,6 +30,8 @@ OpenSources = Callable[[Mapping[str, IdleSource]], dict[str, Source]]
 _NOTE = "idle_clocks"
 SAVE_EVERY = timedelta(minutes=1)
 """How often running clocks are written: after a crash at most so much of a span is uncovered."""
+LONGEST_ROUND = timedelta(seconds=60)
+"""The longest that a pass waits for all sources; never more than an interval, for by two the listing is too old."""
 GAPS = 3
 """A reading stands for the time since the one before it, up to so many intervals between passes."""
 
@@ -89,15 +91,22 @@ class Idleness:
         """
         reports: dict[str, IdleReport] = {}
         running: set[str] = set()
-        for fleet in fleets:
-            if fleet.idle is None:
-                continue
-            up = [m for m in machines if m.phase is Phase.UP and m.id in owned and owned[m.id].fleet == fleet.name]
-            running |= {m.id for m in up}
-            readings = await self._read(fleet, up)
+
+        async def one(fleet: Fleet, up: Sequence[Machine]) -> None:
+            readings = await self._read(fleet, up, patience=min(interval, LONGEST_ROUND))
             now = self._clock.now()
             for machine in up:
                 reports[machine.id] = self._advance(machine, readings[machine.id], holds, now, GAPS * interval)
+
+        async with anyio.create_task_group() as group:
+            for fleet in fleets:
+                if fleet.idle is None:
+                    continue
+                up = [
+                    m for m in machines if m.phase is Phase.UP and m.id in owned and owned[m.id].fleet == fleet.name
+                ]
+                running |= {m.id for m in up}
+                group.start_soon(one, fleet, up)
         # A machine that is not up has no idle time: whoever starts it begins anew.
         self._clocks = {m: c for m, c in self._clocks.items() if m in running}
         self._read_at = {m: t for m, t in self._read_at.items() if m in running}
@@ -130,7 +139,10 @@ class Idleness:
             case Activity.IDLE:
                 return None
 
-    async def _read(self, fleet: Fleet, machines: Sequence[Machine]) -> dict[str, list[Reading]]:
+    async def _read(
+        self, fleet: Fleet, machines: Sequence[Machine], *, patience: timedelta | None = None
+    ) -> dict[str, list[Reading]]:
+        """What each source says of each machine; with ``patience`` it is a round over a whole fleet."""
         rule = fleet.idle
         found: dict[str, list[Reading]] = {m.id: [] for m in machines}
         if rule is None or not machines:
@@ -139,12 +151,16 @@ class Idleness:
 
         async def ask(name: str) -> None:
             source = self._sources.get(name)
-            answers = {} if source is None else await source.read(machines, window=rule.after, now=now)
-            for machine in machines:
-                found[machine.id].append(
-                    answers.get(machine.id) or Reading(name, Activity.UNKNOWN, now, f"{name} does not answer")
-                )
-            self._say_silence(name, fleet, [r for m in machines if (r := answers.get(m.id)) is not None])
+            answers: Mapping[str, Reading] = {}
+            seconds = None if patience is None else patience.total_seconds()
+            with anyio.move_on_after(seconds) as limit:
+                answers = {} if source is None else await source.read(machines, window=rule.after, now=now)
+            lacking = f"no answer within {seconds:g} s" if limit.cancelled_caught else f"{name} does not answer"
+            said = [answers.get(m.id) or Reading(name, Activity.UNKNOWN, now, lacking) for m in machines]
+            for machine, reading in zip(machines, said, strict=True):
+                found[machine.id].append(reading)
+            if patience is not None:
+                self._say_silence(name, fleet, said)
 
         async with anyio.create_task_group() as group:
             for name in rule.sources:
@@ -176,8 +192,7 @@ class Idleness:
         key = f"{fleet.name}:{name}"
         if silent and key not in self._silent:
             self._silent.add(key)
-            detail = readings[0].evidence if readings else "no answer"
-            log.warning("idle_source.went_silent", fleet=fleet.name, source=name, error=detail)
+            log.warning("idle_source.went_silent", fleet=fleet.name, source=name, error=readings[0].evidence)
         elif not silent and key in self._silent:
             self._silent.discard(key)
             log.info("idle_source.recovered", fleet=fleet.name, source=name)

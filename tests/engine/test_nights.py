@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from fleetd.model.errors import Unavailable
 from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout, Window
 from fleetd.model.machine import SnapshotPolicy
-from fleetd.planner.idle import Activity
+from fleetd.planner.idle import Activity, Reading
 from tests.support.build import fleet, token_name
 from tests.support.rig import Rig, rig
 from tests.support.scripted_source import ScriptedSource
@@ -76,23 +76,56 @@ def test_what_is_used_or_unknown_is_never_parked(verdict: Activity) -> None:
     run(story)
 
 
-def test_a_machine_that_turns_active_at_the_last_moment_is_left_alone() -> None:
+class LastLook(ScriptedSource):
+    """Idle, until it is asked about one machine alone, as it is right before a stop."""
+
+    def __init__(self, last_word: Activity) -> None:
+        super().__init__()
+        self.last_word = last_word
+        self.last_looks: list[str] = []
+
+    async def read(self, machines, *, window, now):
+        if len(machines) > 1:
+            return await super().read(machines, window=window, now=now)
+        (machine,) = machines
+        self.last_looks.append(machine.id)
+        return {machine.id: Reading(self.name, self.last_word, now, "asked again")}
+
+
+@pytest.mark.parametrize("verdict", [Activity.ACTIVE, Activity.UNKNOWN])
+def test_a_machine_that_is_not_idle_at_the_last_moment_is_left_alone(verdict: Activity) -> None:
     async def story() -> None:
-        source = ScriptedSource()
-        # Whoever asks about the whole span is the last look before a stop.
-        read = source.read
+        source = LastLook(verdict)
+        with capture_logs() as logs:
+            async with rig(PARKED, sources={"gpu": source}) as world:
+                populate(world)
+                async with world.daemon_running():
+                    await anyio.sleep(3 * 3600)
+                    assert world.cloud.writes() == []
+        assert set(source.last_looks) == {"ps1", "ps2"}
+        assert "idle_source.went_silent" not in {line["event"] for line in logs}, "one machine is not the fleet"
 
-        async def late(machines, *, window, now):
-            if window == RULE.after:
-                source.says = lambda _m: Activity.ACTIVE
-            return await read(machines, window=window, now=now)
+    run(story)
 
-        source.read = late
-        async with rig(PARKED, sources={"gpu": source}) as world:
-            populate(world)
-            async with world.daemon_running():
-                await anyio.sleep(3 * 3600)
-                assert world.cloud.writes() == []
+
+def test_a_source_that_hangs_keeps_no_fleet_from_its_target() -> None:
+    class Hangs(ScriptedSource):
+        async def read(self, machines, *, window, now):
+            await anyio.sleep(3600)
+            return await super().read(machines, window=window, now=now)
+
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with rig(replace(PARKED, target=3), sources={"gpu": Hangs()}) as world:
+                populate(world, 1)
+                async with world.daemon_running():
+                    await anyio.sleep(600)
+                    assert world.cloud.writes() == ["create", "create"]
+                    assert up(world) == 3
+                    await anyio.sleep(3 * 3600)
+                    assert len(world.cloud.writes()) == 2, "parks nothing"
+        silences = [line for line in logs if line["event"] == "idle_source.went_silent"]
+        assert [(line["source"], line["error"]) for line in silences] == [("gpu", "no answer within 30 s")]
 
     run(story)
 
