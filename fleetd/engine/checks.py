@@ -123,7 +123,7 @@ class Checks:
             if Check.SNAPSHOT in checks:
                 unverified += snapshot_drift(fleet, machine).unverified
             if unverified and machine.phase is not Phase.RISING:
-                self._say_unverified(fleet, machine, ", ".join(unverified))
+                self._say_unverified(fleet, machine, unverified)
 
     def _warn_of_timer(self, fleet: Fleet, machine: Machine | None, memory: Memory, now: datetime) -> None:
         if machine is None:
@@ -140,7 +140,14 @@ class Checks:
                 evidence=report.evidence,
             )
 
-    def _say_unverified(self, fleet: Fleet, machine: Machine, fields: str) -> None:
-        if (machine.id, fields) not in self._said:
-            self._said.add((machine.id, fields))
-            log.info("policy.was_unverified", fleet=fleet.name, machine=machine.id, name=machine.name, fields=fields)
+    def _say_unverified(self, fleet: Fleet, machine: Machine, fields: Sequence[str]) -> None:
+        new = [field for field in fields if (machine.id, field) not in self._said]
+        if new:
+            self._said.update((machine.id, field) for field in new)
+            log.info(
+                "policy.was_unverified",
+                fleet=fleet.name,
+                machine=machine.id,
+                name=machine.name,
+                fields=", ".join(new),
+            )

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import anyio
@@ -45,6 +46,8 @@ class FakeCloud:
     after: Callable[[str, str | None], Exception | None] = lambda _op, _id: None
     """Asked when the call has had its effect: the answer is lost."""
     no_capacity: bool = False
+    hourly_rate: float | None = None
+    """What utilization says of every machine."""
     stuck: bool = False
     listing: Callable[[Listing], Listing] = lambda listing: listing
     defaults: dict[str, Any] = field(default_factory=dict)
@@ -166,7 +169,8 @@ class FakeCloud:
 
     async def utilization(self, machine_id: str, month: str) -> Utilization:
         await self._begin("utilization", machine_id)
-        return Utilization(machine_id, month, 0.0, None, 0.0, None)
+        rate = None if self.hourly_rate is None else Decimal(str(self.hourly_rate))
+        return Utilization(machine_id, month, 0.0, rate, 0.0, None)
 
     async def aclose(self) -> None:
         pass

@@ -1,0 +1,123 @@
+"""What the policy checks say beside the actions that follow from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import pytest
+from structlog.testing import capture_logs
+
+from fleetd.model.errors import Unavailable
+from fleetd.model.fleet import AutoSnapshot, IdleRule, ShutdownTimeout
+from fleetd.model.machine import SnapshotPolicy
+from fleetd.model.plan import Check
+from fleetd.planner.idle import Activity
+from tests.support.build import fleet, token_name
+from tests.support.rig import Rig, rig
+from tests.support.scripted_source import ScriptedSource
+from tests.support.virtual_time import run_virtual
+
+START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+TIMED = fleet(
+    target=1,
+    shutdown_timeout=ShutdownTimeout(hours=24),
+    idle=IdleRule(("gpu",), after=timedelta(minutes=30), min_uptime=timedelta(minutes=10)),
+)
+
+
+def said(logs: list[Any], event: str) -> list[Any]:
+    return [line for line in logs if line["event"] == event]
+
+
+async def rings(world: Rig, daemon, check: Check, times: int = 1) -> None:
+    for _ in range(times):
+        daemon._rung(check)
+        await anyio.sleep(900)
+
+
+@pytest.mark.parametrize(
+    ("activity", "started", "warned"),
+    [
+        pytest.param(Activity.ACTIVE, 22.5, True, id="in use, an hour and a half left"),
+        pytest.param(Activity.ACTIVE, 21, False, id="in use, three hours left"),
+        pytest.param(Activity.IDLE, 22.5, False, id="not in use"),
+        pytest.param(Activity.UNKNOWN, 22.5, False, id="nobody knows: no source says that it is"),
+    ],
+)
+def test_somebody_is_told_before_the_vendors_timer_ends_a_machine_in_use(activity, started, warned) -> None:
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with rig(TIMED, sources={"gpu": ScriptedSource(says=lambda _m: activity)}) as world:
+                box = world.cloud.add(token_name(1), machine_type="P4000", shutdown_timeout_hours=24)
+                world.cloud.human("start", box.id, hours_ago=started)
+                async with world.daemon_running() as daemon:
+                    await anyio.sleep(300)
+                    lines = said(logs, "machine.timeout_neared")
+                    assert len(lines) == warned, "once for each ring, not once a pass"
+                    if warned:
+                        assert lines[0]["machine"] == box.id
+                        assert lines[0]["left_s"] == pytest.approx(1.5 * 3600, abs=5)
+                        assert lines[0]["evidence"] == "gpu: active, scripted active"
+                    await rings(world, daemon, Check.SHUTDOWN_TIMEOUT)
+                    assert len(said(logs, "machine.timeout_neared")) == 2 * warned
+                assert world.cloud.writes() == []
+
+    run_virtual(story, start=START)
+
+
+def test_what_the_provider_does_not_say_is_unverified_and_said_once() -> None:
+    want = replace(TIMED, auto_snapshot=AutoSnapshot("day", 7), idle=None)
+
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with rig(want) as world:
+                world.cloud.add(token_name(1), machine_type="P4000", snapshots=SnapshotPolicy(True, "day", None))
+                async with world.daemon_running() as daemon:
+                    await rings(world, daemon, Check.SNAPSHOT, 3)
+                assert world.cloud.writes() == [], "not known is not wrong"
+        fields = [line["fields"] for line in said(logs, "policy.was_unverified")]
+        assert fields == ["shutdownTimeoutInHours, shutdownTimeoutForces, autoSnapshotSaveCount"]
+
+    run_virtual(story, start=START)
+
+
+def test_a_machine_that_cannot_be_looked_at_is_not_stopped() -> None:
+    want = replace(TIMED, shutdown_timeout=ShutdownTimeout(hours=24, enforce=True), idle=None)
+
+    async def story() -> None:
+        async with rig(want) as world:
+            box = world.cloud.add(
+                token_name(1), machine_type="P4000", shutdown_timeout_hours=24, shutdown_timeout_forces=False
+            )
+            world.cloud.human("start", box.id, hours_ago=25)
+            blind = [True]
+            world.cloud.before = lambda operation, _id: (
+                Unavailable("down", operation="show", status=503) if operation == "show" and blind[0] else None
+            )
+            async with world.daemon_running() as daemon:
+                await rings(world, daemon, Check.SHUTDOWN_TIMEOUT, 2)
+                assert world.cloud.writes() == []
+                blind[0] = False
+                await rings(world, daemon, Check.SHUTDOWN_TIMEOUT)
+                assert world.cloud.writes()[:1] == ["stop ps1"]
+            (stop,) = [e for _, e in await world.journal.history() if e.verb == "stop"]
+            assert (stop.reason, stop.evidence) == ("outlived_timeout", "up for 25.5 h of 24 h")
+
+    run_virtual(story, start=START)
+
+
+def test_a_price_is_learnt_when_a_machine_is_up_and_the_config_names_none() -> None:
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with rig(fleet(target=2)) as world:
+                world.cloud.hourly_rate = 0.51
+                async with world.daemon_running():
+                    await anyio.sleep(600)
+                asked = [c.machine for c in world.cloud.calls if c.operation == "utilization"]
+                assert len(asked) == 1, "one machine of a type is enough"
+        assert [line["hourly"] for line in said(logs, "price.learnt")] == ["0.51"]
+
+    run_virtual(story, start=START)
