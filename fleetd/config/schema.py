@@ -155,7 +155,10 @@ class WindowTable(Table):
     )
     dates: list[Day] = Field(default_factory=list, description="Single days on which it opens as well.")
     except_dates: list[Day] = Field(default_factory=list, description="Days on which it does not open.")
-    start: Opening = Field(description='Local time at which it opens, e.g. "20:00".')
+    start: Opening = Field(
+        description='Local time at which it opens, e.g. "20:00". Where a clock change skips it: the first instant '
+        "after the gap; where it comes twice: the first time. The same holds for end."
+    )
     end: Closing = Field(description='Local time at which it closes; at or before start: the day after. "24:00" too.')
     timezone: Text = Field(description='IANA time zone, e.g. "Europe/Berlin".')
     target: Count | None = optional(None, "The fleet's target while it is open.")
@@ -236,8 +239,8 @@ class IdleSourceTable(Table):
 class SchedulesTable(Table):
     """When the policy checks run."""
 
-    shutdown_timeout_check: Schedule = optional("every 15m", 'A crontab line or "every 15m".')
-    snapshot_check: Schedule = optional("0 6 * * *", 'A crontab line or "every 15m".')
+    shutdown_timeout_check: Schedule = optional("every 15m", 'A crontab line in UTC, or "every 15m".')
+    snapshot_check: Schedule = optional("0 6 * * *", 'A crontab line in UTC, or "every 15m".')
 
 
 class ConfigFile(Table):
