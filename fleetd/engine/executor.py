@@ -244,6 +244,7 @@ class Executor:
                 await journal.update_intent(intent.id, ambiguous_since=now)
                 if intent.verb is Verb.UPDATE:  # safe to repeat: the next check sees what became of it
                     await journal.close_intent(intent.id, at=now, outcome=Outcome.LOST, error=str(error))
+                    self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.LOST)
                 else:
                     self._follower.follow(replace(intent, ambiguous_since=now))
                 return replace(skip, reason=Reason.CREATE_UNSETTLED)

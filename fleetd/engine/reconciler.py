@@ -94,6 +94,7 @@ class Reconciler:
         self._prices = Prices(cloud, journal)
         self._follower = follower
         self._clock = clock
+        self._meter = meter
         self._news = News()
         self._retention = Retention(journal)
         self._passes = 0
@@ -237,6 +238,7 @@ class Reconciler:
                 await self.recall.journal.close_intent(
                     intent.id, at=self._clock.now(), outcome=Outcome.LOST, error=error
                 )
+                self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.LOST)
                 log.warning("intent.lost", fleet=intent.fleet, name=intent.name, intent=intent.id, error=error)
                 continue
             still_open.append(intent)

@@ -96,6 +96,7 @@ def test_a_lost_create_is_looked_for_and_never_doubled(executed) -> None:
             assert up(world) == 1
             assert len(world.cloud.states()) == 1
             assert world.cloud.writes() == ["create"] * (1 if executed else 2)
+            assert world.meter.said.count(("action", "training", "create", "lost")) == (0 if executed else 1)
 
     run_virtual(story)
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -10,10 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fleetd.engine.ports import Meter
+from fleetd.model.machine import Phase
 from fleetd.model.naming import machine_name, make_token
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.ops.lag import watch_lag
-from fleetd.ops.metrics import LAG_SAMPLES, Metrics, orphans
+from fleetd.ops.metrics import IDLE_VERDICTS, LAG_SAMPLES, OBSERVATIONS, PROVIDER_STATES, Metrics, orphans
 from tests.support.fakeseat import AT, document, fleet_row, machine_row
 from tests.support.virtual_time import run_virtual
 
@@ -44,6 +47,9 @@ NAMES = {
     "fleetd_event_loop_lag_seconds": "gauge",
 }
 """The interface: dashboards and alerts are built on it. A change needs a line in the changelog."""
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 
 @pytest.fixture
@@ -87,6 +93,33 @@ def test_the_names_and_labels_are_an_interface(metrics: Metrics) -> None:
     }
     assert found == NAMES
     assert all(name.startswith("fleetd_") for name in found)
+
+
+def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
+    rows = re.findall(r"^\| `(fleetd_\w+)` \| (\w+) \|([^|]*)\| [^|]+\. \|$", DOCUMENT.read_text(), re.MULTILINE)
+    documented = {
+        name.removesuffix("_total"): " ".join(
+            [kind, *sorted([*re.findall(r"\w+", labels), *(["le"] if kind == "histogram" else [])])]
+        )
+        for name, kind, labels in rows
+    }
+    assert documented == NAMES
+    assert all(name.endswith("_total") == (kind == "counter") for name, kind, _ in rows)
+
+
+@pytest.mark.parametrize(
+    ("label", "values"),
+    [
+        ("verb", {*map(str, Verb), "any"}),
+        ("state", {*map(str, Phase), *PROVIDER_STATES}),
+        ("result", {*map(str, set(Outcome) - {Outcome.OBSERVED}), *OBSERVATIONS, "done", "failed"}),
+        ("verdict", set(IDLE_VERDICTS)),
+    ],
+)
+def test_what_a_label_can_say_is_documented(label: str, values: set[str]) -> None:
+    row = re.search(rf"^\| `{label}` \| (.*) \|$", DOCUMENT.read_text(), re.MULTILINE)
+    assert row is not None
+    assert set(re.findall(r"`(\w+)`", row[1])) - {"fleetd_blocked_actions"} == values
 
 
 def test_no_series_names_a_machine_and_none_is_doubled(metrics: Metrics) -> None:
