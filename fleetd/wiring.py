@@ -7,7 +7,7 @@ import os
 import random
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,9 +36,8 @@ from fleetd.engine.status import hold_document, status_document, time_text
 from fleetd.engine.survey import survey
 from fleetd.engine.vetoes import veto_entry
 from fleetd.model.errors import ConfigError, Fault, FleetdError, Unauthorized, Unavailable
-from fleetd.model.journal import HistoryEntry, MachineOrder, VetoOrder
+from fleetd.model.journal import HistoryEntry, IdleReport, MachineOrder, VetoOrder
 from fleetd.model.machine import Machine
-from fleetd.model.plan import Plan
 from fleetd.model.settings import DaemonSettings, ProviderSettings, Settings
 from fleetd.ops import alarms as alarm_clock
 from fleetd.ops import systemd
@@ -243,24 +242,23 @@ async def converge(
     return document
 
 
-async def plan_once(settings: Settings, *, at: datetime | None = None) -> Plan:
-    """``fleetd plan``: what the next pass would do. Writes nothing.
+async def plan_once(settings: Settings, *, at: datetime | None = None) -> PassReport:
+    """``fleetd plan``: what the next pass would do, or one at another time. Writes nothing.
+
+    Who is idle is asked of the running daemon; without one of the idle sources, from where its clocks stood.
 
     Raises:
         CloudError: the provider could not be looked at within 25 s.
         StoreError: the journal cannot be read.
     """
-    return (await _survey(settings, at=at)).plan
+    return await _survey(settings, at=at, idle=await _idle_now(settings))
 
 
 async def current_status(settings: Settings) -> dict[str, Any]:
     """``fleetd status``: from the running daemon, else from the journal and the API."""
-    for socket in _control_sockets(settings):
-        try:
-            async with ControlClient(socket) as client:
-                return await client.status()
-        except NoDaemon:
-            continue
+    running = await _running_status(settings)
+    if running is not None:
+        return running
     report = await _survey(settings)
     daemon = {
         "running": False,
@@ -271,6 +269,32 @@ async def current_status(settings: Settings) -> dict[str, Any]:
         "provider": "ok",
     }
     return status_document(report, daemon=daemon)
+
+
+async def _running_status(settings: Settings) -> dict[str, Any] | None:
+    for socket in _control_sockets(settings):
+        try:
+            async with ControlClient(socket) as client:
+                return await client.status()
+        except NoDaemon:
+            continue
+    return None
+
+
+async def _idle_now(settings: Settings) -> dict[str, IdleReport] | None:
+    """What the running daemon knows of who is idle; None without one."""
+    document = await _running_status(settings)
+    if document is None:
+        return None
+    return {
+        row["id"]: IdleReport(
+            row["idle"]["verdict"],
+            None if row["idle"]["since"] is None else datetime.fromisoformat(row["idle"]["since"]),
+            row["idle"]["evidence"],
+        )
+        for row in document["machines"]
+        if row.get("idle") is not None
+    }
 
 
 async def order(settings: Settings, method: str, path: str, **body: Any) -> dict[str, Any]:
@@ -575,15 +599,16 @@ def _limits(provider: ProviderSettings) -> HttpLimits:
     )
 
 
-async def _survey(settings: Settings, *, at: datetime | None = None) -> PassReport:
+async def _survey(
+    settings: Settings, *, at: datetime | None = None, idle: Mapping[str, IdleReport] | None = None
+) -> PassReport:
     journal = await SqliteJournal.open_read_only(journal_path(state_path(settings)))
     try:
         async with open_cloud(settings) as cloud:
             with _within(ONE_SHOT_LIMIT):
                 clock = SystemClock()
-                return await survey(
-                    settings, cloud, journal, clock, _idleness(journal, clock, Leases(journal)), at=at
-                )
+                idleness = _idleness(journal, clock, Leases(journal))
+                return await survey(settings, cloud, journal, clock, idleness, at=at, idle=idle)
     finally:
         await journal.aclose()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import anyio
@@ -9,12 +11,18 @@ import typer
 
 from fleetd import wiring
 from fleetd.cli.options import ConfigOption, JsonOption, examples
-from fleetd.cli.output import say, show_json
+from fleetd.cli.output import show, show_json
+from fleetd.cli.render_history import history_document, history_line
 from fleetd.model.errors import FleetdError
+from fleetd.model.journal import HistoryEntry
+from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
-from fleetd.planner.sentences import explain_fleet, explain_machine
+from fleetd.planner.explaining import explain_fleet, explain_machine
 
 EXPLAIN_EXAMPLES = examples("fleetd explain training", "fleetd explain training-7k3mq9")
+
+LATEST = 5
+"""Entries of the history that an explanation ends with."""
 
 
 class UnknownSubject(FleetdError):
@@ -28,27 +36,45 @@ def explain(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say in sentences why it is as it is, and why what is not being done is not."""
+    """Say in sentences why it is as it is, why what is not being done is not, and when that changes.
+
+    For a machine, what the journal has of it last, too.
+    """
     settings = wiring.load_settings(wiring.find_config(config))
-    status = anyio.run(wiring.current_status, settings)
-    sentences = sentences_about(status, subject)
+    sentences, entries = anyio.run(_look, settings, subject)
     if as_json:
-        show_json({"format": 1, "subject": subject, "sentences": sentences})
+        past = [history_document(e) for e in entries]
+        show_json({"format": 1, "subject": subject, "sentences": sentences, "history": past})
         return
     for line in sentences:
-        say(printable(line, limit=1000))
+        show(printable(line, limit=1000), wrap=False)
+    if entries:
+        show("\nLast in the journal:")
+    for entry in entries:
+        show(history_line(entry), wrap=False)
 
 
-def sentences_about(status: dict[str, Any], subject: str) -> list[str]:
-    """The sentences, from a status document.
+def sentences_about(status: dict[str, Any], subject: str, past: Sequence[HistoryEntry], now: datetime) -> list[str]:
+    """The sentences, from a status document and what the journal has of a machine of that name.
 
     Raises:
-        UnknownSubject: nothing is called so.
+        UnknownSubject: nothing is called so, and nothing ever was.
     """
     if subject in status["fleets"]:
-        return explain_fleet(status, subject)
+        return explain_fleet(status, subject, now)
     found = [m for m in status["machines"] if subject in {m["id"], m["name"]}]
-    if not found:
-        fleets = ", ".join(status["fleets"]) or "none"
-        raise UnknownSubject(f"no fleet and no machine is called {subject}; fleets: {fleets}")
-    return [line for machine in found for line in explain_machine(status, machine)]
+    if found:
+        return [line for machine in found for line in explain_machine(status, machine, now)]
+    if past:
+        return [f"No machine is called {subject} now; the journal remembers one."]
+    fleets = ", ".join(status["fleets"]) or "none"
+    raise UnknownSubject(f"no fleet and no machine is called {subject}; fleets: {fleets}")
+
+
+async def _look(settings: Settings, subject: str) -> tuple[list[str], list[HistoryEntry]]:
+    status = await wiring.current_status(settings)
+    past: list[HistoryEntry] = []
+    if subject not in status["fleets"]:
+        rows = await wiring.read_history(settings, machine=subject, limit=LATEST)
+        past = [entry for _, entry in reversed(rows)]
+    return sentences_about(status, subject, past, datetime.now(UTC)), past

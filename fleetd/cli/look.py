@@ -20,7 +20,7 @@ from fleetd.cli.output import out, say, show, show_json
 from fleetd.cli.render_history import history_document, history_line, history_view
 from fleetd.cli.render_plan import plan_view
 from fleetd.cli.render_status import status_view
-from fleetd.engine.status import plan_document
+from fleetd.engine.status import hold_document, plan_document
 from fleetd.model.errors import ConfigError, Fault, FleetdError
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.settings import Settings
@@ -83,7 +83,8 @@ def plan(
 ) -> None:
     """Show what the next pass would do, and why. Writes nothing, ever.
 
-    + create, > start, - stop, x destroy, ~ restart or update, ! not done and why.
+    With --at, what a pass at that time would do if the machines stayed as they are: windows open and close, holds
+    expire, idle machines stay idle. + create, > start, - stop, x destroy, ~ restart or update, ! not done and why.
     """
     instant = moment(at, datetime.now(UTC)) if at else None
     settings = wiring.load_settings(wiring.find_config(config))
@@ -92,11 +93,12 @@ def plan(
         return await wiring.plan_once(settings, at=instant)
 
     found = anyio.run(look)
+    vetoes = found.memory.holds
     if as_json:
-        show_json(plan_document(found))
+        show_json(plan_document(found.plan, vetoes))
     else:
-        show(plan_view(found))
-    if detailed_exitcode and found.actions:
+        show(plan_view(found.plan, [hold_document(h) for h in vetoes], then=instant, now=datetime.now(UTC)))
+    if detailed_exitcode and found.plan.actions:
         raise typer.Exit(ExitCode.CHANGES_PENDING)
 
 

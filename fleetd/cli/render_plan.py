@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from fleetd.cli.words import SYMBOLS, money, money_change
-from fleetd.model.plan import Action, Plan, Skip
+from fleetd.model.plan import Action, NextChange, Plan, Skip
 from fleetd.model.reasons import Verb
 from fleetd.ops.escape import printable
-from fleetd.planner.sentences import SENTENCES, fleet_sentence, sentence
+from fleetd.planner.explaining import veto_sentence
+from fleetd.planner.sentences import SENTENCES, change_sentence, clock, fleet_sentence, sentence, span
 
 NAMELESS = "??????"
 """The token of a machine that has none yet."""
@@ -22,19 +25,37 @@ ALIKE = 5
 """Skips of one kind that are shown one by one; the rest of them are counted."""
 
 
-def plan_view(plan: Plan) -> RenderableType:
-    """The whole answer of ``fleetd plan``."""
+def plan_view(
+    plan: Plan, vetoes: Sequence[Mapping[str, Any]] = (), *, then: datetime | None = None, now: datetime | None = None
+) -> RenderableType:
+    """The whole answer of ``fleetd plan``.
+
+    Args:
+        plan: what would be done.
+        vetoes: holds and freezes in force now, as documents.
+        then: the time that was asked for, where one was.
+        now: the present.
+    """
+    now = now or plan.at
     parts: list[RenderableType] = []
+    if then is not None:
+        when = f"{f'in {span(then - now)}' if then >= now else f'{span(now - then)} ago'}"
+        parts.append(Text(f"At {clock(then)}, {when}, with the machines as they are now:\n", style="bold cyan"))
     if not plan.complete:
         parts.append(Text("The machines could not be seen whole, so this is not the whole truth.\n", style="red"))
     for name, view in plan.fleets.items():
         parts.append(Text(fleet_sentence(printable(name), view), style="bold"))
+        if view.next_change is not None:
+            parts.append(Text(f"  {change_sentence(_printable(view.next_change), plan.at)}", style="dim"))
         mine = [a for a in plan.actions if a.fleet == name]
         if mine:
             parts.append(_actions(mine))
         parts.append(Text(""))
     if plan.skips:
         parts += [Text("Not done:", style="bold"), _skips(plan.skips, plan.at), Text("")]
+    if vetoes:
+        lines = [Text(f"  {_veto(v, plan.at)}", style="yellow") for v in vetoes]
+        parts += [Text("Holds and freezes:", style="bold"), *lines, Text("")]
     parts.append(footer(plan))
     return Group(*parts)
 
@@ -114,6 +135,15 @@ def _skips(skips: Sequence[Skip], now: datetime) -> Table:
         if more:
             table.add_row("", Text(f"... and {more} more like this", style="dim"))
     return table
+
+
+def _veto(veto: Mapping[str, Any], at: datetime) -> str:
+    words = printable(veto_sentence(veto, at), limit=1000)
+    return words if datetime.fromisoformat(veto["expires_at"]) > at else f"(over by then) {words}"
+
+
+def _printable(change: NextChange) -> NextChange:
+    return replace(change, window=None if change.window is None else printable(change.window))
 
 
 def _few(skips: Iterable[Skip]) -> Iterator[tuple[Skip, int]]:

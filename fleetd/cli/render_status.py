@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleetd.cli.output import shown
-from fleetd.cli.words import CELLS, PHASE_WORDS, money, reason_words, since, skip_words, until
+from fleetd.cli.words import CELLS, PHASE_WORDS, instant, money, reason_words, since, skip_words, until
 from fleetd.ops.escape import printable
 
 Document = Mapping[str, Any]
@@ -23,7 +23,7 @@ def status_view(document: Document, now: datetime) -> RenderableType:
     """The whole answer of ``fleetd status``."""
     parts: list[RenderableType] = [*daemon_lines(document["daemon"], now)]
     if document["fleets"]:
-        parts += [Text(""), fleets_table(document)]
+        parts += [Text(""), fleets_table(document, now)]
     owned = [m for m in document["machines"] if m["owned"]]
     if owned:
         parts += [Text(""), machines_table(owned, now)]
@@ -43,6 +43,8 @@ def daemon_lines(daemon: Document, now: datetime) -> Iterator[Text]:
         yield Text.assemble(
             ("fleetd runs", "bold green"), f" (pid {shown(daemon.get('pid'))}, for {ago}) on {config}"
         )
+        if daemon.get("config_since"):
+            yield Text(f"config: in force since {instant(daemon['config_since'], now)}")
     else:
         yield Text.assemble(("No daemon runs", "bold yellow"), f" on {config}; this is from the journal and the API")
     last = daemon.get("last_pass")
@@ -54,33 +56,36 @@ def daemon_lines(daemon: Document, now: datetime) -> Iterator[Text]:
     if daemon.get("error"):
         yield Text(f"last error: {shown(daemon['error'])}", style="red")
     if daemon.get("config_fault"):
-        yield Text(f"reload rejected: {shown(daemon['config_fault'])}", style="red")
+        yield Text(
+            f"reload rejected, the config from before is in force: {shown(daemon['config_fault'])}", style="red"
+        )
 
 
-def fleets_table(document: Document) -> Table:
+def fleets_table(document: Document, now: datetime) -> Table:
     """One line a fleet."""
-    table = _table("fleet", "target", *PHASES, "$/h", "")
+    table = _table("fleet", "target", *PHASES, "$/h", "", "next target")
     for name, fleet in document["fleets"].items():
         table.add_row(
             Text(printable(name), style="bold"),
             str(fleet["target"]),
             *(_number(phase, fleet.get(phase, 0)) for phase in PHASES),
             Text(money(fleet.get("hourly")).removesuffix("/h")),
-            _standing(fleet),
+            _standing(fleet, _freeze(document, name), now),
+            Text(_next(fleet, now), style="dim"),
         )
     return table
 
 
 def machines_table(machines: Sequence[Document], now: datetime) -> Table:
     """One line a machine."""
-    table = _table("machine", "id", "fleet", "state", "up for", "under way", "remarks")
+    table = _table("machine", "id", "fleet", "state", "for", "under way", "remarks")
     for machine in machines:
         table.add_row(
             Text(shown(machine["name"])),
             Text(shown(machine["id"]), style="dim"),
             Text(shown(machine["fleet"])),
             state_text(machine["state"], machine.get("phase", "unknown")),
-            Text(since(machine.get("up_since"), now)),
+            Text(since(machine.get("state_since") or machine.get("up_since"), now)),
             Text(transition_words(machine.get("transition"), now)),
             Text(_remarks(machine, now), style="yellow"),
         )
@@ -132,22 +137,42 @@ def _remarks(machine: Document, now: datetime) -> str:
     parts = []
     hold = machine.get("hold")
     if isinstance(hold, Mapping):
+        done = "kept off" if list(hold.get("verbs") or ()) == ["start"] else "held"
         parts.append(
-            f"held by {shown(hold['actor'])}: {shown(hold['reason'])}, until {until(hold['expires_at'], now)}"
+            f"{done} by {shown(hold['actor'])}: {shown(hold['reason'])}, until {until(hold['expires_at'], now)}"
         )
     if machine.get("failure"):
         parts.append(shown(machine["failure"]))
     transition = machine.get("transition")
     if isinstance(transition, Mapping) and not parts:
         parts.append(reason_words(str(transition.get("reason"))))
+    if machine.get("phase") == "down" and not parts and machine.get("standing"):
+        parts.append(shown(machine["standing"]).replace("_", " "))
     return "; ".join(parts)
 
 
-def _standing(fleet: Document) -> Text:
+def _freeze(document: Document, fleet: str) -> Document | None:
+    """The freeze that lasts longest of those on a fleet."""
+    found = [v for v in document.get("vetoes", ()) if v["kind"] == "freeze" and v["subject"] in {None, fleet}]
+    return max(found, key=lambda v: str(v["expires_at"]), default=None)
+
+
+def _standing(fleet: Document, freeze: Document | None, now: datetime) -> Text:
     text = Text("converged", style="green") if fleet["converged"] else Text("not converged", style="yellow")
     if fleet.get("window"):
         text.append(f" (window {shown(fleet['window'])}; else {fleet['configured_target']})")
+    if freeze is not None:
+        text.append(f"; frozen until {until(freeze['expires_at'], now)}", style="yellow")
     return text
+
+
+def _next(fleet: Document, now: datetime) -> str:
+    change = fleet.get("next")
+    if not isinstance(change, Mapping):
+        return ""
+    parks = ", parks" if change.get("parked") else ""
+    window = f" ({shown(change['window'])}{parks})" if change.get("window") else ""
+    return f"{change['target']}{window} at {until(change['at'], now)}"
 
 
 def _number(phase: str, count: int) -> Text:

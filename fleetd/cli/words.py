@@ -166,6 +166,15 @@ def since(text: object, now: datetime) -> str:
     return "-" if at is None else span(now - at)
 
 
+def instant(text: object, now: datetime) -> str:
+    """An instant of a JSON document that is past: ``12:30:00 UTC (12 min ago)``."""
+    at = when(text)
+    if at is None:
+        return "-"
+    day = "" if at.date() == now.date() else f"{at:%Y-%m-%d} "
+    return f"{day}{at:%H:%M:%S} UTC ({span(now - at)} ago)"
+
+
 def until(text: object, now: datetime) -> str:
     """An instant of a JSON document that is to come: ``12:30:00 UTC (in 12 min)``."""
     at = when(text)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from fleetd.engine.orders import Orders
 from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memory
-from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner.facts import Learnt
 from fleetd.planner.transitions import next_backoff
 from fleetd.store.port import Journal
@@ -72,7 +72,7 @@ class Recall:
         fact = self.facts.get(intent.machine_id or "")
         if fact is None:
             return
-        by = "operator" if intent.reason is Reason.OPERATOR_REQUEST else "fleetd"
+        by = str(intent.reason)
         match intent.verb, outcome:
             case Verb.DESTROY, Outcome.REACHED:
                 fact = replace(fact, destroyed=True, up_since=None, last_seen=now)

@@ -104,6 +104,7 @@ class Reconciler:
         await self.recall.load()
         await self._idleness.load()
         await self._prices.load()
+        await self.vetoes.read()
 
     async def aclose(self) -> None:
         """Close the idle sources. Idempotent."""
@@ -178,6 +179,7 @@ class Reconciler:
         )
         self.last = report
         await self.recall.orders.decided(memory.requests, decided.actions, report.skips, report.intents)
+        await self.vetoes.read()
         busy = {i.fleet for i in report.intents}
         self._news.passed(report.pass_id, report.duration_s, decided, report.skips, busy)
         await self._retention.keep(started)

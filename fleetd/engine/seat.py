@@ -33,8 +33,9 @@ class EngineSeat:
 
     def status(self) -> dict[str, Any]:
         """See ``Seat.status``."""
-        cap = self._daemon.reconciler.settings.costs.max_hourly_cost
-        document = status_document(self._daemon.reconciler.last, daemon=self._about())
+        reconciler = self._daemon.reconciler
+        cap = reconciler.settings.costs.max_hourly_cost
+        document = status_document(reconciler.last, daemon=self._about(), vetoes=reconciler.vetoes.in_force)
         return document | {"max_hourly_cost": str(cap) if cap else None}
 
     def alive(self) -> str | None:
@@ -88,8 +89,7 @@ class EngineSeat:
         """See ``Seat.lift``. A hold ends by the machine's id and by its name, whichever it was made with."""
         found = self._called(subject) if kind == "hold" else []
         subjects = {subject, *(m.id for m, _ in found), *(m.name for m, _ in found)}
-        journal = self._daemon.reconciler.recall.journal
-        removed = sum([await journal.remove_holds(kind=kind, subject=s) for s in sorted(subjects, key=str)])
+        removed = await self._daemon.reconciler.vetoes.lift(kind, sorted(subjects, key=str))
         if removed:
             verb = "release" if kind == "hold" else "unfreeze"
             await self._record(veto_entry(verb, subject, found, actor, self._clock.now(), None))

@@ -11,6 +11,7 @@ from fleetd.model.journal import Hold, IdleReport, Intent, MachineFacts
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action, FleetView, Plan, Skip
 from fleetd.model.reasons import Reason
+from fleetd.planner.standing import standing
 
 FORMAT = 1
 """Version of the JSON documents; it grows when a field changes its meaning."""
@@ -21,13 +22,15 @@ PASSING = frozenset(
 """Reasons that end by themselves within a pass or two; they do not make a fleet blocked."""
 
 
-def plan_document(plan: Plan) -> dict[str, Any]:
+def plan_document(plan: Plan, vetoes: Iterable[Hold] = ()) -> dict[str, Any]:
     """``plan --json``; money as decimal strings, null where a price is not known."""
     return {
         "format": FORMAT,
         "at": time_text(plan.at),
         "complete": plan.complete,
         "fleets": {name: _fleet(view) for name, view in plan.fleets.items()},
+        "next": {name: _next(view) for name, view in plan.fleets.items()},
+        "vetoes": [hold_document(h) for h in vetoes],
         "actions": [_action(a) for a in plan.actions],
         "skips": [skip_document(s) for s in plan.skips],
         "hourly_before": _money(plan.hourly_before),
@@ -36,25 +39,38 @@ def plan_document(plan: Plan) -> dict[str, Any]:
 
 
 def status_document(
-    report: PassReport | None, *, daemon: dict[str, Any], vetoes: Iterable[Hold] = ()
+    report: PassReport | None, *, daemon: dict[str, Any], vetoes: Sequence[Hold] | None = None
 ) -> dict[str, Any]:
-    """``status --json``. ``daemon`` is its ``daemon`` part; without a report there is nothing to say of fleets."""
+    """``status --json``.
+
+    Args:
+        report: of the last pass; without one there is nothing to say of fleets.
+        daemon: the document's ``daemon`` part.
+        vetoes: those in force now; by default those that the pass knew.
+    """
     if report is None:
-        return {"format": FORMAT, "daemon": daemon, "fleets": {}, "machines": [], "blocked": [], "vetoes": []}
+        shown = [hold_document(h) for h in vetoes or ()]
+        return {"format": FORMAT, "daemon": daemon, "fleets": {}, "machines": [], "blocked": [], "vetoes": shown}
     moving: dict[str | None, Intent] = {i.machine_id: i for i in report.intents if i.machine_id is not None}
-    holds = list(vetoes or report.memory.holds)
+    holds = report.memory.holds if vetoes is None else vetoes
+    fleets: dict[str | None, dict[str, Any]] = {
+        name: _fleet(view)
+        | {
+            "converged": view.converged and report.plan.complete,
+            "hourly": _money(view.hourly),
+            "parked": view.parked,
+            "next": _next(view),
+        }
+        for name, view in report.plan.fleets.items()
+    }
+    rows = _machines(report, moving, holds)
+    for row in rows:
+        row["standing"] = str(standing(row, fleets.get(row["fleet"])))
     return {
         "format": FORMAT,
         "daemon": daemon,
-        "fleets": {
-            name: _fleet(view)
-            | {
-                "converged": view.converged and report.plan.complete,
-                "hourly": _money(view.hourly),
-            }
-            for name, view in report.plan.fleets.items()
-        },
-        "machines": _machines(report, moving, holds),
+        "fleets": fleets,
+        "machines": rows,
         "blocked": [skip_document(s) for s in report.skips if s.reason not in PASSING],
         "vetoes": [hold_document(h) for h in holds],
         "hourly": _money(report.plan.hourly_before),
@@ -133,6 +149,8 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
                 "up_since": time_text(facts.up_since) if facts is not None else None,
                 "state_since": time_text(_state_since(machine, facts, intent)) if facts is not None else None,
                 "failure": facts.failure_reason if facts is not None else None,
+                "stopped_by": facts.stopped_by if facts is not None else None,
+                "stopped_at": time_text(facts.stopped_at) if facts is not None else None,
                 "idle": _idle(idle) if idle is not None else None,
             }
         )
@@ -151,6 +169,8 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
             "up_since": None,
             "state_since": time_text(intent.created_at),
             "failure": None,
+            "stopped_by": None,
+            "stopped_at": None,
             "idle": None,
         }
         for intent in report.intents
@@ -184,6 +204,18 @@ def _fleet(view: FleetView) -> dict[str, Any]:
         "down": view.down,
         "unknown": view.unknown,
         "intents": view.intents,
+    }
+
+
+def _next(view: FleetView) -> dict[str, Any] | None:
+    change = view.next_change
+    if change is None:
+        return None
+    return {
+        "at": time_text(change.at),
+        "target": change.target,
+        "window": change.window,
+        "parked": change.parked,
     }
 
 

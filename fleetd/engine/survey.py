@@ -31,6 +31,7 @@ async def survey(
     idleness: Idleness,
     *,
     at: datetime | None = None,
+    idle: Mapping[str, IdleReport] | None = None,
 ) -> PassReport:
     """Look at the world and plan, without acting, learning or settling anything.
 
@@ -41,6 +42,7 @@ async def survey(
         clock: for the time of the look.
         idleness: asks the idle sources, from where the journal's clocks stand; closed at the end.
         at: plan as if it were then: what would be done tonight with the machines as they are now.
+        idle: what a running daemon knows of who is idle; without it the sources are asked.
 
     Raises:
         CloudError: the provider could not be looked at.
@@ -57,7 +59,7 @@ async def survey(
     if seen.sane:
         memory = replace(
             memory,
-            idle=await _idle(settings, idleness, seen, owned, memory),
+            idle=await _idle(settings, idleness, seen, owned, memory) if idle is None else idle,
             shown=await Checks(cloud).look(due, settings.fleets, seen.machines, owned),
         )
     prices = Prices(cloud, journal)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,11 +32,23 @@ class Vetoes:
         self._journal = journal
         self._clock = clock
         self._calls: list[_Call] = []
+        self._known: tuple[Hold, ...] = ()
+
+    @property
+    def in_force(self) -> tuple[Hold, ...]:
+        """Those in force now, as far as the journal was last read."""
+        now = self._clock.now()
+        return tuple(hold for hold in self._known if now < hold.expires_at)
+
+    async def read(self) -> None:
+        """Read them from the journal."""
+        self._known = tuple(await self._journal.holds(now=self._clock.now()))
 
     async def forbidding(self, verb: Verb, *, fleet: str, machine_id: str | None, name: str) -> Hold | None:
         """The veto in force against this call, read from the journal: one that another process wrote counts too."""
+        await self.read()
         now = self._clock.now()
-        for hold in await self._journal.holds(now=now):
+        for hold in self._known:
             if hold.forbids(verb, fleet=fleet, machine_id=machine_id, name=name, now=now):
                 return hold
         return None
@@ -67,10 +79,19 @@ class Vetoes:
         hold = await self._journal.add_hold(
             kind=kind, subject=subject, verbs=verbs, reason=reason, actor=actor, now=now, expires_at=expires_at
         )
+        await self.read()
         for call in list(self._calls):
             if hold.forbids(call.verb, fleet=call.fleet, machine_id=call.machine_id, name=call.name, now=now):
                 await call.over.wait()
         return hold
+
+    async def lift(self, kind: str, subjects: Iterable[str | None]) -> int:
+        """Remove the vetoes of that kind on any of these; the number removed."""
+        removed = 0
+        for subject in subjects:
+            removed += await self._journal.remove_holds(kind=kind, subject=subject)
+        await self.read()
+        return removed
 
 
 def veto_entry(

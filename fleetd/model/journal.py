@@ -136,9 +136,10 @@ class MachineFacts:
     """How its last transition ended, when not well; None once it was up again."""
     failure_reason: str | None = None
     stopped_by: str | None = None
-    """Who stopped it last: "fleetd", or the class of an outside change."""
+    """Why fleetd stopped it last (a ``Reason``), or the class of an outside change."""
     stopped_at: datetime | None = None
     started_by: str | None = None
+    """As ``stopped_by``."""
     started_at: datetime | None = None
 
 

@@ -95,6 +95,17 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
+class NextChange:
+    """What the config will make of a fleet when a window opens or closes."""
+
+    at: datetime
+    target: int
+    window: str | None
+    """The one in force from then on; None outside of all."""
+    parked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FleetView:
     """One fleet as a pass saw it."""
 
@@ -112,6 +123,8 @@ class FleetView:
     hourly: Decimal | None = None
     parked: bool = False
     """A window is open in which idle machines are stopped and nothing is started."""
+    next_change: NextChange | None = None
+    """None without windows."""
 
     @property
     def have(self) -> int:

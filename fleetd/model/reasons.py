@@ -81,6 +81,29 @@ class Reason(StrEnum):
     SHUTTING_DOWN = "shutting_down"
 
 
+class Standing(StrEnum):
+    """Why a machine is in its state, as far as fleetd knows."""
+
+    FOREIGN = "foreign"
+    ANSWER_LOST = "answer_lost"
+    UNDER_WAY = "under_way"
+    UNKNOWN_STATE = "unknown_state"
+    WANTED = "wanted"
+    SURPLUS = "surplus"
+    OVERDUE = "overdue"
+    MOVES_BY_ITSELF = "moves_by_itself"
+    START_FAILED = "start_failed"
+    PARKED = "parked"
+    SCALED_IN = "scaled_in"
+    OUTLIVED_TIMEOUT = "outlived_timeout"
+    STOPPED_BY_ORDER = "stopped_by_order"
+    STOPPED_BY_FLEETD = "stopped_by_fleetd"
+    STOPPED_OUTSIDE = "stopped_outside"
+    STOPPED_BY_VENDOR = "stopped_by_vendor"
+    STOPPED_SOMEHOW = "stopped_somehow"
+    OFF_ALL_ALONG = "off_all_along"
+
+
 class Verdict(StrEnum):
     """How a transition ended. Every transition ends in one by its deadline."""
 

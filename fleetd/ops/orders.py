@@ -63,9 +63,9 @@ def lift(body: Body) -> tuple[str, str | None]:
 def machine_order(body: Body) -> MachineOrder:
     """``{"verb", "machine", "reason", "even_if_busy"}``, and for a stop ``"seconds"``: how long it stays off."""
     verb = Verb(_one_of(body, "verb", tuple(str(v) for v in _REQUESTS)))
-    keep_off = timedelta(0) if body.get("seconds") is None else _lasts(body, allow_zero=True)
-    if keep_off and verb is not Verb.STOP:
+    if verb is not Verb.STOP and "seconds" in body:
         raise Fault(400, "seconds are for a stop: how long the machine stays off")
+    keep_off = _lasts(body) if verb is Verb.STOP else timedelta(0)
     return MachineOrder(verb, _text(body, "machine"), _text(body, "reason"), _flag(body, "even_if_busy"), keep_off)
 
 

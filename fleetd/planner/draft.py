@@ -12,7 +12,7 @@ from fleetd.model.journal import Hold, Memory
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.idle import may_park
+from fleetd.planner.idle import may_park, parkable_at
 from fleetd.planner.roster import Roster
 
 SOMEONE_IS_AT_IT = frozenset({"restarting", "upgrading"})
@@ -43,7 +43,9 @@ class Draft:
         if machine.id in self.requested:
             return True
         if machine.id in self.members.moving or machine.state in SOMEONE_IS_AT_IT:
-            self.skip(verb, Reason.IN_TRANSITION, machine, detail=machine.state)
+            moving = self.members.moving.get(machine.id)
+            until = None if moving is None else moving.deadline_at
+            self.skip(verb, Reason.IN_TRANSITION, machine, until=until, detail=machine.state)
             return True
         if self.vetoed(verb, machine):
             return True
@@ -62,7 +64,10 @@ class Draft:
             return False  # a surplus machine need not have been idle for long; it must not be in use
         if not needs_idle and machine in self.members.rising:
             return False  # nobody can use a machine that has not come up
-        self.skip(verb, reason, machine, detail=report.evidence if report is not None else "no reading yet")
+        until = parkable_at(self.fleet, facts, report, reason)
+        self.skip(
+            verb, reason, machine, until=until, detail=report.evidence if report is not None else "no reading yet"
+        )
         return True
 
     def vetoed(self, verb: Verb, machine: Machine) -> bool:

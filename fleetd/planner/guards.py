@@ -83,7 +83,9 @@ def cut_counts(
         limit = limits.get(action.verb)
         ordered = action.reason is Reason.OPERATOR_REQUEST
         if limit is not None and used[action.verb] >= limit[0] and not ordered:
-            cut.append(_skip(action, limit[1], f"limit {max(0, limit[0])}"))
+            busy = under_way[action.verb] if action.verb is not Verb.CREATE else 0
+            ways = f", {busy} of them under way" if busy else ""
+            cut.append(_skip(action, limit[1], f"limit {limit[0] + busy}{ways}"))
             continue
         used[action.verb] += 1
         kept.append(action)

@@ -108,6 +108,20 @@ def may_park(fleet: Fleet, facts: MachineFacts | None, report: IdleReport | None
     return None
 
 
+def parkable_at(
+    fleet: Fleet, facts: MachineFacts | None, report: IdleReport | None, reason: Reason
+) -> datetime | None:
+    """When ``reason``, as ``may_park`` gave it, ends if the machine stays idle; None when that is not known."""
+    rule = fleet.idle
+    if rule is None:
+        return None
+    if reason is Reason.MIN_UPTIME and facts is not None and facts.up_since is not None:
+        return facts.up_since + rule.min_uptime
+    if reason is Reason.NOT_IDLE_LONG_ENOUGH and report is not None and report.idle_since is not None:
+        return report.idle_since + rule.after
+    return None
+
+
 def idle_surge(
     rule: IdleRule | None, running: Iterable[Machine], reports: Mapping[str, IdleReport], now: datetime
 ) -> datetime | None:

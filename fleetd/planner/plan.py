@@ -9,7 +9,7 @@ from decimal import Decimal
 from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.journal import Memory
 from fleetd.model.machine import Machine
-from fleetd.model.plan import NOTHING_DUE, Action, Due, FleetView, Observation, Plan, Skip
+from fleetd.model.plan import NOTHING_DUE, Action, Due, FleetView, NextChange, Observation, Plan, Skip
 from fleetd.model.reasons import Verb
 from fleetd.planner.costs import BILLED, fleet_rate, hourly_rate, total
 from fleetd.planner.draft import Draft
@@ -17,7 +17,7 @@ from fleetd.planner.fleetplan import decide
 from fleetd.planner.guards import cut_costs, cut_counts, cut_doubtful, doubt_of, merge
 from fleetd.planner.ownership import owners
 from fleetd.planner.roster import Roster, roster
-from fleetd.planner.windows import Effective, effective
+from fleetd.planner.windows import Effective, effective, next_change
 
 _ORDER = {Verb.STOP: 0, Verb.DESTROY: 1, Verb.START: 2, Verb.CREATE: 3, Verb.RESTART: 4, Verb.UPDATE: 5}
 """What saves money goes first; what costs money last."""
@@ -59,7 +59,7 @@ def plan(
         )
         now_in_force = effective(fleet, now)
         rates[fleet.name] = _current_rate(members, costs.prices)
-        views[fleet.name] = _view(members, now_in_force, rates[fleet.name])
+        views[fleet.name] = _view(members, now_in_force, rates[fleet.name], now)
         drafted = Draft(members, memory, now, observation.at, costs.prices)
         decide(drafted, now_in_force, due)
         sure, doubtful = cut_doubtful(drafted.actions, doubt)
@@ -93,7 +93,8 @@ def _machine_rate(fleet: Fleet, machine: Machine, prices: Mapping[str, Decimal])
     return hourly_rate(machine, prices)
 
 
-def _view(members: Roster, now_in_force: Effective, rate: Decimal | None) -> FleetView:
+def _view(members: Roster, now_in_force: Effective, rate: Decimal | None, now: datetime) -> FleetView:
+    change = next_change(members.fleet, now)
     return FleetView(
         target=now_in_force.target,
         configured_target=members.fleet.target,
@@ -106,4 +107,7 @@ def _view(members: Roster, now_in_force: Effective, rate: Decimal | None) -> Fle
         intents=len(members.creating),
         hourly=rate,
         parked=now_in_force.park_idle,
+        next_change=None
+        if change is None
+        else NextChange(change[0], change[1].target, change[1].window, change[1].park_idle),
     )

@@ -16,6 +16,9 @@ from fleetd.planner.idle import idle_surge
 from fleetd.planner.roster import Roster, start_order, timed_out, victim_order
 from fleetd.planner.windows import Effective
 
+_BY_HAND = frozenset({"operator", Reason.OPERATOR_REQUEST})
+"""Who may have started a machine so that it is not parked: a person at the console, or by an order."""
+
 
 def rise(draft: Draft, short: int, reason: Reason) -> None:
     """Start stopped machines first, then create; whoever is only waited for is not replaced."""
@@ -34,7 +37,8 @@ def rise(draft: Draft, short: int, reason: Reason) -> None:
             waiting += blocked.reason is not Reason.HELD
     for machine in draft.members.falling[: max(0, short - started - waiting)]:
         waiting += 1
-        draft.skip(Verb.START, Reason.STILL_FALLING, machine)
+        moving = draft.members.moving.get(machine.id)
+        draft.skip(Verb.START, Reason.STILL_FALLING, machine, until=None if moving is None else moving.deadline_at)
     _create(draft, short - started - waiting, reason)
 
 
@@ -154,7 +158,8 @@ def _respects_a_human(draft: Draft, machine: Machine) -> Skip | None:
     if facts is not None and facts.stopped_at is not None and facts.stopped_by == "operator":
         until = facts.stopped_at + fleet.respect_manual
         if now < until:
-            return draft.make_skip(Verb.START, Reason.RESPECT_MANUAL, machine, until=until)
+            stopped = f"at {facts.stopped_at:%Y-%m-%d %H:%M} UTC, at the provider's console or by another program"
+            return draft.make_skip(Verb.START, Reason.RESPECT_MANUAL, machine, until=until, detail=stopped)
     return None
 
 
@@ -185,7 +190,7 @@ def _blocks_create(draft: Draft, count: int) -> Skip | None:
 
 
 def _started_by_hand(facts: MachineFacts, since: datetime) -> bool:
-    return facts.started_by == "operator" and facts.started_at is not None and facts.started_at >= since
+    return facts.started_by in _BY_HAND and facts.started_at is not None and facts.started_at >= since
 
 
 def shrink_wait(fleet: Fleet, members: Roster, memory: Memory, observed_at: datetime) -> tuple[datetime, int] | None:

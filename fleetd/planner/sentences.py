@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any
 
-from fleetd.model.plan import FleetView, Skip
-from fleetd.model.reasons import Reason, Verb
+from fleetd.model.plan import FleetView, NextChange, Skip
+from fleetd.model.reasons import Reason
 
 SENTENCES: Mapping[Reason, str] = MappingProxyType(
     {
@@ -59,10 +58,78 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
 )
 """A sentence's second half: "not started: <sentence>". A test walks all reasons."""
 
-CHANGES_BY_PERSON: frozenset[Reason] = frozenset(
-    {Reason.UNKNOWN_STATE, Reason.TIMED_OUT, Reason.DESTROY_NOT_ALLOWED, Reason.GUARD_COST, Reason.PRICE_UNKNOWN}
+DONE: frozenset[Reason] = frozenset(
+    {
+        Reason.SHORT_OF_TARGET,
+        Reason.REPLACES_TIMED_OUT,
+        Reason.OVER_TARGET,
+        Reason.BEYOND_STANDBY,
+        Reason.PARKED_IDLE,
+        Reason.OUTLIVED_TIMEOUT,
+        Reason.TIMEOUT_DRIFT,
+        Reason.SNAPSHOT_DRIFT,
+        Reason.OPERATOR_REQUEST,
+    }
 )
-"""Reasons that end only when a person, or the provider, does something."""
+"""Reasons why something is done. All others, and ``over_target`` of an order, are why something is not."""
+
+_ANEW = "That is looked at again in every pass."
+_GOES_ON = "The next pass goes on, as far as those under way have ended."
+_BY_PERSON = "That changes only when a person changes it."
+
+ENDS: Mapping[Reason, str] = MappingProxyType(
+    {
+        Reason.OVER_TARGET: "That ends when the target is raised, or another machine goes down.",
+        Reason.IN_TRANSITION: "That ends with its transition, at its deadline at the latest.",
+        Reason.STILL_FALLING: "That ends as soon as it is off.",
+        Reason.HELD: "That ends with the hold: fleetd release.",
+        Reason.BUSY: "That ends when every idle source says that it is idle.",
+        Reason.ACTIVITY_UNKNOWN: "That ends when every idle source can tell; mend the one that cannot.",
+        Reason.NOT_IDLE_LONG_ENOUGH: "That ends when it has been idle for long enough.",
+        Reason.MIN_UPTIME: "That ends when it has been up for long enough.",
+        Reason.UNKNOWN_STATE: _BY_PERSON,
+        Reason.TIMED_OUT: _BY_PERSON,
+        Reason.RESPECT_MANUAL: "That ends after respect_manual, or when somebody starts it.",
+        Reason.MANUAL_START: "That ends with the window.",
+        Reason.FRESH_LOOK_DIFFERS: "The next pass decides anew.",
+        Reason.SNAPSHOT_TOO_OLD: "That ends with its next snapshot.",
+        Reason.ALREADY_SO: "There is nothing to wait for.",
+        Reason.WRONG_STATE: "That changes with its state.",
+        Reason.FROZEN: "That ends with the freeze: fleetd unfreeze.",
+        Reason.CAPACITY_BACKOFF: _ANEW,
+        Reason.WINDOW_PARKED: "That ends with the window.",
+        Reason.IDLE_SURGE: _ANEW,
+        Reason.DESTROY_NOT_ALLOWED: _BY_PERSON,
+        Reason.CREATE_UNSETTLED: "That ends when it is found, or has not appeared within the settle time.",
+        Reason.REFUSED_RECENTLY: _ANEW,
+        Reason.GUARD_CREATES: "The next pass goes on.",
+        Reason.GUARD_STOPS: _GOES_ON,
+        Reason.GUARD_DESTROYS: _GOES_ON,
+        Reason.GUARD_SHRINK: _ANEW,
+        Reason.GUARD_COST: _BY_PERSON,
+        Reason.PRICE_UNKNOWN: "That ends when [prices] in the config names it, or the provider has billed for one.",
+        Reason.SLOW_START: "The next pass goes on.",
+        Reason.OBSERVATION_PARTIAL: "That ends with the first listing that is whole.",
+        Reason.OBSERVATION_REJECTED: "That ends with the first listing that show agrees with.",
+        Reason.OBSERVATION_STALE: "That ends with the next good look.",
+        Reason.PROVIDER_FAILING: "That ends when the provider answers again.",
+        Reason.SHUTTING_DOWN: "The daemon goes on when it is started again.",
+    }
+)
+"""How what is not being done ends, where no instant is known. A test walks all reasons."""
+
+_PROVISO: Mapping[Reason, str] = MappingProxyType(
+    {
+        Reason.IN_TRANSITION: ", at the latest",
+        Reason.STILL_FALLING: ", at the latest",
+        Reason.CREATE_UNSETTLED: ", at the latest",
+        Reason.NOT_IDLE_LONG_ENOUGH: ", if it stays idle",
+        Reason.MIN_UPTIME: ", if it is idle then",
+        Reason.HELD: ", or by fleetd release",
+        Reason.FROZEN: ", or by fleetd unfreeze",
+    }
+)
+"""What else there is to an instant at which it ends."""
 
 _PARTICIPLES = {
     "create": "created",
@@ -102,6 +169,18 @@ def fleet_sentence(name: str, view: FleetView) -> str:
     return f"{text}. {'It is converged.' if view.converged else 'It is not converged.'}"
 
 
+def change_sentence(change: NextChange, now: datetime) -> str:
+    """What a window will make of a fleet, and when."""
+    what = f"window {change.window} is in force" if change.window is not None else "no window is in force any more"
+    parks = "; idle machines are parked, and nothing is started" if change.parked else ""
+    return f"At {clock(change.at)}, in {span(change.at - now)}, {what}: target {change.target}{parks}."
+
+
+def clock(at: datetime) -> str:
+    """An instant for people: ``2026-03-02 20:00:00 UTC``."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def span(delta: timedelta) -> str:
     """A length of time for people: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
     seconds = max(0, round(delta.total_seconds()))
@@ -118,90 +197,6 @@ def span(delta: timedelta) -> str:
 
 
 def _when(skip: Skip, now: datetime) -> str:
-    if skip.until is not None:
-        return f"That ends at {skip.until:%Y-%m-%d %H:%M:%S} UTC, in {span(skip.until - now)}."
-    if skip.reason in CHANGES_BY_PERSON:
-        return "That changes only when a person changes it."
-    return "That is looked at again in every pass."
-
-
-def explain_fleet(status: Mapping[str, Any], name: str) -> list[str]:
-    """A fleet of a status document, in sentences: how it stands, what is under way, what is not being done."""
-    fleet = status["fleets"][name]
-    view = FleetView(**{key: fleet[key] for key in _COUNTS})
-    lines = [fleet_sentence(name, view)]
-    if fleet.get("hourly") is not None:
-        lines.append(f"It costs ${fleet['hourly']} an hour now.")
-    moving = [m for m in status["machines"] if m["fleet"] == name and m["transition"] is not None]
-    lines += [_transition_sentence(m) for m in moving]
-    lines += [_blocked_sentence(b, status) for b in status["blocked"] if b["fleet"] == name]
-    lines += _doubts(status)
-    return lines
-
-
-def explain_machine(status: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str]:
-    """A machine of a status document, in sentences."""
-    name = f"{machine['name']} ({machine['id']})"
-    if not machine["owned"]:
-        return [
-            f"{name} is {machine['state']}. It is not fleetd's: neither created nor adopted, so it is never touched."
-        ]
-    lines = [f"{name} is {machine['state']}, in fleet {machine['fleet']}."]
-    if machine["up_since"] is not None:
-        lines.append(f"It has been up since {machine['up_since']}.")
-    if machine["failure"] is not None:
-        lines.append(f"Its last start failed: {machine['failure']}.")
-    if machine["transition"] is not None:
-        lines.append(_transition_sentence(machine))
-    if machine["hold"] is not None:
-        held = machine["hold"]
-        lines.append(f"{held['actor']} holds it until {held['expires_at']}: {held['reason']}.")
-    about = [b for b in status["blocked"] if b["machine"] == machine["id"]]
-    lines += [_blocked_sentence(b, status) for b in about]
-    fleet = status["fleets"].get(machine["fleet"])
-    if not about and machine["transition"] is None and fleet is not None:
-        enough = fleet["up"] + fleet["rising"] + fleet["intents"] >= fleet["target"]
-        if machine["phase"] == "down" and enough:
-            lines.append(f"It is not needed: {machine['fleet']} has {fleet['up']} of {fleet['target']} up.")
-        elif machine["phase"] == "up":
-            lines.append(f"It counts toward the target of {fleet['target']}.")
-    return [*lines, *_doubts(status)]
-
-
-_COUNTS = ("target", "configured_target", "window", "up", "rising", "falling", "down", "unknown", "intents")
-
-
-def _transition_sentence(machine: Mapping[str, Any]) -> str:
-    step = machine["transition"]
-    doubt = " Its answer was lost, so it is being looked for." if step["ambiguous"] else ""
-    why = SENTENCES[Reason(step["reason"])]
-    return (
-        f"{machine['name']}: {step['verb']} since {step['since']}, due by {step['deadline']}, because {why}.{doubt}"
-    )
-
-
-def _blocked_sentence(blocked: Mapping[str, Any], status: Mapping[str, Any]) -> str:
-    until = blocked["until"]
-    skip = Skip(
-        blocked["fleet"],
-        None if blocked["verb"] is None else Verb(blocked["verb"]),
-        Reason(blocked["reason"]),
-        machine=blocked["machine"],
-        name=blocked["name"] or "",
-        until=None if until is None else datetime.fromisoformat(until),
-        detail=blocked["detail"] or "",
-        count=blocked["count"],
-    )
-    return sentence(skip, datetime.fromisoformat(status["observation"]["at"]))
-
-
-def _doubts(status: Mapping[str, Any]) -> list[str]:
-    """What makes the picture itself doubtful."""
-    lines = []
-    error = status["daemon"].get("error")
-    if error is not None:
-        lines.append(f"The last pass failed: {error}.")
-    observation = status.get("observation", {})
-    if observation.get("rejected") is not None:
-        lines.append(f"Nothing is decided at the moment: {observation['rejected']}.")
-    return lines
+    if skip.until is None:
+        return ENDS.get(skip.reason, _ANEW)
+    return f"That ends at {clock(skip.until)}, in {span(skip.until - now)}{_PROVISO.get(skip.reason, '')}."

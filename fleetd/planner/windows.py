@@ -22,6 +22,8 @@ from fleetd.model.fleet import Fleet, Window
 _DAY = timedelta(days=1)
 _BACK = 2
 """Days to look back: a window lasts a day at most, and a zone can be a day ahead of UTC."""
+_EDGES = 40
+"""Edges to look at for one that changes something; windows hidden under others have edges as well."""
 _AHEAD = 9
 """Days to look ahead for the next edge of a weekly window."""
 
@@ -67,6 +69,19 @@ def next_edge(fleets: Iterable[Fleet], instant: datetime) -> datetime | None:
         if edge > instant
     )
     return min(edges, default=None)
+
+
+def next_change(fleet: Fleet, instant: datetime) -> tuple[datetime, Effective] | None:
+    """(when, what) holds next for ``fleet`` instead of what holds at ``instant``; None when nothing ever changes."""
+    now, edge = effective(fleet, instant), next_edge([fleet], instant)
+    for _ in range(_EDGES):
+        if edge is None:
+            return None
+        then = effective(fleet, edge)
+        if (then.target, then.window, then.park_idle) != (now.target, now.window, now.park_idle):
+            return edge, then
+        edge = next_edge([fleet], edge)
+    return None
 
 
 def spans(window: Window, first: date, last: date) -> Iterator[tuple[datetime, datetime]]:

@@ -18,7 +18,7 @@ from fleetd.cli.render_machines import machine_view, machines_view, object_view
 from fleetd.cli.render_plan import plan_view
 from fleetd.cli.render_status import status_view
 from fleetd.model.journal import HistoryEntry
-from fleetd.model.plan import Action, FleetView, Plan, Skip
+from fleetd.model.plan import Action, FleetView, NextChange, Plan, Skip
 from fleetd.model.reasons import Reason, Verb
 from tests.support.build import NOW, later
 
@@ -133,10 +133,11 @@ def document(**fields: Any) -> dict[str, Any]:
     fleet = {
         "target": 3, "configured_target": 3, "window": None, "up": 1, "rising": 1, "falling": 0, "down": 0,
         "unknown": 0, "intents": 1, "converged": False, "hourly": "1.02",
+        "next": {"at": "2026-03-02T20:00:00Z", "target": 1, "window": "night", "parked": True},
     }  # fmt: skip
     daemon = {
         "running": True, "pid": 4711, "since": "2026-03-02T10:00:00Z", "config": "/etc/fleetd/fleetd.toml",
-        "config_fault": None, "provider": "ok", "error": None,
+        "config_since": "2026-03-02T11:30:00Z", "config_fault": None, "provider": "ok", "error": None,
         "last_pass": {"id": 9, "at": "2026-03-02T11:59:50Z", "duration_s": 0.2, "actions": 1},
     }  # fmt: skip
     return {
@@ -146,6 +147,10 @@ def document(**fields: Any) -> dict[str, Any]:
         "machines": [
             machine("training-aaaaa1", hold=HOLD),
             machine("training-aaaaa2", state="provisioning", phase="rising", up_since=None, transition=TRANSITION),
+            machine(
+                "training-aaaaa3", state="off", phase="down", standing="parked", state_since="2026-03-02T11:00:00Z"
+            ),
+            machine("training-aaaaa4", state="off", phase="down", hold=HOLD | {"verbs": ["start"]}),
             machine("grace-desktop", fleet=None, owned=False),
         ],
         "blocked": [],
@@ -169,7 +174,7 @@ def test_status_without_a_daemon_and_with_troubles() -> None:
     troubled = document()["daemon"] | {"error": "list: no connection", "config_fault": "f.toml: 1 fault(s)"}
     shown = drawn(status_view(document(daemon=troubled), NOW))
     assert "last error: list: no connection" in shown
-    assert "reload rejected: f.toml: 1 fault(s)" in shown
+    assert "reload rejected, the config from before is in force: f.toml: 1 fault(s)" in shown
 
 
 def test_a_hostile_name_in_status_is_text() -> None:
@@ -192,6 +197,19 @@ def test_too_many_up_is_as_far_from_the_target_as_too_few(up: int, target: int, 
     fleet = document()["fleets"]["training"] | {"up": up, "target": target}
     (bar,) = bars(document(fleets={"training": fleet}))
     assert (bar.done, bar.total) == (done, total)
+
+
+def test_a_plan_for_another_time_says_so_and_which_vetoes_are_over_by_then() -> None:
+    night = NextChange(later(hours=19), 8, None, parked=False)
+    then = later(hours=8)
+    plan = plan_of(at=then, fleets={"training": fleet_view(target=2, up=2, window="night", next_change=night)})
+    shown = drawn(
+        plan_view(plan, [HOLD, FREEZE | {"expires_at": "2026-03-03T14:00:00Z"}], then=then, now=NOW), width=150
+    )
+    assert shown.splitlines()[0] == "At 2026-03-02 20:00:00 UTC, in 8 h, with the machines as they are now:"
+    assert "  At 2026-03-03 07:00:00 UTC, in 11 h, no window is in force any more: target 8." in shown
+    assert f"(over by then) ada holds {HOLD['subject']} until 2026-03-02 14:00:00 UTC" in shown
+    assert "ada has frozen everything (stop only) until 2026-03-03 14:00:00 UTC, for another 18 h: a demo." in shown
 
 
 def test_apply_says_what_stands_in_the_way() -> None:

@@ -139,12 +139,18 @@ async def test_orders_reach_the_seat_with_their_actor(
         pytest.param("/lift", {"subject": "ps1"}, "kind must be hold or freeze", id="lift what"),
         pytest.param("/lift", {"kind": "hold"}, "subject must be text", id="release whom"),
         pytest.param("/request", {"verb": "destroy", "machine": "a", "reason": "b"}, "verb must be", id="destroy"),
-        pytest.param("/request", {"verb": "stop", "machine": "a"}, "reason must be text", id="why"),
+        pytest.param("/request", {"verb": "restart", "machine": "a"}, "reason must be text", id="why"),
         pytest.param(
             "/request",
-            {"verb": "stop", "machine": "a", "reason": "b", "even_if_busy": "yes"},
+            {"verb": "restart", "machine": "a", "reason": "b", "even_if_busy": "yes"},
             "true or false",
             id="a flag",
+        ),
+        pytest.param(
+            "/request",
+            {"verb": "stop", "machine": "a", "reason": "b"},
+            "everything here expires",
+            id="a stop for ever",
         ),
         pytest.param(
             "/request",

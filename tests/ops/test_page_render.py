@@ -217,7 +217,9 @@ def test_a_troubled_fleet() -> None:
         in said
     )
     assert "training-1, training-5" in said
-    assert "training-6 is not stopped: it is being used. That is looked at again in every pass." in said
+    assert (
+        "training-6 is not stopped: it is being used. That ends when every idle source says that it is idle." in said
+    )
     assert said.index("capacity_backoff") < said.index("busy")
     assert "Freeze on training, only create moving (ada, until 13:00:00 UTC, 60 min left)" in said
     assert "Freeze on everything moving" in said

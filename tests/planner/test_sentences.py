@@ -4,20 +4,23 @@ from datetime import timedelta
 
 import pytest
 
-from fleetd.model.plan import FleetView, Skip
+from fleetd.model.plan import FleetView, NextChange, Skip
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.sentences import SENTENCES, fleet_sentence, sentence, span
+from fleetd.planner.sentences import DONE, ENDS, SENTENCES, change_sentence, fleet_sentence, sentence, span
 from tests.support.build import NOW, later
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_a_sentence_and_says_when_it_ends(reason: Reason) -> None:
     assert SENTENCES[reason].strip()
+    assert (reason in ENDS) == (reason not in DONE or reason is Reason.OVER_TARGET)
     bare = sentence(Skip("training", Verb.START, reason, "ps1", "training-7k3mq9"), NOW)
-    assert bare.startswith("training-7k3mq9 is not started: ")
-    assert bare.endswith(".")
-    timed = sentence(Skip("training", Verb.START, reason, "ps1", "training-7k3mq9", until=later(minutes=5)), NOW)
-    assert timed.endswith("That ends at 2026-03-02 12:05:00 UTC, in 5 min.")
+    assert bare.startswith(f"training-7k3mq9 is not started: {SENTENCES[reason]}. ")
+    assert bare.endswith(ENDS.get(reason, "That is looked at again in every pass."))
+    skip = Skip("training", Verb.START, reason, "ps1", "training-7k3mq9", until=later(minutes=5), detail="3 of 4")
+    timed = sentence(skip, NOW)
+    assert f"{SENTENCES[reason]} (3 of 4). That ends at 2026-03-02 12:05:00 UTC, in 5 min" in timed
+    assert timed.endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -34,13 +37,37 @@ def test_every_reason_has_a_sentence_and_says_when_it_ends(reason: Reason) -> No
             Skip("training", None, Reason.IN_TRANSITION, "ps1", "training-7k3mq9"),
             (
                 "training-7k3mq9 is not acted on: it is on its way somewhere, and is left alone until that has "
-                "ended. That is looked at again in every pass."
+                "ended. That ends with its transition, at its deadline at the latest."
             ),
         ),
     ],
 )
 def test_sentences_carry_their_numbers(skip: Skip, text: str) -> None:
     assert sentence(skip, NOW) == text
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            NextChange(later(hours=8), 2, "night", parked=False),
+            "At 2026-03-02 20:00:00 UTC, in 8 h, window night is in force: target 2.",
+        ),
+        (
+            NextChange(later(hours=8), 8, "night", parked=True),
+            (
+                "At 2026-03-02 20:00:00 UTC, in 8 h, window night is in force: target 8; idle machines are parked, "
+                "and nothing is started."
+            ),
+        ),
+        (
+            NextChange(later(hours=19), 8, None, parked=False),
+            "At 2026-03-03 07:00:00 UTC, in 19 h, no window is in force any more: target 8.",
+        ),
+    ],
+)
+def test_what_a_window_brings_is_a_sentence(change: NextChange, text: str) -> None:
+    assert change_sentence(change, NOW) == text
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from fleetd.model.fleet import Window
-from fleetd.planner.windows import effective, next_edge
+from fleetd.planner.windows import effective, next_change, next_edge
 from tests.support.build import fleet
 
 
@@ -115,3 +115,20 @@ def test_the_next_edge_may_be_far_away_or_nowhere() -> None:
     month = tuple(date(2026, 3, day) for day in range(1, 32))
     closed = window("20:00", "22:00", except_dates=month, target=0)
     assert next_edge([fleet(windows=(closed,))], at("2026-03-01T12:00+01:00")) == at("2026-04-01T20:00+02:00")
+
+
+def test_the_next_change_is_one_that_changes_something() -> None:
+    hidden = window("18:00", "19:00", "UTC", "hidden", target=9)
+    night = window("17:00", "20:00", "UTC", target=1)
+    want = fleet(target=3, windows=(hidden, night))  # the later one wins while both are open
+    found = next_change(want, at("2026-03-02T12:00Z"))
+    assert found is not None
+    assert (found[0], found[1].target, found[1].window) == (at("2026-03-02T17:00Z"), 1, "night")
+    found = next_change(want, found[0])
+    assert found is not None
+    assert (found[0], found[1].target, found[1].window) == (at("2026-03-02T20:00Z"), 3, None), "hidden edges are none"
+
+
+@pytest.mark.parametrize("windows", [(), (window("00:00", "24:00", "UTC", target=3),)])
+def test_nothing_ever_changes(windows) -> None:
+    assert next_change(fleet(target=3, windows=windows), at("2026-03-02T12:00Z")) is None

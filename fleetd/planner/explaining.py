@@ -1,0 +1,138 @@
+"""A status document in sentences: how a fleet or a machine stands, what is not being done, and what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from fleetd.model.plan import FleetView, NextChange, Skip
+from fleetd.model.reasons import Reason, Verb
+from fleetd.planner.sentences import change_sentence, clock, fleet_sentence, sentence, span
+from fleetd.planner.standing import standing_sentence
+
+Document = Mapping[str, Any]
+
+_COUNTS = ("target", "configured_target", "window", "up", "rising", "falling", "down", "unknown", "intents")
+
+
+def explain_fleet(status: Document, name: str, now: datetime) -> list[str]:
+    """How a fleet stands, what is under way, what is not being done and why, and what its windows bring next."""
+    fleet = status["fleets"][name]
+    lines = [*_doubts(status), fleet_sentence(name, FleetView(**{key: fleet[key] for key in _COUNTS}))]
+    if fleet.get("parked"):
+        lines.append("The open window parks: idle machines are stopped, and nothing is started or created.")
+    lines += _next(fleet, now)
+    if fleet.get("hourly") is not None:
+        cap = f" The cap over all fleets is ${status['max_hourly_cost']}." if status.get("max_hourly_cost") else ""
+        lines.append(f"It costs ${fleet['hourly']} an hour now.{cap}")
+    mine = [m for m in status["machines"] if m["fleet"] == name and m["owned"]]
+    moving = [m for m in mine if m["transition"] is not None]
+    lines += [f"{m['name']}: {standing_sentence(m, fleet, now)}" for m in moving]
+    lines += [_blocked(b, now) for b in status["blocked"] if b["fleet"] == name]
+    return [*lines, *_vetoes(status, name, {m["id"] for m in mine} | {m["name"] for m in mine}, now)]
+
+
+def explain_machine(status: Document, machine: Document, now: datetime) -> list[str]:
+    """Why a machine is in its state, what stands in its way, and what comes next."""
+    fleet = status["fleets"].get(machine["fleet"])
+    lasts = f" for {span(now - datetime.fromisoformat(machine['state_since']))}" if machine.get("state_since") else ""
+    place = f", in fleet {machine['fleet']}" if machine["owned"] else ""
+    name = f"{machine['name']} ({machine['id'] or 'no id yet'})"
+    lines = [*_doubts(status), f"{name} is {machine['state']}{lasts}{place}."]
+    lines.append(standing_sentence(machine, fleet, now))
+    if not machine["owned"] or fleet is None:
+        return lines
+    lines += _activity(machine, now)
+    about = [b for b in status["blocked"] if b["machine"] == machine["id"]]
+    lines += [_blocked(b, now) for b in about]
+    lines += _vetoes(status, machine["fleet"], {machine["id"], machine["name"]}, now)
+    if machine["phase"] == "down" and not about and machine["transition"] is None:
+        lines.append(_why_not_started(status, machine, fleet, now))
+    return [*lines, *_next(fleet, now)]
+
+
+def veto_sentence(veto: Document, now: datetime) -> str:
+    """A hold or freeze of the status document: on what, by whom, why, and until when."""
+    ends = datetime.fromisoformat(veto["expires_at"])
+    verbs = veto.get("verbs") or ()
+    until = f"until {clock(ends)}, for another {span(ends - now)}: {veto['reason']}."
+    if veto["kind"] == "hold":
+        if list(verbs) == [Verb.START]:
+            return f"{veto['actor']} keeps {veto['subject']} off {until}"
+        return f"{veto['actor']} holds {veto['subject']} {until}"
+    only = f" ({', '.join(verbs)} only)" if len(verbs) < len(Verb) else ""
+    what = "everything" if veto["subject"] is None else f"fleet {veto['subject']}"
+    return f"{veto['actor']} has frozen {what}{only} {until}"
+
+
+def _vetoes(status: Document, fleet: str, machines: set[str], now: datetime) -> list[str]:
+    return [
+        veto_sentence(v, now)
+        for v in status.get("vetoes", ())
+        if (v["subject"] in {None, fleet} if v["kind"] == "freeze" else v["subject"] in machines)
+    ]
+
+
+def _next(fleet: Document, now: datetime) -> list[str]:
+    change = fleet.get("next")
+    if change is None:
+        return []
+    at = datetime.fromisoformat(change["at"])
+    return [change_sentence(NextChange(at, change["target"], change["window"], change["parked"]), now)]
+
+
+def _activity(machine: Document, now: datetime) -> list[str]:
+    idle = machine.get("idle")
+    if machine["phase"] != "up" or idle is None:
+        return []
+    evidence = f" ({idle['evidence']})" if idle.get("evidence") else ""
+    if idle["verdict"] == "idle":
+        since = f" for {span(now - datetime.fromisoformat(idle['since']))}" if idle.get("since") else ""
+        return [f"It has been idle{since}{evidence}."]
+    if idle["verdict"] == "active":
+        return [f"It is in use{evidence}."]
+    return [f"Nobody can tell whether it is in use, which counts as used{evidence}."]
+
+
+def _why_not_started(status: Document, machine: Document, fleet: Document, now: datetime) -> str:
+    up = f"{fleet['up']} of {fleet['target']} up"
+    coming = fleet["rising"] + fleet["intents"]
+    if fleet["up"] + coming >= fleet["target"]:
+        more = f" and {coming} on the way" if coming else ""
+        return f"It is not needed: {machine['fleet']} has {up}{more}. It is started again when one is missing."
+    general = [b for b in status["blocked"] if b["fleet"] == machine["fleet"] and b["machine"] is None]
+    if general:
+        return f"{machine['fleet']} has {up}. {_blocked(general[0], now)}"
+    return f"{machine['fleet']} has {up}; the next pass decides about it."
+
+
+def _blocked(blocked: Document, now: datetime) -> str:
+    until = blocked["until"]
+    skip = Skip(
+        blocked["fleet"],
+        None if blocked["verb"] is None else Verb(blocked["verb"]),
+        Reason(blocked["reason"]),
+        machine=blocked["machine"],
+        name=blocked["name"] or "",
+        until=None if until is None else datetime.fromisoformat(until),
+        detail=blocked["detail"] or "",
+        count=blocked["count"],
+    )
+    return sentence(skip, now)
+
+
+def _doubts(status: Document) -> list[str]:
+    """What makes the picture itself doubtful; it comes first."""
+    lines = []
+    daemon, observation = status["daemon"], status.get("observation", {})
+    if daemon.get("error") is not None:
+        lines.append(f"The last pass failed, so this may be old: {daemon['error']}.")
+    if observation.get("rejected") is not None:
+        lines.append(f"Nothing is decided at the moment: {observation['rejected']}.")
+    elif observation and not observation.get("complete", True):
+        lines.append("Nothing is decided at the moment: the listing is not whole.")
+    if daemon.get("config_fault"):
+        fault = " ".join(str(daemon["config_fault"]).split())
+        lines.append(f"A reload was rejected, and the old config is in force: {fault}.")
+    return lines

@@ -1,0 +1,120 @@
+"""Why a machine is in its state: a code and a sentence, from one row of the status document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from fleetd.model.machine import Phase
+from fleetd.model.reasons import Reason, Standing
+from fleetd.planner.outside import Culprit
+from fleetd.planner.sentences import SENTENCES, clock, span
+
+Row = Mapping[str, Any]
+
+STANDINGS: Mapping[Standing, str] = MappingProxyType(
+    {
+        Standing.FOREIGN: "It is not fleetd's: neither created nor adopted, so it is never touched.",
+        Standing.ANSWER_LOST: "The answer to its {verb} was lost, so it is being looked for, until {deadline}.",
+        Standing.UNDER_WAY: "{verb} since {since} ({ago}), due by {deadline}: {why}.",
+        Standing.UNKNOWN_STATE: "fleetd does not know the state {state}: it keeps its place, and is left alone.",
+        Standing.WANTED: "It counts toward the target of {target}; {up} are up.",
+        Standing.SURPLUS: "It is one of {up} that are up, and the target is {target}.",
+        Standing.OVERDUE: "It ran past its deadline ({failure}): it keeps its place, and a person should look.",
+        Standing.MOVES_BY_ITSELF: "It is {state}, and fleetd did not ask for it: it is left alone meanwhile.",
+        Standing.START_FAILED: "Its last start failed: {failure}.",
+        Standing.PARKED: "fleetd parked it at {stopped} ({gone}): it was idle, and a window that parks was open.",
+        Standing.SCALED_IN: "fleetd stopped it at {stopped} ({gone}): more machines were up than the target.",
+        Standing.OUTLIVED_TIMEOUT: "fleetd stopped it at {stopped} ({gone}): it had outlived its shutdown timeout.",
+        Standing.STOPPED_BY_ORDER: "An operator had fleetd stop it at {stopped} ({gone}).",
+        Standing.STOPPED_BY_FLEETD: "fleetd stopped it at {stopped} ({gone}).",
+        Standing.STOPPED_OUTSIDE: "Somebody stopped it, seen at {stopped} ({gone}), and it was not fleetd: a person "
+        "at the provider's console, or another program with the key.",
+        Standing.STOPPED_BY_VENDOR: "The provider's own shutdown timer stopped it, seen at {stopped} ({gone}).",
+        Standing.STOPPED_SOMEHOW: "It went down, seen at {stopped} ({gone}), and its events do not say who did it.",
+        Standing.OFF_ALL_ALONG: "It has been off ever since fleetd first saw it.",
+    }
+)
+"""Each code's sentence. A test walks all of them."""
+
+_STOPS: Mapping[str, Standing] = MappingProxyType(
+    {
+        Reason.PARKED_IDLE: Standing.PARKED,
+        Reason.OVER_TARGET: Standing.SCALED_IN,
+        Reason.OUTLIVED_TIMEOUT: Standing.OUTLIVED_TIMEOUT,
+        Reason.OPERATOR_REQUEST: Standing.STOPPED_BY_ORDER,
+        "fleetd": Standing.STOPPED_BY_FLEETD,
+        Culprit.OPERATOR: Standing.STOPPED_OUTSIDE,
+        Culprit.VENDOR_TIMEOUT: Standing.STOPPED_BY_VENDOR,
+        Culprit.FAILED_START: Standing.START_FAILED,
+        Culprit.UNKNOWN: Standing.STOPPED_SOMEHOW,
+    }
+)
+
+
+def standing(machine: Row, fleet: Row | None) -> Standing:
+    """The code for one machine.
+
+    Args:
+        machine: its row in the status document.
+        fleet: its fleet's row; None where it has none.
+    """
+    step = machine["transition"]
+    if not machine["owned"]:
+        return Standing.FOREIGN
+    if step is not None:
+        return Standing.ANSWER_LOST if step["ambiguous"] else Standing.UNDER_WAY
+    match machine["phase"]:
+        case Phase.UP:
+            surplus = fleet is not None and fleet["up"] > fleet["target"]
+            return Standing.SURPLUS if surplus else Standing.WANTED
+        case Phase.RISING | Phase.FALLING:
+            return Standing.OVERDUE if machine["failure"] else Standing.MOVES_BY_ITSELF
+        case Phase.DOWN:
+            return _why_down(machine)
+        case _:
+            return Standing.UNKNOWN_STATE
+
+
+def standing_sentence(machine: Row, fleet: Row | None, now: datetime) -> str:
+    """Why a machine is in its state, with the numbers and the times."""
+    step = machine["transition"] or {}
+    fields = {
+        "verb": step.get("verb"),
+        "since": _clock(step.get("since")),
+        "ago": _ago(step.get("since"), now),
+        "deadline": _clock(step.get("deadline")),
+        "why": _why(step.get("reason")),
+        "state": machine["state"],
+        "up": "?" if fleet is None else fleet["up"],
+        "target": "?" if fleet is None else fleet["target"],
+        "failure": machine["failure"] or "the provider gives no reason",
+        "stopped": _clock(machine.get("stopped_at")),
+        "gone": _ago(machine.get("stopped_at"), now),
+    }
+    text = STANDINGS[standing(machine, fleet)].format_map(fields)
+    return text[:1].upper() + text[1:] if not text.startswith("fleetd") else text
+
+
+def _why_down(machine: Row) -> Standing:
+    if machine["failure"]:
+        return Standing.START_FAILED
+    by = machine.get("stopped_by")
+    if by is None:
+        return Standing.OFF_ALL_ALONG
+    return _STOPS.get(by, Standing.STOPPED_BY_FLEETD)
+
+
+def _why(code: object) -> str:
+    known = {str(reason): words for reason, words in SENTENCES.items()}
+    return known.get(str(code), str(code))
+
+
+def _clock(text: object) -> str:
+    return clock(datetime.fromisoformat(text)) if isinstance(text, str) else "an unknown time"
+
+
+def _ago(text: object, now: datetime) -> str:
+    return f"{span(now - datetime.fromisoformat(text))} ago" if isinstance(text, str) else "nobody knows when"
