@@ -111,11 +111,9 @@ def create(config: ConfigOption = None, as_json: JsonOption = False, *, given: d
     if "password" in given:
         wiring.SECRETS.add(given["password"])
 
-    def make(api: MachinesApi, settings: Settings) -> Awaitable[Json]:
-        dialect = settings.provider.dialect
-        return api.create(fitting(given, CREATE, dialect, required=CREATE_REQUIRED[dialect]))
-
-    made = _ask(config, make)
+    dialect = wiring.load_settings(wiring.find_config(config)).provider.dialect
+    wanted = fitting(given, CREATE, dialect, required=CREATE_REQUIRED[dialect])
+    made = _ask(config, lambda api, _settings: api.create(wanted))
     _answer(made, machine_view(made), as_json=as_json)
 
 

@@ -129,8 +129,13 @@ def test_errors_say_what_to_do(error: BaseException, advice: str) -> None:
     ],
     ids=" ".join,
 )
-def test_a_command_line_that_cannot_be_read_is_64(cli, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+def test_a_command_line_that_cannot_be_read_is_64(
+    cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str]
+) -> None:
     # A readable config, so that nothing but the command line is at fault. Nobody can be asked here.
+    config = tmp_path / "fleetd.toml"
+    config.write_text(config_text())
+    monkeypatch.setenv("FLEETD_CONFIG", str(config))
     monkeypatch.setattr(wiring, "open_machines_api", lambda _settings: pytest.fail("it went on to the provider"))
     ended = cli(*arguments)
     assert ended.code == 64
