@@ -18,7 +18,7 @@ end = "24:00"
 timezone = "UTC"
 park_idle = true
 [fleets.training.idle]
-after = "10s"
+after = "6s"
 min_uptime = "1s"
 sources = ["gpu"]
 [idle_sources.gpu]
@@ -26,7 +26,7 @@ kind = "prometheus"
 url = "{url}"
 query = 'max(max_over_time(gpu_active{{host="{{name}}"}}[{{window}}]))'
 below = 0.02
-step = "2s"
+step = "1500ms"
 """
 
 
@@ -58,7 +58,7 @@ def test_a_night_with_a_real_prometheus(tmp_path: Path) -> None:
                 silences = said("idle_source.went_silent")
                 exporter.stop()
                 until(lambda: said("idle_source.went_silent") > silences, seconds=30, saying=log.read_text)
-                time.sleep(15)
+                time.sleep(9)
                 assert stopped(sim) == {quiet["id"]}, "what is not known is not idle"
                 assert said("idle_source.went_silent") == silences + 1
 

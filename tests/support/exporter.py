@@ -61,7 +61,7 @@ def prometheus(tmp_path: Path, targets: list[int], rules: str = "", job: str = "
     home.mkdir()
     (home / "rules.yml").write_text(rules)
     (home / "prometheus.yml").write_text(
-        "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"
+        "global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 1s}\n"
         + (f"rule_files: [{home / 'rules.yml'}]\n" if rules else "")
         + f"scrape_configs:\n- job_name: {job}\n  static_configs:\n"
         + f"  - targets: [{', '.join(repr(f'127.0.0.1:{p}') for p in targets)}]\n"

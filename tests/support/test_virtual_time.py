@@ -241,6 +241,33 @@ def test_the_order_depends_on_neither_process_nor_hash_seed(hash_seed):
     assert other.stdout.rstrip("\n") == conversation(7)
 
 
+BUSY = "while True: pass"
+CHATTY = """
+import socket, threading
+near = socket.create_server(("127.0.0.1", 0))
+far = socket.create_connection(near.getsockname())
+near = near.accept()[0]
+threading.Thread(target=lambda: [near.sendall(near.recv(65536)) for _ in iter(int, 1)], daemon=True).start()
+while True:
+    far.sendall(b"x" * 60_000)
+    far.recv(65536)
+"""
+
+
+def test_the_order_holds_on_a_machine_that_has_other_things_to_do():
+    calm = conversation(7)
+    others = [
+        subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) for code in (BUSY, BUSY, CHATTY)
+    ]
+    try:
+        assert [conversation(7) == calm for _ in range(2)] == [True, True]
+        assert all(other.poll() is None for other in others)
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 @virtual
 async def test_what_is_ready_at_once_is_served_in_order_of_registration():
     loop, served = asyncio.get_running_loop(), []
