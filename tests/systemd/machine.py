@@ -105,6 +105,9 @@ def make_root(root: Path) -> None:
     """A minimal Debian in ``root``, by debootstrap, whose own mounts are seen by nobody."""
     where = mirror()
     assert where is not None
+    settings = root / "etc/dpkg/dpkg.cfg.d"
+    settings.mkdir(parents=True)
+    (settings / "unsafe-io").write_text("force-unsafe-io\n")  # nothing here has to outlive a power failure
     done = subprocess.run(
         ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root), where],
         stdout=subprocess.PIPE,

@@ -270,6 +270,28 @@ def test_it_stops_cleanly(machine: Machine, account: Account) -> None:
     until_converged(machine, 3)
 
 
+@pytest.mark.parametrize(
+    ("fault", "mend", "code", "state"),
+    [
+        pytest.param(
+            f"sed -i 's/target = 3/target = -3/' {CONFIG_FILE}", "", "78", "failed", id="config with faults"
+        ),
+        pytest.param(f": >{KEY_FILE}", "", "77", "failed", id="no key in the file"),
+        pytest.param(f"mv {KEY_FILE} {KEY_FILE}.away", f"rm {KEY_FILE}.away", "243", "activating", id="no file"),
+    ],
+)
+def test_what_only_a_person_can_mend_ends_as_the_runbook_says(
+    machine: Machine, fault: str, mend: str, code: str, state: str
+) -> None:
+    machine.sh(f"systemctl stop fleetd && cp -p {CONFIG_FILE} {KEY_FILE} /tmp && {fault}")
+    assert machine.run("systemctl start fleetd").returncode != 0
+    machine.until_shown("fleetd", ActiveState=state, ExecMainStatus=code)
+    assert f"\n- {code}: " in (PROJECT / "docs" / "runbook.md").read_text()
+    machine.sh(f"cp -p /tmp/fleetd.toml {CONFIG_FILE} && cp -p /tmp/paperspace-api-key {KEY_FILE}; {mend}")
+    machine.sh("systemctl restart fleetd")
+    until_converged(machine, 3)
+
+
 def test_upgrade_and_back(machine: Machine, handbook: Handbook, account: Account) -> None:
     first = machine.sh("readlink /opt/fleetd").strip()
     version = f"{TREE}/fleetd/__init__.py"
