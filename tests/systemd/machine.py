@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,8 @@ PYTHON = "3.11"
 """What ``python3`` is in there."""
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates,sqlite3"
 NAMESPACES = ("--pid", "--mount", "--uts", "--ipc", "--net")
+WITH_US = ("setpriv", "--pdeathsig=KILL")
+"""What begins a command that the kernel ends when these tests are killed."""
 BOOT = Path(__file__).with_name("boot.sh")
 SOURCES = Path("/etc/apt")
 PATIENCE = 120.0
@@ -55,8 +56,7 @@ def obstacle() -> str | None:
 class Machine:
     """The machine, from outside."""
 
-    def __init__(self, root: Path, init: int) -> None:
-        self.root = root
+    def __init__(self, init: int) -> None:
         self.init = init
         """Its process 1, as this machine's processes are numbered."""
 
@@ -101,15 +101,40 @@ class Machine:
         )
 
 
-def make_root(root: Path) -> None:
-    """A minimal Debian in ``root``, by debootstrap, whose own mounts are seen by nobody."""
+class Den:
+    """A directory in memory that is seen in a mount namespace of its own, and gone with the process that holds it."""
+
+    def __init__(self, root: Path, holder: int) -> None:
+        self.root = root
+        """Its path in there."""
+        self.seen = Path(f"/proc/{holder}/root{root}")
+        """Its path from here."""
+        self.enter = ("nsenter", f"--target={holder}", "--mount")
+        """What begins a command that runs in there."""
+
+
+@contextmanager
+def den(root: Path) -> Iterator[Den]:
+    """A den at ``root``."""
+    root.mkdir()
+    mounting = 'mount -t tmpfs -o mode=0755 tmpfs "$1" && echo ready && exec sleep infinity'
+    with subprocess.Popen(
+        [*WITH_US, "unshare", "--mount", "sh", "-c", mounting, "sh", str(root)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        try:
+            assert holder.stdout.readline() == "ready\n"
+            yield Den(root, holder.pid)
+        finally:
+            holder.kill()
+
+
+def make_root(place: Den) -> None:
+    """A minimal Debian, by debootstrap."""
     where = mirror()
     assert where is not None
-    settings = root / "etc/dpkg/dpkg.cfg.d"
-    settings.mkdir(parents=True)
-    (settings / "unsafe-io").write_text("force-unsafe-io\n")  # nothing here has to outlive a power failure
     done = subprocess.run(
-        ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root), where],
+        [*place.enter, "debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(place.root), where],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -132,15 +157,14 @@ def make_wheelhouse(project: Path, wheelhouse: Path) -> None:
 
 
 @contextmanager
-def booted(root: Path) -> Iterator[Machine]:
-    """Boot what is in ``root``; on the way out it is killed, and nothing of it is left but ``root``."""
-    log, group = root.parent / "boot.log", f"fleetd-test-{os.getpid()}"
+def booted(place: Den) -> Iterator[Machine]:
+    """Boot what is in there; on the way out it is killed, and nothing of it is left on this machine."""
+    log, group = place.root.parent / "boot.log", f"fleetd-test-{os.getpid()}"
     with log.open("w") as stream, witnesses() as unharmed:
-        # Should these tests be killed, the kernel ends the machine with them.
         outside = subprocess.Popen(
             [
-                *("setpriv", "--pdeathsig=KILL", "unshare", *NAMESPACES, "--fork", "--kill-child"),
-                *("sh", str(BOOT), str(root), group),
+                *(*WITH_US, *place.enter, "unshare", *NAMESPACES, "--fork", "--kill-child"),
+                *("sh", str(BOOT), str(place.root), group),
             ],
             stdin=subprocess.DEVNULL,
             stdout=stream,
@@ -150,11 +174,9 @@ def booted(root: Path) -> Iterator[Machine]:
         try:
             init = until(lambda: child_of(outside.pid), saying=log.read_text)
             inside = str(Path(f"/proc/{init}/ns/pid").readlink())
-            machine = Machine(root, init)
+            machine = Machine(init)
             until(
-                lambda: (
-                    outside.poll() is not None or machine.run("systemctl is-system-running").stdout == "running\n"
-                ),
+                lambda: outside.poll() is not None or machine.is_up(),
                 seconds=PATIENCE,
                 every=0.5,
                 saying=lambda: (
@@ -167,17 +189,13 @@ def booted(root: Path) -> Iterator[Machine]:
         finally:
             if init and outside.poll() is None:
                 os.kill(init, signal.SIGKILL)
+            else:
+                outside.kill()
             outside.wait(timeout=60)
             remove_cgroups(group)
-        assert str(root) not in Path("/proc/self/mountinfo").read_text(), "a mount was left behind"
+        assert str(place.root) not in Path("/proc/self/mountinfo").read_text(), "a mount was left behind"
         assert processes_in(inside) == [], "a process was left behind"
         assert unharmed(), "a file of this machine was cleared"
-
-
-def remove_root(root: Path) -> None:
-    """Delete ``root``, and nothing that is mounted in it: there must not be anything."""
-    assert str(root) not in Path("/proc/self/mountinfo").read_text()
-    shutil.rmtree(root)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import pytest
 from tests.support.processes import until
 from tests.systemd.account import PORT
 from tests.systemd.handbook import Handbook
-from tests.systemd.machine import Machine, booted, make_root, make_wheelhouse, obstacle, remove_root
+from tests.systemd.machine import Machine, booted, den, make_root, make_wheelhouse, obstacle
 
 pytestmark = [pytest.mark.peer("systemd"), pytest.mark.slow]
 
@@ -63,18 +63,16 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
             pytest.fail(message, pytrace=False)
         pytest.skip(message)
     folder = tmp_path_factory.mktemp("machine")
-    root, wheelhouse = folder / "root", folder / "wheelhouse"
-    try:
+    wheelhouse = folder / "wheelhouse"
+    with den(folder / "root") as place:
         with ThreadPoolExecutor() as pool:
-            tasks = [pool.submit(make_root, root), pool.submit(make_wheelhouse, PROJECT, wheelhouse)]
+            tasks = [pool.submit(make_root, place), pool.submit(make_wheelhouse, PROJECT, wheelhouse)]
             for task in tasks:
                 task.result()
-        shutil.copytree(wheelhouse, f"{root}{WHEELHOUSE}")
-        put_project(Path(f"{root}{TREE}"))
-        with booted(root) as machine:
+        shutil.copytree(wheelhouse, f"{place.seen}{WHEELHOUSE}")
+        put_project(Path(f"{place.seen}{TREE}"))
+        with booted(place) as machine:
             yield machine
-    finally:
-        remove_root(root)
 
 
 @pytest.fixture(scope="module")
