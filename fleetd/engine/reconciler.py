@@ -16,6 +16,7 @@ from fleetd.engine.follower import Follower
 from fleetd.engine.health import Health
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.news import News
+from fleetd.engine.nightly import Nightly
 from fleetd.engine.observer import Observer
 from fleetd.engine.outsiders import Outsiders
 from fleetd.engine.ports import Clock, Meter
@@ -96,6 +97,7 @@ class Reconciler:
         self._clock = clock
         self._meter = meter
         self._news = News()
+        self._nightly = Nightly(journal)
         self._retention = Retention(journal)
         self._passes = 0
 
@@ -182,6 +184,7 @@ class Reconciler:
         await self.vetoes.read()
         busy = {i.fleet for i in report.intents}
         self._news.passed(report.pass_id, report.duration_s, decided, report.skips, busy)
+        await self._nightly.passed(decided, report.skips)
         await self._retention.keep(started)
         return report
 

@@ -333,3 +333,24 @@ def test_a_drift_that_could_not_be_mended_is_tried_again_before_the_next_ring() 
             assert world.cloud.writes() == ["update ps1"] * 3
 
     run(story)
+
+
+def test_the_morning_finds_in_history_what_was_not_parked_and_why() -> None:
+    async def story() -> None:
+        source = ScriptedSource(says=lambda m: Activity.ACTIVE if m.id == "ps1" else Activity.IDLE)
+        with capture_logs() as logs:
+            async with rig(PARKED, sources={"gpu": source}) as world:
+                populate(world)
+                async with world.daemon_running():
+                    await anyio.sleep(6.2 * 3600)
+                entries = [e for _, e in await world.journal.history() if e.verb == "window"]
+                (entry,) = entries
+                assert (entry.fleet, entry.name, entry.reason) == ("training", "night", "window_parked")
+                assert entry.evidence == (
+                    f"closed with 1 off and 1 up; not parked: {token_name(1)}: it is being used "
+                    "(gpu: active, scripted active)"
+                )
+        closed = [line for line in logs if line["event"] == "window.was_closed"]
+        assert [(c["fleet"], c["window"], c["up"], c["down"]) for c in closed] == [("training", "night", 1, 1)]
+
+    run(story)
