@@ -7,7 +7,7 @@ not be mended is tried again, neither at the next ring only: that of the snapsho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import anyio
@@ -28,10 +28,14 @@ log = structlog.get_logger(__name__)
 
 
 class Checks:
-    """Knows what is due, looks closer where a check needs events, and reports what cannot be verified."""
+    """Knows what is due, looks closer where a check needs events, and reports what cannot be verified.
 
-    def __init__(self, cloud: Cloud) -> None:
+    ``progress`` is called after every look at a machine.
+    """
+
+    def __init__(self, cloud: Cloud, *, progress: Callable[[], None] = lambda: None) -> None:
         self._cloud = cloud
+        self._progress = progress
         self._said: set[tuple[str, str]] = set()
         self._rings = dict.fromkeys(Check, 0)
         self._made: dict[str, dict[Check, int]] = {}
@@ -94,6 +98,7 @@ class Checks:
             except CloudError as error:
                 # Without its events nobody knows how long it has been up, so nothing follows from the check.
                 log.debug("check.look_failed", machine=machine.id, error=str(error))
+            self._progress()
 
         async with anyio.create_task_group() as group:
             for machine in up:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import anyio
@@ -15,11 +15,15 @@ from fleetd.model.plan import Listing, Observation
 
 
 class Observer:
-    """Lists, and verifies with ``show`` whatever a listing should hold and does not."""
+    """Lists, and verifies with ``show`` whatever a listing should hold and does not.
 
-    def __init__(self, cloud: Cloud, clock: Clock) -> None:
+    ``progress`` is called after every look at a machine: with a slow provider many of them take long.
+    """
+
+    def __init__(self, cloud: Cloud, clock: Clock, *, progress: Callable[[], None] = lambda: None) -> None:
         self._cloud = cloud
         self._clock = clock
+        self._progress = progress
 
     async def observe(self, expected: Iterable[str]) -> Observation:
         """One look. ``expected``: ids that a complete listing must hold.
@@ -52,6 +56,7 @@ class Observer:
 
         async def verify(machine_id: str) -> None:
             fault = await self._look(machine_id)
+            self._progress()
             if fault is not None:
                 faults.append(fault)
 

@@ -88,9 +88,9 @@ class Reconciler:
         )
         self.last: PassReport | None = None
         self._cloud = cloud
-        self._observer = Observer(cloud, clock)
+        self._observer = Observer(cloud, clock, progress=progress)
         self._idleness = idleness
-        self.checks = Checks(cloud)
+        self.checks = Checks(cloud, progress=progress)
         self._outside = Outsiders(cloud, recall)
         self._prices = Prices(cloud, journal)
         self._follower = follower

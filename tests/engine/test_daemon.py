@@ -10,9 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetd.model.errors import ConfigError, Fault, StateUnusable, Unauthorized, Unavailable
+from fleetd.model.fleet import ShutdownTimeout
+from fleetd.model.machine import Machine
 from fleetd.model.settings import Settings
 from fleetd.store.sqlite import SqliteJournal
-from tests.support.build import fleet
+from tests.support.build import fleet, token_name
 from tests.support.fakecloud import FakeCloud
 from tests.support.rig import rig, settings
 from tests.support.virtual_time import run_virtual, virtual_clock
@@ -92,6 +94,32 @@ def test_the_supervisor_hears_of_progress_only() -> None:
             beats = world.notifier.said.count("alive")
             await anyio.sleep(600)
             assert world.notifier.said.count("alive") == beats, "a pass that hangs feeds no watchdog"
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("looking", ["closer, for a check", "for what a listing lacks"])
+def test_a_provider_that_is_slow_about_each_machine_is_no_hang(looking: str) -> None:
+    async def story() -> None:
+        policed = fleet(target=12, shutdown_timeout=ShutdownTimeout(hours=24, enforce=True))
+        async with rig(policed) as world, world.passes_by_hand() as reconciler:
+            ids = [world.cloud.add(token_name(n)).id for n in range(12)]
+            if looking != "closer, for a check":
+                await reconciler.run_pass()
+                for machine_id in ids:
+                    world.cloud.remove(machine_id)
+            prompt, turn = world.cloud.show, anyio.Lock()
+
+            async def slow(machine_id: str) -> Machine:
+                async with turn:
+                    await anyio.sleep(60)
+                    return await prompt(machine_id)
+
+            world.cloud.show = slow  # type: ignore[method-assign]
+            before, began = world.notifier.said.count("alive"), anyio.current_time()
+            await reconciler.run_pass()
+            assert anyio.current_time() - began >= 12 * 60
+            assert world.notifier.said.count("alive") - before >= 12
 
     run_virtual(story)
 
