@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.deploy.test_container import copied
 from tests.support.processes import until
 from tests.systemd.account import PORT
 from tests.systemd.handbook import Handbook
@@ -121,11 +122,13 @@ class Account:
 
 
 def put_project(tree: Path) -> None:
-    """What a release's archive holds, as far as installing needs it, and the account's script."""
-    for name in ("fleetd", "config", "deploy", "tests"):
-        shutil.copytree(PROJECT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"):
-        shutil.copy(PROJECT / name, tree / name)
+    """What the container is built from, no more, and this test's own: so that is enough to install from."""
+    for name in (*copied(), "deploy", "tests"):
+        if (PROJECT / name).is_dir():
+            shutil.copytree(PROJECT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            tree.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / name, tree / name)
 
 
 def config(target: int) -> str:
