@@ -39,6 +39,8 @@ def obstacle() -> str | None:
     """Why no systemd can be booted here; None where it can. Programs that are missing are the marker's business."""
     if os.geteuid() != 0:
         return "not root"
+    if Path("/proc/self/uid_map").read_text().split() != ["0", "0", str(2**32 - 1)]:
+        return "root of a user namespace, not of the machine"
     tried = subprocess.run(
         ["unshare", *NAMESPACES, "--cgroup", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
         capture_output=True,
