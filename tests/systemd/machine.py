@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
+from typing import Any
 
 from tests.support.processes import until
 
@@ -84,6 +86,12 @@ class Machine:
     def is_up(self) -> bool:
         """Whether it has booted, and no unit has failed."""
         return self.run("systemctl is-system-running").stdout == "running\n"
+
+    def get(self, url: str) -> Any:
+        """The JSON at a URL in there; None when nobody answers."""
+        asking = f"import urllib.request as u; print(u.urlopen('{url}', timeout=30).read().decode())"
+        done = self.run(f'python3 -S -c "{asking}"')
+        return json.loads(done.stdout) if done.returncode == 0 else None
 
     def show(self, unit: str, name: str) -> str:
         """A property of a unit, e.g. ``MainPID``."""
