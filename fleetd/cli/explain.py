@@ -40,7 +40,7 @@ def explain(
 
     For a machine, what the journal has of it last, too.
     """
-    settings = wiring.load_settings(wiring.find_config(config))
+    settings = wiring.load_for_daemon(wiring.find_config(config))
     sentences, entries = anyio.run(_look, settings, subject)
     if as_json:
         past = [history_document(e) for e in entries]

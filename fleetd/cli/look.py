@@ -149,7 +149,7 @@ def history(
     As JSON, one object a line. 90 days and at most 100 000 entries are kept.
     """
     start = moment_ago(since, datetime.now(UTC)) if since else None
-    settings = wiring.load_settings(wiring.find_config(config))
+    settings = wiring.load_for_daemon(wiring.find_config(config))
     most = limit if limit is not None else (None if as_json or since else LATEST)
 
     async def look() -> list[tuple[int, HistoryEntry]]:
