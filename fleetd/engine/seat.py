@@ -19,6 +19,8 @@ from fleetd.planner.sentences import sentence
 
 STALE_PASSES = 5
 """Intervals without a pass after which the daemon counts as stuck."""
+SLOW_CALLS = 5
+"""Calls that a provider may keep a pass waiting for, one after the other, each for its whole timeout."""
 DECIDED_WITHIN = 30.0
 """Seconds in which whoever gives an order for a machine hears what the pass made of it."""
 
@@ -43,7 +45,9 @@ class EngineSeat:
         began = self._daemon.pass_began_at
         if began is None:
             return None
-        patience = self._daemon.reconciler.settings.daemon.interval * STALE_PASSES + timedelta(seconds=HEARTBEAT)
+        settings = self._daemon.reconciler.settings
+        slow = settings.provider.request_timeout * SLOW_CALLS
+        patience = settings.daemon.interval * STALE_PASSES + slow + timedelta(seconds=HEARTBEAT)
         idle = self._clock.now() - began
         return f"no pass has begun for {idle.total_seconds():.0f} s" if idle > patience else None
 

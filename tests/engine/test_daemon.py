@@ -9,6 +9,8 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from fleetd.engine.leases import Leases
+from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import ConfigError, Fault, StateUnusable, Unauthorized, Unavailable
 from fleetd.model.fleet import ShutdownTimeout
 from fleetd.model.machine import Machine
@@ -254,5 +256,25 @@ def test_a_crash_loses_no_machine_and_doubles_none(tmp_path: Path, after: float)
             await anyio.sleep(600)
             assert sorted(cloud.states().values()) == ["ready"] * 3
             assert cloud.writes().count("create") == 3
+
+    run_virtual(story)
+
+
+def test_the_daemon_counts_as_alive_while_the_provider_is_down_or_hangs_and_not_when_a_pass_does_not_end() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1), interval=1) as world, world.daemon_running() as daemon:
+            seat = EngineSeat(daemon, Leases(world.journal), world.clock)
+            await anyio.sleep(100)
+            assert (seat.alive(), seat.ready()) == (None, None)
+            world.cloud.before = lambda _op, _id: Unavailable("no answer within 30 s", operation="list")
+            for latency in (0.01, 30.0):  # refused at once; and a provider that hangs until the request's timeout
+                world.cloud.latency = latency
+                for _ in range(200):
+                    await anyio.sleep(3)
+                    assert seat.alive() is None
+            assert seat.ready() == "list: no answer within 30 s"
+            world.cloud.latency = 1e6
+            await anyio.sleep(400)
+            assert str(seat.alive()).startswith("no pass has begun for ")
 
     run_virtual(story)
