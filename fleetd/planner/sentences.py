@@ -131,7 +131,7 @@ _PROVISO: Mapping[Reason, str] = MappingProxyType(
 )
 """What else there is to an instant at which it ends."""
 
-_PARTICIPLES = {
+PARTICIPLES = {
     "create": "created",
     "start": "started",
     "stop": "stopped",
@@ -139,12 +139,13 @@ _PARTICIPLES = {
     "update": "updated",
     "destroy": "destroyed",
 }
+"""``not started``, and so on."""
 
 
 def sentence(skip: Skip, now: datetime) -> str:
     """Why one thing is not being done, and until when."""
     who = skip.name or (f"{skip.count} machine{'s' if skip.count != 1 else ''} of {skip.fleet}")
-    verb = "acted on" if skip.verb is None else _PARTICIPLES[str(skip.verb)]
+    verb = "acted on" if skip.verb is None else PARTICIPLES[str(skip.verb)]
     text = f"{who} {'is' if skip.count == 1 or skip.name else 'are'} not {verb}: {SENTENCES[skip.reason]}"
     if skip.detail:
         text += f" ({skip.detail})"
@@ -199,4 +200,6 @@ def span(delta: timedelta) -> str:
 def _when(skip: Skip, now: datetime) -> str:
     if skip.until is None:
         return ENDS.get(skip.reason, _ANEW)
+    if skip.until <= now:
+        return f"That ended at {clock(skip.until)}; the next pass decides anew."
     return f"That ends at {clock(skip.until)}, in {span(skip.until - now)}{_PROVISO.get(skip.reason, '')}."

@@ -229,6 +229,44 @@ def test_a_troubled_fleet() -> None:
     assert [c["class"] for c in page.classed("cell")] == ["cell down attention", "cell unknown attention", "cell up"]
 
 
+def test_a_fleets_card_says_what_a_glance_must_not_miss() -> None:
+    night = {"at": str(time_text(AT + timedelta(hours=8))), "target": 1, "window": "night", "parked": True}
+    blocked = [
+        skip(machine="ps-1", name="training-1"),
+        skip(machine="ps-5", name="training-5"),
+        skip(machine="ps-6", name="training-6", verb="stop", reason="busy", until=None),
+    ]
+    page = shown(
+        blocked=blocked,
+        vetoes=[veto(kind="freeze", subject=None, reason="calm"), veto(kind="hold", subject="training-9")],
+        fleets={"training": fleet_row(next=night, converged=False), "other": fleet_row()},
+    )
+    said = page.words
+    assert "! 2 not started: the provider had no capacity; it is tried again later" in said
+    assert "→ Target 1 (window night) at 20:00:00 UTC, in 8 h; idle machines are parked then" in said
+    assert said.count("Freeze on everything") == 3, "on both cards, and in its own section"
+    assert "1 not stopped" not in said, "what goes without saying is not on the card"
+
+
+def test_why_a_machine_is_off_is_in_its_cell() -> None:
+    off = {"state": "off", "phase": "down", "stopped_at": at(hours=3)}
+    machines = [
+        machine_row("training-1", **off, standing="parked", stopped_by="parked_idle"),
+        machine_row("training-2", **off, standing="stopped_outside", stopped_by="operator"),
+        machine_row("training-3", **off, standing="off_all_along"),
+        machine_row(
+            "training-4", **off, hold=veto(kind="hold", subject="training-4", verbs=["start"], reason="loud")
+        ),
+    ]
+    page = shown(machines=machines)
+    assert "1 off parked" in page.words
+    assert "2 off by hand" in page.words
+    assert "4 off kept off" in page.words
+    titles = " ".join(str(c["title"]) for c in page.classed("cell"))
+    assert "fleetd parked it at 2026-03-02 09:00:00 UTC (3 h ago)" in titles
+    assert "kept off by ada" in titles
+
+
 def test_before_the_first_pass() -> None:
     daemon = document()["daemon"] | {"last_pass": None, "provider": None}
     bare = {"format": 1, "daemon": daemon, "fleets": {}, "machines": [], "blocked": [], "vetoes": []}

@@ -156,6 +156,9 @@ async def _trouble(stage: _Stage, config: list[Settings]) -> None:
     )
     await seat.veto(order, "ada (uid 1000)")
     await seat.request(MachineOrder(Verb.RESTART, inference[4]["id"], "its disk is full"), "ada (uid 1000)")
+    await seat.request(
+        MachineOrder(Verb.STOP, training[7]["id"], "its fan is loud", keep_off=timedelta(hours=4)), "ada (uid 1000)"
+    )
     await anyio.sleep(400)
     config.clear()
     try:

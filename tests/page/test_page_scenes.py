@@ -30,7 +30,15 @@ def test_three_moments_of_real_fleets() -> None:
     assert "Last 24 h: 6 to 16 up" in pages["converged"]
     assert "Not at target: training 16 of 24 up." in pages["converging"]
     assert pages["converging"].count('data-key="step ') == 8
-    for words in ("hibernating", "insufficient capacity", "a person stopped it", "held", "Freeze on inference"):
+    for words in (
+        "hibernating",
+        "insufficient capacity",
+        "a person stopped it",
+        "held",
+        "kept off",
+        "by hand",
+        "Freeze on inference",
+    ):
         assert words in pages["troubled"]
 
 

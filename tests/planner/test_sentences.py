@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -21,6 +22,8 @@ def test_every_reason_has_a_sentence_and_says_when_it_ends(reason: Reason) -> No
     timed = sentence(skip, NOW)
     assert f"{SENTENCES[reason]} (3 of 4). That ends at 2026-03-02 12:05:00 UTC, in 5 min" in timed
     assert timed.endswith(".")
+    over = sentence(replace(skip, until=NOW), NOW)
+    assert over.endswith("That ended at 2026-03-02 12:00:00 UTC; the next pass decides anew.")
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fleetd.ops.page.cells import cells, remarks_of, since_of, state_of
 from fleetd.ops.page.chart import chart, reach
-from fleetd.ops.page.html import Markup, join, tag
+from fleetd.ops.page.html import Markup, tag
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.tables import table
-from fleetd.ops.page.words import NOTHING, PHASES, age, blocked, clock, count, instant, money, short_age
+from fleetd.ops.page.words import (
+    NOTHING,
+    PHASES,
+    age,
+    blocked,
+    clock,
+    count,
+    instant,
+    money,
+    veto_words,
+)
+from fleetd.planner.sentences import span
 
-CELLS = 60
-"""Cells of a fleet that are shown at once; the others, the uneventful ones, are a tap away."""
-
-_ORDER = ("unknown", "rising", "falling", "up", "down")
+NOTES = 3
+"""What may need a person is said of a fleet in so many lines; all of it is in its own section."""
 
 
 def fleets(scene: Scene) -> Markup:
@@ -42,10 +52,10 @@ def machine_table(scene: Scene) -> Markup | None:
             tag("strong", machine["name"]),
             tag("code", machine["id"] or "not known yet"),
             machine["fleet"],
-            _state(machine),
-            age(_since(machine), scene.now) or NOTHING,
+            state_of(machine),
+            age(since_of(machine), scene.now) or NOTHING,
             machine["type"] or NOTHING,
-            _remarks(machine, scene) or NOTHING,
+            remarks_of(machine, scene) or NOTHING,
         )
         for machine in owned
     ]
@@ -75,7 +85,8 @@ def _card(scene: Scene, name: str, view: Mapping[str, Any], machines: Sequence[M
             ),
             class_="now",
         ),
-        _cells(scene, machines),
+        _notes(scene, name, view),
+        cells(scene, machines),
         class_="fleet",
         data_key=f"fleet {name}",
     )
@@ -115,89 +126,29 @@ def _numbers(view: Mapping[str, Any]) -> Markup:
     )
 
 
-def _cells(scene: Scene, machines: Sequence[Mapping[str, Any]]) -> Markup | None:
-    if not machines:
-        return tag("p", "No machines.", class_="none")
-    cells = [_cell(scene, m) for m in sorted(machines, key=_eventful_first)]
-    # A short rest is not worth a tap.
-    shown = cells if len(cells) <= CELLS * 4 // 3 else cells[:CELLS]
-    rest = cells[len(shown) :]
-    return join(
-        tag("ul", shown, class_="cells", role="list"),
-        tag(
-            "details",
-            tag("summary", f"{len(rest)} more"),
-            tag("ul", rest, class_="cells", role="list"),
-            data_key="rest",
+def _notes(scene: Scene, name: str, view: Mapping[str, Any]) -> Markup | None:
+    """What a glance at this fleet must not miss: freezes, what may need a person, and the next window."""
+    notes: list[Markup] = []
+    for veto in scene.document.get("vetoes") or ():
+        if veto["kind"] == "freeze" and veto["subject"] in {None, name}:
+            what, why = veto_words(veto, scene.now)
+            notes.append(_note("‖", f"{what}: {why}", "warn"))
+    rows = [b for b in blocked(scene.document["blocked"], scene.now) if b.fleet == name and not b.ordinary]
+    notes += [_note("!", b.brief, "bad") for b in rows[:NOTES]]
+    if len(rows) > NOTES:
+        notes.append(_note("!", f"and {len(rows) - NOTES} more", "bad"))
+    change, at = view.get("next"), instant((view.get("next") or {}).get("at"))
+    if change is not None and at is not None:
+        window = f" (window {change['window']})" if change.get("window") else ""
+        parks = "; idle machines are parked then" if change.get("parked") else ""
+        notes.append(
+            _note(
+                "→",
+                f"Target {change['target']}{window} at {clock(at, scene.now)} UTC, in {span(at - scene.now)}{parks}",
+            )
         )
-        if rest
-        else None,
-    )
+    return tag("ul", notes, class_="notes", role="list") if notes else None
 
 
-def _cell(scene: Scene, machine: Mapping[str, Any]) -> Markup:
-    phase = machine["phase"] if machine["phase"] in PHASES else "unknown"
-    name, fleet = str(machine["name"]), str(machine["fleet"])
-    short = name.removeprefix(f"{fleet}-") or name
-    mark = _mark(machine)
-    full = age(_since(machine), scene.now)
-    told = f"{name} ({machine['id'] or 'no id yet'}): {_state(machine)}{f' for {full}' if full else ''}"
-    remarks = _remarks(machine, scene)
-    return tag(
-        "li",
-        tag("span", PHASES[phase][0], class_="sign", aria_hidden="true"),
-        tag("span", tag("span", f"{fleet}-", class_="unseen") if short != name else None, short, class_="name"),
-        tag(
-            "span",
-            tag("span", _state(machine), class_="state"),
-            tag("span", f" {mark}", class_="mark") if mark else None,
-            class_="what",
-        ),
-        tag("span", short_age(_since(machine), scene.now) or NOTHING, class_="age"),
-        class_=f"cell {phase}{' attention' if machine.get('failure') or phase == 'unknown' else ''}",
-        title=f"{told}. {remarks}" if remarks else told,
-        data_key=f"machine {machine['id'] or name}",
-    )
-
-
-def _eventful_first(machine: Mapping[str, Any]) -> tuple[bool, int, bool, str]:
-    phase = machine["phase"] if machine["phase"] in _ORDER else "unknown"
-    return (not machine.get("failure"), _ORDER.index(phase), not machine.get("hold"), str(machine["name"]))
-
-
-def _mark(machine: Mapping[str, Any]) -> str:
-    step = machine.get("transition")
-    if machine.get("hold"):
-        return "held"
-    if step is not None and step.get("ambiguous"):
-        return "answer lost"
-    return "failed" if machine.get("failure") else ""
-
-
-def _state(machine: Mapping[str, Any]) -> str:
-    return str(machine["state"])
-
-
-def _since(machine: Mapping[str, Any]) -> object:
-    """Since when it is as it is: in its transition, up, or in its state."""
-    step = machine.get("transition")
-    if step is not None:
-        return step["since"]
-    return machine.get("state_since") or machine.get("up_since")
-
-
-def _remarks(machine: Mapping[str, Any], scene: Scene) -> str:
-    parts: list[str] = []
-    hold, idle = machine.get("hold"), machine.get("idle")
-    if hold is not None:
-        until = instant(hold["expires_at"])
-        parts.append(
-            f"held by {hold['actor']}{f' until {clock(until, scene.now)} UTC' if until else ''}: {hold['reason']}"
-        )
-    if machine.get("failure"):
-        parts.append(str(machine["failure"]))
-    if idle is not None and idle.get("verdict") == "idle":
-        parts.append(f"idle for {age(idle.get('since'), scene.now) or 'a while'}")
-    elif idle is not None:
-        parts.append("in use" if idle.get("verdict") == "active" else "use unknown")
-    return "; ".join(parts)
+def _note(sign: str, words: str, tone: str = "dim") -> Markup:
+    return tag("li", tag("span", sign, class_="sign", aria_hidden="true"), tag("span", words), class_=tone)

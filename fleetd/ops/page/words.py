@@ -13,7 +13,7 @@ from typing import Any
 from fleetd.model.machine import Phase
 from fleetd.model.plan import Skip
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.sentences import SENTENCES, sentence, span
+from fleetd.planner.sentences import PARTICIPLES, SENTENCES, sentence, span
 
 Document = Mapping[str, Any]
 
@@ -73,6 +73,8 @@ class Blocked:
     names: str
     """Which machines, where there are more than one."""
     ordinary: bool
+    brief: str
+    """The same in a line: ``4 not started: the provider had no capacity; it is tried again later``."""
 
 
 def instant(value: object) -> datetime | None:
@@ -136,8 +138,15 @@ def veto_words(veto: Document, now: datetime) -> tuple[str, str]:
     only = f", only {' and '.join(str(v) for v in verbs)}" if 0 < len(verbs) < len(Verb) else ""
     left = instant(veto.get("expires_at"))
     ends = "" if left is None else f", until {clock(left, now)} UTC, {span(left - now)} left"
+    if keeps_off(veto):
+        return f"{subject} is kept off", f"{veto['reason']} ({veto['actor']}{ends})"
     word = "Hold" if veto["kind"] == "hold" else "Freeze"
     return f"{word} on {subject}{only}", f"{veto['reason']} ({veto['actor']}{ends})"
+
+
+def keeps_off(veto: Document) -> bool:
+    """Whether it is what an operator's stop leaves behind: the machine is not to be started for a while."""
+    return veto["kind"] == "hold" and list(veto.get("verbs") or ()) == [Verb.START]
 
 
 def blocked(rows: Iterable[Document], now: datetime) -> list[Blocked]:
@@ -220,4 +229,6 @@ def _blocked(group: Sequence[Document], now: datetime) -> Blocked:
             now,
         )
     listed = "" if alone else ", ".join(names[:NAMES_SHOWN]) + more
-    return Blocked(str(first.get("fleet") or ""), str(first.get("reason")), words, listed, reason in ORDINARY)
+    done = "acted on" if verb is None else PARTICIPLES[verb]
+    brief = words if reason is None else f"{number} not {done}: {SENTENCES[reason]}"
+    return Blocked(str(first.get("fleet") or ""), str(first.get("reason")), words, listed, reason in ORDINARY, brief)
