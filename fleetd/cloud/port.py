@@ -2,7 +2,8 @@
 
 Contract for every implementation:
 
-* One call is one logical request. Reads (``list_machines``, ``show``, ``availability``, ``utilization``) are
+* One call is one logical request. Reads (``list_machines``, ``show``, ``snapshots``, ``availability``,
+  ``utilization``) are
   retried inside the adapter, with jittered backoff, honouring Retry-After. **Writes are never retried inside
   the adapter**: a hold may have arrived since, so whether to repeat one is the engine's decision.
 * A write that may have been carried out although its answer is lost raises ``Ambiguous``. One that certainly was
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fleetd.model.machine import Machine, Utilization
+from fleetd.model.machine import Machine, SnapshotSight, Utilization
 from fleetd.model.plan import Listing
 
 
@@ -31,7 +32,7 @@ class Capabilities:
     utilization: bool
     """Whether billing data can be asked for."""
     snapshots_visible: bool
-    """Whether existing snapshots can be listed."""
+    """Whether it can be told when a machine's newest snapshot was made."""
     availability: bool
     """Whether free capacity can be asked for."""
     page_size: int
@@ -106,6 +107,15 @@ class Cloud(Protocol):
 
     async def update(self, machine_id: str, change: MachineChange) -> None:
         """Change attributes. Raises like ``start``."""
+        ...
+
+    async def snapshots(self, machine_id: str) -> SnapshotSight:
+        """How old the machine's newest snapshot is.
+
+        Raises:
+            Unsupported: not ``snapshots_visible``.
+            NotFound, Unauthorized, RateLimited, Unavailable, MalformedAnswer, Refused.
+        """
         ...
 
     async def availability(self, region: str, machine_type: str) -> bool | None:

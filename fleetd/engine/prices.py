@@ -37,19 +37,23 @@ class Prices:
         return {**self._learnt, **configured}
 
     async def learn(self, machines: Sequence[Machine], configured: Mapping[str, Decimal], now: datetime) -> None:
-        """Ask for the rate of one machine of every type whose price is not known."""
-        if not self._cloud.capabilities.utilization:
-            return
+        """Take the rate of one machine of every type whose price is not known: as it says, else by asking."""
         known = self.known(configured)
         for kind in sorted({m.machine_type for m in machines if m.machine_type is not None} - set(known)):
-            machine = min((m for m in machines if m.machine_type == kind), key=lambda m: m.id)
-            try:
-                use = await self._cloud.utilization(machine.id, f"{now:%Y-%m}")
-            except CloudError as error:
-                log.debug("check.look_failed", machine=machine.id, error=str(error))
-                continue
-            if use.hourly_rate is not None:
-                self._learnt[kind] = use.hourly_rate
-                log.info("price.learnt", machine_type=kind, hourly=str(use.hourly_rate))
+            of_kind = sorted((m for m in machines if m.machine_type == kind), key=lambda m: m.id)
+            told = (m.hourly_rate for m in of_kind if m.hourly_rate is not None)
+            rate = next(told, None) or await self._ask(of_kind[0], now)
+            if rate is not None:
+                self._learnt[kind] = rate
+                log.info("price.learnt", machine_type=kind, hourly=str(rate))
                 prices = {k: str(v) for k, v in sorted(self._learnt.items())}
                 await self._journal.put_note(_NOTE, json.dumps(prices))
+
+    async def _ask(self, machine: Machine, now: datetime) -> Decimal | None:
+        if not self._cloud.capabilities.utilization:
+            return None
+        try:
+            return (await self._cloud.utilization(machine.id, f"{now:%Y-%m}")).hourly_rate
+        except CloudError as error:
+            log.debug("check.look_failed", machine=machine.id, error=str(error))
+            return None

@@ -23,6 +23,7 @@ from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.prices import Prices
 from fleetd.engine.recall import Recall
 from fleetd.engine.retention import Retention
+from fleetd.engine.snapshots import Snapshots
 from fleetd.engine.vetoes import Vetoes
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import IdleReport, Intent, Memory
@@ -91,6 +92,7 @@ class Reconciler:
         self._observer = Observer(cloud, clock, progress=progress)
         self._idleness = idleness
         self.checks = Checks(cloud, progress=progress)
+        self._snapshots = Snapshots(cloud, clock)
         self._outside = Outsiders(cloud, recall)
         self._prices = Prices(cloud, journal)
         self._follower = follower
@@ -153,14 +155,18 @@ class Reconciler:
             settled = [m for m in observation.machines if m.id in due and may_judge(m, moving)]
             await self._prices.learn(settled, settings.costs.prices, started)
         self.checks.report(due, settings.fleets, observation.machines, owned, memory, self._clock.now())
-        decided = plan(
-            settings.fleets,
-            observation,
+        await self._snapshots.check(due, settings.fleets, observation.machines, owned)
+        decided, memory = await self._snapshots.decide(
             memory,
-            self._clock.now(),
-            costs=replace(settings.costs, prices=self._prices.known(settings.costs.prices)),
-            stale_after=2 * settings.daemon.interval,
-            due=due,
+            lambda known: plan(
+                settings.fleets,
+                observation,
+                known,
+                self._clock.now(),
+                costs=replace(settings.costs, prices=self._prices.known(settings.costs.prices)),
+                stale_after=2 * settings.daemon.interval,
+                due=due,
+            ),
         )
         for intent in memory.intents:
             self._follower.follow(intent)
@@ -206,7 +212,10 @@ class Reconciler:
 
     async def _last_word(self, action: Action, machine: Machine) -> Reason | None:
         fleet = self.settings.fleet(action.fleet)
-        return None if fleet is None else await self._idleness.last_word(fleet, action, machine)
+        if fleet is None:
+            return None
+        objection = await self._idleness.last_word(fleet, action, machine)
+        return objection or await self._snapshots.last_word(fleet, action)
 
     async def _doubt_unanswered(self, now: datetime) -> Sequence[Intent]:
         """Open intents. Calls never overlap a pass's start: one without an answer lost it when a process died."""

@@ -14,6 +14,7 @@ from fleetd.engine.ports import Clock
 from fleetd.engine.prices import Prices
 from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import PassReport
+from fleetd.engine.snapshots import Snapshots
 from fleetd.model.journal import IdleReport, Memory
 from fleetd.model.plan import NOTHING_DUE, Check, Due, Observation
 from fleetd.model.settings import Settings
@@ -65,14 +66,17 @@ async def survey(
     prices = Prices(cloud, journal)
     await prices.load()
     now = at or clock.now()
-    decided = plan(
-        settings.fleets,
-        replace(seen, at=at) if at is not None else seen,
+    decided, memory = await Snapshots(cloud, clock).decide(
         memory,
-        now,
-        costs=replace(settings.costs, prices=prices.known(settings.costs.prices)),
-        stale_after=2 * settings.daemon.interval,
-        due=due,
+        lambda known: plan(
+            settings.fleets,
+            replace(seen, at=at) if at is not None else seen,
+            known,
+            now,
+            costs=replace(settings.costs, prices=prices.known(settings.costs.prices)),
+            stale_after=2 * settings.daemon.interval,
+            due=due,
+        ),
     )
     return PassReport(
         pass_id=0,

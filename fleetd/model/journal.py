@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from fleetd.model.machine import Machine
+from fleetd.model.machine import Machine, SnapshotSight
 from fleetd.model.reasons import Outcome, Reason, Verb
 
 
@@ -217,5 +217,7 @@ class Memory:
     requests: tuple[Request, ...] = ()
     shown: Mapping[str, Machine] = field(default_factory=lambda: MappingProxyType({}))
     """By machine id: machines that a check looked at with ``show``, events included."""
+    snapshots: Mapping[str, SnapshotSight] = field(default_factory=lambda: MappingProxyType({}))
+    """By machine id: machines whose snapshots were looked at, because a destroy or a check depends on them."""
     provider_failing: timedelta = timedelta(0)
     """For how long the provider has answered nothing but errors."""

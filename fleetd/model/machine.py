@@ -86,6 +86,7 @@ class Machine:
     hourly_rate: Decimal | None = None
     """Dollars an hour, where the dialect carries it in the machine (v1's usageRate)."""
     shutdown_timeout_hours: int | None = None
+    """0: the provider says that there is none. None: it does not say."""
     shutdown_timeout_forces: bool | None = None
     snapshots: SnapshotPolicy = field(default_factory=SnapshotPolicy)
     updates_pending: bool | None = None
@@ -100,6 +101,19 @@ class Machine:
     def age(self, now: datetime) -> timedelta | None:
         """Time since the provider created it; None when the provider does not say."""
         return None if self.created_at is None else now - self.created_at
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotSight:
+    """What one look told of a machine's snapshots."""
+
+    machine_id: str
+    newest_at: datetime | None
+    """When the newest one was begun that is certainly still there; None when nobody can say."""
+    doubt: str = ""
+    """Why nobody can say."""
+    failure: MachineEvent | None = None
+    """The newest attempt, when it failed and none has succeeded since."""
 
 
 @dataclass(frozen=True, slots=True)

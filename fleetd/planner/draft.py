@@ -13,6 +13,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.idle import may_park, parkable_at
+from fleetd.planner.policies import unsaved
 from fleetd.planner.roster import Roster
 
 SOMEONE_IS_AT_IT = frozenset({"restarting", "upgrading"})
@@ -47,11 +48,7 @@ class Draft:
             until = None if moving is None else moving.deadline_at
             self.skip(verb, Reason.IN_TRANSITION, machine, until=until, detail=machine.state)
             return True
-        if self.vetoed(verb, machine):
-            return True
-        refused = self.memory.refusals.get(f"{verb}:{machine.id}")
-        if refused is not None and self.now < refused[0]:
-            self.skip(verb, Reason.REFUSED_RECENTLY, machine, until=refused[0], detail=refused[1])
+        if self.vetoed(verb, machine) or self.refused(verb, machine):
             return True
         if not needs_idle and self.fleet.idle is None:
             return False
@@ -77,6 +74,21 @@ class Draft:
             return False
         self.skip(verb, veto_reason(found), machine, until=found.expires_at, detail=veto_words(found))
         return True
+
+    def refused(self, verb: Verb, machine: Machine) -> bool:
+        """Whether the provider declined it not long ago; says so."""
+        refused = self.memory.refusals.get(f"{verb}:{machine.id}")
+        if refused is None or self.now >= refused[0]:
+            return False
+        self.skip(verb, Reason.REFUSED_RECENTLY, machine, until=refused[0], detail=refused[1])
+        return True
+
+    def unsaved(self, machine: Machine) -> str | None:
+        """Why the fleet's rule on snapshots forbids to destroy it, which is then said; None when it does not."""
+        why = unsaved(self.fleet, self.memory.snapshots.get(machine.id), self.now)
+        if why is not None:
+            self.skip(Verb.DESTROY, Reason.SNAPSHOT_TOO_OLD, machine, detail=why)
+        return why
 
     def act(
         self, verb: Verb, reason: Reason, machine: Machine, delta: Decimal | None, evidence: str | None = None

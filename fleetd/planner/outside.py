@@ -13,6 +13,10 @@ TIMER_SLACK = timedelta(minutes=20)
 """How far from the shutdown timeout a stop may lie and still be taken for the vendor's timer, which is not exact."""
 
 
+_ABOUT_DISKS = ("snapshot-", "template-")
+"""Events that move no machine."""
+
+
 class Culprit(StrEnum):
     """Who changed a machine."""
 
@@ -32,7 +36,9 @@ def classify(machine: Machine | None, before: MachineFacts) -> Culprit:
     """
     if machine is None or not machine.events:
         return Culprit.UNKNOWN
-    newest = machine.events[0]
+    newest = next((e for e in machine.events if not e.name.startswith(_ABOUT_DISKS)), None)
+    if newest is None:
+        return Culprit.UNKNOWN
     if machine.phase in {Phase.DOWN, Phase.FALLING}:
         return _who_stopped(machine, newest, before)
     if machine.phase in {Phase.UP, Phase.RISING} and newest.name in {"start", "restart"}:
@@ -56,7 +62,7 @@ def _who_stopped(machine: Machine, newest: MachineEvent, before: MachineFacts) -
         return Culprit.VENDOR_TIMEOUT
     if newest.name != "stop":
         return Culprit.UNKNOWN
-    if machine.shutdown_timeout_hours is not None and newest.created_at is not None:
+    if machine.shutdown_timeout_hours and newest.created_at is not None:
         started = next(
             (e.finished_at or e.created_at for e in machine.events or () if e.name in {"start", "restart", "create"}),
             before.up_since,

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from fleetd.model.fleet import Fleet
-from fleetd.model.machine import Machine, Phase
+from fleetd.model.machine import Machine, Phase, SnapshotSight
 
 WARN_AHEAD = timedelta(hours=2)
 """How long before the vendor's own timer ends a machine in use somebody is told."""
+
+
+NOT_LOOKED = "nobody has looked at its snapshots yet"
+
+_PERIODS: Mapping[str, timedelta] = MappingProxyType(
+    {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
+)
+_CLOCKS_APART = timedelta(minutes=5)
+"""How far the provider's clock may be ahead of ours before its dates are not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,48 @@ def vendor_stops_soon(machine: Machine, now: datetime) -> timedelta | None:
         return None
     left = timedelta(hours=hours) - lasted
     return left if timedelta(0) <= left <= WARN_AHEAD else None
+
+
+def unsaved(fleet: Fleet, sight: SnapshotSight | None, now: datetime) -> str | None:
+    """Why ``destroy_requires_snapshot`` forbids to destroy a machine; None when nothing stands in the way.
+
+    A snapshot whose age nobody knows is none.
+    """
+    allowed = fleet.destroy_requires_snapshot
+    if allowed is None:
+        return None
+    if sight is None:
+        return NOT_LOOKED
+    if sight.newest_at is None:
+        return sight.doubt
+    age = now - sight.newest_at
+    if age < -_CLOCKS_APART:
+        return f"its newest snapshot is dated {sight.newest_at.isoformat()}, which is to come"
+    if age > allowed:
+        return f"its newest snapshot is {_hours(age)} old, and may be {_hours(allowed)}"
+    return None
+
+
+def snapshot_missed(fleet: Fleet, machine: Machine, sight: SnapshotSight, now: datetime) -> str | None:
+    """Why the policy's snapshots are behind: the newest is older than two periods. None when they are not.
+
+    Machines that are not up are left out, as they change nothing; and so are those whose settings drifted.
+    """
+    policy = fleet.auto_snapshot
+    period = _PERIODS.get(policy.frequency) if policy is not None else None
+    if period is None or machine.phase is not Phase.UP or snapshot_drift(fleet, machine).changes:
+        return None
+    age = machine.age(now)
+    if age is None or age <= 2 * period:
+        return None
+    if sight.newest_at is None:
+        return sight.doubt
+    behind = now - sight.newest_at
+    return f"its newest snapshot is {_hours(behind)} old" if behind > 2 * period else None
+
+
+def _hours(span: timedelta) -> str:
+    return f"{span.total_seconds() / 3600:.1f} h"
 
 
 def _drift(*fields: tuple[str, str, object, object]) -> Drift:

@@ -13,6 +13,7 @@ from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.costs import fleet_rate, hourly_rate
 from fleetd.planner.draft import Draft, veto, veto_reason, veto_words
 from fleetd.planner.idle import idle_surge
+from fleetd.planner.policies import NOT_LOOKED
 from fleetd.planner.roster import Roster, start_order, timed_out, victim_order
 from fleetd.planner.windows import Effective
 
@@ -64,6 +65,15 @@ def shrink(draft: Draft, surplus: int) -> None:
             continue
         surplus -= 1
         stops -= 1
+        if verb is Verb.DESTROY:
+            why = draft.unsaved(machine)
+            if why == NOT_LOOKED:
+                continue
+            if why is not None:
+                # Its place goes to no other machine, and it costs less stopped.
+                if draft.spared(Verb.STOP, machine):
+                    continue
+                verb = Verb.STOP
         rate = hourly_rate(machine, draft.prices)
         draft.act(verb, Reason.OVER_TARGET, machine, None if rate is None else -rate)
         if draft.fleet.scale_in is ScaleIn.DESTROY and not draft.fleet.allow_destroy:
@@ -111,6 +121,8 @@ def drop_standby(draft: Draft) -> None:
         if machine.id in draft.members.moving or draft.vetoed(Verb.DESTROY, machine):
             continue
         beyond -= 1
+        if draft.refused(Verb.DESTROY, machine) or draft.unsaved(machine) is not None:
+            continue
         draft.act(Verb.DESTROY, Reason.BEYOND_STANDBY, machine, Decimal(0))
 
 

@@ -14,7 +14,7 @@ import anyio
 from fleetd.cloud.port import Capabilities, MachineChange
 from fleetd.engine.ports import Clock
 from fleetd.model.errors import NotFound
-from fleetd.model.machine import Machine, MachineEvent, Utilization
+from fleetd.model.machine import Machine, MachineEvent, SnapshotSight, Utilization
 from fleetd.model.plan import Listing
 
 
@@ -53,6 +53,8 @@ class FakeCloud:
     defaults: dict[str, Any] = field(default_factory=dict)
     """Fields of every machine that is created."""
     calls: list[Call] = field(default_factory=list)
+    snapshot_sights: dict[str, SnapshotSight] = field(default_factory=dict)
+    """By machine id; while there are any, snapshots can be seen."""
 
     def __post_init__(self) -> None:
         self._machines: dict[str, Machine] = {}
@@ -63,7 +65,7 @@ class FakeCloud:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities("fake", True, False, True, self.page_size)
+        return Capabilities("fake", True, bool(self.snapshot_sights), True, self.page_size)
 
     def add(self, name: str, state: str = "ready", **fields: object) -> Machine:
         machine = Machine(id=f"ps{next(self._ids)}", name=name, state=state, created_at=self.clock.now(), **fields)
@@ -92,7 +94,7 @@ class FakeCloud:
         return {m.name: m.state for m in self._machines.values()}
 
     def writes(self) -> list[str]:
-        reads = {"list", "show", "availability", "utilization"}
+        reads = {"list", "show", "availability", "utilization", "snapshots"}
         return [
             f"{c.operation} {c.machine}" if c.machine else c.operation for c in self.calls if c.operation not in reads
         ]
@@ -171,6 +173,13 @@ class FakeCloud:
         await self._begin("utilization", machine_id)
         rate = None if self.hourly_rate is None else Decimal(str(self.hourly_rate))
         return Utilization(machine_id, month, 0.0, rate, 0.0, None)
+
+    async def snapshots(self, machine_id: str) -> SnapshotSight:
+        await self._begin("snapshots", machine_id)
+        self._find(machine_id, "snapshots")
+        sight = self.snapshot_sights.get(machine_id, SnapshotSight(machine_id, None, "it has no snapshot"))
+        self._end("snapshots", machine_id)
+        return sight
 
     async def aclose(self) -> None:
         pass

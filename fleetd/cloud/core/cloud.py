@@ -9,8 +9,8 @@ from fleetd.cloud.core import wire
 from fleetd.cloud.core.api import PAGE_SIZE, CoreApi
 from fleetd.cloud.http import HttpClient
 from fleetd.cloud.port import Capabilities, MachineChange
-from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer
-from fleetd.model.machine import Machine, Utilization
+from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer, Unsupported
+from fleetd.model.machine import Machine, SnapshotSight, Utilization
 from fleetd.model.plan import Listing
 from fleetd.model.vendor import CORE_AVAILABILITY_TYPES
 
@@ -75,6 +75,11 @@ class CoreCloud:
         changes = _changes(change)
         if changes:
             await self._api.update(machine_id, changes)
+
+    async def snapshots(self, machine_id: str) -> SnapshotSight:
+        """The API has no such call."""
+        del machine_id
+        raise Unsupported("the Core API cannot show snapshots", operation="snapshots")
 
     async def availability(self, region: str, machine_type: str) -> bool | None:
         """Whether such a machine can be had now; the vendor says so for dedicated GPU types only."""

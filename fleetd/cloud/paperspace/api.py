@@ -6,7 +6,7 @@ Paths, parameters and shapes: the types that the vendor's CLI is generated from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -25,9 +25,7 @@ from fleetd.model.vendor_v1 import V1_LIST_FILTERS, V1_LOCAL_FILTERS
 Rows = list[Json]
 
 EVENT_PAGES = 5
-"""How many pages of a machine's events ``show`` reads in search of its last start, at most."""
-
-RISES = frozenset({"create", "start", "restart"})
+"""How many pages of a machine's events are read in search of one, at most."""
 
 _LOCAL_NAMES = {"machineId": "id"}
 
@@ -99,14 +97,14 @@ class PaperspaceApi:
             raise MalformedAnswer("the machine exists, and its events do not", operation="show")
         return {**machine, "events": events}
 
-    async def events(self, machine_id: str) -> Rows:
-        """Its events, newest first, back to its last start (at most ``EVENT_PAGES`` pages)."""
-        seen = 0
+    async def events(self, machine_id: str, *, back_to: Callable[[Json], bool] | None = None) -> Rows:
+        """Its events, newest first, as far back as one of a kind: by default its last start."""
+        pages = 0
 
         def enough(items: Rows) -> bool:
-            nonlocal seen
-            seen += 1
-            return seen >= EVENT_PAGES or any(item.get("name") in RISES for item in items)
+            nonlocal pages
+            pages += 1
+            return pages >= EVENT_PAGES or any(map(back_to or _is_rise, items))
 
         query = {"machineId": machine_id, "orderBy": "dtCreated", "order": "desc"}
         reading = await read_on(self._fetch("events", "/machine-events", query, about=machine_id), enough=enough)
@@ -264,6 +262,10 @@ class PaperspaceApi:
     async def _patch(self, machine_id: str, verb: str, *, effect: Effect = Effect.REPEATABLE) -> Json | None:
         path = within("machines", machine_id, verb, operation=verb)
         return await self._requests.write(verb, "PATCH", path, {}, effect=effect, about=machine_id)
+
+
+def _is_rise(event: Json) -> bool:
+    return event.get("name") in {"create", "start", "restart"}
 
 
 def _read_machine(content: Json) -> Machine:

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from fleetd.cloud.http import HttpClient
-from fleetd.cloud.paperspace import wire
+from fleetd.cloud.paperspace import snapshots, wire
 from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.cloud.paperspace.errors import state_named
 from fleetd.cloud.paperspace.requests import PAGE_SIZE
 from fleetd.cloud.port import Capabilities, Json, MachineChange
 from fleetd.model.errors import Ambiguous, Busy, CloudError, MalformedAnswer, NotFound, Refused, Unsupported
-from fleetd.model.machine import PHASES, Machine, Phase, Utilization
+from fleetd.model.machine import PHASES, Machine, Phase, SnapshotSight, Utilization
 from fleetd.model.plan import Listing
 
 T = TypeVar("T")
@@ -78,6 +78,13 @@ class PaperspaceCloud:
         changes = _changes(change)
         if changes:
             await self._api.update(machine_id, changes)
+
+    async def snapshots(self, machine_id: str) -> SnapshotSight:
+        """How old its newest snapshot is, from the events: snapshots themselves carry no date."""
+        # The events come second: a snapshot that is deleted meanwhile shows there.
+        rows = await self._api.snapshots(machine_id)
+        events = await self._api.events(machine_id, back_to=snapshots.tells_date)
+        return snapshots.sight(machine_id, rows, wire.read_events(events))
 
     async def availability(self, region: str, machine_type: str) -> bool | None:
         """Whether some template can be had on that machine type now; None when none lists it."""
