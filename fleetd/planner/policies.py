@@ -69,7 +69,9 @@ def snapshot_drift(fleet: Fleet, machine: Machine) -> Drift:
         # null stands for "none" as well as for "not said": with snapshots on, it is a drift.
         fields.append(("snapshot_frequency", "autoSnapshotFrequency", seen.frequency or "none", policy.frequency))
         if policy.keep is not None:
-            fields.append(("snapshot_keep", "autoSnapshotSaveCount", seen.keep, policy.keep))
+            # Where snapshots are off there is no count: it comes with turning them on.
+            kept = "none" if seen.keep is None and seen.enabled is False else seen.keep
+            fields.append(("snapshot_keep", "autoSnapshotSaveCount", kept, policy.keep))
     return _drift(*fields)
 
 

@@ -276,7 +276,7 @@ def test_drift_is_put_right_once_and_what_outlived_its_timeout_is_stopped() -> N
         changes = [line["evidence"] for line in logs if line["event"] == "machine.update_requested"]
         assert changes == [
             "shutdownTimeoutInHours 168 -> 24",
-            "performAutoSnapshot false -> true, autoSnapshotFrequency none -> day",
+            "performAutoSnapshot false -> true, autoSnapshotFrequency none -> day, autoSnapshotSaveCount none -> 7",
         ]
 
     run(story)

@@ -48,7 +48,7 @@ def test_timeout_drift(policy, hours, forces, changes, unverified) -> None:
         pytest.param(
             AutoSnapshot("day", 7),
             SnapshotPolicy(False, None, None),
-            {"snapshots_enabled": True, "snapshot_frequency": "day"},
+            {"snapshots_enabled": True, "snapshot_frequency": "day", "snapshot_keep": 7},
             id="turned off",
         ),
         pytest.param(AutoSnapshot("day", 7), SnapshotPolicy(True, "day", 1), {"snapshot_keep": 7}, id="count"),
