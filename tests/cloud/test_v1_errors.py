@@ -1,0 +1,114 @@
+"""How refusals of the v1 API are read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetd.cloud.paperspace.errors import STATUSES, classify, is_complaint, state_named
+from fleetd.model.errors import Busy, CloudError, NotFound, RateLimited, Refused, Unauthorized, Unavailable
+
+
+def body(code: str, message: str = "no", **more: object) -> bytes:
+    return json.dumps({"code": code, "message": message, **more}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "kind", "message"),
+    [
+        (401, body("UNAUTHORIZED", "who?"), Unauthorized, "who?"),
+        (401, b"", Unauthorized, "HTTP 401 Unauthorized"),
+        (403, b"", Unauthorized, "HTTP 403 Forbidden"),
+        (403, body("FORBIDDEN", "only a team's administrator may"), Refused, "only a team's administrator may"),
+        (400, body("BAD_REQUEST", "Invalid API key"), Unauthorized, "Invalid API key"),
+        (404, body("NOT_FOUND", "Machine not found"), NotFound, "Machine not found"),
+        (400, body("NOT_FOUND", "Machine not found"), NotFound, "Machine not found"),
+        (404, b"<html>nginx</html>", NotFound, "HTTP 404 Not Found"),
+        (409, body("CONFLICT", "busy"), Busy, "busy"),
+        (412, body("PRECONDITION_FAILED", "busy"), Busy, "busy"),
+        (
+            400,
+            body("BAD_REQUEST", "This machine is currently starting."),
+            Busy,
+            "This machine is currently starting.",
+        ),
+        (400, body("BAD_REQUEST", "name: Required"), Refused, "name: Required"),
+        (
+            400,
+            body("BAD_REQUEST", "Input validation failed", issues=[{"message": "diskSize"}, {"message": "name"}, 3]),
+            Refused,
+            "Input validation failed: diskSize; name",
+        ),
+        (405, body("METHOD_NOT_SUPPORTED"), Refused, "no"),
+        (413, body("PAYLOAD_TOO_LARGE"), Refused, "no"),
+        (429, body("TOO_MANY_REQUESTS"), RateLimited, "no"),
+        (429, b"slow down", RateLimited, "slow down"),
+        (500, body("INTERNAL_SERVER_ERROR", "oops"), Unavailable, "oops"),
+        (408, body("TIMEOUT"), Unavailable, "no"),
+        (499, body("CLIENT_CLOSED_REQUEST"), Unavailable, "no"),
+        (502, b"<html>bad gateway</html>", Unavailable, "HTTP 502 Bad Gateway"),
+        (400, body("SOMETHING_NEW", "no"), Refused, "no"),
+        (200, body("NOT_FOUND", "Machine not found"), NotFound, "Machine not found"),
+        (200, body("INTERNAL_SERVER_ERROR", "oops"), Unavailable, "oops"),
+        (200, body("SOMETHING_NEW", "no"), Unavailable, "no"),
+        (
+            400,
+            json.dumps({"code": "BAD_REQUEST", "details": {"field": "name"}}).encode(),
+            Refused,
+            '{"field":"name"}',
+        ),
+    ],
+)
+def test_classify(status: int, content: bytes, kind: type[CloudError], message: str) -> None:
+    found = classify(status, {}, content)
+    assert (type(found), found.message) == (kind, message)
+
+
+@pytest.mark.parametrize(("headers", "kind"), [({}, Unavailable), ({"Retry-After": "3"}, RateLimited)])
+def test_a_server_that_names_a_time_limits_the_rate(headers: dict[str, str], kind: type[CloudError]) -> None:
+    assert type(classify(503, headers, b"")) is kind
+
+
+@given(st.integers(100, 599), st.binary(max_size=80))
+def test_any_answer_is_some_error(status: int, content: bytes) -> None:
+    assert isinstance(classify(status, {}, content), CloudError)
+
+
+@given(st.sampled_from(sorted(STATUSES)), st.text(max_size=40))
+def test_a_code_means_the_same_under_its_own_status_and_under_200(code: str, message: str) -> None:
+    content = body(code, message)
+    alone = {"FORBIDDEN"}
+    if code not in alone:
+        assert type(classify(STATUSES[code], {}, content)) is type(classify(200, {}, content))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"code": "NOT_FOUND", "message": "no"}, True),
+        ({"code": "NOT_FOUND", "message": "no", "details": {}}, True),
+        ({"code": "NOT_FOUND"}, False),
+        ({"code": 404, "message": "no"}, False),
+        ({"id": "ps1", "code": "x", "message": "y", "name": "z"}, False),
+        ([{"code": "NOT_FOUND", "message": "no"}], False),
+        (None, False),
+    ],
+)
+def test_which_bodies_are_complaints(content: object, expected: bool) -> None:
+    assert is_complaint(content) is expected
+
+
+@pytest.mark.parametrize(
+    ("message", "state"),
+    [
+        ("This machine is currently starting.", "starting"),
+        ("The machine is already off", "off"),
+        ("This machine type is currently unavailable", None),
+        ("", None),
+    ],
+)
+def test_the_state_that_a_refusal_names(message: str, state: str | None) -> None:
+    assert state_named(message) == state

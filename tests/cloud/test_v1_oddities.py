@@ -1,0 +1,299 @@
+"""Answers of the v1 API that its types do not promise, read without harm."""
+
+from __future__ import annotations
+
+import json
+import random
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from fleetd.cloud.calls import HttpLimits
+from fleetd.cloud.paperspace import PaperspaceApi, PaperspaceCloud, paperspace_client, snapshots, wire
+from fleetd.cloud.port import MachineChange
+from fleetd.cloud.reading import Unreadable
+from fleetd.cloud.retry import RetryPolicy
+from fleetd.model.errors import Ambiguous, Busy, CloudError, MalformedAnswer, NotFound, Refused
+from fleetd.model.machine import MachineEvent, SnapshotPolicy
+
+BASE = "https://api.example.test/v1"
+KEY = "k3y-0f-the-t3st"
+MACHINE = {"id": "ps1", "name": "box", "state": "ready"}
+AT = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+
+
+@asynccontextmanager
+async def dialect():
+    client = paperspace_client(
+        BASE, lambda: KEY, rng=random.Random(1), limits=HttpLimits(), retries=RetryPolicy(attempts=1)
+    )
+    try:
+        yield PaperspaceCloud(client), PaperspaceApi(client)
+    finally:
+        await client.aclose()
+
+
+def page(*items: Any, after: str | None = None) -> dict[str, Any]:
+    return {"hasMore": after is not None, "items": list(items), "nextPage": after}
+
+
+def bodies(wire_: Any) -> list[Any]:
+    calls = [call for calls in wire_.requests.values() for call in calls]
+    return [json.loads(c.kwargs["data"]) if c.kwargs["data"] is not None else None for c in calls]
+
+
+async def test_the_key_is_a_bearer(wire) -> None:
+    wire.get(f"{BASE}/machines?limit=100&orderBy=dtCreated&order=asc", payload=page(MACHINE))
+    async with dialect() as (cloud, _):
+        listing = await cloud.list_machines()
+        assert [m.id for m in listing.machines] == ["ps1"]
+    ((call,),) = wire.requests.values()
+    assert call.kwargs["headers"]["Authorization"] == f"Bearer {KEY}"
+    assert call.kwargs["data"] is None
+
+
+async def test_a_limit_that_the_api_refuses_is_not_given_again(wire) -> None:
+    refused = {"code": "BAD_REQUEST", "message": "limit: Number must be less than or equal to 50"}
+    first = f"{BASE}/private-networks"
+    wire.get(f"{first}?limit=100", status=400, payload=refused)
+    wire.get(first, payload=page({"id": "n1"}, after="c1"))
+    wire.get(f"{first}?after=c1", payload=page({"id": "n2"}))
+    async with dialect() as (_, api):
+        assert [row["id"] for row in await api.networks()] == ["n1", "n2"]
+    assert len(wire.requests) == 3
+
+
+async def test_another_refusal_of_a_page_stands(wire) -> None:
+    wire.get(f"{BASE}/private-networks?limit=100", status=400, payload={"code": "BAD_REQUEST", "message": "no"})
+    async with dialect() as (_, api):
+        with pytest.raises(Refused, match="no"):
+            await api.networks()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"items": [MACHINE]},
+        {"hasMore": False},
+        {"hasMore": False, "items": [{"name": "no id"}]},
+        {"hasMore": False, "items": ["ps1"]},
+        {"hasMore": True, "items": [MACHINE]},
+        {"hasMore": True, "items": [MACHINE], "nextPage": ""},
+        [MACHINE],
+        {"hasMore": False, "items": [{"id": "ps1", "name": "no state"}]},
+    ],
+    ids=["no hasMore", "no items", "no id", "no object", "no cursor", "empty cursor", "an array", "no state"],
+)
+async def test_what_is_no_page_is_malformed(wire, answer: Any) -> None:
+    wire.get(f"{BASE}/machines?limit=100&orderBy=dtCreated&order=asc", payload=answer)
+    async with dialect() as (cloud, _):
+        with pytest.raises(MalformedAnswer):
+            await cloud.list_machines()
+
+
+async def test_pages_without_an_end_are_not_complete(wire) -> None:
+    for order in ("asc", "desc"):
+        url = f"{BASE}/machines?limit=100&orderBy=dtCreated&order={order}"
+        wire.get(url, payload=page(MACHINE, after="c1"), repeat=True)
+        wire.get(f"{url}&after=c1", payload=page(MACHINE, after="c1"), repeat=True)
+    async with dialect() as (cloud, _):
+        listing = await cloud.list_machines()
+        assert (len(listing.machines), listing.complete) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("NOT_FOUND", NotFound), ("CONFLICT", Busy), ("BAD_REQUEST", Refused), ("INTERNAL_SERVER_ERROR", Ambiguous)],
+)
+async def test_an_error_under_status_200_is_an_error(wire, code: str, kind: type[CloudError]) -> None:
+    wire.patch(f"{BASE}/machines/ps1/restart", payload={"code": code, "message": "no"})
+    async with dialect() as (cloud, _):
+        with pytest.raises(kind, match="no"):
+            await cloud.restart("ps1")
+
+
+@pytest.mark.parametrize(
+    "payload", [{}, {"data": None}, {"data": {"name": "box"}}, {"data": {"id": "ps1"}}, [], None]
+)
+async def test_a_create_that_answers_oddly_is_ambiguous(wire, payload: Any) -> None:
+    wire.post(f"{BASE}/machines", payload=payload)
+    async with dialect() as (cloud, _):
+        with pytest.raises(Ambiguous):
+            await cloud.create("box", {})
+
+
+@pytest.mark.parametrize(
+    ("verb", "state", "fails"),
+    [
+        ("start", "starting", False),
+        ("start", "ready", False),
+        ("start", "stopping", True),
+        ("start", "hibernating", True),
+        ("stop", "stopping", False),
+        ("stop", "off", False),
+        ("stop", "starting", True),
+    ],
+)
+async def test_a_refusal_for_being_there_already_is_none(wire, verb: str, state: str, fails: bool) -> None:
+    refusal = {"code": "CONFLICT", "message": f"This machine is currently {state}."}
+    wire.patch(f"{BASE}/machines/ps1/{verb}", status=409, payload=refusal)
+    async with dialect() as (cloud, _):
+        if fails:
+            with pytest.raises(Busy):
+                await getattr(cloud, verb)("ps1")
+        else:
+            await getattr(cloud, verb)("ps1")
+
+
+async def test_events_of_another_machine_are_not_taken_for_this_ones(wire) -> None:
+    strangers = [{"id": "e2", "name": "start", "state": "error", "machineId": "ps2"}, {"id": "e3", "name": "start"}]
+    mine = {"id": "e1", "name": "create", "state": "done", "machineId": "ps1"}
+    wire.get(
+        f"{BASE}/machine-events?limit=100&machineId=ps1&orderBy=dtCreated&order=desc", payload=page(*strangers, mine)
+    )
+    wire.get(f"{BASE}/machines/ps1", payload=MACHINE)
+    async with dialect() as (cloud, _):
+        shown = await cloud.show("ps1")
+        assert [e.handle for e in shown.events or ()] == ["e1"]
+
+
+async def test_a_machine_whose_events_are_denied_is_not_judged_without_them(wire) -> None:
+    gone = {"code": "NOT_FOUND", "message": "no such machine"}
+    url = f"{BASE}/machine-events?limit=100&machineId=ps1&orderBy=dtCreated&order=desc"
+    for status, payload, error in ((200, MACHINE, MalformedAnswer), (404, gone, NotFound)):
+        wire.get(url, status=404, payload=gone)
+        wire.get(f"{BASE}/machines/ps1", status=status, payload=payload)
+        async with dialect() as (cloud, _):
+            with pytest.raises(error):
+                await cloud.show("ps1")
+
+
+async def test_another_machine_than_the_one_asked_for_is_malformed(wire) -> None:
+    wire.get(f"{BASE}/machine-events?limit=100&machineId=ps2&orderBy=dtCreated&order=desc", payload=page())
+    wire.get(f"{BASE}/machines/ps2", payload=MACHINE)
+    async with dialect() as (cloud, _):
+        with pytest.raises(MalformedAnswer, match="asked for ps2"):
+            await cloud.show("ps2")
+
+
+@pytest.mark.parametrize(
+    ("change", "sent"),
+    [
+        (MachineChange(shutdown_timeout_hours=24), {"autoShutdownEnabled": True, "autoShutdownTimeout": 24}),
+        (MachineChange(shutdown_timeout_forces=False), {"autoShutdownForce": False}),
+        (MachineChange(snapshots_enabled=True), {"autoSnapshotEnabled": True}),
+        (MachineChange(snapshot_frequency="hour"), {"autoSnapshotFrequency": "hourly"}),
+        (MachineChange(snapshot_frequency="none"), {"autoSnapshotEnabled": False}),
+        (
+            MachineChange(snapshots_enabled=True, snapshot_frequency="week", snapshot_keep=3),
+            {"autoSnapshotEnabled": True, "autoSnapshotFrequency": "weekly", "autoSnapshotSaveCount": 3},
+        ),
+    ],
+)
+async def test_changes_travel_by_the_apis_names(wire, change: MachineChange, sent: dict[str, Any]) -> None:
+    wire.put(f"{BASE}/machines/ps1", payload={"data": MACHINE, "event": None})
+    async with dialect() as (cloud, _):
+        await cloud.update("ps1", change)
+    assert bodies(wire) == [sent]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, {"shutdown_timeout_hours": None, "shutdown_timeout_forces": None, "hourly_rate": None}),
+        ({"usageRate": 0.51}, {"hourly_rate": Decimal("0.51")}),
+        ({"usageRate": 0}, {"hourly_rate": None}),
+        ({"usageRate": "P4000 hourly"}, {"hourly_rate": None}),
+        ({"autoShutdownEnabled": True, "autoShutdownTimeout": 24}, {"shutdown_timeout_hours": 24}),
+        ({"autoShutdownEnabled": False, "autoShutdownTimeout": 24}, {"shutdown_timeout_hours": 0}),
+        ({"autoShutdownEnabled": None, "autoShutdownTimeout": None}, {"shutdown_timeout_hours": None}),
+        ({"autoShutdownEnabled": True, "autoShutdownForce": None}, {"shutdown_timeout_forces": False}),
+        (
+            {"autoSnapshotEnabled": True, "autoSnapshotFrequency": "daily", "autoSnapshotSaveCount": 7},
+            {"snapshots": SnapshotPolicy(True, "day", 7)},
+        ),
+        (
+            {"autoSnapshotEnabled": True, "autoSnapshotFrequency": "fortnightly"},
+            {"snapshots": SnapshotPolicy(True, "fortnightly", None)},
+        ),
+    ],
+)
+def test_fields(fields: dict[str, Any], expected: dict[str, Any]) -> None:
+    machine = wire.read_machine({**MACHINE, **fields, "events": []})
+    assert machine is not None
+    assert {name: getattr(machine, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "deleted", "seen"),
+    [
+        ("off", "2026-03-01T00:00:00.000Z", False),
+        ("stopping", "2026-03-01T00:00:00.000Z", False),
+        ("ready", "2026-03-01T00:00:00.000Z", True),
+        ("provisioning", "2026-03-01T00:00:00.000Z", True),
+        ("off", None, True),
+        ("off", "soon", True),
+    ],
+)
+def test_a_deleted_machine_is_none_unless_it_runs_all_the_same(state: str, deleted: str | None, seen: bool) -> None:
+    content = {**MACHINE, "state": state, "dtDeleted": deleted}
+    assert (len(wire.read_machines([content])) == 1) is seen
+    assert (wire.read_machine({**content, "events": []}) is not None) is seen
+
+
+@pytest.mark.parametrize("content", [{}, {"id": "ps1", "name": "x"}, {"id": "", "name": "x", "state": "off"}, "ps1"])
+def test_what_is_no_machine(content: Any) -> None:
+    with pytest.raises(Unreadable):
+        wire.read_machines([content])
+
+
+def test_bookkeeping_is_no_event_of_the_machine() -> None:
+    entries = [
+        {"id": "e2", "name": "bill-sessions", "state": "done"},
+        {"id": "e1", "name": "stop", "state": "done"},
+        3,
+    ]
+    assert [e.handle for e in wire.read_events(entries)] == ["e1"]
+
+
+def event(name: str, state: str = "done", *, hours_ago: float | None = 0, handle: str = "") -> MachineEvent:
+    at = None if hours_ago is None else AT.replace(hour=int(12 - hours_ago))
+    return MachineEvent(name, state, error="disk" if state == "error" else "", handle=handle or name, created_at=at)
+
+
+ROW = {"id": "ss1", "machineId": "ps1"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "events", "newest", "doubt", "failed"),
+    [
+        pytest.param([], [event("snapshot-create")], None, "it has no snapshot", False, id="none"),
+        pytest.param([{"id": "s", "machineId": "ps2"}], [event("snapshot-create")], None, "it has no snapshot", False,
+                     id="another machine's"),
+        pytest.param([ROW], [], None, "no event tells when its snapshots were made", False, id="no event"),
+        pytest.param([ROW], [event("snapshot-create", hours_ago=None)], None,
+                     "no event tells when its snapshots were made", False, id="no date"),
+        pytest.param([ROW], [event("stop"), event("snapshot-create", hours_ago=3)], 9, "", False, id="three hours"),
+        pytest.param([ROW], [event("snapshot-create", "error"), event("snapshot-create", hours_ago=3)], 9, "", True,
+                     id="one failed since"),
+        pytest.param([ROW], [event("snapshot-create", "in progress"), event("snapshot-create", hours_ago=3)], 9, "",
+                     False, id="one under way"),
+        pytest.param([ROW], [event("snapshot-create"), event("snapshot-create", "error", hours_ago=3)], 12, "", False,
+                     id="made up for"),
+        pytest.param([ROW], [event("snapshot-delete"), event("snapshot-create", hours_ago=3)], None,
+                     "a snapshot was deleted since the newest was made", False, id="deleted since"),
+        pytest.param([ROW], [event("snapshot-delete", "error"), event("snapshot-create", hours_ago=3)], 9, "", False,
+                     id="not deleted after all"),
+        pytest.param([ROW], [event("snapshot-create"), event("snapshot-delete", hours_ago=3)], 12, "", False,
+                     id="deleted before"),
+        pytest.param([ROW], [event("snapshot-create", hours_ago=3), event("snapshot-delete", hours_ago=None)], None,
+                     "a snapshot was deleted since the newest was made", False, id="deleted nobody knows when"),
+    ],
+)  # fmt: skip
+def test_how_old_the_newest_snapshot_is(rows: Any, events: Any, newest: int | None, doubt: str, failed: bool) -> None:
+    sight = snapshots.sight("ps1", rows, events)
+    assert sight.newest_at == (None if newest is None else AT.replace(hour=newest))
+    assert (sight.doubt, sight.failure is not None) == (doubt, failed)
