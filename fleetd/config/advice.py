@@ -84,8 +84,17 @@ def _scaling(fleet: Fleet) -> Iterator[Fault]:
         )
     if fleet.scale_in is ScaleIn.STOP and fleet.standby:
         yield _at(fleet, "standby", 'has no effect with scale_in = "stop": every surplus machine is kept, stopped')
-    if fleet.destroy_requires_snapshot is not None and not fleet.allow_destroy:
-        yield _at(fleet, "destroy_requires_snapshot", "has no effect while allow_destroy is false")
+    if fleet.destroy_requires_snapshot is not None:
+        snapshots = fleet.auto_snapshot
+        if not fleet.allow_destroy:
+            yield _at(fleet, "destroy_requires_snapshot", "has no effect while allow_destroy is false")
+        elif snapshots is None or snapshots.frequency == "none":
+            yield _at(
+                fleet,
+                "destroy_requires_snapshot",
+                "nothing takes snapshots of this fleet's machines: none is destroyed until somebody takes one; "
+                f"[{dotted(('fleets', fleet.name))}.auto_snapshot] would",
+            )
 
 
 def _adoption(fleet: Fleet, fleets: tuple[Fleet, ...]) -> Iterator[Fault]:

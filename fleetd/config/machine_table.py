@@ -21,6 +21,7 @@ from fleetd.model.vendor import (
     CORE_RESTORE_POINT_FREQUENCIES,
     ParameterType,
 )
+from fleetd.model.vendor_v1 import V1_PUBLIC_IP_TYPES, V1_RESTORE_POINT_FREQUENCIES, V1_SNAPSHOT_FREQUENCIES
 
 _TWINS: Mapping[str, str] = MappingProxyType(
     {
@@ -49,15 +50,23 @@ _TWINS_BACK: Mapping[str, str] = MappingProxyType(
 )
 """Where a v1 parameter's meaning stands with Core."""
 
-_LISTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+_LISTED: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "region": CORE_REGIONS,
-        "machineType": CORE_MACHINE_TYPES,
-        "billingType": CORE_BILLING_TYPES,
-        "restorePointFrequency": CORE_RESTORE_POINT_FREQUENCIES,
+        "paperspace-core": {
+            "region": CORE_REGIONS,
+            "machineType": CORE_MACHINE_TYPES,
+            "billingType": CORE_BILLING_TYPES,
+            "restorePointFrequency": CORE_RESTORE_POINT_FREQUENCIES,
+        },
+        "paperspace": {
+            "publicIpType": V1_PUBLIC_IP_TYPES,
+            "autoSnapshotFrequency": tuple(V1_SNAPSHOT_FREQUENCIES),
+            "restorePointFrequency": V1_RESTORE_POINT_FREQUENCIES,
+        },
     }
 )
-"""Values that the vendor's page lists. The API may know others, so these only advise."""
+"""Values that the vendor lists: on its page for Core, in its types for v1, which do not list regions and machine
+types. The API may know others, so these only advise."""
 
 _ELSEWHERE: Mapping[str, str] = MappingProxyType(
     {"accessorIds": "not in a config; give access to a machine with: fleetd machines set-access"}
@@ -92,14 +101,15 @@ def check_machine(machine: TableView, dialect: str | None, fleet: TableView) -> 
 
 
 def advise_machine(fleet: Fleet, dialect: str) -> Iterator[Fault]:
-    """What is legal in the table, and still probably not meant. The vendor's page lists values for Core only."""
+    """What is legal in the table, and still probably not meant."""
     at = dotted(("fleets", fleet.name, "machine"))
-    for key, known in _LISTED.items() if dialect == "paperspace-core" else ():
+    source = "page does" if dialect == "paperspace-core" else "types do"
+    for key, known in _LISTED.get(dialect, {}).items():
         value = fleet.parameters.get(key)
         if value is not None and value not in known:
             meant = suggestion(str(value), known, closeness=0.8)
             hint = f"did you mean {meant}?" if meant else f"it lists {', '.join(known)}"
-            yield Fault(f"{at}.{key}", f"the vendor's page does not list {shown(value)}; {hint}")
+            yield Fault(f"{at}.{key}", f"the vendor's {source} not list {shown(value)}; {hint}")
     if any(key in fleet.parameters for key in _NEW_USER):
         yield Fault(
             at,

@@ -56,6 +56,20 @@ WARNINGS: dict[str, tuple[dict[str, str], str, str]] = {
         "fleets.training.guards.max_hourly_cost",
         "1.5 $/h is below what the target costs, 1.53 $/h",
     ),
+    "address of no known kind on v1": (
+        {"provider": V1_PROVIDER, "machine": V1_MACHINE + '\npublicIpType = "statik"'},
+        "fleets.training.machine.publicIpType",
+        "do not list 'statik'; did you mean static?",
+    ),
+    "destroy that waits for a snapshot that nobody takes": (
+        {
+            "provider": V1_PROVIDER,
+            "machine": V1_MACHINE,
+            "more_fleet": 'allow_destroy = true\nscale_in = "destroy"\ndestroy_requires_snapshot = "24h"',
+        },
+        "fleets.training.destroy_requires_snapshot",
+        "nothing takes snapshots of this fleet's machines",
+    ),
     "destroy without leave": (
         {"more_fleet": 'scale_in = "destroy"'},
         "fleets.training.scale_in",
