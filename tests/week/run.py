@@ -6,7 +6,7 @@ import random
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import anyio
 
 from fleetd.cloud.calls import HttpLimits
-from fleetd.cloud.core.factory import open_core_cloud
+from fleetd.cloud.dialects import DIALECTS
 from fleetd.model.fleet import AutoSnapshot, Costs, Fleet, IdleRule, ShutdownTimeout, Window
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.machine import Machine
@@ -27,6 +27,7 @@ from fleetd.simulator.server import serve
 from fleetd.simulator.world import World
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring import assemble
+from tests.contract.account import PARAMETERS
 from tests.support.build import fleet as make_fleet
 from tests.support.inline_executor import InlineExecutor
 from tests.support.rig import RecordingMeter, RecordingNotifier, settings
@@ -73,9 +74,10 @@ def works(number: int, at: datetime) -> bool:
     return local < begins + timedelta(minutes=6 * number)
 
 
-def run_week() -> Week:
+def run_week(kind: str = "paperspace-core", days: float = DAYS) -> Week:
+    """``kind``: the dialect that the daemon speaks."""
     with scratch() as path:
-        return run_virtual(_story, path, start=MONDAY)
+        return run_virtual(_story, path, kind, days, start=MONDAY)
 
 
 @contextmanager
@@ -84,7 +86,7 @@ def scratch() -> Iterator[Path]:
         yield Path(name)
 
 
-async def _story(state: Path) -> Week:
+async def _story(state: Path, kind: str, days: float) -> Week:
     clock = virtual_clock()
     world = World(seed=7, clock=WorldClock(epoch=MONDAY, now_seconds=virtual_loop().time))
     workers: dict[str, int] = {}
@@ -94,11 +96,20 @@ async def _story(state: Path) -> Week:
         return Activity.ACTIVE if works(number, clock.now()) else Activity.IDLE
 
     async with serve(world, key="key", keep_reads=0) as server:
-        cloud = open_core_cloud(
-            server.url, lambda: "key", rng=random.Random(1), limits=HttpLimits(max_requests_per_second=1000)
+        dialect = DIALECTS[kind]
+        cloud = dialect.open_cloud(
+            server.url + dialect.simulated_path,
+            lambda: "key",
+            rng=random.Random(1),
+            limits=HttpLimits(max_requests_per_second=1000),
         )
         journal = await SqliteJournal.open(state / "journal.db", executor=InlineExecutor())
-        wanted = settings(FLEET, interval=120, poll=30, costs=Costs({"P4000": Decimal("0.51")}))
+        wanted = settings(
+            replace(FLEET, parameters=PARAMETERS[kind]),
+            interval=120,
+            poll=30,
+            costs=Costs({"P4000": Decimal("0.51")}),
+        )
         engine = assemble(
             wanted,
             cloud,
@@ -114,7 +125,7 @@ async def _story(state: Path) -> Week:
         async with anyio.create_task_group() as group:
             group.start_soon(engine.daemon.run)
             group.start_soon(_people, world, workers)
-            await anyio.sleep(DAYS * 86_400 + 1800)  # the last morning's starts included
+            await anyio.sleep(days * 86_400 + 1800)  # the last morning's starts included
             engine.daemon.stop()
         history = [entry for _, entry in await journal.history()]
         await journal.aclose()

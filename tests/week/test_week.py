@@ -71,3 +71,16 @@ def test_the_history_tells_the_same_story(week: Week) -> None:
 
 def night_of(when) -> date:
     return (when - timedelta(hours=12)).date()
+
+
+@pytest.mark.slow
+def test_either_dialect_lives_the_same_nights() -> None:
+    def lived(kind: str) -> Counter[tuple[str, int, str]]:
+        week = run_week(kind, days=1.05)
+        assert {c.dialect for c in week.calls} == {"core" if kind == "paperspace-core" else "v1"}
+        # Machines by their number; hours, for the two do not pass by the second alike.
+        return Counter((c.operation, week.workers[c.machine_id], f"{at(c, week):%a %H}") for c in week.calls)
+
+    core = lived("paperspace-core")
+    assert core.total() > 4 * 45
+    assert lived("paperspace") == core
