@@ -30,13 +30,15 @@ class Capabilities:
     name: str
     """The dialect: "paperspace-core", "paperspace"."""
     utilization: bool
-    """Whether billing data can be asked for."""
+    """Whether a machine's use in a month can be told."""
     snapshots_visible: bool
     """Whether it can be told when a machine's newest snapshot was made."""
     availability: bool
     """Whether free capacity can be asked for."""
     page_size: int
     """Machines in one listing page: what polling by listing costs."""
+    utilization_computed: bool = False
+    """That use is worked out from events and rates, and not what the provider bills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ class Cloud(Protocol):
         ...
 
     async def utilization(self, machine_id: str, month: str) -> Utilization:
-        """Use and rates in one billing month (``YYYY-MM``). Raises ``Unsupported`` where there is no such call."""
+        """Use and rates in one billing month (``YYYY-MM``). Raises ``Unsupported`` where nothing tells it."""
         ...
 
     async def aclose(self) -> None:

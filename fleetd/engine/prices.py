@@ -50,7 +50,8 @@ class Prices:
                 await self._journal.put_note(_NOTE, json.dumps(prices))
 
     async def _ask(self, machine: Machine, now: datetime) -> Decimal | None:
-        if not self._cloud.capabilities.utilization:
+        able = self._cloud.capabilities
+        if not able.utilization or able.utilization_computed:
             return None
         try:
             return (await self._cloud.utilization(machine.id, f"{now:%Y-%m}")).hourly_rate

@@ -123,7 +123,8 @@ class Utilization:
     machine_id: str
     month: str
     """``YYYY-MM``."""
-    seconds_used: float
+    seconds_used: float | None
+    """None: nobody can say."""
     hourly_rate: Decimal | None
     storage_seconds_used: float
     storage_monthly_rate: Decimal | None

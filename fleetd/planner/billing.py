@@ -16,28 +16,28 @@ CENT = Decimal("0.01")
 class Bill:
     """One machine's month, or a sum of them. Dollars, to the cent; None where a rate is not known."""
 
-    hours: Decimal
-    """Hours up, to the tenth."""
+    hours: Decimal | None
+    """Hours up, to the tenth; None where nobody can say."""
     compute: Decimal | None
     storage: Decimal | None
 
 
 def bill_of(use: Utilization) -> Bill:
     """Compute by the hour, storage by the share of the month in which the disk existed."""
-    seconds = Decimal(str(use.seconds_used))
-    compute = None if use.hourly_rate is None else _cents(seconds / 3600 * use.hourly_rate)
+    hours = None if use.seconds_used is None else Decimal(str(use.seconds_used)) / 3600
+    compute = None if hours is None or use.hourly_rate is None else _cents(hours * use.hourly_rate)
     year, month = (int(part) for part in use.month.split("-"))
     whole = monthrange(year, month)[1] * 86_400
     share = min(Decimal(1), Decimal(str(use.storage_seconds_used)) / whole)
     storage = None if use.storage_monthly_rate is None else _cents(share * use.storage_monthly_rate)
-    return Bill((seconds / 3600).quantize(Decimal("0.1"), ROUND_HALF_UP), compute, storage)
+    return Bill(None if hours is None else hours.quantize(Decimal("0.1"), ROUND_HALF_UP), compute, storage)
 
 
 def sum_of(bills: Iterable[Bill]) -> Bill:
     """The sum; a part that is not known makes its sum unknown."""
     rows = list(bills)
     return Bill(
-        sum((b.hours for b in rows), Decimal(0)),
+        _sum(b.hours for b in rows),
         _sum(b.compute for b in rows),
         _sum(b.storage for b in rows),
     )

@@ -87,24 +87,31 @@ class PaperspaceApi:
 
         The events are asked for first, so that the machine is never older than they are.
         """
-        path = within("machines", machine_id, operation="show")
+        within(machine_id, operation="show")
         try:
             events: Rows | None = await self.events(machine_id)
         except NotFound:
             events = None
-        machine = await self._requests.get("show", path, about=machine_id)
+        machine = await self.machine(machine_id)
         if events is None:
             raise MalformedAnswer("the machine exists, and its events do not", operation="show")
         return {**machine, "events": events}
 
-    async def events(self, machine_id: str, *, back_to: Callable[[Json], bool] | None = None) -> Rows:
-        """Its events, newest first, as far back as one of a kind: by default its last start."""
+    async def machine(self, machine_id: str) -> Json:
+        """One machine without its events."""
+        path = within("machines", machine_id, operation="show")
+        return await self._requests.get("show", path, about=machine_id)
+
+    async def events(
+        self, machine_id: str, *, back_to: Callable[[Json], bool] | None = None, most: int = EVENT_PAGES
+    ) -> Rows:
+        """Its events, newest first, as far back as one of a kind: by default its last start. ``most`` in pages."""
         pages = 0
 
         def enough(items: Rows) -> bool:
             nonlocal pages
             pages += 1
-            return pages >= EVENT_PAGES or any(map(back_to or _is_rise, items))
+            return pages >= most or any(map(back_to or _is_rise, items))
 
         query = {"machineId": machine_id, "orderBy": "dtCreated", "order": "desc"}
         reading = await read_on(self._fetch("events", "/machine-events", query, about=machine_id), enough=enough)
@@ -176,7 +183,7 @@ class PaperspaceApi:
         """
         del machine_id, billing_month
         raise Unsupported(
-            "the v1 API tells no utilization; a machine's rates are in its usageRate and storageRate",
+            "the v1 API tells no utilization; fleetd cost works it out from rates and events",
             operation="utilization",
         )
 

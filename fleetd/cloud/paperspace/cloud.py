@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from fleetd.cloud.http import HttpClient
-from fleetd.cloud.paperspace import snapshots, wire
+from fleetd.cloud.paperspace import snapshots, usage, wire
 from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.cloud.paperspace.errors import state_named
 from fleetd.cloud.paperspace.requests import PAGE_SIZE
 from fleetd.cloud.port import Capabilities, Json, MachineChange
-from fleetd.model.errors import Ambiguous, Busy, CloudError, MalformedAnswer, NotFound, Refused, Unsupported
+from fleetd.model.errors import Ambiguous, Busy, CloudError, MalformedAnswer, NotFound, Refused
 from fleetd.model.machine import PHASES, Machine, Phase, SnapshotSight, Utilization
 from fleetd.model.plan import Listing
 
@@ -19,18 +20,23 @@ T = TypeVar("T")
 
 CAPABILITIES = Capabilities(
     name="paperspace",
-    utilization=False,
+    utilization=True,
+    utilization_computed=True,
     snapshots_visible=True,
     availability=True,
     page_size=PAGE_SIZE,
 )
 
+MONTH_PAGES = 20
+"""How many pages of events are read for one machine's month, at most."""
+
 
 class PaperspaceCloud:
-    """Implements ``port.Cloud``. ``aclose`` closes the client that it is given."""
+    """Implements ``port.Cloud``. ``aclose`` closes the client that it is given; ``now`` is wall time, UTC."""
 
-    def __init__(self, http: HttpClient) -> None:
+    def __init__(self, http: HttpClient, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._api = PaperspaceApi(http, repeat_writes=False)
+        self._now = now
 
     @property
     def capabilities(self) -> Capabilities:
@@ -94,13 +100,36 @@ class PaperspaceCloud:
             return None
 
     async def utilization(self, machine_id: str, month: str) -> Utilization:
-        """The API has no such call."""
-        del machine_id, month
-        raise Unsupported("the v1 API tells no utilization", operation="utilization")
+        """Use and rates in one month (``YYYY-MM``, UTC), worked out from the machine and its events."""
+        since, ends = _month(month)
+        rows = await self._api.events(
+            machine_id, back_to=lambda event: usage.tells_state(event, since), most=MONTH_PAGES
+        )
+        content = await self._api.machine(machine_id)
+        machine = _understood("utilization", wire.read_machine, content)
+        if machine is None:
+            raise NotFound("the machine is deleted", operation="utilization", status=404)
+        events = wire.read_events(rows)
+        dates = [event.created_at for event in events if event.created_at is not None]
+        until = min(ends, max([self._now(), *dates]))  # should our clock be late, theirs counts
+        born = machine.created_at
+        return Utilization(
+            machine_id=machine_id,
+            month=month,
+            seconds_used=usage.seconds_up(events, machine.phase, since, until),
+            hourly_rate=machine.hourly_rate,
+            storage_seconds_used=max(0.0, (until - max(since, born or since)).total_seconds()),
+            storage_monthly_rate=wire.storage_rate(content) if born is not None else None,
+        )
 
     async def aclose(self) -> None:
         """Close connections. Idempotent."""
         await self._api.aclose()
+
+
+def _month(month: str) -> tuple[datetime, datetime]:
+    year, number = (int(part) for part in month.split("-"))
+    return datetime(year, number, 1, tzinfo=UTC), datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
 
 
 async def _unless_there(call: Awaitable[Json | None], *phases: Phase) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -80,6 +81,11 @@ def read_events(content: object) -> tuple[MachineEvent, ...]:
         # The newest first was asked for; that much hangs on it that it is made sure of.
         events.sort(key=lambda event: event.created_at or datetime.min.replace(tzinfo=UTC), reverse=True)
     return tuple(events)
+
+
+def storage_rate(content: Mapping[str, Any]) -> Decimal | None:
+    """Dollars a month for the disk. The types give the number no unit; storage is sold by the month."""
+    return money(content.get("storageRate")) or None
 
 
 def available(templates: Iterable[Mapping[str, Any]], machine_type: str) -> bool | None:
@@ -157,4 +163,5 @@ __all__ = [
     "read_events",
     "read_machine",
     "read_machines",
+    "storage_rate",
 ]
