@@ -183,3 +183,19 @@ def test_status_and_history_tell_what_was_done(sim: SimulatorProcess, tmp_path: 
         "evidence",
     }  # fmt: skip
     assert KEY not in json.dumps(status)
+
+
+@BOTH
+def test_what_it_costs_is_told_or_worked_out(sim: SimulatorProcess, tmp_path: Path, kind: str) -> None:
+    config = write_config(tmp_path, sim.url, kind=kind, target=2)
+    apply(config)
+    done = fleetd("cost", "-c", str(config), "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["computed"] is (kind == "paperspace")
+    machines = document["fleets"]["training"]["machines"]
+    assert len(machines) == 2
+    for row in machines:
+        assert None not in (row["hours"], row["compute"], row["storage"])
+    table = fleetd("cost", "-c", str(config)).stdout
+    assert ("the bill decides" in table) is (kind == "paperspace")
