@@ -29,6 +29,15 @@ def happened(name: str, hours: float, state: str = "done") -> MachineEvent:
         pytest.param("starting", (happened("start", 0),), 24, Culprit.OPERATOR, id="console start"),
         pytest.param("ready", (happened("restart", 0),), 24, Culprit.OPERATOR, id="console restart"),
         pytest.param("ready", (happened("stop", 0),), 24, Culprit.UNKNOWN, id="contradiction"),
+        pytest.param(
+            "off",
+            (happened("snapshot-create", 0), happened("stop", 0.1), happened("start", 5)),
+            24,
+            Culprit.OPERATOR,
+            id="a snapshot since",
+        ),
+        pytest.param("off", (happened("snapshot-create", 0),), 24, Culprit.UNKNOWN, id="nothing but a snapshot"),
+        pytest.param("off", (happened("stop", 0), happened("start", 0.1)), 0, Culprit.OPERATOR, id="told: no timer"),
     ],
 )
 def test_who_did_it(state, events, timeout, culprit) -> None:
