@@ -468,8 +468,9 @@ async def serve_simulator(
 ) -> None:
     """``fleetd simulator``: until SIGTERM or SIGINT. ``on_ready`` is handed the URL."""
     async with boot(Boot(speed=speed, seed=seed, faults=faults), key=key, host=host, port=port) as server:
-        on_ready(server.url)
+        # Who reads that it is ready may end it at once.
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            on_ready(server.url)
             async for _signal in signals:
                 return
 
