@@ -36,7 +36,11 @@ QUIET_FOR = timedelta(minutes=1)
 """For so long a library that says the same again is counted, not written."""
 
 LONGEST = 2000
-"""Characters of one value that a terminal is shown."""
+"""Characters of one value that are written: systemd's journal cuts a line at 48 KB (journald.conf(5), LineMax=), and
+a machine's name can be longer."""
+
+LONGEST_TRACE = 16_000
+"""Of a traceback, whose end says most."""
 
 
 def configure(
@@ -65,7 +69,7 @@ def configure(
     render: list[Processor] = (
         [_escape, _console(colors=on_terminal and not environ.get("NO_COLOR"))]
         if fmt == "console" or (fmt == "auto" and on_terminal)
-        else [_json_line(prefix=_ends_in_journal(stream, environ))]
+        else [_bound, _json_line(prefix=_ends_in_journal(stream, environ))]
     )
     structlog.configure(
         processors=[
@@ -143,6 +147,15 @@ def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
     if "exception" in event:
         shown["exception"] = "\n".join(printable(line, LONGEST) for line in str(event["exception"]).split("\n"))
     return shown
+
+
+def _bound(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    cut: EventDict = {
+        k: f"{v[: LONGEST - 1]}…" if isinstance(v, str) and len(v) > LONGEST else v for k, v in event.items()
+    }
+    if "exception" in event:
+        cut["exception"] = str(event["exception"])[-LONGEST_TRACE:]
+    return cut
 
 
 def _console(*, colors: bool) -> Processor:

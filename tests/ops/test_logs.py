@@ -227,6 +227,16 @@ def test_values_of_every_kind_are_plain_json() -> None:
     }  # fmt: skip
 
 
+def test_a_line_has_an_end_whatever_the_names_in_it() -> None:
+    """The journal cuts a longer one in two, and then neither half is JSON."""
+    lines = Lines()
+    error = raised(ValueError("x" * 100_000 + " the end"))
+    lines.log.error("a.b", name="\N{GRINNING FACE}" * 1_000_000, exc_info=error)
+    assert len(lines.text) < 48 * 1024
+    assert lines.last["name"] == "\N{GRINNING FACE}" * (logs.LONGEST - 1) + "…"
+    assert lines.last["exception"].endswith(" the end")
+
+
 def test_the_libraries_speak_at_warning_and_above_only() -> None:
     lines = Lines(level="debug")
     library = logging.getLogger("apscheduler.scheduler")
