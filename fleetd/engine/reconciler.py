@@ -221,6 +221,9 @@ class Reconciler:
         """Open intents. Calls never overlap a pass's start: one without an answer lost it when a process died."""
         intents: list[Intent] = []
         for intent in await self.recall.journal.open_intents():
+            if intent.verb is Verb.UPDATE:  # nothing to follow, and safe to repeat: this start's checks look anew
+                await self._give_up(intent, "whether it arrived is not known")
+                continue
             doubted = intent
             if intent.accepted_at is None and intent.ambiguous_since is None:
                 await self.recall.journal.update_intent(intent.id, ambiguous_since=now)
@@ -248,15 +251,15 @@ class Reconciler:
             fleet = fleets.get(intent.fleet)
             settle = fleet.guards.settle if fleet is not None else timedelta(seconds=90)
             if intent.ambiguous_since is not None and observation.at >= intent.ambiguous_since + settle:
-                error = "the answer was lost and no such machine appeared"
-                await self.recall.journal.close_intent(
-                    intent.id, at=self._clock.now(), outcome=Outcome.LOST, error=error
-                )
-                self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.LOST)
-                log.warning("intent.lost", fleet=intent.fleet, name=intent.name, intent=intent.id, error=error)
+                await self._give_up(intent, "the answer was lost and no such machine appeared")
                 continue
             still_open.append(intent)
         return still_open
+
+    async def _give_up(self, intent: Intent, error: str) -> None:
+        await self.recall.journal.close_intent(intent.id, at=self._clock.now(), outcome=Outcome.LOST, error=error)
+        self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.LOST)
+        log.warning("intent.lost", fleet=intent.fleet, name=intent.name, intent=intent.id, error=error)
 
     def _find(self, intent: Intent, machines: Sequence[Machine]) -> Machine | None:
         found = [m for m in machines if m.name == intent.name and m.id not in self.recall.facts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -9,8 +10,9 @@ from zoneinfo import ZoneInfo
 import anyio
 import pytest
 
-from fleetd.model.fleet import Guards, IdleRule, Limit, Window
-from tests.support.build import fleet, token_name
+from fleetd.model.fleet import Guards, IdleRule, Limit, ShutdownTimeout, Window
+from fleetd.model.reasons import Reason, Verb
+from tests.support.build import fleet, intent, token_name
 from tests.support.fakecloud import FakeCloud
 from tests.support.rig import rig
 from tests.support.scripted_source import ScriptedSource
@@ -20,6 +22,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 LOOSE = Guards(max_stops_per_pass=Limit(percent=100))
 NIGHT = Window("night", 20 * 60, 7 * 60, "Europe/Berlin", target=1)
 SIZE = 4
+HOUR = timedelta(hours=1)
 
 
 def local(text: str) -> datetime:
@@ -82,3 +85,26 @@ def test_a_night_of_parking_that_was_missed_parks_nothing_in_the_morning(tmp_pat
             assert cloud.writes() == [], "ten minutes of the night are no idle half hour: the clock began anew"
 
     run_virtual(story, start=local("2026-03-02 18:00"))
+
+
+@pytest.mark.parametrize("doubted", [False, True])
+def test_an_update_that_was_cut_short_is_made_up_for_at_once(tmp_path: Path, doubted: bool) -> None:
+    """Nobody knows whether it arrived. It is no transition that could be followed, and repeating it harms nothing."""
+    want = fleet(target=1, shutdown_timeout=ShutdownTimeout(hours=24))
+
+    async def story() -> None:
+        cloud = FakeCloud(virtual_clock())
+        machine = cloud.add(token_name(1), machine_type="P4000", shutdown_timeout_hours=168)
+        now = virtual_clock().now()
+        async with rig(want, cloud=cloud, state=tmp_path) as world:
+            begun = intent(Verb.UPDATE, 1, name=machine.name, reason=Reason.TIMEOUT_DRIFT, created_at=now)
+            written = await world.journal.write_intent(replace(begun, machine_id=machine.id, deadline_at=now + HOUR))
+            if doubted:
+                await world.journal.update_intent(written.id, ambiguous_since=now)
+        async with rig(want, cloud=cloud, state=tmp_path) as world, world.daemon_running():
+            await anyio.sleep(60)
+            assert cloud.writes() == [f"update {machine.id}"]
+            assert await world.history() == [f"update {machine.id} lost", f"update {machine.id} reached"]
+            assert await world.journal.open_intents() == []
+
+    run_virtual(story)
