@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -62,6 +62,8 @@ class SimServer:
         self.port = 0
         self.calls = CallLog(keep_reads)
         self.closing = anyio.Event()
+        self.on_call: Callable[[Call, Answer], None] = lambda _call, _answer: None
+        """Told of every call right after it was carried out (or not), before its answer is sent."""
         self._latency = latency
         self._latency_rng = world.stream("latency")
         self._plans = 0
@@ -98,6 +100,7 @@ class SimServer:
         call.faults = decision.kinds
         call.executed = answer.executed
         call.machine_id = answer.machine_id or call.machine_id
+        self.on_call(call, answer)
         await self._delay()
         if not delivery.never_answers(decision.answer, answer):
             call.status = answer.status

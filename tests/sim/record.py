@@ -1,0 +1,134 @@
+"""What is true of a run: all that the checker may know. None of it is fleetd's own word.
+
+Times are seconds of the event loop, which are the world's seconds as well; the wall clock is ``epoch`` plus the
+seconds plus the steps that were made in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from fleetd.model.reasons import Verb
+from fleetd.model.settings import Settings
+from fleetd.simulator.calls import Call
+from fleetd.simulator.records import Change, MachineRecord
+
+FOREVER = float("inf")
+
+
+@dataclass(slots=True)
+class Span:
+    """From when until when a process lived, and how it ended."""
+
+    number: int
+    began: float
+    ended: float = FOREVER
+    how: str = "runs"
+    """runs, stopped, killed, refused: ... (an error of its own, as at a locked state), or crashed: ..."""
+
+
+@dataclass(slots=True)
+class Look:
+    """One observation of a pass: the listing that it was built on."""
+
+    life: int
+    began: float
+    ended: float = FOREVER
+    visible: frozenset[str] = frozenset()
+    """Ids that a true listing holds when it begins."""
+    listed: frozenset[str] | None = None
+    """Ids that it was given; None when it was given nothing."""
+
+
+@dataclass(slots=True)
+class Veto:
+    """A hold or freeze, from its acknowledgement on."""
+
+    kind: str
+    subject: str | None
+    verbs: frozenset[Verb]
+    since: float
+    expires: datetime
+    """By the wall clock."""
+    until: float = FOREVER
+    """When it was lifted, or lost with the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something that a person did to a machine, in the console or through fleetd."""
+
+    at: float
+    verb: str
+    machine_id: str
+    ordered: bool = False
+    """Through fleetd's own control socket."""
+
+
+@dataclass(slots=True)
+class Record:
+    """A run. Lists are in the order of time."""
+
+    seed: str
+    epoch: datetime
+    calls: list[Call] = field(default_factory=list)
+    timeline: list[Change] = field(default_factory=list)
+    machines: dict[str, MachineRecord] = field(default_factory=dict)
+    """Every machine that there ever was."""
+    steps: list[tuple[float, float]] = field(default_factory=list)
+    """(when, by how many seconds) the wall clock was set."""
+    configs: list[tuple[float, Settings]] = field(default_factory=list)
+    """From when on which config is in force."""
+    vetoes: list[Veto] = field(default_factory=list)
+    lives: list[Span] = field(default_factory=list)
+    asked: list[tuple[float, int]] = field(default_factory=list)
+    """(when, which life) called the provider."""
+    looks: list[Look] = field(default_factory=list)
+    heard: dict[int, tuple[float, str]] = field(default_factory=dict)
+    """By the number of a write: when the idle sources were last asked about its machine, and what was true then."""
+    uses: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    """By machine: spans in which somebody used it."""
+    silences: list[tuple[float, float]] = field(default_factory=list)
+    """Spans in which the idle sources knew nothing."""
+    acts: list[Act] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    """When the journal was deleted."""
+    unjournaled: list[str] = field(default_factory=list)
+    """Writes that arrived without an open intent in the journal's file."""
+    exposures: list[str] = field(default_factory=list)
+    """Places where the API key was found."""
+    overdue: list[str] = field(default_factory=list)
+    """Intents without a verdict past their deadline, and verdicts that were not true."""
+    calm_from: float = FOREVER
+    """When the last fault ended."""
+    end: float = 0.0
+
+    def wall(self, at: float) -> datetime:
+        """The wall clock's reading at an instant."""
+        offset = sum(by for when, by in self.steps if when <= at)
+        return self.epoch + timedelta(seconds=at + offset)
+
+    def config(self, at: float) -> Settings | None:
+        """The config in force."""
+        return next((settings for since, settings in reversed(self.configs) if since <= at), None)
+
+    def configs_within(self, since: float, until: float) -> Sequence[Settings]:
+        """The configs in force at some time of a span."""
+        first = self.config(since)
+        later = [settings for at, settings in self.configs if since < at <= until]
+        return ([first] if first is not None else []) + later
+
+    def in_use(self, machine_id: str, since: float, until: float | None = None) -> bool:
+        """Whether somebody used a machine at an instant, or within a span."""
+        last = since if until is None else until
+        return any(begins <= last and since < ends for begins, ends in self.uses.get(machine_id, ()))
+
+    def silent(self, at: float) -> bool:
+        """Whether the idle sources knew nothing at an instant."""
+        return any(since <= at < until for since, until in self.silences)
+
+
+EPOCH = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)
+"""A Monday."""

@@ -1,0 +1,369 @@
+"""Runs a story: the world, its server, the daemon's lives and what befalls them. Returns what is true of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+import tempfile
+from collections import Counter
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from unittest import mock
+
+import anyio
+
+import fleetd.cloud.core.api
+import fleetd.simulator.core
+from fleetd.cloud.core.factory import open_core_cloud
+from fleetd.config import parse
+from fleetd.model.machine import Machine
+from fleetd.planner.idle import Activity
+from fleetd.simulator.clock import WorldClock
+from fleetd.simulator.server import SimServer, serve
+from fleetd.simulator.world import World
+from tests.sim.checker import Breach, check
+from tests.sim.evidence import Witness
+from tests.sim.life import Life, OpenCloud, Site
+from tests.sim.people import People
+from tests.sim.record import EPOCH, FOREVER, Record
+from tests.sim.story import Beat, FleetSpec, Story, draw_story
+from tests.support.virtual_time import run_virtual, virtual_clock, virtual_loop
+
+KEY = "sk-9f1c-simulated-key-7d03"
+RESTART = 10.0
+"""Seconds after which the supervisor starts again what ended by itself."""
+BROKEN = (
+    "version = 1\n[provider\n",
+    "[daemon]\nintervall = 3\n",
+    "[fleets.training]\ntarget = -1\n",
+    "",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run, judged."""
+
+    seed: str
+    days: float
+    breaches: tuple[Breach, ...]
+    faults: Counter[str]
+    calls: int
+    log: str
+
+    @property
+    def digest(self) -> str:
+        """Of the log: the same for the same seed."""
+        return hashlib.sha256(self.log.encode()).hexdigest()
+
+
+def run_seed(
+    seed: str, *, days: float = 1, machines: int = 30, open_cloud: OpenCloud = open_core_cloud, level: str = "info"
+) -> Outcome:
+    """Draw a story, run it, judge it."""
+    return run_story(draw_story(seed, days=days, machines=machines), open_cloud=open_cloud, level=level)
+
+
+def run_story(story: Story, *, open_cloud: OpenCloud = open_core_cloud, level: str = "info") -> Outcome:
+    """Run a story and judge it."""
+    start = EPOCH + timedelta(seconds=story.epoch_offset)
+    shared = Path("/dev/shm")  # syncing costs nothing there; what is proven does not depend on the disk
+    with (
+        tempfile.TemporaryDirectory(prefix="fleetd-sim-", dir=shared if shared.is_dir() else None) as root,
+        ExitStack() as stack,
+    ):
+        if story.page_size is not None:
+            # The vendor's pages hold a thousand machines; here both sides agree on fewer, so that there are several.
+            stack.enter_context(mock.patch.object(fleetd.cloud.core.api, "PAGE_SIZE", story.page_size))
+            stack.enter_context(mock.patch.object(fleetd.simulator.core, "PAGE", story.page_size))
+        stage = run_virtual(_play, story, Path(root), open_cloud, level, start=start)
+    breaches = check(stage.record)
+    faults = Counter(kind for call in stage.record.calls for kind in call.faults)
+    faults.update(stage.happened)
+    return Outcome(
+        story.seed, story.days, tuple(breaches), faults, len(stage.record.calls), stage.site.log.getvalue()
+    )
+
+
+async def _play(story: Story, root: Path, open_cloud: OpenCloud, level: str) -> Stage:
+    clock = virtual_clock()
+    world = World(
+        seed=f"world:{story.seed}",
+        clock=WorldClock(epoch=clock.now(), now_seconds=virtual_loop().time, origin=0.0),
+        vendor_timer=story.vendor_timer,
+    )
+    for name, state in story.foreign:
+        world.add_machine(name, state)
+    async with serve(world, key=KEY, faults=story.rules, keep_reads=None) as server:
+        site = Site(root, server.url, KEY, clock, seed=story.seed, open_cloud=open_cloud)
+        site.capture_log(level)
+        stage = Stage(story, world, server, site)
+        await stage.play()
+    return stage
+
+
+class Stage:
+    """One story under way."""
+
+    def __init__(self, story: Story, world: World, server: SimServer, site: Site) -> None:
+        self.story = story
+        self.world = world
+        self.server = server
+        self.site = site
+        self.record = Record(story.seed, site.clock.now(), calm_from=story.calm_from, end=story.end)
+        self.happened: Counter[str] = Counter()
+        """What befell it beside the provider's faults, by kind."""
+        self._witness = Witness(self.record)
+        self._rng = random.Random(f"stage:{story.seed}")
+        self._people = People(world, site, self.record, random.Random(f"people:{story.seed}"), story.end)
+        self._silent_until = -1.0
+        self._points_left: int | None = None
+        self._down = RESTART
+        self._up = anyio.Event()
+        self._over = False
+        self._file_is_good = True
+        self._disk_trouble_until = 0.0
+        site.says = self._says
+        site.visible = self._visible
+        site.on_point = self._point
+        server.on_call = lambda call, answer: self._witness.arrived(call, answer, site.journal)
+
+    async def play(self) -> None:
+        """From the first start to the last hour."""
+        self._write(self.story.fleets)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._supervise)
+            group.start_soon(self._clerk)
+            for beat in self.story.beats:
+                await self._until(beat.at)
+                self.happened[beat.what] += 1
+                group.start_soon(self._happen, beat)
+            await self._until(self.story.calm_from)
+            await self._calm_down()
+            await self._until(self.story.end)
+            self._over = True
+            for life in self.site.lives:
+                life.stop()
+            await anyio.sleep(60)
+            group.cancel_scope.cancel()
+        self._close()
+
+    async def _supervise(self) -> None:
+        """Start it whenever it is not running, as systemd would, or later where the story has it down for longer."""
+        while not self._over:
+            life = self.site.new_life()
+            if self._file_is_good:
+                with suppress(OSError):
+                    self.record.configs.append((self._now(), parse(self.site.config.read_text(), "ROOT")))
+            await asyncio.create_task(life.run())
+            down, self._down = self._down, RESTART
+            with anyio.move_on_after(min(down, max(1.0, self.story.calm_from - self._now()) if down > 60 else down)):
+                await self._up.wait()
+
+    async def _clerk(self) -> None:
+        """Looks at the journal every half hour for transitions without a verdict."""
+        while True:
+            await anyio.sleep(1800)
+            self._look_for_verdicts()
+
+    async def _happen(self, beat: Beat) -> None:
+        match beat.what:
+            case "kill":
+                await self._kill(beat)
+            case "clock":
+                self._step(beat.more["by"])
+            case "reload":
+                await self._reload(beat)
+            case "bad_reload":
+                await self._bad_reload(beat)
+            case "hold" | "freeze" | "freeze_all":
+                lasts = min(beat.more["for"], self.story.calm_from - self._now())
+                await self._people.veto(beat.what, beat.more["verbs"], lasts)
+            case "lift":
+                await self._people.lift_all()
+            case "silence":
+                until = min(self._now() + beat.more["for"], self.story.calm_from)
+                self.record.silences.append((self._now(), until))
+            case "second":
+                await asyncio.create_task(self.site.new_life().run())
+            case "disk":
+                await self._disk(beat)
+            case "journal":
+                await self._journal(beat)
+            case _:
+                await self._people.act(beat.what)
+
+    async def _kill(self, beat: Beat) -> None:
+        life = self.site.alive
+        if life is None:
+            return
+        self._down = beat.more["down"]
+        match beat.more["how"]:
+            case "now":
+                life.kill()
+            case "turns":
+                for _ in range(beat.more["count"] % 80):
+                    await anyio.lowlevel.checkpoint()
+                life.kill()
+            case "stop":
+                life.stop()
+            case _:
+                self._points_left = beat.more["count"]
+
+    def _point(self, life: Life, _name: str) -> None:
+        if self._points_left is None or self._now() >= self.story.calm_from:
+            return
+        self._points_left -= 1
+        if self._points_left <= 0:
+            self._points_left = None
+            life.kill()
+
+    def _step(self, by: float) -> None:
+        self.record.steps.append((self._now(), by))
+        self.site.clock.step(by)
+
+    async def _reload(self, beat: Beat) -> None:
+        if not self._file_is_good:
+            return
+        self._write(beat.more["fleets"])
+        self._signal_reload()
+        await anyio.sleep(min(beat.more["for"], max(0.0, self.story.calm_from - self._now() - 1)))
+        if self._file_is_good and self._now() < self.story.calm_from:
+            self._write(self.story.fleets)
+            self._signal_reload()
+
+    async def _bad_reload(self, beat: Beat) -> None:
+        good = self.site.config.read_text()
+        if not self._file_is_good:
+            return
+        way = beat.more["way"]
+        text = self.story.toml([replace(spec, target=0, window=None) for spec in self.story.fleets])
+        # All of it would be a different world: no machine at all. None of it may come true.
+        text = text + BROKEN[way] if way < len(BROKEN) else text.replace('listen = ""', 'listen = "127.0.0.1:1"')
+        if way == 3:
+            text = text.replace("target = 0", 'target = "none"')
+        self.site.write_config(text)
+        self._file_is_good = False
+        life = self.site.alive
+        if life is not None:
+            life.reload()
+        await anyio.sleep(min(beat.more["for"], max(0.0, self.story.calm_from - self._now() - 1)))
+        self.site.write_config(good)
+        self._file_is_good = True
+
+    def _signal_reload(self) -> None:
+        life = self.site.alive
+        if life is not None:
+            life.reload()
+            self.record.configs.append((self._now(), parse(self.site.config.read_text(), "ROOT")))
+
+    async def _disk(self, beat: Beat) -> None:
+        self.site.disk = beat.more["way"]
+        await anyio.sleep(min(beat.more["for"], max(0.0, self.story.calm_from - self._now() - 1)))
+        self.site.disk = "ok"
+        self._disk_trouble_until = self._now()
+
+    async def _journal(self, beat: Beat) -> None:
+        life, down = self.site.alive, min(beat.more["for"], max(1.0, self.story.calm_from - self._now() - 2))
+        way = beat.more["way"]
+        if way == "deleted_alive":
+            self._lose_journal()
+            await anyio.sleep(down)
+            if life is not None:
+                life.stop()
+            return
+        if life is not None:
+            self._down = down + 1 if way == "deleted" else 1.0
+            life.kill()
+        if way == "deleted":
+            self._lose_journal()
+            return
+        with suppress(FileNotFoundError), self.site.journal.open("r+b") as file:
+            file.seek(0 if beat.more["place"] < 0.5 else 4096)
+            file.write(b"\0" * 4096)
+            for suffix in ("-wal", "-shm"):
+                self.site.journal.with_name(self.site.journal.name + suffix).unlink(missing_ok=True)
+        await anyio.sleep(down)
+        life = self.site.alive
+        if life is not None:
+            life.stop()
+            await anyio.sleep(0.1)
+            life.kill()
+        self._lose_journal()
+
+    def _lose_journal(self) -> None:
+        now = self._now()
+        for path in self.site.state.glob(f"{self.site.journal.name}*"):
+            path.unlink()
+        self.record.losses.append(now)
+        for veto in self.record.vetoes:
+            veto.until = min(veto.until, now)
+
+    async def _calm_down(self) -> None:
+        """From here on nothing goes wrong: the last config is the operator's, nobody holds anything, clocks agree."""
+        self._up.set()
+        self._points_left = None
+        self.server.set_faults(())
+        offset = sum(by for _, by in self.record.steps)
+        if offset:
+            self._step(-offset)
+        await self._people.lift_all()
+        self._people.settle_in()
+        lasting = [
+            replace(spec, timeout_hours=None if spec.timeout_hours is None else 1000) for spec in self.story.fleets
+        ]
+        self._write(lasting)
+        self._signal_reload()
+
+    def _close(self) -> None:
+        self.world.advance()
+        self._look_for_verdicts()
+        record, site = self.record, self.site
+        record.calls = list(self.server.calls)
+        record.timeline = self.world.timeline
+        record.machines = self.world.state.machines | self.world.state.gone
+        record.lives = [life.span for life in site.lives]
+        record.asked, record.looks = site.asked, site.looks
+        places: dict[str, str | bytes] = {"the log": site.log.getvalue()}
+        last = next((life.engine for life in reversed(site.lives) if life.engine is not None), None)
+        if last is not None:
+            places["the status document"] = json.dumps(last.seat.status(), default=str)
+        for path in site.state.glob(f"{site.journal.name}*"):
+            places[f"the journal ({path.name})"] = path.read_bytes()
+        self._witness.secrecy(site.key, places)
+
+    def _look_for_verdicts(self) -> None:
+        if self.site.disk != "ok" or self._now() - self._disk_trouble_until < 2 * self.story.interval:
+            return
+        steps = sum(abs(by) for _, by in self.record.steps)
+        down = [span for span in (life.span for life in self.site.lives) if span.ended < FOREVER]
+        lately = [s for s in down if self._now() - s.ended < 1800]
+        if self.site.alive is None or lately:
+            return
+        self._witness.verdicts(self.site.journal, self.site.clock.now(), steps + 2 * self.story.interval + 120)
+
+    def _write(self, fleets: tuple[FleetSpec, ...] | list[FleetSpec]) -> None:
+        self.site.write_config(self.story.toml(fleets))
+        self._file_is_good = True
+
+    def _says(self, _source: str, machine: Machine) -> Activity | None:
+        now = self._now()
+        if self.record.silent(now):
+            self._witness.heard[machine.id] = (now, "silent")
+            return None if now % 2 < 1 else Activity.UNKNOWN
+        verdict = Activity.ACTIVE if self.record.in_use(machine.id, now) else Activity.IDLE
+        self._witness.heard[machine.id] = (now, str(verdict))
+        return verdict
+
+    def _visible(self) -> frozenset[str]:
+        return frozenset(m.id for m in self.world.listed() if not m.deleting)
+
+    def _now(self) -> float:
+        return virtual_loop().time()
+
+    async def _until(self, at: float) -> None:
+        await anyio.sleep(max(0.0, at - self._now()))
