@@ -48,6 +48,7 @@ class Executor:
         meter: Meter,
         rng: random.Random,
         *,
+        in_force: Callable[[str], Fleet | None],
         last_word: LastWord = _no_objection,
         progress: Callable[[], None] = lambda: None,
     ) -> None:
@@ -58,6 +59,7 @@ class Executor:
         self._clock = clock
         self._meter = meter
         self._rng = rng
+        self._in_force = in_force
         self._last_word = last_word
         self._progress = progress
         self.closing = False
@@ -123,6 +125,8 @@ class Executor:
             hold = await self._vetoes.forbidding(Verb.CREATE, fleet=fleet.name, machine_id=None, name=name)
             if hold is not None:
                 return Skip(fleet.name, Verb.CREATE, Reason.FROZEN, until=hold.expires_at, detail=veto_words(hold))
+            if self._outdated(fleet):
+                return Skip(fleet.name, Verb.CREATE, Reason.CONFIG_CHANGED)
             intent = await self._write_intent(action, fleet, name, baseline=None)
             self._say_requested(intent, pass_id)
             try:
@@ -152,6 +156,8 @@ class Executor:
                 return self._drop(action, veto_reason(hold), veto_words(hold), until=hold.expires_at)
             if self.closing:
                 return self._drop(action, Reason.SHUTTING_DOWN, "no new actions")
+            if self._outdated(fleet):
+                return self._drop(action, Reason.CONFIG_CHANGED, "the plan was made by the old config")
             events = fresh.events or ()
             intent = await self._write_intent(action, fleet, fresh.name, baseline=events[0].handle if events else "")
             self._say_requested(intent, pass_id)
@@ -170,6 +176,10 @@ class Executor:
         if owner is None:
             return f"it is called {fresh.name} now and is not ours"
         return None
+
+    def _outdated(self, fleet: Fleet) -> bool:
+        """Whether a reload has changed or released the fleet since the plan was made."""
+        return self._in_force(fleet.name) != fleet
 
     async def _call(self, action: Action) -> None:
         machine_id = action.machine or ""

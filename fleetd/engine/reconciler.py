@@ -85,7 +85,16 @@ class Reconciler:
         self.recall = recall
         self.vetoes = Vetoes(journal, clock)
         self.executor = Executor(
-            cloud, recall, self.vetoes, follower, clock, meter, rng, last_word=self._last_word, progress=progress
+            cloud,
+            recall,
+            self.vetoes,
+            follower,
+            clock,
+            meter,
+            rng,
+            in_force=self._fleet_in_force,
+            last_word=self._last_word,
+            progress=progress,
         )
         self.last: PassReport | None = None
         self._cloud = cloud
@@ -209,6 +218,10 @@ class Reconciler:
         )
         await self._idleness.save()
         return reports
+
+    def _fleet_in_force(self, name: str) -> Fleet | None:
+        """The fleet as the config has it now: a reload may have come since the pass began."""
+        return self.settings.fleet(name)
 
     async def _last_word(self, action: Action, machine: Machine) -> Reason | None:
         fleet = self.settings.fleet(action.fleet)

@@ -79,6 +79,7 @@ class Reason(StrEnum):
     OBSERVATION_STALE = "observation_stale"
     PROVIDER_FAILING = "provider_failing"
     SHUTTING_DOWN = "shutting_down"
+    CONFIG_CHANGED = "config_changed"
 
 
 class Standing(StrEnum):

@@ -54,6 +54,7 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.OBSERVATION_STALE: "what was seen is too old to decide on",
         Reason.PROVIDER_FAILING: "the provider has been failing; nothing destructive is done until it recovers",
         Reason.SHUTTING_DOWN: "the daemon is shutting down and begins nothing new",
+        Reason.CONFIG_CHANGED: "the config was reloaded meanwhile: the next pass decides by the new one",
     }
 )
 """A sentence's second half: "not started: <sentence>". A test walks all reasons."""

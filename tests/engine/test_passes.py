@@ -257,6 +257,44 @@ def test_a_hold_that_arrives_between_plan_and_call_is_obeyed() -> None:
     run_virtual(story)
 
 
+@pytest.mark.parametrize(
+    ("then", "writes"),
+    [((), []), ((fleet(target=1, guards=LOOSE),), []), ((fleet(target=0, guards=LOOSE),), ["stop ps1"])],
+    ids=["released", "changed", "the same"],
+)
+def test_a_plan_ends_where_a_reload_changes_its_fleet(then, writes) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=0, guards=LOOSE)) as world, world.passes_by_hand():
+            world.cloud.add(token_name(1), machine_type="P4000")
+
+            def reload_on_first_show(operation: str, _machine: str | None) -> None:
+                if operation == "show":
+                    world.configure(*(then or (fleet("other", target=0),)))
+
+            world.cloud.before = reload_on_first_show
+            report = await world.reconciler.run_pass()
+            assert world.cloud.writes() == writes
+            assert [str(s.reason) for s in report.skips] == ([] if writes else ["config_changed"])
+
+    run_virtual(story)
+
+
+def test_creates_end_where_a_reload_releases_their_fleet() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=5)) as world, world.passes_by_hand():
+
+            def reload_on_first_create(operation: str, _machine: str | None) -> None:
+                if operation == "create":
+                    world.configure(fleet("other", target=0))
+
+            world.cloud.before = reload_on_first_create
+            report = await world.reconciler.run_pass()
+            assert world.cloud.writes() == ["create"]
+            assert {str(s.reason) for s in report.skips} == {"config_changed", "slow_start"}
+
+    run_virtual(story)
+
+
 def test_adding_a_veto_waits_for_the_calls_that_it_forbids() -> None:
     async def story() -> None:
         async with rig(fleet(target=0, guards=LOOSE)) as world, world.passes_by_hand():

@@ -27,6 +27,8 @@ HANDED_OVER = 1.0
 """Seconds between a decision and its call's arrival, where nothing hangs."""
 REQUEST_TIMEOUT = 30.0
 GRACE = 60.0
+BEFORE = 0.001
+"""Seconds: right before a call had its effect (the call log rounds to the microsecond)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def sane_observations_only(truth: Truth) -> Iterator[Breach]:
             yield Breach(4, at, f"{call.operation} of {call.machine_id} without an answered look")
         elif id(look) in insane:
             yield Breach(4, at, f"{call.operation} of {call.machine_id} on a listing that lacked {insane[id(look)]}")
-        elif at - look.began > 2 * interval + 2 * REQUEST_TIMEOUT + GRACE:
+        elif at - look.began > 2 * interval + 2 * REQUEST_TIMEOUT:
             yield Breach(4, at, f"{call.operation} on a look that is {at - look.began:.0f} s old")
 
 
@@ -151,8 +153,8 @@ def unknown_is_active(truth: Truth) -> Iterator[Breach]:
             yield Breach(6, at, f"{call.operation} of {machine}, whose activity was {said} {at - asked:.0f} s before")
         elif _parked(truth, fleet, at) and _surplus(truth, fleet, at) <= 0:
             span = 0.85 * fleet.idle.after.total_seconds() - GRACE
-            began = truth.change(machine, at)
-            if record.in_use(machine, at - span, at) or (began is not None and at - began.at < 240):
+            began = truth.change(machine, at - BEFORE)
+            if record.in_use(machine, at - span, at) or (began is not None and at - began.at < span):
                 yield Breach(6, at, f"{machine} parked although it was not idle for {fleet.idle.after}")
 
 
@@ -381,8 +383,8 @@ def _surplus(truth: Truth, fleet: Fleet, at: float) -> int:
     settings = truth.record.config(at)
     if settings is None:
         return 0
-    moments = {since, at - 0.001}
-    for machine in [*truth.on(fleet.name, at - 0.001, settings), *truth.on(fleet.name, since, settings)]:
+    moments = {since, at - BEFORE}
+    for machine in [*truth.on(fleet.name, at - BEFORE, settings), *truth.on(fleet.name, since, settings)]:
         moments |= {c.at for c in truth.changes(machine) if since <= c.at < at}
     doubtful = len(truth.doubtful(fleet.name, at, settings))
     most = max(len(truth.on(fleet.name, t, settings)) for t in moments) + doubtful

@@ -36,12 +36,15 @@ from tests.support.virtual_time import run_virtual, virtual_clock, virtual_loop
 KEY = "sk-9f1c-simulated-key-7d03"
 RESTART = 10.0
 """Seconds after which the supervisor starts again what ended by itself."""
-BROKEN = (
-    "version = 1\n[provider\n",
-    "[daemon]\nintervall = 3\n",
-    "[fleets.training]\ntarget = -1\n",
-    "",
+SPOILS = (
+    ("version = 1", "version = 1\n[provider"),  # no TOML
+    ('listen = ""', 'listen = ""\nintervall = "3s"'),  # an unknown key
+    ("target = 0", "target = -1"),
+    ("target = 0", 'target = "none"'),
+    ('listen = ""', 'listen = "127.0.0.1:1"'),  # sound, but not to be changed while it runs
+    ("target = 0", 'target = 0\ndestroy_requires_snapshot = "24h"'),  # sound, but not with this dialect
 )
+"""What is wrong with the bad configs of ``bad_reload``, in which every fleet has no machine at all besides."""
 
 
 @dataclass(frozen=True)
@@ -237,16 +240,11 @@ class Stage:
             self._signal_reload()
 
     async def _bad_reload(self, beat: Beat) -> None:
-        good = self.site.config.read_text()
         if not self._file_is_good:
             return
-        way = beat.more["way"]
+        good = self.site.config.read_text()
         text = self.story.toml([replace(spec, target=0, window=None) for spec in self.story.fleets])
-        # All of it would be a different world: no machine at all. None of it may come true.
-        text = text + BROKEN[way] if way < len(BROKEN) else text.replace('listen = ""', 'listen = "127.0.0.1:1"')
-        if way == 3:
-            text = text.replace("target = 0", 'target = "none"')
-        self.site.write_config(text)
+        self.site.write_config(text.replace(*SPOILS[beat.more["way"]]))
         self._file_is_good = False
         life = self.site.alive
         if life is not None:

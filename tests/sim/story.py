@@ -131,7 +131,7 @@ class Story:
 
 def draw_story(seed: str, *, days: float, machines: int) -> Story:
     """The story of a seed."""
-    rng = random.Random(f"story:{seed}:{days}:{machines}")
+    rng = random.Random(f"story:{seed}:{days:g}:{machines}")
     offset = (
         rng.choice(
             (
@@ -326,7 +326,7 @@ def _beats(rng: random.Random, first: float, last: float, fleets: Sequence[Fleet
     for _ in range(rng.randrange(0, 4)):
         beats.append(Beat(at(), "reload", {"fleets": _changed(rng, fleets), "for": rng.choice((300, 1800, 7200))}))
     for _ in range(rng.randrange(0, 2)):
-        beats.append(Beat(at(), "bad_reload", {"way": rng.randrange(0, 5), "for": rng.choice((20, 900))}))
+        beats.append(Beat(at(), "bad_reload", {"way": rng.randrange(0, 6), "for": rng.choice((20, 900))}))
     for _ in range(rng.randrange(0, 5)):
         kind = rng.choice(("hold", "hold", "freeze", "freeze_all"))
         verbs = rng.choice((None, None, ("stop",), ("create", "start"), ("destroy",)))

@@ -54,6 +54,7 @@ ORDINARY = frozenset(
         Reason.GUARD_STOPS,
         Reason.GUARD_DESTROYS,
         Reason.SHUTTING_DOWN,
+        Reason.CONFIG_CHANGED,
     }
 )
 """Reasons that are the config, a person or a wait at work; the others may need somebody."""
