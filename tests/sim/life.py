@@ -157,7 +157,7 @@ class Site:
 
     def mask(self, line: str) -> str:
         """A log line without what differs from run to run: the scratch directory and the free port."""
-        port = self.url.rpartition(":")[2]
+        port = self.url.rpartition(":")[2].partition("/")[0]
         return line.replace(str(self.root), "ROOT").replace(f"127.0.0.1:{port}", "SIM")
 
 

@@ -198,8 +198,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "if False:",
         story(
             *(_at(1, "stop") for _ in range(6)),
+            _at(1, "reload", fleets=(replace(FLEET, target=12),), **{"for": 1800.0}),
             interval=20,
-            fleets=(replace(FLEET, respect_manual=0),),
             rules=(f.TimeoutBefore(operation="show", after=HOUR, limit=6),),
         ),
     ),
@@ -235,7 +235,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         idle.may_park,
         "if now - report.idle_since < rule.after:",
         "if False:",
-        story(fleets=(replace(PARKED, window=replace(PARKING, start=12 * 60 + 15), idle_after=60),)),
+        story(fleets=(replace(PARKED, target=2, window=replace(PARKING, start=12 * 60 + 15), idle_after=60),)),
     ),
     Mutation(
         7,

@@ -18,7 +18,6 @@ import anyio
 
 import fleetd.cloud.core.api
 import fleetd.simulator.core
-from fleetd.cloud.core.factory import open_core_cloud
 from fleetd.config import parse
 from fleetd.model.machine import Machine
 from fleetd.planner.idle import Activity
@@ -26,8 +25,9 @@ from fleetd.simulator.clock import WorldClock
 from fleetd.simulator.server import SimServer, serve
 from fleetd.simulator.world import World
 from tests.sim.checker import Breach, check
+from tests.sim.dialects import CORE, Dialect
 from tests.sim.evidence import Witness
-from tests.sim.life import Life, OpenCloud, Site
+from tests.sim.life import Life, Site
 from tests.sim.people import People
 from tests.sim.record import EPOCH, FOREVER, Record
 from tests.sim.story import Beat, FleetSpec, Story, draw_story
@@ -65,13 +65,13 @@ class Outcome:
 
 
 def run_seed(
-    seed: str, *, days: float = 1, machines: int = 30, open_cloud: OpenCloud = open_core_cloud, level: str = "info"
+    seed: str, *, days: float = 1, machines: int = 30, dialect: Dialect = CORE, level: str = "info"
 ) -> Outcome:
     """Draw a story, run it, judge it."""
-    return run_story(draw_story(seed, days=days, machines=machines), open_cloud=open_cloud, level=level)
+    return run_story(draw_story(seed, days=days, machines=machines), dialect=dialect, level=level)
 
 
-def run_story(story: Story, *, open_cloud: OpenCloud = open_core_cloud, level: str = "info") -> Outcome:
+def run_story(story: Story, *, dialect: Dialect = CORE, level: str = "info") -> Outcome:
     """Run a story and judge it."""
     start = EPOCH + timedelta(seconds=story.epoch_offset)
     shared = Path("/dev/shm")  # syncing costs nothing there; what is proven does not depend on the disk
@@ -83,7 +83,7 @@ def run_story(story: Story, *, open_cloud: OpenCloud = open_core_cloud, level: s
             # The vendor's pages hold a thousand machines; here both sides agree on fewer, so that there are several.
             stack.enter_context(mock.patch.object(fleetd.cloud.core.api, "PAGE_SIZE", story.page_size))
             stack.enter_context(mock.patch.object(fleetd.simulator.core, "PAGE", story.page_size))
-        stage = run_virtual(_play, story, Path(root), open_cloud, level, start=start)
+        stage = run_virtual(_play, story, Path(root), dialect, level, start=start)
     breaches = check(stage.record)
     faults = Counter(kind for call in stage.record.calls for kind in call.faults)
     faults.update(stage.happened)
@@ -92,7 +92,7 @@ def run_story(story: Story, *, open_cloud: OpenCloud = open_core_cloud, level: s
     )
 
 
-async def _play(story: Story, root: Path, open_cloud: OpenCloud, level: str) -> Stage:
+async def _play(story: Story, root: Path, dialect: Dialect, level: str) -> Stage:
     clock = virtual_clock()
     world = World(
         seed=f"world:{story.seed}",
@@ -102,9 +102,9 @@ async def _play(story: Story, root: Path, open_cloud: OpenCloud, level: str) -> 
     for name, state in story.foreign:
         world.add_machine(name, state)
     async with serve(world, key=KEY, faults=story.rules, keep_reads=None) as server:
-        site = Site(root, server.url, KEY, clock, seed=story.seed, open_cloud=open_cloud)
+        site = Site(root, server.url + dialect.base, KEY, clock, seed=story.seed, open_cloud=dialect.open_cloud)
         site.capture_log(level)
-        stage = Stage(story, world, server, site)
+        stage = Stage(story, world, server, site, dialect)
         await stage.play()
     return stage
 
@@ -112,8 +112,9 @@ async def _play(story: Story, root: Path, open_cloud: OpenCloud, level: str) -> 
 class Stage:
     """One story under way."""
 
-    def __init__(self, story: Story, world: World, server: SimServer, site: Site) -> None:
+    def __init__(self, story: Story, world: World, server: SimServer, site: Site, dialect: Dialect) -> None:
         self.story = story
+        self._dialect = dialect
         self.world = world
         self.server = server
         self.site = site
@@ -243,7 +244,7 @@ class Stage:
         if not self._file_is_good:
             return
         good = self.site.config.read_text()
-        text = self.story.toml([replace(spec, target=0, window=None) for spec in self.story.fleets])
+        text = self.story.toml([replace(spec, target=0, window=None) for spec in self.story.fleets], self._dialect)
         self.site.write_config(text.replace(*SPOILS[beat.more["way"]]))
         self._file_is_good = False
         life = self.site.alive
@@ -345,7 +346,7 @@ class Stage:
         self._witness.verdicts(self.site.journal, self.site.clock.now(), steps + 2 * self.story.interval + 120)
 
     def _write(self, fleets: tuple[FleetSpec, ...] | list[FleetSpec]) -> None:
-        self.site.write_config(self.story.toml(fleets))
+        self.site.write_config(self.story.toml(fleets, self._dialect))
         self._file_is_good = True
 
     def _says(self, _source: str, machine: Machine) -> Activity | None:

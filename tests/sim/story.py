@@ -11,6 +11,7 @@ from typing import Any
 from fleetd.model.fleet import Window
 from fleetd.planner.windows import spans
 from fleetd.simulator import faults as f
+from tests.sim.dialects import Dialect
 from tests.sim.record import EPOCH
 
 HOUR = 3600.0
@@ -44,8 +45,8 @@ class FleetSpec:
     surge: int = 0
     cost_cap: float = 0.0
 
-    def toml(self) -> str:
-        """Its part of the file."""
+    def toml(self, parameters: str) -> str:
+        """Its part of the file; ``parameters``: the dialect's own of the create call."""
         name = f"fleets.{self.name}"
         lines = [
             f"[{name}]",
@@ -58,7 +59,7 @@ class FleetSpec:
             f"[{name}.machine]",
             f'region = "{REGION}"',
             f'machineType = "{self.machine_type}"',
-            'size = 50\nbillingType = "hourly"\ntemplateId = "tbu200wi"',
+            parameters,
             f"[{name}.guards]",
             f'max_stops_per_pass = "{self.stops}"',
             f"max_surge = {self.surge}",
@@ -114,17 +115,16 @@ class Story:
         """When the run ends."""
         return self.days * DAY
 
-    def toml(self, fleets: Sequence[FleetSpec] | None = None) -> str:
+    def toml(self, fleets: Sequence[FleetSpec], dialect: Dialect) -> str:
         """The config file with these fleets."""
-        chosen = self.fleets if fleets is None else fleets
         head = (
-            'version = 1\n[provider]\nkind = "paperspace-core"\napi_key = { env = "PAPERSPACE_API_KEY" }\n'
+            f'version = 1\n[provider]\nkind = "{dialect.kind}"\napi_key = {{ env = "PAPERSPACE_API_KEY" }}\n'
             f'[daemon]\ninterval = "{self.interval}s"\npoll = "{self.poll}s"\nlisten = ""\n'
             '[prices]\nP4000 = 0.51\nP5000 = 0.78\n[schedules]\nsnapshot_check = "every 20m"\n'
         )
         idle = '[idle_sources.gpu]\nkind = "http"\nurl = "http://{private_ip}:9100/idle"\n'
-        parts = [head, *(spec.toml() for spec in chosen)]
-        if any(spec.idle_after is not None for spec in chosen):
+        parts = [head, *(spec.toml(dialect.parameters) for spec in fleets)]
+        if any(spec.idle_after is not None for spec in fleets):
             parts.append(idle)
         return "\n".join(parts) + "\n"
 
@@ -155,8 +155,10 @@ def draw_story(seed: str, *, days: float, machines: int) -> Story:
     rules: list[f.Rule] = []
     for day in range(max(1, round(days))):
         first, last = day * DAY, min(calm_from, (day + 1) * DAY)
-        if last > first:
-            rules += _rules(rng, first, last)
+        for _ in range(rng.randrange(2, 7) if last > first + HOUR else 0):
+            storm = _storm(rng, first, last, fleets)
+            rules += storm[0]
+            beats += storm[1]
     return Story(
         seed=seed,
         machines=machines,
@@ -251,14 +253,32 @@ def _foreign(rng: random.Random, fleets: Sequence[FleetSpec]) -> tuple[tuple[str
     return (*found, *((f"old-{name}-1", rng.choice(("ready", "off"))) for name in adopted))
 
 
-def _rules(rng: random.Random, first: float, last: float) -> list[f.Rule]:
-    """Some faults of the provider's, some of them at once."""
-    rules: list[f.Rule] = []
-    for _ in range(rng.randrange(2, 11)):
-        after = rng.uniform(first, max(first, last - 120))
-        until = min(last, after + rng.choice((60, 240, 900, 1800, 5400)) * rng.uniform(0.5, 1.0))
-        rules.append(rng.choice(_DRAWS)(rng, {"after": round(after, 3), "until": round(until, 3)}))
-    return rules
+def _storm(
+    rng: random.Random, first: float, last: float, fleets: Sequence[FleetSpec]
+) -> tuple[list[f.Rule], list[Beat]]:
+    """Some faults of the provider's, alone or together, and what makes the daemon act just then."""
+    began = rng.uniform(first, max(first, last - 600))
+    lasts = min(rng.choice((300, 900, 2400, 5400)) * rng.uniform(0.5, 1.0), last - began)
+    rules = []
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        after = began + rng.choice((0.0, 0.0, rng.uniform(0, lasts / 2)))
+        span = {"after": round(after, 3), "until": round(began + lasts, 3)}
+        rules.append(rng.choice(_DRAWS)(rng, span))
+
+    def at() -> float:
+        return round(began + rng.uniform(0, 0.7 * lasts), 3)
+
+    beats = []
+    for _ in range(rng.randrange(1, 4)):
+        match rng.choice(("reload", "reload", "reload", "stop", "destroy", "start", "order", "kill", "kill")):
+            case "reload":
+                more = {"fleets": _changed(rng, fleets), "for": round(rng.uniform(0.2, 1.0) * lasts)}
+                beats.append(Beat(at(), "reload", more))
+            case "kill":
+                beats.append(Beat(at(), "kill", {"how": "point", "count": rng.randrange(0, 60), "down": 2}))
+            case person:
+                beats += [Beat(at(), person) for _ in range(rng.choice((1, 3)))]
+    return rules, beats
 
 
 def _writes(rng: random.Random) -> Any:
@@ -320,7 +340,7 @@ def _beats(rng: random.Random, first: float, last: float, fleets: Sequence[Fleet
     for _ in range(rng.randrange(0, 6)):
         how = rng.choice(("now", "turns", "point", "point", "stop"))
         down = rng.choice((1, 5, 60, 60, 1200, 3 * HOUR))
-        beats.append(Beat(at(), "kill", {"how": how, "count": rng.randrange(0, 400), "down": down}))
+        beats.append(Beat(at(), "kill", {"how": how, "count": rng.randrange(0, 150), "down": down}))
     for _ in range(rng.randrange(0, 3)):
         beats.append(Beat(at(), "clock", {"by": rng.choice((1, 1, -1)) * rng.choice((2, 45, 400, 3700, 7300))}))
     for _ in range(rng.randrange(0, 4)):
