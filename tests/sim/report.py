@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from tests.sim.checker import Breach
 from tests.sim.dialects import DIALECTS
 from tests.sim.run import Outcome, run_seed
 
@@ -84,8 +85,11 @@ def run_all(jobs: Iterable[Job], *, processes: int, say: Callable[[str], None] =
 
 
 def run_job(job: Job) -> Outcome:
-    """One seed, without its log, which is long."""
-    outcome = run_seed(job.seed, days=job.days, machines=job.machines, dialect=DIALECTS[job.dialect])
+    """One seed, without its log, which is long. A run that breaks down counts as a broken promise."""
+    try:
+        outcome = run_seed(job.seed, days=job.days, machines=job.machines, dialect=DIALECTS[job.dialect])
+    except Exception as error:  # noqa: BLE001 - the seed must be told, and the other seeds go on
+        return Outcome(job.seed, job.days, (Breach(0, 0.0, f"the run broke down: {error!r}"),), Counter(), 0, "")
     return Outcome(outcome.seed, outcome.days, outcome.breaches, outcome.faults, outcome.calls, "")
 
 

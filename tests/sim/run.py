@@ -17,6 +17,7 @@ from unittest import mock
 import anyio
 
 import fleetd.cloud.core.api
+import fleetd.engine.daemon
 import fleetd.simulator.core
 from fleetd.config import parse
 from fleetd.model.machine import Machine
@@ -83,6 +84,8 @@ def run_story(story: Story, *, dialect: Dialect = CORE, level: str = "info") -> 
             # The vendor's pages hold a thousand machines; here both sides agree on fewer, so that there are several.
             stack.enter_context(mock.patch.object(fleetd.cloud.core.api, "PAGE_SIZE", story.page_size))
             stack.enter_context(mock.patch.object(fleetd.simulator.core, "PAGE", story.page_size))
+        # No supervisor listens, so nobody needs signs of life every ten seconds.
+        stack.enter_context(mock.patch.object(fleetd.engine.daemon, "HEARTBEAT", 3600.0))
         stage = run_virtual(_play, story, Path(root), dialect, level, start=start)
     breaches = check(stage.record)
     faults = Counter(kind for call in stage.record.calls for kind in call.faults)
@@ -127,7 +130,6 @@ class Stage:
         self._silent_until = -1.0
         self._points_left: int | None = None
         self._down = RESTART
-        self._up = anyio.Event()
         self._over = False
         self._file_is_good = True
         self._disk_trouble_until = 0.0
@@ -165,8 +167,8 @@ class Stage:
                     self.record.configs.append((self._now(), parse(self.site.config.read_text(), "ROOT")))
             await asyncio.create_task(life.run())
             down, self._down = self._down, RESTART
-            with anyio.move_on_after(min(down, max(1.0, self.story.calm_from - self._now()) if down > 60 else down)):
-                await self._up.wait()
+            calm_in = max(RESTART, self.story.calm_from - self._now())
+            await anyio.sleep(min(down, calm_in))
 
     async def _clerk(self) -> None:
         """Looks at the journal every half hour for transitions without a verdict."""
@@ -192,7 +194,7 @@ class Stage:
             case "silence":
                 until = min(self._now() + beat.more["for"], self.story.calm_from)
                 self.record.silences.append((self._now(), until))
-            case "second":
+            case "second" if self.site.alive is not None:
                 await asyncio.create_task(self.site.new_life().run())
             case "disk":
                 await self._disk(beat)
@@ -304,7 +306,6 @@ class Stage:
 
     async def _calm_down(self) -> None:
         """From here on nothing goes wrong: the last config is the operator's, nobody holds anything, clocks agree."""
-        self._up.set()
         self._points_left = None
         self.server.set_faults(())
         offset = sum(by for _, by in self.record.steps)

@@ -165,7 +165,7 @@ def draw_story(seed: str, *, days: float, machines: int) -> Story:
         days=days,
         interval=interval,
         poll=rng.choice((15, 30)),
-        page_size=rng.choice((None, None, None, None, 7, 10)),
+        page_size=rng.choice((None, None, None, None, None, None, 10, 15)),
         vendor_timer=rng.random() < 0.4 and days < 6,
         fleets=fleets,
         foreign=_foreign(rng, fleets),
