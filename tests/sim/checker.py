@@ -151,7 +151,7 @@ def unknown_is_active(truth: Truth) -> Iterator[Breach]:
         asked, said = record.heard.get(call.seq, (float("-inf"), "never asked"))
         if said != "idle" or at - asked > FRESH:
             yield Breach(6, at, f"{call.operation} of {machine}, whose activity was {said} {at - asked:.0f} s before")
-        elif _parked(truth, fleet, at) and _surplus(truth, fleet, at) <= 0:
+        elif _surplus(truth, fleet, at) <= 0 and not _outlived(truth, fleet, machine, at):
             span = 0.85 * fleet.idle.after.total_seconds() - GRACE
             began = truth.change(machine, at - BEFORE)
             if record.in_use(machine, at - span, at) or (began is not None and at - began.at < span):
