@@ -54,7 +54,7 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.OBSERVATION_STALE: "what was seen is too old to decide on",
         Reason.PROVIDER_FAILING: "the provider has been failing; nothing destructive is done until it recovers",
         Reason.SHUTTING_DOWN: "the daemon is shutting down and begins nothing new",
-        Reason.CONFIG_CHANGED: "the config was reloaded meanwhile: the next pass decides by the new one",
+        Reason.CONFIG_CHANGED: "a reload changed the fleet after the plan was made",
     }
 )
 """A sentence's second half: "not started: <sentence>". A test walks all reasons."""
@@ -115,6 +115,7 @@ ENDS: Mapping[Reason, str] = MappingProxyType(
         Reason.OBSERVATION_STALE: "That ends with the next good look.",
         Reason.PROVIDER_FAILING: "That ends when the provider answers again.",
         Reason.SHUTTING_DOWN: "The daemon goes on when it is started again.",
+        Reason.CONFIG_CHANGED: "The next pass decides by the new config.",
     }
 )
 """How what is not being done ends, where no instant is known. A test walks all reasons."""

@@ -27,6 +27,7 @@ HANDED_OVER = 1.0
 """Seconds between a decision and its call's arrival, where nothing hangs."""
 REQUEST_TIMEOUT = 30.0
 GRACE = 60.0
+ORDER_WAITS = 7200.0
 BEFORE = 0.001
 """Seconds: right before a call had its effect (the call log rounds to the microsecond)."""
 
@@ -143,7 +144,7 @@ def unknown_is_active(truth: Truth) -> Iterator[Breach]:
         if call.operation not in {"stop", "destroy", "restart"} or call.machine_id is None:
             continue
         at, machine = call.world_seconds, call.machine_id
-        if call.state_before not in UP or _ordered(record, machine, at):
+        if call.state_before not in UP or _ordered(record, machine, at, forced=True):
             continue
         fleet, _ = _fleet_of(truth, call)
         if fleet is None or fleet.idle is None:
@@ -151,7 +152,9 @@ def unknown_is_active(truth: Truth) -> Iterator[Breach]:
         asked, said = record.heard.get(call.seq, (float("-inf"), "never asked"))
         if said != "idle" or at - asked > FRESH:
             yield Breach(6, at, f"{call.operation} of {machine}, whose activity was {said} {at - asked:.0f} s before")
-        elif _surplus(truth, fleet, at) <= 0 and not _outlived(truth, fleet, machine, at):
+        elif not (
+            _surplus(truth, fleet, at) > 0 or _outlived(truth, fleet, machine, at) or _ordered(record, machine, at)
+        ):
             span = 0.85 * fleet.idle.after.total_seconds() - GRACE
             began = truth.change(machine, at - BEFORE)
             if record.in_use(machine, at - span, at) or (began is not None and at - began.at < span):
@@ -372,9 +375,12 @@ def _established(truth: Truth, machine: str, look: Look, settings: Settings) -> 
     ) and not any(a.machine_id == machine and a.verb == "destroy" and a.at <= look.ended for a in truth.record.acts)
 
 
-def _ordered(record: Record, machine: str, at: float) -> bool:
-    """Whether a person asked fleetd for it; an order waits for the next sane pass, in the life that took it."""
-    return any(a.ordered and a.machine_id == machine and a.at <= at for a in record.acts)
+def _ordered(record: Record, machine: str, at: float, *, forced: bool = False) -> bool:
+    """Whether a person asked fleetd for it lately; an order waits for the next sane pass."""
+    return any(
+        a.ordered and (a.forced or not forced) and a.machine_id == machine and at - ORDER_WAITS < a.at <= at
+        for a in record.acts
+    )
 
 
 def _surplus(truth: Truth, fleet: Fleet, at: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleetd.cloud.core.factory import open_core_cloud
+from fleetd.cloud import dialects
 from tests.sim.life import OpenCloud
 
 
@@ -15,12 +15,20 @@ class Dialect:
     name: str
     kind: str
     """``provider.kind``."""
-    open_cloud: OpenCloud
-    base: str = ""
-    """What follows the simulator's address."""
-    parameters: str = 'size = 50\nbillingType = "hourly"\ntemplateId = "tbu200wi"'
+    parameters: str
     """The create call's parameters beside region and machine type."""
 
+    @property
+    def open_cloud(self) -> OpenCloud:
+        """Opens the port on it."""
+        return dialects.DIALECTS[self.kind].open_cloud
 
-CORE = Dialect("core", "paperspace-core", open_core_cloud)
-DIALECTS = {CORE.name: CORE}
+    @property
+    def path(self) -> str:
+        """What follows the simulator's address."""
+        return dialects.DIALECTS[self.kind].simulated_path
+
+
+CORE = Dialect("core", "paperspace-core", 'size = 50\nbillingType = "hourly"\ntemplateId = "tbu200wi"')
+V1 = Dialect("v1", "paperspace", 'diskSize = 50\ntemplateId = "tbu200wi"')
+DIALECTS = {dialect.name: dialect for dialect in (CORE, V1)}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from datetime import timedelta
 
-from fleetd.model.errors import StoreError
-from fleetd.model.journal import VetoOrder
+from fleetd.model.errors import FleetdError, StoreError
+from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.simulator.records import MachineRecord, Refusal
 from fleetd.simulator.world import World
@@ -114,8 +115,8 @@ class People:
                 )
             finally:
                 await journal.aclose()
-        except (StoreError, Killed):
-            return False
+        except (StoreError, LookupError, Killed):
+            return False  # not written, not known, or nobody there any more
         return True
 
     async def _order(self, machine: MachineRecord) -> None:
@@ -123,11 +124,10 @@ class People:
         if life is None or life.engine is None:
             return
         verb = self._rng.choice((Verb.STOP, Verb.START, Verb.RESTART))
-        try:
-            await life.engine.seat.request(verb, machine.id, "it hangs", "ada")
-        except LookupError:
-            return
-        self._record.acts.append(Act(self._now(), verb, machine.id, ordered=True))
+        forced = self._rng.random() < 0.3
+        self._record.acts.append(Act(self._now(), verb, machine.id, ordered=True, forced=forced))
+        with suppress(LookupError, FleetdError, Killed):
+            await life.engine.seat.request(MachineOrder(verb, machine.id, "it hangs", even_if_busy=forced), "ada")
 
     def _do(self, what: str, machine: MachineRecord) -> None:
         world = self._world

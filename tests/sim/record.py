@@ -64,7 +64,9 @@ class Act:
     verb: str
     machine_id: str
     ordered: bool = False
-    """Through fleetd's own control socket."""
+    """Through fleetd's own control socket ..."""
+    forced: bool = False
+    """... although the machine may be in use."""
 
 
 @dataclass(slots=True)
