@@ -29,6 +29,10 @@ from tests.support.inline_executor import InlineExecutor
 from tests.support.virtual_time import VirtualClock, virtual_clock
 
 
+IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - only as a place for scratch directories
+"""Where journals of virtual runs lie: syncing to a disk would take most of their time."""
+
+
 @dataclass
 class RecordingNotifier:
     said: list[str] = field(default_factory=list)
@@ -142,7 +146,7 @@ async def rig(
     clock = cloud.clock if cloud is not None else virtual_clock()
     assert isinstance(clock, VirtualClock)
     cloud = cloud or FakeCloud(clock)
-    scratch = tempfile.TemporaryDirectory(prefix="fleetd-rig-")
+    scratch = tempfile.TemporaryDirectory(prefix="fleetd-rig-", dir=IN_MEMORY)
     journal = await SqliteJournal.open((state or Path(scratch.name)) / "journal.db", executor=InlineExecutor())
     wanted = settings(*fleets, **fields)
     meter, notifier, rng = RecordingMeter(), RecordingNotifier(), random.Random(seed)

@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import selectors
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -241,31 +243,26 @@ def test_the_order_depends_on_neither_process_nor_hash_seed(hash_seed):
     assert other.stdout.rstrip("\n") == conversation(7)
 
 
-BUSY = "while True: pass"
-CHATTY = """
-import socket, threading
-near = socket.create_server(("127.0.0.1", 0))
-far = socket.create_connection(near.getsockname())
-near = near.accept()[0]
-threading.Thread(target=lambda: [near.sendall(near.recv(65536)) for _ in iter(int, 1)], daemon=True).start()
-while True:
-    far.sendall(b"x" * 60_000)
-    far.recv(65536)
-"""
-
-
-def test_the_order_holds_on_a_machine_that_has_other_things_to_do():
+def test_the_order_holds_where_the_kernel_hands_packets_over_late(monkeypatch):
     calm = conversation(7)
-    others = [
-        subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) for code in (BUSY, BUSY, CHATTY)
-    ]
-    try:
-        assert [conversation(7) == calm for _ in range(2)] == [True, True]
-        assert all(other.poll() is None for other in others)
-    finally:
-        for other in others:
-            other.kill()
-            other.wait()
+    poll, sightings = selectors.EpollSelector.select, Counter()
+
+    def late(self, timeout=None):
+        """Whatever is there is seen at the fourth look only."""
+        seen = poll(self, timeout)
+        if timeout != 0:
+            return seen
+        fds = {key.fd for key, _ in seen}
+        for fd in [fd for fd in sightings if fd not in fds]:
+            del sightings[fd]
+        sightings.update(fds)
+        found = [(key, events) for key, events in seen if sightings[key.fd] > 3]
+        for key, _ in found:
+            del sightings[key.fd]
+        return found
+
+    monkeypatch.setattr(selectors.EpollSelector, "select", late)
+    assert conversation(7) == calm
 
 
 @virtual

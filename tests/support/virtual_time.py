@@ -19,9 +19,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import selectors
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableSet
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +30,8 @@ from unittest import mock
 
 import aiohttp.connector
 from anyio._backends import _asyncio as anyio_asyncio
+
+from tests.support.loopback import Loopback
 
 T = TypeVar("T")
 
@@ -70,6 +72,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._outside = 0
         self._turns = 0
         self._born = 0
+        self.loopback = Loopback()
         super().__init__(_JumpingSelector(self))
         self.clock = VirtualClock(self, start)
         self.set_task_factory(_numbered_task)
@@ -112,6 +115,21 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         # No thread, and no name but localhost: nothing outside of this process is spoken to.
         numeric = "127.0.0.1" if host in {"localhost", b"localhost"} else host
         return socket.getaddrinfo(numeric, port, flags=flags | socket.AI_NUMERICHOST, **hints)
+
+    def _start_serving(self, protocol_factory: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super()._start_serving(protocol_factory, self.loopback.listener(sock), *args, **kwargs)  # type: ignore[misc]
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        self.loopback.deaf(sock)
+        super()._stop_serving(sock)  # type: ignore[misc]
+
+    def _sock_connect(self, future: Any, sock: socket.socket, address: Any) -> None:
+        super()._sock_connect(future, sock, address)  # type: ignore[misc]
+        if not future.done():
+            self.loopback.connecting(sock, address, future)
+
+    def _make_socket_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> Any:
+        return super()._make_socket_transport(self.loopback.end(sock), *args, **kwargs)  # type: ignore[misc]
 
     def idle(self, timeout: float | None) -> float | None:
         """What to do when no I/O is ready: real seconds to block (None: not at all), after a jump of the clock.
@@ -159,21 +177,26 @@ class _JumpingSelector(selectors.EpollSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         self._loop.turn()
-        ready = super().select(0)
+        ready = self._arrived()
         if not ready and timeout != 0:
-            ready = self._drain() or self._wait(timeout)
+            ready = self._wait(timeout)
         ready.sort(key=lambda event: self._order[event[0].fd])
         return ready
 
-    def _drain(self) -> list[tuple[selectors.SelectorKey, int]]:
-        # The kernel hands loopback packets over within the sender's own call, except under heavy load, when a
-        # kernel thread on the same core does it: make room for that. Where nothing but the loop's own wake-up pipe
-        # and one listening socket are open, nothing is on its way.
-        for _ in range(2 if len(self.get_map()) > 2 else 0):
-            os.sched_yield()
-            if ready := super().select(0):
-                return ready
-        return []
+    def _arrived(self) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        began: float | None = None
+        while self._loop.loopback.missing({key.fd for key, _ in ready}, self._reading):
+            began = began or time.monotonic()
+            if time.monotonic() - began > PATIENCE:
+                raise self._loop.late()
+            time.sleep(0.0001)
+            ready = super().select(0)
+        return ready
+
+    def _reading(self, fd: int) -> bool:
+        key = self.get_map().get(fd)
+        return key is not None and bool(key.events & selectors.EVENT_READ)
 
     def _wait(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         patience = self._loop.idle(timeout)

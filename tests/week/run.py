@@ -30,7 +30,7 @@ from fleetd.wiring import assemble
 from tests.contract.account import PARAMETERS
 from tests.support.build import fleet as make_fleet
 from tests.support.inline_executor import InlineExecutor
-from tests.support.rig import RecordingMeter, RecordingNotifier, settings
+from tests.support.rig import IN_MEMORY, RecordingMeter, RecordingNotifier, settings
 from tests.support.scripted_source import ScriptedSource
 from tests.support.virtual_alarms import VirtualAlarms
 from tests.support.virtual_time import run_virtual, virtual_clock, virtual_loop
@@ -82,7 +82,7 @@ def run_week(kind: str = "paperspace-core", days: float = DAYS) -> Week:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="fleetd-week-") as name:
+    with tempfile.TemporaryDirectory(prefix="fleetd-week-", dir=IN_MEMORY) as name:
         yield Path(name)
 
 
