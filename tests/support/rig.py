@@ -28,8 +28,7 @@ from tests.support.fakecloud import FakeCloud
 from tests.support.inline_executor import InlineExecutor
 from tests.support.virtual_time import VirtualClock, virtual_clock
 
-
-IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - only as a place for scratch directories
+IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where journals of virtual runs lie: syncing to a disk would take most of their time."""
 
 
