@@ -5,6 +5,7 @@
 #   sudo deploy/install.sh                     from the source tree that this script lies in
 #   sudo deploy/install.sh --source X          from a wheel, another tree, or a requirement such as fleetd==0.2.0
 #   sudo deploy/install.sh --python python3.12
+#   sudo PIP_NO_INDEX=1 PIP_FIND_LINKS=DIR deploy/install.sh    without the internet, from the wheels in DIR
 #   sudo deploy/install.sh --root DIR          into DIR instead of /, without systemctl: for images
 #
 # It puts things here:
@@ -110,7 +111,9 @@ if [ -z "$root" ]; then
     systemctl daemon-reload
     systemctl enable --quiet fleetd.service
     if systemctl is-active --quiet fleetd.service; then
-        systemctl restart fleetd.service
+        systemctl restart fleetd.service ||
+            fail "$version is installed and does not start (journalctl -u fleetd). Back to the one before:
+  sudo ln -s $old /opt/fleetd.new && sudo mv -T /opt/fleetd.new /opt/fleetd && sudo systemctl restart fleetd"
         say 'The service has been restarted.'
     fi
 fi

@@ -290,8 +290,7 @@ def test_what_only_a_person_can_mend_ends_as_the_runbook_says(
 
 def test_upgrade_and_back(machine: Machine, handbook: Handbook, account: Account) -> None:
     first = machine.sh("readlink /opt/fleetd").strip()
-    version = f"{TREE}/fleetd/__init__.py"
-    machine.sh(f"sed -i 's/^__version__ = .*/__version__ = \"99.0\"/' {version}")
+    call_it(machine, "99.0")
     said = handbook.run("sudo deploy/install.sh")
     assert "99.0 is installed" in said
     assert "The service has been restarted." in said
@@ -302,15 +301,26 @@ def test_upgrade_and_back(machine: Machine, handbook: Handbook, account: Account
     assert machine.sh(f"cat {KEY_FILE}").strip() == KEY
     assert machine.sh(f"cat {CONFIG_FILE}").strip() == config(3).strip()
 
+    call_it(machine, "99.1")
+    notify = f"{TREE}/fleetd/ops/systemd.py"
+    machine.sh(f"cp {notify} /tmp && printf 'def from_environment():\\n    raise SystemExit(1)\\n' >>{notify}")
+    with pytest.raises(AssertionError, match="does not start") as failed:
+        handbook.run("sudo deploy/install.sh")
+    assert f"sudo ln -s {second} /opt/fleetd.new" in str(failed.value), "the way back is said"
     assert len(handbook.run("ls /opt/fleetd-releases && readlink /opt/fleetd").split()) == 3
     handbook.run(
         "sudo ln -s /opt/fleetd-releases/THE-OTHER /opt/fleetd.new && sudo mv -T /opt/fleetd.new /opt/fleetd",
-        **{"THE-OTHER": Path(first).name},
+        **{"THE-OTHER": Path(second).name},
     )
-    handbook.run("sudo systemctl restart fleetd && fleetd version")
-    assert "99.0" not in machine.sh("fleetd version")
+    assert "99.0" in handbook.run("sudo systemctl restart fleetd && fleetd version")
+    machine.sh(f"cp /tmp/systemd.py {notify}")
     until_converged(machine, 3)
     assert account.writes() == ["create"] * 3
+
+
+def call_it(machine: Machine, version: str) -> None:
+    """Make the project in there another version."""
+    machine.sh(f"sed -i 's/^__version__ = .*/__version__ = \"{version}\"/' {TREE}/fleetd/__init__.py")
 
 
 def test_back_up_and_restore(machine: Machine, handbook: Handbook, account: Account) -> None:
