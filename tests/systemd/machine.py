@@ -30,11 +30,27 @@ PATIENCE = 120.0
 
 
 def mirror(sources: Path = SOURCES) -> str | None:
-    """The Debian mirror that this machine's own apt uses; None where apt uses none."""
-    texts = [p.read_text() for p in (*sources.glob("sources.list"), *sorted(sources.glob("sources.list.d/*")))]
-    lines = "\n".join(line for text in texts for line in text.splitlines() if not line.startswith("#"))
-    found = re.findall(r"^(?:URIs:|deb (?:\[[^\]]*\] )?)\s*(\S+/debian/?)(?=\s|$)", lines, re.MULTILINE)
-    return found[0] if found else None
+    """The mirror that this machine's own apt has for the suite, or for another of Debian's; None without any."""
+    places = [place for path in sorted(sources.glob("sources.list*/*")) for place in _places(path)]
+    places += [place for path in sources.glob("sources.list") for place in _places(path)]
+    own = [uri for uri, suites in places if SUITE in suites]
+    related = [uri for uri, _ in places if uri.rstrip("/").endswith("/debian")]
+    return next(iter([*own, *related]), None)
+
+
+def _places(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """(URI, suites) in a file of apt's: stanzas (sources.list(5), deb822) or lines."""
+    lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
+    if path.suffix == ".sources":
+        for stanza in re.split(r"\n\s*\n", "\n".join(lines)):
+            fields = {k.lower(): v.split() for k, v in re.findall(r"^([\w-]+):(.*(?:\n .*)*)", stanza, re.MULTILINE)}
+            if "deb" in fields.get("types", ()) and fields.get("enabled", ["yes"]) != ["no"]:
+                yield from ((uri, fields.get("suites", [])) for uri in fields.get("uris", ()))
+        return
+    for line in lines:
+        found = re.match(r"deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)", line)
+        if found is not None:
+            yield found[1], [found[2]]
 
 
 def obstacle() -> str | None:
