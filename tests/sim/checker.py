@@ -19,7 +19,7 @@ from fleetd.model.settings import Settings
 from fleetd.simulator.calls import Call
 from tests.sim.record import Look, Record
 from tests.sim.settling import quiet_from
-from tests.sim.truth import ON, UP, Truth, created_name, target_at
+from tests.sim.truth import ON, UP, Truth, created_name, moment, target_at
 
 FRESH = 90.0
 """Seconds that a fresh look may be old when its write arrives: the write may wait behind calls that hang."""
@@ -61,7 +61,7 @@ def foreign_is_left_alone(truth: Truth) -> Iterator[Breach]:
     for call in truth.writes:
         if call.operation == "create" or call.machine_id is None:
             continue
-        at = call.world_seconds
+        at = moment(call)
         settings = truth.record.config(at)
         owner = None if settings is None else truth.owner(call.machine_id, at, settings)[0]
         if owner is None:
@@ -75,7 +75,7 @@ def never_more_than_the_target(truth: Truth) -> Iterator[Breach]:
         starts = call.operation == "create" or (call.operation == "start" and call.state_before == "off")
         if not (starts and call.executed and call.machine_id):
             continue
-        at = call.world_seconds
+        at = moment(call)
         fleet, settings = _fleet_of(truth, call)
         if fleet is None or settings is None:
             continue
@@ -94,7 +94,7 @@ def destroys_are_allowed(truth: Truth) -> Iterator[Breach]:
     for call in truth.writes:
         if call.operation not in {"destroy", "stop"} or call.machine_id is None:
             continue
-        at = call.world_seconds
+        at = moment(call)
         looked = [t for t in shows.get(call.machine_id, ()) if t <= at]
         if not looked or at - looked[-1] > FRESH:
             yield Breach(3, at, f"{call.operation} of {call.machine_id} without a fresh look")
@@ -120,7 +120,7 @@ def sane_observations_only(truth: Truth) -> Iterator[Breach]:
     for call in truth.writes:
         if call.operation not in {"create", "start", "stop", "destroy"}:
             continue
-        at = call.world_seconds
+        at = moment(call)
         look = _look_before(truth.record, at)
         if look is None or look.listed is None:
             yield Breach(4, at, f"{call.operation} of {call.machine_id} without an answered look")
@@ -143,7 +143,7 @@ def unknown_is_active(truth: Truth) -> Iterator[Breach]:
     for call in truth.writes:
         if call.operation not in {"stop", "destroy", "restart"} or call.machine_id is None:
             continue
-        at, machine = call.world_seconds, call.machine_id
+        at, machine = moment(call), call.machine_id
         if call.state_before not in UP or _ordered(record, machine, at, forced=True):
             continue
         fleet, _ = _fleet_of(truth, call)
@@ -167,11 +167,11 @@ def vetoes_are_obeyed(truth: Truth) -> Iterator[Breach]:
     for call in truth.writes:
         if call.operation not in set(Verb):
             continue
-        at = call.world_seconds
+        at = moment(call)
         fleet, _ = _fleet_of(truth, call)
         name = created_name(call) if call.operation == "create" else truth.name(call.machine_id or "", at)
         for veto in record.vetoes:
-            if not veto.since < at < veto.until or record.wall(at) >= veto.expires:
+            if not veto.since + BEFORE < at < veto.until or record.wall(at) >= veto.expires:
                 continue
             hits = (
                 veto.subject in {call.machine_id, name}
@@ -202,7 +202,7 @@ def the_good_config_rules(truth: Truth) -> Iterator[Breach]:
     for call in truth.writes:
         if call.operation not in {"stop", "destroy"} or not call.executed or call.machine_id is None:
             continue
-        at, machine = call.world_seconds, call.machine_id
+        at, machine = moment(call), call.machine_id
         fleet, _ = _fleet_of(truth, call)
         if fleet is None or call.state_before not in ON or _ordered(record, machine, at):
             continue
@@ -225,8 +225,8 @@ def it_converges_and_rests(truth: Truth) -> Iterator[Breach]:
         yield Breach(11, record.end, "no config is in force at the end")
         return
     for call in truth.writes:
-        if call.world_seconds > settled:
-            yield Breach(11, call.world_seconds, f"{call.operation} of {call.machine_id} after {settled:.0f} s")
+        if moment(call) > settled:
+            yield Breach(11, moment(call), f"{call.operation} of {call.machine_id} after {settled:.0f} s")
     for fleet in settings.fleets:
         moments = [settled, (settled + record.end) / 2, record.end]
         for at in moments:
@@ -247,7 +247,7 @@ def windows_are_honoured(truth: Truth) -> Iterator[Breach]:
     for call in truth.writes:
         if call.operation not in {"create", "start"}:
             continue
-        at, machine = call.world_seconds, call.machine_id
+        at, machine = moment(call), call.machine_id
         fleet, _ = _fleet_of(truth, call)
         if fleet is None or (machine is not None and _ordered(record, machine, at)):
             continue
@@ -279,7 +279,7 @@ PROMISES: dict[int, Callable[[Truth], Iterator[Breach]]] = {
 
 def _fleet_of(truth: Truth, call: Call) -> tuple[Fleet | None, Settings | None]:
     """The fleet that a write is about, and the config in force."""
-    at = call.world_seconds
+    at = moment(call)
     settings = truth.record.config(at)
     if settings is None:
         return None, None
@@ -333,7 +333,7 @@ def _shows(truth: Truth) -> dict[str, list[float]]:
     shows: dict[str, list[float]] = {}
     for call in truth.record.calls:
         if call.operation == "show" and call.machine_id is not None and call.status == 200:
-            shows.setdefault(call.machine_id, []).append(call.world_seconds)
+            shows.setdefault(call.machine_id, []).append(moment(call))
     return shows
 
 
@@ -401,8 +401,8 @@ def _parks(fleet: Fleet, record: Record, since: float, at: float) -> bool:
     """Whether a window parks during all of a span."""
     moments = [since, at, *(since + n * 60 for n in range(int((at - since) // 60)))]
     moments += [t for t, _ in record.steps if since < t <= at]
-    for moment in moments:
-        window = target_at(fleet, record.wall(moment))[1]
+    for instant in moments:
+        window = target_at(fleet, record.wall(instant))[1]
         if window is None or not window.park_idle:
             return False
     return True
@@ -415,8 +415,8 @@ def _parked(truth: Truth, fleet: Fleet, at: float) -> bool:
         wanted = settings.fleet(fleet.name)
         if wanted is None:
             continue
-        for moment in (since, at):
-            window = target_at(wanted, truth.record.wall(moment))[1]
+        for instant in (since, at):
+            window = target_at(wanted, truth.record.wall(instant))[1]
             if window is not None and window.park_idle:
                 return True
     return False

@@ -52,6 +52,7 @@ def story(*beats: Beat, fleets: tuple[FleetSpec, ...] = (FLEET,), **fields: Any)
         poll=15,
         page_size=None,
         vendor_timer=False,
+        latency=(0.005, 0.02),
         fleets=fleets,
         beats=beats,
         epoch_offset=12 * HOUR,

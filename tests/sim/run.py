@@ -104,7 +104,7 @@ async def _play(story: Story, root: Path, dialect: Dialect, level: str) -> Stage
     )
     for name, state in story.foreign:
         world.add_machine(name, state)
-    async with serve(world, key=KEY, faults=story.rules, keep_reads=None) as server:
+    async with serve(world, key=KEY, faults=story.rules, keep_reads=None, latency=story.latency) as server:
         site = Site(root, server.url + dialect.path, KEY, clock, seed=story.seed, open_cloud=dialect.open_cloud)
         site.capture_log(level)
         stage = Stage(story, world, server, site, dialect)

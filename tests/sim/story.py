@@ -97,6 +97,8 @@ class Story:
     page_size: int | None
     """Machines a page; None: the vendor's."""
     vendor_timer: bool
+    latency: tuple[float, float]
+    """Seconds, least and most, until the provider answers."""
     fleets: tuple[FleetSpec, ...]
     foreign: tuple[tuple[str, str], ...]
     """(name, state) of machines that are there at the start."""
@@ -143,7 +145,7 @@ def draw_story(seed: str, *, days: float, machines: int) -> Story:
         )
         + rng.randrange(0, 24) * HOUR
     )
-    interval = rng.choice((120, 300, 300, 300))
+    interval = rng.choice((120, 300, 300, 300, 300))
     fleets = _fleets(rng, machines, offset, days)
     calm_from = days * DAY - CALM
     beats: list[Beat] = []
@@ -165,7 +167,8 @@ def draw_story(seed: str, *, days: float, machines: int) -> Story:
         days=days,
         interval=interval,
         poll=rng.choice((15, 30)),
-        page_size=rng.choice((None, None, None, None, None, None, 10, 15)),
+        page_size=rng.choice((None, None, None, None, None, None, None, 20)),
+        latency=rng.choice(((0.0, 0.0), (0.0, 0.0), (0.005, 0.02), (0.1, 2.0))),
         vendor_timer=rng.random() < 0.4 and days < 6,
         fleets=fleets,
         foreign=_foreign(rng, fleets),

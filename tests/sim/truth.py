@@ -48,7 +48,7 @@ class Truth:
         self.born: dict[str, Born] = {}
         for call in self.writes:
             if call.operation == "create" and call.executed and call.machine_id:
-                self.born[call.machine_id] = Born(call.world_seconds, created_name(call))
+                self.born[call.machine_id] = Born(moment(call), created_name(call))
         self._changes: dict[str, list[Change]] = defaultdict(list)
         for change in record.timeline:
             self._changes[change.machine_id].append(change)
@@ -121,6 +121,11 @@ class Truth:
     def _left_early(self, name: str, at: float) -> bool:
         twin = next((m for m, b in self.born.items() if b.name == name), None)
         return twin is None or self.state(twin, at) == "gone" or twin in self.renamed
+
+
+def moment(call: Call) -> float:
+    """When a call arrived; the call log rounds it, and never beyond the next microsecond."""
+    return call.world_seconds + 1e-6
 
 
 def created_name(call: Call) -> str:
