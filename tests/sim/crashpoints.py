@@ -1,0 +1,321 @@
+"""Every place at which a process can die, one after the other: each path is run whole once, and then once for each
+of its points, dying there and going on on the same disk.
+
+A point is a write of the journal (before it, and after its commit), a request (before it is sent; carried out by the
+provider, with its answer still on its way) or a response (arrived, and nothing of it acted on yet). Reads count as
+well as writes.
+
+    trail(PATHS["create"])          # the names of the points of a run without a crash, in order
+    die_at(PATHS["create"], 17)     # the run that dies at point 17: what was true of it, and what it broke
+    die_at(PATHS["create"], 17, 4)  # ... and whose next life dies at its fourth point
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+
+from fleetd.config import parse
+from fleetd.model.journal import MachineOrder
+from fleetd.model.reasons import Verb
+from fleetd.simulator import faults as f
+from fleetd.simulator.calls import Call
+from fleetd.simulator.clock import WorldClock
+from fleetd.simulator.server import SimServer, serve
+from fleetd.simulator.wire import Answer
+from fleetd.simulator.world import World
+from tests.sim.checker import check
+from tests.sim.dialects import CORE
+from tests.sim.evidence import Witness
+from tests.sim.life import Killed, Life, Site
+from tests.sim.record import EPOCH, Act, Record
+from tests.sim.settling import quiet_from
+from tests.sim.story import FleetSpec
+from tests.sim.truth import Truth
+from tests.support.virtual_time import run_virtual, virtual_clock, virtual_loop
+
+KEY = "key-of-the-crash-points"
+INTERVAL, POLL = 120, 30
+DOWN = 10.0
+"""Seconds until it is started again."""
+LONGEST = 3 * 3600.0
+QUIET = 300.0
+"""Seconds at the end in which nothing may be written."""
+HEAD = f"""version = 1
+[provider]
+kind = "paperspace-core"
+api_key = {{ env = "PAPERSPACE_API_KEY" }}
+[daemon]
+interval = "{INTERVAL}s"
+poll = "{POLL}s"
+listen = ""
+[prices]
+P4000 = 0.51
+"""
+OURS = ("ps00001", "ps00002")
+"""Ids of machines that are there at the start, and that the config adopts."""
+
+
+@dataclass(frozen=True)
+class Journey:
+    """What there is at the start, what is asked for, and what must have come of it in the end."""
+
+    fleet: FleetSpec
+    effects: Mapping[str, int]
+    """How often each verb was carried out and changed something, in the end, however often it died."""
+    states: tuple[str, ...]
+    """Of the machines that are left, sorted."""
+    there: str = ""
+    """State of the machines that are there at the start; "" for none."""
+    rules: tuple[f.Rule, ...] = ()
+    deed: Callable[[Stage], None] | None = None
+    """Something that happens once it is at rest."""
+    order: Verb | None = None
+    """What an operator asks of the first machine once it is at rest. Who dies before it is journaled forgets it."""
+
+
+def _vanish(stage: Stage) -> None:
+    stage.world.vanish(OURS[0])
+
+
+def _stop_by_hand(stage: Stage) -> None:
+    stage.world.human_stop(OURS[0])
+    stage.record.acts.append(Act(virtual_loop().time(), "stop", OURS[0]))
+
+
+def _fleet(target: int, **fields: object) -> FleetSpec:
+    return FleetSpec("training", target, stops="100%", respect_manual=0, **fields)  # type: ignore[arg-type]
+
+
+PATHS: dict[str, Journey] = {
+    "create": Journey(_fleet(2), {"create": 2}, ("ready", "ready")),
+    "create, its answer lost": Journey(
+        _fleet(1), {"create": 1}, ("ready",), rules=(f.ResetAfter(operation="create", nth=1),)
+    ),
+    "create, lost on its way": Journey(
+        _fleet(1), {"create": 1}, ("ready",), rules=(f.ResetBefore(operation="create", nth=1),)
+    ),
+    "create, in no listing at first": Journey(
+        _fleet(1), {"create": 1}, ("ready",), rules=(f.Invisible(operation="create", seconds=60, show=True),)
+    ),
+    "create, without capacity": Journey(
+        _fleet(1), {"create": 1, "start": 1}, ("ready",), rules=(f.Capacity(operation="create", nth=1),)
+    ),
+    "create in place of one that vanished": Journey(
+        _fleet(2, adopt=OURS), {"create": 1}, ("ready", "ready"), there="ready", deed=_vanish
+    ),
+    "start": Journey(_fleet(2, adopt=OURS), {"start": 2}, ("ready", "ready"), there="off"),
+    "start, its answer lost": Journey(
+        _fleet(2, adopt=OURS),
+        {"start": 2},
+        ("ready", "ready"),
+        there="off",
+        rules=(f.ResetAfter(operation="start", nth=1),),
+    ),
+    "start after a person's stop": Journey(
+        _fleet(2, adopt=OURS), {"start": 1}, ("ready", "ready"), there="ready", deed=_stop_by_hand
+    ),
+    "stop": Journey(_fleet(0, adopt=OURS), {"stop": 2}, ("off", "off"), there="ready"),
+    "stop, lost on its way": Journey(
+        _fleet(0, adopt=OURS),
+        {"stop": 2},
+        ("off", "off"),
+        there="ready",
+        rules=(f.ResetBefore(operation="stop", nth=1),),
+    ),
+    "destroy": Journey(
+        _fleet(0, adopt=OURS, scale_in="destroy", allow_destroy=True), {"destroy": 2}, (), there="ready"
+    ),
+    "destroy, its answer lost": Journey(
+        _fleet(0, adopt=OURS, scale_in="destroy", allow_destroy=True),
+        {"destroy": 2},
+        (),
+        there="off",
+        rules=(f.ResetAfter(operation="destroy", nth=1),),
+    ),
+    "update": Journey(
+        _fleet(2, adopt=OURS, timeout_hours=24, snapshots=True), {"update": 4}, ("ready", "ready"), there="ready"
+    ),
+    "restart by an order": Journey(
+        _fleet(2, adopt=OURS), {"restart": 1}, ("ready", "ready"), there="ready", order=Verb.RESTART
+    ),
+}
+
+
+@dataclass
+class Aftermath:
+    """A run, judged."""
+
+    points: list[str]
+    """Where it died, once or more often."""
+    trail: list[str]
+    faults: list[str] = field(default_factory=list)
+    """What was broken, in words."""
+    effects: Counter[str] = field(default_factory=Counter)
+    log: str = ""
+
+
+def trail(path: Journey) -> list[str]:
+    """The points of a run without a crash, until it rests for good."""
+    return die_at(path).trail
+
+
+def die_at(path: Journey, *numbers: int) -> Aftermath:
+    """Run a path; the first life dies at its point ``numbers[0]``, counted from 1, the second at ``numbers[1]``."""
+    shared = Path("/dev/shm")  # syncing costs nothing there
+    with tempfile.TemporaryDirectory(prefix="fleetd-crash-", dir=shared if shared.is_dir() else None) as root:
+        stage = run_virtual(_play, path, numbers, Path(root), start=EPOCH)
+    return stage.judge()
+
+
+async def _play(path: Journey, numbers: Sequence[int], root: Path) -> Stage:
+    clock = virtual_clock()
+    world = World(seed=1, clock=WorldClock(epoch=clock.now(), now_seconds=virtual_loop().time, origin=0.0))
+    for place, id_ in enumerate(OURS if path.there else ()):
+        world.add_machine(f"old-{place}", path.there, id=id_, age_seconds=3600 + place)
+    world.add_machine("training-backup", "ready", age_seconds=3600)
+    async with serve(world, key=KEY, faults=path.rules, keep_reads=None) as server:
+        site = Site(root, server.url, KEY, clock)
+        site.capture_log()
+        stage = Stage(path, numbers, world, server, site)
+        await stage.play()
+    return stage
+
+
+class Stage:
+    """One run of a path."""
+
+    def __init__(self, path: Journey, numbers: Sequence[int], world: World, server: SimServer, site: Site) -> None:
+        self.path, self.world, self.server, self.site = path, world, server, site
+        self.record = Record("crash", site.clock.now())
+        self._numbers = numbers
+        self._trails: list[list[str]] = [[] for _ in (*numbers, 0)]
+        self._died_at: list[str] = []
+        self._resting = self._over = False
+        self._reached: Counter[tuple[str, str | None]] = Counter()
+        self._witness = Witness(self.record)
+        site.on_point = lambda life, point: self._point(point, life)
+        site.visible = lambda: frozenset(m.id for m in world.listed() if not m.deleting)
+        server.on_call = self._arrived
+
+    async def play(self) -> None:
+        """Until it rests, or for ever if it never does."""
+        self.site.write_config(HEAD + self.path.fleet.toml(CORE.parameters))
+        self.record.configs.append((0.0, parse(self.site.config.read_text(), "ROOT")))
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._supervise)
+            if self.path.deed is not None or self.path.order is not None:
+                await self._rest()
+                if self.path.deed is not None:
+                    self.path.deed(self)
+                else:
+                    group.start_soon(self._ask)
+            await self._rest()
+            self._resting = True
+            self.record.calm_from = max((life.span.began for life in self.site.lives), default=0.0)
+            end = max(virtual_loop().time(), quiet_from(self._truth())) + QUIET
+            await anyio.sleep(end - virtual_loop().time())
+            self._over = True
+            for life in self.site.lives:
+                life.stop()
+            await anyio.sleep(30)
+            group.cancel_scope.cancel()
+        self._close()
+
+    def judge(self) -> Aftermath:
+        """What became of it."""
+        effects = Counter(c.operation for c in self.record.calls if c.write and c.executed and _changed(c))
+        faults = [str(breach) for breach in check(self.record)]
+        wanted = Counter(self.path.effects)
+        forgotten = self.path.order is not None and self._died_at and not effects[self.path.order]
+        if effects != wanted and not (forgotten and wanted - effects == Counter({str(self.path.order): 1})):
+            faults.append(f"carried out: {dict(effects)}, not {dict(wanted)}")
+        made = Counter((c.operation, c.machine_id) for c in self.record.calls if c.write and c.executed)
+        untrue = self._reached - made
+        if untrue:
+            faults.append(f"said to be done, and never carried out: {dict(untrue)}")
+        left = [m for m in self.world.machines.values() if m.name != "training-backup"]
+        states = tuple(sorted(m.state for m in left))
+        if states != self.path.states:
+            faults.append(f"left are {states}, not {self.path.states}")
+        return Aftermath(self._died_at, self._trails[0], faults, effects, self.site.log.getvalue())
+
+    async def _supervise(self) -> None:
+        while not self._over:
+            await asyncio.create_task(self.site.new_life().run())
+            await anyio.sleep(DOWN)
+
+    async def _rest(self) -> None:
+        """Wait until nothing is under way, for two passes on end."""
+        quiet = 0
+        while quiet < 2:
+            await anyio.sleep(INTERVAL)
+            if virtual_loop().time() > LONGEST:
+                return
+            life = self.site.alive
+            report = life.engine.reconciler.last if life is not None and life.engine is not None else None
+            recent = [c for c in self.server.calls.writes if virtual_loop().time() - c.world_seconds < INTERVAL]
+            quiet = quiet + 1 if report is not None and report.converged and not recent else 0
+
+    async def _ask(self) -> None:
+        life = self.site.alive
+        if life is None or life.engine is None or self.path.order is None:
+            return
+        self.record.acts.append(Act(virtual_loop().time(), self.path.order, OURS[0], ordered=True))
+        order = MachineOrder(self.path.order, OURS[0], "please")
+        with suppress(Killed):  # whoever is asked may die over it
+            await life.engine.seat.request(order, "an operator")
+
+    def _arrived(self, call: Call, answer: Answer) -> None:
+        self._witness.arrived(call, answer, self.site.journal)
+        life = self.site.alive
+        if answer.executed and life is not None:
+            self._point(f"executed {call.operation}", life)
+
+    def _point(self, point: str, life: Life) -> None:
+        if self._resting or life.number > len(self._trails):
+            return
+        trail_ = self._trails[life.number - 1]
+        trail_.append(point)
+        if life.number <= len(self._numbers) and len(trail_) == self._numbers[life.number - 1]:
+            self._died_at.append(point)
+            life.kill()
+
+    def _truth(self) -> Truth:
+        self.world.advance()
+        record = self.record
+        record.calls, record.timeline = list(self.server.calls), self.world.timeline
+        record.machines = self.world.state.machines | self.world.state.gone
+        record.end = virtual_loop().time()
+        record.lives = [life.span for life in self.site.lives]
+        record.asked, record.looks = self.site.asked, self.site.looks
+        return Truth(record)
+
+    def _close(self) -> None:
+        self._truth()
+        with closing(sqlite3.connect(f"{self.site.journal.as_uri()}?mode=ro", uri=True)) as db:
+            self._reached.update(
+                db.execute("SELECT verb, machine_id FROM intent WHERE outcome = 'reached'").fetchall()
+            )
+        self._witness.verdicts(self.site.journal, self.site.clock.now(), INTERVAL)
+        self._witness.secrecy(KEY, {"the log": self.site.log.getvalue()})
+
+
+def _changed(call: Call) -> bool:
+    """Whether a write that was carried out can have changed anything: stopping what is off has not."""
+    before = call.state_before
+    match call.operation:
+        case "start":
+            return before == "off"
+        case "stop":
+            return before not in {"off", "stopping"}
+        case _:
+            return True
