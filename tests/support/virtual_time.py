@@ -1,8 +1,8 @@
 """An asyncio loop on which waiting takes no time, sockets on loopback included.
 
 Real I/O is polled; when nothing is ready, the loop's clock jumps to the next timer instead of sleeping. Client and
-server live in the same process and loop, so what one end sends the other end can read at once: the order of events
-depends on nothing but the program.
+server live in the same process and loop: what one end has sent is waited for before the clock moves
+(``tests/support/loopback.py``), so the order of events depends on nothing but the program.
 
     @virtual
     async def test_something(): ...          # a plain test to pytest (and pytest-asyncio), fixtures as usual
