@@ -23,6 +23,7 @@ _BY_HAND = frozenset({"operator", Reason.OPERATOR_REQUEST})
 
 def rise(draft: Draft, short: int, reason: Reason) -> None:
     """Start stopped machines first, then create; whoever is only waited for is not replaced."""
+    short -= _may_stay(draft, short)
     waiting = 0
     started = sum(m.id in draft.requested for m in draft.members.down)
     for machine in start_order(draft.members.down, draft.memory):
@@ -124,6 +125,17 @@ def drop_standby(draft: Draft) -> None:
         if draft.refused(Verb.DESTROY, machine) or draft.unsaved(machine) is not None:
             continue
         draft.act(Verb.DESTROY, Reason.BEYOND_STANDBY, machine, Decimal(0))
+
+
+def _may_stay(draft: Draft, short: int) -> int:
+    """How many places are kept for machines whose destroy may not have arrived: it will be known within seconds."""
+    kept = 0
+    for machine in draft.members.leaving:
+        destroy = draft.members.moving[machine.id]
+        if destroy.accepted_at is None and kept < short:
+            kept += 1
+            draft.skip(Verb.START, Reason.IN_TRANSITION, machine, until=destroy.deadline_at)
+    return kept
 
 
 def _create(draft: Draft, count: int, reason: Reason) -> None:

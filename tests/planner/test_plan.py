@@ -440,3 +440,24 @@ def test_the_view_counts_what_is_seen() -> None:
 def test_the_same_question_has_the_same_answer() -> None:
     listed = machines("ready off provisioning off ready")
     assert decide(fleet(target=9), seen(*listed)) == decide(fleet(target=9), seen(*reversed(listed)))
+
+
+GOING = intent(Verb.DESTROY, 2, accepted_at=ago(seconds=5))
+UNSETTLED = intent(Verb.DESTROY, 2, ambiguous_since=ago(seconds=5))
+
+
+@pytest.mark.parametrize(
+    ("states", "destroy", "does"),
+    [
+        pytest.param("ready ready", GOING, ["create"], id="one that goes for sure is replaced"),
+        pytest.param("ready ready", UNSETTLED, [], id="one that may stay is not"),
+        pytest.param("ready off", UNSETTLED, [], id="nor one that may stay off: it could be started"),
+        pytest.param("ready ready off", UNSETTLED, [], id="nothing is started in its place either"),
+        pytest.param("ready ready off", GOING, ["start ps3"], id="but in place of one that goes"),
+    ],
+)
+def test_a_destroy_whose_answer_was_lost_frees_no_place(states, destroy, does) -> None:
+    """It may never have arrived: then its machine is up, and paid for, beside the one in its place."""
+    decided = decide(destroying(target=2, standby=5), seen(*machines(states)), memory(intents=(destroy,)))
+    assert actions(decided) == does
+    assert ("in_transition ps2" in reasons(decided)) is (destroy is UNSETTLED)
