@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import io
 import json
 import os
 import pty
@@ -13,14 +14,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fleetd import wiring
 from fleetd.cli import demo, keep, look
-from fleetd.cli.output import json_text
+from fleetd.cli.app import run
+from fleetd.cli.output import PlainConsole, json_text
 from fleetd.engine.convergence import ApplyBlocked, ApplyTimedOut
-from fleetd.model.errors import Fault
+from fleetd.engine.status import status_document
+from fleetd.model.errors import Fault, Unavailable
 from tests.support.config_text import config_text
 from tests.support.processes import KEY, environment, fleetd, started, until
 
@@ -331,3 +335,27 @@ def test_a_veto_without_a_daemon_is_in_history_as_well(cli, config: Path) -> Non
 
 def _me() -> str:
     return getpass.getuser()
+
+
+def test_a_watched_status_stays_when_the_provider_goes_and_says_that_it_is_old(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = status_document(None, daemon={"running": False, "config": "f.toml", "provider": "ok", "last_pass": None})
+    gone = Unavailable("connection refused", operation="list")
+    looks: list[dict[str, Any] | BaseException] = [whole, gone, KeyboardInterrupt()]
+
+    async def current(_settings: object) -> dict[str, Any]:
+        look_ = looks.pop(0)
+        if isinstance(look_, BaseException):
+            raise look_
+        return look_
+
+    screen = io.StringIO()
+    console = PlainConsole(file=screen, force_terminal=True, width=100, height=30)
+    monkeypatch.setattr(look, "out", lambda: console)
+    monkeypatch.setattr(look, "REFRESH", 0.01)
+    monkeypatch.setattr(look.wiring, "current_status", current)
+    assert run(["status", "--watch", "-c", str(config)]) == 130
+    shown = screen.getvalue()
+    assert shown.count("No daemon runs") == 2, "what was seen last stays on the screen"
+    assert "this is old: list: connection refused" in shown

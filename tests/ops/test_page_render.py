@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from html.parser import HTMLParser
+from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 
@@ -532,3 +533,35 @@ def test_colours_can_be_told_apart_in_light_and_in_dark() -> None:
             for one, other in pairs:
                 bright, dim = sorted((_luminance(theme[one]), _luminance(theme[other])), reverse=True)
                 assert (bright + 0.05) / (dim + 0.05) >= least, (one, other, theme[one], theme[other])
+
+
+def _colours(scheme: str) -> dict[str, str]:
+    css = (files("fleetd.ops.page") / "page.css").read_text()
+    blocks = re.findall(r":root \{(.*?)\}", css, flags=re.DOTALL)
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", blocks[("light", "dark").index(scheme)]))
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_from_what_is_behind_it(scheme: str) -> None:
+    """WCAG 2.2, 1.4.3: at least 4.5 to 1 for text of this size."""
+    colours = _colours(scheme)
+    on = {
+        "page": ("ink", "dim", "link"),
+        "card": ("ink", "dim", "link", "bad", "warn", "up", "rising", "falling", "down"),
+        "up-bg": ("up", "ink", "warn"),
+        "rising-bg": ("rising", "ink", "warn"),
+        "falling-bg": ("falling", "ink", "warn"),
+        "down-bg": ("down", "ink", "warn"),
+        "bad-bg": ("bad", "ink"),
+        "warn-bg": ("warn",),
+    }
+    for behind, texts in on.items():
+        for text_ in texts:
+            low, high = sorted((_luminance(colours[behind]), _luminance(colours[text_])))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, f"{text_} on {behind}, {scheme}"
