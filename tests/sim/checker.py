@@ -426,9 +426,8 @@ def _outlived(truth: Truth, fleet: Fleet, machine: str, at: float) -> bool:
     policy = fleet.shutdown_timeout
     if policy is None or not policy.enforce:
         return False
-    boots = [
-        c.at for c in truth.changes(machine) if c.state in {"starting", "restarting", "provisioning"} and c.at < at
-    ]
+    begun = {"starting", "restarting", "provisioning"}
+    boots = [c.at for c in truth.changes(machine) if (c.state in begun or c.cause == "was there") and c.at < at]
     steps = sum(abs(by) for _, by in truth.record.steps)
     return bool(boots) and at - boots[-1] > policy.hours * 3600 - steps - 600
 
