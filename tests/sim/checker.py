@@ -392,7 +392,7 @@ def _surplus(truth: Truth, fleet: Fleet, at: float) -> int:
     moments = {since, at - BEFORE}
     for machine in [*truth.on(fleet.name, at - BEFORE, settings), *truth.on(fleet.name, since, settings)]:
         moments |= {c.at for c in truth.changes(machine) if since <= c.at < at}
-    doubtful = len(truth.doubtful(fleet.name, at, settings))
+    doubtful = len(truth.doubtful(fleet.name, at - BEFORE, settings))
     most = max(len(truth.on(fleet.name, t, settings)) for t in moments) + doubtful
     return most - min(_targets(truth.record, fleet.name, since, at))
 
