@@ -76,6 +76,8 @@ def wants_events(intent: Intent, machine: Machine, *, moved: bool) -> bool:
     """Whether a listing is not enough to judge by: only ``show`` carries the events."""
     if machine.events is not None:
         return False
+    if intent.ambiguous_since is not None and intent.accepted_at is None and intent.verb is not Verb.CREATE:
+        return machine.phase not in {Phase.RISING, Phase.FALLING}
     if intent.verb is Verb.RESTART:
         return machine.phase is Phase.DOWN or (machine.phase is Phase.UP and not moved)
     if intent.verb is Verb.STOP:
@@ -103,19 +105,10 @@ def judge(intent: Intent, sight: Sight, *, moved: bool, now: datetime, settle: t
     machine = sight.machine
     if machine is None:
         return _judge_absent(intent, sight, now=now, settle=settle)
-    if intent.ambiguous_since is not None and intent.verb is not Verb.CREATE and not moved:
-        waited = now - intent.ambiguous_since
-        if waited >= REPEATABLE_SETTLE and machine.state == intent.expected_state:
-            return Ending(Outcome.LOST, "the answer was lost and nothing happened")
-    match intent.verb:
-        case Verb.STOP:
-            return _judge_stop(intent, machine, moved=moved)
-        case Verb.DESTROY:
-            return None
-        case Verb.RESTART if machine.phase is Phase.UP and not moved:
-            return None
-        case _:
-            return _judge_rise(intent, machine, moved=moved)
+    ending = _judge_present(intent, machine, moved=moved)
+    if ending is None and _came_to_nothing(intent, machine, moved=moved, now=now):
+        return Ending(Outcome.LOST, "the answer was lost and nothing happened")
+    return ending
 
 
 def next_backoff(attempt: int) -> timedelta:
@@ -132,6 +125,29 @@ def _judge_absent(intent: Intent, sight: Sight, *, now: datetime, settle: timede
     if intent.verb is Verb.CREATE and now < young_until:
         return None  # a young machine can be invisible for a while
     return Ending(Outcome.GONE, "the provider does not know the machine any more")
+
+
+def _judge_present(intent: Intent, machine: Machine, *, moved: bool) -> Ending | None:
+    match intent.verb:
+        case Verb.STOP:
+            return _judge_stop(intent, machine, moved=moved)
+        case Verb.DESTROY:
+            return None
+        case Verb.RESTART if machine.phase is Phase.UP and not moved:
+            return None
+        case _:
+            return _judge_rise(intent, machine, moved=moved)
+
+
+def _came_to_nothing(intent: Intent, machine: Machine, *, moved: bool, now: datetime) -> bool:
+    """Whether a call whose answer was lost never arrived. What others do to the machine meanwhile is no sign of it."""
+    if intent.ambiguous_since is None or intent.accepted_at is not None or intent.verb is Verb.CREATE:
+        return False
+    if now - intent.ambiguous_since < REPEATABLE_SETTLE or machine.phase in {Phase.RISING, Phase.FALLING}:
+        return False
+    if machine.events is None:
+        return not moved and machine.state == intent.expected_state
+    return not any(e.name in _EFFECTS[intent.verb] for e in _young(intent, machine.events))
 
 
 def _judge_rise(intent: Intent, machine: Machine, *, moved: bool) -> Ending | None:

@@ -20,8 +20,14 @@ STOP = intent(Verb.STOP, 1, accepted_at=ago(seconds=30), expected_state="ready",
 STOP_LOST = intent(Verb.STOP, 1, ambiguous_since=ago(seconds=30), expected_state="ready", baseline_event="old")
 RESTART = intent(Verb.RESTART, 1, accepted_at=ago(seconds=30), expected_state="ready", baseline_event="old")
 DESTROY = intent(Verb.DESTROY, 1, accepted_at=ago(seconds=30), expected_state="off", baseline_event="old")
+DESTROY_LOST = intent(Verb.DESTROY, 1, ambiguous_since=ago(seconds=30), expected_state="ready", baseline_event="old")
+DESTROY_JUST_LOST = intent(
+    Verb.DESTROY, 1, ambiguous_since=ago(seconds=5), expected_state="ready", baseline_event="old"
+)
+GOING = event("deactivate", "in progress", handle="new")
 OLD_FAILURE = event("start", "error", handle="old", error="old trouble")
 STOPPED = event("stop", handle="new")
+RESTARTED = event("restart", handle="new")
 STOPPING = event("stop", "in progress", handle="new")
 NO_ROOM = event("start", "error", handle="new", error="insufficient capacity")
 GONE = Sight(None, proven_gone=True)
@@ -82,6 +88,13 @@ def listed(state: str) -> Sight:
         pytest.param(RESTART, listed("restarting"), True, None, id="restarting"),
         pytest.param(RESTART, listed("ready"), True, Outcome.REACHED, id="restarted"),
         pytest.param(DESTROY, at("off"), False, None, id="destroy goes on"),
+        pytest.param(DESTROY_LOST, at("ready"), False, Outcome.LOST, id="lost destroy had no effect"),
+        pytest.param(DESTROY_LOST, at("off", STOPPED), True, Outcome.LOST, id="lost destroy, somebody stopped it"),
+        pytest.param(DESTROY_LOST, at("stopping", STOPPING), True, None, id="lost destroy, somebody is stopping it"),
+        pytest.param(DESTROY_LOST, at("off", GOING), True, None, id="lost destroy has its effect"),
+        pytest.param(DESTROY_LOST, listed("off"), True, None, id="lost destroy, a listing does not tell"),
+        pytest.param(DESTROY_JUST_LOST, at("off", STOPPED), True, None, id="lost destroy, too early to say"),
+        pytest.param(STOP_LOST, at("ready", RESTARTED), True, Outcome.LOST, id="lost stop, somebody restarted it"),
         pytest.param(DESTROY, HIDDEN, False, None, id="not found alone proves nothing"),
         pytest.param(DESTROY, GONE, False, Outcome.REACHED, id="destroyed"),
     ],
@@ -130,6 +143,9 @@ def test_has_moved(what, state, events, moved) -> None:
         (RESTART, "ready", True, False),
         (RESTART, "off", True, True),
         (DESTROY, "off", False, False),
+        (DESTROY_LOST, "off", True, True),
+        (DESTROY_LOST, "stopping", True, False),
+        (STOP_LOST, "ready", True, True),
     ],
 )
 def test_when_a_listing_is_not_enough(what, state, moved, wants) -> None:
