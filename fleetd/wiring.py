@@ -32,9 +32,9 @@ from fleetd.engine.ports import Alarms, Clock, Meter, Notifier, SystemClock
 from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import PassReport, Reconciler
 from fleetd.engine.seat import EngineSeat
-from fleetd.engine.status import hold_document, status_document, time_text
+from fleetd.engine.status import hold_document, status_document
 from fleetd.engine.survey import survey
-from fleetd.engine.vetoes import veto_entry
+from fleetd.engine.vetoes import entry_words, veto_entry
 from fleetd.model.errors import ConfigError, Fault, FleetdError, Unauthorized, Unavailable
 from fleetd.model.journal import HistoryEntry, IdleReport, MachineOrder, VetoOrder
 from fleetd.model.machine import Machine
@@ -43,6 +43,7 @@ from fleetd.ops import alarms as alarm_clock
 from fleetd.ops import systemd
 from fleetd.ops.control import serve_control
 from fleetd.ops.control_client import ControlClient, NoDaemon, NotAllowed, is_listening
+from fleetd.ops.escape import printable
 from fleetd.ops.http import serve_http
 from fleetd.ops.lag import watch_lag
 from fleetd.ops.logs import Secrets
@@ -335,7 +336,7 @@ async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
     except NotAllowed:
         raise
     except NoDaemon:
-        now, actor = datetime.now(UTC), getpass.getuser()
+        now, actor = datetime.now(UTC), _myself()
         async with _offline_journal(settings) as journal:
             hold = await journal.add_hold(
                 kind=order_.kind,
@@ -347,8 +348,8 @@ async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
                 expires_at=now + order_.lasts,
             )
             found = await _known(journal, order_.subject) if order_.kind == "hold" else []
-            words = f"{order_.reason}; until {time_text(hold.expires_at)}"
-            await journal.append_history(veto_entry(order_.kind, order_.subject, found, actor, now, words))
+            entry = veto_entry(order_.kind, order_.subject, found, actor, now, entry_words(hold))
+            await journal.append_history(entry)
         return hold_document(hold) | {"machines": [m.id for m, _ in found]}
 
 
@@ -366,7 +367,7 @@ async def lift(settings: Settings, kind: str, subject: str | None) -> int:
             removed = sum([await journal.remove_holds(kind=kind, subject=s) for s in sorted(subjects, key=str)])
             if removed:
                 verb = "release" if kind == "hold" else "unfreeze"
-                entry = veto_entry(verb, subject, found, getpass.getuser(), datetime.now(UTC), None)
+                entry = veto_entry(verb, subject, found, _myself(), datetime.now(UTC), None)
                 await journal.append_history(entry)
             return removed
 
@@ -508,6 +509,13 @@ async def _offline_journal(settings: Settings) -> AsyncIterator[SqliteJournal]:
             yield journal
         finally:
             await journal.aclose()
+
+
+def _myself() -> str:
+    """Who gives an order without a daemon, as one would record it."""
+    login, uid = os.environ.get("SUDO_USER", ""), os.getuid()
+    behind = f" for {printable(login, 32)}" if uid == 0 and login else ""
+    return f"{getpass.getuser()} (uid {uid}){behind}"
 
 
 async def _known(journal: Journal, subject: str | None) -> list[tuple[Machine, str]]:

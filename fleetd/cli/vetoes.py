@@ -15,7 +15,10 @@ from fleetd.model.journal import VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.ops.escape import printable
 
-HOLD_EXAMPLES = examples('fleetd hold training-7k3mq9 --for 4h --reason "debugging with Ada"')
+HOLD_EXAMPLES = examples(
+    'fleetd hold training-7k3mq9 --for 4h --reason "debugging with Ada"',
+    'fleetd hold training-7k3mq9 --verb stop --verb destroy --for 8h --reason "long run"',
+)
 RELEASE_EXAMPLES = examples("fleetd release training-7k3mq9")
 FREEZE_EXAMPLES = examples(
     'fleetd freeze training --for 2h --reason "incident 42"',
@@ -40,11 +43,13 @@ def hold(
     machine: MachineName,
     lasts: ForOption,
     reason: ReasonOption,
+    verb: VerbOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Forbid everything on one machine until the hold ends. In force when this returns."""
-    _veto(VetoOrder("hold", machine, frozenset(Verb), reason, lasts), config, as_json=as_json)
+    """Forbid everything, or some verbs, on one machine until the hold ends. In force when this returns."""
+    verbs = frozenset(verb) if verb else frozenset(Verb)
+    _veto(VetoOrder("hold", machine, verbs, reason, lasts), config, as_json=as_json)
 
 
 def release(machine: MachineName, config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -99,4 +104,7 @@ def _lift(kind: str, subject: str | None, config: Any, *, as_json: bool) -> None
         return
     what = "hold" if kind == "hold" else "freeze"
     on = printable(subject or "everything")
-    say(f"{on}: {removed} {what}{'s' if removed != 1 else ''} ended" if removed else f"{on} has no {what}")
+    if removed:
+        say(f"{on}: {removed} {what}{'s' if removed != 1 else ''} ended")
+    else:
+        say(f"{on} has no {what} of its own; fleetd status lists what is in force")

@@ -10,7 +10,7 @@ from fleetd.engine.daemon import HEARTBEAT, Daemon
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import Clock
 from fleetd.engine.status import hold_document, status_document, time_text, transition_document
-from fleetd.engine.vetoes import veto_entry
+from fleetd.engine.vetoes import entry_words, veto_entry
 from fleetd.model.errors import OrderDeclined
 from fleetd.model.journal import HistoryEntry, MachineOrder, Request, VetoOrder
 from fleetd.model.machine import Machine
@@ -83,9 +83,8 @@ class EngineSeat:
             actor=actor,
             expires_at=self._clock.now() + order.lasts,
         )
-        words = f"{order.reason}; until {time_text(hold.expires_at)}"
         found = self._called(order.subject) if order.kind == "hold" else []
-        await self._record(veto_entry(order.kind, order.subject, found, actor, self._clock.now(), words))
+        await self._record(veto_entry(order.kind, order.subject, found, actor, self._clock.now(), entry_words(hold)))
         self._daemon.wake()
         return hold_document(hold) | {"machines": [m.id for m, _ in found]}
 

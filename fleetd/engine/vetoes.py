@@ -94,6 +94,12 @@ class Vetoes:
         return removed
 
 
+def entry_words(hold: Hold) -> str:
+    """What history says of a new veto: why, what it forbids where that is not everything, and until when."""
+    only = "" if hold.verbs == frozenset(Verb) else f"; {', '.join(sorted(hold.verbs))} only"
+    return f"{hold.reason}{only}; until {hold.expires_at.isoformat().replace('+00:00', 'Z')}"
+
+
 def veto_entry(
     verb: str,
     subject: str | None,

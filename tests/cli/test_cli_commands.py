@@ -323,14 +323,18 @@ def test_a_veto_without_a_daemon_is_in_history_as_well(cli, config: Path) -> Non
     held = cli("hold", "training-7k3mq9", "-c", str(config), "--for", "1h", "--reason", "mine")
     assert held.code == 0
     assert "warning: no machine of fleetd's is called training-7k3mq9" in held.err
-    assert cli("freeze", "-c", str(config), "--for", "1h", "--reason", "calm").code == 0
+    calm = ("--verb", "stop", "--for", "1h", "--reason", "calm")
+    assert cli("freeze", "-c", str(config), *calm).code == 0
+    none = cli("unfreeze", "training", "-c", str(config))
+    assert (none.code, none.err) == (0, "training has no freeze of its own; fleetd status lists what is in force\n")
     assert cli("release", "training-7k3mq9", "-c", str(config)).code == 0
     rows = [json.loads(line) for line in cli("history", "-c", str(config), "--json").out.splitlines()]
     assert [(r["verb"], r["name"]) for r in rows] == [
         ("hold", "training-7k3mq9"), ("freeze", "everything"), ("release", "training-7k3mq9"),
     ]  # fmt: skip
-    assert rows[0]["actor"] == _me()
+    assert rows[0]["actor"].startswith(f"{_me()} (uid {os.getuid()})")
     assert rows[0]["evidence"].startswith("mine; until ")
+    assert rows[1]["evidence"].startswith("calm; stop only; until ")
 
 
 def _me() -> str:
