@@ -140,7 +140,7 @@ def _judge_present(intent: Intent, machine: Machine, *, moved: bool) -> Ending |
 
 
 def _came_to_nothing(intent: Intent, machine: Machine, *, moved: bool, now: datetime) -> bool:
-    """Whether a call whose answer was lost never arrived. What others do to the machine meanwhile is no sign of it."""
+    """Whether a call whose answer was lost never arrived. What others do to the machine is no sign of it."""
     if intent.ambiguous_since is None or intent.accepted_at is not None or intent.verb is Verb.CREATE:
         return False
     if now - intent.ambiguous_since < REPEATABLE_SETTLE or machine.phase in {Phase.RISING, Phase.FALLING}:

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from fleetd import wiring
 from fleetd.cli import demo, keep, look
 from fleetd.cli.app import run
 from fleetd.cli.output import PlainConsole, json_text
+from fleetd.config import parse
 from fleetd.engine.convergence import ApplyBlocked, ApplyTimedOut
 from fleetd.engine.status import status_document
 from fleetd.model.errors import Fault, Unavailable
@@ -227,7 +227,7 @@ def test_the_demo_stays_alive_on_a_terminal_until_ctrl_c_and_leaves_nothing_behi
 
 def test_the_demos_config_gets_its_own_place() -> None:
     text = demo.staged(demo._packaged(), Path('/tmp/a "quoted" place'), "127.0.0.1:1234")
-    settings = wiring.config.parse(text, "demo.toml")
+    settings = parse(text, "demo.toml")
     assert str(settings.daemon.state_dir) == '/tmp/a "quoted" place'
     assert settings.daemon.listen == "127.0.0.1:1234"
 

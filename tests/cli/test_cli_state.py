@@ -10,6 +10,7 @@ import pytest
 from fleetd import wiring
 from fleetd.config import load, state_dir_of
 from fleetd.model.settings import Settings
+from fleetd.wiring import places as wired_places
 from tests.support.config_text import SIMULATOR_PROVIDER, config_text
 from tests.support.processes import fleetd, started, until
 
@@ -17,8 +18,8 @@ from tests.support.processes import fleetd, started, until
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine whose service has its config and its state under ``tmp_path``."""
-    monkeypatch.setattr(wiring, "DEFAULT_CONFIG", tmp_path / "etc" / "fleetd.toml")
-    monkeypatch.setattr(wiring, "SERVICE_STATE", tmp_path / "service")
+    monkeypatch.setattr(wired_places, "DEFAULT_CONFIG", tmp_path / "etc" / "fleetd.toml")
+    monkeypatch.setattr(wired_places, "SERVICE_STATE", tmp_path / "service")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     (tmp_path / "etc").mkdir()
@@ -34,7 +35,7 @@ def settings(path: Path, **parts: str) -> Settings:
 def test_the_services_config_always_has_the_services_state(places: Path, there: tuple[str, ...]) -> None:
     for name in there:
         (places / name).mkdir(parents=True)
-    assert wiring.state_path(settings(wiring.DEFAULT_CONFIG)) == places / "service"
+    assert wiring.state_path(settings(wired_places.DEFAULT_CONFIG)) == places / "service"
 
 
 @pytest.mark.parametrize(
@@ -62,8 +63,8 @@ def test_a_state_behind_a_closed_door_is_the_services_all_the_same(places: Path)
 
 def test_what_is_said_counts(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", str(places / "said"))
-    assert wiring.state_path(settings(wiring.DEFAULT_CONFIG)) == places / "said"
-    configured = settings(wiring.DEFAULT_CONFIG, daemon=f'[daemon]\nstate_dir = "{places / "configured"}"')
+    assert wiring.state_path(settings(wired_places.DEFAULT_CONFIG)) == places / "said"
+    configured = settings(wired_places.DEFAULT_CONFIG, daemon=f'[daemon]\nstate_dir = "{places / "configured"}"')
     assert wiring.state_path(configured) == places / "configured"
 
 

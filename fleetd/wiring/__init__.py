@@ -1,0 +1,40 @@
+"""The one place where everything is put together: ports meet their adapters here, and nowhere else."""
+
+from fleetd.wiring.looking import current_status, journal_mark, month_bills, plan_once, read_history
+from fleetd.wiring.ordering import lift, order, order_machine, veto
+from fleetd.wiring.places import find_config, load_for_daemon, load_settings, state_path
+from fleetd.wiring.provider import (
+    ONE_SHOT_LIMIT,
+    SECRETS,
+    check_online,
+    open_cloud,
+    open_machines_api,
+    serve_simulator,
+)
+from fleetd.wiring.running import Engine, assemble, converge, run_daemon
+
+__all__ = [
+    "ONE_SHOT_LIMIT",
+    "SECRETS",
+    "Engine",
+    "assemble",
+    "check_online",
+    "converge",
+    "current_status",
+    "find_config",
+    "journal_mark",
+    "lift",
+    "load_for_daemon",
+    "load_settings",
+    "month_bills",
+    "open_cloud",
+    "open_machines_api",
+    "order",
+    "order_machine",
+    "plan_once",
+    "read_history",
+    "run_daemon",
+    "serve_simulator",
+    "state_path",
+    "veto",
+]

@@ -1,0 +1,154 @@
+"""What commands look up: from the running daemon, else from the journal and the provider. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import anyio
+
+from fleetd.engine.leases import Leases
+from fleetd.engine.ports import SystemClock
+from fleetd.engine.reconciler import PassReport
+from fleetd.engine.status import status_document
+from fleetd.engine.survey import survey
+from fleetd.model.journal import HistoryEntry, IdleReport
+from fleetd.model.machine import Machine
+from fleetd.model.settings import Settings
+from fleetd.ops.control_client import ControlClient, NoDaemon
+from fleetd.planner.billing import Bill, bill_of
+from fleetd.planner.ownership import owners
+from fleetd.store.paths import journal_path
+from fleetd.store.sqlite import SqliteJournal
+from fleetd.wiring.places import control_sockets, state_path
+from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud, within
+from fleetd.wiring.running import idle_clocks
+
+
+async def plan_once(settings: Settings, *, at: datetime | None = None) -> PassReport:
+    """``fleetd plan``: what the next pass would do, or one at another time. Writes nothing.
+
+    Who is idle is asked of the running daemon; without one of the idle sources, from where its clocks stood.
+
+    Raises:
+        CloudError: the provider could not be looked at within 25 s.
+        StoreError: the journal cannot be read.
+    """
+    return await _survey(settings, at=at, idle=await _idle_now(settings))
+
+
+async def current_status(settings: Settings) -> dict[str, Any]:
+    """``fleetd status``: from the running daemon, else from the journal and the API."""
+    running = await _running_status(settings)
+    if running is not None:
+        return running
+    report = await _survey(settings)
+    daemon = {
+        "running": False,
+        "pid": None,
+        "since": None,
+        "config": settings.source,
+        "last_pass": None,
+        "provider": "ok",
+    }
+    return status_document(report, daemon=daemon)
+
+
+async def read_history(
+    settings: Settings,
+    *,
+    since: datetime | None = None,
+    fleet: str | None = None,
+    machine: str | None = None,
+    after_id: int = 0,
+    limit: int | None = None,
+) -> list[tuple[int, HistoryEntry]]:
+    """``fleetd history``: entries with their row ids, oldest first."""
+    journal = await SqliteJournal.open_read_only(journal_path(state_path(settings)))
+    try:
+        return list(await journal.history(since=since, fleet=fleet, machine=machine, after_id=after_id, limit=limit))
+    finally:
+        await journal.aclose()
+
+
+def journal_mark(settings: Settings) -> tuple[object, ...]:
+    """Changes when the journal may have: reading it again before that shows nothing new."""
+    path = journal_path(state_path(settings))
+    found: list[object] = []
+    for one in (path, path.with_name(f"{path.name}-wal")):
+        try:
+            status = one.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
+async def month_bills(settings: Settings, month: str) -> dict[str, list[tuple[Machine, Bill]]]:
+    """``fleetd cost``: by fleet, every owned machine with its month (``YYYY-MM``), as the provider bills it.
+
+    Raises:
+        CloudError: the provider could not be asked; ``Unsupported`` where the dialect has no billing data.
+    """
+    journal = await SqliteJournal.open_read_only(journal_path(state_path(settings)))
+    try:
+        async with open_cloud(settings) as cloud:
+            with within(ONE_SHOT_LIMIT):
+                listing = await cloud.list_machines()
+            facts = {f.machine_id: f for f in await journal.facts()}
+            owned = owners(listing.machines, settings.fleets, facts, await journal.open_intents())
+            bills: dict[str, list[tuple[Machine, Bill]]] = {f.name: [] for f in settings.fleets}
+
+            async def ask(machine: Machine) -> None:
+                use = await cloud.utilization(machine.id, month)
+                bills[owned[machine.id].fleet].append((machine, bill_of(use)))
+
+            async with anyio.create_task_group() as group:
+                for machine in listing.machines:
+                    if machine.id in owned:
+                        group.start_soon(ask, machine)
+            return {name: sorted(rows, key=lambda row: row[0].name) for name, rows in bills.items()}
+    finally:
+        await journal.aclose()
+
+
+async def _running_status(settings: Settings) -> dict[str, Any] | None:
+    for socket in control_sockets(settings):
+        try:
+            async with ControlClient(socket) as client:
+                return await client.status()
+        except NoDaemon:
+            continue
+    return None
+
+
+async def _idle_now(settings: Settings) -> dict[str, IdleReport] | None:
+    """What the running daemon knows of who is idle; None without one."""
+    document = await _running_status(settings)
+    if document is None:
+        return None
+    return {
+        row["id"]: IdleReport(
+            row["idle"]["verdict"],
+            None if row["idle"]["since"] is None else datetime.fromisoformat(row["idle"]["since"]),
+            row["idle"]["evidence"],
+        )
+        for row in document["machines"]
+        if row.get("idle") is not None
+    }
+
+
+async def _survey(
+    settings: Settings, *, at: datetime | None = None, idle: Mapping[str, IdleReport] | None = None
+) -> PassReport:
+    journal = await SqliteJournal.open_read_only(journal_path(state_path(settings)))
+    try:
+        async with open_cloud(settings) as cloud:
+            with within(ONE_SHOT_LIMIT):
+                clock = SystemClock()
+                idleness = idle_clocks(journal, clock, Leases(journal))
+                return await survey(settings, cloud, journal, clock, idleness, at=at, idle=idle)
+    finally:
+        await journal.aclose()

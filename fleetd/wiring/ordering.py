@@ -1,0 +1,140 @@
+"""What commands order: of the running daemon, or, where that makes sense, of the next one."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from fleetd.engine.status import hold_document
+from fleetd.engine.vetoes import entry_words, veto_entry
+from fleetd.model.journal import MachineOrder, VetoOrder
+from fleetd.model.machine import Machine
+from fleetd.model.settings import Settings
+from fleetd.ops.control_client import ControlClient, NoDaemon, NotAllowed
+from fleetd.ops.escape import printable
+from fleetd.store.lock import StateLock
+from fleetd.store.paths import journal_path
+from fleetd.store.port import Journal
+from fleetd.store.sqlite import SqliteJournal
+from fleetd.wiring.places import control_sockets, state_path
+
+
+async def order(settings: Settings, method: str, path: str, **body: Any) -> dict[str, Any]:
+    """One order to the running daemon.
+
+    Raises:
+        NoDaemon: none runs on this state directory, or this user may not ask it.
+        OrderRefused: it declined.
+    """
+    refusal = NoDaemon(f"no daemon runs on {state_path(settings)}")
+    for socket in control_sockets(settings):
+        try:
+            async with ControlClient(socket) as client:
+                return await client.order(method, path, **body)
+        except NoDaemon as error:
+            refusal = error
+    raise refusal
+
+
+async def order_machine(settings: Settings, order_: MachineOrder) -> dict[str, Any]:
+    """``fleetd start``, ``stop`` and ``restart``: what the daemon's next pass made of it.
+
+    Raises:
+        NoDaemon: none runs; only a daemon's pass carries an order out.
+        OrderRefused: it declined; ``status`` 409 is "not now".
+    """
+    body: dict[str, Any] = {"verb": str(order_.verb), "machine": order_.subject, "reason": order_.reason}
+    if order_.even_if_busy:
+        body["even_if_busy"] = True
+    if order_.keep_off:
+        body["seconds"] = order_.keep_off.total_seconds()
+    return await order(settings, "POST", "/request", **body)
+
+
+async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
+    """``fleetd hold`` and ``freeze``: through the running daemon; without one, into the journal for the next one.
+
+    Raises:
+        NotAllowed: a daemon runs, and this user may not ask it.
+        OrderRefused: it declined.
+        StoreError: the journal cannot be written.
+    """
+    body = {
+        "kind": order_.kind,
+        "verbs": sorted(order_.verbs),
+        "reason": order_.reason,
+        "seconds": order_.lasts.total_seconds(),
+    }
+    try:
+        return await order(
+            settings, "POST", "/veto", **body, **({"subject": order_.subject} if order_.subject else {})
+        )
+    except NotAllowed:
+        raise
+    except NoDaemon:
+        now, actor = datetime.now(UTC), _myself()
+        async with _offline_journal(settings) as journal:
+            hold = await journal.add_hold(
+                kind=order_.kind,
+                subject=order_.subject,
+                verbs=order_.verbs,
+                reason=order_.reason,
+                actor=actor,
+                now=now,
+                expires_at=now + order_.lasts,
+            )
+            found = await _known(journal, order_.subject) if order_.kind == "hold" else []
+            entry = veto_entry(order_.kind, order_.subject, found, actor, now, entry_words(hold))
+            await journal.append_history(entry)
+        return hold_document(hold) | {"machines": [m.id for m, _ in found]}
+
+
+async def lift(settings: Settings, kind: str, subject: str | None) -> int:
+    """``fleetd release`` and ``unfreeze``: the number of vetoes ended. Raises as ``veto`` does."""
+    try:
+        body = {"kind": kind, **({"subject": subject} if subject else {})}
+        return int((await order(settings, "POST", "/lift", **body))["removed"])
+    except NotAllowed:
+        raise
+    except NoDaemon:
+        async with _offline_journal(settings) as journal:
+            found = await _known(journal, subject) if kind == "hold" else []
+            subjects = {subject, *(m.id for m, _ in found), *(m.name for m, _ in found)}
+            removed = sum([await journal.remove_holds(kind=kind, subject=s) for s in sorted(subjects, key=str)])
+            if removed:
+                verb = "release" if kind == "hold" else "unfreeze"
+                entry = veto_entry(verb, subject, found, _myself(), datetime.now(UTC), None)
+                await journal.append_history(entry)
+            return removed
+
+
+@asynccontextmanager
+async def _offline_journal(settings: Settings) -> AsyncIterator[SqliteJournal]:
+    """The journal for writing while no daemon runs; the lock sees to that."""
+    state = state_path(settings)
+    with StateLock(state, pid=os.getpid(), since=datetime.now(UTC)):
+        journal = await SqliteJournal.open(journal_path(state))
+        try:
+            yield journal
+        finally:
+            await journal.aclose()
+
+
+async def _known(journal: Journal, subject: str | None) -> list[tuple[Machine, str]]:
+    """Machines that the journal remembers by that id or name, each with its fleet."""
+    return [
+        (Machine(f.machine_id, f.name, f.last_state), f.fleet)
+        for f in await journal.facts()
+        if subject in {f.machine_id, f.name} and f.gone_at is None and not f.destroyed
+    ]
+
+
+def _myself() -> str:
+    """Who gives an order without a daemon, as one would record it."""
+    login, uid = os.environ.get("SUDO_USER", ""), os.getuid()
+    behind = f" for {printable(login, 32)}" if uid == 0 and login else ""
+    return f"{getpass.getuser()} (uid {uid}){behind}"

@@ -1,0 +1,79 @@
+"""Where things are: the config file, the state directory, and the daemon's control socket."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from fleetd import config
+from fleetd.model.errors import ConfigError
+from fleetd.model.settings import DaemonSettings, ProviderSettings, Settings
+from fleetd.ops.control_client import is_listening
+from fleetd.store.paths import CONTROL_SOCKET, control_socket_path, state_dir
+
+DEFAULT_CONFIG = Path("/etc/fleetd/fleetd.toml")
+SERVICE_STATE = Path("/var/lib/fleetd")
+"""Where systemd's StateDirectory= puts the unit's state; commands in a shell look there too."""
+SERVICE_RUNTIME = Path("/run/fleetd")
+
+
+def find_config(option: Path | None) -> Path:
+    """The config file: the option, else $FLEETD_CONFIG, else /etc/fleetd/fleetd.toml."""
+    if option is not None:
+        return option
+    named = os.environ.get("FLEETD_CONFIG")
+    return Path(named) if named else DEFAULT_CONFIG
+
+
+def load_settings(path: Path) -> Settings:
+    """Read a config file.
+
+    Raises:
+        ConfigError: it cannot be read, or has faults; all of them are in it.
+    """
+    return config.load(path)
+
+
+def load_for_daemon(path: Path) -> Settings:
+    """What a command needs that speaks to the running daemon: a faulty file keeps nobody from asking or stopping it.
+
+    Where the file has faults and a daemon listens, which then runs on the config before them, the settings say no
+    more than where it listens; they have no fleets, and no key.
+
+    Raises:
+        ConfigError: the file has faults, and no daemon listens.
+    """
+    try:
+        return load_settings(path)
+    except ConfigError:
+        nothing = ProviderSettings(kind="", base_url="", api_key=None)
+        daemon = DaemonSettings(state_dir=config.state_dir_of(path))
+        found = Settings(source=str(path), provider=nothing, fleets=(), daemon=daemon)
+        if any(is_listening(control) for control in control_sockets(found)):
+            return found
+        raise
+
+
+def state_path(settings: Settings) -> Path:
+    """The state directory of a config.
+
+    Where neither the config nor the environment names one, the service's config has the service's state: a freeze
+    given in a shell must reach the journal that the daemon reads. With another config, a shell finds the service's
+    where it has none of its own.
+    """
+    chosen = state_dir(settings.daemon.state_dir, os.environ)
+    if settings.daemon.state_dir is not None or "STATE_DIRECTORY" in os.environ:
+        return chosen
+    if Path(settings.source) == DEFAULT_CONFIG:
+        return SERVICE_STATE
+    # lexists: under DynamicUser= the service's is a link to where only root may look
+    return SERVICE_STATE if os.path.lexists(SERVICE_STATE) and not os.path.lexists(chosen) else chosen
+
+
+def control_sockets(settings: Settings) -> Iterator[Path]:
+    """Where a daemon of this config may listen, the likeliest first."""
+    state = state_path(settings)
+    yield control_socket_path(os.environ, state)
+    if state == SERVICE_STATE:
+        yield SERVICE_RUNTIME / CONTROL_SOCKET

@@ -1,0 +1,127 @@
+"""The provider of a config: its dialect, its key, and the embedded simulator."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import anyio
+
+from fleetd import config
+from fleetd.cloud.calls import HttpLimits, OnRequest
+from fleetd.cloud.dialects import DIALECTS
+from fleetd.cloud.port import Cloud, MachinesApi
+from fleetd.model.errors import Fault, Unauthorized, Unavailable
+from fleetd.model.settings import ProviderSettings, Settings
+from fleetd.ops.logs import Secrets
+from fleetd.simulator.boot import Boot, boot
+
+ONE_SHOT_LIMIT = 25.0
+"""Seconds in which a one-shot command must have its first answer from the provider."""
+
+SECRETS = Secrets()
+"""Masked in every log line and error message of this process."""
+
+
+@asynccontextmanager
+async def open_cloud(
+    settings: Settings, *, on_request: OnRequest = lambda _operation, _code, _seconds: None
+) -> AsyncIterator[Cloud]:
+    """The provider of a config, behind the port; the embedded simulator where that is what it names.
+
+    Raises:
+        ConfigError: the key cannot be read.
+    """
+    limits = _limits(settings.provider)
+    async with _address(settings.provider, settings.source) as (base_url, key):
+        opened = DIALECTS[settings.provider.dialect].open_cloud
+        cloud = opened(base_url, lambda: key, rng=random.Random(), limits=limits, on_request=on_request)
+        try:
+            yield cloud
+        finally:
+            await cloud.aclose()
+
+
+@asynccontextmanager
+async def open_machines_api(settings: Settings) -> AsyncIterator[MachinesApi]:
+    """The provider's machines API call for call, for use by hand."""
+    async with _address(settings.provider, settings.source) as (base_url, key):
+        opened = DIALECTS[settings.provider.dialect].open_api
+        api = opened(base_url, lambda: key, rng=random.Random(), limits=_limits(settings.provider))
+        try:
+            yield api
+        finally:
+            await api.aclose()
+
+
+async def check_online(settings: Settings) -> list[Fault]:
+    """``fleetd check --online``: what the account lacks of what the config names.
+
+    Raises:
+        CloudError: the account could not be asked within 25 s.
+    """
+    async with open_machines_api(settings) as api:
+        with within(ONE_SHOT_LIMIT):
+            return await DIALECTS[settings.provider.dialect].inquire(api, settings)
+
+
+async def serve_simulator(
+    *,
+    host: str,
+    port: int,
+    speed: float,
+    seed: int,
+    faults: Path | None,
+    key: str | None,
+    on_ready: Callable[[str], None],
+) -> None:
+    """``fleetd simulator``: until SIGTERM or SIGINT. ``on_ready`` is handed the URL."""
+    async with boot(Boot(speed=speed, seed=seed, faults=faults), key=key, host=host, port=port) as server:
+        # Who reads that it is ready may end it at once.
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            on_ready(server.url)
+            async for _signal in signals:
+                return
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Give the block so long.
+
+    Raises:
+        Unavailable: the time is over.
+    """
+    try:
+        with anyio.fail_after(seconds):
+            yield
+    except TimeoutError as error:
+        raise Unavailable(f"no answer from the provider within {seconds:.0f} s") from error
+
+
+@asynccontextmanager
+async def _address(provider: ProviderSettings, source: str) -> AsyncIterator[tuple[str, str]]:
+    """(base URL, key) of a provider; for the simulator, of one that runs as long as the block."""
+    if provider.kind != "simulator":
+        if provider.api_key is None:  # the config's checks see to it; a key is never guessed
+            raise Unauthorized("no API key is configured (provider.api_key)")
+        key = config.read_key(provider.api_key, os.environ, config=source)
+        SECRETS.add(key)
+        yield provider.base_url, key
+        return
+    key = secrets.token_hex(16)
+    SECRETS.add(key)
+    async with boot(Boot.from_settings(provider.simulator), key=key) as server:
+        yield server.url + DIALECTS[provider.dialect].simulated_path, key
+
+
+def _limits(provider: ProviderSettings) -> HttpLimits:
+    return HttpLimits(
+        max_concurrency=provider.max_concurrency,
+        max_requests_per_second=provider.max_requests_per_second,
+        request_timeout=provider.request_timeout.total_seconds(),
+    )
