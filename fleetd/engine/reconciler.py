@@ -101,7 +101,7 @@ class Reconciler:
         self._observer = Observer(cloud, clock, progress=progress)
         self._idleness = idleness
         self.checks = Checks(cloud, progress=progress)
-        self._snapshots = Snapshots(cloud, clock)
+        self._snapshots = Snapshots(cloud, clock, progress=progress)
         self._outside = Outsiders(cloud, recall)
         self._prices = Prices(cloud, journal)
         self._follower = follower

@@ -30,11 +30,15 @@ KEPT = timedelta(minutes=5)
 
 
 class Snapshots:
-    """Looks at snapshots where a decision hangs on them, and reports those that were missed or failed."""
+    """Looks at snapshots where a decision hangs on them, and reports those that were missed or failed.
 
-    def __init__(self, cloud: Cloud, clock: Clock) -> None:
+    ``progress`` is called after every look at a machine.
+    """
+
+    def __init__(self, cloud: Cloud, clock: Clock, *, progress: Callable[[], None] = lambda: None) -> None:
         self._cloud = cloud
         self._clock = clock
+        self._progress = progress
         self._kept: dict[str, tuple[datetime, SnapshotSight]] = {}
         self._said: dict[str, str] = {}
         self._waiting_since: dict[str, datetime] = {}
@@ -114,6 +118,7 @@ class Snapshots:
             else:
                 self._kept[machine_id] = (self._clock.now(), sight)
             found[machine_id] = sight
+            self._progress()
 
         async with anyio.create_task_group() as group:
             for machine_id in machine_ids:

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from fleetd.engine.leases import Leases
 from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import ConfigError, Fault, StateUnusable, Unauthorized, Unavailable
-from fleetd.model.fleet import ShutdownTimeout
-from fleetd.model.machine import Machine
+from fleetd.model.fleet import AutoSnapshot, ShutdownTimeout
+from fleetd.model.machine import SnapshotSight
 from fleetd.model.settings import Settings
 from fleetd.store.sqlite import SqliteJournal
 from tests.support.build import fleet, token_name
@@ -100,24 +100,28 @@ def test_the_supervisor_hears_of_progress_only() -> None:
     run_virtual(story)
 
 
-@pytest.mark.parametrize("looking", ["closer, for a check", "for what a listing lacks"])
+@pytest.mark.parametrize("looking", ["closer, for a check", "for what a listing lacks", "for snapshots"])
 def test_a_provider_that_is_slow_about_each_machine_is_no_hang(looking: str) -> None:
     async def story() -> None:
-        policed = fleet(target=12, shutdown_timeout=ShutdownTimeout(hours=24, enforce=True))
+        timeout = ShutdownTimeout(hours=24, enforce=True)
+        policed = fleet(target=12, shutdown_timeout=timeout, auto_snapshot=AutoSnapshot("day", 7))
         async with rig(policed) as world, world.passes_by_hand() as reconciler:
             ids = [world.cloud.add(token_name(n)).id for n in range(12)]
-            if looking != "closer, for a check":
+            if looking == "for what a listing lacks":
                 await reconciler.run_pass()
                 for machine_id in ids:
                     world.cloud.remove(machine_id)
-            prompt, turn = world.cloud.show, anyio.Lock()
+            if looking == "for snapshots":
+                world.cloud.snapshot_sights = {m: SnapshotSight(m, world.clock.now()) for m in ids}
+            asked = "snapshots" if looking == "for snapshots" else "show"
+            prompt, turn = getattr(world.cloud, asked), anyio.Lock()
 
-            async def slow(machine_id: str) -> Machine:
+            async def slow(machine_id: str) -> object:
                 async with turn:
                     await anyio.sleep(60)
                     return await prompt(machine_id)
 
-            world.cloud.show = slow  # type: ignore[method-assign]
+            setattr(world.cloud, asked, slow)
             before, began = world.notifier.said.count("alive"), anyio.current_time()
             await reconciler.run_pass()
             assert anyio.current_time() - began >= 12 * 60
