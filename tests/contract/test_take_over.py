@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,64 +11,20 @@ from typing import Any
 import anyio
 import pytest
 
-from fleetd.engine.reconciler import Reconciler
-from fleetd.model.fleet import AutoSnapshot, Fleet, Guards, Limit, ScaleIn, ShutdownTimeout
+from fleetd.model.fleet import AutoSnapshot, ScaleIn, ShutdownTimeout
 from fleetd.model.reasons import Reason, Verb
-from fleetd.simulator import faults
-from fleetd.simulator.clock import WorldClock
-from fleetd.simulator.server import SimServer, serve
-from fleetd.simulator.world import World
-from fleetd.store.sqlite import SqliteJournal
-from fleetd.wiring import assemble
-from tests.contract.account import KEY, PARAMETERS, ways_in
+from fleetd.simulator.server import SimServer
+from tests.contract.daemon import daemon, the_account, wanted, written
 from tests.contract.v1_facts import request_faults
-from tests.support.build import fleet
-from tests.support.inline_executor import InlineExecutor
-from tests.support.rig import RecordingMeter, RecordingNotifier, SilentAlarms, settings
-from tests.support.virtual_time import run_virtual, virtual_clock, virtual_loop
+from tests.support.virtual_time import run_virtual
 
 CORE, V1 = "paperspace-core", "paperspace"
-BOTH = pytest.mark.parametrize("kind", [CORE, V1])
-LOOSE = Guards(max_stops_per_pass=Limit(percent=100), max_destroys_per_pass=10)
-
-
-def wanted(kind: str, **fields: Any) -> Fleet:
-    return fleet(parameters=PARAMETERS[kind], **{"target": 3, "guards": LOOSE} | fields)
 
 
 @pytest.fixture
 def state() -> Any:
     with tempfile.TemporaryDirectory(prefix="fleetd-contract-") as name:
         yield Path(name)
-
-
-@asynccontextmanager
-async def the_account() -> AsyncIterator[SimServer]:
-    clock = WorldClock(epoch=virtual_clock().now(), now_seconds=virtual_loop().time)
-    async with serve(World(seed=7, clock=clock), key=KEY, latency=None) as server:
-        yield server
-
-
-@asynccontextmanager
-async def daemon(kind: str, server: SimServer, state: Path, *fleets: Fleet) -> AsyncIterator[Reconciler]:
-    """A daemon on that dialect for as long as the block."""
-    async with ways_in(kind, server) as (cloud, _):
-        journal = await SqliteJournal.open(state / "journal.db", executor=InlineExecutor())
-        config = settings(*fleets, interval=30, poll=5)
-        engine = assemble(
-            config, cloud, journal,
-            clock=virtual_clock(), meter=RecordingMeter(), notifier=RecordingNotifier(), alarms=SilentAlarms(),
-            rng=random.Random(1), load=lambda: config,
-        )  # fmt: skip
-        async with anyio.create_task_group() as group:
-            group.start_soon(engine.daemon.run)
-            yield engine.reconciler
-            engine.daemon.stop()
-        await journal.aclose()
-
-
-def written(server: SimServer) -> list[str]:
-    return [f"{call.dialect} {call.operation} {call.machine_id}" for call in server.calls.writes]
 
 
 async def made_on_core(server: SimServer, state: Path) -> list[str]:
@@ -158,26 +111,6 @@ def test_the_target_goes_on_being_kept(state: Path) -> None:
             assert set(mine) < set(server.world.machines)
             assert {m.state for m in server.world.machines.values()} == {"ready"}
             assert [fault for call in server.calls for fault in request_faults(call)] == []
-
-    run_virtual(story)
-
-
-@BOTH
-def test_without_capacity_it_backs_off_and_makes_no_second_machine(state: Path, kind: str) -> None:
-    async def story() -> None:
-        async with the_account() as server:
-            server.set_faults([faults.Capacity(until=1500)])
-            async with daemon(kind, server, state, wanted(kind, target=1)) as engine:
-                await anyio.sleep(1400)
-                assert engine.last is not None
-                (backoff,) = engine.last.memory.backoffs.values()
-                assert "insufficient capacity" in backoff.reason
-                await anyio.sleep(3600)
-                assert engine.last.converged
-            operations = [call.operation for call in server.calls.writes]
-            assert operations.count("create") == 1
-            assert 3 <= operations.count("start") <= 8
-            assert len(server.world.machines) == 1
 
     run_virtual(story)
 
