@@ -113,6 +113,8 @@ def veto_words(veto: Document, now: datetime) -> str:
     verbs = veto.get("verbs") or ()
     only = f" ({', '.join(shown(v) for v in verbs)})" if 0 < len(verbs) < 6 else ""
     reason, actor = shown(veto["reason"]), shown(veto["actor"])
+    if veto["kind"] == "hold" and list(verbs) == ["start"]:
+        return f"{subject} is kept off: {reason}, by {actor}, until {until(veto['expires_at'], now)}"
     return f"{shown(veto['kind'])} on {subject}{only}: {reason}, by {actor}, until {until(veto['expires_at'], now)}"
 
 

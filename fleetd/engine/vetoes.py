@@ -97,7 +97,7 @@ class Vetoes:
 def entry_words(hold: Hold) -> str:
     """What history says of a new veto: why, what it forbids where that is not everything, and until when."""
     only = "" if hold.verbs == frozenset(Verb) else f"; {', '.join(sorted(hold.verbs))} only"
-    return f"{hold.reason}{only}; until {hold.expires_at.isoformat().replace('+00:00', 'Z')}"
+    return f"{hold.reason}{only}; until {hold.expires_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def veto_entry(

@@ -56,7 +56,8 @@ def veto_sentence(veto: Document, now: datetime) -> str:
     """A hold or freeze of the status document: on what, by whom, why, and until when."""
     ends = datetime.fromisoformat(veto["expires_at"])
     verbs = veto.get("verbs") or ()
-    until = f"until {clock(ends)}, for another {span(ends - now)}: {veto['reason']}."
+    left = f", for another {span(ends - now)}" if ends > now else ""
+    until = f"until {clock(ends)}{left}: {veto['reason']}."
     if veto["kind"] == "hold":
         if list(verbs) == [Verb.START]:
             return f"{veto['actor']} keeps {veto['subject']} off {until}"

@@ -165,6 +165,8 @@ def test_status() -> None:
         "until": None, "detail": "limit 1", "count": 1,
     }  # fmt: skip
     assert drawn(status_view(document(blocked=[blocked]), NOW), width=200) == golden("status")
+    kept_off = drawn(status_view(document(vetoes=[HOLD | {"verbs": ["start"]}]), NOW))
+    assert "  ps1 is kept off: profiling, by ada, until 14:00:00 UTC (in 2 h)" in kept_off
 
 
 def test_status_without_a_daemon_and_with_troubles() -> None:
@@ -208,7 +210,7 @@ def test_a_plan_for_another_time_says_so_and_which_vetoes_are_over_by_then() -> 
     )
     assert shown.splitlines()[0] == "At 2026-03-02 20:00:00 UTC, in 8 h, with the machines as they are now:"
     assert "  At 2026-03-03 07:00:00 UTC, in 11 h, no window is in force any more: target 8." in shown
-    assert f"(over by then) ada holds {HOLD['subject']} until 2026-03-02 14:00:00 UTC" in shown
+    assert f"(over by then) ada holds {HOLD['subject']} until 2026-03-02 14:00:00 UTC: profiling." in shown
     assert "ada has frozen everything (stop only) until 2026-03-03 14:00:00 UTC, for another 18 h: a demo." in shown
 
 

@@ -232,6 +232,7 @@ def test_vetoes_are_in_history_with_machine_fleet_and_actor() -> None:
                 ("release", "training", "ps1", name, "bob"),
                 ("unfreeze", "", None, "everything", "bob"),
             ]
-            assert entries[0].evidence == f"a run; until {held['expires_at']}"
+            until = held["expires_at"][:19].replace("T", " ")
+            assert entries[0].evidence == f"a run; until {until} UTC"
 
     run_virtual(story)
