@@ -22,6 +22,10 @@ class Bill:
     storage: Decimal | None
 
 
+UNKNOWN_BILL = Bill(None, None, None)
+"""Of a machine that the provider tells nothing of."""
+
+
 def bill_of(use: Utilization) -> Bill:
     """Compute by the hour, storage by the share of the month in which the disk existed."""
     hours = None if use.seconds_used is None else Decimal(str(use.seconds_used)) / 3600

@@ -13,11 +13,12 @@ from fleetd.engine.ports import SystemClock
 from fleetd.engine.reconciler import PassReport
 from fleetd.engine.status import status_document
 from fleetd.engine.survey import survey
+from fleetd.model.errors import NotFound
 from fleetd.model.journal import HistoryEntry, IdleReport
 from fleetd.model.machine import Machine
 from fleetd.model.settings import Settings
 from fleetd.ops.control_client import ControlClient, NoDaemon
-from fleetd.planner.billing import Bill, bill_of
+from fleetd.planner.billing import UNKNOWN_BILL, Bill, bill_of
 from fleetd.planner.ownership import owners
 from fleetd.store.paths import journal_path
 from fleetd.store.sqlite import SqliteJournal
@@ -102,8 +103,11 @@ async def month_bills(settings: Settings, month: str) -> dict[str, list[tuple[Ma
             bills: dict[str, list[tuple[Machine, Bill]]] = {f.name: [] for f in settings.fleets}
 
             async def ask(machine: Machine) -> None:
-                use = await cloud.utilization(machine.id, month)
-                bills[owned[machine.id].fleet].append((machine, bill_of(use)))
+                try:
+                    bill = bill_of(await cloud.utilization(machine.id, month))
+                except NotFound:  # it went after the listing: what it cost, nobody says any more
+                    bill = UNKNOWN_BILL
+                bills[owned[machine.id].fleet].append((machine, bill))
 
             async with anyio.create_task_group() as group:
                 for machine in listing.machines:
