@@ -78,8 +78,14 @@ class Journey:
     rules: tuple[f.Rule, ...] = ()
     deed: Callable[[Stage], None] | None = None
     """Something that happens once it is at rest."""
+    then: FleetSpec | None = None
+    """What the config says from the death on. As much as was done by then is undone: see ``UNDOES``."""
     order: Verb | None = None
     """What an operator asks of the first machine once it is at rest. Who dies before it is journaled forgets it."""
+
+
+UNDOES = (("create", "destroy"), ("start", "stop"))
+"""Verbs that make up for each other."""
 
 
 def _vanish(stage: Stage) -> None:
@@ -140,6 +146,16 @@ PATHS: dict[str, Journey] = {
         (),
         there="off",
         rules=(f.ResetAfter(operation="destroy", nth=1),),
+    ),
+    "stop, and wanted again after it": Journey(
+        _fleet(0, adopt=OURS), {"stop": 2}, ("off", "off"), there="ready", then=_fleet(2, adopt=OURS)
+    ),
+    "destroy, and wanted again after it": Journey(
+        _fleet(1, adopt=OURS, scale_in="destroy", allow_destroy=True),
+        {"destroy": 1},
+        ("ready",),
+        there="ready",
+        then=_fleet(2, adopt=OURS, scale_in="destroy", allow_destroy=True),
     ),
     "update": Journey(
         _fleet(2, adopt=OURS, timeout_hours=24, snapshots=True), {"update": 4}, ("ready", "ready"), there="ready"
@@ -208,8 +224,7 @@ class Stage:
 
     async def play(self) -> None:
         """Until it rests, or for ever if it never does."""
-        self.site.write_config(HEAD + self.path.fleet.toml(CORE.parameters))
-        self.record.configs.append((0.0, parse(self.site.config.read_text(), "ROOT")))
+        self._configure(self.path.fleet)
         async with anyio.create_task_group() as group:
             group.start_soon(self._supervise)
             if self.path.deed is not None or self.path.order is not None:
@@ -234,7 +249,10 @@ class Stage:
         """What became of it."""
         effects = Counter(c.operation for c in self.record.calls if c.write and c.executed and _changed(c))
         faults = [str(breach) for breach in check(self.record)]
-        wanted = Counter(self.path.effects)
+        wanted, wanted_states = Counter(self.path.effects), self.path.states
+        if self.path.then is not None and self._died_at:
+            wanted, wanted_states = effects, ("ready",) * self.path.then.target
+            faults += [f"{one} and {other}: {effects}" for one, other in UNDOES if effects[one] != effects[other]]
         forgotten = self.path.order is not None and self._died_at and not effects[self.path.order]
         if effects != wanted and not (forgotten and wanted - effects == Counter({str(self.path.order): 1})):
             faults.append(f"carried out: {dict(effects)}, not {dict(wanted)}")
@@ -244,14 +262,20 @@ class Stage:
             faults.append(f"said to be done, and never carried out: {dict(untrue)}")
         left = [m for m in self.world.machines.values() if m.name != "training-backup"]
         states = tuple(sorted(m.state for m in left))
-        if states != self.path.states:
-            faults.append(f"left are {states}, not {self.path.states}")
+        if states != wanted_states:
+            faults.append(f"left are {states}, not {wanted_states}")
         return Aftermath(self._died_at, self._trails[0], faults, effects, self.site.log.getvalue())
+
+    def _configure(self, fleet: FleetSpec) -> None:
+        self.site.write_config(HEAD + fleet.toml(CORE.parameters))
+        self.record.configs.append((virtual_loop().time(), parse(self.site.config.read_text(), "ROOT")))
 
     async def _supervise(self) -> None:
         while not self._over:
             await asyncio.create_task(self.site.new_life().run())
             await anyio.sleep(DOWN)
+            if self.path.then is not None and self._died_at:
+                self._configure(self.path.then)
 
     async def _rest(self) -> None:
         """Wait until nothing is under way, for two passes on end."""

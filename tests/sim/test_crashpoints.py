@@ -14,6 +14,7 @@ import pytest
 from fleetd.engine.reconciler import Reconciler
 from fleetd.model.journal import Intent
 from fleetd.model.reasons import Outcome, Verb
+from fleetd.planner import scaling
 from fleetd.store.sqlite import SqliteJournal
 from tests.sim.crashpoints import PATHS, die_at, trail
 
@@ -105,11 +106,17 @@ def believes_that_updates_arrive() -> Any:
     return mock.patch.object(Reconciler, "_doubt_unanswered", doubt)
 
 
+def counts_on_destroys_to_arrive() -> Any:
+    """As it was until these tests: a destroy that may not have arrived frees its machine's place."""
+    return mock.patch.object(scaling, "_may_stay", return_value=0)
+
+
 @pytest.mark.parametrize(
     ("broken", "path", "point"),
     [
         (forgets_what_has_no_answer, "create, in no listing at first", f"executed {Verb.CREATE}"),
         (remembers_in_memory_only, "create", f"executed {Verb.CREATE}"),
+        (counts_on_destroys_to_arrive, "destroy, and wanted again after it", f"before call.{Verb.DESTROY}"),
         (believes_that_updates_arrive, "update", f"before call.{Verb.UPDATE}"),
     ],
 )
