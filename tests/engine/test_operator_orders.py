@@ -236,3 +236,18 @@ def test_vetoes_are_in_history_with_machine_fleet_and_actor() -> None:
             assert entries[0].evidence == f"a run; until {until} UTC"
 
     run_virtual(story)
+
+
+def test_a_veto_is_shown_at_once_although_no_pass_ends() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world:
+            world.cloud.before = lambda _op, _id: Unavailable("connection refused", operation="list")
+            async with world.daemon_running():
+                seat = seat_of(world)
+                assert seat.status()["vetoes"] == []
+                await seat.veto(VetoOrder("freeze", None, frozenset(Verb), "calm", timedelta(hours=1)), ADA)
+                assert [(v["kind"], v["actor"]) for v in seat.status()["vetoes"]] == [("freeze", ADA)]
+                await anyio.sleep(3601)
+                assert seat.status()["vetoes"] == [], "it is over, and still nobody could look"
+
+    run_virtual(story)

@@ -1,0 +1,206 @@
+"""A status document in sentences: whole answers, from documents that a test can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fleetd.planner.explaining import explain_fleet, explain_machine, veto_sentence
+from tests.support.build import NOW
+from tests.support.fakeseat import document, fleet_row, machine_row
+
+LATER = "2026-03-02T20:00:00Z"
+VERBS = ["create", "destroy", "restart", "start", "stop", "update"]
+NIGHT = {"at": LATER, "target": 1, "window": "night", "parked": True}
+STEP = {
+    "verb": "start", "reason": "short_of_target", "intent": 7, "since": "2026-03-02T11:58:00Z",
+    "deadline": "2026-03-02T12:08:00Z", "ambiguous": False,
+}  # fmt: skip
+
+
+def veto(kind: str, subject: str | None, *verbs: str) -> dict[str, Any]:
+    return {
+        "id": 1, "kind": kind, "subject": subject, "verbs": list(verbs) or VERBS, "reason": "a run", "actor": "ada",
+        "created_at": "2026-03-02T11:00:00Z", "expires_at": "2026-03-02T14:00:00Z",
+    }  # fmt: skip
+
+
+def blocked(machine: str | None, reason: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "fleet": "training",
+        "machine": None if machine is None else f"ps-{machine}",
+        "name": machine,
+        "verb": "start",
+        "reason": reason,
+        "until": LATER,
+        "detail": "3 of 4",
+        "count": 1,
+    } | fields
+
+
+def off(name: str = "a", **fields: Any) -> dict[str, Any]:
+    return machine_row(
+        name, state="off", phase="down", stopped_by="over_target", stopped_at="2026-03-02T09:00:00Z", **fields
+    )
+
+
+def test_a_fleet_with_everything() -> None:
+    whole = document(
+        fleets={"training": fleet_row(up=1, rising=1, target=4, converged=False, parked=True, next=NIGHT)},
+        machines=[
+            machine_row("a", state="starting", phase="rising", transition=STEP),
+            machine_row("b", fleet="other"),
+        ],
+        blocked=[blocked("c", "capacity_backoff"), blocked("d", "held") | {"fleet": "other"}],
+        vetoes=[veto("freeze", None), veto("freeze", "other"), veto("hold", "ps-a"), veto("hold", "b")],
+        max_hourly_cost="20",
+    )
+    assert explain_fleet(whole, "training", NOW) == [
+        "training: 1 of 4 up, 1 rising, 1 down. It is not converged.",
+        "The open window parks: idle machines are stopped, and nothing is started or created.",
+        (
+            "At 2026-03-02 20:00:00 UTC, in 8 h, window night is in force: target 1; idle machines are "
+            "parked, and nothing "
+            "is started."
+        ),
+        "It costs $1.02 an hour now. The cap over all fleets is $20.",
+        (
+            "a: Start since 2026-03-02 11:58:00 UTC (2 min ago), due by 2026-03-02 12:08:00 UTC: the fleet has fewer "
+            "machines up than its target."
+        ),
+        (
+            "c is not started: the provider had no capacity; it is tried again later (3 of 4). That "
+            "ends at 2026-03-02 "
+            "20:00:00 UTC, in 8 h."
+        ),
+        "ada has frozen everything until 2026-03-02 14:00:00 UTC, for another 2 h: a run.",
+        "ada holds ps-a until 2026-03-02 14:00:00 UTC, for another 2 h: a run.",
+    ]
+
+
+def test_a_fleet_without_prices_or_windows() -> None:
+    assert explain_fleet(document(fleets={"training": fleet_row(hourly=None)}), "training", NOW) == [
+        "training: 2 of 2 up, 1 down. It is converged."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("machine", "fields", "said"),
+    [
+        pytest.param(
+            machine_row("a", owned=False, fleet=None),
+            {},
+            ["a (ps-a) is ready.", "It is not fleetd's: neither created nor adopted, so it is never touched."],
+            id="foreign",
+        ),
+        pytest.param(
+            machine_row(
+                "a",
+                state_since="2026-03-02T09:00:00Z",
+                idle={"verdict": "active", "since": None, "evidence": "gpu 0.8"},
+            ),
+            {"vetoes": [veto("hold", "a", "start"), veto("freeze", "training", "stop"), veto("hold", "b")]},
+            [
+                "a (ps-a) is ready for 3 h, in fleet training.",
+                "It counts toward the target of 2; 2 are up.",
+                "It is in use (gpu 0.8).",
+                "ada keeps a off until 2026-03-02 14:00:00 UTC, for another 2 h: a run.",
+                "ada has frozen fleet training (stop only) until 2026-03-02 14:00:00 UTC, for another 2 h: a run.",
+            ],
+            id="in use, with vetoes",
+        ),
+        pytest.param(
+            machine_row("a", idle={"verdict": "idle", "since": "2026-03-02T11:00:00Z", "evidence": ""}),
+            {},
+            [
+                "a (ps-a) is ready, in fleet training.",
+                "It counts toward the target of 2; 2 are up.",
+                "It has been idle for 60 min.",
+            ],
+            id="idle",
+        ),
+        pytest.param(
+            machine_row("a", idle={"verdict": "unknown", "since": None, "evidence": "no answer"}),
+            {},
+            [
+                "a (ps-a) is ready, in fleet training.",
+                "It counts toward the target of 2; 2 are up.",
+                "Nobody can tell whether it is in use, which counts as used (no answer).",
+            ],
+            id="nobody knows",
+        ),
+        pytest.param(
+            off(),
+            {"fleets": {"training": fleet_row(target=3, rising=1, next=NIGHT | {"window": None, "parked": False})}},
+            [
+                "a (ps-a) is off, in fleet training.",
+                "fleetd stopped it at 2026-03-02 09:00:00 UTC (3 h ago): more machines were up than the target.",
+                "It is not needed: training has 2 of 3 up and 1 on the way. It is started again when one is missing.",
+                "At 2026-03-02 20:00:00 UTC, in 8 h, no window is in force any more: target 1.",
+            ],
+            id="not needed",
+        ),
+        pytest.param(
+            off(),
+            {
+                "fleets": {"training": fleet_row(target=3)},
+                "blocked": [blocked(None, "guard_cost", verb="create", until=None)],
+            },
+            [
+                "a (ps-a) is off, in fleet training.",
+                "fleetd stopped it at 2026-03-02 09:00:00 UTC (3 h ago): more machines were up than the target.",
+                (
+                    "training has 2 of 3 up. 1 machine of training is not created: it would cost more than "
+                    "max_hourly_cost "
+                    "allows (3 of 4). That changes only when a person changes it."
+                ),
+            ],
+            id="the whole fleet waits",
+        ),
+        pytest.param(
+            off(),
+            {"fleets": {"training": fleet_row(target=3)}, "blocked": [blocked("a", "held")]},
+            [
+                "a (ps-a) is off, in fleet training.",
+                "fleetd stopped it at 2026-03-02 09:00:00 UTC (3 h ago): more machines were up than the target.",
+                (
+                    "a is not started: an operator holds it (3 of 4). That ends at 2026-03-02 20:00:00 UTC, in "
+                    "8 h, or by "
+                    "fleetd release."
+                ),
+            ],
+            id="it waits itself",
+        ),
+        pytest.param(
+            off(),
+            {"fleets": {"training": fleet_row(target=3)}},
+            [
+                "a (ps-a) is off, in fleet training.",
+                "fleetd stopped it at 2026-03-02 09:00:00 UTC (3 h ago): more machines were up than the target.",
+                "training has 2 of 3 up; the next pass decides about it.",
+            ],
+            id="about to be started",
+        ),
+    ],
+)
+def test_a_machine(machine: dict[str, Any], fields: dict[str, Any], said: list[str]) -> None:
+    assert explain_machine(document(machines=[machine], **fields), machine, NOW) == said
+
+
+def test_doubts_come_first() -> None:
+    daemon = document()["daemon"] | {"error": "list: no connection", "config_fault": "f.toml: 1 fault(s)\n  a: b"}
+    for seen, words in (
+        ({"rejected": "it lacks ps9", "complete": True}, "Nothing is decided at the moment: it lacks ps9."),
+        ({"rejected": None, "complete": False}, "Nothing is decided at the moment: the listing is not whole."),
+    ):
+        assert explain_fleet(document(daemon=daemon, observation=seen), "training", NOW)[:3] == [
+            "The last pass failed, so this may be old: list: no connection.",
+            words,
+            "A reload was rejected, and the old config is in force: f.toml: 1 fault(s) a: b.",
+        ]
+
+
+def test_a_veto_that_is_over_has_no_time_left() -> None:
+    over = veto("hold", "a") | {"expires_at": "2026-03-02T11:00:00Z"}
+    assert veto_sentence(over, NOW) == "ada holds a until 2026-03-02 11:00:00 UTC: a run."
