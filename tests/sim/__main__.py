@@ -41,7 +41,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20, help="how many seeds")
     parser.add_argument("--first-seed", type=int, default=1)
-    parser.add_argument("--days", type=float, default=1, help="simulated days a seed; the last 3.25 hours are calm")
+    parser.add_argument("--days", type=float, default=1, help="simulated days a seed; the last 5 hours are calm")
     parser.add_argument("--machines", type=int, default=30)
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--dialect", choices=sorted(DIALECTS), default="core")

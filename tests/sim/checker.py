@@ -28,6 +28,8 @@ HANDED_OVER = 1.0
 REQUEST_TIMEOUT = 30.0
 GRACE = 60.0
 ORDER_WAITS = 7200.0
+REST = 3600.0
+"""Seconds without a write, at the end."""
 BEFORE = 0.001
 """Seconds: right before a call had its effect (the call log rounds to the microsecond)."""
 
@@ -223,6 +225,11 @@ def it_converges_and_rests(truth: Truth) -> Iterator[Breach]:
     settings = record.config(record.end)
     if settings is None:
         yield Breach(11, record.end, "no config is in force at the end")
+        return
+    if settled > record.end - REST:
+        yield Breach(
+            11, record.end, f"the run ends before it can have rested for {REST:.0f} s from {settled:.0f} s on"
+        )
         return
     for call in truth.writes:
         if moment(call) > settled:

@@ -19,7 +19,7 @@ import anyio
 import fleetd.cloud.core.api
 import fleetd.engine.daemon
 import fleetd.simulator.core
-from fleetd.config import parse
+from fleetd.model.errors import ConfigError
 from fleetd.model.machine import Machine
 from fleetd.planner.idle import Activity
 from fleetd.simulator.clock import WorldClock
@@ -141,6 +141,7 @@ class Stage:
     async def play(self) -> None:
         """From the first start to the last hour."""
         self._write(self.story.fleets)
+        await anyio.sleep(1)
         async with anyio.create_task_group() as group:
             group.start_soon(self._supervise)
             group.start_soon(self._clerk)
@@ -162,9 +163,8 @@ class Stage:
         """Start it whenever it is not running, as systemd would, or later where the story has it down for longer."""
         while not self._over:
             life = self.site.new_life()
-            if self._file_is_good:
-                with suppress(OSError):
-                    self.record.configs.append((self._now(), parse(self.site.config.read_text(), "ROOT")))
+            with suppress(ConfigError):
+                self.record.configs.append((self._now(), self.site.load()))
             await asyncio.create_task(life.run())
             down, self._down = self._down, RESTART
             calm_in = max(RESTART, self.story.calm_from - self._now())
@@ -249,18 +249,21 @@ class Stage:
         text = self.story.toml([replace(spec, target=0, window=None) for spec in self.story.fleets], self._dialect)
         self.site.write_config(text.replace(*SPOILS[beat.more["way"]]))
         self._file_is_good = False
-        life = self.site.alive
-        if life is not None:
-            life.reload()
-        await anyio.sleep(min(beat.more["for"], max(0.0, self.story.calm_from - self._now() - 1)))
+        before = self.site.alive
+        if before is not None:
+            before.reload()
+        await anyio.sleep(min(beat.more["for"], max(0.0, self.story.calm_from - self._now() - 120)))
         self.site.write_config(good)
         self._file_is_good = True
+        after = self.site.alive
+        if after is not None and after is not before:
+            after.stop()  # it may have started with what it would not have been reloaded with
 
     def _signal_reload(self) -> None:
         life = self.site.alive
         if life is not None:
             life.reload()
-            self.record.configs.append((self._now(), parse(self.site.config.read_text(), "ROOT")))
+            self.record.configs.append((self._now(), self.site.load()))
 
     async def _disk(self, beat: Beat) -> None:
         self.site.disk = beat.more["way"]

@@ -16,7 +16,7 @@ from tests.sim.record import EPOCH
 
 HOUR = 3600.0
 DAY = 24 * HOUR
-CALM = 3.25 * HOUR
+CALM = 5 * HOUR
 """The end of every run, in which nothing goes wrong any more: time to converge, and an hour without a write."""
 REGION = "East Coast (NY2)"
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu")
