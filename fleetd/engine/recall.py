@@ -11,6 +11,7 @@ from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memo
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner.facts import Learnt
 from fleetd.planner.transitions import next_backoff
+from fleetd.planner.waits import is_waiting
 from fleetd.store.port import Journal
 
 
@@ -38,8 +39,12 @@ class Recall:
             intents=tuple(await self.journal.open_intents()),
             facts=dict(self.facts),
             holds=tuple(await self.journal.holds(now=now)),
-            backoffs=dict(self._backoffs),
-            refusals={k: (until, words) for k, (_, until, words) in self._refusals.items()},
+            backoffs={k: b for k, b in self._backoffs.items() if _in_force(b.attempt, b.until, now)},
+            refusals={
+                k: (until, words)
+                for k, (attempt, until, words) in self._refusals.items()
+                if _in_force(attempt, until, now)
+            },
             idle=idle or {},
             requests=self.orders.pending,
             provider_failing=provider_failing,
@@ -103,7 +108,7 @@ class Recall:
     async def no_capacity(self, region: str, machine_type: str, reason: str, now: datetime) -> Backoff:
         """Lengthen the backoff; failures while one is in force belong to the same shortage."""
         known = self._backoffs.get((region, machine_type))
-        if known is not None and now < known.until:
+        if known is not None and _in_force(known.attempt, known.until, now):
             return known
         attempt = known.attempt + 1 if known is not None else 1
         backoff = Backoff(region, machine_type, attempt, now + next_backoff(attempt), reason)
@@ -130,3 +135,8 @@ class Recall:
     def forget_refusals(self) -> None:
         """A new config may have mended what was refused."""
         self._refusals.clear()
+
+
+def _in_force(attempt: int, until: datetime, now: datetime) -> bool:
+    step = next_backoff(attempt)
+    return is_waiting(until - step, step, now)

@@ -238,7 +238,10 @@ class Reconciler:
                 await self._give_up(intent, "whether it arrived is not known")
                 continue
             doubted = intent
-            if intent.accepted_at is None and intent.ambiguous_since is None:
+            since = intent.ambiguous_since
+            unanswered = intent.accepted_at is None and since is None
+            # A clock that was set back starts the search anew: nobody knows how much of it is over.
+            if unanswered or (since is not None and since > now):
                 await self.recall.journal.update_intent(intent.id, ambiguous_since=now)
                 doubted = replace(intent, ambiguous_since=now)
             intents.append(doubted)

@@ -15,6 +15,7 @@ from fleetd.planner.draft import Draft, veto, veto_reason, veto_words
 from fleetd.planner.idle import idle_surge
 from fleetd.planner.policies import NOT_LOOKED
 from fleetd.planner.roster import Roster, start_order, timed_out, victim_order
+from fleetd.planner.waits import is_waiting
 from fleetd.planner.windows import Effective
 
 _BY_HAND = frozenset({"operator", Reason.OPERATOR_REQUEST})
@@ -181,7 +182,7 @@ def _respects_a_human(draft: Draft, machine: Machine) -> Skip | None:
     facts = draft.memory.facts.get(machine.id)
     if facts is not None and facts.stopped_at is not None and facts.stopped_by == "operator":
         until = facts.stopped_at + fleet.respect_manual
-        if now < until:
+        if is_waiting(facts.stopped_at, fleet.respect_manual, now):
             stopped = f"at {facts.stopped_at:%Y-%m-%d %H:%M} UTC, at the provider's console or by another program"
             return draft.make_skip(Verb.START, Reason.RESPECT_MANUAL, machine, until=until, detail=stopped)
     return None
@@ -227,7 +228,10 @@ def shrink_wait(fleet: Fleet, members: Roster, memory: Memory, observed_at: date
     recent = [
         f.gone_at
         for f in memory.facts.values()
-        if f.fleet == fleet.name and f.gone_at is not None and not f.destroyed and observed_at < f.gone_at + settle
+        if f.fleet == fleet.name
+        and f.gone_at is not None
+        and not f.destroyed
+        and is_waiting(f.gone_at, settle, observed_at)
     ]
     allowed = max(2, fleet.guards.max_shrink.of(members.size + len(recent)))
     if len(recent) <= allowed:

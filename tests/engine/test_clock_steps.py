@@ -1,0 +1,85 @@
+"""The wall clock is set back by two hours: what was waited for is waited for no longer than it would have been."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from fleetd.model.errors import Ambiguous, Refused
+from fleetd.model.fleet import Guards, Limit
+from tests.engine.test_passes import settle_down, up
+from tests.support.build import fleet
+from tests.support.rig import rig
+from tests.support.virtual_time import run_virtual
+
+BACK = -7200.0
+
+
+def test_a_persons_stop_is_respected_no_longer() -> None:
+    async def story() -> None:
+        wanted = fleet(target=1, respect_manual=timedelta(minutes=10))
+        async with rig(wanted) as world, world.passes_by_hand():
+            await settle_down(world)
+            world.cloud.human("stop", "ps1")
+            await settle_down(world, 120)
+            assert up(world) == 0
+            world.clock.step(BACK)
+            await settle_down(world, 600)
+            assert up(world) == 1
+
+    run_virtual(story)
+
+
+def test_a_lost_create_is_looked_for_no_longer() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.passes_by_hand():
+            lost = [Ambiguous("no answer", operation="create")]
+            world.cloud.before = lambda op, _id: lost.pop() if op == "create" and lost else None
+            await world.reconciler.run_pass()
+            world.clock.step(BACK)
+            await settle_down(world, 60)
+            assert world.cloud.writes() == ["create"]
+            await settle_down(world, 180)
+            assert up(world) == 1
+
+    run_virtual(story)
+
+
+def test_a_shortage_is_waited_out_no_longer() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.passes_by_hand():
+            world.cloud.no_capacity = True
+            await settle_down(world, 180)
+            world.clock.step(BACK)
+            world.cloud.no_capacity = False
+            await settle_down(world, 420)
+            assert up(world) == 1
+
+    run_virtual(story)
+
+
+def test_a_refusal_is_waited_out_no_longer() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.passes_by_hand():
+            refusals = [Refused("quota exceeded", operation="create")]
+            world.cloud.before = lambda op, _id: refusals.pop() if op == "create" and refusals else None
+            await world.reconciler.run_pass()
+            world.clock.step(BACK)
+            await settle_down(world, 240)
+            assert up(world) == 1
+
+    run_virtual(story)
+
+
+def test_a_shrunk_fleet_is_looked_at_no_longer() -> None:
+    async def story() -> None:
+        guards = Guards(max_shrink=Limit(percent=30))
+        async with rig(fleet(target=6, guards=guards)) as world, world.passes_by_hand():
+            await settle_down(world)
+            for n in range(1, 6):
+                world.cloud.remove(f"ps{n}")
+            await world.reconciler.run_pass()
+            world.clock.step(BACK)
+            await settle_down(world, 300)
+            assert up(world) == 6
+
+    run_virtual(story)
