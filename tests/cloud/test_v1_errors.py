@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetd.cloud.paperspace.errors import STATUSES, classify, is_complaint, state_named
@@ -72,11 +72,13 @@ def test_a_server_that_names_a_time_limits_the_rate(headers: dict[str, str], kin
     assert type(classify(503, headers, b"")) is kind
 
 
+@settings(deadline=None)
 @given(st.integers(100, 599), st.binary(max_size=80))
 def test_any_answer_is_some_error(status: int, content: bytes) -> None:
     assert isinstance(classify(status, {}, content), CloudError)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(STATUSES)), st.text(max_size=40))
 def test_a_code_means_the_same_under_its_own_status_and_under_200(code: str, message: str) -> None:
     content = body(code, message)

@@ -48,6 +48,7 @@ def test_what_is_complete_lacks_nothing(count: int, happens: list[int]) -> None:
         assert moving.stays <= seen
 
 
+@settings(deadline=None)
 @given(st.integers(0, 14))
 def test_a_list_that_stands_still_is_complete(count: int) -> None:
     moving = Moving(count, [])
