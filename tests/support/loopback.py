@@ -45,10 +45,11 @@ class Loopback:
         if not _is_tcp(sock):
             return
         fd, listener = sock.fileno(), self._listeners.get(address[1])
+        if listener is None:
+            return  # nobody of this loop listens there: it may never come to anything
         self._connecting.add(fd)
         key = (sock.getsockname(), address)
-        if listener is not None:
-            self._unaccepted[key] = listener
+        self._unaccepted[key] = listener
 
         def over(future: Any) -> None:
             self._connecting.discard(fd)
