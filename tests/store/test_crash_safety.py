@@ -31,7 +31,9 @@ def killed_writer(path: Path, seed: int, seconds: float) -> list[tuple[str, str]
 async def test_every_reported_write_survives_sigkill(path):
     draw = random.Random(20260302)
     reported: collections.defaultdict[str, set[str]] = collections.defaultdict(set)
-    for seed in range(KILLS):
+    for seed in range(10 * KILLS):
+        if seed >= KILLS and len(reported["wrote"]) > 50:
+            break  # a busy machine gives each writer less to do, and then more of them run
         for word, subject in killed_writer(path, seed, draw.uniform(0, 0.15)):
             reported[word].add(subject)
 
