@@ -46,6 +46,8 @@ SPOILS = (
     ("target = 0", 'target = 0\ndestroy_requires_snapshot = "24h"'),  # sound, but not with this dialect
 )
 """What is wrong with the bad configs of ``bad_reload``, in which every fleet has no machine at all besides."""
+CORE_ONLY = 5
+"""The one that is sound on v1."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,10 @@ class Stage:
             return
         good = self.site.config.read_text()
         text = self.story.toml([replace(spec, target=0, window=None) for spec in self.story.fleets], self._dialect)
-        self.site.write_config(text.replace(*SPOILS[beat.more["way"]]))
+        way = beat.more["way"]
+        if way == CORE_ONLY and self._dialect is not CORE:
+            way = 1
+        self.site.write_config(text.replace(*SPOILS[way]))
         self._file_is_good = False
         before = self.site.alive
         if before is not None:
