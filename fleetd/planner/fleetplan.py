@@ -24,7 +24,7 @@ def decide(draft: Draft, effective: Effective, due: Due) -> None:
     if short > 0:
         rise(draft, short, Reason.SHORT_OF_TARGET)
     elif short < 0:
-        shrink(draft, len(members.up) + len(members.rising) - effective.target)
+        shrink(draft, len(members.up) + len(members.rising) - len(members.uncertain) - effective.target)
     replace_timed_out(draft, short)
     if short <= 0:
         drop_standby(draft)

@@ -40,6 +40,15 @@ class Roster:
         return len(self.up) + len(self.rising) + len(self.unknown) + len(self.creating)
 
     @property
+    def uncertain(self) -> tuple[Machine, ...]:
+        """Rising ones of which no more is known than that a start's answer was lost: none is given up for these."""
+        return tuple(
+            m
+            for m in self.rising
+            if m.phase is Phase.DOWN and m.id in self.moving and self.moving[m.id].ambiguous_since is not None
+        )
+
+    @property
     def size(self) -> int:
         """All machines of the fleet: what a percentage in a guard is taken of."""
         return self.have + len(self.falling) + len(self.down)

@@ -183,6 +183,20 @@ def test_rising_to_the_target(want, listed, recalled, does) -> None:
             fleet(target=1, guards=LOOSE), "provisioning ready", {}, ["stop ps1"], id="an unready one first"
         ),
         pytest.param(
+            fleet(target=2, guards=LOOSE),
+            "ready ready off",
+            {"intents": (intent(Verb.START, 3, ambiguous_since=ago(seconds=5)),)},
+            [],
+            id="none for a start whose answer was lost",
+        ),
+        pytest.param(
+            fleet(target=2, guards=LOOSE),
+            "ready ready starting",
+            {"intents": (intent(Verb.START, 3, ambiguous_since=ago(seconds=5)),)},
+            ["stop ps2"],
+            id="but for one that is seen to start",
+        ),
+        pytest.param(
             fleet(target=1, guards=LOOSE),
             "ready ready provisioning",
             {"facts": (facts(1, failure=Outcome.TIMED_OUT),)},
