@@ -328,12 +328,12 @@ def _unknowable(truth: Truth, machine: str, since: float, at: float, fleet: Flee
     acts = [a for a in truth.record.acts if a.machine_id == machine and a.verb in {"start", "restart", "create"}]
     if any(since <= a.at <= at for a in acts):
         return True  # a person started it after the look
+    if any(t <= at and truth.unseen_since(machine, t, at) for t in truth.record.losses):
+        return True  # whoever lost the journal knows of what a listing shows, and of nothing else
     born = truth.born.get(machine)
     if born is None:
         return False
-    hidden = truth.unseen(machine, born.at, at)
-    settled = at - born.at > fleet.guards.settle.total_seconds()
-    return hidden and (settled or any(born.at <= t <= at for t in truth.record.losses))
+    return at - born.at > fleet.guards.settle.total_seconds() and truth.unseen_since(machine, born.at, at)
 
 
 def _shows(truth: Truth) -> dict[str, list[float]]:

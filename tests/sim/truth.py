@@ -55,10 +55,6 @@ class Truth:
         self._times = {m: [c.at for c in changes] for m, changes in self._changes.items()}
         self.renamed = {a.machine_id: a.at for a in record.acts if a.verb == "rename"}
         self._stale = [c.loop_seconds for c in record.calls if "stale_list" in c.faults]
-        self._seen: dict[str, float] = {}
-        for look in record.looks:
-            for machine_id in look.listed or ():
-                self._seen.setdefault(machine_id, look.ended)
 
     def change(self, machine_id: str, at: float) -> Change | None:
         """The step of the time line that holds at an instant."""
@@ -110,9 +106,13 @@ class Truth:
             m for m in self._changes if self.state(m, at) in states and self.owner(m, at, settings) == (fleet, False)
         ]
 
-    def unseen(self, machine_id: str, since: float, until: float) -> bool:
-        """Whether no listing that fleetd was given had shown a machine before ``until``."""
-        return self._seen.get(machine_id, until + 1) > until >= since
+    def unseen_since(self, machine_id: str, since: float, until: float) -> bool:
+        """Whether no listing that fleetd was given in a span showed a machine."""
+        return not any(
+            machine_id in look.listed
+            for look in self.record.looks
+            if look.listed is not None and since <= look.began and look.ended <= until
+        )
 
     def staleness(self, since: float, until: float) -> float:
         """By how many seconds listings within a span were behind the world."""
