@@ -13,10 +13,10 @@ from fleetd.cli.failures import ExitCode
 from fleetd.cli.options import ConfigOption, JsonOption, duration, examples
 from fleetd.cli.output import say, show_json
 from fleetd.cli.vetoes import MachineName, ReasonOption
-from fleetd.cli.words import UNDER_WAY
 from fleetd.model.journal import MachineOrder
 from fleetd.model.reasons import Verb
 from fleetd.ops.escape import printable
+from fleetd.planner.sentences import UNDER_WAY
 
 KEEP_OFF = timedelta(hours=4)
 """How long a stopped machine stays off unless told otherwise."""

@@ -10,8 +10,9 @@ from typing import Any
 from rich.text import Text
 
 from fleetd.cli.render_status import fleet_words
-from fleetd.cli.words import UNDER_WAY, money, reason_words
+from fleetd.cli.words import money, reason_words
 from fleetd.ops.escape import printable
+from fleetd.planner.sentences import UNDER_WAY
 
 Document = Mapping[str, Any]
 

@@ -27,17 +27,6 @@ SYMBOLS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """A sign and a style for each verb, as in plan's output."""
 
-UNDER_WAY: Mapping[str, str] = MappingProxyType(
-    {
-        "create": "creating",
-        "start": "starting",
-        "stop": "stopping",
-        "restart": "restarting",
-        "update": "updating",
-        "destroy": "destroying",
-    }
-)
-
 CELLS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         Phase.UP: ("●", "green"),

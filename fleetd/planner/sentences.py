@@ -143,6 +143,18 @@ PARTICIPLES = {
 }
 """``not started``, and so on."""
 
+UNDER_WAY: Mapping[str, str] = MappingProxyType(
+    {
+        "create": "creating",
+        "start": "starting",
+        "stop": "stopping",
+        "restart": "restarting",
+        "update": "updating",
+        "destroy": "destroying",
+    }
+)
+"""What a transition is called while it goes on."""
+
 
 def sentence(skip: Skip, now: datetime) -> str:
     """Why one thing is not being done, and until when."""

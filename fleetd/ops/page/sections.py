@@ -13,7 +13,6 @@ from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.words import (
     NOTHING,
     PHASES,
-    UNDER_WAY,
     Blocked,
     age,
     blocked,
@@ -26,7 +25,7 @@ from fleetd.ops.page.words import (
     troubles,
     veto_words,
 )
-from fleetd.planner.sentences import span
+from fleetd.planner.sentences import UNDER_WAY, span
 
 SHOWN = 6
 """Rows of a list that are shown at once; the others are a tap away."""

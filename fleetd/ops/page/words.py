@@ -28,17 +28,6 @@ PHASES: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """A sign and words for each phase; the signs are those of ``fleetd status``."""
 
-UNDER_WAY: Mapping[str, str] = MappingProxyType(
-    {
-        "create": "creating",
-        "start": "starting",
-        "stop": "stopping",
-        "restart": "restarting",
-        "update": "updating",
-        "destroy": "destroying",
-    }
-)
-
 ORDINARY = frozenset(
     {
         Reason.BUSY,
