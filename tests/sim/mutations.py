@@ -22,12 +22,11 @@ from fleetd.engine import daemon
 from fleetd.engine.executor import Executor
 from fleetd.engine.observer import Observer
 from fleetd.engine.poller import Poller
-from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import Reconciler
 from fleetd.engine.vetoes import Vetoes
 from fleetd.model.fleet import Window
 from fleetd.model.journal import Hold
-from fleetd.planner import guards, idle, ownership, policies, roster, scaling, windows
+from fleetd.planner import guards, idle, ownership, policies, roster, scaling, transitions, windows
 from fleetd.simulator import faults as f
 from fleetd.store.lock import StateLock
 from fleetd.store.sqlite import SqliteJournal
@@ -294,9 +293,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         11,
         "gives up after a capacity failure",
-        Recall.no_capacity,
-        "next_backoff(attempt)",
-        "next_backoff(attempt) * 20",
+        transitions.next_backoff,
+        "return BACKOFF_STEPS[",
+        "return 20 * BACKOFF_STEPS[",
         story(rules=(f.Capacity(until=2 * HOUR),)),
     ),
     Mutation(
@@ -329,6 +328,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         windows._instant,
         "naive.replace(tzinfo=_zone(zone))",
         'naive.replace(tzinfo=_zone("UTC"))',
-        story(fleets=(replace(PARKED, window=replace(PARKING, timezone="America/New_York", start=60, end=14 * 60)),)),
+        story(fleets=(replace(PARKED, window=replace(PARKING, timezone="America/New_York", start=60, end=16 * 60)),)),
     ),
 )
