@@ -430,13 +430,16 @@ def _parked(truth: Truth, fleet: Fleet, at: float) -> bool:
 
 
 def _outlived(truth: Truth, fleet: Fleet, machine: str, at: float) -> bool:
-    policy = fleet.shutdown_timeout
-    if policy is None or not policy.enforce:
+    """Whether a policy that a decision at ``at`` can be made on ends the machine."""
+    then = [s.fleet(fleet.name) for s in truth.record.configs_within(_decided_since(truth, at), at)]
+    policies = [f.shutdown_timeout for f in then if f is not None and f.shutdown_timeout is not None]
+    hours = min((p.hours for p in policies if p.enforce), default=None)
+    if hours is None:
         return False
     begun = {"starting", "restarting", "provisioning"}
     boots = [c.at for c in truth.changes(machine) if (c.state in begun or c.cause == "was there") and c.at < at]
     steps = sum(abs(by) for _, by in truth.record.steps)
-    return bool(boots) and at - boots[-1] > policy.hours * 3600 - steps - 600
+    return bool(boots) and at - boots[-1] > hours * 3600 - steps - 600
 
 
 def _off_target(truth: Truth, fleet: Fleet, at: float, settings: Settings) -> str | None:
