@@ -28,8 +28,6 @@ HANDED_OVER = 1.0
 REQUEST_TIMEOUT = 30.0
 GRACE = 60.0
 ORDER_WAITS = 7200.0
-REST = 3600.0
-"""Seconds without a write, at the end."""
 BEFORE = 0.001
 """Seconds: right before a call had its effect (the call log rounds to the microsecond)."""
 
@@ -226,10 +224,8 @@ def it_converges_and_rests(truth: Truth) -> Iterator[Breach]:
     if settings is None:
         yield Breach(11, record.end, "no config is in force at the end")
         return
-    if settled > record.end - REST:
-        yield Breach(
-            11, record.end, f"the run ends before it can have rested for {REST:.0f} s from {settled:.0f} s on"
-        )
+    if settled > record.end - record.rest:
+        yield Breach(11, record.end, f"the run ends before it can have rested from {settled:.0f} s on")
         return
     for call in truth.writes:
         if moment(call) > settled:

@@ -211,7 +211,7 @@ class Stage:
 
     def __init__(self, path: Journey, numbers: Sequence[int], world: World, server: SimServer, site: Site) -> None:
         self.path, self.world, self.server, self.site = path, world, server, site
-        self.record = Record("crash", site.clock.now())
+        self.record = Record("crash", site.clock.now(), rest=QUIET)
         self._numbers = numbers
         self._trails: list[list[str]] = [[] for _ in (*numbers, 0)]
         self._died_at: list[str] = []

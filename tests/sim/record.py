@@ -106,6 +106,8 @@ class Record:
     calm_from: float = FOREVER
     """When the last fault ended."""
     end: float = 0.0
+    rest: float = 3600.0
+    """Seconds without a write that the run must end with."""
 
     def wall(self, at: float) -> datetime:
         """The wall clock's reading at an instant."""
