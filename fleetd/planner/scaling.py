@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from fleetd.model.fleet import Fleet, ScaleIn
 from fleetd.model.journal import MachineFacts, Memory
-from fleetd.model.machine import Machine
+from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.costs import fleet_rate, hourly_rate
@@ -24,7 +24,8 @@ _BY_HAND = frozenset({"operator", Reason.OPERATOR_REQUEST})
 
 def rise(draft: Draft, short: int, reason: Reason) -> None:
     """Start stopped machines first, then create; whoever is only waited for is not replaced."""
-    short -= _may_stay(draft, short)
+    kept = _may_stay(draft, short)
+    short -= len(kept)
     waiting = 0
     started = sum(m.id in draft.requested for m in draft.members.down)
     for machine in start_order(draft.members.down, draft.memory):
@@ -38,7 +39,8 @@ def rise(draft: Draft, short: int, reason: Reason) -> None:
         elif started + waiting < short:
             draft.skips.append(blocked)
             waiting += blocked.reason is not Reason.HELD
-    for machine in draft.members.falling[: max(0, short - started - waiting)]:
+    falling = [m for m in draft.members.falling if m not in kept]
+    for machine in falling[: max(0, short - started - waiting)]:
         waiting += 1
         moving = draft.members.moving.get(machine.id)
         draft.skip(Verb.START, Reason.STILL_FALLING, machine, until=None if moving is None else moving.deadline_at)
@@ -128,14 +130,18 @@ def drop_standby(draft: Draft) -> None:
         draft.act(Verb.DESTROY, Reason.BEYOND_STANDBY, machine, Decimal(0))
 
 
-def _may_stay(draft: Draft, short: int) -> int:
-    """How many places are kept for machines whose destroy may not have arrived: it will be known within seconds."""
-    kept = 0
-    for machine in draft.members.leaving:
-        destroy = draft.members.moving[machine.id]
-        if destroy.accepted_at is None and kept < short:
-            kept += 1
-            draft.skip(Verb.START, Reason.IN_TRANSITION, machine, until=destroy.deadline_at)
+def _may_stay(draft: Draft, short: int) -> list[Machine]:
+    """Machines whose stop or destroy may not have arrived, as many as places are short; it is known within seconds.
+
+    They keep their places: whoever took one would be paid for beside a machine that is up after all.
+    """
+    kept: list[Machine] = []
+    for machine in (*draft.members.leaving, *draft.members.falling):
+        intent = draft.members.moving.get(machine.id)
+        arrived = intent is None or intent.accepted_at is not None or machine.phase is Phase.FALLING
+        if intent is not None and not arrived and len(kept) < short:
+            kept.append(machine)
+            draft.skip(Verb.START, Reason.IN_TRANSITION, machine, until=intent.deadline_at)
     return kept
 
 
@@ -155,6 +161,9 @@ def _create(draft: Draft, count: int, reason: Reason) -> None:
 
 def _blocks_start(draft: Draft, machine: Machine) -> Skip | None:
     fleet, now = draft.fleet, draft.now
+    intent = draft.members.moving.get(machine.id)
+    if intent is not None:  # off already, and its stop has no verdict yet
+        return draft.make_skip(Verb.START, Reason.IN_TRANSITION, machine, until=intent.deadline_at)
     stop = veto(draft.memory, Verb.START, fleet.name, machine, now)
     if stop is not None:
         reason = Reason.RESPECT_MANUAL if stop.keeps_off else veto_reason(stop)

@@ -475,3 +475,23 @@ def test_a_destroy_whose_answer_was_lost_frees_no_place(states, destroy, does) -
     decided = decide(destroying(target=2, standby=5), seen(*machines(states)), memory(intents=(destroy,)))
     assert actions(decided) == does
     assert ("in_transition ps2" in reasons(decided)) is (destroy is UNSETTLED)
+
+
+STOPPING = intent(Verb.STOP, 2, accepted_at=ago(seconds=5), expected_state="ready")
+UNSTOPPED = intent(Verb.STOP, 2, ambiguous_since=ago(seconds=5), expected_state="ready")
+
+
+@pytest.mark.parametrize(
+    ("states", "stop", "does"),
+    [
+        pytest.param("ready ready off", STOPPING, ["start ps3"], id="in place of one that stops for sure"),
+        pytest.param("ready ready off", UNSTOPPED, [], id="not of one that may go on"),
+        pytest.param("ready stopping off", UNSTOPPED, ["start ps3"], id="of one that is seen to stop"),
+        pytest.param("ready off off", UNSTOPPED, ["start ps3"], id="one that has stopped is left to its verdict"),
+        pytest.param("ready off", STOPPING, [], id="and waited for where there is no other"),
+    ],
+)
+def test_a_stop_whose_answer_was_lost_frees_no_place(states, stop, does) -> None:
+    """It may never have arrived: a process that dies before the call leaves no more than this."""
+    decided = decide(fleet(target=2), seen(*machines(states)), memory(intents=(stop,)))
+    assert actions(decided) == does
