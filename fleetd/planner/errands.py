@@ -42,7 +42,9 @@ def police(draft: Draft, due: Due) -> None:
     for machine in draft.members.up:
         if Check.SHUTDOWN_TIMEOUT not in due.get(machine.id, frozenset()):
             continue
-        evidence = outlived(fleet, draft.memory.shown.get(machine.id, machine), draft.now)
+        facts = draft.memory.facts.get(machine.id)
+        shown = draft.memory.shown.get(machine.id, machine)
+        evidence = outlived(fleet, shown, draft.now, started_at=None if facts is None else facts.started_at)
         if evidence is None or draft.spared(Verb.STOP, machine):
             continue
         draft.requested.add(machine.id)

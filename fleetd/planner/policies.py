@@ -84,12 +84,18 @@ def up_for(machine: Machine, now: datetime) -> timedelta | None:
     return None
 
 
-def outlived(fleet: Fleet, machine: Machine, now: datetime) -> str | None:
-    """Why an up machine is to be stopped for having outlived the timeout; None when it has not, or nobody knows."""
+def outlived(fleet: Fleet, machine: Machine, now: datetime, *, started_at: datetime | None = None) -> str | None:
+    """Why an up machine is to be stopped for having outlived the timeout; None when it has not, or nobody knows.
+
+    ``started_at``: when it was last seen to come up, by our own clock. The events' dates are the provider's; where the
+    two clocks are hours apart they alone would have a machine stopped right after each of its starts.
+    """
     policy = fleet.shutdown_timeout
     if policy is None or not policy.enforce or machine.phase is not Phase.UP:
         return None
     lasted = up_for(machine, now)
+    if lasted is not None and started_at is not None:
+        lasted = min(lasted, now - started_at)
     if lasted is None or lasted <= timedelta(hours=policy.hours):
         return None
     return f"up for {lasted.total_seconds() / 3600:.1f} h of {policy.hours} h"

@@ -102,6 +102,14 @@ def test_outlived(policy, state, events, over) -> None:
     assert (outlived(fleet(shutdown_timeout=policy), box, NOW) is not None) is over
 
 
+@pytest.mark.parametrize(("ours", "over"), [(None, True), (30, True), (25, True), (24, False), (0.1, False)])
+def test_a_provider_whose_clock_is_hours_behind_does_not_have_machines_stopped_at_once(ours, over) -> None:
+    """By its dates the machine has been up for 25 h; by our own clock it came up ``ours`` hours ago."""
+    box = machine(1, events=started(25))
+    at = None if ours is None else ago(hours=ours)
+    assert (outlived(fleet(shutdown_timeout=ENFORCED), box, NOW, started_at=at) is not None) is over
+
+
 @pytest.mark.parametrize(("hours", "soon"), [(21, False), (22.5, True), (24, True), (25, False)])
 def test_the_vendors_timer_is_seen_coming(hours, soon) -> None:
     box = machine(1, shutdown_timeout_hours=24, events=started(hours))

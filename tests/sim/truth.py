@@ -53,7 +53,8 @@ class Truth:
         for change in record.timeline:
             self._changes[change.machine_id].append(change)
         self._times = {m: [c.at for c in changes] for m, changes in self._changes.items()}
-        self.renamed = {a.machine_id: a.at for a in record.acts if a.verb == "rename"}
+        # the first time: from then on it is under no name of ours
+        self.renamed = {a.machine_id: a.at for a in reversed(record.acts) if a.verb == "rename"}
         self._stale = [c.loop_seconds for c in record.calls if "stale_list" in c.faults]
 
     def change(self, machine_id: str, at: float) -> Change | None:
