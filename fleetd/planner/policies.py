@@ -87,8 +87,8 @@ def up_for(machine: Machine, now: datetime) -> timedelta | None:
 def outlived(fleet: Fleet, machine: Machine, now: datetime, *, started_at: datetime | None = None) -> str | None:
     """Why an up machine is to be stopped for having outlived the timeout; None when it has not, or nobody knows.
 
-    ``started_at``: when it was last seen to come up, by our own clock. The events' dates are the provider's; where the
-    two clocks are hours apart they alone would have a machine stopped right after each of its starts.
+    ``started_at``: when it was last seen to come up, by our own clock. The events' dates are the provider's; where
+    the two clocks are hours apart they alone would have a machine stopped right after each of its starts.
     """
     policy = fleet.shutdown_timeout
     if policy is None or not policy.enforce or machine.phase is not Phase.UP:
