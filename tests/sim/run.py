@@ -296,6 +296,7 @@ class Stage:
             file.write(b"\0" * 4096)
             for suffix in ("-wal", "-shm"):
                 self.site.journal.with_name(self.site.journal.name + suffix).unlink(missing_ok=True)
+        self._forget()  # what was in the log alone is lost, and leaves no trace
         await anyio.sleep(down)
         life = self.site.alive
         if life is not None:
@@ -305,9 +306,12 @@ class Stage:
         self._lose_journal()
 
     def _lose_journal(self) -> None:
-        now = self._now()
         for path in self.site.state.glob(f"{self.site.journal.name}*"):
             path.unlink()
+        self._forget()
+
+    def _forget(self) -> None:
+        now = self._now()
         self.record.losses.append(now)
         for veto in self.record.vetoes:
             veto.until = min(veto.until, now)
