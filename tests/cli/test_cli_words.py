@@ -14,7 +14,6 @@ from fleetd.cli.words import (
     EVENTS,
     PHASE_WORDS,
     SYMBOLS,
-    UNDER_WAY,
     event_words,
     money,
     money_change,
@@ -28,6 +27,7 @@ from fleetd.engine.status import skip_document
 from fleetd.model.machine import Phase
 from fleetd.model.plan import Skip
 from fleetd.model.reasons import Reason, Verb
+from fleetd.planner.sentences import UNDER_WAY
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 CATALOGUE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
