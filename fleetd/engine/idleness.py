@@ -12,7 +12,7 @@ import structlog
 from fleetd.activity.port import Source
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import Clock
-from fleetd.model.fleet import Fleet
+from fleetd.model.fleet import Fleet, IdleRule
 from fleetd.model.journal import Hold, IdleReport
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action
@@ -20,6 +20,7 @@ from fleetd.model.reasons import Reason, Verb
 from fleetd.model.settings import IdleSource
 from fleetd.planner.idle import Activity, IdleClock, Reading, advance, combine
 from fleetd.planner.ownership import Owner
+from fleetd.planner.policies import up_for
 from fleetd.store.port import Journal
 
 log = structlog.get_logger(__name__)
@@ -137,7 +138,15 @@ class Idleness:
             case Activity.UNKNOWN:
                 return Reason.ACTIVITY_UNKNOWN
             case Activity.IDLE:
-                return None
+                return self._started_since(fleet.idle, action, machine)
+
+    def _started_since(self, rule: IdleRule, action: Action, machine: Machine) -> Reason | None:
+        """Its events tell of a start that no pass has seen: somebody restarted it, and the idle clock begins anew."""
+        lasted = up_for(machine, self._clock.now())
+        if action.reason is not Reason.PARKED_IDLE or lasted is None or lasted >= max(rule.after, rule.min_uptime):
+            return None
+        self._clocks[machine.id] = IdleClock()
+        return Reason.NOT_IDLE_LONG_ENOUGH
 
     async def _read(
         self, fleet: Fleet, machines: Sequence[Machine], *, patience: timedelta | None = None

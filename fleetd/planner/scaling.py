@@ -61,11 +61,15 @@ def shrink(draft: Draft, surplus: int) -> None:
     surplus -= surge + sum(a.verb is Verb.STOP for a in draft.actions)
     destroys = draft.fleet.scale_in is ScaleIn.DESTROY and draft.fleet.allow_destroy
     stops = max(0, draft.fleet.standby - len(draft.members.down)) if destroys else surplus
+    members = draft.members
+    first = {m.id for m in members.rising if m.id in members.moving} - {m.id for m in members.uncertain}
     for machine in victim_order(draft.members, draft.memory, draft.prices):
         if surplus <= 0:
             return
         verb = Verb.STOP if stops > 0 else Verb.DESTROY
         if draft.spared(verb, machine):
+            # One that is coming up goes before any that has been ready, as soon as it has its verdict.
+            surplus -= machine.id in first
             continue
         surplus -= 1
         stops -= 1

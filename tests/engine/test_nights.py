@@ -354,3 +354,18 @@ def test_the_morning_finds_in_history_what_was_not_parked_and_why() -> None:
         assert [(c["fleet"], c["window"], c["up"], c["down"]) for c in closed] == [("training", "night", 1, 1)]
 
     run(story)
+
+
+def test_a_machine_that_a_person_restarted_between_two_passes_is_not_parked_for_its_idleness_before() -> None:
+    async def story() -> None:
+        async with rig(PARKED, sources={"gpu": ScriptedSource()}) as world:
+            populate(world)
+            async with world.daemon_running():
+                await anyio.sleep(2 * 3600 - 60)
+                world.cloud.human("restart", "ps1")  # ready before and after: no listing shows it
+                await anyio.sleep(29 * 60)
+                assert world.cloud.writes() == ["stop ps2"]
+                await anyio.sleep(5 * 60)
+                assert world.cloud.writes() == ["stop ps2", "stop ps1"]
+
+    run(story)

@@ -193,8 +193,8 @@ def test_rising_to_the_target(want, listed, recalled, does) -> None:
             fleet(target=2, guards=LOOSE),
             "ready ready starting",
             {"intents": (intent(Verb.START, 3, ambiguous_since=ago(seconds=5)),)},
-            ["stop ps2"],
-            id="but for one that is seen to start",
+            [],
+            id="nor for one that is seen to start: it goes first, once it is up",
         ),
         pytest.param(
             fleet(target=1, guards=LOOSE),
@@ -495,3 +495,20 @@ def test_a_stop_whose_answer_was_lost_frees_no_place(states, stop, does) -> None
     """It may never have arrived: a process that dies before the call leaves no more than this."""
     decided = decide(fleet(target=2), seen(*machines(states)), memory(intents=(stop,)))
     assert actions(decided) == does
+
+
+RISING = tuple(intent(Verb.CREATE, n, accepted_at=ago(seconds=30), id=n) for n in (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("states", "target", "does"),
+    [
+        pytest.param("ready ready provisioning provisioning", 2, [], id="they go first, after their verdicts"),
+        pytest.param("ready ready provisioning provisioning", 1, ["stop ps2"], id="the rest goes now"),
+        pytest.param("ready ready ready off", 2, ["stop ps2"], id="one without a verdict yet is left alone"),
+    ],
+)
+def test_no_ready_machine_is_given_up_for_one_that_is_coming_up(states, target, does) -> None:
+    """It may fail to come up (no capacity, say), and then the ready one is missing."""
+    want = fleet(target=target, guards=LOOSE)
+    assert actions(decide(want, seen(*machines(states)), memory(intents=RISING))) == does

@@ -354,8 +354,9 @@ class Stage:
         steps = sum(abs(by) for _, by in self.record.steps)
         down = [span for span in (life.span for life in self.site.lives) if span.ended < FOREVER]
         lately = [s for s in down if self._now() - s.ended < 1800]
-        if self.site.alive is None or lately:
-            return
+        life = self.site.alive
+        if life is None or lately or self._now() - life.span.began < 1800:
+            return  # a process that was not there could give no verdict
         self._witness.verdicts(self.site.journal, self.site.clock.now(), steps + 2 * self.story.interval + 120)
 
     def _write(self, fleets: tuple[FleetSpec, ...] | list[FleetSpec]) -> None:

@@ -81,7 +81,7 @@ class FakeCloud:
     def human(self, verb: str, machine_id: str, *, hours_ago: float = 0.0) -> None:
         """A person starts or stops it at the console; with ``hours_ago`` it happened then, and is over."""
         at = self.clock.now() - timedelta(hours=hours_ago)
-        state = "ready" if verb == "start" else "off"
+        state = "off" if verb == "stop" else "ready"
         event = MachineEvent(verb, "done", handle=f"h{next(self._handles)}", created_at=at, finished_at=at)
         self._events[machine_id].insert(0, event)
         self.set(machine_id, state=state)
