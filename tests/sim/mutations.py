@@ -235,7 +235,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         idle.may_park,
         "if now - report.idle_since < rule.after:",
         "if False:",
-        story(fleets=(replace(PARKED, target=2, window=replace(PARKING, start=12 * 60 + 15), idle_after=60),)),
+        story(_at(0.8, "use"), _at(0.8, "use"), fleets=(PARKED,)),
     ),
     Mutation(
         7,
