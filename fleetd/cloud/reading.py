@@ -5,11 +5,14 @@ Each gives None for what says nothing, so that one odd field spoils no listing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, TypeVar
 
 import msgspec
+
+from fleetd.model.errors import CloudError, MalformedAnswer
 
 T = TypeVar("T")
 
@@ -31,6 +34,20 @@ def convert(content: object, kind: type[T]) -> T:
         return msgspec.convert(content, kind)
     except (msgspec.ValidationError, RecursionError) as e:
         raise Unreadable(str(e)) from e
+
+
+def understood(
+    operation: str, read: Callable[[object], T], content: object, *, error: type[CloudError] = MalformedAnswer
+) -> T:
+    """What ``read`` makes of an answer.
+
+    Raises:
+        MalformedAnswer: it is unreadable; another ``error`` where that is said.
+    """
+    try:
+        return read(content)
+    except Unreadable as e:
+        raise error(f"the answer cannot be understood: {e}", operation=operation) from e
 
 
 def text(value: object) -> str | None:

@@ -63,7 +63,7 @@ def shrink(draft: Draft, surplus: int) -> None:
     stops = max(0, draft.fleet.standby - len(draft.members.down)) if destroys else surplus
     members = draft.members
     first = {m.id for m in members.rising if m.id in members.moving} - {m.id for m in members.uncertain}
-    for machine in victim_order(draft.members, draft.memory, draft.prices):
+    for machine in victim_order(members, draft.memory, draft.prices):
         if surplus <= 0:
             return
         verb = Verb.STOP if stops > 0 else Verb.DESTROY

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -66,11 +67,8 @@ async def read_history(
     limit: int | None = None,
 ) -> list[tuple[int, HistoryEntry]]:
     """``fleetd history``: entries with their row ids, oldest first."""
-    journal = await SqliteJournal.open_read_only(journal_path(state_path(settings)))
-    try:
+    async with _journal(settings) as journal:
         return list(await journal.history(since=since, fleet=fleet, machine=machine, after_id=after_id, limit=limit))
-    finally:
-        await journal.aclose()
 
 
 def journal_mark(settings: Settings) -> tuple[object, ...]:
@@ -93,29 +91,25 @@ async def month_bills(settings: Settings, month: str) -> dict[str, list[tuple[Ma
     Raises:
         CloudError: the provider could not be asked; ``Unsupported`` where the dialect has no billing data.
     """
-    journal = await SqliteJournal.open_read_only(journal_path(state_path(settings)))
-    try:
-        async with open_cloud(settings) as cloud:
-            with within(ONE_SHOT_LIMIT):
-                listing = await cloud.list_machines()
-            facts = {f.machine_id: f for f in await journal.facts()}
-            owned = owners(listing.machines, settings.fleets, facts, await journal.open_intents())
-            bills: dict[str, list[tuple[Machine, Bill]]] = {f.name: [] for f in settings.fleets}
+    async with _journal(settings) as journal, open_cloud(settings) as cloud:
+        with within(ONE_SHOT_LIMIT):
+            listing = await cloud.list_machines()
+        facts = {f.machine_id: f for f in await journal.facts()}
+        owned = owners(listing.machines, settings.fleets, facts, await journal.open_intents())
+        bills: dict[str, list[tuple[Machine, Bill]]] = {f.name: [] for f in settings.fleets}
 
-            async def ask(machine: Machine) -> None:
-                try:
-                    bill = bill_of(await cloud.utilization(machine.id, month))
-                except NotFound:  # it went after the listing: what it cost, nobody says any more
-                    bill = UNKNOWN_BILL
-                bills[owned[machine.id].fleet].append((machine, bill))
+        async def ask(machine: Machine) -> None:
+            try:
+                bill = bill_of(await cloud.utilization(machine.id, month))
+            except NotFound:  # it went after the listing: what it cost, nobody says any more
+                bill = UNKNOWN_BILL
+            bills[owned[machine.id].fleet].append((machine, bill))
 
-            async with anyio.create_task_group() as group:
-                for machine in listing.machines:
-                    if machine.id in owned:
-                        group.start_soon(ask, machine)
-            return {name: sorted(rows, key=lambda row: row[0].name) for name, rows in bills.items()}
-    finally:
-        await journal.aclose()
+        async with anyio.create_task_group() as group:
+            for machine in listing.machines:
+                if machine.id in owned:
+                    group.start_soon(ask, machine)
+        return {name: sorted(rows, key=lambda row: row[0].name) for name, rows in bills.items()}
 
 
 async def _running_status(settings: Settings) -> dict[str, Any] | None:
@@ -147,12 +141,18 @@ async def _idle_now(settings: Settings) -> dict[str, IdleReport] | None:
 async def _survey(
     settings: Settings, *, at: datetime | None = None, idle: Mapping[str, IdleReport] | None = None
 ) -> PassReport:
+    async with _journal(settings) as journal, open_cloud(settings) as cloud:
+        with within(ONE_SHOT_LIMIT):
+            clock = SystemClock()
+            idleness = idle_clocks(journal, clock, Leases(journal))
+            return await survey(settings, cloud, journal, clock, idleness, at=at, idle=idle)
+
+
+@asynccontextmanager
+async def _journal(settings: Settings) -> AsyncIterator[SqliteJournal]:
+    """What the journal holds at this moment, for looking only."""
     journal = await SqliteJournal.open_read_only(journal_path(state_path(settings)))
     try:
-        async with open_cloud(settings) as cloud:
-            with within(ONE_SHOT_LIMIT):
-                clock = SystemClock()
-                idleness = idle_clocks(journal, clock, Leases(journal))
-                return await survey(settings, cloud, journal, clock, idleness, at=at, idle=idle)
+        yield journal
     finally:
         await journal.aclose()

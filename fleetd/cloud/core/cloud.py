@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
 from fleetd.cloud.core import wire
 from fleetd.cloud.core.api import PAGE_SIZE, CoreApi
 from fleetd.cloud.http import HttpClient
 from fleetd.cloud.port import Capabilities, MachineChange
-from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer, Unsupported
+from fleetd.cloud.reading import understood
+from fleetd.model.errors import Ambiguous, MalformedAnswer, Unsupported
 from fleetd.model.machine import Machine, SnapshotSight, Utilization
 from fleetd.model.plan import Listing
 from fleetd.model.vendor import CORE_AVAILABILITY_TYPES
-
-T = TypeVar("T")
 
 CAPABILITIES = Capabilities(
     name="paperspace-core",
@@ -39,12 +37,12 @@ class CoreCloud:
     async def list_machines(self) -> Listing:
         """Every machine that the key can see; not complete when a later page failed or the list moved meanwhile."""
         reading = await self._api.read_listing({}, prove=True)
-        machines = _understood("list", wire.read_machines, reading.items)
+        machines = understood("list", wire.read_machines, reading.items)
         return Listing(machines, complete=reading.complete)
 
     async def show(self, machine_id: str) -> Machine:
         """One machine, with its events, newest first."""
-        machine = _understood("show", wire.read_machine, await self._api.show(machine_id))
+        machine = understood("show", wire.read_machine, await self._api.show(machine_id))
         if machine.id != machine_id:  # a stop may hang on what this says
             raise MalformedAnswer(f"asked for {machine_id}, answered with {machine.id}", operation="show")
         return machine
@@ -52,7 +50,7 @@ class CoreCloud:
     async def create(self, name: str, parameters: Mapping[str, object]) -> Machine:
         """Create one machine."""
         content = await self._api.create({**parameters, "machineName": name})
-        return _understood("create", wire.read_created, content, error=Ambiguous)
+        return understood("create", wire.read_created, content, error=Ambiguous)
 
     async def start(self, machine_id: str) -> None:
         """Start it."""
@@ -85,25 +83,16 @@ class CoreCloud:
         """Whether such a machine can be had now; the vendor says so for dedicated GPU types only."""
         if machine_type not in CORE_AVAILABILITY_TYPES:
             return None
-        return _understood("availability", wire.read_available, await self._api.availability(region, machine_type))
+        return understood("availability", wire.read_available, await self._api.availability(region, machine_type))
 
     async def utilization(self, machine_id: str, month: str) -> Utilization:
         """Use and rates in one billing month (``YYYY-MM``)."""
         content = await self._api.utilization(machine_id, month)
-        return _understood("utilization", lambda c: wire.read_utilization(c, machine_id, month), content)
+        return understood("utilization", lambda c: wire.read_utilization(c, machine_id, month), content)
 
     async def aclose(self) -> None:
         """Close connections. Idempotent."""
         await self._api.aclose()
-
-
-def _understood(
-    operation: str, read: Callable[[object], T], content: object, *, error: type[CloudError] = MalformedAnswer
-) -> T:
-    try:
-        return read(content)
-    except wire.Unreadable as e:
-        raise error(f"the answer cannot be understood: {e}", operation=operation) from e
 
 
 def _changes(change: MachineChange) -> dict[str, object]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from fleetd.cloud.http import HttpClient
 from fleetd.cloud.paperspace import snapshots, usage, wire
@@ -12,11 +11,10 @@ from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.cloud.paperspace.errors import state_named
 from fleetd.cloud.paperspace.requests import PAGE_SIZE
 from fleetd.cloud.port import Capabilities, Json, MachineChange
-from fleetd.model.errors import Ambiguous, Busy, CloudError, MalformedAnswer, NotFound, Refused
+from fleetd.cloud.reading import understood
+from fleetd.model.errors import Ambiguous, Busy, MalformedAnswer, NotFound, Refused
 from fleetd.model.machine import PHASES, Machine, Phase, SnapshotSight, Utilization
 from fleetd.model.plan import Listing
-
-T = TypeVar("T")
 
 CAPABILITIES = Capabilities(
     name="paperspace",
@@ -46,12 +44,12 @@ class PaperspaceCloud:
     async def list_machines(self) -> Listing:
         """Every machine that the key can see; not complete when a later page failed or the list moved meanwhile."""
         reading = await self._api.read_listing()
-        machines = _understood("list", wire.read_machines, list(reading.items))
+        machines = understood("list", wire.read_machines, list(reading.items))
         return Listing(machines, complete=reading.complete)
 
     async def show(self, machine_id: str) -> Machine:
         """One machine, with its events, newest first."""
-        machine = _understood("show", wire.read_machine, await self._api.show(machine_id))
+        machine = understood("show", wire.read_machine, await self._api.show(machine_id))
         if machine is None:
             raise NotFound("the machine is deleted", operation="show", status=404)
         if machine.id != machine_id:  # a stop may hang on what this says
@@ -61,7 +59,7 @@ class PaperspaceCloud:
     async def create(self, name: str, parameters: Mapping[str, object]) -> Machine:
         """Create one machine."""
         content = await self._api.create({**parameters, "name": name})
-        return _understood("create", wire.read_created, content, error=Ambiguous)
+        return understood("create", wire.read_created, content, error=Ambiguous)
 
     async def start(self, machine_id: str) -> None:
         """Start it. That the API refuses it on a machine which is coming up is no failure: it is on its way."""
@@ -106,7 +104,7 @@ class PaperspaceCloud:
             machine_id, back_to=lambda event: usage.tells_state(event, since), most=MONTH_PAGES
         )
         content = await self._api.machine(machine_id)
-        machine = _understood("utilization", wire.read_machine, content)
+        machine = understood("utilization", wire.read_machine, content)
         if machine is None:
             raise NotFound("the machine is deleted", operation="utilization", status=404)
         events = wire.read_events(rows)
@@ -139,15 +137,6 @@ async def _unless_there(call: Awaitable[Json | None], *phases: Phase) -> None:
     except Busy as e:
         if PHASES.get(state_named(e.message) or "", Phase.UNKNOWN) not in phases:
             raise
-
-
-def _understood(
-    operation: str, read: Callable[[object], T], content: object, *, error: type[CloudError] = MalformedAnswer
-) -> T:
-    try:
-        return read(content)
-    except wire.Unreadable as e:
-        raise error(f"the answer cannot be understood: {e}", operation=operation) from e
 
 
 def _changes(change: MachineChange) -> dict[str, object]:
