@@ -10,7 +10,7 @@ from fleetd.engine.daemon import HEARTBEAT, Daemon
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import Clock
 from fleetd.engine.status import hold_document, status_document, time_text, transition_document
-from fleetd.engine.vetoes import entry_words, veto_entry
+from fleetd.engine.vetoes import entry_words, names_of, veto_entry
 from fleetd.model.errors import OrderDeclined
 from fleetd.model.journal import HistoryEntry, MachineOrder, Request, VetoOrder
 from fleetd.model.machine import Machine
@@ -91,8 +91,7 @@ class EngineSeat:
     async def lift(self, kind: str, subject: str | None, actor: str) -> int:
         """See ``Seat.lift``. A hold ends by the machine's id and by its name, whichever it was made with."""
         found = self._called(subject) if kind == "hold" else []
-        subjects = {subject, *(m.id for m, _ in found), *(m.name for m, _ in found)}
-        removed = await self._daemon.reconciler.vetoes.lift(kind, sorted(subjects, key=str))
+        removed = await self._daemon.reconciler.vetoes.lift(kind, names_of(subject, found))
         if removed:
             verb = "release" if kind == "hold" else "unfreeze"
             await self._record(veto_entry(verb, subject, found, actor, self._clock.now(), None))

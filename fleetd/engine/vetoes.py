@@ -100,6 +100,11 @@ def entry_words(hold: Hold) -> str:
     return f"{hold.reason}{only}; until {hold.expires_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def names_of(subject: str | None, found: Sequence[tuple[Machine, str]]) -> list[str | None]:
+    """All that a veto may have been made with: the subject as it is called here, and its machines' ids and names."""
+    return sorted({subject, *(m.id for m, _ in found), *(m.name for m, _ in found)}, key=str)
+
+
 def veto_entry(
     verb: str,
     subject: str | None,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fleetd.engine.status import hold_document
-from fleetd.engine.vetoes import entry_words, veto_entry
+from fleetd.engine.vetoes import entry_words, names_of, veto_entry
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.settings import Settings
@@ -103,8 +103,7 @@ async def lift(settings: Settings, kind: str, subject: str | None) -> int:
     except NoDaemon:
         async with _offline_journal(settings) as journal:
             found = await _known(journal, subject) if kind == "hold" else []
-            subjects = {subject, *(m.id for m, _ in found), *(m.name for m, _ in found)}
-            removed = sum([await journal.remove_holds(kind=kind, subject=s) for s in sorted(subjects, key=str)])
+            removed = sum([await journal.remove_holds(kind=kind, subject=s) for s in names_of(subject, found)])
             if removed:
                 verb = "release" if kind == "hold" else "unfreeze"
                 entry = veto_entry(verb, subject, found, _myself(), datetime.now(UTC), None)
