@@ -53,6 +53,8 @@ class Idleness:
         self._saved_at: datetime | None = None
         self._read_at: dict[str, float] = {}
         """When each machine was last read about, on the event loop's monotonic clock."""
+        self._restarts: dict[str, datetime] = {}
+        """The starts that were found right before a stop, as the provider dates them."""
 
     async def load(self) -> None:
         """Read the clocks and leases that an earlier process left."""
@@ -111,6 +113,7 @@ class Idleness:
         # A machine that is not up has no idle time: whoever starts it begins anew.
         self._clocks = {m: c for m, c in self._clocks.items() if m in running}
         self._read_at = {m: t for m, t in self._read_at.items() if m in running}
+        self._restarts = {m: t for m, t in self._restarts.items() if m in running}
         return reports
 
     async def save(self) -> None:
@@ -145,6 +148,11 @@ class Idleness:
         lasted = up_for(machine, self._clock.now())
         if action.reason is not Reason.PARKED_IDLE or lasted is None or lasted >= max(rule.after, rule.min_uptime):
             return None
+        # The date is the provider's, whose clock may be far ahead: one start begins the idle clock anew once.
+        began = self._clock.now() - lasted
+        if self._restarts.get(machine.id) == began:
+            return None
+        self._restarts[machine.id] = began
         self._clocks[machine.id] = IdleClock()
         return Reason.NOT_IDLE_LONG_ENOUGH
 

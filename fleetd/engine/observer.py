@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import anyio
@@ -10,12 +10,17 @@ import anyio
 from fleetd.cloud.port import Cloud
 from fleetd.engine.ports import Clock
 from fleetd.model.errors import CloudError, NotFound, Unauthorized
+from fleetd.model.journal import MachineFacts
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Listing, Observation
+from fleetd.planner.facts import as_left
+
+Turned = Callable[[Sequence[Machine]], Sequence[MachineFacts]]
+"""What is remembered of those machines of a listing that are not as they were left; see ``planner.facts.turned``."""
 
 
 class Observer:
-    """Lists, and verifies with ``show`` whatever a listing should hold and does not.
+    """Lists, and verifies with ``show`` whatever a listing should hold and does not, or holds otherwise than it was.
 
     ``progress`` is called after every look at a machine: with a slow provider many of them take long.
     """
@@ -25,53 +30,74 @@ class Observer:
         self._clock = clock
         self._progress = progress
 
-    async def observe(self, expected: Iterable[str]) -> Observation:
+    async def observe(self, expected: Iterable[str], turned: Turned = lambda _machines: ()) -> Observation:
         """One look. ``expected``: ids that a complete listing must hold.
 
         A listing that lacks a machine which ``show`` still finds is rejected whole. One that ``show`` does not know
-        either, while the listing itself proves that the key works, is gone.
+        either, while the listing itself proves that the key works, is gone. A listing that has a machine up or down
+        where ``show`` finds it as it was before is an old one, and is rejected too.
 
         Raises:
             CloudError: nothing could be read at all.
         """
         at = self._clock.now()
         listing = await self._cloud.list_machines()
-        listed = {m.id for m in listing.machines}
-        missing = sorted(set(expected) - listed)
-        if not listing.complete or not missing:
-            return Observation(at, listing.machines, complete=listing.complete)
-        # A bad listing lacks many machines; one that is found is enough to reject it.
-        first = await self._verify(missing[:1])
-        rest = await self._verify(missing[1:]) if first is None else None
-        return self._verdict(at, listing, missing, first or rest)
+        if not listing.complete:
+            return Observation(at, listing.machines, complete=False)
+        states = {m.id: m.state for m in listing.machines}
+        missing = frozenset(expected) - states.keys()
+        left = {f.machine_id: f for f in turned(listing.machines)}
+        doubtful = [*sorted(missing), *sorted(left)]
+        shown: dict[str, Machine] = {}
 
-    def _verdict(self, at: datetime, listing: Listing, missing: Sequence[str], fault: str | None) -> Observation:
+        async def verify(machine_id: str) -> str | None:
+            machine, error = await self._look(machine_id)
+            says = "lacks {}" if machine_id in missing else f"has {{}} in state {states[machine_id]}"
+            if error is not None:
+                return f"the listing {says.format(machine_id)}, and it could not be verified: {error}"
+            if machine is None:
+                return None
+            shown[machine_id] = machine
+            if machine_id in missing or as_left(left[machine_id], machine):
+                named = f"{machine_id} ({machine.name})"
+                return f"the listing {says.format(named)}, which show finds in state {machine.state}"
+            return None
+
+        # A bad listing is wrong about many machines; one that is found is enough to reject it.
+        fault = await _first(doubtful[:1], verify) or await _first(doubtful[1:], verify)
+        return self._verdict(at, listing, missing, fault, shown)
+
+    def _verdict(
+        self, at: datetime, listing: Listing, missing: frozenset[str], fault: str | None, shown: Mapping[str, Machine]
+    ) -> Observation:
         if fault is not None:
             return Observation(at, listing.machines, rejected=fault)
-        return Observation(at, listing.machines, gone=frozenset(missing))
+        return Observation(at, listing.machines, gone=missing, shown=shown)
 
-    async def _verify(self, missing: Sequence[str]) -> str | None:
-        """Why the listing cannot be trusted, or None when every one of ``missing`` is really not there."""
-        faults: list[str] = []
-
-        async def verify(machine_id: str) -> None:
-            fault = await self._look(machine_id)
-            self._progress()
-            if fault is not None:
-                faults.append(fault)
-
-        async with anyio.create_task_group() as group:
-            for machine_id in missing:
-                group.start_soon(verify, machine_id)
-        return min(faults, default=None)
-
-    async def _look(self, machine_id: str) -> str | None:
+    async def _look(self, machine_id: str) -> tuple[Machine | None, CloudError | None]:
+        """The machine, None when there is none, or why nobody could tell."""
         try:
-            machine: Machine = await self._cloud.show(machine_id)
+            return await self._cloud.show(machine_id), None
         except NotFound:
-            return None
+            return None, None
         except Unauthorized:
             raise
         except CloudError as error:
-            return f"the listing lacks {machine_id}, and it could not be verified: {error}"
-        return f"the listing lacks {machine_id} ({machine.name}), which show finds in state {machine.state}"
+            return None, error
+        finally:
+            self._progress()
+
+
+async def _first(machine_ids: Sequence[str], verify: Callable[[str], Awaitable[str | None]]) -> str | None:
+    """One of the faults that looking closer finds, the same one whatever order the answers come in."""
+    faults: list[str] = []
+
+    async def one(machine_id: str) -> None:
+        fault = await verify(machine_id)
+        if fault is not None:
+            faults.append(fault)
+
+    async with anyio.create_task_group() as group:
+        for machine_id in machine_ids:
+            group.start_soon(one, machine_id)
+    return min(faults, default=None)

@@ -1,4 +1,4 @@
-"""Changes that fleetd did not ask for: looked into, logged, written to history, remembered."""
+"""Changes that fleetd did not ask for: logged, written to history, remembered."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from datetime import datetime
 
 import structlog
 
-from fleetd.cloud.port import Cloud
 from fleetd.engine.recall import Recall
-from fleetd.model.errors import CloudError
 from fleetd.model.journal import HistoryEntry
-from fleetd.model.machine import Machine
 from fleetd.model.reasons import Outcome
 from fleetd.planner.facts import OutsideChange
 from fleetd.planner.outside import classify, remember
@@ -19,17 +16,15 @@ log = structlog.get_logger(__name__)
 
 
 class Outsiders:
-    """Finds out who changed a machine of ours."""
+    """Says who changed a machine of ours."""
 
-    def __init__(self, cloud: Cloud, recall: Recall) -> None:
-        self._cloud = cloud
+    def __init__(self, recall: Recall) -> None:
         self._recall = recall
 
     async def report(self, change: OutsideChange, at: datetime) -> None:
         """Say what changed and by whom, as far as the events tell."""
-        machine = await self._closer(change.machine)
         was = change.facts
-        culprit = classify(machine, was)
+        culprit = classify(change.machine, was)
         log.warning(
             "machine.changed_outside",
             fleet=was.fleet,
@@ -55,13 +50,3 @@ class Outsiders:
                 actor="outside",
             )
         )
-
-    async def _closer(self, machine: Machine | None) -> Machine | None:
-        """The machine with its events; without them, if it cannot be looked at now."""
-        if machine is None:
-            return None
-        try:
-            return await self._cloud.show(machine.id)
-        except CloudError as error:
-            log.debug("check.look_failed", machine=machine.id, error=str(error))
-            return machine

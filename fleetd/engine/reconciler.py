@@ -31,7 +31,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.plan import NOTHING_DUE, Action, Observation, Plan, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.model.settings import Settings
-from fleetd.planner.facts import expected_ids, learn
+from fleetd.planner.facts import expected_ids, learn, turned
 from fleetd.planner.guards import PROVIDER_DOUBT
 from fleetd.planner.ownership import Owner, oldest_first, owners
 from fleetd.planner.plan import plan
@@ -102,7 +102,7 @@ class Reconciler:
         self._idleness = idleness
         self.checks = Checks(cloud, progress=progress)
         self._snapshots = Snapshots(cloud, clock, progress=progress)
-        self._outside = Outsiders(cloud, recall)
+        self._outside = Outsiders(recall)
         self._prices = Prices(cloud, journal)
         self._follower = follower
         self._clock = clock
@@ -145,7 +145,10 @@ class Reconciler:
         await self._idleness.use(settings.idle_sources)
         intents = await self._doubt_unanswered(started)
         expected = expected_ids(self.recall.facts, settings.fleets, intents, started)
-        observation = await self._observer.observe(expected)
+        facts = self.recall.facts
+        observation = await self._observer.observe(
+            expected, lambda machines: turned(machines, facts, settings.fleets, intents)
+        )
         failing = self.health.failing_for(self._clock.now())
         if observation.sane:
             intents = await self._settle(intents, observation, fleets)

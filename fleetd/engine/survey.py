@@ -18,7 +18,7 @@ from fleetd.engine.snapshots import Snapshots
 from fleetd.model.journal import IdleReport, Memory
 from fleetd.model.plan import NOTHING_DUE, Check, Due, Observation
 from fleetd.model.settings import Settings
-from fleetd.planner.facts import expected_ids
+from fleetd.planner.facts import expected_ids, turned
 from fleetd.planner.ownership import Owner, owners
 from fleetd.planner.plan import plan
 from fleetd.store.port import Journal
@@ -53,7 +53,9 @@ async def survey(
     started = clock.now()
     intents = await journal.open_intents()
     expected = expected_ids(recall.facts, settings.fleets, intents, started)
-    seen = await Observer(cloud, clock).observe(expected)
+    seen = await Observer(cloud, clock).observe(
+        expected, lambda machines: turned(machines, recall.facts, settings.fleets, intents)
+    )
     memory = await recall.memory(clock.now(), provider_failing=timedelta(0))
     owned = owners(seen.machines, settings.fleets, memory.facts, memory.intents)
     due: Due = {machine: frozenset(Check) for machine in owned} if seen.sane else NOTHING_DUE

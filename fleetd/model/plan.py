@@ -46,6 +46,8 @@ class Observation:
     """Why nothing may be built on it; None when it is sane."""
     gone: frozenset[str] = frozenset()
     """Ids that the listing lacks and ``show`` does not know either: proven gone."""
+    shown: Mapping[str, Machine] = field(default_factory=lambda: MappingProxyType({}))
+    """By id, with their events: the machines that had to be looked at closer."""
 
     @property
     def sane(self) -> bool:

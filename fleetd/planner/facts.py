@@ -22,7 +22,7 @@ class OutsideChange:
     """An owned machine is in another phase than fleetd left it in, and no intent explains it."""
 
     machine: Machine | None
-    """None when it is gone."""
+    """With its events, if ``show`` gave them; None when it is gone."""
     facts: MachineFacts
     """What was remembered before."""
     became: str
@@ -68,6 +68,25 @@ def expected_ids(
     )
 
 
+def turned(
+    machines: Iterable[Machine], facts: Mapping[str, MachineFacts], fleets: Sequence[Fleet], intents: Iterable[Intent]
+) -> list[MachineFacts]:
+    """What is remembered of the machines that a listing has in another phase, although no intent explains it.
+
+    Somebody changed them, or the listing is an old one; only ``show`` can tell.
+    """
+    names = {f.name for f in fleets}
+    moving = {i.machine_id: i for i in intents if i.machine_id is not None}
+    known = ((facts[m.id], m) for m in machines if m.id in facts)
+    return [f for f, m in known if f.fleet in names and _surprising(f, m, moving.get(m.id))]
+
+
+def as_left(fact: MachineFacts, machine: Machine) -> bool:
+    """Whether a machine is, up or down, as it was last seen."""
+    before, after = _standing(fact.last_state), _standing(machine.state)
+    return before is not None and before == after
+
+
 def learn(
     observation: Observation,
     owned: Mapping[str, Owner],
@@ -91,7 +110,7 @@ def learn(
             new.append(fact)
             continue
         if _surprising(old, machine, moving.get(machine.id)):
-            outside.append(OutsideChange(machine, old, machine.state))
+            outside.append(OutsideChange(observation.shown.get(machine.id, machine), old, machine.state))
         fact = _update(old, machine, owner, now)
         if fact != old:
             changed.append(fact)
@@ -145,10 +164,13 @@ def _update(old: MachineFacts, machine: Machine, owner: Owner, now: datetime) ->
 def _surprising(old: MachineFacts, machine: Machine, intent: Intent | None) -> bool:
     if intent is not None or old.last_state == machine.state:
         return False
-    before = _PHASE_GROUPS.get(Machine(id="", name="", state=old.last_state).phase)
-    after = _PHASE_GROUPS.get(machine.phase)
+    before, after = _standing(old.last_state), _standing(machine.state)
     # rising -> up and falling -> down are the ends of what began before; only a turn is news.
     return before is not None and after is not None and before != after
+
+
+def _standing(state: str) -> str | None:
+    return _PHASE_GROUPS.get(Machine(id="", name="", state=state).phase)
 
 
 _PHASE_GROUPS = {Phase.UP: "on", Phase.RISING: "on", Phase.FALLING: "off", Phase.DOWN: "off"}

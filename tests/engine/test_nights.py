@@ -369,3 +369,17 @@ def test_a_machine_that_a_person_restarted_between_two_passes_is_not_parked_for_
                 assert world.cloud.writes() == ["stop ps2", "stop ps1"]
 
     run(story)
+
+
+def test_a_provider_whose_clock_is_hours_ahead_does_not_keep_idle_machines_up() -> None:
+    async def story() -> None:
+        async with rig(PARKED, sources={"gpu": ScriptedSource()}) as world:
+            populate(world)
+            world.cloud.human("restart", "ps1", hours_ago=-12)  # dated far in the future
+            async with world.daemon_running():
+                await anyio.sleep(2 * 3600 + 29 * 60)
+                assert world.cloud.writes() == ["stop ps2"], "its idle clock begins anew, once"
+                await anyio.sleep(5 * 60)
+                assert world.cloud.writes() == ["stop ps2", "stop ps1"]
+
+    run(story)

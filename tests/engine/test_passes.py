@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import anyio
@@ -182,6 +183,46 @@ def test_a_listing_that_lacks_a_machine_is_rejected_as_long_as_show_finds_it() -
                 assert report.observation.rejected is not None
                 await anyio.sleep(30)
             assert world.cloud.writes() == ["create"] * 2
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    ("show_fails", "why"),
+    [
+        (False, "the listing has ps1 (training-{}) in state off, which show finds in state ready"),
+        (True, "the listing has ps1 in state off, and it could not be verified: HTTP 503"),
+    ],
+)
+def test_a_listing_that_is_older_than_what_show_has_told_is_rejected(show_fails: bool, why: str) -> None:
+    def old(listing: Listing) -> Listing:
+        return Listing(tuple(replace(m, state="off") if m.id == "ps1" else m for m in listing.machines))
+
+    async def story() -> None:
+        async with rig(fleet(target=2)) as world, world.passes_by_hand():
+            await settle_down(world)
+            world.cloud.listing = old
+            if show_fails:
+                world.cloud.before = lambda op, _id: Unavailable("HTTP 503") if op == "show" else None
+            report = await world.reconciler.run_pass()
+            name = world.cloud.listing(await world.cloud.list_machines()).machines[0].name
+            assert report.observation.rejected == why.format(name.rpartition("-")[2])
+            assert world.cloud.writes() == ["create"] * 2, "nothing is started in its place"
+            assert not [line for line in await world.history() if line.startswith("outside")], "nobody did anything"
+
+    run_virtual(story)
+
+
+def test_what_really_changed_is_looked_at_once_and_answered_at_once() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=2, respect_manual=timedelta(0))) as world, world.passes_by_hand():
+            await settle_down(world)
+            world.cloud.human("stop", "ps1")
+            looks = len([c for c in world.cloud.calls if c.operation == "show"])
+            await world.reconciler.run_pass()
+            assert world.cloud.writes() == ["create", "create", "start ps1"]
+            shows = [c for c in world.cloud.calls if c.operation == "show"][looks:]
+            assert len(shows) == 2, "to believe the listing, and right before the call"
 
     run_virtual(story)
 

@@ -26,7 +26,11 @@ AFTERNOON = [
             r"it was not fleetd: a person at the provider's console",
         ],
     ),
-    ("Who stopped it, and when?", "history --machine {off}", [r"outside +operator +observed .*ready -> off"]),
+    (
+        "Who stopped it, and when?",
+        "history --machine {off}",
+        [r"outside +operator +observed .*ready -> (off|stopping)"],
+    ),
     (
         "When does it come back?",
         "explain {off}",
