@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
@@ -128,3 +128,9 @@ class Utilization:
     hourly_rate: Decimal | None
     storage_seconds_used: float
     storage_monthly_rate: Decimal | None
+
+
+def month_of(month: str) -> tuple[datetime, datetime]:
+    """The first instant of a billing month (``YYYY-MM``) and of the one after it, UTC."""
+    year, number = (int(part) for part in month.split("-"))
+    return datetime(year, number, 1, tzinfo=UTC), datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 
-from fleetd.model.machine import Utilization
+from fleetd.model.journal import HistoryEntry
+from fleetd.model.machine import Machine, Utilization, month_of
+from fleetd.model.reasons import Outcome, Verb
 
 CENT = Decimal("0.01")
+GONE = "gone"
+"""The state of a machine that the provider does not list any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +26,37 @@ class Bill:
     storage: Decimal | None
 
 
-UNKNOWN_BILL = Bill(None, None, None)
-"""Of a machine that the provider tells nothing of."""
+@dataclass(frozen=True, slots=True)
+class MonthBills:
+    """A month of all fleets."""
+
+    month: str
+    """``YYYY-MM``, UTC."""
+    bills: Mapping[str, tuple[tuple[Machine, Bill], ...]]
+    """By fleet, by the machines' names."""
+    untold: Mapping[str, tuple[Machine, ...]] = field(default_factory=dict)
+    """By fleet: machines that went in the month or since, and of which the provider tells nothing any more."""
+
+
+def gone_since(
+    history: Iterable[HistoryEntry], fleets: Collection[str], here: Collection[str], month: str
+) -> dict[str, list[Machine]]:
+    """By fleet: the machines that went in a month or later and were made before its end, as history has it.
+
+    Args:
+        history: every entry from the month's first instant on.
+        fleets: names of the fleets that are asked about.
+        here: ids of the machines that are still there.
+        month: ``YYYY-MM``.
+    """
+    _, ends = month_of(month)
+    entries = [e for e in history if e.machine is not None and e.machine not in here and e.fleet in fleets]
+    later = {e.machine for e in entries if e.verb == Verb.CREATE and e.ts >= ends}
+    gone = {e.machine: e for e in entries if _went(e) and e.machine not in later}
+    found: dict[str, list[Machine]] = {}
+    for machine, entry in gone.items():
+        found.setdefault(entry.fleet, []).append(Machine(id=machine or "", name=entry.name, state=GONE))
+    return found
 
 
 def bill_of(use: Utilization) -> Bill:
@@ -45,6 +78,12 @@ def sum_of(bills: Iterable[Bill]) -> Bill:
         _sum(b.compute for b in rows),
         _sum(b.storage for b in rows),
     )
+
+
+def _went(entry: HistoryEntry) -> bool:
+    destroyed = entry.verb == Verb.DESTROY and entry.outcome == Outcome.REACHED
+    missed = entry.verb == "outside" and (entry.error or "").endswith(f"-> {GONE}")
+    return destroyed or missed or entry.outcome == Outcome.GONE
 
 
 def _sum(parts: Iterable[Decimal | None]) -> Decimal | None:

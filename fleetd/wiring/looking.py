@@ -16,10 +16,10 @@ from fleetd.engine.status import status_document
 from fleetd.engine.survey import survey
 from fleetd.model.errors import NotFound
 from fleetd.model.journal import HistoryEntry, IdleReport
-from fleetd.model.machine import Machine
+from fleetd.model.machine import Machine, month_of
 from fleetd.model.settings import Settings
 from fleetd.ops.control_client import ControlClient, NoDaemon
-from fleetd.planner.billing import UNKNOWN_BILL, Bill, bill_of
+from fleetd.planner.billing import Bill, MonthBills, bill_of, gone_since
 from fleetd.planner.ownership import owners
 from fleetd.store.paths import journal_path
 from fleetd.store.sqlite import SqliteJournal
@@ -85,8 +85,10 @@ def journal_mark(settings: Settings) -> tuple[object, ...]:
     return tuple(found)
 
 
-async def month_bills(settings: Settings, month: str) -> dict[str, list[tuple[Machine, Bill]]]:
-    """``fleetd cost``: by fleet, every owned machine with its month (``YYYY-MM``), as the provider bills it.
+async def month_bills(settings: Settings, month: str) -> MonthBills:
+    """``fleetd cost``: by fleet, every machine that was ours in a month (``YYYY-MM``), as the provider bills it.
+
+    Machines that are gone are those that history remembers; of them the provider may tell nothing.
 
     Raises:
         CloudError: the provider could not be asked; ``Unsupported`` where the dialect has no billing data.
@@ -96,20 +98,33 @@ async def month_bills(settings: Settings, month: str) -> dict[str, list[tuple[Ma
             listing = await cloud.list_machines()
         facts = {f.machine_id: f for f in await journal.facts()}
         owned = owners(listing.machines, settings.fleets, facts, await journal.open_intents())
-        bills: dict[str, list[tuple[Machine, Bill]]] = {f.name: [] for f in settings.fleets}
+        names = [f.name for f in settings.fleets]
+        here = {m.id for m in listing.machines}
+        since, _ = month_of(month)
+        gone = gone_since((e for _, e in await journal.history(since=since)), names, here, month)
+        bills: dict[str, list[tuple[Machine, Bill]]] = {name: [] for name in names}
+        untold: dict[str, list[Machine]] = {name: [] for name in names}
 
-        async def ask(machine: Machine) -> None:
+        async def ask(fleet: str, machine: Machine) -> None:
             try:
                 bill = bill_of(await cloud.utilization(machine.id, month))
-            except NotFound:  # it went after the listing: what it cost, nobody says any more
-                bill = UNKNOWN_BILL
-            bills[owned[machine.id].fleet].append((machine, bill))
+            except NotFound:
+                untold[fleet].append(machine)
+            else:
+                bills[fleet].append((machine, bill))
 
         async with anyio.create_task_group() as group:
             for machine in listing.machines:
                 if machine.id in owned:
-                    group.start_soon(ask, machine)
-        return {name: sorted(rows, key=lambda row: row[0].name) for name, rows in bills.items()}
+                    group.start_soon(ask, owned[machine.id].fleet, machine)
+            for fleet, machines in gone.items():
+                for machine in machines:
+                    group.start_soon(ask, fleet, machine)
+        return MonthBills(
+            month,
+            {name: tuple(sorted(rows, key=lambda row: row[0].name)) for name, rows in bills.items()},
+            {name: tuple(sorted(rows, key=lambda m: m.name)) for name, rows in untold.items()},
+        )
 
 
 async def _running_status(settings: Settings) -> dict[str, Any] | None:

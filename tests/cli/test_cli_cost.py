@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from fleetd import wiring
+from fleetd.cli.cost import cost_document, cost_view
+from fleetd.model.errors import NotFound
+from fleetd.model.journal import HistoryEntry
 from fleetd.model.machine import Utilization
-from fleetd.planner.billing import UNKNOWN_BILL
+from fleetd.planner.billing import MonthBills
+from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring import looking
 from tests.support.build import token_name
 from tests.support.config_text import config_text
@@ -22,6 +29,10 @@ class _At:
         return datetime(2026, 3, 2, tzinfo=UTC)
 
 
+def destroyed(machine: str, at: datetime) -> HistoryEntry:
+    return HistoryEntry(at, "training", machine, "training-gone99", "destroy", "over_target", "reached")
+
+
 class _Leaving(FakeCloud):
     async def utilization(self, machine_id: str, month: str) -> Utilization:
         if machine_id == "ps1":
@@ -30,13 +41,9 @@ class _Leaving(FakeCloud):
         return await super().utilization(machine_id, month)
 
 
-async def test_a_machine_that_goes_meanwhile_has_an_unknown_bill_and_spoils_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cloud = _Leaving(_At())
-    for number in (1, 2):
-        cloud.add(token_name(number))
-
+async def month(
+    cloud: FakeCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *history: HistoryEntry
+) -> MonthBills:
     @asynccontextmanager
     async def opened(_settings):
         yield cloud
@@ -44,7 +51,45 @@ async def test_a_machine_that_goes_meanwhile_has_an_unknown_bill_and_spoils_no_o
     monkeypatch.setattr(looking, "open_cloud", opened)
     path = tmp_path / "fleetd.toml"
     path.write_text(config_text(daemon=f'[daemon]\nstate_dir = "{tmp_path}"'))
-    bills = await wiring.month_bills(wiring.load_settings(path), "2026-03")
-    found = {machine.id: bill for machine, bill in bills["training"]}
-    assert found["ps1"] == UNKNOWN_BILL
-    assert found["ps2"] != UNKNOWN_BILL
+    journal = await SqliteJournal.open(tmp_path / "journal.db")
+    for entry in history:
+        await journal.append_history(entry)
+    await journal.aclose()
+    return await wiring.month_bills(wiring.load_settings(path), "2026-03")
+
+
+async def test_a_machine_that_goes_meanwhile_is_not_told_of_and_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = _Leaving(_At())
+    for number in (1, 2):
+        cloud.add(token_name(number))
+    found = await month(cloud, tmp_path, monkeypatch)
+    assert [m.id for m, _ in found.bills["training"]] == ["ps2"]
+    assert [m.id for m in found.untold["training"]] == ["ps1"]
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_machine_that_was_destroyed_in_the_month_is_in_its_cost_as_far_as_the_provider_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    class Remembers(FakeCloud):
+        async def utilization(self, machine_id: str, month: str) -> Utilization:
+            if machine_id == "ps9" and not told:
+                raise NotFound("no such machine", operation="utilization", status=404)
+            return Utilization(machine_id, month, 7200.0, Decimal("0.50"), 0.0, Decimal(5))
+
+    cloud = Remembers(_At())
+    cloud.add(token_name(1))
+    gone = destroyed("ps9", datetime(2026, 3, 1, 12, tzinfo=UTC))
+    found = await month(cloud, tmp_path, monkeypatch, gone)
+    document = cost_document(found)
+    fleet = document["fleets"]["training"]
+    assert [(m["id"], m["gone"]) for m in fleet["machines"]] == [("ps1", False), ("ps9", True)][: 1 + told]
+    assert [m["id"] for m in fleet["untold"]] == [] if told else ["ps9"]
+    assert document["total"]["compute"] == ("2.00" if told else "1.00")
+    screen = Console(width=100, file=io.StringIO())
+    screen.print(cost_view(found))
+    text = screen.file.getvalue()
+    assert "training-gone99 (gone)" in text
+    assert ("not included: 1 machine that went" in text) is not told

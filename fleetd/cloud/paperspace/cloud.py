@@ -13,7 +13,7 @@ from fleetd.cloud.paperspace.requests import PAGE_SIZE
 from fleetd.cloud.port import Capabilities, Json, MachineChange
 from fleetd.cloud.reading import understood
 from fleetd.model.errors import Ambiguous, Busy, MalformedAnswer, NotFound, Refused
-from fleetd.model.machine import PHASES, Machine, Phase, SnapshotSight, Utilization
+from fleetd.model.machine import PHASES, Machine, Phase, SnapshotSight, Utilization, month_of
 from fleetd.model.plan import Listing
 
 CAPABILITIES = Capabilities(
@@ -99,7 +99,7 @@ class PaperspaceCloud:
 
     async def utilization(self, machine_id: str, month: str) -> Utilization:
         """Use and rates in one month (``YYYY-MM``, UTC), worked out from the machine and its events."""
-        since, ends = _month(month)
+        since, ends = month_of(month)
         rows = await self._api.events(
             machine_id, back_to=lambda event: usage.tells_state(event, since), most=MONTH_PAGES
         )
@@ -123,11 +123,6 @@ class PaperspaceCloud:
     async def aclose(self) -> None:
         """Close connections. Idempotent."""
         await self._api.aclose()
-
-
-def _month(month: str) -> tuple[datetime, datetime]:
-    year, number = (int(part) for part in month.split("-"))
-    return datetime(year, number, 1, tzinfo=UTC), datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
 
 
 async def _unless_there(call: Awaitable[Json | None], *phases: Phase) -> None:
