@@ -19,12 +19,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
 
 from fleetd.config import parse
-from fleetd.model.journal import MachineOrder
+from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.simulator import faults as f
 from fleetd.simulator.calls import Call
@@ -36,7 +37,7 @@ from tests.sim.checker import check
 from tests.sim.dialects import CORE
 from tests.sim.evidence import Witness
 from tests.sim.life import Killed, Life, Site
-from tests.sim.record import EPOCH, Act, Record
+from tests.sim.record import EPOCH, Act, Record, Veto
 from tests.sim.settling import quiet_from
 from tests.sim.story import FleetSpec
 from tests.sim.truth import Truth
@@ -82,6 +83,9 @@ class Journey:
     """What the config says from the death on. As much as was done by then is undone: see ``UNDOES``."""
     order: Verb | None = None
     """What an operator asks of the first machine once it is at rest. Who dies before it is journaled forgets it."""
+    under_hold: FleetSpec | None = None
+    """Once it is at rest an operator holds the first machine, asking until that is acknowledged; then the config says
+    this."""
 
 
 UNDOES = (("create", "destroy"), ("start", "stop"))
@@ -163,6 +167,9 @@ PATHS: dict[str, Journey] = {
     "restart by an order": Journey(
         _fleet(2, adopt=OURS), {"restart": 1}, ("ready", "ready"), there="ready", order=Verb.RESTART
     ),
+    "stop, with one machine held": Journey(
+        _fleet(2, adopt=OURS), {"stop": 1}, ("off", "ready"), there="ready", under_hold=_fleet(1, adopt=OURS)
+    ),
 }
 
 
@@ -227,10 +234,12 @@ class Stage:
         self._configure(self.path.fleet)
         async with anyio.create_task_group() as group:
             group.start_soon(self._supervise)
-            if self.path.deed is not None or self.path.order is not None:
+            if self.path.deed is not None or self.path.order is not None or self.path.under_hold is not None:
                 await self._rest()
                 if self.path.deed is not None:
                     self.path.deed(self)
+                elif self.path.under_hold is not None:
+                    await self._hold(self.path.under_hold)
                 else:
                     group.start_soon(self._ask)
             await self._rest()
@@ -297,6 +306,24 @@ class Stage:
         order = MachineOrder(self.path.order, OURS[0], "please")
         with suppress(Killed):  # whoever is asked may die over it
             await life.engine.seat.request(order, "an operator")
+
+    async def _hold(self, then: FleetSpec) -> None:
+        order = VetoOrder("hold", OURS[0], frozenset(Verb), "mine", timedelta(days=1))
+        acknowledged = False
+        while not acknowledged:
+            life = self.site.alive
+            if life is None or life.engine is None:
+                await anyio.sleep(DOWN)
+                continue
+            with suppress(Killed):  # who is not answered asks again
+                await life.engine.seat.veto(order, "an operator")
+                acknowledged = True
+        now = virtual_loop().time()
+        expires = self.site.clock.now() + order.lasts
+        self.record.vetoes.append(Veto(order.kind, order.subject, order.verbs, now, expires))
+        self._configure(then)
+        if self.site.alive is not None:
+            self.site.alive.reload()
 
     def _arrived(self, call: Call, answer: Answer) -> None:
         self._witness.arrived(call, answer, self.site.journal)

@@ -12,14 +12,22 @@ from unittest import mock
 import pytest
 
 from fleetd.engine.reconciler import Reconciler
-from fleetd.model.journal import Intent
+from fleetd.model.journal import Hold, Intent
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner import scaling
 from fleetd.store.sqlite import SqliteJournal
 from tests.sim.crashpoints import PATHS, die_at, trail
 
 PAIRS = 6
-JOURNALED = ("write_intent", "update_intent", "close_intent", "append_history", "put_facts", "put_backoff")
+JOURNALED = (
+    "write_intent",
+    "update_intent",
+    "close_intent",
+    "append_history",
+    "put_facts",
+    "put_backoff",
+    "add_hold",
+)
 """Writes of the journal that the paths lead through."""
 
 
@@ -111,12 +119,22 @@ def counts_on_destroys_to_arrive() -> Any:
     return mock.patch.object(scaling, "_may_stay", return_value=0)
 
 
+def forgets_holds() -> Any:
+    """What an operator was promised is not read back."""
+
+    async def none(self: SqliteJournal, *, now: datetime) -> Sequence[Hold]:
+        return ()
+
+    return mock.patch.object(SqliteJournal, "holds", none)
+
+
 @pytest.mark.parametrize(
     ("broken", "path", "point"),
     [
         (forgets_what_has_no_answer, "create, in no listing at first", f"executed {Verb.CREATE}"),
         (remembers_in_memory_only, "create", f"executed {Verb.CREATE}"),
         (counts_on_destroys_to_arrive, "destroy, and wanted again after it", f"before call.{Verb.DESTROY}"),
+        (forgets_holds, "stop, with one machine held", "after journal.add_hold"),
         (believes_that_updates_arrive, "update", f"before call.{Verb.UPDATE}"),
     ],
 )
