@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 
 import pytest
 
@@ -15,6 +16,10 @@ PEERS = {
     "systemd-analyze": ("systemd-analyze",),
 }
 """Real programs that some tests talk to, and what must be on the PATH for each."""
+
+
+# A shell ignores Ctrl-C for what it runs in the background, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -20,7 +20,7 @@ from fleetd.model.reasons import Reason, Verb
 from fleetd.model.settings import IdleSource
 from fleetd.planner.idle import Activity, IdleClock, Reading, advance, combine
 from fleetd.planner.ownership import Owner
-from fleetd.planner.policies import up_for
+from fleetd.planner.policies import last_started
 from fleetd.store.port import Journal
 
 log = structlog.get_logger(__name__)
@@ -145,12 +145,11 @@ class Idleness:
 
     def _started_since(self, rule: IdleRule, action: Action, machine: Machine) -> Reason | None:
         """Its events tell of a start that no pass has seen: somebody restarted it, and the idle clock begins anew."""
-        lasted = up_for(machine, self._clock.now())
-        if action.reason is not Reason.PARKED_IDLE or lasted is None or lasted >= max(rule.after, rule.min_uptime):
+        began = last_started(machine)
+        if action.reason is not Reason.PARKED_IDLE or began is None:
             return None
         # The date is the provider's, whose clock may be far ahead: one start begins the idle clock anew once.
-        began = self._clock.now() - lasted
-        if self._restarts.get(machine.id) == began:
+        if self._clock.now() - began >= max(rule.after, rule.min_uptime) or self._restarts.get(machine.id) == began:
             return None
         self._restarts[machine.id] = began
         self._clocks[machine.id] = IdleClock()

@@ -75,12 +75,11 @@ def snapshot_drift(fleet: Fleet, machine: Machine) -> Drift:
     return _drift(*fields)
 
 
-def up_for(machine: Machine, now: datetime) -> timedelta | None:
-    """How long it has been up, by its newest finished start (or create) event; None when the events do not say."""
+def last_started(machine: Machine) -> datetime | None:
+    """When it was started (or made) last, by the provider's clock; None when the events do not say."""
     for event in machine.events or ():
         if event.name in {"start", "restart", "create"} and not event.failed:
-            began = event.finished_at or event.created_at
-            return None if began is None else now - began
+            return event.finished_at or event.created_at
     return None
 
 
@@ -93,20 +92,21 @@ def outlived(fleet: Fleet, machine: Machine, now: datetime, *, started_at: datet
     policy = fleet.shutdown_timeout
     if policy is None or not policy.enforce or machine.phase is not Phase.UP:
         return None
-    lasted = up_for(machine, now)
-    if lasted is not None and started_at is not None:
-        lasted = min(lasted, now - started_at)
-    if lasted is None or lasted <= timedelta(hours=policy.hours):
+    began = last_started(machine)
+    if began is None:
+        return None
+    lasted = now - (began if started_at is None else max(began, started_at))
+    if lasted <= timedelta(hours=policy.hours):
         return None
     return f"up for {lasted.total_seconds() / 3600:.1f} h of {policy.hours} h"
 
 
 def vendor_stops_soon(machine: Machine, now: datetime) -> timedelta | None:
     """How long until the vendor's own timer may stop it, when that is within two hours; else None."""
-    hours, lasted = machine.shutdown_timeout_hours, up_for(machine, now)
-    if hours is None or lasted is None or machine.phase is not Phase.UP:
+    hours, began = machine.shutdown_timeout_hours, last_started(machine)
+    if hours is None or began is None or machine.phase is not Phase.UP:
         return None
-    left = timedelta(hours=hours) - lasted
+    left = began + timedelta(hours=hours) - now
     return left if timedelta(0) <= left <= WARN_AHEAD else None
 
 

@@ -206,7 +206,7 @@ def test_the_demo_stays_alive_on_a_terminal_until_ctrl_c_and_leaves_nothing_behi
     pid, terminal = pty.fork()
     if pid == 0:
         os.execve(sys.executable, [sys.executable, "-m", "fleetd", "demo"], env)
-    shown, interrupted, deadline = b"", False, time.monotonic() + 45
+    shown, interrupted, deadline = b"", False, time.monotonic() + 120
     while time.monotonic() < deadline:
         if select.select([terminal], [], [], 0.2)[0]:
             try:

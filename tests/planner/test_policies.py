@@ -9,7 +9,7 @@ from fleetd.model.machine import MachineEvent, SnapshotPolicy
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Verb
 from fleetd.planner.plan import plan
-from fleetd.planner.policies import outlived, snapshot_drift, timeout_drift, up_for, vendor_stops_soon
+from fleetd.planner.policies import last_started, outlived, snapshot_drift, timeout_drift, vendor_stops_soon
 from tests.support.build import NOW, ago, facts, fleet, hold, idle, intent, later, machine, memory, seen
 
 DAY = ShutdownTimeout(hours=24)
@@ -82,9 +82,9 @@ def test_a_drift_says_what_changes_in_the_vendors_words() -> None:
         (None, None),
     ],
 )
-def test_up_for_is_told_by_the_events(events, hours) -> None:
-    expected = None if hours is None else timedelta(hours=hours)
-    assert up_for(machine(1, events=events), NOW) == expected
+def test_the_last_start_is_told_by_the_events(events, hours) -> None:
+    expected = None if hours is None else ago(hours=hours)
+    assert last_started(machine(1, events=events)) == expected
 
 
 @pytest.mark.parametrize(

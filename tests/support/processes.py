@@ -73,7 +73,7 @@ def started(*arguments: str, log: Path, **extra: str) -> Iterator[subprocess.Pop
                     process.wait()
 
 
-def until(what: Any, *, seconds: float = 30, every: float = 0.1, saying: Any = "it never came") -> Any:
+def until(what: Any, *, seconds: float = 60, every: float = 0.1, saying: Any = "it never came") -> Any:
     """Ask until the answer is truthy. Real processes have no virtual time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
