@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 
 from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout
