@@ -61,10 +61,13 @@ def _backoffs(truth: Truth, calm: float) -> float:
 
 
 def _manual(truth: Truth, calm: float, settings: Settings) -> float:
-    """A person's stop is respected for a while."""
+    """A person's stop is respected for a while from when it is seen: one in a downtime, after that."""
     longest = max((f.respect_manual.total_seconds() for f in settings.fleets), default=0.0)
-    acts = [a.at for a in truth.record.acts if a.verb in {"stop", "restart", "start"} and a.at > calm - longest - 300]
-    timers = [c.at for c in truth.record.timeline if "timer" in c.cause and c.at > calm - longest - 300]
+    before = [look.began for look in truth.record.looks if look.listed is not None and look.began < calm]
+    seen = max(before, default=0.0)
+    since = min(calm - longest - 300, seen)
+    acts = [a.at for a in truth.record.acts if a.verb in {"stop", "restart", "start"} and a.at > since]
+    timers = [c.at for c in truth.record.timeline if "timer" in c.cause and c.at > since]
     return longest + 120 if acts or timers else 0.0
 
 
