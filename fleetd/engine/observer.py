@@ -52,15 +52,15 @@ class Observer:
 
         async def verify(machine_id: str) -> str | None:
             machine, error = await self._look(machine_id)
-            says = "lacks {}" if machine_id in missing else f"has {{}} in state {states[machine_id]}"
+            verb, where = ("lacks", "") if machine_id in missing else ("has", f" in state {states[machine_id]}")
             if error is not None:
-                return f"the listing {says.format(machine_id)}, and it could not be verified: {error}"
+                return f"the listing {verb} {machine_id}{where}, and it could not be verified: {error}"
             if machine is None:
                 return None
             shown[machine_id] = machine
             if machine_id in missing or as_left(left[machine_id], machine):
                 named = f"{machine_id} ({machine.name})"
-                return f"the listing {says.format(named)}, which show finds in state {machine.state}"
+                return f"the listing {verb} {named}{where}, which show finds in state {machine.state}"
             return None
 
         # A bad listing is wrong about many machines; one that is found is enough to reject it.
