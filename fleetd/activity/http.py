@@ -17,7 +17,7 @@ from fleetd.planner.idle import Activity, Reading
 AT_ONCE = 8
 """Requests under way at one time."""
 LONGEST_ANSWER = 64 * 1024
-"""Bytes of an answer that are read."""
+"""Bytes of an answer."""
 
 
 class HttpSource:
@@ -57,7 +57,7 @@ class HttpSource:
         try:
             url = fill_url(self._url, values_of(machine, window, self._url))
             async with self._session.get(url, timeout=timeout, allow_redirects=False) as answer:
-                body = await answer.content.read(LONGEST_ANSWER)
+                body = await _read(answer)
         except Missing as error:
             return Activity.UNKNOWN, str(error)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -65,3 +65,18 @@ class HttpSource:
         if answer.status != 200:
             return Activity.UNKNOWN, f"HTTP {answer.status}"
         return parse_verdict(body)
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    """The body, in however many pieces it comes.
+
+    Raises:
+        ValueError: it is longer than an answer can be.
+    """
+    body = bytearray()
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) > LONGEST_ANSWER:
+            answer.close()
+            raise ValueError(f"longer than {LONGEST_ANSWER} bytes")
+    return bytes(body)

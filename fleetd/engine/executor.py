@@ -127,7 +127,7 @@ class Executor:
                 return Skip(fleet.name, Verb.CREATE, Reason.FROZEN, until=hold.expires_at, detail=veto_words(hold))
             if self._outdated(fleet):
                 return Skip(fleet.name, Verb.CREATE, Reason.CONFIG_CHANGED)
-            intent = await self._write_intent(action, fleet, name, baseline=None)
+            intent = await self._write_intent(action, fleet, name, baseline=None, parameters=fleet.parameters)
             self._say_requested(intent, pass_id)
             try:
                 machine = await self._cloud.create(name, fleet.parameters)
@@ -159,7 +159,13 @@ class Executor:
             if self._outdated(fleet):
                 return self._drop(action, Reason.CONFIG_CHANGED, "the plan was made by the old config")
             events = fresh.events or ()
-            intent = await self._write_intent(action, fleet, fresh.name, baseline=events[0].handle if events else "")
+            intent = await self._write_intent(
+                action,
+                fleet,
+                fresh.name,
+                baseline=events[0].handle if events else "",
+                parameters=_place(fresh, fleet) if action.verb is Verb.START else action.changes,
+            )
             self._say_requested(intent, pass_id)
             try:
                 await self._call(action)
@@ -261,7 +267,9 @@ class Executor:
             case _:  # pragma: no cover - the error tree has no other branch
                 raise error
 
-    async def _write_intent(self, action: Action, fleet: Fleet, name: str, baseline: str | None) -> Intent:
+    async def _write_intent(
+        self, action: Action, fleet: Fleet, name: str, *, baseline: str | None, parameters: Mapping[str, object]
+    ) -> Intent:
         now = self._clock.now()
         return await self._recall.journal.write_intent(
             Intent(
@@ -273,7 +281,7 @@ class Executor:
                 created_at=now,
                 deadline_at=now + deadline_of(action.verb, fleet.guards.deadlines),
                 machine_id=action.machine,
-                parameters=fleet.parameters if action.verb is Verb.CREATE else action.changes,
+                parameters=parameters,
                 expected_state=action.expected_state,
                 baseline_event=baseline,
                 evidence=action.evidence,
@@ -314,6 +322,10 @@ class Executor:
             evidence=intent.evidence,
             actor=intent.actor if intent.actor != "fleetd" else None,
         )
+
+
+def _place(machine: Machine, fleet: Fleet) -> dict[str, object]:
+    return {"region": machine.region or fleet.region, "machineType": machine.machine_type or fleet.machine_type}
 
 
 def deadline_of(verb: Verb, deadlines: Deadlines) -> timedelta:

@@ -74,25 +74,24 @@ class Follower:
     async def _close(self, intent: Intent, ending: Ending, fleet: Fleet | None) -> None:
         now = self._clock.now()
         await self._recall.ended(intent, ending.outcome, ending.error, now)
-        retry_at = None
-        if fleet is not None and intent.verb.raises_cost:
+        backoff = None
+        key = intent.capacity_key or (None if fleet is None else fleet.capacity_key)
+        if key is not None and intent.verb.raises_cost:
             if ending.outcome is Outcome.FAILED_TO_START:
-                backoff = await self._recall.no_capacity(*fleet.capacity_key, ending.error or "", now)
-                retry_at = backoff.until
+                backoff = await self._recall.no_capacity(*key, ending.error or "", now)
             elif ending.outcome is Outcome.REACHED:
-                await self._recall.has_capacity(*fleet.capacity_key)
+                await self._recall.has_capacity(*key)
         await self._recall.journal.close_intent(intent.id, at=now, outcome=ending.outcome, error=ending.error)
         took = now - intent.created_at
         self._meter.action(fleet=intent.fleet, verb=intent.verb, result=ending.outcome)
         self._report(intent, ending, took)
-        if retry_at is not None:
-            region, machine_type = fleet.capacity_key if fleet is not None else ("", "")
+        if backoff is not None:
             log.warning(
                 "capacity.backed_off",
                 fleet=intent.fleet,
-                region=region,
-                machine_type=machine_type,
-                until=retry_at.isoformat(),
+                region=backoff.region,
+                machine_type=backoff.machine_type,
+                until=backoff.until.isoformat(),
                 error=ending.error,
             )
 

@@ -95,11 +95,13 @@ class Idleness:
         reports: dict[str, IdleReport] = {}
         running: set[str] = set()
 
-        async def one(fleet: Fleet, up: Sequence[Machine]) -> None:
+        async def one(fleet: Fleet, after: timedelta, up: Sequence[Machine]) -> None:
             readings = await self._read(fleet, up, patience=min(interval, LONGEST_ROUND))
             now = self._clock.now()
             for machine in up:
-                reports[machine.id] = self._advance(machine, readings[machine.id], holds, now, GAPS * interval)
+                reports[machine.id] = self._advance(
+                    machine, readings[machine.id], holds, now, after=after, max_gap=GAPS * interval
+                )
 
         async with anyio.create_task_group() as group:
             for fleet in fleets:
@@ -109,7 +111,7 @@ class Idleness:
                     m for m in machines if m.phase is Phase.UP and m.id in owned and owned[m.id].fleet == fleet.name
                 ]
                 running |= {m.id for m in up}
-                group.start_soon(one, fleet, up)
+                group.start_soon(one, fleet, fleet.idle.after, up)
         # A machine that is not up has no idle time: whoever starts it begins anew.
         self._clocks = {m: c for m, c in self._clocks.items() if m in running}
         self._read_at = {m: t for m, t in self._read_at.items() if m in running}
@@ -184,7 +186,14 @@ class Idleness:
         return {m: sorted(readings, key=lambda r: r.source) for m, readings in found.items()}
 
     def _advance(
-        self, machine: Machine, readings: Sequence[Reading], holds: Sequence[Hold], now: datetime, max_gap: timedelta
+        self,
+        machine: Machine,
+        readings: Sequence[Reading],
+        holds: Sequence[Hold],
+        now: datetime,
+        *,
+        after: timedelta,
+        max_gap: timedelta,
     ) -> IdleReport:
         verdict = combine(readings)
         evidence = "; ".join(f"{r.source}: {r.verdict}, {r.evidence}" for r in readings)
@@ -194,7 +203,9 @@ class Idleness:
         last = self._read_at.get(machine.id)
         elapsed = None if last is None else timedelta(seconds=ticks - last)
         self._read_at[machine.id] = ticks
-        clock = IdleClock(None, now) if held else advance(before, verdict, now, max_gap=max_gap, elapsed=elapsed)
+        clock = IdleClock(None, now)
+        if not held:
+            clock = advance(before, verdict, now, after=after, max_gap=max_gap, elapsed=elapsed)
         self._clocks[machine.id] = clock
         if verdict is Activity.IDLE and clock.idle_since is None:
             verdict = Activity.ACTIVE  # held: as good as in use

@@ -29,6 +29,7 @@ class Intent:
     deadline_at: datetime
     machine_id: str | None = None
     parameters: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    """Of the call; of a start the machine's region and type, which a lack of capacity is remembered under."""
     expected_state: str | None = None
     """The state that the plan saw; the fresh look must agree."""
     baseline_event: str | None = None
@@ -42,6 +43,12 @@ class Intent:
     actor: str = "fleetd"
     evidence: str | None = None
     """Why the machine was thought idle, in words."""
+
+    @property
+    def capacity_key(self) -> tuple[str, str] | None:
+        """(region, machineType) of a create or start; None where it was written without."""
+        region, machine_type = self.parameters.get("region"), self.parameters.get("machineType")
+        return None if region is None or machine_type is None else (str(region), str(machine_type))
 
     @property
     def open(self) -> bool:

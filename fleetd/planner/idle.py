@@ -2,8 +2,9 @@
 
 The idle clock of a machine runs only over time that readings cover. Every reading stands for the time since the one
 before it, up to ``max_gap``; what lies beyond is uncovered, and so is time in which a source did not know. A span
-whose uncovered share exceeds a tenth begins anew: no machine is stopped unless every source said idle for the whole
-span at 90 % coverage. Steps of the wall clock can only delay: backwards begins anew, forwards counts as uncovered.
+with more uncovered time than a tenth of itself, or of ``after``, begins anew: no machine is stopped unless every
+source said idle for the last ``after`` at 90 % coverage, however long it was idle before that. Steps of the wall
+clock can only delay: backwards begins anew, forwards counts as uncovered.
 """
 
 from __future__ import annotations
@@ -65,7 +66,13 @@ def combine(readings: Iterable[Reading]) -> Activity:
 
 
 def advance(
-    clock: IdleClock, verdict: Activity, now: datetime, *, max_gap: timedelta, elapsed: timedelta | None = None
+    clock: IdleClock,
+    verdict: Activity,
+    now: datetime,
+    *,
+    after: timedelta,
+    max_gap: timedelta,
+    elapsed: timedelta | None = None,
 ) -> IdleClock:
     """The clock after one more combined reading at ``now``.
 
@@ -73,6 +80,7 @@ def advance(
         clock: as the reading before left it.
         verdict: all sources together.
         now: wall time.
+        after: how long a machine must be idle to be parked.
         max_gap: how much time before it a reading stands for; a few intervals between passes.
         elapsed: how much time really went by since the reading before, by a monotonic clock; None where nobody knows,
             as after a restart. Wall time that went by without it is uncovered.
@@ -88,7 +96,7 @@ def advance(
     )
     unvouched = passed - vouched
     uncovered = clock.uncovered + unvouched
-    if uncovered > (now - clock.idle_since) * (1 - COVERAGE):
+    if uncovered > min(now - clock.idle_since, after) * (1 - COVERAGE):
         return IdleClock(now, now) if verdict is Activity.IDLE else stopped
     return IdleClock(clock.idle_since, now, uncovered)
 

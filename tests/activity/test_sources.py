@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -139,6 +139,33 @@ async def test_http(status, body, verdict) -> None:
 
     async with server(answer) as url:
         assert (await ask(http_source(url)))[0][0] is verdict
+
+
+async def test_http_in_pieces() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in (b'{"idle": true,', b' "evidence": "no', b' job"}'):
+            await response.write(piece)
+            await anyio.sleep(0.02)
+        return response
+
+    async with server(answer) as url:
+        assert await ask(http_source(url)) == [(Activity.IDLE, "no job")]
+
+
+async def test_http_without_an_end() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            await response.write(b'{"idle": true}')
+            while True:
+                await response.write(b" " * 20_000)
+        return response
+
+    async with server(answer) as url:
+        assert await ask(http_source(url)) == [(Activity.UNKNOWN, "no answer: ValueError longer than 65536 bytes")]
 
 
 async def test_http_that_is_not_there() -> None:

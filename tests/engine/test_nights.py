@@ -383,3 +383,21 @@ def test_a_provider_whose_clock_is_hours_ahead_does_not_keep_idle_machines_up() 
                 assert world.cloud.writes() == ["stop ps2", "stop ps1"]
 
     run(story)
+
+
+def test_what_is_not_known_of_the_last_half_hour_is_not_made_up_for_by_the_hours_before() -> None:
+    async def story() -> None:
+        source = ScriptedSource()
+        async with rig(PARKED, sources={"gpu": source}) as world:
+            populate(world)
+            async with world.daemon_running():
+                await anyio.sleep(2 * 3600 - 5 * 60)
+                source.says = lambda _m: Activity.UNKNOWN
+                await anyio.sleep(12 * 60)  # less than a tenth of two hours; somebody may have begun to work
+                source.says = lambda _m: Activity.IDLE
+                await anyio.sleep(29 * 60)
+                assert world.cloud.writes() == []
+                await anyio.sleep(5 * 60)
+                assert len(world.cloud.writes()) == 2
+
+    run(story)

@@ -138,6 +138,26 @@ def test_a_create_that_was_surely_not_sent_is_simply_made_again() -> None:
     run_virtual(story)
 
 
+def test_starts_of_machines_of_another_type_are_backed_off_from_too() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=2, machine_type="P5000")) as world, world.passes_by_hand():
+            for number in (1, 2):
+                world.cloud.add(token_name(number), "off", machine_type="P4000", region="East Coast (NY2)")
+            world.cloud.no_capacity = True
+            await settle_down(world, 3600)
+            starts = [write for write in world.cloud.writes() if write.startswith("start")]
+            assert len(starts) == 12, "two machines, at once and after 1, 2, 5, 10 and 30 minutes"
+            assert {(b.region, b.machine_type) for b in await world.journal.backoffs()} == {
+                ("East Coast (NY2)", "P4000")
+            }, "where the lack is, and not what the config asks for"
+            world.cloud.no_capacity = False
+            await settle_down(world, 3600)
+            assert up(world) == 2
+            assert await world.journal.backoffs() == []
+
+    run_virtual(story)
+
+
 def test_a_capacity_failure_backs_off_and_makes_no_second_machine() -> None:
     async def story() -> None:
         async with rig(fleet(target=1)) as world, world.passes_by_hand():

@@ -53,10 +53,17 @@ RUNNING = IdleClock(ago(minutes=20), ago(seconds=30))
         pytest.param(
             IdleClock(ago(minutes=20), ago(seconds=30), timedelta(minutes=2)), UNKNOWN, None, id="silences add up"
         ),
+        pytest.param(
+            IdleClock(ago(hours=8), ago(minutes=30)),
+            IDLE,
+            NOW,
+            id="hours of idleness do not cover a half hour",
+        ),
+        pytest.param(IdleClock(ago(hours=8), ago(minutes=4)), IDLE, ago(hours=8), id="but a few minutes in them"),
     ],
 )
 def test_the_clock(clock, verdict, since) -> None:
-    assert advance(clock, verdict, NOW, max_gap=GAP).idle_since == since
+    assert advance(clock, verdict, NOW, after=RULE.after, max_gap=GAP).idle_since == since
 
 
 def report(verdict: Activity = IDLE, minutes: float = 60) -> IdleReport:
@@ -132,7 +139,7 @@ def test_no_machine_is_parked_unless_every_source_said_idle_for_the_whole_span(h
         real += moment.passed
         wall += timedelta(seconds=moment.passed + moment.step)
         verdict = combine(Reading(str(i), said, wall) for i, said in enumerate(moment.said))
-        clock = advance(clock, verdict, wall, max_gap=GAP, elapsed=timedelta(seconds=moment.passed))
+        clock = advance(clock, verdict, wall, after=rule.after, max_gap=GAP, elapsed=timedelta(seconds=moment.passed))
         covered_from = max(before, real - int(GAP.total_seconds()))
         spoken.append((covered_from, real, set(moment.said) == {IDLE}))
         if ACTIVE in moment.said:
@@ -148,7 +155,8 @@ def assert_idle(
     assert clock.idle_since is not None
     claimed = int((wall - clock.idle_since).total_seconds())
     assert claimed >= after.total_seconds()
-    # The span that was claimed, put into real time: no use in it, and nine tenths of the time asked for are covered.
-    covered = sum(to - max(since, used, 0) for since, to, idle in spoken if idle and to > used)
+    # The last of it, put into real time: no use in it, and nine tenths of the time asked for are covered.
+    begins = max(used, real - int(after.total_seconds()))
+    covered = sum(to - max(since, begins) for since, to, idle in spoken if idle and to > begins)
     assert covered >= 0.9 * after.total_seconds()
     assert used <= real - 0.9 * after.total_seconds()
