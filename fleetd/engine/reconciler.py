@@ -25,6 +25,7 @@ from fleetd.engine.recall import Recall
 from fleetd.engine.retention import Retention
 from fleetd.engine.snapshots import Snapshots
 from fleetd.engine.vetoes import Vetoes
+from fleetd.model.errors import CloudError
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import IdleReport, Intent, Memory
 from fleetd.model.machine import Machine
@@ -146,9 +147,14 @@ class Reconciler:
         intents = await self._doubt_unanswered(started)
         expected = expected_ids(self.recall.facts, settings.fleets, intents, started)
         facts = self.recall.facts
-        observation = await self._observer.observe(
-            expected, lambda machines: turned(machines, facts, settings.fleets, intents)
-        )
+        try:
+            observation = await self._observer.observe(
+                expected, lambda machines: turned(machines, facts, settings.fleets, intents)
+            )
+        except CloudError:
+            for intent in intents:  # an earlier process left them; a verdict is due by the deadline all the same
+                self._follower.follow(intent)
+            raise
         failing = self.health.failing_for(self._clock.now())
         if observation.sane:
             intents = await self._settle(intents, observation, fleets)

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import anyio
 import pytest
 
+from fleetd.model.errors import Unauthorized
 from fleetd.model.fleet import Guards, IdleRule, Limit, ShutdownTimeout, Window
 from fleetd.model.reasons import Reason, Verb
 from tests.support.build import fleet, intent, token_name
@@ -106,5 +107,20 @@ def test_an_update_that_was_cut_short_is_made_up_for_at_once(tmp_path: Path, dou
             assert cloud.writes() == [f"update {machine.id}"]
             assert await world.history() == [f"update {machine.id} lost", f"update {machine.id} reached"]
             assert await world.journal.open_intents() == []
+
+    run_virtual(story)
+
+
+def test_what_an_earlier_process_began_has_its_verdict_although_the_provider_cannot_be_asked(tmp_path: Path) -> None:
+    async def story() -> None:
+        cloud = FakeCloud(virtual_clock(), stuck=True)
+        async with rig(fleet(target=1), cloud=cloud, state=tmp_path) as world, world.daemon_running():
+            await anyio.sleep(60)
+            (begun,) = await world.journal.open_intents()
+        cloud.before = lambda _op, _id: Unauthorized("Invalid API token")
+        async with rig(fleet(target=1), cloud=cloud, state=tmp_path) as world, world.daemon_running():
+            await until(begun.deadline_at + timedelta(minutes=1))
+            assert await world.journal.open_intents() == []
+            assert "create ps1 timed_out" in await world.history()
 
     run_virtual(story)
