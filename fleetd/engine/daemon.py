@@ -69,6 +69,7 @@ class Daemon:
         self._clock = clock
         self._rng = rng
         self._alarms = alarms
+        self._scheduled: dict[Check, str] = {}
         self._load = load
         self._on_pass = on_pass
         self._wake = anyio.Event()
@@ -154,12 +155,10 @@ class Daemon:
 
     def _schedule(self) -> None:
         schedules = self.reconciler.settings.schedules
-        self._alarms.schedule(
-            {
-                Check.SHUTDOWN_TIMEOUT: schedules.shutdown_timeout_check,
-                Check.SNAPSHOT: schedules.snapshot_check,
-            }
-        )
+        wanted = {Check.SHUTDOWN_TIMEOUT: schedules.shutdown_timeout_check, Check.SNAPSHOT: schedules.snapshot_check}
+        # "every 15m" counts from here: who reloads more often than that must still see it ring.
+        self._alarms.schedule({check: when for check, when in wanted.items() if self._scheduled.get(check) != when})
+        self._scheduled = wanted
 
     def _rung(self, name: str) -> None:
         """A check is due, or a window has opened or closed: the pass finds out what that means."""

@@ -79,7 +79,7 @@ class Follower:
         if key is not None and intent.verb.raises_cost:
             if ending.outcome is Outcome.FAILED_TO_START:
                 backoff = await self._recall.no_capacity(*key, ending.error or "", now)
-            elif ending.outcome is Outcome.REACHED:
+            elif ending.outcome is Outcome.REACHED and intent.ends_up:
                 await self._recall.has_capacity(*key)
         await self._recall.journal.close_intent(intent.id, at=now, outcome=ending.outcome, error=ending.error)
         took = now - intent.created_at

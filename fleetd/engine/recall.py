@@ -83,6 +83,8 @@ class Recall:
                 fact = replace(fact, destroyed=True, up_since=None, last_seen=now)
             case Verb.STOP, Outcome.REACHED:
                 fact = replace(fact, stopped_by=by, stopped_at=now, up_since=None, last_up_at=now, last_state="off")
+            case Verb.CREATE, Outcome.REACHED if not intent.ends_up:
+                fact = replace(fact, failure=None, failure_reason=None, last_state="off")
             case ((Verb.CREATE | Verb.START | Verb.RESTART), Outcome.REACHED):
                 fact = replace(
                     fact,

@@ -51,6 +51,12 @@ class Intent:
         return None if region is None or machine_type is None else (str(region), str(machine_type))
 
     @property
+    def ends_up(self) -> bool:
+        """Whether its machine is up when it has reached its end; a machine may be made and left off."""
+        made_off = self.verb is Verb.CREATE and self.parameters.get("startOnCreate") is False
+        return self.verb not in {Verb.STOP, Verb.DESTROY} and not made_off
+
+    @property
     def open(self) -> bool:
         """Whether it still waits for its outcome."""
         return self.closed_at is None

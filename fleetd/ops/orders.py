@@ -50,14 +50,13 @@ async def read_body(request: web.Request) -> Body:
 def veto(body: Body) -> VetoOrder:
     """``{"kind", "subject", "verbs", "reason", "seconds"}``."""
     kind = _one_of(body, "kind", _KINDS)
-    subject = _text(body, "subject") if kind == "hold" else _optional(body, "subject")
-    return VetoOrder(kind, subject, _verbs(body), _text(body, "reason"), _lasts(body))
+    return VetoOrder(kind, _subject(body, kind), _verbs(body), _text(body, "reason"), _lasts(body))
 
 
 def lift(body: Body) -> tuple[str, str | None]:
     """``{"kind", "subject"}``: the kind, and what it is on."""
     kind = _one_of(body, "kind", _KINDS)
-    return kind, _text(body, "subject") if kind == "hold" else _optional(body, "subject")
+    return kind, _subject(body, kind)
 
 
 def machine_order(body: Body) -> MachineOrder:
@@ -66,28 +65,32 @@ def machine_order(body: Body) -> MachineOrder:
     if verb is not Verb.STOP and "seconds" in body:
         raise Fault(400, "seconds are for a stop: how long the machine stays off")
     keep_off = _lasts(body) if verb is Verb.STOP else timedelta(0)
-    return MachineOrder(verb, _text(body, "machine"), _text(body, "reason"), _flag(body, "even_if_busy"), keep_off)
+    return MachineOrder(verb, _called(body, "machine"), _text(body, "reason"), _flag(body, "even_if_busy"), keep_off)
 
 
 def lease(body: Body) -> tuple[str, str, timedelta]:
     """``{"machine", "source", "seconds"}``; no seconds end the lease."""
-    return _text(body, "machine"), _text(body, "source"), _lasts(body, allow_zero=True)
+    return _called(body, "machine"), _text(body, "source"), _lasts(body, allow_zero=True)
+
+
+def _subject(body: Body, kind: str) -> str | None:
+    return _called(body, "subject") if kind == "hold" or body.get("subject") is not None else None
 
 
 def _text(body: Body, key: str) -> str:
-    value = body.get(key)
-    if not isinstance(value, str) or not value.strip():
+    return " ".join(_called(body, key).split())
+
+
+def _called(body: Body, key: str) -> str:
+    """Text as it is: a machine may be called anything."""
+    words = body.get(key)
+    if not isinstance(words, str) or not words.strip():
         raise Fault(400, f"{key} must be text")
-    words = " ".join(value.split())
     if len(words) > LONGEST_TEXT:
         raise Fault(400, f"{key} must not be longer than {LONGEST_TEXT} characters")
     if any("\ud800" <= c <= "\udfff" for c in words):
         raise Fault(400, f"{key} must be text that UTF-8 can hold")
     return words
-
-
-def _optional(body: Body, key: str) -> str | None:
-    return None if body.get(key) is None else _text(body, key)
 
 
 def _one_of(body: Body, key: str, words: tuple[str, ...]) -> str:

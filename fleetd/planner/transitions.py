@@ -66,7 +66,7 @@ def goal_of(intent: Intent) -> Phase | None:
             return None
         case Verb.STOP:
             return Phase.DOWN
-        case Verb.CREATE if intent.parameters.get("startOnCreate") is False:
+        case Verb.CREATE if not intent.ends_up:
             return Phase.DOWN
         case _:
             return Phase.UP

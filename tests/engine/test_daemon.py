@@ -14,11 +14,13 @@ from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import ConfigError, Fault, StateUnusable, Unauthorized, Unavailable
 from fleetd.model.fleet import AutoSnapshot, ShutdownTimeout
 from fleetd.model.machine import SnapshotSight
-from fleetd.model.settings import Settings
+from fleetd.model.plan import Check
+from fleetd.model.settings import Schedules, Settings
 from fleetd.store.sqlite import SqliteJournal
 from tests.support.build import fleet, token_name
 from tests.support.fakecloud import FakeCloud
 from tests.support.rig import rig, settings
+from tests.support.virtual_alarms import VirtualAlarms
 from tests.support.virtual_time import run_virtual, virtual_clock
 
 
@@ -173,6 +175,22 @@ def test_a_good_reload_is_swapped_whole_and_acted_on_at_once() -> None:
                 assert "reloading" in world.notifier.said
                 assert ("reload", "True") in world.meter.said
         assert events(logs, "config.reloaded") == ["config.reloaded"]
+
+    run_virtual(story)
+
+
+def test_checks_ring_however_often_the_config_is_reloaded() -> None:
+    async def story() -> None:
+        want = replace(settings(fleet(target=1), interval=600), schedules=Schedules("every 15m", "every 15m"))
+        alarms = VirtualAlarms(virtual_clock())
+        here = rig(fleet(target=1), load=lambda: want, interval=600, alarms=alarms)
+        async with here as world, world.daemon_running() as daemon:
+            rung: list[Check] = []
+            daemon.reconciler.checks.rung = rung.append
+            for _ in range(12):
+                daemon.reload()
+                await anyio.sleep(600)
+            assert rung.count(Check.SNAPSHOT) == 8, "every 15 minutes for two hours"
 
     run_virtual(story)
 

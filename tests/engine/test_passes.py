@@ -138,6 +138,18 @@ def test_a_create_that_was_surely_not_sent_is_simply_made_again() -> None:
     run_virtual(story)
 
 
+def test_a_machine_that_is_made_and_left_off_is_no_surprise() -> None:
+    async def story() -> None:
+        made_off = fleet(target=1)
+        made_off = replace(made_off, parameters={**made_off.parameters, "startOnCreate": False})
+        async with rig(made_off) as world, world.passes_by_hand():
+            await settle_down(world, 600)
+            assert not [line for line in await world.history() if line.startswith("outside")]
+            assert world.cloud.writes() == ["create", "start ps1"]
+
+    run_virtual(story)
+
+
 def test_starts_of_machines_of_another_type_are_backed_off_from_too() -> None:
     async def story() -> None:
         async with rig(fleet(target=2, machine_type="P5000")) as world, world.passes_by_hand():

@@ -76,6 +76,11 @@ FREEZE = {
             {"id": 1, "kind": "hold"}, id="hold",
         ),
         pytest.param(
+            "POST", "/veto", {**HOLD, "subject": " two  words"},
+            ("veto", VetoOrder("hold", " two  words", frozenset(Verb), "on my desk", timedelta(hours=1)), ME),
+            {"id": 1, "kind": "hold"}, id="hold of an odd name",
+        ),
+        pytest.param(
             "POST", "/veto", FREEZE,
             ("veto", VetoOrder(
                 "freeze", None, frozenset({Verb.STOP, Verb.DESTROY}), "vendor incident", timedelta(seconds=60.5)

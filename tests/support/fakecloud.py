@@ -120,7 +120,8 @@ class FakeCloud:
             machine_type=str(parameters["machineType"]),
             **self.defaults,
         )
-        self._begin_transition(machine.id, "create", "provisioning", "ready")
+        ends = "off" if parameters.get("startOnCreate") is False else "ready"
+        self._begin_transition(machine.id, "create", "provisioning", ends)
         self._end("create", machine.id)
         return self._machines[machine.id]
 
