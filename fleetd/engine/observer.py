@@ -13,7 +13,7 @@ from fleetd.model.errors import CloudError, NotFound, Unauthorized
 from fleetd.model.journal import MachineFacts
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Listing, Observation
-from fleetd.planner.facts import as_left
+from fleetd.planner.facts import as_left, went
 
 Turned = Callable[[Sequence[Machine]], Sequence[MachineFacts]]
 """What is remembered of those machines of a listing that are not as they were left; see ``planner.facts.turned``."""
@@ -35,7 +35,8 @@ class Observer:
 
         A listing that lacks a machine which ``show`` still finds is rejected whole. One that ``show`` does not know
         either, while the listing itself proves that the key works, is gone. A listing that has a machine up or down
-        where ``show`` finds it as it was before is an old one, and is rejected too.
+        where ``show`` finds it as it was before is an old one, and is rejected too. One that has a machine which went
+        tells nothing new unless ``show`` finds that machine: see ``planner.facts.believed``.
 
         Raises:
             CloudError: nothing could be read at all.
@@ -52,6 +53,9 @@ class Observer:
 
         async def verify(machine_id: str) -> str | None:
             machine, error = await self._look(machine_id)
+            if machine_id in left and went(left[machine_id]):
+                shown.update({} if machine is None else {machine_id: machine})
+                return None
             verb, where = ("lacks", "") if machine_id in missing else ("has", f" in state {states[machine_id]}")
             if error is not None:
                 return f"the listing {verb} {machine_id}{where}, and it could not be verified: {error}"

@@ -32,7 +32,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.plan import NOTHING_DUE, Action, Observation, Plan, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.model.settings import Settings
-from fleetd.planner.facts import expected_ids, learn, turned
+from fleetd.planner.facts import believed, expected_ids, learn, turned
 from fleetd.planner.guards import PROVIDER_DOUBT
 from fleetd.planner.ownership import Owner, oldest_first, owners
 from fleetd.planner.plan import plan
@@ -161,6 +161,7 @@ class Reconciler:
             await self._learn(observation, intents, settings)
         self._news.observed(observation)
         memory = await self.recall.memory(self._clock.now(), provider_failing=failing)
+        observation = believed(observation, memory.facts)
         owned = owners(observation.machines, settings.fleets, memory.facts, memory.intents)
         due = self.checks.due(owned) if observation.sane else NOTHING_DUE
         memory = replace(

@@ -18,7 +18,7 @@ from fleetd.engine.snapshots import Snapshots
 from fleetd.model.journal import IdleReport, Memory
 from fleetd.model.plan import NOTHING_DUE, Check, Due, Observation
 from fleetd.model.settings import Settings
-from fleetd.planner.facts import expected_ids, turned
+from fleetd.planner.facts import believed, expected_ids, turned
 from fleetd.planner.ownership import Owner, owners
 from fleetd.planner.plan import plan
 from fleetd.store.port import Journal
@@ -57,6 +57,7 @@ async def survey(
         expected, lambda machines: turned(machines, recall.facts, settings.fleets, intents)
     )
     memory = await recall.memory(clock.now(), provider_failing=timedelta(0))
+    seen = believed(seen, memory.facts)
     owned = owners(seen.machines, settings.fleets, memory.facts, memory.intents)
     due: Due = {machine: frozenset(Check) for machine in owned} if seen.sane else NOTHING_DUE
     if seen.sane:

@@ -61,11 +61,7 @@ def expected_ids(
             since = intent.accepted_at or intent.created_at
             if now < since + settle.get(intent.fleet, timedelta(0)):
                 leaving.add(intent.machine_id)
-    return frozenset(
-        m
-        for m, f in facts.items()
-        if f.fleet in settle and f.gone_at is None and not f.destroyed and m not in leaving
-    )
+    return frozenset(m for m, f in facts.items() if f.fleet in settle and not went(f) and m not in leaving)
 
 
 def turned(
@@ -73,12 +69,24 @@ def turned(
 ) -> list[MachineFacts]:
     """What is remembered of the machines that a listing has in another phase, although no intent explains it.
 
-    Somebody changed them, or the listing is an old one; only ``show`` can tell.
+    Those that went, and are listed all the same, are among them. Somebody changed them, or the listing is an old one;
+    only ``show`` can tell.
     """
     names = {f.name for f in fleets}
     moving = {i.machine_id: i for i in intents if i.machine_id is not None}
     known = ((facts[m.id], m) for m in machines if m.id in facts)
-    return [f for f, m in known if f.fleet in names and _surprising(f, m, moving.get(m.id))]
+    return [f for f, m in known if f.fleet in names and (went(f) or _surprising(f, m, moving.get(m.id)))]
+
+
+def went(fact: MachineFacts) -> bool:
+    """Whether it was proven that the machine is no more."""
+    return fact.destroyed or fact.gone_at is not None
+
+
+def believed(observation: Observation, facts: Mapping[str, MachineFacts]) -> Observation:
+    """Without the machines that went and that ``show`` has not found again: an old listing has them still."""
+    there = tuple(m for m in observation.machines if not _lingers(m.id, observation, facts))
+    return replace(observation, machines=there)
 
 
 def as_left(fact: MachineFacts, machine: Machine) -> bool:
@@ -101,7 +109,7 @@ def learn(
     new: list[MachineFacts] = []
     for machine in observation.machines:
         owner = owned.get(machine.id)
-        if owner is None:
+        if owner is None or _lingers(machine.id, observation, facts):
             continue
         old = facts.get(machine.id)
         if old is None:
@@ -119,7 +127,8 @@ def learn(
         if old is not None and old.gone_at is None:
             changed.append(replace(old, gone_at=now, up_since=None))
             outside.append(OutsideChange(None, old, "gone"))
-    forget = tuple(m for m, f in facts.items() if _forgettable(f, observation))
+    listed = frozenset(m.id for m in observation.machines)
+    forget = tuple(m for m, f in facts.items() if _forgettable(f, observation, listed))
     return Learnt(tuple(changed), forget, tuple(outside), tuple(new))
 
 
@@ -176,7 +185,14 @@ def _standing(state: str) -> str | None:
 _PHASE_GROUPS = {Phase.UP: "on", Phase.RISING: "on", Phase.FALLING: "off", Phase.DOWN: "off"}
 
 
-def _forgettable(fact: MachineFacts, observation: Observation) -> bool:
+def _lingers(machine_id: str, observation: Observation, facts: Mapping[str, MachineFacts]) -> bool:
+    fact = facts.get(machine_id)
+    return fact is not None and went(fact) and machine_id not in observation.shown
+
+
+def _forgettable(fact: MachineFacts, observation: Observation, listed: frozenset[str]) -> bool:
+    if fact.machine_id in listed:
+        return False  # without the memory that it went it would count as there
     if fact.destroyed:
         return observation.at - fact.last_seen > FORGET_GONE_AFTER
     return fact.gone_at is not None and observation.at - fact.gone_at > FORGET_GONE_AFTER

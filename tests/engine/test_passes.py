@@ -245,6 +245,58 @@ def test_a_listing_that_is_older_than_what_show_has_told_is_rejected(show_fails:
     run_virtual(story)
 
 
+@pytest.mark.parametrize("show_fails", [False, True])
+@pytest.mark.parametrize("destroyed_by_us", [True, False])
+def test_an_old_listing_brings_no_machine_back_and_none_goes_in_its_place(
+    destroyed_by_us: bool, show_fails: bool
+) -> None:
+    def broken(op: str, machine_id: str | None) -> Exception | None:
+        return Unavailable("HTTP 503") if op == "show" and machine_id == "ps2" else None
+
+    async def story() -> None:
+        want = fleet(target=3, scale_in=ScaleIn.DESTROY, allow_destroy=True)
+        async with rig(want) as world, world.passes_by_hand():
+            await settle_down(world)
+            old = await world.cloud.list_machines()
+            world.configure(replace(want, target=2))
+            if not destroyed_by_us:
+                world.cloud.remove("ps2")
+            await settle_down(world, 120)
+            assert ("destroy ps2" in world.cloud.writes()) is destroyed_by_us
+            done = world.cloud.writes()
+            world.cloud.listing = lambda _listing: old
+            world.cloud.before = broken if show_fails else world.cloud.before
+            for _ in range(20):
+                report = await world.reconciler.run_pass()
+                assert report.observation.rejected is None, "who lists the dead for ever stops nobody"
+                assert [m.id for m in report.observation.machines] == ["ps1", "ps3"]
+                assert report.converged
+                await anyio.sleep(30)
+            assert world.cloud.writes() == done
+            assert sorted(world.cloud.states().values()) == ["ready", "ready"]
+            outside = [line for line in await world.history() if line.startswith("outside")]
+            assert len(outside) == (not destroyed_by_us), "it went once"
+
+    run_virtual(story)
+
+
+def test_a_machine_that_went_and_that_show_finds_again_is_back() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=2)) as world, world.passes_by_hand():
+            await settle_down(world)
+            lost = world.cloud._machines["ps1"]
+            world.cloud.remove("ps1")
+            await world.reconciler.run_pass()
+            assert world.reconciler.recall.facts["ps1"].gone_at is not None
+            world.cloud._machines["ps1"] = lost
+            report = await world.reconciler.run_pass()
+            assert "ps1" in {m.id for m in report.observation.machines}
+            fact = world.reconciler.recall.facts["ps1"]
+            assert (fact.gone_at, fact.destroyed, fact.up_since is not None) == (None, False, True)
+
+    run_virtual(story)
+
+
 def test_what_really_changed_is_looked_at_once_and_answered_at_once() -> None:
     async def story() -> None:
         async with rig(fleet(target=2, respect_manual=timedelta(0))) as world, world.passes_by_hand():

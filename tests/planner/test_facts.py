@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from fleetd.model.reasons import Outcome, Verb
-from fleetd.planner.facts import expected_ids, learn
+from fleetd.planner.facts import believed, expected_ids, learn, turned
 from fleetd.planner.ownership import owners
 from tests.support.build import NOW, ago, facts, fleet, intent, machine, seen
 
@@ -75,9 +75,21 @@ def test_a_machine_proven_gone_is_marked_and_said_once() -> None:
     assert (again.changed, again.outside) == ((), ())
 
 
-def test_one_that_comes_back_is_not_gone_any_more() -> None:
-    (fact,) = learnt(seen(machine(1)), [facts(1, gone_at=ago(minutes=5))]).changed
-    assert fact.gone_at is None
+@pytest.mark.parametrize("how", [{"gone_at": ago(minutes=5)}, {"destroyed": True}])
+def test_one_that_went_is_back_only_when_show_finds_it(how) -> None:
+    went = facts(1, **how)
+    assert learnt(seen(machine(1)), [went]).changed == ()
+    assert believed(seen(machine(1), machine(2)), {"ps1": went}).machines == (machine(2),)
+    again = seen(machine(1), shown={"ps1": machine(1)})
+    (fact,) = learnt(again, [went]).changed
+    assert (fact.gone_at, fact.destroyed) == (None, False)
+    assert believed(again, {"ps1": went}) == again
+
+
+def test_one_that_went_is_looked_at_when_it_is_listed() -> None:
+    for how in ({"gone_at": ago(minutes=5)}, {"destroyed": True}):
+        went = facts(1, **how)
+        assert turned([machine(1)], {"ps1": went}, FLEETS, ()) == [went]
 
 
 def test_what_is_long_gone_is_forgotten() -> None:
@@ -87,6 +99,7 @@ def test_what_is_long_gone_is_forgotten() -> None:
         facts(3, destroyed=True, last_seen=ago(days=8)),
     ]
     assert learnt(seen(), known).forget == ("ps1", "ps3")
+    assert learnt(seen(machine(1)), known).forget == ("ps3",), "one that is listed still would count as new"
 
 
 @pytest.mark.parametrize(
