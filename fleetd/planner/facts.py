@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -11,7 +11,7 @@ from fleetd.model.journal import Intent, MachineFacts
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Observation
 from fleetd.model.reasons import Verb
-from fleetd.planner.ownership import Owner
+from fleetd.planner.ownership import Owner, owners
 
 FORGET_GONE_AFTER = timedelta(days=7)
 """How long a machine that is gone is remembered, so that history and the shrink guard can speak of it."""
@@ -43,12 +43,12 @@ class Learnt:
 
 
 def expected_ids(
-    facts: Mapping[str, MachineFacts], fleets: Sequence[Fleet], intents: Iterable[Intent], now: datetime
+    facts: Mapping[str, MachineFacts], fleets: Sequence[Fleet], intents: Sequence[Intent], now: datetime
 ) -> frozenset[str]:
     """Ids that a complete listing must contain, or that ``show`` must be asked about.
 
-    Left out: machines gone or destroyed, machines that are being destroyed, and machines created within the settle
-    time, which may be invisible still.
+    Left out: machines gone or destroyed, machines that are being destroyed, machines created within the settle time,
+    which may be invisible still, and those that the config does not own any more.
     """
     settle = {f.name: f.guards.settle for f in fleets}
     leaving: set[str] = set()
@@ -61,21 +61,22 @@ def expected_ids(
             since = intent.accepted_at or intent.created_at
             if now < since + settle.get(intent.fleet, timedelta(0)):
                 leaving.add(intent.machine_id)
-    return frozenset(m for m, f in facts.items() if f.fleet in settle and not went(f) and m not in leaving)
+    remembered = [Machine(f.machine_id, f.name, f.last_state) for f in facts.values() if not went(f)]
+    return frozenset(owners(remembered, fleets, facts, intents).keys() - leaving)
 
 
 def turned(
-    machines: Iterable[Machine], facts: Mapping[str, MachineFacts], fleets: Sequence[Fleet], intents: Iterable[Intent]
+    machines: Sequence[Machine], facts: Mapping[str, MachineFacts], fleets: Sequence[Fleet], intents: Sequence[Intent]
 ) -> list[MachineFacts]:
-    """What is remembered of the machines that a listing has in another phase, although no intent explains it.
+    """What is remembered of the owned machines that a listing has in another phase, although no intent explains it.
 
     Those that went, and are listed all the same, are among them. Somebody changed them, or the listing is an old one;
     only ``show`` can tell.
     """
-    names = {f.name for f in fleets}
+    owned = owners(machines, fleets, facts, intents)
     moving = {i.machine_id: i for i in intents if i.machine_id is not None}
-    known = ((facts[m.id], m) for m in machines if m.id in facts)
-    return [f for f, m in known if f.fleet in names and (went(f) or _surprising(f, m, moving.get(m.id)))]
+    known = ((facts[m.id], m) for m in machines if m.id in facts and m.id in owned)
+    return [f for f, m in known if went(f) or _surprising(f, m, moving.get(m.id))]
 
 
 def went(fact: MachineFacts) -> bool:

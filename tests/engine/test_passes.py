@@ -351,6 +351,30 @@ def test_an_adopted_machine_that_was_renamed_is_foreign_from_then_on() -> None:
     run_virtual(story)
 
 
+@pytest.mark.parametrize("afterwards", ["stopped", "destroyed"])
+def test_a_machine_that_adopt_released_is_not_watched_any_more(afterwards: str) -> None:
+    def looks(world: Rig) -> int:
+        return sum(c.operation == "show" and c.machine == "ps1" for c in world.cloud.calls)
+
+    async def story() -> None:
+        async with rig(fleet(target=1, adopt=("old-*",))) as world, world.passes_by_hand():
+            world.cloud.add("old-1", machine_type="P4000")
+            await settle_down(world, 60)
+            before = looks(world)
+            world.configure(fleet(target=1))
+            if afterwards == "stopped":
+                world.cloud.human("stop", "ps1")
+            else:
+                world.cloud.remove("ps1")
+            world.cloud.before = lambda op, m: Unavailable("HTTP 500") if op == "show" and m == "ps1" else None
+            await settle_down(world)
+            assert looks(world) == before
+            assert world.cloud.writes() == ["create"], "nothing stands in the way of the fleet"
+            assert not [line for line in await world.history() if line.startswith("outside")]
+
+    run_virtual(story)
+
+
 def test_a_hold_that_arrives_between_plan_and_call_is_obeyed() -> None:
     async def story() -> None:
         async with rig(fleet(target=0, guards=LOOSE)) as world, world.passes_by_hand():

@@ -124,6 +124,24 @@ def test_what_a_listing_must_hold(known, intents, expected) -> None:
     assert expected_ids({"ps1": known}, FLEETS, intents, NOW) == expected
 
 
+@pytest.mark.parametrize(
+    ("adopt", "watched"),
+    [
+        pytest.param(("old-*",), True, id="adopted by its name"),
+        pytest.param(("ps1",), True, id="adopted by its id"),
+        pytest.param((), False, id="released"),
+    ],
+)
+def test_an_adopted_machine_is_watched_while_the_config_adopts_it(adopt, watched) -> None:
+    fleets, known = (fleet(adopt=adopt),), {"ps1": facts(1, name="old-1", adopted=True)}
+    assert bool(expected_ids(known, fleets, (), NOW)) is watched
+    assert bool(turned([machine(1, "off", name="old-1")], known, fleets, ())) is watched
+
+
+def test_a_machine_of_ours_is_watched_under_any_name() -> None:
+    assert turned([machine(1, "off", name="renamed")], {"ps1": facts(1)}, FLEETS, ()) == [facts(1)]
+
+
 def test_settle_is_the_fleets_own() -> None:
     from fleetd.model.fleet import Guards
 
