@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import anyio
@@ -11,7 +12,7 @@ from fleetd.cloud.port import Cloud
 from fleetd.engine.ports import Clock
 from fleetd.model.errors import CloudError, NotFound, Unauthorized
 from fleetd.model.journal import MachineFacts
-from fleetd.model.machine import Machine
+from fleetd.model.machine import UNVERIFIED, Machine
 from fleetd.model.plan import Listing, Observation
 from fleetd.planner.facts import as_left, went
 
@@ -35,8 +36,9 @@ class Observer:
 
         A listing that lacks a machine which ``show`` still finds is rejected whole. One that ``show`` does not know
         either, while the listing itself proves that the key works, is gone. A listing that has a machine up or down
-        where ``show`` finds it as it was before is an old one, and is rejected too. One that has a machine which went
-        tells nothing new unless ``show`` finds that machine: see ``planner.facts.believed``.
+        where ``show`` finds it as it was before is an old one, and is rejected too; where ``show`` fails, that
+        machine alone is not believed, because one that fails for good must not stop every fleet. A machine that
+        went, and is listed all the same, is among ``shown`` if it is back: see ``planner.facts.believed``.
 
         Raises:
             CloudError: nothing could be read at all.
@@ -50,6 +52,7 @@ class Observer:
         left = {f.machine_id: f for f in turned(listing.machines)}
         doubtful = [*sorted(missing), *sorted(left)]
         shown: dict[str, Machine] = {}
+        unverified: dict[str, str] = {}
 
         async def verify(machine_id: str) -> str | None:
             machine, error = await self._look(machine_id)
@@ -58,7 +61,11 @@ class Observer:
                 return None
             verb, where = ("lacks", "") if machine_id in missing else ("has", f" in state {states[machine_id]}")
             if error is not None:
-                return f"the listing {verb} {machine_id}{where}, and it could not be verified: {error}"
+                why = f"the listing {verb} {machine_id}{where}, and it could not be verified: {error}"
+                if machine_id in missing:
+                    return why
+                unverified[machine_id] = why
+                return None
             if machine is None:
                 return None
             shown[machine_id] = machine
@@ -69,14 +76,21 @@ class Observer:
 
         # A bad listing is wrong about many machines; one that is found is enough to reject it.
         fault = await _first(doubtful[:1], verify) or await _first(doubtful[1:], verify)
-        return self._verdict(at, listing, missing, fault, shown)
+        return self._verdict(at, listing, missing, fault, shown, unverified)
 
     def _verdict(
-        self, at: datetime, listing: Listing, missing: frozenset[str], fault: str | None, shown: Mapping[str, Machine]
+        self,
+        at: datetime,
+        listing: Listing,
+        missing: frozenset[str],
+        fault: str | None,
+        shown: Mapping[str, Machine],
+        unverified: Mapping[str, str],
     ) -> Observation:
         if fault is not None:
             return Observation(at, listing.machines, rejected=fault)
-        return Observation(at, listing.machines, gone=missing, shown=shown)
+        machines = tuple(replace(m, state=UNVERIFIED) if m.id in unverified else m for m in listing.machines)
+        return Observation(at, machines, gone=missing, shown=shown, unverified=unverified)
 
     async def _look(self, machine_id: str) -> tuple[Machine | None, CloudError | None]:
         """The machine, None when there is none, or why nobody could tell."""

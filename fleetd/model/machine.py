@@ -34,6 +34,10 @@ PHASES: Mapping[str, Phase] = MappingProxyType(
 )
 """The eight states of the vendor's page (show), the same in Core and in v1."""
 
+UNVERIFIED = "unverified"
+"""Not a provider's state: what fleetd puts in its place while it cannot tell whether to believe it. Its phase is
+unknown."""
+
 
 @dataclass(frozen=True, slots=True)
 class MachineEvent:

@@ -48,6 +48,9 @@ class Observation:
     """Ids that the listing lacks and ``show`` does not know either: proven gone."""
     shown: Mapping[str, Machine] = field(default_factory=lambda: MappingProxyType({}))
     """By id, with their events: the machines that had to be looked at closer."""
+    unverified: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """By id, why: the machines that are listed otherwise than they were left, while ``show`` fails. Their state is
+    ``UNVERIFIED``, so each keeps its place in its fleet and is left alone."""
 
     @property
     def sane(self) -> bool:

@@ -89,6 +89,7 @@ class Standing(StrEnum):
     ANSWER_LOST = "answer_lost"
     UNDER_WAY = "under_way"
     UNKNOWN_STATE = "unknown_state"
+    UNVERIFIED = "unverified"
     WANTED = "wanted"
     SURPLUS = "surplus"
     OVERDUE = "overdue"

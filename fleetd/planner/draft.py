@@ -29,6 +29,8 @@ class Draft:
     now: datetime
     observed_at: datetime
     prices: Mapping[str, Decimal]
+    unverified: Mapping[str, str] = field(default_factory=dict)
+    """By machine id, why nobody can tell its state."""
     actions: list[Action] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
     requested: set[str] = field(default_factory=set)
@@ -66,6 +68,12 @@ class Draft:
             verb, reason, machine, until=until, detail=report.evidence if report is not None else "no reading yet"
         )
         return True
+
+    def puzzled(self, verb: Verb | None, machine: Machine) -> None:
+        """Say that a machine is of no phase that fleetd knows, so that nothing is done to it."""
+        why = self.unverified.get(machine.id)
+        reason = Reason.UNKNOWN_STATE if why is None else Reason.OBSERVATION_REJECTED
+        self.skip(verb, reason, machine, detail=why or machine.state)
 
     def vetoed(self, verb: Verb, machine: Machine) -> bool:
         """Whether a hold or freeze forbids it; says so."""

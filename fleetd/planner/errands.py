@@ -14,7 +14,7 @@ from fleetd.planner.roster import timed_out
 def report_oddities(draft: Draft) -> None:
     """States that fleetd does not know, and transitions that ran late: said, never acted on."""
     for machine in draft.members.unknown:
-        draft.skip(None, Reason.UNKNOWN_STATE, machine, detail=machine.state)
+        draft.puzzled(None, machine)
     for machine in draft.members.rising:
         if timed_out(machine, draft.memory) and machine.id not in draft.members.moving:
             draft.skip(None, Reason.TIMED_OUT, machine, detail=machine.state)

@@ -112,6 +112,8 @@ def learn(
         owner = owned.get(machine.id)
         if owner is None or _lingers(machine.id, observation, facts):
             continue
+        if machine.id in observation.unverified:
+            continue  # the next listing is compared with what was believed last
         old = facts.get(machine.id)
         if old is None:
             fact = _first_sight(machine, owner, moving.get(machine.id), now)

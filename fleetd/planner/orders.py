@@ -70,7 +70,7 @@ def _declined(draft: Draft, request: Request, machine: Machine, phase: Phase, ta
         draft.skip(verb, Reason.IN_TRANSITION, machine, until=moving.deadline_at, detail=str(moving.verb))
         return True
     if phase is Phase.UNKNOWN:
-        draft.skip(verb, Reason.UNKNOWN_STATE, machine, detail=machine.state)
+        draft.puzzled(verb, machine)
         return True
     if moving is not None or phase in _AT_GOAL.get(verb, frozenset()):
         draft.skip(verb, Reason.ALREADY_SO, machine, detail=machine.state)

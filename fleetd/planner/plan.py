@@ -60,7 +60,7 @@ def plan(
         now_in_force = effective(fleet, now)
         rates[fleet.name] = _current_rate(members, costs.prices)
         views[fleet.name] = _view(members, now_in_force, rates[fleet.name], now)
-        drafted = Draft(members, memory, now, observation.at, costs.prices)
+        drafted = Draft(members, memory, now, observation.at, costs.prices, observation.unverified)
         decide(drafted, now_in_force, due)
         sure, doubtful = cut_doubtful(drafted.actions, doubt)
         kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values())

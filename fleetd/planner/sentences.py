@@ -50,7 +50,7 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.PRICE_UNKNOWN: "its price is not known, so it cannot be proven to fit max_hourly_cost",
         Reason.SLOW_START: "a create of the same batch failed, so the rest wait for the next pass",
         Reason.OBSERVATION_PARTIAL: "the listing is not whole, and nothing is decided on half of it",
-        Reason.OBSERVATION_REJECTED: "the listing contradicts what show says, and nothing is decided on it",
+        Reason.OBSERVATION_REJECTED: "what the listing says is not borne out by show, and nothing is decided on it",
         Reason.OBSERVATION_STALE: "what was seen is too old to decide on",
         Reason.PROVIDER_FAILING: "the provider has been failing; nothing destructive is done until it recovers",
         Reason.SHUTTING_DOWN: "the daemon is shutting down and begins nothing new",

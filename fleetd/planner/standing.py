@@ -7,7 +7,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from fleetd.model.machine import Phase
+from fleetd.model.machine import UNVERIFIED, Phase
 from fleetd.model.reasons import Reason, Standing
 from fleetd.planner.outside import Culprit
 from fleetd.planner.sentences import SENTENCES, clock, span
@@ -20,6 +20,8 @@ STANDINGS: Mapping[Standing, str] = MappingProxyType(
         Standing.ANSWER_LOST: "The answer to its {verb} was lost, so it is being looked for, until {deadline}.",
         Standing.UNDER_WAY: "{verb} since {since} ({ago}), due by {deadline}: {why}.",
         Standing.UNKNOWN_STATE: "fleetd does not know the state {state}: it keeps its place, and is left alone.",
+        Standing.UNVERIFIED: "The listing has it otherwise than it was left, and show, which could tell, fails: it "
+        "keeps its place, and is left alone.",
         Standing.WANTED: "It counts toward the target of {target}; {up} are up.",
         Standing.SURPLUS: "It is one of {up} that are up, and the target is {target}.",
         Standing.OVERDUE: "It ran past its deadline ({failure}): it keeps its place, and a person should look.",
@@ -75,7 +77,7 @@ def standing(machine: Row, fleet: Row | None) -> Standing:
         case Phase.DOWN:
             return _why_down(machine)
         case _:
-            return Standing.UNKNOWN_STATE
+            return Standing.UNVERIFIED if machine["state"] == UNVERIFIED else Standing.UNKNOWN_STATE
 
 
 def standing_sentence(machine: Row, fleet: Row | None, now: datetime) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
-from fleetd.model.errors import Ambiguous, RateLimited, Refused, Unauthorized, Unavailable
+from fleetd.model.errors import Ambiguous, MalformedAnswer, RateLimited, Refused, Unauthorized, Unavailable
 from fleetd.model.fleet import Guards, Limit, ScaleIn
 from fleetd.model.plan import Listing
 from fleetd.model.reasons import Verb
@@ -219,30 +221,76 @@ def test_a_listing_that_lacks_a_machine_is_rejected_as_long_as_show_finds_it() -
     run_virtual(story)
 
 
-@pytest.mark.parametrize(
-    ("show_fails", "why"),
-    [
-        (False, "the listing has ps1 (training-{}) in state off, which show finds in state ready"),
-        (True, "the listing has ps1 in state off, and it could not be verified: HTTP 503"),
-    ],
-)
-def test_a_listing_that_is_older_than_what_show_has_told_is_rejected(show_fails: bool, why: str) -> None:
-    def old(listing: Listing) -> Listing:
-        return Listing(tuple(replace(m, state="off") if m.id == "ps1" else m for m in listing.machines))
-
+def test_a_listing_that_is_older_than_what_show_has_told_is_rejected() -> None:
     async def story() -> None:
         async with rig(fleet(target=2)) as world, world.passes_by_hand():
             await settle_down(world)
-            world.cloud.listing = old
-            if show_fails:
-                world.cloud.before = lambda op, _id: Unavailable("HTTP 503") if op == "show" else None
+            world.cloud.listing = listed_as("ps1", "off")
             report = await world.reconciler.run_pass()
-            name = world.cloud.listing(await world.cloud.list_machines()).machines[0].name
-            assert report.observation.rejected == why.format(name.rpartition("-")[2])
+            name = report.memory.facts["ps1"].name
+            why = f"the listing has ps1 ({name}) in state off, which show finds in state ready"
+            assert report.observation.rejected == why
             assert world.cloud.writes() == ["create"] * 2, "nothing is started in its place"
             assert not [line for line in await world.history() if line.startswith("outside")], "nobody did anything"
 
     run_virtual(story)
+
+
+def test_one_machine_that_cannot_be_verified_stops_no_other() -> None:
+    async def story() -> None:
+        async with rig(fleet("a", target=2), fleet("b", target=1)) as world, world.passes_by_hand():
+            await settle_down(world)
+            left = world.reconciler.recall.facts["ps1"]
+            assert left.fleet == "a"
+            (lost,) = (f.machine_id for f in world.reconciler.recall.facts.values() if f.fleet == "b")
+            world.cloud.human("stop", "ps1")
+            world.cloud.remove(lost)
+            world.cloud.before = lambda op, m: MalformedAnswer("no events") if op == "show" and m == "ps1" else None
+            with capture_logs() as logs:
+                await settle_down(world)
+            report = world.reconciler.last
+            assert report is not None
+            assert report.observation.sane
+            assert (report.plan.fleets["a"].up, report.plan.fleets["a"].unknown) == (1, 1), "it keeps its place"
+            assert report.plan.fleets["b"].converged, "what b had lost is there again"
+            assert world.cloud.writes() == ["create"] * 4
+            assert world.reconciler.recall.facts["ps1"] == left, "what was believed last"
+            (said,) = [line for line in logs if line["event"] == "fleet.was_blocked"]
+            assert (said["fleet"], said["machine"], said["reason"]) == ("a", "ps1", "observation_rejected")
+            assert said["detail"] == "the listing has ps1 in state off, and it could not be verified: no events"
+
+            world.cloud.before = lambda _op, _m: None
+            await world.reconciler.run_pass()
+            assert world.reconciler.recall.facts["ps1"].last_state == "off"
+            assert "outside ps1 observed" in await world.history(), "it is said as soon as show tells"
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(("seen", "was"), [("off", "ready"), ("ready", "off")])
+def test_a_machine_that_cannot_be_verified_is_never_acted_on(seen: str, was: str) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=2, guards=LOOSE)) as world, world.passes_by_hand():
+            for n, state in enumerate(("ready", was, "ready" if was == "off" else "off"), start=1):
+                world.cloud.add(token_name(n), state, machine_type="P4000")
+            await world.reconciler.run_pass()
+            world.cloud.listing = listed_as("ps2", seen)
+            world.cloud.before = lambda op, m: Unavailable("HTTP 503") if op == "show" and m == "ps2" else None
+            await settle_down(world)
+            assert world.cloud.writes() == [], "nothing is started in its place, and nothing is given up for it"
+            world.configure(fleet(target=0, guards=LOOSE))
+            await settle_down(world)
+            assert "stop ps1" in world.cloud.writes()
+            assert not [call for call in world.cloud.writes() if call.endswith("ps2")]
+
+    run_virtual(story)
+
+
+def listed_as(machine_id: str, state: str) -> Callable[[Listing], Listing]:
+    """The listing has one machine in a state of a while ago."""
+    return lambda listing: Listing(
+        tuple(replace(m, state=state) if m.id == machine_id else m for m in listing.machines)
+    )
 
 
 @pytest.mark.parametrize("show_fails", [False, True])

@@ -92,6 +92,12 @@ def test_one_that_went_is_looked_at_when_it_is_listed() -> None:
         assert turned([machine(1)], {"ps1": went}, FLEETS, ()) == [went]
 
 
+def test_what_cannot_be_verified_changes_nothing_that_is_remembered() -> None:
+    known = facts(1, up_since=ago(hours=2), last_seen=ago(hours=2))
+    unsure = learnt(seen(machine(1, "unverified"), unverified={"ps1": "show fails"}), [known])
+    assert (unsure.changed, unsure.outside) == ((), ())
+
+
 def test_what_is_long_gone_is_forgotten() -> None:
     known = [
         facts(1, gone_at=ago(days=8)),

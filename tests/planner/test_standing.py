@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fleetd.model.machine import UNVERIFIED
 from fleetd.model.reasons import Outcome, Reason, Standing
 from fleetd.planner.outside import Culprit
 from fleetd.planner.standing import STANDINGS, standing, standing_sentence
@@ -42,6 +43,7 @@ CASES = [
         ),
     ),
     (row("hibernating", "unknown"), FLEET, Standing.UNKNOWN_STATE, "does not know the state hibernating"),
+    (row(UNVERIFIED, "unknown"), FLEET, Standing.UNVERIFIED, "show, which could tell, fails: it keeps its place"),
     (row("ready", "up"), FLEET, Standing.WANTED, "toward the target of 4; 3 are up"),
     (row("ready", "up"), FLEET | {"up": 5}, Standing.SURPLUS, "one of 5 that are up, and the target is 4"),
     (
