@@ -33,8 +33,8 @@ class Draft:
     """By machine id, why nobody can tell its state."""
     actions: list[Action] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
-    requested: set[str] = field(default_factory=set)
-    """Machines whose next step is already decided: by an operator, or by a policy."""
+    taken: set[str] = field(default_factory=set)
+    """Machines that an action is decided for: the calls are made side by side, so no other rule acts on these."""
 
     @property
     def fleet(self) -> Fleet:
@@ -43,7 +43,7 @@ class Draft:
 
     def spared(self, verb: Verb, machine: Machine, *, needs_idle: bool = False) -> bool:
         """Whether this machine may not be taken now; says why."""
-        if machine.id in self.requested:
+        if machine.id in self.taken:
             return True
         if machine.id in self.members.moving or machine.state in SOMEONE_IS_AT_IT:
             moving = self.members.moving.get(machine.id)
@@ -102,7 +102,7 @@ class Draft:
         self, verb: Verb, reason: Reason, machine: Machine, delta: Decimal | None, evidence: str | None = None
     ) -> None:
         """Do it; ``delta`` is the change in dollars an hour."""
-        self.actions.append(
+        self.take(
             Action(
                 verb,
                 self.fleet.name,
@@ -114,6 +114,12 @@ class Draft:
                 evidence=evidence,
             )
         )
+
+    def take(self, action: Action) -> None:
+        """Do it, and nothing else to its machine in this plan."""
+        self.actions.append(action)
+        if action.machine is not None:
+            self.taken.add(action.machine)
 
     def skip(
         self,

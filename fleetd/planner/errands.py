@@ -47,7 +47,6 @@ def police(draft: Draft, due: Due) -> None:
         evidence = outlived(fleet, shown, draft.now, started_at=None if facts is None else facts.started_at)
         if evidence is None or draft.spared(Verb.STOP, machine):
             continue
-        draft.requested.add(machine.id)
         rate = hourly_rate(machine, draft.prices)
         delta = None if rate is None else -rate
         draft.act(Verb.STOP, Reason.OUTLIVED_TIMEOUT, machine, delta, evidence=evidence)

@@ -33,9 +33,8 @@ def carry_orders(draft: Draft, target: int) -> None:
         machine, phase = found
         if _declined(draft, request, machine, phase, target):
             continue
-        draft.requested.add(machine.id)
         rate = hourly_rate(machine, draft.prices)
-        draft.actions.append(
+        draft.take(
             Action(
                 request.verb,
                 draft.fleet.name,

@@ -27,9 +27,9 @@ def rise(draft: Draft, short: int, reason: Reason) -> None:
     kept = _may_stay(draft, short)
     short -= len(kept)
     waiting = 0
-    started = sum(m.id in draft.requested for m in draft.members.down)
+    started = sum(m.id in draft.taken for m in draft.members.down)
     for machine in start_order(draft.members.down, draft.memory):
-        if machine.id in draft.requested:
+        if machine.id in draft.taken:
             continue
         blocked = _blocks_start(draft, machine)
         if blocked is None:
@@ -122,11 +122,11 @@ def drop_standby(draft: Draft) -> None:
     """Stopped machines beyond ``standby`` go, where the fleet scales in by destroying."""
     if draft.fleet.scale_in is not ScaleIn.DESTROY or not draft.fleet.allow_destroy:
         return
-    beyond = len(draft.members.down) - draft.fleet.standby
+    beyond = sum(m.id not in draft.taken for m in draft.members.down) - draft.fleet.standby
     for machine in reversed(start_order(draft.members.down, draft.memory)):
         if beyond <= 0:
             return
-        if machine.id in draft.members.moving or draft.vetoed(Verb.DESTROY, machine):
+        if machine.id in draft.taken or machine.id in draft.members.moving or draft.vetoed(Verb.DESTROY, machine):
             continue
         beyond -= 1
         if draft.refused(Verb.DESTROY, machine) or draft.unsaved(machine) is not None:

@@ -297,6 +297,23 @@ def test_giving_up_a_surplus(want, listed, recalled, does) -> None:
     assert actions(decide(want, seen(*machines(listed)), memory(**recalled))) == does
 
 
+LATE = {"facts": (facts(2, failure=Outcome.TIMED_OUT), facts(3, last_up_at=ago(days=1)))}
+SURGE = replace(LOOSE, max_surge=1)
+
+
+@pytest.mark.parametrize(
+    ("standby", "listed", "does"),
+    [
+        pytest.param(0, "ready starting off", ["start ps3"], id="the only one is started, not destroyed as well"),
+        pytest.param(0, "ready starting off off", ["destroy ps4", "start ps3"], id="another one goes"),
+        pytest.param(1, "ready starting off off", ["start ps3"], id="one that is started is no standby any more"),
+    ],
+)
+def test_one_plan_never_starts_and_destroys_the_same_machine(standby, listed, does) -> None:
+    want = replace(destroying(target=2, standby=standby), guards=SURGE)
+    assert actions(decide(want, seen(*machines(listed)), memory(**LATE))) == does
+
+
 def test_victims_that_drifted_or_cost_more_go_first() -> None:
     drifted = machine(1, region="Europe (AMS1)")
     dear = machine(2, hourly_rate=Decimal(3))
