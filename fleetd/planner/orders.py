@@ -31,7 +31,7 @@ def carry_orders(draft: Draft, target: int) -> None:
         if found is None:
             continue  # of another fleet, or gone
         machine, phase = found
-        if _declined(draft, request, machine, phase, target):
+        if _repeats(draft, request, machine) or _declined(draft, request, machine, phase, target):
             continue
         rate = hourly_rate(machine, draft.prices)
         draft.take(
@@ -61,6 +61,14 @@ def _groups(draft: Draft) -> dict[Phase, tuple[Machine, ...]]:
     }
 
 
+def _repeats(draft: Draft, request: Request, machine: Machine) -> bool:
+    """Whether an order before it has decided the machine's next step; says so where that is another one."""
+    before = next((a for a in draft.actions if a.machine == machine.id), None)
+    if before is not None and before.verb is not request.verb:
+        draft.skip(request.verb, Reason.IN_TRANSITION, machine, detail=str(before.verb))
+    return before is not None
+
+
 def _declined(draft: Draft, request: Request, machine: Machine, phase: Phase, target: int) -> bool:
     """Whether it is not carried out; says why."""
     verb = request.verb
@@ -85,9 +93,10 @@ def _declined(draft: Draft, request: Request, machine: Machine, phase: Phase, ta
 
 
 def _start_is_too_many(draft: Draft, machine: Machine, target: int) -> bool:
-    if draft.members.have < target:
+    have = draft.members.have + sum(a.verb is Verb.START for a in draft.actions)
+    if have < target:
         return False
-    draft.skip(Verb.START, Reason.OVER_TARGET, machine, detail=f"{draft.members.have} of {target}")
+    draft.skip(Verb.START, Reason.OVER_TARGET, machine, detail=f"{have} of {target}")
     return True
 
 

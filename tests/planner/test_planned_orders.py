@@ -139,6 +139,33 @@ def test_an_order_that_is_declined_says_why(want, listed, request_, recalled, re
     assert (skip.reason, skip.detail) == (reason, detail)
 
 
+@pytest.mark.parametrize(
+    ("target", "listed", "orders", "does", "declined"),
+    [
+        pytest.param(
+            2, "ready off off", (ask(Verb.START, 2), ask(Verb.START, 3)), ["start ps2"],
+            [("start", "ps3", Reason.OVER_TARGET, "2 of 2")], id="two starts for one place",
+        ),
+        pytest.param(
+            3, "ready off off", (ask(Verb.START, 2), ask(Verb.START, 3)), ["start ps2", "start ps3"], [],
+            id="two starts for two places",
+        ),
+        pytest.param(
+            1, "ready", (ask(Verb.STOP), ask(Verb.RESTART)), ["stop ps1"],
+            [("restart", "ps1", Reason.IN_TRANSITION, "stop")], id="another order for the same machine",
+        ),
+        pytest.param(
+            2, "ready off", (ask(Verb.START, 2), ask(Verb.START, 2)), ["start ps2"], [],
+            id="the same order twice is one",
+        ),
+    ],
+)  # fmt: skip
+def test_orders_of_one_pass_know_of_each_other(target, listed, orders, does, declined) -> None:
+    decided = decide(fleet(target=target), listed, {"requests": orders})
+    assert [f"{a.verb} {a.machine}" for a in decided.actions] == does
+    assert [(str(s.verb), s.machine, s.reason, s.detail) for s in decided.skips] == declined
+
+
 def test_no_order_is_carried_out_on_an_observation_that_is_not_sane() -> None:
     decided = decide(fleet(target=1), "ready", {"requests": (ask(Verb.STOP),)}, complete=False)
     assert decided.actions == ()
