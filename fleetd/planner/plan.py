@@ -82,8 +82,10 @@ def plan(
 
 
 def _current_rate(members: Roster, prices: Mapping[str, Decimal]) -> Decimal | None:
-    everything = [*members.up, *members.rising, *members.falling, *members.unknown, *members.leaving]
-    listed = [_machine_rate(members.fleet, m, prices) for m in everything if m.phase in BILLED]
+    """What is billed now, or will be without another call: a start that was made may not show in the listing yet."""
+    others = (*members.up, *members.falling, *members.unknown, *members.leaving)
+    billed = [*members.rising, *(m for m in others if m.phase in BILLED)]
+    listed = [_machine_rate(members.fleet, m, prices) for m in billed]
     return total([*listed, *(fleet_rate(members.fleet, prices) for _ in members.creating)])
 
 

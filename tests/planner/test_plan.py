@@ -429,6 +429,28 @@ def test_cost_caps_refuse_creates(cap, overall, prices, does, reason) -> None:
         assert str(reason) in reasons(decided)
 
 
+@pytest.mark.parametrize(
+    ("under_way", "listed", "before", "does"),
+    [
+        pytest.param({"accepted_at": ago(seconds=2)}, "off off", "0.51", [], id="accepted"),
+        pytest.param({}, "off off", "0.51", [], id="being called"),
+        pytest.param({"ambiguous_since": ago(seconds=2)}, "off off", "0.51", [], id="the answer was lost"),
+        pytest.param({"accepted_at": ago(seconds=9)}, "starting off", "0.51", [], id="shown: it counts once"),
+        pytest.param({"accepted_at": ago(seconds=9)}, "ready off", "0.51", [], id="up: it counts once"),
+        pytest.param(None, "off off", "0", ["start ps1"], id="none"),
+    ],
+)
+@pytest.mark.parametrize("overall", [False, True])
+def test_cost_caps_count_a_start_that_the_listing_does_not_show_yet(under_way, listed, before, does, overall) -> None:
+    cap = Decimal("0.60")
+    want = fleet(target=2, guards=Guards(max_hourly_cost=Decimal(0) if overall else cap))
+    starts = () if under_way is None else (intent(Verb.START, 1, **under_way),)
+    costs = replace(PRICES, max_hourly_cost=cap if overall else Decimal(0))
+    decided = decide(want, seen(*machines(listed)), memory(intents=starts), costs=costs)
+    assert decided.hourly_before == Decimal(before)
+    assert actions(decided) == does
+
+
 def test_the_cap_over_all_counts_other_fleets() -> None:
     both = [fleet("inference", 1), fleet("training", 2)]
     up = machine(1, fleet="inference")
