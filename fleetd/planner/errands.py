@@ -8,15 +8,15 @@ from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.costs import hourly_rate
 from fleetd.planner.draft import Draft
 from fleetd.planner.policies import Drift, may_judge, outlived, snapshot_drift, timeout_drift
-from fleetd.planner.roster import timed_out
+from fleetd.planner.roster import is_late
 
 
 def report_oddities(draft: Draft) -> None:
     """States that fleetd does not know, and transitions that ran late: said, never acted on."""
     for machine in draft.members.unknown:
         draft.puzzled(None, machine)
-    for machine in draft.members.rising:
-        if timed_out(machine, draft.memory) and machine.id not in draft.members.moving:
+    for machine in (*draft.members.rising, *draft.members.falling):
+        if is_late(machine, draft.members, draft.memory):
             draft.skip(None, Reason.TIMED_OUT, machine, detail=machine.state)
     for intent in draft.members.creating:
         if intent.ambiguous_since is not None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from fleetd.model.plan import Due
-from fleetd.model.reasons import Reason
 from fleetd.planner.draft import Draft
 from fleetd.planner.errands import police, report_oddities
 from fleetd.planner.orders import carry_orders
-from fleetd.planner.scaling import drop_standby, park, replace_timed_out, rise, shrink
+from fleetd.planner.scaling import drop_standby, park, rise, shrink
 from fleetd.planner.windows import Effective
 
 
@@ -21,10 +20,8 @@ def decide(draft: Draft, effective: Effective, due: Due) -> None:
         park(draft, effective)
         return
     short = effective.target - members.have
-    if short > 0:
-        rise(draft, short, Reason.SHORT_OF_TARGET)
-    elif short < 0:
+    rise(draft, short)
+    if short < 0:
         shrink(draft, len(members.up) + len(members.rising) - len(members.uncertain) - effective.target)
-    replace_timed_out(draft, short)
     if short <= 0:
         drop_standby(draft)

@@ -126,6 +126,12 @@ def timed_out(machine: Machine, memory: Memory) -> bool:
     return facts is not None and facts.failure is Outcome.TIMED_OUT
 
 
+def is_late(machine: Machine, members: Roster, memory: Memory) -> bool:
+    """Whether it is still on the way that it should have been done with, and nothing else is tried with it."""
+    on_its_way = machine.phase in {Phase.RISING, Phase.FALLING} and machine.id not in members.moving
+    return on_its_way and timed_out(machine, memory)
+
+
 def _place(machine: Machine, intent: Intent | None) -> str:
     phase = machine.phase
     if intent is None or phase is Phase.UNKNOWN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -14,7 +15,7 @@ from fleetd.planner.costs import fleet_rate, hourly_rate
 from fleetd.planner.draft import Draft, veto, veto_reason, veto_words
 from fleetd.planner.idle import idle_surge
 from fleetd.planner.policies import NOT_LOOKED
-from fleetd.planner.roster import Roster, start_order, timed_out, victim_order
+from fleetd.planner.roster import Roster, is_late, start_order, timed_out, victim_order
 from fleetd.planner.waits import is_waiting
 from fleetd.planner.windows import Effective
 
@@ -22,10 +23,14 @@ _BY_HAND = frozenset({"operator", Reason.OPERATOR_REQUEST})
 """Who may have started a machine so that it is not parked: a person at the console, or by an order."""
 
 
-def rise(draft: Draft, short: int, reason: Reason) -> None:
-    """Start stopped machines first, then create; whoever is only waited for is not replaced."""
-    kept = _may_stay(draft, short)
-    short -= len(kept)
+def rise(draft: Draft, short: int) -> None:
+    """Start stopped machines first, then create; whoever is only waited for is not replaced.
+
+    ``short``: how many are missing from the target; 0 or less when none is.
+    """
+    places = _places(draft, short)
+    kept = _may_stay(draft, len(places))
+    del places[: len(kept)]
     waiting = 0
     started = sum(m.id in draft.taken for m in draft.members.down)
     for machine in start_order(draft.members.down, draft.memory):
@@ -33,26 +38,19 @@ def rise(draft: Draft, short: int, reason: Reason) -> None:
             continue
         blocked = _blocks_start(draft, machine)
         if blocked is None:
-            if started < short:
+            if started < len(places):
+                draft.act(Verb.START, places[started], machine, hourly_rate(machine, draft.prices))
                 started += 1
-                draft.act(Verb.START, reason, machine, hourly_rate(machine, draft.prices))
-        elif started + waiting < short:
+        elif started + waiting < len(places):
             draft.skips.append(blocked)
             waiting += blocked.reason is not Reason.HELD
-    falling = [m for m in draft.members.falling if m not in kept]
-    for machine in falling[: max(0, short - started - waiting)]:
+    falling = [m for m in draft.members.falling if m not in kept and not is_late(m, draft.members, draft.memory)]
+    for machine in falling[: max(0, len(places) - started - waiting)]:
         waiting += 1
         moving = draft.members.moving.get(machine.id)
         draft.skip(Verb.START, Reason.STILL_FALLING, machine, until=None if moving is None else moving.deadline_at)
-    _create(draft, short - started - waiting, reason)
-
-
-def replace_timed_out(draft: Draft, short: int) -> None:
-    """Machines beyond target in place of ones that ran late, as far as ``max_surge`` allows."""
-    late = [m for m in draft.members.rising if timed_out(m, draft.memory) and m.id not in draft.members.moving]
-    surge = min(draft.fleet.guards.max_surge, len(late)) + min(short, 0)
-    if surge > 0:
-        rise(draft, surge, Reason.REPLACES_TIMED_OUT)
+    for reason, count in Counter(places[started + waiting :]).items():
+        _create(draft, count, reason)
 
 
 def shrink(draft: Draft, surplus: int) -> None:
@@ -132,6 +130,21 @@ def drop_standby(draft: Draft) -> None:
         if draft.refused(Verb.DESTROY, machine) or draft.unsaved(machine) is not None:
             continue
         draft.act(Verb.DESTROY, Reason.BEYOND_STANDBY, machine, Decimal(0))
+
+
+def _places(draft: Draft, short: int) -> list[Reason]:
+    """One reason for each machine that may be started or made.
+
+    A machine that ran late keeps its place, also one that does not stop: it may be billed for as long. ``max_surge``
+    says how many of those may be stood in for.
+    """
+    members, memory = draft.members, draft.memory
+    stuck = sum(is_late(m, members, memory) for m in members.falling)
+    late = stuck + sum(is_late(m, members, memory) for m in members.rising)
+    surge = min(draft.fleet.guards.max_surge, late)
+    short -= stuck
+    reasons = [Reason.SHORT_OF_TARGET] * short + [Reason.REPLACES_TIMED_OUT] * surge
+    return reasons[: max(0, short + surge)]
 
 
 def _may_stay(draft: Draft, short: int) -> list[Machine]:

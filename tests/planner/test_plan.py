@@ -314,6 +314,43 @@ def test_one_plan_never_starts_and_destroys_the_same_machine(standby, listed, do
     assert actions(decide(want, seen(*machines(listed)), memory(**LATE))) == does
 
 
+@pytest.mark.parametrize(
+    ("target", "surge", "listed", "late", "does"),
+    [
+        pytest.param(
+            3, 1, "ready starting off", [2], ["start ps3 short_of_target", "create replaces_timed_out"],
+            id="what is short first, then in its place: another machine each",
+        ),
+        pytest.param(2, 0, "ready stopping", [2], [], id="one that does not stop keeps its place"),
+        pytest.param(2, 0, "ready stopping off", [2], [], id="and none is started beside it"),
+        pytest.param(2, 1, "ready stopping", [2], ["create replaces_timed_out"], id="unless a surge is allowed"),
+        pytest.param(2, 1, "ready stopping off", [2], ["start ps3 replaces_timed_out"], id="which starts one first"),
+        pytest.param(2, 1, "ready ready stopping", [3], [], id="its place is taken, and once is enough"),
+        pytest.param(2, 1, "ready starting stopping", [2, 3], [], id="one that does not stop uses the surge"),
+        pytest.param(
+            2, 2, "ready starting stopping", [2, 3], ["create replaces_timed_out"], id="and may be one of two"
+        ),
+        pytest.param(3, 0, "ready stopping", [2], ["create short_of_target"], id="other places are filled"),
+        pytest.param(1, 1, "stopping stopping", [1, 2], [], id="two that may be billed for a target of one"),
+        pytest.param(2, 1, "ready stopping", [], [], id="one that stops in time is waited for"),
+    ],
+)  # fmt: skip
+def test_a_surge_stands_in_for_machines_that_ran_late(target, surge, listed, late, does) -> None:
+    want = fleet(target=target, guards=replace(LOOSE, max_surge=surge))
+    overdue = tuple(facts(n, failure=Outcome.TIMED_OUT) for n in late)
+    decided = decide(want, seen(*machines(listed)), memory(facts=overdue))
+    assert [f"{said} {a.reason}" for said, a in zip(actions(decided), decided.actions, strict=True)] == does
+    assert {r for r in reasons(decided) if r.startswith("timed_out")} == {f"timed_out ps{n}" for n in late}
+    assert ("still_falling ps2" in reasons(decided)) is (not late)
+
+
+def test_a_late_machine_that_is_tried_with_again_is_not_stood_in_for() -> None:
+    recalled = memory(facts=(facts(2, failure=Outcome.TIMED_OUT),), intents=(intent(Verb.STOP, 2),))
+    decided = decide(fleet(target=2, guards=SURGE), seen(*machines("ready stopping")), recalled)
+    assert actions(decided) == []
+    assert reasons(decided) == {"still_falling ps2"}
+
+
 def test_victims_that_drifted_or_cost_more_go_first() -> None:
     drifted = machine(1, region="Europe (AMS1)")
     dear = machine(2, hourly_rate=Decimal(3))
