@@ -9,9 +9,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from fleetd.model.fleet import Fleet
-from fleetd.model.journal import Intent
+from fleetd.model.journal import Intent, Memory
 from fleetd.model.plan import Action, Observation, Skip
 from fleetd.model.reasons import Reason, Verb
+from fleetd.planner.roster import Roster
+from fleetd.planner.waits import is_waiting
 
 PROVIDER_DOUBT = timedelta(seconds=60)
 """After so long with nothing but errors from the provider, nothing destructive is done (design 7)."""
@@ -119,6 +121,27 @@ def cut_costs(
             rates[action.fleet] = before + action.hourly_delta
         kept.append(action)
     return kept, merge(cut)
+
+
+def shrink_wait(fleet: Fleet, members: Roster, memory: Memory, observed_at: datetime) -> tuple[datetime, int] | None:
+    """(until, how many are gone) while creates wait because too much of the fleet vanished at once.
+
+    The guard is max(2, ``max_shrink``) of what the fleet was; a look ``settle`` later that still lacks them ends
+    the wait, because by then they have been gone for ``settle``.
+    """
+    settle: timedelta = fleet.guards.settle
+    recent = [
+        f.gone_at
+        for f in memory.facts.values()
+        if f.fleet == fleet.name
+        and f.gone_at is not None
+        and not f.destroyed
+        and is_waiting(f.gone_at, settle, observed_at)
+    ]
+    allowed = max(2, fleet.guards.max_shrink.of(members.size + len(recent)))
+    if len(recent) <= allowed:
+        return None
+    return max(recent) + settle, len(recent)
 
 
 def merge(skips: Iterable[Skip]) -> list[Skip]:

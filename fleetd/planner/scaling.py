@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
-from fleetd.model.fleet import Fleet, ScaleIn
-from fleetd.model.journal import MachineFacts, Memory
+from fleetd.model.fleet import ScaleIn
+from fleetd.model.journal import MachineFacts
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.costs import fleet_rate, hourly_rate
 from fleetd.planner.draft import Draft, veto, veto_reason, veto_words
+from fleetd.planner.guards import shrink_wait
 from fleetd.planner.idle import idle_surge
 from fleetd.planner.policies import NOT_LOOKED
-from fleetd.planner.roster import Roster, is_late, start_order, timed_out, victim_order
+from fleetd.planner.roster import is_late, start_order, timed_out, victim_order
 from fleetd.planner.waits import is_waiting
 from fleetd.planner.windows import Effective
 
@@ -242,24 +243,3 @@ def _blocks_create(draft: Draft, count: int) -> Skip | None:
 
 def _started_by_hand(facts: MachineFacts, since: datetime) -> bool:
     return facts.started_by in _BY_HAND and facts.started_at is not None and facts.started_at >= since
-
-
-def shrink_wait(fleet: Fleet, members: Roster, memory: Memory, observed_at: datetime) -> tuple[datetime, int] | None:
-    """(until, how many are gone) while creates wait because too much of the fleet vanished at once.
-
-    The guard is max(2, ``max_shrink``) of what the fleet was; a look ``settle`` later that still lacks them ends
-    the wait, because by then they have been gone for ``settle``.
-    """
-    settle: timedelta = fleet.guards.settle
-    recent = [
-        f.gone_at
-        for f in memory.facts.values()
-        if f.fleet == fleet.name
-        and f.gone_at is not None
-        and not f.destroyed
-        and is_waiting(f.gone_at, settle, observed_at)
-    ]
-    allowed = max(2, fleet.guards.max_shrink.of(members.size + len(recent)))
-    if len(recent) <= allowed:
-        return None
-    return max(recent) + settle, len(recent)
