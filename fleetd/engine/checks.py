@@ -1,14 +1,15 @@
 """The policy checks: for which machines they are due, what they look at, and what they say beside ``plan``'s actions.
 
 A check is due for a machine when its schedule has rung since it was last made, and when it never was: of a machine
-that is new, and of all of them after a start. One in transition is checked when that is over, and a drift that could
-not be mended is tried again, neither at the next ring only: that of the snapshots is a day away.
+that is new, and of all of them after a start. One in transition is checked when that is over; a drift that could not
+be mended is tried again; and one that should have been looked at or stopped, and was not for a reason that passes
+soon, has its turn in the next pass. None of them waits for the next ring: it may be a day away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import anyio
 import structlog
@@ -19,12 +20,33 @@ from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Intent, Memory
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Check, Due, Skip
-from fleetd.model.reasons import Verb
+from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.idle import Activity
 from fleetd.planner.ownership import Owner
 from fleetd.planner.policies import may_judge, snapshot_drift, timeout_drift, vendor_stops_soon
 
 log = structlog.get_logger(__name__)
+
+LOOKS_AT_ONCE = 10
+"""How many machines are looked at side by side."""
+LOOKING = 0.5
+"""Share of the interval after which a pass begins no more looks: after two intervals it may decide nothing."""
+
+_PASSES_SOON = frozenset(
+    {
+        Reason.GUARD_STOPS,
+        Reason.OBSERVATION_PARTIAL,
+        Reason.OBSERVATION_REJECTED,
+        Reason.OBSERVATION_STALE,
+        Reason.PROVIDER_FAILING,
+        Reason.FRESH_LOOK_DIFFERS,
+        Reason.REFUSED_RECENTLY,
+        Reason.CREATE_UNSETTLED,
+        Reason.CONFIG_CHANGED,
+        Reason.SHUTTING_DOWN,
+    }
+)
+"""Why a stop is put off that a later pass may make. A veto and somebody's use last: they wait for the next ring."""
 
 
 class Checks:
@@ -41,6 +63,13 @@ class Checks:
         self._made: dict[str, dict[Check, int]] = {}
         """By machine id: the ring after which each check was last made of it."""
         self._asked: Mapping[Check, int] = {}
+        self._turn = 0
+        self._turns: dict[str, int] = {}
+        """By machine id: when it was looked at last, counted in looks of ours, not in time."""
+        self._unseen: frozenset[str] = frozenset()
+        """Those that the last look left out, or could not see."""
+        self._enforced: frozenset[str] = frozenset()
+        """Those that the last look was to find out about whether they outlived their timeout."""
 
     def rung(self, check: Check) -> None:
         """Its schedule says that it is time: it is due for every machine."""
@@ -56,7 +85,7 @@ class Checks:
         return {machine: checks for machine, checks in found.items() if checks}
 
     def made(self, due: Due, machines: Sequence[Machine], intents: Iterable[Intent], skips: Iterable[Skip]) -> None:
-        """What was due is done, but where a machine could not be judged, or its drift could not be mended.
+        """What was due is done, but where a later pass can do what this one could not.
 
         Args:
             due: as it was asked for before.
@@ -68,11 +97,17 @@ class Checks:
             return
         moving = {i.machine_id for i in intents}
         unmended = {s.machine for s in skips if s.verb is Verb.UPDATE}
+        unstopped = {s.machine for s in skips if s.verb is Verb.STOP and s.reason in _PASSES_SOON}
+        waiting = self._unseen | (self._enforced & unstopped)
         for machine in machines:
-            if machine.id in due and may_judge(machine, moving) and machine.id not in unmended:
-                self._made[machine.id] = dict(self._asked)
+            if machine.id not in due or not may_judge(machine, moving) or machine.id in unmended:
+                continue
+            left = {Check.SHUTDOWN_TIMEOUT} if machine.id in waiting else set()
+            made = {check: ring for check, ring in self._asked.items() if check not in left}
+            self._made[machine.id] = self._made.get(machine.id, {}) | made
         listed = {m.id for m in machines}
         self._made = {machine: rings for machine, rings in self._made.items() if machine in listed}
+        self._turns = {machine: turn for machine, turn in self._turns.items() if machine in listed}
 
     async def look(
         self,
@@ -80,19 +115,26 @@ class Checks:
         fleets: Sequence[Fleet],
         machines: Sequence[Machine],
         owned: Mapping[str, Owner],
+        *,
+        interval: timedelta,
     ) -> dict[str, Machine]:
-        """Up machines of fleets with a shutdown timeout, with their events: since when they are up is only there."""
-        policed = {
-            f.name for f in fleets if f.shutdown_timeout is not None and (f.shutdown_timeout.enforce or f.idle)
-        }
+        """Up machines of fleets with a shutdown timeout, with their events: since when they are up is only there.
+
+        Those that were looked at longest ago come first. As many as half an interval allows; the rest stays due.
+        """
+        timed = {f.name: f.shutdown_timeout for f in fleets if f.shutdown_timeout is not None}
+        enforced = {name for name, timeout in timed.items() if timeout.enforce}
+        policed = enforced | {f.name for f in fleets if f.name in timed and f.idle}
         up = [
             m
             for m in machines
             if Check.SHUTDOWN_TIMEOUT in due.get(m.id, ()) and owned[m.id].fleet in policed and m.phase is Phase.UP
         ]
+        up.sort(key=lambda m: self._turns.get(m.id, 0))
         shown: dict[str, Machine] = {}
 
         async def show(machine: Machine) -> None:
+            self._turns[machine.id] = self._turn
             try:
                 shown[machine.id] = await self._cloud.show(machine.id)
             except CloudError as error:
@@ -100,9 +142,16 @@ class Checks:
                 log.debug("check.look_failed", machine=machine.id, error=str(error))
             self._progress()
 
-        async with anyio.create_task_group() as group:
-            for machine in up:
-                group.start_soon(show, machine)
+        self._turn += 1
+        enough = anyio.current_time() + LOOKING * interval.total_seconds()
+        for first in range(0, len(up), LOOKS_AT_ONCE):
+            if first and anyio.current_time() >= enough:
+                break
+            async with anyio.create_task_group() as group:
+                for machine in up[first : first + LOOKS_AT_ONCE]:
+                    group.start_soon(show, machine)
+        self._unseen = frozenset(m.id for m in up) - shown.keys()
+        self._enforced = frozenset(m.id for m in up if owned[m.id].fleet in enforced)
         return shown
 
     def report(

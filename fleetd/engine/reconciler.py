@@ -167,7 +167,9 @@ class Reconciler:
         memory = replace(
             memory,
             idle=await self._idle(observation, owned, memory, failing),
-            shown=await self.checks.look(due, settings.fleets, observation.machines, owned),
+            shown=await self.checks.look(
+                due, settings.fleets, observation.machines, owned, interval=settings.daemon.interval
+            ),
         )
         if due:
             moving = {i.machine_id for i in memory.intents}

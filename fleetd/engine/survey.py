@@ -64,7 +64,9 @@ async def survey(
         memory = replace(
             memory,
             idle=await _idle(settings, idleness, seen, owned, memory) if idle is None else idle,
-            shown=await Checks(cloud).look(due, settings.fleets, seen.machines, owned),
+            shown=await Checks(cloud).look(
+                due, settings.fleets, seen.machines, owned, interval=settings.daemon.interval
+            ),
         )
     prices = Prices(cloud, journal)
     await prices.load()

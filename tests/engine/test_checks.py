@@ -11,9 +11,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetd.model.errors import Unavailable
-from fleetd.model.fleet import AutoSnapshot, IdleRule, ShutdownTimeout
+from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout
 from fleetd.model.machine import SnapshotPolicy
 from fleetd.model.plan import Check
+from fleetd.model.reasons import Verb
 from fleetd.planner.idle import Activity
 from tests.support.build import fleet, token_name
 from tests.support.rig import Rig, rig
@@ -107,6 +108,134 @@ def test_a_machine_that_cannot_be_looked_at_is_not_stopped() -> None:
             assert (stop.reason, stop.evidence) == ("outlived_timeout", "up for 25.5 h of 24 h")
 
     run_virtual(story, start=START)
+
+
+ENFORCED = ShutdownTimeout(hours=1, enforce=True)
+
+
+def outlived(world: Rig, count: int) -> None:
+    """So many machines of the fleet, up for five hours of one."""
+    for n in range(1, count + 1):
+        box = world.cloud.add(
+            token_name(n), machine_type="P4000", shutdown_timeout_hours=1, shutdown_timeout_forces=False
+        )
+        world.cloud.human("start", box.id, hours_ago=5)
+
+
+def paced(world: Rig, per_second: float) -> None:
+    """One call at a time, so many a second, as the client's limiter has it."""
+    turn, begin = anyio.Lock(), world.cloud._begin
+
+    async def limited(operation: str, machine_id: str | None, detail: object = None) -> None:
+        async with turn:
+            await anyio.sleep(1 / per_second)
+        await begin(operation, machine_id, detail)
+
+    world.cloud._begin = limited  # type: ignore[method-assign]
+
+
+async def passes(world: Rig, count: int) -> None:
+    for _ in range(count):
+        await world.reconciler.run_pass()
+        await anyio.sleep(30)
+
+
+def stopped(world: Rig) -> list[str]:
+    return [w for w in world.cloud.writes() if w.startswith("stop")]
+
+
+def test_a_fleet_that_takes_long_to_look_at_is_held_to_its_timeout_in_turns() -> None:
+    everything = Guards(max_stops_per_pass=Limit(percent=100))
+
+    async def story() -> None:
+        wanted = fleet(target=700, shutdown_timeout=ENFORCED, guards=everything)
+        async with rig(wanted) as world, world.passes_by_hand() as reconciler:
+            outlived(world, 700)
+            paced(world, 10)
+            await reconciler.run_pass()
+            assert 100 <= len(stopped(world)) <= 200, "as many as half an interval allows to look at"
+            for turn in range(2, 12):  # the schedule rings on meanwhile, and starves nobody
+                if turn % 3 == 0:
+                    reconciler.checks.rung(Check.SHUTDOWN_TIMEOUT)
+                await passes(world, 1)
+            assert set(stopped(world)) == {f"stop ps{n}" for n in range(1, 701)}
+
+    run_virtual(story)
+
+
+def test_machines_that_cannot_be_looked_at_take_no_others_turn() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=30, shutdown_timeout=ENFORCED)) as world, world.passes_by_hand():
+            outlived(world, 30)
+            paced(world, 1)
+            broken = {f"ps{n}" for n in range(1, 21)}
+            world.cloud.before = lambda operation, machine: (
+                Unavailable("down") if operation == "show" and machine in broken else None
+            )
+            await passes(world, 3)
+            assert set(stopped(world)) & {f"stop ps{n}" for n in range(21, 31)}
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("way", ["guard", "a failed look", "a failed fresh look", "a failed call"])
+def test_a_stop_that_is_put_off_does_not_wait_for_the_next_ring(way: str) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=4, shutdown_timeout=ENFORCED)) as world, world.passes_by_hand():
+            outlived(world, 1 if way != "guard" else 4)
+            looks = {"a failed look": 1, "a failed fresh look": 2}.get(way, 0)
+            seen = {"show": 0, "stop": 0}
+
+            def fault(operation: str, _machine: str | None) -> Exception | None:
+                if operation not in seen or way == "guard":
+                    return None
+                seen[operation] += 1
+                failing = (
+                    seen["show"] == looks if operation == "show" else way == "a failed call" and seen["stop"] == 1
+                )
+                return Unavailable("down", operation=operation) if failing else None
+
+            world.cloud.before = fault
+            await passes(world, 1)
+            at_first = 1 if way in {"guard", "a failed call"} else 0
+            assert len(stopped(world)) == at_first
+            await passes(world, 20)
+            wanted = {f"stop ps{n}" for n in range(1, 5 if way == "guard" else 2)}
+            assert set(stopped(world)) == wanted
+            assert len(stopped(world)) == len(wanted) + (way == "a failed call")
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("way", ["a hold", "use"])
+def test_a_stop_that_is_forbidden_waits_for_the_next_ring(way: str) -> None:
+    busy = [True]
+    source = ScriptedSource(says=lambda _m: Activity.ACTIVE if busy[0] else Activity.IDLE)
+    rule = IdleRule(("gpu",), after=timedelta(hours=30), min_uptime=timedelta(minutes=10))
+
+    async def story() -> None:
+        wanted = fleet(target=1, shutdown_timeout=ENFORCED, idle=rule if way == "use" else None)
+        async with rig(wanted, sources={"gpu": source}) as world, world.passes_by_hand() as reconciler:
+            outlived(world, 1)
+            if way == "a hold":
+                await reconciler.vetoes.add(
+                    kind="hold",
+                    subject="ps1",
+                    verbs=frozenset({Verb.STOP}),
+                    reason="a demo",
+                    actor="ada",
+                    expires_at=world.clock.now() + timedelta(minutes=5),
+                )
+            await passes(world, 2)
+            busy[0] = False
+            await passes(world, 20)
+            assert stopped(world) == []
+            assert sum(c.operation == "show" for c in world.cloud.calls) == 1, "nothing was left to look for"
+            reconciler.checks.rung(Check.SHUTDOWN_TIMEOUT)
+            await passes(world, 1)
+            assert stopped(world) == ["stop ps1"]
+
+    run_virtual(story)
 
 
 def test_a_price_is_learnt_when_a_machine_is_up_and_the_config_names_none() -> None:

@@ -106,9 +106,9 @@ def test_the_supervisor_hears_of_progress_only() -> None:
 def test_a_provider_that_is_slow_about_each_machine_is_no_hang(looking: str) -> None:
     async def story() -> None:
         timeout = ShutdownTimeout(hours=24, enforce=True)
-        policed = fleet(target=12, shutdown_timeout=timeout, auto_snapshot=AutoSnapshot("day", 7))
+        policed = fleet(target=10, shutdown_timeout=timeout, auto_snapshot=AutoSnapshot("day", 7))
         async with rig(policed) as world, world.passes_by_hand() as reconciler:
-            ids = [world.cloud.add(token_name(n)).id for n in range(12)]
+            ids = [world.cloud.add(token_name(n)).id for n in range(10)]
             if looking == "for what a listing lacks":
                 await reconciler.run_pass()
                 for machine_id in ids:
@@ -126,8 +126,8 @@ def test_a_provider_that_is_slow_about_each_machine_is_no_hang(looking: str) -> 
             setattr(world.cloud, asked, slow)
             before, began = world.notifier.said.count("alive"), anyio.current_time()
             await reconciler.run_pass()
-            assert anyio.current_time() - began >= 12 * 60
-            assert world.notifier.said.count("alive") - before >= 12
+            assert anyio.current_time() - began >= 10 * 60
+            assert world.notifier.said.count("alive") - before >= 10
 
     run_virtual(story)
 
