@@ -11,6 +11,7 @@ import anyio
 import structlog
 
 from fleetd.cloud.port import Cloud, MachineChange
+from fleetd.engine.basis import Basis
 from fleetd.engine.follower import Follower
 from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.recall import Recall
@@ -23,6 +24,7 @@ from fleetd.model.naming import ALPHABET, TOKEN_LENGTH, machine_name, make_token
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.draft import veto_reason, veto_words
+from fleetd.planner.guards import merge
 from fleetd.planner.ownership import owners
 
 log = structlog.get_logger(__name__)
@@ -66,11 +68,12 @@ class Executor:
         """Set on shutdown: no call begins any more."""
 
     async def carry_out(
-        self, actions: Sequence[Action], fleets: Mapping[str, Fleet], taken_names: frozenset[str], pass_id: int
+        self, actions: Sequence[Action], fleets: Mapping[str, Fleet], basis: Basis, pass_id: int
     ) -> list[Skip]:
         """Carry out a plan's actions: all but creates side by side, creates in slow-start batches a fleet.
 
-        ``taken_names``: names in use at the provider, so that a new token is new.
+        ``basis``: what they were decided on. The others are looked at afresh; a create has nothing else to rest on,
+        and is dropped when that has grown old.
         """
         skips: list[Skip] = []
 
@@ -86,12 +89,10 @@ class Executor:
                     group.start_soon(existing, action)
         for fleet in fleets.values():
             creates = [a for a in actions if a.verb is Verb.CREATE and a.fleet == fleet.name]
-            skips += await self._slow_start(creates, fleet, taken_names, pass_id)
+            skips += await self._slow_start(creates, fleet, basis, pass_id)
         return skips
 
-    async def _slow_start(
-        self, creates: Sequence[Action], fleet: Fleet, taken_names: frozenset[str], pass_id: int
-    ) -> list[Skip]:
+    async def _slow_start(self, creates: Sequence[Action], fleet: Fleet, basis: Basis, pass_id: int) -> list[Skip]:
         """1, 2, 4, ... at once; a failure ends it, so that a broken template costs one call and not ten."""
         done, size = 0, 1
         while done < len(creates):
@@ -99,7 +100,7 @@ class Executor:
             skips: list[Skip | None] = []
 
             async def create(action: Action, into: list[Skip | None]) -> None:
-                into.append(await self._create(action, fleet, taken_names, pass_id))
+                into.append(await self._create(action, fleet, basis, pass_id))
 
             async with anyio.create_task_group() as group:
                 for action in batch:
@@ -108,25 +109,32 @@ class Executor:
             done += len(batch)
             failed = [s for s in skips if s is not None]
             if failed:
-                left = len(creates) - done
-                return [*failed, *self._left_for_later(fleet, left)]
+                return merge([*failed, *self._left_for_later(fleet, len(creates) - done, failed)])
             size *= 2
         return []
 
-    def _left_for_later(self, fleet: Fleet, count: int) -> list[Skip]:
-        return [Skip(fleet.name, Verb.CREATE, Reason.SLOW_START, count=count)] if count else []
+    def _left_for_later(self, fleet: Fleet, count: int, failed: Sequence[Skip]) -> list[Skip]:
+        if not count:
+            return []
+        stale = [s for s in failed if s.reason is Reason.OBSERVATION_STALE]
+        return [replace(s, count=count) for s in stale[:1]] or [
+            Skip(fleet.name, Verb.CREATE, Reason.SLOW_START, count=count)
+        ]
 
-    async def _create(self, action: Action, fleet: Fleet, taken_names: frozenset[str], pass_id: int) -> Skip | None:
+    async def _create(self, action: Action, fleet: Fleet, basis: Basis, pass_id: int) -> Skip | None:
         """One create: the intent is durable before the call (design 6). A skip means that the batch ends."""
         if self.closing:
             return Skip(fleet.name, Verb.CREATE, Reason.SHUTTING_DOWN)
-        name = self._new_name(fleet, taken_names)
+        name = self._new_name(fleet, frozenset(m.name for m in basis.observation.machines))
         with self._vetoes.calling(Verb.CREATE, fleet=fleet.name, machine_id=None, name=name):
             hold = await self._vetoes.forbidding(Verb.CREATE, fleet=fleet.name, machine_id=None, name=name)
             if hold is not None:
                 return Skip(fleet.name, Verb.CREATE, Reason.FROZEN, until=hold.expires_at, detail=veto_words(hold))
             if self._outdated(fleet):
                 return Skip(fleet.name, Verb.CREATE, Reason.CONFIG_CHANGED)
+            doubt = basis.doubt(self._clock.now())
+            if doubt is not None:
+                return Skip(fleet.name, Verb.CREATE, doubt.reason, detail=doubt.detail)
             intent = await self._write_intent(action, fleet, name, baseline=None, parameters=fleet.parameters)
             self._say_requested(intent, pass_id)
             try:

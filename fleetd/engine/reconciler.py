@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import anyio
 import structlog
 
 from fleetd.cloud.port import Cloud
+from fleetd.engine.basis import Basis
 from fleetd.engine.checks import Checks
 from fleetd.engine.executor import Executor
 from fleetd.engine.follower import Follower
@@ -147,6 +149,7 @@ class Reconciler:
         intents = await self._doubt_unanswered(started)
         expected = expected_ids(self.recall.facts, settings.fleets, intents, started)
         facts = self.recall.facts
+        seen_at = anyio.current_time()
         try:
             observation = await self._observer.observe(
                 expected, lambda machines: turned(machines, facts, settings.fleets, intents)
@@ -155,6 +158,7 @@ class Reconciler:
             for intent in intents:  # an earlier process left them; a verdict is due by the deadline all the same
                 self._follower.follow(intent)
             raise
+        basis = Basis(observation, seen_at, stale_after=2 * settings.daemon.interval)
         failing = self.health.failing_for(self._clock.now())
         if observation.sane:
             intents = await self._settle(intents, observation, fleets)
@@ -185,15 +189,14 @@ class Reconciler:
                 known,
                 self._clock.now(),
                 costs=replace(settings.costs, prices=self._prices.known(settings.costs.prices)),
-                stale_after=2 * settings.daemon.interval,
+                stale_after=basis.stale_after,
                 due=due,
             ),
         )
         for intent in memory.intents:
             self._follower.follow(intent)
-        names = frozenset(m.name for m in observation.machines)
         await self.recall.orders.before_calls(memory.requests, decided.actions, self._clock.now())
-        dropped = await self.executor.carry_out(decided.actions, fleets, names, self._passes)
+        dropped = await self.executor.carry_out(decided.actions, fleets, basis, self._passes)
         self.checks.made(due, observation.machines, memory.intents, (*decided.skips, *dropped))
         report = PassReport(
             pass_id=self._passes,

@@ -80,6 +80,44 @@ def test_creates_start_slowly_and_a_refusal_ends_the_batch() -> None:
     run_virtual(story)
 
 
+@pytest.mark.parametrize(
+    ("step", "creates"),
+    [
+        pytest.param(0.0, 7, id="steady"),
+        pytest.param(-40.0, 7, id="set back a bit"),
+        pytest.param(-7200.0, 7, id="set back by hours"),
+        pytest.param(7200.0, 1, id="set forward"),
+    ],
+)
+def test_no_create_is_made_on_an_observation_that_has_grown_old_meanwhile(step: float, creates: int) -> None:
+    """Creates are slow, and the wall clock is set during the first."""
+
+    async def story() -> None:
+        fleets = [fleet(name, target=7) for name in ("a", "b", "c")]
+        async with rig(*fleets) as world, world.passes_by_hand():
+            begin, began, made = world.cloud._begin, anyio.current_time(), list[float]()
+
+            async def slow(operation: str, machine_id: str | None, detail: object = None) -> None:
+                if operation == "create":
+                    made.append(anyio.current_time() - began)
+                    if len(made) == 1:
+                        world.clock.step(step)
+                    await anyio.sleep(25)
+                await begin(operation, machine_id, detail)
+
+            world.cloud._begin = slow  # type: ignore[method-assign]
+            report = await world.reconciler.run_pass()
+            assert len(made) == creates
+            assert max(made) <= 60, "two intervals after the look"
+            left = [(s.fleet, str(s.verb), str(s.reason), s.count) for s in report.skips]
+            first = [("a", "create", "observation_stale", 6)] if creates == 1 else []
+            assert left == [*first, *((name, "create", "observation_stale", 7) for name in ("b", "c"))]
+            await settle_down(world, 900)
+            assert up(world) == 21
+
+    run_virtual(story)
+
+
 @pytest.mark.parametrize("executed", [True, False])
 def test_a_lost_create_is_looked_for_and_never_doubled(executed) -> None:
     lost = [Ambiguous("timed out", operation="create")]
@@ -372,10 +410,11 @@ def test_machines_that_are_gone_are_replaced() -> None:
     run_virtual(story)
 
 
-def test_an_action_is_dropped_when_the_fresh_look_differs() -> None:
+@pytest.mark.parametrize(("seen", "target"), [("ready", 0), ("off", 1)], ids=["stop", "start"])
+def test_an_action_is_dropped_when_the_fresh_look_differs(seen: str, target: int) -> None:
     async def story() -> None:
-        async with rig(fleet(target=0, guards=LOOSE)) as world, world.passes_by_hand():
-            machine = world.cloud.add(token_name(1), machine_type="P4000")
+        async with rig(fleet(target=target, guards=LOOSE)) as world, world.passes_by_hand():
+            machine = world.cloud.add(token_name(1), seen, machine_type="P4000")
             stale = Listing((machine,))
             world.cloud.listing = lambda _listing: stale
             world.cloud.set(machine.id, state="restarting")

@@ -197,10 +197,9 @@ MUTATIONS: tuple[Mutation, ...] = (
         "if age > stale_after or age < -stale_after:",
         "if False:",
         story(
-            *(_at(1, "stop") for _ in range(6)),
-            _at(1, "reload", fleets=(replace(FLEET, target=12),), **{"for": 1800.0}),
+            fleets=(FLEET, replace(FLEET, name="other")),
             interval=20,
-            rules=(f.TimeoutBefore(operation="show", after=HOUR, limit=6),),
+            rules=(f.SlowDrip(operation="create", seconds=25, until=0.5 * HOUR),),
         ),
     ),
     Mutation(
