@@ -29,6 +29,8 @@ JITTER = 0.1
 """Share of the interval by which a wait varies, so that many daemons do not beat in step."""
 WAKE_GAP = 0.05
 """Share of the interval between a wake-up and its pass: endings that come together are served together."""
+LONGEST_GAP = 5.0
+"""Seconds of that at most: whoever gives an order hears within half a minute what became of it."""
 GRACE = 25.0
 """Seconds that a pass under way may take to end after SIGTERM; the unit kills after 45."""
 HEARTBEAT = 10.0
@@ -57,6 +59,8 @@ class Daemon:
         self.pass_began_at: datetime | None = None
         self.last_error: str | None = None
         """Why the last pass failed; None when it did not."""
+        self.pause = 0.0
+        """Seconds after the last pass for which the provider asked to be left alone."""
         self.config_since: datetime | None = None
         """When the config in force was read."""
         self.reload_fault: str | None = None
@@ -180,11 +184,13 @@ class Daemon:
 
     async def _pass(self) -> None:
         self.pass_began_at = self._clock.now()
+        self.pause = 0.0
         try:
             report = await self.reconciler.run_pass()
         except* CloudError as group:
             self._failed(_first(group))
             self.reconciler.health.failed(_first(group), self._clock.now())
+            self.pause = self.reconciler.health.retry_after
         except* StoreError as group:
             self._failed(_first(group))
             log.error("journal.failed", error=self.last_error)  # noqa: TRY400 - no traceback wanted
@@ -201,13 +207,18 @@ class Daemon:
     async def _wait(self) -> None:
         interval = self.reconciler.settings.daemon.interval.total_seconds()
         left = interval * self._rng.uniform(1 - JITTER, 1 + JITTER)
-        until = anyio.current_time() + left
-        while (left := until - anyio.current_time()) > 0 and not self._wake.is_set():
+        began = anyio.current_time()
+        await self._idle_until(began + self.pause, self._stop)  # what a provider asks for, no wake-up shortens
+        await self._idle_until(began + left, self._wake)
+        if self._wake.is_set():
+            await self._idle_until(anyio.current_time() + min(interval * WAKE_GAP, LONGEST_GAP), self._stop)
+
+    async def _idle_until(self, until: float, end: anyio.Event) -> None:
+        """Wait until ``until`` by the loop's clock, or for the event."""
+        while (left := until - anyio.current_time()) > 0 and not end.is_set():
             with anyio.move_on_after(min(left, HEARTBEAT)):
-                await self._wake.wait()
+                await end.wait()
             self._notifier.alive()
-        if self._wake.is_set() and not self._stop.is_set():
-            await anyio.sleep(interval * WAKE_GAP)
 
     async def _close_down(self, passes: anyio.CancelScope) -> None:
         await self._stop.wait()

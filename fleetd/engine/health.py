@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from fleetd.model.errors import CloudError, Unauthorized
+from fleetd.cloud.retry import LONGEST_RETRY_AFTER
+from fleetd.model.errors import CloudError, RetryLater, Unauthorized
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,12 @@ class Health:
         """How long there has been nothing but errors."""
         return timedelta(0) if self.failing_since is None else max(timedelta(0), now - self.failing_since)
 
+    @property
+    def retry_after(self) -> float:
+        """Seconds for which the last error asks to be left alone; 0 where it does not, and when all is well."""
+        asked = self.last_error.retry_after if isinstance(self.last_error, RetryLater) else None
+        return min(max(asked or 0.0, 0.0), LONGEST_RETRY_AFTER)
+
     def failed(self, error: CloudError, now: datetime) -> None:
         """A pass could not look."""
         self.failing_since = self.failing_since or now
@@ -38,7 +45,13 @@ class Health:
             return
         self._said = self.word
         event = "provider.key_refused" if isinstance(error, Unauthorized) else "provider.unavailable"
-        log.error(event, error=str(error), operation=error.operation, status=error.status)
+        log.error(
+            event,
+            error=str(error),
+            operation=error.operation,
+            status=error.status,
+            retry_after_s=round(self.retry_after, 3) or None,
+        )
 
     def worked(self, now: datetime) -> None:
         """A pass could look."""

@@ -24,11 +24,15 @@ class Decision:
     """Of the call; None where its transition has ended already."""
     kept_off: Hold | None = None
     """What a stop leaves behind."""
+    withdrawn: bool = False
+    """No pass has come to it in time, and none will carry it out."""
 
 
 @dataclass(eq=False, slots=True)
 class _Asked:
     request: Request
+    taken: bool = False
+    """A pass has it: what becomes of it is that pass's to say."""
     decision: Decision | None = None
     decided: anyio.Event = field(default_factory=anyio.Event)
 
@@ -46,12 +50,24 @@ class Orders:
         """Orders that no pass has decided yet."""
         return tuple(asked.request for asked in self._asked)
 
+    def take(self) -> tuple[Request, ...]:
+        """For a pass that decides them now: they cannot be withdrawn any more."""
+        for asked in self._asked:
+            asked.taken = True
+        return self.pending
+
     async def ask(self, request: Request, *, patience: float) -> Decision | None:
-        """Wait until a pass has decided; None when none has after ``patience`` seconds."""
+        """Wait ``patience`` seconds until a pass has decided; None when one is about to.
+
+        An order that no pass has come to by then is withdrawn: nothing is kept for later.
+        """
         asked = _Asked(request)
         self._asked.append(asked)
         with anyio.move_on_after(patience):
             await asked.decided.wait()
+        if asked.decision is None and not asked.taken:
+            self._asked.remove(asked)
+            return Decision(withdrawn=True)
         return asked.decision
 
     async def before_calls(self, requests: Iterable[Request], actions: Iterable[Action], now: datetime) -> None:
@@ -91,7 +107,7 @@ class Orders:
 
     def abandon(self, requests: Iterable[Request]) -> None:
         """A pass is over: what it should have decided and has not, it never will."""
-        for request in requests:
+        for request in [*requests, *(asked.request for asked in self._asked if asked.taken)]:
             self._tell(request, Decision())
 
     def _tell(self, request: Request, decision: Decision) -> None:

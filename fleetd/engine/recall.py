@@ -46,7 +46,7 @@ class Recall:
                 if _in_force(attempt, until, now)
             },
             idle=idle or {},
-            requests=self.orders.pending,
+            requests=self.orders.take(),
             provider_failing=provider_failing,
         )
 

@@ -47,7 +47,7 @@ class EngineSeat:
             return None
         settings = self._daemon.reconciler.settings
         slow = settings.provider.request_timeout * SLOW_CALLS
-        patience = settings.daemon.interval * STALE_PASSES + slow + timedelta(seconds=HEARTBEAT)
+        patience = settings.daemon.interval * STALE_PASSES + slow + timedelta(seconds=HEARTBEAT + self._daemon.pause)
         idle = self._clock.now() - began
         return f"no pass has begun for {idle.total_seconds():.0f} s" if idle > patience else None
 
@@ -115,7 +115,11 @@ class EngineSeat:
         skip = decision.skip
         if skip is not None and skip.reason is Reason.ALREADY_SO:
             return about | {"result": "already_so", "state": skip.detail}
-        why = f"{machine.name}: the pass failed: {self._daemon.last_error or 'its machine is not there any more'}"
+        if decision.withdrawn:
+            why = f"{machine.name}: no pass has come to it within {DECIDED_WITHIN:.0f} s"
+            why += f": {self._daemon.last_error}" if self._daemon.last_error else ""
+        else:
+            why = f"{machine.name}: the pass failed: {self._daemon.last_error or 'its machine is not there any more'}"
         words = why if skip is None else sentence(skip, self._clock.now())
         await self._record(
             HistoryEntry(

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from fleetd.engine.leases import Leases
 from fleetd.engine.seat import EngineSeat
-from fleetd.model.errors import ConfigError, Fault, StateUnusable, Unauthorized, Unavailable
+from fleetd.model.errors import ConfigError, Fault, RateLimited, StateUnusable, Unauthorized, Unavailable
 from fleetd.model.fleet import AutoSnapshot, ShutdownTimeout
 from fleetd.model.machine import SnapshotSight
 from fleetd.model.plan import Check
@@ -77,6 +77,55 @@ def test_a_provider_that_is_down_is_reported_once_and_its_return_once() -> None:
         assert said == ["provider.unavailable", "provider.key_refused", "provider.recovered"]
         back = next(line for line in logs if line["event"] == "provider.recovered")
         assert 2350 <= back["duration_s"] <= 2450
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits"), [(600.0, 600.0), (90_000.0, 3600.0)], ids=["as asked", "an hour at most"]
+)
+def test_a_provider_that_asks_to_be_left_alone_is_whatever_wakes_the_daemon(asked: float, waits: float) -> None:
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with rig(fleet(target=1)) as world, world.daemon_running() as daemon:
+                await anyio.sleep(300)
+                seat = EngineSeat(daemon, Leases(world.journal), world.clock)
+                world.cloud.before = lambda _op, _id: RateLimited("slow down", operation="list", retry_after=asked)
+                before, beats = len(world.cloud.calls), world.notifier.said.count("alive")
+                await anyio.sleep(40)
+                assert len(world.cloud.calls) == before + 1
+                turned_away = world.cloud.calls[-1].at
+                while (world.clock.now() - turned_away).total_seconds() < waits - 30:
+                    await anyio.sleep(20)
+                    daemon.wake()
+                    assert seat.alive() is None, "it waits on purpose"
+                assert len(world.cloud.calls) == before + 1
+                assert world.notifier.said.count("alive") - beats >= (waits - 60) / 10
+                world.cloud.before = lambda _op, _id: None
+                await anyio.sleep(60)
+                again = world.cloud.calls[before + 1].at - turned_away
+                assert waits <= again.total_seconds() <= waits + 10
+                assert daemon.last_error is None
+        down = next(line for line in logs if line["event"] == "provider.unavailable")
+        assert down["retry_after_s"] == waits
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("waiting", ["as it was asked to", "for others that wake it"])
+def test_stop_ends_a_wait_at_once(waiting: str) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1), interval=3600) as world:
+            async with world.daemon_running() as daemon:
+                await anyio.sleep(300)
+                if waiting == "as it was asked to":
+                    world.cloud.before = lambda _op, _id: RateLimited("slow", operation="list", retry_after=600.0)
+                daemon.wake()
+                await anyio.sleep(20 if waiting == "as it was asked to" else 2)
+                calls, begun = len(world.cloud.calls), anyio.current_time()
+                daemon.stop()
+            assert anyio.current_time() - begun < 1
+            assert len(world.cloud.calls) == calls
 
     run_virtual(story)
 

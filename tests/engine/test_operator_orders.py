@@ -10,7 +10,7 @@ import pytest
 
 from fleetd.engine.leases import Leases
 from fleetd.engine.seat import EngineSeat
-from fleetd.model.errors import OrderDeclined, Refused, Unavailable
+from fleetd.model.errors import OrderDeclined, RateLimited, Refused, Unavailable
 from fleetd.model.fleet import IdleRule
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
@@ -202,8 +202,55 @@ def test_nobody_waits_for_a_pass_that_hangs() -> None:
             world.cloud.latency = 1e6
             daemon.wake()
             begun = anyio.current_time()
-            assert (await seat_of(world).request(stop(), ADA))["result"] == "undecided"
+            with pytest.raises(OrderDeclined, match="no pass has come to it within 30 s"):
+                await seat_of(world).request(stop(), ADA)
             assert anyio.current_time() - begun <= 30
+
+    run_virtual(story)
+
+
+def test_an_order_that_no_pass_came_to_is_never_carried_out() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.daemon_running():
+            await anyio.sleep(300)
+            world.cloud.before = lambda _op, _id: RateLimited("slow down", operation="list", retry_after=120.0)
+            await anyio.sleep(60)
+            with pytest.raises(OrderDeclined, match="no pass has come to it within 30 s: list: slow down"):
+                await seat_of(world).request(stop(), ADA)
+            world.cloud.before = lambda _op, _id: None
+            await anyio.sleep(300)
+            assert world.cloud.writes() == ["create"]
+            assert [e for e in await recorded(world) if e[0] == "stop"] == [("stop", "ps1", "not_sent", ADA)]
+
+    run_virtual(story)
+
+
+def test_an_order_that_a_pass_is_at_is_undecided_and_not_withdrawn() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.daemon_running():
+            await anyio.sleep(300)
+            show = world.cloud.show
+
+            async def slow(machine_id: str) -> object:
+                await anyio.sleep(40)
+                return await show(machine_id)
+
+            world.cloud.show = slow  # type: ignore[method-assign, assignment]
+            assert (await seat_of(world).request(stop(), ADA))["result"] == "undecided"
+            await anyio.sleep(200)
+            assert world.cloud.writes() == ["create", "stop ps1"]
+
+    run_virtual(story)
+
+
+def test_an_order_is_decided_in_time_however_long_the_interval() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1), interval=3600) as world:
+            world.cloud.add(token_name(1), machine_type="P4000")
+            async with world.daemon_running():
+                await anyio.sleep(300)
+                answer = await seat_of(world).request(MachineOrder(Verb.RESTART, "ps1", "its GPU hangs"), ADA)
+                assert answer["result"] == "begun"
 
     run_virtual(story)
 
