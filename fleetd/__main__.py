@@ -1,6 +1,17 @@
-"""``python -m fleetd`` is ``fleetd``."""
+"""The ``fleetd`` program; ``python -m fleetd`` is the same."""
 
-from fleetd.cli.app import main
+import sys
+
+
+def main() -> None:
+    """Run the command line. The imports take a while, and Ctrl-C ends them as it ends everything else."""
+    try:
+        from fleetd.cli.app import run  # noqa: PLC0415 - see above
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+    sys.exit(run())
+
 
 if __name__ == "__main__":
     main()

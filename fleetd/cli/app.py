@@ -44,11 +44,6 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
-    """The ``fleetd`` program."""
-    sys.exit(run())
-
-
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. ``arguments`` are those of the process unless given."""
     prepare_streams()

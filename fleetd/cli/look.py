@@ -76,7 +76,8 @@ def plan(
         typer.Option(
             "--at",
             metavar="TIME",
-            help="Plan as if it were then, with the machines as they are now: 20:00, +2h or 2026-03-02T20:00.",
+            help="Plan as if it were then, with the machines as they are now: 20:00, +2h or 2026-03-02T20:00, in "
+            "this shell's local time unless it ends with Z or +01:00.",
             show_default=False,
         ),
     ] = "",
@@ -126,7 +127,10 @@ def history(
     config: ConfigOption = None,
     as_json: JsonOption = False,
     since: Annotated[
-        str, typer.Option("--since", metavar="WHEN", help="24h, 7d or 2026-03-02T20:00.", show_default=False)
+        str,
+        typer.Option(
+            "--since", metavar="WHEN", help="24h, 7d or 2026-03-02T20:00 (local time; Z: UTC).", show_default=False
+        ),
     ] = "",
     fleet: Annotated[str | None, typer.Option("--fleet", metavar="NAME", help="Of this fleet only.")] = None,
     machine: Annotated[str | None, typer.Option("--machine", metavar="ID|NAME", help="Of this machine only.")] = None,

@@ -38,7 +38,7 @@ from fleetd.cli.output import err, say, show, show_json
 from fleetd.cli.render_machines import machine_view, machines_view, object_view
 from fleetd.cloud.port import Json, MachinesApi
 from fleetd.config.units import format_duration
-from fleetd.model.errors import Unavailable
+from fleetd.model.errors import CloudError, NotFound, Unavailable
 from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
 
@@ -271,6 +271,7 @@ def wait_for(
 
     async def wait(api: MachinesApi, settings: Settings) -> Json:
         poll = settings.daemon.poll.total_seconds()
+        await _say_if_unknown(api, machine_id)
         async with _waiting(machine_id, state, timeout):
             return await api.wait_for(machine_id, state, timeout=timeout.total_seconds(), poll=poll)
 
@@ -322,6 +323,16 @@ def _make_sure(machine_id: str, config: Path | None) -> None:
     found = _look(config, lambda api, _settings: api.show(machine_id))
     say(f"{printable(str(found.get('name')))} ({machine_id}) is {printable(str(found.get('state')))}.")
     typer.confirm("Destroy it, its disk and every snapshot made from it?", default=False, abort=True, err=True)
+
+
+async def _say_if_unknown(api: MachinesApi, machine_id: str) -> None:
+    """A machine that was only just made may not be shown yet, so it is waited for; a misspelt id would be, too."""
+    try:
+        await api.show(machine_id)
+    except NotFound:
+        say(f"{printable(machine_id)} is not found; waiting all the same, in case it was only just made")
+    except CloudError:
+        return  # the wait itself sees to that
 
 
 @asynccontextmanager

@@ -179,6 +179,12 @@ def test_wait_for_waits(ask, box: str) -> None:
     assert f"{box} is off after" in done.err.splitlines()[1]
 
 
+def test_wait_for_says_at_once_that_there_is_no_such_machine(ask) -> None:
+    done = ask("wait-for", "psnobody", "--state", "off", "--timeout", "1s")
+    assert done.code == 75
+    assert done.err.startswith("psnobody is not found; waiting all the same")
+
+
 def test_wait_for_gives_up_in_time_with_75(ask, box: str) -> None:
     done = ask("wait-for", box, "--state", "off", "--timeout", "200ms")
     assert done.code == 75

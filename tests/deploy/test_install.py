@@ -30,7 +30,7 @@ def make_wheel(folder: Path, version: str) -> Path:
         out.writestr(
             f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
-        out.writestr(f"{info}/entry_points.txt", "[console_scripts]\nfleetd = fleetd.cli.app:main\n")
+        out.writestr(f"{info}/entry_points.txt", "[console_scripts]\nfleetd = fleetd.__main__:main\n")
         out.writestr(f"{info}/RECORD", "")
     return wheel
 
