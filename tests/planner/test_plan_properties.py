@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -42,37 +42,47 @@ class Box:
     old: bool
 
 
-boxes = st.lists(
-    st.builds(
-        Box,
-        state=st.sampled_from(STATES),
-        rate=st.sampled_from([None, None, DEAR]),
-        failure=st.sampled_from([None, Outcome.TIMED_OUT, Outcome.FAILED_TO_START]),
-        moving=st.sampled_from([None] * 6 + [Verb.START, Verb.STOP, Verb.RESTART, Verb.DESTROY]),
-        span=st.sampled_from(range(len(SPANS))),
-        orders=st.sampled_from(
-            [()] * 4 + [(Verb.START,), (Verb.STOP,), (Verb.STOP, Verb.RESTART), (Verb.START,) * 2]
-        ),
-        verdict=st.sampled_from(["idle", "idle", "active", "unknown"]),
-        held=st.sampled_from([False] * 5 + [True]),
-        stopped_by=st.sampled_from([None] * 4 + ["operator"]),
-        old=st.booleans(),
-    ),
-    max_size=6,
+orders = st.sampled_from([()] * 6 + [(Verb.START,), (Verb.START,) * 2, (Verb.STOP,), (Verb.STOP, Verb.RESTART)])
+anything = st.builds(
+    Box,
+    state=st.sampled_from(STATES),
+    rate=st.sampled_from([None, None, DEAR]),
+    failure=st.sampled_from([None, Outcome.TIMED_OUT, Outcome.FAILED_TO_START]),
+    moving=st.sampled_from([None] * 6 + [Verb.START, Verb.STOP, Verb.RESTART, Verb.DESTROY]),
+    span=st.sampled_from(range(len(SPANS))),
+    orders=orders,
+    verdict=st.sampled_from(["idle", "idle", "active", "unknown"]),
+    held=st.sampled_from([False] * 5 + [True]),
+    stopped_by=st.sampled_from([None] * 4 + ["operator"]),
+    old=st.booleans(),
 )
+PLAIN = Box("ready", None, None, None, 1, (), "active", held=False, stopped_by=None, old=False)
+LATE = replace(PLAIN, failure=Outcome.TIMED_OUT)
+telling = st.sampled_from(
+    [
+        PLAIN,
+        replace(PLAIN, state="off"),
+        replace(PLAIN, state="off", orders=(Verb.START,)),
+        replace(PLAIN, state="off", moving=Verb.START),
+        replace(LATE, state="starting"),
+        replace(LATE, state="stopping"),
+    ]
+)
+"""Where machines differ in one thing each, rules meet: anything at all is too rarely about the same machine."""
+boxes = st.lists(telling, max_size=6) | st.lists(anything, max_size=6)
 rules = st.builds(
     fleet,
     target=st.integers(0, 4),
-    scale_in=st.sampled_from(ScaleIn),
-    allow_destroy=st.booleans(),
-    standby=st.integers(0, 2),
+    scale_in=st.sampled_from([ScaleIn.STOP, ScaleIn.DESTROY, ScaleIn.DESTROY]),
+    allow_destroy=st.sampled_from([False, True, True]),
+    standby=st.sampled_from([0, 0, 1, 2]),
     idle=st.sampled_from([None, IdleRule(("gpu",))]),
     shutdown_timeout=st.sampled_from([None, ShutdownTimeout(24, enforce=True)]),
-    windows=st.sampled_from([(), (), (Window("night", 0, 1440, "UTC", park_idle=True),)]),
+    windows=st.sampled_from([()] * 4 + [(Window("night", 0, 1440, "UTC", park_idle=True),)]),
     guards=st.builds(
         Guards,
-        max_surge=st.integers(0, 2),
-        max_hourly_cost=st.sampled_from([Decimal(0), Decimal("1.10"), Decimal("2.40")]),
+        max_surge=st.sampled_from([0, 1, 1, 2]),
+        max_hourly_cost=st.sampled_from([Decimal(0), Decimal(0), Decimal("1.10"), Decimal("2.40")]),
         max_stops_per_pass=st.just(Limit(percent=100)),
         max_destroys_per_pass=st.just(9),
     ),
@@ -104,8 +114,8 @@ def recalls(found: list[Box], creates: int) -> Memory:
     )
 
 
-@settings(max_examples=600, deadline=timedelta(seconds=20))
-@given(rules, boxes, st.integers(0, 2), st.sampled_from([Decimal(0), Decimal("1.60")]))
+@settings(max_examples=1000, deadline=timedelta(seconds=20))
+@given(rules, boxes, st.sampled_from([0, 0, 0, 1, 2]), st.sampled_from([Decimal(0), Decimal("1.60")]))
 def test_no_plan_acts_twice_on_a_machine_or_goes_beyond_the_target_or_a_cap(want, found, creates, overall) -> None:
     """The oracle counts for itself, from the listing and the open intents."""
     listed, recalled = looks(found), recalls(found, creates)
