@@ -13,6 +13,8 @@ from rich.text import Text
 from fleetd.cli.output import shown
 from fleetd.cli.words import CELLS, PHASE_WORDS, instant, money, reason_words, since, skip_words, until
 from fleetd.ops.escape import printable
+from fleetd.planner.ownership import made_for
+from fleetd.planner.standing import orphans
 
 Document = Mapping[str, Any]
 
@@ -27,9 +29,11 @@ def status_view(document: Document, now: datetime) -> RenderableType:
     owned = [m for m in document["machines"] if m["owned"]]
     if owned:
         parts += [Text(""), machines_table(owned, now)]
-    foreign = len(document["machines"]) - len(owned)
+    left = orphans(document["machines"])
+    foreign = len(document["machines"]) - len(owned) - len(left)
     if foreign:
         parts.append(Text(f"{_count(foreign, 'machine')} of other people, never touched", style="dim"))
+    parts += _section("Not owned, though a fleetd made them: adopt them, or stop them by hand", "yellow", _left(left))
     parts += _section("Blocked", "red", [skip_words(s, now) for s in document["blocked"]])
     parts += _section("Holds and freezes", "yellow", [veto_words(v, now) for v in document.get("vetoes", ())])
     return Group(*parts)
@@ -133,6 +137,14 @@ def legend() -> Text:
     for phase, (sign, style) in CELLS.items():
         text.append(f"{sign} ", style=style).append(f"{PHASE_WORDS[phase]}   ", style="dim")
     return text
+
+
+def _left(machines: Sequence[Document]) -> list[str]:
+    return [
+        f"{shown(m['name'])} ({shown(m['id'])}) is {shown(m['state'])}"
+        f"{'' if m.get('type') is None else ', a ' + shown(m['type'])}: made for fleet {shown(made_for(m['name']))}"
+        for m in machines
+    ]
 
 
 def _remarks(machine: Document, now: datetime) -> str:

@@ -86,6 +86,7 @@ class Standing(StrEnum):
     """Why a machine is in its state, as far as fleetd knows."""
 
     FOREIGN = "foreign"
+    ORPHAN = "orphan"
     ANSWER_LOST = "answer_lost"
     UNDER_WAY = "under_way"
     UNKNOWN_STATE = "unknown_state"

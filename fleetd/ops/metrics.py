@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,8 +13,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from fleetd.model.machine import Phase
-from fleetd.model.naming import split_name
 from fleetd.model.reasons import Outcome, Verb
+from fleetd.planner.standing import orphans
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -215,18 +215,6 @@ class Metrics:
         _fill(self._idle, idle, always=((f, v) for f in ruled for v in IDLE_VERDICTS))
         _fill(self._vetoes, Tally((v["kind"],) for v in document["vetoes"]), always=(("hold",), ("freeze",)))
         _fill(self._orphans, Tally((m["phase"],) for m in orphans(machines)), always=((str(p),) for p in Phase))
-
-
-def orphans(machines: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Those of a status document's machines that nobody looks after, although a fleetd made them.
-
-    Their names carry a valid token of a fleet that this config does not have: it left the config, or belongs to
-    another daemon with the same key.
-    """
-    for machine in machines:
-        prefix = machine["name"].rpartition("-")[0]
-        if not machine["owned"] and prefix and split_name(machine["name"], (prefix,)) is not None:
-            yield machine
 
 
 class _Exposed(Collector):

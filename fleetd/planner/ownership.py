@@ -63,6 +63,16 @@ def lookalikes(machines: Sequence[Machine], owned: Mapping[str, Owner], fleets: 
     return [m for m in machines if m.id not in owned and split_name(m.name, names) is not None]
 
 
+def made_for(name: str) -> str | None:
+    """The fleet for which some fleetd drew this name, configured or not; None where no fleetd did.
+
+    A machine of such a name that nobody owns is an orphan: its fleet left the config, or belongs to another daemon
+    with the same key.
+    """
+    fleet = name.rpartition("-")[0]
+    return fleet if fleet and split_name(name, (fleet,)) is not None else None
+
+
 def _adopter(machine: Machine, fleets: Sequence[Fleet]) -> str | None:
     # An id is more certain than a glob, so ids of all fleets come before globs of any.
     for fleet in fleets:

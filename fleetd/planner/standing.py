@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from fleetd.model.machine import UNVERIFIED, Phase
 from fleetd.model.reasons import Reason, Standing
 from fleetd.planner.outside import Culprit
+from fleetd.planner.ownership import made_for
 from fleetd.planner.sentences import SENTENCES, clock, span
 
 Row = Mapping[str, Any]
@@ -17,6 +18,8 @@ Row = Mapping[str, Any]
 STANDINGS: Mapping[Standing, str] = MappingProxyType(
     {
         Standing.FOREIGN: "It is not fleetd's: neither created nor adopted, so it is never touched.",
+        Standing.ORPHAN: "By its name a fleetd made it, for fleet {made_for}, and no fleet of this config owns it. "
+        "It costs money while it is up, and fleetd does not touch it: adopt it, or stop it by hand.",
         Standing.ANSWER_LOST: "The answer to its {verb} was lost, so it is being looked for, until {deadline}.",
         Standing.UNDER_WAY: "{verb} since {since} ({ago}), due by {deadline}: {why}.",
         Standing.UNKNOWN_STATE: "fleetd does not know the state {state}: it keeps its place, and is left alone.",
@@ -65,7 +68,7 @@ def standing(machine: Row, fleet: Row | None) -> Standing:
     """
     step = machine["transition"]
     if not machine["owned"]:
-        return Standing.FOREIGN
+        return Standing.FOREIGN if made_for(machine["name"]) is None else Standing.ORPHAN
     if step is not None:
         return Standing.ANSWER_LOST if step["ambiguous"] else Standing.UNDER_WAY
     match machine["phase"]:
@@ -80,10 +83,16 @@ def standing(machine: Row, fleet: Row | None) -> Standing:
             return Standing.UNVERIFIED if machine["state"] == UNVERIFIED else Standing.UNKNOWN_STATE
 
 
+def orphans(machines: Iterable[Row]) -> list[Row]:
+    """Those of a status document's machines that nobody looks after, although by their names a fleetd made them."""
+    return [m for m in machines if not m["owned"] and made_for(m["name"]) is not None]
+
+
 def standing_sentence(machine: Row, fleet: Row | None, now: datetime) -> str:
     """Why a machine is in its state, with the numbers and the times."""
     step = machine["transition"] or {}
     fields = {
+        "made_for": made_for(machine["name"]),
         "verb": step.get("verb"),
         "since": _clock(step.get("since")),
         "ago": _ago(step.get("since"), now),

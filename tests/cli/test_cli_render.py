@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,7 @@ from fleetd.cli.render_machines import machine_view, machines_view, object_view
 from fleetd.cli.render_plan import plan_view
 from fleetd.cli.render_status import status_view
 from fleetd.model.journal import HistoryEntry
+from fleetd.model.naming import machine_name, make_token
 from fleetd.model.plan import Action, FleetView, NextChange, Plan, Skip
 from fleetd.model.reasons import Reason, Verb
 from tests.support.build import NOW, later
@@ -177,6 +179,14 @@ def test_status_without_a_daemon_and_with_troubles() -> None:
     shown = drawn(status_view(document(daemon=troubled), NOW))
     assert "last error: list: no connection" in shown
     assert "reload rejected, the config from before is in force: f.toml: 1 fault(s)" in shown
+
+
+def test_status_names_the_machines_that_a_fleetd_made_and_nobody_owns() -> None:
+    left = machine("web", owned=False, fleet=None) | {"name": machine_name("web", make_token("web", [1, 2, 3, 4, 5]))}
+    shown = drawn(status_view(document(machines=[left, machine("desk", owned=False, fleet=None)]), NOW), width=200)
+    assert "Not owned, though a fleetd made them: adopt them, or stop them by hand:\n" in shown
+    assert re.search(rf"\n  {left['name']} \({left['id']}\) is ready(, a \S+)?: made for fleet web(\n|$)", shown)
+    assert "\n1 machine of other people, never touched\n" in shown
 
 
 def test_a_hostile_name_in_status_is_text() -> None:

@@ -16,7 +16,8 @@ from fleetd.model.machine import Phase
 from fleetd.model.naming import machine_name, make_token
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.ops.lag import watch_lag
-from fleetd.ops.metrics import IDLE_VERDICTS, LAG_SAMPLES, OBSERVATIONS, PROVIDER_STATES, Metrics, orphans
+from fleetd.ops.metrics import IDLE_VERDICTS, LAG_SAMPLES, OBSERVATIONS, PROVIDER_STATES, Metrics
+from fleetd.planner.standing import orphans
 from tests.support.fakeseat import AT, document, fleet_row, machine_row
 from tests.support.virtual_time import run_virtual
 

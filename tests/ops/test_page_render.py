@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from fleetd.engine.status import time_text
 from fleetd.model.journal import HistoryEntry
+from fleetd.model.naming import machine_name, make_token
 from fleetd.model.reasons import Reason
 from fleetd.ops.page import words
 from fleetd.ops.page.html import Markup, join, tag, text
@@ -228,6 +229,16 @@ def test_a_troubled_fleet() -> None:
     assert "off failed 2 h" in said
     assert "ready held" in said
     assert [c["class"] for c in page.classed("cell")] == ["cell down attention", "cell unknown attention", "cell up"]
+
+
+@pytest.mark.parametrize(("phase", "doubt"), [("up", "1 thing may need a person."), ("down", None)])
+def test_a_machine_that_a_fleetd_made_and_nobody_owns_may_need_a_person(phase: str, doubt: str | None) -> None:
+    name = machine_name("web", make_token("web", [1, 2, 3, 4, 5]))
+    page = shown(machines=[machine_row(name, owned=False, fleet=None, phase=phase)])
+    assert "Not owned, though a fleetd made them" in page.words
+    assert f"{name} ready By its name a fleetd made it, for fleet web" in page.words
+    assert "of other people" not in page.words
+    assert doubt in page.words if doubt else "may need a person" not in page.words
 
 
 def test_a_fleets_card_says_what_a_glance_must_not_miss() -> None:

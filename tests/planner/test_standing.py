@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fleetd.model.machine import UNVERIFIED
+from fleetd.model.naming import machine_name, make_token
 from fleetd.model.reasons import Outcome, Reason, Standing
 from fleetd.planner.outside import Culprit
 from fleetd.planner.standing import STANDINGS, standing, standing_sentence
@@ -34,6 +35,10 @@ def stopped(by: str) -> dict[str, Any]:
 
 CASES = [
     (row(owned=False), FLEET, Standing.FOREIGN, "neither created nor adopted"),
+    (
+        row("ready", "up", owned=False, fleet=None, name=machine_name("web", make_token("web", [1, 2, 3, 4, 5]))),
+        None, Standing.ORPHAN, "a fleetd made it, for fleet web, and no fleet of this config owns it. It costs money",
+    ),
     (row(transition=STEP | {"ambiguous": True}), FLEET, Standing.ANSWER_LOST, "until 2026-03-02 12:08:00 UTC"),
     (
         row("starting", "rising", transition=STEP), FLEET, Standing.UNDER_WAY,

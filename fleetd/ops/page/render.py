@@ -49,6 +49,7 @@ def render(scene: Scene) -> str:
             tag(
                 "div",
                 sections.blocked_section(scene),
+                sections.left_behind(scene),
                 sections.under_way(scene),
                 sections.vetoes(scene),
                 sections.events(scene),

@@ -25,7 +25,9 @@ from fleetd.ops.page.words import (
     troubles,
     veto_words,
 )
+from fleetd.planner.ownership import made_for
 from fleetd.planner.sentences import UNDER_WAY, span
+from fleetd.planner.standing import orphans, standing_sentence
 
 SHOWN = 6
 """Rows of a list that are shown at once; the others are a tap away."""
@@ -137,9 +139,32 @@ def events(scene: Scene) -> Markup:
     return tag("section", tag("h2", "Last events"), inside, id="events", class_="events", tabindex=-1)
 
 
+def left_behind(scene: Scene) -> Markup | None:
+    """Machines that nobody looks after, although a fleetd made them: they cost money, and need a person."""
+    rows = [
+        tag(
+            "li",
+            tag("span", "!", class_="sign", aria_hidden="true"),
+            tag(
+                "div",
+                tag("p", tag("strong", m["name"]), f" {m['state']}"),
+                tag("p", standing_sentence(m, None, scene.now), class_="dim"),
+            ),
+            class_="serious",
+            data_key=f"orphan {m['id']}",
+        )
+        for m in orphans(scene.document["machines"])
+    ]
+    if not rows:
+        return None
+    return tag(
+        "section", tag("h2", "Not owned, though a fleetd made them"), _folded("orphans-rest", rows), class_="orphans"
+    )
+
+
 def others(scene: Scene) -> Markup | None:
     """Machines of other people: there, and never touched."""
-    foreign = [m for m in scene.document["machines"] if not m["owned"]]
+    foreign = [m for m in scene.document["machines"] if not m["owned"] and made_for(m["name"]) is None]
     if not foreign:
         return None
     rows = [

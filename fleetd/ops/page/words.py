@@ -14,6 +14,7 @@ from fleetd.model.machine import Phase
 from fleetd.model.plan import Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.sentences import PARTICIPLES, SENTENCES, sentence, span
+from fleetd.planner.standing import orphans
 
 Document = Mapping[str, Any]
 
@@ -163,6 +164,7 @@ def headline(document: Document, now: datetime) -> str:
         more = f" and {len(away) - 3} more" if len(away) > 3 else ""
         words = f"Not at target: {', '.join(away[:3])}{more}."
     doubts = len(troubles(document)) + sum(not b.ordinary for b in blocked(document["blocked"], now))
+    doubts += sum(m["phase"] != Phase.DOWN for m in orphans(document["machines"]))
     return f"{words} {count(doubts, 'thing')} may need a person." if doubts else words
 
 
