@@ -19,14 +19,16 @@ _COUNTS = ("target", "configured_target", "window", "up", "rising", "falling", "
 def explain_fleet(status: Document, name: str, now: datetime) -> list[str]:
     """How a fleet stands, what is under way, what is not being done and why, and what its windows bring next."""
     fleet = status["fleets"][name]
-    lines = [*_doubts(status), fleet_sentence(name, FleetView(**{key: fleet[key] for key in _COUNTS}))]
-    if fleet.get("parked"):
+    view = FleetView(**{key: fleet[key] for key in _COUNTS}, parked=bool(fleet.get("parked")))
+    lines = [*_doubts(status), fleet_sentence(name, view)]
+    if view.parked:
         lines.append("The open window parks: idle machines are stopped, and nothing is started or created.")
+    lines += _missing(status, name, view)
     lines += _next(fleet, now)
     if fleet.get("hourly") is not None:
         cap = f" The cap over all fleets is ${status['max_hourly_cost']}." if status.get("max_hourly_cost") else ""
         lines.append(f"It costs ${fleet['hourly']} an hour now.{cap}")
-    mine = [m for m in status["machines"] if m["fleet"] == name and m["owned"]]
+    mine = _owned(status, name)
     moving = [m for m in mine if m["transition"] is not None]
     lines += [f"{m['name']}: {standing_sentence(m, fleet, now)}" for m in moving]
     lines += [_blocked(b, now) for b in status["blocked"] if b["fleet"] == name]
@@ -73,6 +75,27 @@ def _vetoes(status: Document, fleet: str, machines: set[str], now: datetime) -> 
         for v in status.get("vetoes", ())
         if (v["subject"] in {None, fleet} if v["kind"] == "freeze" else v["subject"] in machines)
     ]
+
+
+def _missing(status: Document, name: str, view: FleetView) -> list[str]:
+    """What becomes of a fleet that is not where it should be, as far as nothing else that is said tells it."""
+    lines = []
+    seen = status.get("observation") or {}
+    short = 0 if view.parked else view.target - view.have - view.unknown
+    moving = view.rising or view.falling or view.intents or any(m["transition"] for m in _owned(status, name))
+    doubtful = seen.get("rejected") is not None or not seen.get("complete", True)
+    if short > 0 and not (moving or doubtful or any(b["fleet"] == name for b in status["blocked"])):
+        are, them = ("machine is", "it") if short == 1 else ("machines are", "them")
+        lines.append(f"{short} {are} missing: the next pass starts or creates {them}.")
+    if not (view.converged or status["daemon"]["running"]):
+        lines.append(
+            "No daemon runs, so nothing is done about it: `fleetd run` starts one, `fleetd apply` does it once."
+        )
+    return lines
+
+
+def _owned(status: Document, fleet: str) -> list[Document]:
+    return [m for m in status["machines"] if m["fleet"] == fleet and m["owned"]]
 
 
 def _next(fleet: Document, now: datetime) -> list[str]:

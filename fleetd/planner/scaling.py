@@ -186,7 +186,9 @@ def _blocks_start(draft: Draft, machine: Machine) -> Skip | None:
     if stop is not None:
         reason = Reason.RESPECT_MANUAL if stop.keeps_off else veto_reason(stop)
         return draft.make_skip(Verb.START, reason, machine, until=stop.expires_at, detail=veto_words(stop))
-    return _blocks_retry(draft, machine) or _respects_a_human(draft, machine)
+    found = [skip for skip in (_respects_a_human(draft, machine), _blocks_retry(draft, machine)) if skip is not None]
+    # What ends last is the limit; the others would promise a start too early.
+    return max(found, key=lambda skip: skip.until or now, default=None)
 
 
 def _blocks_retry(draft: Draft, machine: Machine) -> Skip | None:

@@ -25,7 +25,7 @@ STANDINGS: Mapping[Standing, str] = MappingProxyType(
         Standing.UNKNOWN_STATE: "fleetd does not know the state {state}: it keeps its place, and is left alone.",
         Standing.UNVERIFIED: "The listing has it otherwise than it was left, and show, which could tell, fails: it "
         "keeps its place, and is left alone.",
-        Standing.WANTED: "It counts toward the target of {target}; {up} are up.",
+        Standing.WANTED: "It counts toward the target of {target}; {up} {are} up.",
         Standing.SURPLUS: "It is one of {up} that are up, and the target is {target}.",
         Standing.OVERDUE: "It ran past its deadline ({failure}): it keeps its place, and a person should look.",
         Standing.MOVES_BY_ITSELF: "It is {state}, and fleetd did not ask for it: it is left alone meanwhile.",
@@ -100,6 +100,7 @@ def standing_sentence(machine: Row, fleet: Row | None, now: datetime) -> str:
         "why": _why(step.get("reason")),
         "state": machine["state"],
         "up": "?" if fleet is None else fleet["up"],
+        "are": "is" if fleet is not None and fleet["up"] == 1 else "are",
         "target": "?" if fleet is None else fleet["target"],
         "failure": machine["failure"] or "the provider gives no reason",
         "stopped": _clock(machine.get("stopped_at")),

@@ -85,6 +85,45 @@ def test_a_fleet_without_prices_or_windows() -> None:
     ]
 
 
+def test_a_fleet_that_is_parked_below_its_target_is_converged_as_status_has_it() -> None:
+    parked = document(fleets={"training": fleet_row(up=1, down=2, target=3, parked=True, hourly=None)})
+    assert explain_fleet(parked, "training", NOW) == [
+        "training: 1 of 3 up, 2 down. It is converged.",
+        "The open window parks: idle machines are stopped, and nothing is started or created.",
+    ]
+
+
+NO_DAEMON = "No daemon runs, so nothing is done about it: `fleetd run` starts one, `fleetd apply` does it once."
+COMING = "2 machines are missing: the next pass starts or creates them."
+
+
+@pytest.mark.parametrize(
+    ("counts", "fields", "said"),
+    [
+        pytest.param({"up": 1}, {}, [COMING], id="nothing stands in the way"),
+        pytest.param(
+            {"up": 1, "unknown": 1}, {}, ["1 machine is missing: the next pass starts or creates it."], id="one"
+        ),
+        pytest.param({"up": 1}, {"running": False}, [COMING, NO_DAEMON], id="and no daemon"),
+        pytest.param({"up": 3, "converged": True}, {"running": False}, [], id="nothing to be done"),
+        pytest.param({"up": 4}, {}, [], id="too many"),
+        pytest.param({"up": 1, "rising": 1}, {}, [], id="under way"),
+        pytest.param({"up": 1}, {"blocked": [blocked(None, "guard_cost", verb="create")]}, [], id="blocked"),
+        pytest.param(
+            {"up": 1}, {"blocked": [blocked("a", "held", fleet="other")]}, [COMING], id="another is blocked"
+        ),
+        pytest.param({"up": 1}, {"observation": {"rejected": None, "complete": False}}, [], id="nothing is decided"),
+    ],
+)
+def test_what_becomes_of_the_machines_that_are_missing(
+    counts: dict[str, Any], fields: dict[str, Any], said: list[str]
+) -> None:
+    daemon = document()["daemon"] | {"running": fields.pop("running", True)}
+    fleet = fleet_row(target=3, hourly=None, **({"down": 0, "converged": False} | counts))
+    lines = explain_fleet(document(daemon=daemon, fleets={"training": fleet}, **fields), "training", NOW)
+    assert [line for line in lines if "missing" in line or "No daemon" in line] == said
+
+
 @pytest.mark.parametrize(
     ("machine", "fields", "said"),
     [

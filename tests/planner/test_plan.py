@@ -377,6 +377,20 @@ def test_nothing_is_done_on_an_observation_that_is_not_sane(observation, reason)
     assert str(reason) in {str(s.reason) for s in over.skips}
 
 
+@pytest.mark.parametrize(
+    ("minutes_ago", "reason", "until"),
+    [
+        pytest.param(10, Reason.RESPECT_MANUAL, later(minutes=20), id="the human's half hour ends last"),
+        pytest.param(29.5, Reason.CAPACITY_BACKOFF, later(minutes=1), id="the shortage ends last"),
+    ],
+)
+def test_a_stop_by_hand_during_a_shortage_is_reported_with_what_ends_last(minutes_ago, reason, until) -> None:
+    stopped = facts(1, stopped_by="operator", stopped_at=ago(minutes=minutes_ago))
+    decided = decide(fleet(target=1), seen(*machines("off")), memory(facts=(stopped,), backoffs=NO_ROOM))
+    assert actions(decided) == []
+    assert [(s.reason, s.until) for s in decided.skips if s.verb is Verb.START] == [(reason, until)]
+
+
 def test_a_failing_provider_forbids_what_is_destructive_only() -> None:
     failing = memory(provider_failing=timedelta(seconds=61))
     assert actions(decide(fleet(target=0, guards=LOOSE), seen(*machines("ready")), failing)) == []
