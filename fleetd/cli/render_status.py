@@ -60,9 +60,9 @@ def daemon_lines(daemon: Document, now: datetime) -> Iterator[Text]:
     if daemon.get("error"):
         yield Text(f"last error: {shown(daemon['error'])}", style="red")
     if daemon.get("config_fault"):
-        yield Text(
-            f"reload rejected, the config from before is in force: {shown(daemon['config_fault'])}", style="red"
-        )
+        first, *more = str(daemon["config_fault"]).splitlines()
+        yield Text(f"reload rejected, the config from before is in force: {shown(first)}", style="red")
+        yield from (Text(shown(line), style="red") for line in more)
 
 
 def fleets_table(document: Document, now: datetime) -> Table:

@@ -181,6 +181,16 @@ def test_status_without_a_daemon_and_with_troubles() -> None:
     assert "reload rejected, the config from before is in force: f.toml: 1 fault(s)" in shown
 
 
+def test_status_has_each_fault_of_a_rejected_reload_on_a_line_of_its_own() -> None:
+    fault = f"a.toml: 2 fault(s)\n  daemon.intervall: unknown key\n  fleets.{HOSTILE}: unknown key"
+    shown = drawn(status_view(document(daemon=document()["daemon"] | {"config_fault": fault}), NOW))
+    said = (
+        "\nreload rejected, the config from before is in force: a.toml: 2 fault(s)\n"
+        f"  daemon.intervall: unknown key\n  fleets.{SHOWN}: unknown key\n"
+    )
+    assert said in shown
+
+
 def test_status_names_the_machines_that_a_fleetd_made_and_nobody_owns() -> None:
     left = machine("web", owned=False, fleet=None) | {"name": machine_name("web", make_token("web", [1, 2, 3, 4, 5]))}
     shown = drawn(status_view(document(machines=[left, machine("desk", owned=False, fleet=None)]), NOW), width=200)
