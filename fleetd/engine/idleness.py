@@ -208,7 +208,8 @@ class Idleness:
             clock = advance(before, verdict, now, after=after, max_gap=max_gap, elapsed=elapsed)
         self._clocks[machine.id] = clock
         if verdict is Activity.IDLE and clock.idle_since is None:
-            verdict = Activity.ACTIVE  # held: as good as in use
+            verdict = Activity.ACTIVE
+            evidence = f"held, which counts as in use; {evidence}"
         return IdleReport(
             str(verdict), clock.idle_since if verdict is Activity.IDLE else None, evidence=evidence, at=now
         )

@@ -13,6 +13,7 @@ from fleetd.engine.leases import Leases
 from fleetd.engine.survey import survey
 from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ShutdownTimeout, Window
 from fleetd.model.plan import Plan
+from fleetd.model.reasons import Verb
 from fleetd.planner.idle import Activity
 from tests.support.build import fleet, token_name
 from tests.support.rig import Rig, rig, settings
@@ -79,5 +80,29 @@ def test_a_plan_looks_for_what_has_outlived_its_timeout() -> None:
                 await anyio.sleep(60)
             world.cloud.human("start", "ps1", hours_ago=25)
             assert ("stop", "outlived_timeout", "ps1") in does(await look(world, want, ScriptedSource()))
+
+    run_virtual(story, start=START)
+
+
+def test_a_held_machine_is_in_use_because_it_is_held_and_says_so() -> None:
+    async def story() -> None:
+        source = ScriptedSource(says=lambda _m: Activity.IDLE)
+        async with rig(PARKED, sources={"gpu": source}) as world:
+            for n in (1, 2):
+                world.cloud.add(token_name(n), machine_type="P4000")
+            await world.journal.add_hold(
+                kind="hold",
+                subject="ps1",
+                verbs=frozenset(Verb),
+                reason="a run",
+                actor="ada",
+                now=world.clock.now(),
+                expires_at=world.clock.now() + timedelta(hours=1),
+            )
+            idleness = Idleness(lambda _tables: {"gpu": source}, Leases(world.journal), world.journal, world.clock)
+            report = await survey(settings(PARKED), world.cloud, world.journal, world.clock, idleness)
+            held, free = report.memory.idle["ps1"], report.memory.idle["ps2"]
+            assert (held.verdict, free.verdict) == ("active", "idle")
+            assert held.evidence == f"held, which counts as in use; {free.evidence}"
 
     run_virtual(story, start=START)
