@@ -13,6 +13,7 @@ from fleetd import wiring
 from fleetd.cli.options import ConfigOption, JsonOption, examples
 from fleetd.cli.output import show, show_json
 from fleetd.cli.render_history import history_document, history_line
+from fleetd.cli.render_status import silent_words
 from fleetd.model.errors import FleetdError
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.settings import Settings
@@ -77,4 +78,7 @@ async def _look(settings: Settings, subject: str) -> tuple[list[str], list[Histo
     if subject not in status["fleets"]:
         rows = await wiring.read_history(settings, machine=subject, limit=LATEST)
         past = [entry for _, entry in reversed(rows)]
-    return sentences_about(status, subject, past, datetime.now(UTC)), past
+    sentences = sentences_about(status, subject, past, datetime.now(UTC))
+    if status["daemon"].get("answers") is False:
+        sentences.insert(0, f"{silent_words(status['daemon'])}.")
+    return sentences, past

@@ -26,7 +26,7 @@ from fleetd.model.errors import (
     WaitEnded,
 )
 from fleetd.model.reasons import Verdict
-from fleetd.ops.control_client import NoDaemon, NotAllowed, OrderRefused
+from fleetd.ops.control_client import NoAnswer, NoDaemon, NotAllowed, OrderRefused
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What typer raises for a command line that it cannot read; typer itself does not name it."""
@@ -63,7 +63,7 @@ def exit_code(error: BaseException) -> ExitCode:
             return ExitCode.CONFIG
         case RetryLater() | MalformedAnswer():
             return ExitCode.PROVIDER_UNAVAILABLE
-        case OrderRefused(status=409):
+        case NoAnswer() | OrderRefused(status=409):
             return ExitCode.TEMPORARY
         case StateLocked() | ApplyTimedOut() | ApplyBlocked(temporary=True) | WaitEnded(verdict=Verdict.TIMED_OUT):
             return ExitCode.TEMPORARY
@@ -121,6 +121,8 @@ def _advice(error: FleetdError) -> Iterator[str]:
     match error:
         case CloudError():
             yield from _advice_on_provider(error)
+        case NoAnswer():
+            yield "Try again later; systemctl restart fleetd ends a daemon that hangs, and the journal stays."
         case NoDaemon() if not isinstance(error, NotAllowed):
             yield "Start it (systemctl start fleetd, or fleetd run); fleetd machines works by hand without one."
         case OrderRefused(reason="busy" | "activity_unknown"):

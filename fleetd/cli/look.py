@@ -19,7 +19,7 @@ from fleetd.cli.options import ConfigOption, JsonOption, examples, moment, momen
 from fleetd.cli.output import out, say, show, show_json
 from fleetd.cli.render_history import history_document, history_line, history_view
 from fleetd.cli.render_plan import plan_view
-from fleetd.cli.render_status import status_view
+from fleetd.cli.render_status import silent_words, status_view
 from fleetd.engine.status import hold_document, plan_document
 from fleetd.model.errors import ConfigError, Fault, FleetdError
 from fleetd.model.journal import HistoryEntry
@@ -91,7 +91,7 @@ def plan(
     settings = wiring.load_settings(wiring.find_config(config))
 
     async def look() -> Any:
-        return await wiring.plan_once(settings, at=instant)
+        return await wiring.plan_once(settings, at=instant, on_silence=_warn_of_silence)
 
     found = anyio.run(look)
     vetoes = found.memory.holds
@@ -235,6 +235,10 @@ async def _watch(settings: Settings, as_json: bool) -> None:
             foot = Text(f"\n{now:%H:%M:%S} UTC, again every {REFRESH:g} s; Ctrl-C ends", style="dim")
             live.update(Group(view, Text(note, style="bold red"), foot), refresh=True)
             await anyio.sleep(REFRESH)
+
+
+def _warn_of_silence(pid: int | None) -> None:
+    say(f"warning: {silent_words({'pid': pid})}", style="yellow")
 
 
 def _warn(faults: list[Fault]) -> None:

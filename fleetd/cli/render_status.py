@@ -42,7 +42,9 @@ def status_view(document: Document, now: datetime) -> RenderableType:
 def daemon_lines(daemon: Document, now: datetime) -> Iterator[Text]:
     """Whether it runs, on what, how its last pass went, and how the provider is."""
     config = shown(daemon.get("config"))
-    if daemon["running"]:
+    if daemon.get("answers") is False:
+        yield Text(silent_words(daemon), style="bold red")
+    elif daemon["running"]:
         ago = since(daemon.get("since"), now)
         yield Text.assemble(
             ("fleetd runs", "bold green"), f" (pid {shown(daemon.get('pid'))}, for {ago}) on {config}"
@@ -63,6 +65,12 @@ def daemon_lines(daemon: Document, now: datetime) -> Iterator[Text]:
         first, *more = str(daemon["config_fault"]).splitlines()
         yield Text(f"reload rejected, the config from before is in force: {shown(first)}", style="red")
         yield from (Text(shown(line), style="red") for line in more)
+
+
+def silent_words(daemon: Document) -> str:
+    """Of a daemon that hangs: that it is there, and where the rest is from."""
+    who = "A daemon" if daemon.get("pid") is None else f"A daemon (pid {shown(daemon['pid'])})"
+    return f"{who} holds the state directory and does not answer; this is from the journal and the API"
 
 
 def fleets_table(document: Document, now: datetime) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -12,15 +12,16 @@ import anyio
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import SystemClock
 from fleetd.engine.reconciler import PassReport
-from fleetd.engine.status import status_document
+from fleetd.engine.status import status_document, time_text
 from fleetd.engine.survey import survey
 from fleetd.model.errors import NotFound
 from fleetd.model.journal import HistoryEntry, IdleReport
 from fleetd.model.machine import Machine, month_of
 from fleetd.model.settings import Settings
-from fleetd.ops.control_client import ControlClient, NoDaemon
+from fleetd.ops.control_client import ControlClient, NoAnswer, NoDaemon
 from fleetd.planner.billing import Bill, MonthBills, bill_of, gone_since
 from fleetd.planner.ownership import owners
+from fleetd.store.lock import read_holder
 from fleetd.store.paths import journal_path
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring.places import control_sockets, state_path
@@ -28,28 +29,50 @@ from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud, within
 from fleetd.wiring.running import idle_clocks
 
 
-async def plan_once(settings: Settings, *, at: datetime | None = None) -> PassReport:
+async def plan_once(
+    settings: Settings, *, at: datetime | None = None, on_silence: Callable[[int | None], object] = lambda _pid: None
+) -> PassReport:
     """``fleetd plan``: what the next pass would do, or one at another time. Writes nothing.
 
     Who is idle is asked of the running daemon; without one of the idle sources, from where its clocks stood.
+
+    Args:
+        settings: what to plan for.
+        at: when; None is now.
+        on_silence: told the pid, where it is known, of a daemon that runs and does not answer.
 
     Raises:
         CloudError: the provider could not be looked at within 25 s.
         StoreError: the journal cannot be read.
     """
-    return await _survey(settings, at=at, idle=await _idle_now(settings))
+    try:
+        idle = await _idle_now(settings)
+    except NoAnswer:
+        idle = None
+        on_silence(_holder(settings)["pid"])
+    return await _survey(settings, at=at, idle=idle)
 
 
 async def current_status(settings: Settings) -> dict[str, Any]:
-    """``fleetd status``: from the running daemon, else from the journal and the API."""
-    running = await _running_status(settings)
-    if running is not None:
-        return running
+    """``fleetd status``: from the running daemon, else from the journal and the API.
+
+    Of a daemon that hangs, ``daemon`` has ``answers = False``; the rest is from the journal and the API.
+
+    Raises:
+        NoAnswer: the daemon hangs, and the config has faults: there is nothing else to tell it from.
+    """
+    standing: dict[str, Any] = {"running": False, "pid": None, "since": None}
+    try:
+        running = await _running_status(settings)
+    except NoAnswer:
+        if not settings.provider.kind:
+            raise
+        standing = {"running": True, "answers": False} | _holder(settings)
+    else:
+        if running is not None:
+            return running
     report = await _survey(settings)
-    daemon = {
-        "running": False,
-        "pid": None,
-        "since": None,
+    daemon = standing | {
         "config": settings.source,
         "last_pass": None,
         "provider": "ok",
@@ -128,13 +151,24 @@ async def month_bills(settings: Settings, month: str) -> MonthBills:
 
 
 async def _running_status(settings: Settings) -> dict[str, Any] | None:
+    """None without a daemon; NoAnswer of one that hangs."""
     for socket in control_sockets(settings):
         try:
             async with ControlClient(socket) as client:
                 return await client.status()
+        except NoAnswer:
+            raise
         except NoDaemon:
             continue
     return None
+
+
+def _holder(settings: Settings) -> dict[str, Any]:
+    holder = read_holder(state_path(settings))
+    return {
+        "pid": holder.pid if holder else None,
+        "since": time_text(holder.since) if holder else None,
+    }
 
 
 async def _idle_now(settings: Settings) -> dict[str, IdleReport] | None:

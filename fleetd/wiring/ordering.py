@@ -5,18 +5,19 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from fleetd.engine.status import hold_document
 from fleetd.engine.vetoes import entry_words, names_of, veto_entry
+from fleetd.model.errors import StateLocked
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.settings import Settings
-from fleetd.ops.control_client import ControlClient, NoDaemon, NotAllowed
+from fleetd.ops.control_client import ControlClient, NoAnswer, NoDaemon, NotAllowed
 from fleetd.ops.escape import printable
-from fleetd.store.lock import StateLock
+from fleetd.store.lock import StateLock, read_holder
 from fleetd.store.paths import journal_path
 from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
@@ -28,6 +29,7 @@ async def order(settings: Settings, method: str, path: str, **body: Any) -> dict
 
     Raises:
         NoDaemon: none runs on this state directory, or this user may not ask it.
+        NoAnswer: it hangs, and may carry the order out later.
         OrderRefused: it declined.
     """
     refusal = NoDaemon(f"no daemon runs on {state_path(settings)}")
@@ -35,6 +37,10 @@ async def order(settings: Settings, method: str, path: str, **body: Any) -> dict
         try:
             async with ControlClient(socket) as client:
                 return await client.order(method, path, **body)
+        except NoAnswer as error:
+            holder = read_holder(state_path(settings))
+            who = f"the daemon (pid {holder.pid})" if holder else "the daemon"
+            raise NoAnswer(f"{who} does not answer; it may still carry this out when it does ({error})") from error
         except NoDaemon as error:
             refusal = error
     raise refusal
@@ -60,6 +66,7 @@ async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
 
     Raises:
         NotAllowed: a daemon runs, and this user may not ask it.
+        NoAnswer: a daemon runs and hangs; it may carry the order out later.
         OrderRefused: it declined.
         StoreError: the journal cannot be written.
     """
@@ -75,9 +82,9 @@ async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
         )
     except NotAllowed:
         raise
-    except NoDaemon:
+    except NoDaemon as error:
         now, actor = datetime.now(UTC), _myself()
-        async with _offline_journal(settings) as journal:
+        async with _offline_journal(settings, error) as journal:
             hold = await journal.add_hold(
                 kind=order_.kind,
                 subject=order_.subject,
@@ -100,8 +107,8 @@ async def lift(settings: Settings, kind: str, subject: str | None) -> int:
         return int((await order(settings, "POST", "/lift", **body))["removed"])
     except NotAllowed:
         raise
-    except NoDaemon:
-        async with _offline_journal(settings) as journal:
+    except NoDaemon as error:
+        async with _offline_journal(settings, error) as journal:
             found = await _known(journal, subject) if kind == "hold" else []
             removed = sum([await journal.remove_holds(kind=kind, subject=s) for s in names_of(subject, found)])
             if removed:
@@ -112,10 +119,20 @@ async def lift(settings: Settings, kind: str, subject: str | None) -> int:
 
 
 @asynccontextmanager
-async def _offline_journal(settings: Settings) -> AsyncIterator[SqliteJournal]:
-    """The journal for writing while no daemon runs; the lock sees to that."""
+async def _offline_journal(settings: Settings, why: NoDaemon) -> AsyncIterator[SqliteJournal]:
+    """The journal for writing while no daemon runs; the lock sees to that.
+
+    Raises:
+        NoAnswer: ``why`` is one, and the daemon has not ended since.
+    """
     state = state_path(settings)
-    with StateLock(state, pid=os.getpid(), since=datetime.now(UTC)):
+    with ExitStack() as held:
+        try:
+            held.enter_context(StateLock(state, pid=os.getpid(), since=datetime.now(UTC)))
+        except StateLocked:
+            if isinstance(why, NoAnswer):
+                raise why from None
+            raise
         journal = await SqliteJournal.open(journal_path(state))
         try:
             yield journal

@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from fleetd.config import parse
 from fleetd.engine.convergence import ApplyBlocked, ApplyTimedOut
 from fleetd.engine.status import status_document
 from fleetd.model.errors import Fault, Unavailable
+from fleetd.ops import control_client
 from tests.support.config_text import config_text
 from tests.support.processes import KEY, environment, fleetd, started, until
 
@@ -178,6 +180,56 @@ def test_a_running_daemon_answers_status_and_reload(cli, config: Path, tmp_path:
         assert "4/4" not in cli("status", "-c", str(config)).err
     assert daemon.returncode == 0
     assert {json.loads(line)["level"] for line in log.read_text().splitlines()} <= {"info", "warning"}
+
+
+@pytest.fixture
+def hanging(cli, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
+    """A real daemon that is there and answers nobody."""
+    log = tmp_path / "log"
+    with started("run", "-c", str(config), log=log) as daemon:
+        until(lambda: "fleet.converged" in log.read_text(), saying="it never converged")
+        monkeypatch.setattr(control_client, "READ_TIMEOUT", 0.5)
+        monkeypatch.setattr(control_client, "ORDER_TIMEOUT", 0.5)
+        daemon.send_signal(signal.SIGSTOP)
+        try:
+            yield daemon
+        finally:
+            daemon.send_signal(signal.SIGCONT)
+
+
+def test_a_daemon_that_hangs_is_not_reported_as_absent(cli, config: Path, hanging: subprocess.Popen[str]) -> None:
+    words = f"A daemon (pid {hanging.pid}) holds the state directory and does not answer"
+    status = cli("status", "-c", str(config))
+    assert words in status.out
+    assert "No daemon runs" not in status.out
+    daemon = json.loads(cli("status", "-c", str(config), "--json").out)["daemon"]
+    assert (daemon["running"], daemon["answers"], daemon["pid"]) == (True, False, hanging.pid)
+    assert cli("explain", "training", "-c", str(config)).out.startswith(words)
+    plan = cli("plan", "-c", str(config), "--json")
+    assert words in plan.err
+    assert "fleets" in json.loads(plan.out)
+
+
+def test_an_order_to_a_daemon_that_hangs_may_still_be_carried_out(
+    cli, config: Path, monkeypatch: pytest.MonkeyPatch, hanging: subprocess.Popen[str]
+) -> None:
+    why = ("--reason", "x", "-c", str(config))
+    for order in (
+        ("freeze", "training", "--for", "1h", *why),
+        ("hold", "m", "--for", "1h", *why),
+        ("unfreeze", "training", "-c", str(config)),
+        ("release", "m", "-c", str(config)),
+        ("start", "m", *why),
+        ("stop", "m", *why),
+        ("restart", "m", *why),
+        ("reload", "-c", str(config)),
+    ):
+        done = cli(*order)
+        assert done.code == 75, order
+        said = f"the daemon (pid {hanging.pid}) does not answer; it may still carry this out when it does"
+        assert said in done.err, order
+        assert "Start it" not in done.err
+        assert "daemon.state_dir" not in done.err
 
 
 def test_schema_is_a_schema(cli) -> None:
