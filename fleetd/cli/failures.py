@@ -59,7 +59,7 @@ def exit_code(error: BaseException) -> ExitCode:
             return ExitCode.BROKEN_PIPE
         case Unauthorized() | KeyUnusable():
             return ExitCode.KEY_REFUSED
-        case ConfigError():
+        case ConfigError() | OrderRefused(status=422):
             return ExitCode.CONFIG
         case RetryLater() | MalformedAnswer():
             return ExitCode.PROVIDER_UNAVAILABLE

@@ -32,7 +32,7 @@ from fleetd.model.errors import (
     Unsupported,
     WaitEnded,
 )
-from fleetd.ops.control_client import NoDaemon, OrderRefused
+from fleetd.ops.control_client import NoAnswer, NoDaemon, OrderRefused
 from tests.support.config_text import config_text
 from tests.support.processes import environment
 
@@ -53,6 +53,8 @@ def ended(verdict: str) -> WaitEnded:
         (StateUnusable("the disk is full"), 1),
         (NoDaemon("nobody listens"), 1),
         (OrderRefused("no"), 1),
+        (OrderRefused("fleets.training.target", status=422), 78),
+        (NoAnswer("it hangs"), 75),
         (ended("gone"), 1),
         (ended("failed_to_start"), 1),
         (typer.Abort(), 1),
