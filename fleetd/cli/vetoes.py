@@ -9,6 +9,7 @@ import anyio
 import typer
 
 from fleetd import wiring
+from fleetd.cli.failures import UsageError
 from fleetd.cli.options import ConfigOption, JsonOption, duration, examples
 from fleetd.cli.output import say, show_json
 from fleetd.model.journal import VetoOrder
@@ -30,7 +31,18 @@ UNFREEZE_EXAMPLES = examples("fleetd unfreeze training", "fleetd unfreeze  # eve
 ForOption = Annotated[
     timedelta, typer.Option("--for", metavar="SPAN", parser=duration, help="How long, e.g. 4h; it always ends.")
 ]
-ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; everybody sees it.")]
+
+
+def _some_reason(text: str) -> str:
+    """A reason that says something: who is woken at night reads it."""
+    if not text.strip():
+        raise UsageError("--reason must not be empty")
+    return text
+
+
+ReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", callback=_some_reason, help="Why; everybody sees it.")
+]
 VerbOption = Annotated[
     list[Verb] | None,
     typer.Option("--verb", help="Forbid only this; may be given several times. Default: everything."),

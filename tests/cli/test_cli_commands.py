@@ -232,6 +232,24 @@ def test_an_order_to_a_daemon_that_hangs_may_still_be_carried_out(
         assert "daemon.state_dir" not in done.err
 
 
+@pytest.mark.parametrize("reason", ["", "   ", "\t"], ids=repr)
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("freeze", "training", "--for", "1h"),
+        ("hold", "m", "--for", "1h"),
+        ("start", "m"),
+        ("stop", "m"),
+        ("restart", "m"),
+    ],
+    ids=lambda order: order[0],
+)
+def test_a_reason_says_something(cli, config: Path, order: tuple[str, ...], reason: str) -> None:
+    done = cli(*order, "-c", str(config), "--reason", reason)
+    assert done.code == 64
+    assert "--reason must not be empty" in done.err
+
+
 def test_schema_is_a_schema(cli) -> None:
     schema = json.loads(cli("schema").out)
     assert "fleets" in schema["properties"]
