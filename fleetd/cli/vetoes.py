@@ -14,6 +14,7 @@ from fleetd.cli.options import ConfigOption, JsonOption, duration, examples
 from fleetd.cli.output import say, show_json
 from fleetd.model.journal import VetoOrder
 from fleetd.model.reasons import Verb
+from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
 
 HOLD_EXAMPLES = examples(
@@ -80,11 +81,7 @@ def freeze(
     """Forbid everything, or some verbs, on a fleet or on all of them. In force when this returns."""
     settings = wiring.load_for_daemon(wiring.find_config(config))
     if fleet is not None:
-        # From a file with faults there is no list: then the daemon says which it has.
-        known = [f.name for f in settings.fleets] or list(anyio.run(wiring.current_status, settings)["fleets"])
-        if fleet not in known:
-            listed = ", ".join(known) or "none"
-            raise typer.BadParameter(f"the config has no fleet {fleet!r}; it has {listed}")
+        _must_be_known(settings, fleet)
     verbs = frozenset(verb) if verb else frozenset(Verb)
     _veto(VetoOrder("freeze", fleet, verbs, reason, lasts), config, as_json=as_json)
 
@@ -108,9 +105,23 @@ def _veto(order: VetoOrder, config: Any, *, as_json: bool) -> None:
         say(f"warning: no machine of fleetd's is called {subject} now; one that will be is held", style="yellow")
 
 
+def _must_be_known(settings: Settings, fleet: str) -> None:
+    # From a file with faults there is no list: then the daemon says which it has.
+    known = [f.name for f in settings.fleets] or list(anyio.run(wiring.current_status, settings)["fleets"])
+    if fleet not in known:
+        listed = ", ".join(known) or "none"
+        raise typer.BadParameter(f"the config has no fleet {fleet!r}; it has {listed}")
+
+
 def _lift(kind: str, subject: str | None, config: Any, *, as_json: bool) -> None:
     settings = wiring.load_for_daemon(wiring.find_config(config))
     removed = anyio.run(wiring.lift, settings, kind, subject)
+    # Looked at afterwards: a veto on a fleet or a machine that is no more can still be ended.
+    if not removed and subject is not None:
+        if kind == "freeze":
+            _must_be_known(settings, subject)
+        elif not anyio.run(wiring.knows_machine, settings, subject):
+            raise typer.BadParameter(f"no machine and no hold is called {subject!r}; nothing was released")
     if as_json:
         show_json({"removed": removed})
         return

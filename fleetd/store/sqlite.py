@@ -138,7 +138,7 @@ class SqliteJournal:
             conditions.append("ts >= ?")
             cells.append(instant_to_cell(since))
         if fleet is not None:
-            conditions.append("fleet = ? OR (fleet = '' AND machine IS NULL)")
+            conditions.append("fleet = ? OR (fleet = '' AND verb IN ('freeze', 'unfreeze'))")
             cells.append(text_to_cell(fleet))
         if machine is not None:
             conditions.append("machine = ? OR name = ?")

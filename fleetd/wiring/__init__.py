@@ -1,6 +1,6 @@
 """The one place where everything is put together: ports meet their adapters here, and nowhere else."""
 
-from fleetd.wiring.looking import current_status, journal_mark, month_bills, plan_once, read_history
+from fleetd.wiring.looking import current_status, journal_mark, knows_machine, month_bills, plan_once, read_history
 from fleetd.wiring.ordering import lift, order, order_machine, veto
 from fleetd.wiring.places import find_config, load_for_daemon, load_settings, state_path
 from fleetd.wiring.provider import (
@@ -23,6 +23,7 @@ __all__ = [
     "current_status",
     "find_config",
     "journal_mark",
+    "knows_machine",
     "lift",
     "load_for_daemon",
     "load_settings",

@@ -94,6 +94,17 @@ async def read_history(
         return list(await journal.history(since=since, fleet=fleet, machine=machine, after_id=after_id, limit=limit))
 
 
+async def knows_machine(settings: Settings, subject: str) -> bool:
+    """Whether the journal or the running daemon knows, or knew, a machine by that id or name, or a hold on it."""
+    async with _journal(settings) as journal:
+        if any(subject in {f.machine_id, f.name} for f in await journal.facts()):
+            return True
+        if await journal.history(machine=subject, limit=1):
+            return True
+    document = await _running_status(settings)
+    return document is not None and any(subject in {m["id"], m["name"]} for m in document["machines"])
+
+
 def journal_mark(settings: Settings) -> tuple[object, ...]:
     """Changes when the journal may have: reading it again before that shows nothing new."""
     path = journal_path(state_path(settings))

@@ -250,6 +250,34 @@ def test_a_reason_says_something(cli, config: Path, order: tuple[str, ...], reas
     assert "--reason must not be empty" in done.err
 
 
+def test_a_typo_in_what_is_to_be_released_is_no_success(cli, config: Path) -> None:
+    def ended(*arguments: str) -> tuple[int, str]:
+        done = cli(*arguments, "-c", str(config))
+        return done.code, done.err
+
+    code, said = ended("unfreeze", "trianing", "--json")
+    assert code == 64
+    assert "no fleet 'trianing'; it has training" in said
+    code, said = ended("release", "nosuch")
+    assert code == 64
+    assert "no machine and no hold is called 'nosuch'" in said
+    assert ended("unfreeze")[0] == ended("unfreeze", "training")[0] == 0
+
+    assert ended("hold", "to-be-made", "--for", "1h", "--reason", "x")[0] == 0
+    code, said = ended("release", "to-be-made")
+    assert (code, "1 hold ended" in said) == (0, True)
+    code, said = ended("release", "to-be-made")
+    assert (code, "has no hold of its own" in said) == (0, True), "known, with nothing to end"
+
+
+def test_a_freeze_of_a_fleet_that_is_no_more_can_be_ended(cli, config: Path) -> None:
+    assert cli("freeze", "training", "--for", "1h", "--reason", "x", "-c", str(config)).code == 0
+    config.write_text(config.read_text().replace("fleets.training", "fleets.other"))
+    done = cli("unfreeze", "training", "-c", str(config))
+    assert (done.code, "1 freeze ended" in done.err) == (0, True)
+    assert cli("unfreeze", "training", "-c", str(config)).code == 64
+
+
 def test_schema_is_a_schema(cli) -> None:
     schema = json.loads(cli("schema").out)
     assert "fleets" in schema["properties"]

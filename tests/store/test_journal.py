@@ -198,6 +198,7 @@ async def test_what_was_about_everything_belongs_to_every_fleets_history(journal
     await journal.append_history(replace(ENTRY, fleet="", machine=None, name="everything", verb="freeze"))
     await journal.append_history(replace(ENTRY, fleet="inference"))
     await journal.append_history(replace(ENTRY, fleet="", machine="psforeign"))
+    await journal.append_history(replace(ENTRY, fleet="", machine=None, name="no-machine-yet", verb="hold"))
     verbs = [(entry.verb, entry.fleet) for _, entry in await journal.history(fleet="inference")]
     assert verbs == [("freeze", ""), (ENTRY.verb, "inference")]
 
