@@ -102,7 +102,10 @@ class Recall:
             case _, Outcome.FAILED_TO_START:
                 fact = replace(fact, failure=outcome, failure_reason=error, last_state="off", up_since=None)
             case _, Outcome.TIMED_OUT:
-                fact = replace(fact, failure=outcome, failure_reason=error)
+                # Nobody may have looked meanwhile: should it be up in the end, it is our start that was late.
+                late = intent.accepted_at is not None and intent.ends_up
+                begun = _BEGUN.get(intent.verb, fact.last_state) if late else fact.last_state
+                fact = replace(fact, failure=outcome, failure_reason=error, last_state=begun)
             case _:
                 return
         await self.put([fact])
@@ -137,6 +140,10 @@ class Recall:
     def forget_refusals(self) -> None:
         """A new config may have mended what was refused."""
         self._refusals.clear()
+
+
+_BEGUN = {Verb.START: "starting", Verb.RESTART: "restarting"}
+"""The state that an accepted call puts a machine in."""
 
 
 def _in_force(attempt: int, until: datetime, now: datetime) -> bool:

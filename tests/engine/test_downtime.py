@@ -124,3 +124,21 @@ def test_what_an_earlier_process_began_has_its_verdict_although_the_provider_can
             assert "create ps1 timed_out" in await world.history()
 
     run_virtual(story)
+
+
+def test_a_start_that_was_late_while_nobody_could_look_is_not_taken_for_a_persons(tmp_path: Path) -> None:
+    async def story() -> None:
+        cloud = FakeCloud(virtual_clock())
+        cloud.add(token_name(1), "off", machine_type="P4000")
+        async with rig(fleet(target=1), cloud=cloud, state=tmp_path) as world, world.daemon_running():
+            await anyio.sleep(1)
+            (begun,) = await world.journal.open_intents()
+            cloud.before = lambda _op, _id: Unauthorized("Invalid API token")
+            await until(begun.deadline_at + timedelta(minutes=1))
+            assert "start ps1 timed_out" in await world.history()
+            cloud.before = lambda _op, _id: None
+            await anyio.sleep(120)
+            assert cloud.states()[token_name(1)] == "ready"
+            assert not [line for line in await world.history() if line.startswith("outside")]
+
+    run_virtual(story)
