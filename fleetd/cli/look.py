@@ -28,6 +28,8 @@ from fleetd.ops.escape import printable
 
 LATEST = 50
 """Entries of the history that a table shows unless told otherwise."""
+TABLE_WIDTH = 100
+"""Columns of a terminal from which on history is a table."""
 REFRESH = 2.0
 """Seconds between two looks of ``status --watch``."""
 FOLLOW = 1.0
@@ -170,7 +172,11 @@ def history(
     if not entries:
         show(Text("nothing yet"))
         return
-    show(history_view(entries))
+    if out().width < TABLE_WIDTH:  # a table would break in every word
+        for entry in entries:
+            show(history_line(entry), wrap=False)
+    else:
+        show(history_view(entries))
     if limit is None and len(entries) == most:
         say(f"The newest {most}; --limit 0 shows all.", style="dim")
 

@@ -19,6 +19,7 @@ from fleetd.planner.standing import orphans
 Document = Mapping[str, Any]
 
 PHASES = ("up", "rising", "falling", "down", "unknown")
+_ALWAYS = frozenset({"up", "down"})
 
 
 def status_view(document: Document, now: datetime) -> RenderableType:
@@ -74,32 +75,41 @@ def silent_words(daemon: Document) -> str:
 
 
 def fleets_table(document: Document, now: datetime) -> Table:
-    """One line a fleet."""
-    table = _table("fleet", "target", *PHASES, "$/h", "", "next target")
-    for name, fleet in document["fleets"].items():
+    """One line a fleet; no column for what no fleet has, so that a small terminal has room for the rest."""
+    fleets = document["fleets"]
+    phases = [p for p in PHASES if p in _ALWAYS or any(fleet.get(p, 0) for fleet in fleets.values())]
+    changes = any(_next(fleet, now) for fleet in fleets.values())
+    table = _table("fleet", "target", *phases, "$/h", "", *(["next target"] if changes else []))
+    for name, fleet in fleets.items():
         table.add_row(
             Text(printable(name), style="bold"),
             str(fleet["target"]),
-            *(_number(phase, fleet.get(phase, 0)) for phase in PHASES),
+            *(_number(phase, fleet.get(phase, 0)) for phase in phases),
             Text(money(fleet.get("hourly")).removesuffix("/h")),
             _standing(fleet, _freeze(document, name), now),
-            Text(_next(fleet, now), style="dim"),
+            *([Text(_next(fleet, now), style="dim")] if changes else []),
         )
     return table
 
 
 def machines_table(machines: Sequence[Document], now: datetime) -> Table:
     """One line a machine."""
-    table = _table("machine", "id", "fleet", "state", "for", "under way", "remarks")
+    moving = any(machine.get("transition") for machine in machines)
+    remarks = {machine["id"]: _remarks(machine, now) for machine in machines}
+    more = [*(["under way"] if moving else []), *(["remarks"] if any(remarks.values()) else [])]
+    table = _table("machine", "id", "fleet", "state", "for", *more)
     for machine in machines:
+        cells = {
+            "under way": Text(transition_words(machine.get("transition"), now)),
+            "remarks": Text(remarks[machine["id"]], style="yellow"),
+        }
         table.add_row(
             Text(shown(machine["name"])),
             Text(shown(machine["id"]), style="dim"),
             Text(shown(machine["fleet"])),
             state_text(machine["state"], machine.get("phase", "unknown")),
             Text(since(machine.get("state_since") or machine.get("up_since"), now)),
-            Text(transition_words(machine.get("transition"), now)),
-            Text(_remarks(machine, now), style="yellow"),
+            *(cells[name] for name in more),
         )
     return table
 

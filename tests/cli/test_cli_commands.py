@@ -387,6 +387,15 @@ def test_output_survives_a_stream_that_cannot_spell_it(config: Path) -> None:
     assert json_text({"é": 1}, ascii_only=True).isascii()
 
 
+def test_history_on_a_small_terminal_is_a_line_an_entry(cli, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli("apply", "-c", str(config)).code == 0
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = cli("history", "-c", str(config)).out.splitlines()
+    entry = r"[\d-]+ [\d:]+ \+ create training-\w{6}: reached after [\d.]+ s, short_of_target"
+    assert len(lines) == 3
+    assert all(re.fullmatch(entry, line) for line in lines), lines
+
+
 def test_history_follows_what_comes_and_stops_and_holds_are_in_it(cli, config: Path, tmp_path: Path) -> None:
     log, followed, lines = tmp_path / "log", tmp_path / "followed", tmp_path / "lines"
     with started("run", "-c", str(config), log=log):

@@ -171,6 +171,15 @@ def test_status() -> None:
     assert "  ps1 is kept off: profiling, by ada, until 14:00:00 UTC (in 2 h)" in kept_off
 
 
+def test_a_quiet_status_fits_a_small_terminal_without_a_broken_word() -> None:
+    quiet = {"rising": 0, "up": 3, "next": None}
+    shown = document(machines=[machine("training-aaaaa1"), machine("training-aaaaa2")], vetoes=[])
+    shown["fleets"] = dict.fromkeys(("training", "inference"), shown["fleets"]["training"] | quiet)
+    text = drawn(status_view(shown, NOW), width=80)
+    assert re.search(r"^training +3 +3 +0 +\$1\.02  (converged|not converged)$", text, re.MULTILINE), text
+    assert re.search(r"^training-aaaaa1  ps-a1  training  ● ready  3 h$", text, re.MULTILINE), text
+
+
 def test_status_without_a_daemon_and_with_troubles() -> None:
     daemon = {"running": False, "config": "f.toml", "provider": "unavailable", "last_pass": None}
     shown = drawn(status_view(document(daemon=daemon, fleets={}, machines=[], vetoes=[]), NOW))
