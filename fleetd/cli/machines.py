@@ -120,20 +120,24 @@ def create(config: ConfigOption = None, as_json: JsonOption = False, *, given: d
 @machines.command(rich_help_panel=CHANGE, epilog=examples("fleetd machines start psabc123"))
 def start(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Start a machine; nothing happens where it is up."""
-    _confirm(_ask(config, lambda api, _settings: api.start(machine_id)), f"{machine_id} is starting", as_json=as_json)
+    _confirm(
+        _ask(config, lambda api, _settings: api.start(machine_id)), f"{machine_id}: start accepted", as_json=as_json
+    )
 
 
 @machines.command(rich_help_panel=CHANGE, epilog=examples("fleetd machines stop psabc123"))
 def stop(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Stop a machine at once: users who are logged in are kicked out."""
-    _confirm(_ask(config, lambda api, _settings: api.stop(machine_id)), f"{machine_id} is stopping", as_json=as_json)
+    _confirm(
+        _ask(config, lambda api, _settings: api.stop(machine_id)), f"{machine_id}: stop accepted", as_json=as_json
+    )
 
 
 @machines.command(rich_help_panel=CHANGE, epilog=examples("fleetd machines restart psabc123"))
 def restart(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Restart a machine at once: users who are logged in are kicked out."""
     answer = _ask(config, lambda api, _settings: api.restart(machine_id))
-    _confirm(answer, f"{machine_id} is restarting", as_json=as_json)
+    _confirm(answer, f"{machine_id}: restart accepted", as_json=as_json)
 
 
 @machines.command(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import anyio
@@ -13,6 +13,7 @@ from fleetd.cli.failures import ExitCode
 from fleetd.cli.options import ConfigOption, JsonOption, duration, examples
 from fleetd.cli.output import say, show_json
 from fleetd.cli.vetoes import MachineName, ReasonOption
+from fleetd.cli.words import until
 from fleetd.model.journal import MachineOrder
 from fleetd.model.reasons import Verb
 from fleetd.ops.escape import printable
@@ -97,10 +98,11 @@ def _words(order: MachineOrder, document: dict[str, Any]) -> list[str]:
     match document["result"]:
         case "begun":
             step = document.get("transition")
-            due = f", due by {step['deadline']}" if step else ""
+            due = f", due by {until(step['deadline'], datetime.now(UTC))}" if step else ""
             lines = [f"{name}: {UNDER_WAY[order.verb]}{due}"]
             if document.get("kept_off_until"):
-                lines.append(f"It stays off until {document['kept_off_until']}; fleetd release {name} ends that.")
+                end = until(document["kept_off_until"], datetime.now(UTC))
+                lines.append(f"It stays off until {end}; fleetd release {name} ends that.")
             return lines
         case "already_so":
             return [f"{name} is {printable(document['state'])} already; nothing was done"]

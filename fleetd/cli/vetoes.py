@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import anyio
@@ -12,6 +12,7 @@ from fleetd import wiring
 from fleetd.cli.failures import UsageError
 from fleetd.cli.options import ConfigOption, JsonOption, duration, examples
 from fleetd.cli.output import say, show_json
+from fleetd.cli.words import until
 from fleetd.model.journal import VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.model.settings import Settings
@@ -100,7 +101,8 @@ def _veto(order: VetoOrder, config: Any, *, as_json: bool) -> None:
     subject = printable(order.subject or "everything")
     done = "held" if order.kind == "hold" else "frozen"
     forbidden = "" if order.verbs == frozenset(Verb) else f" ({', '.join(sorted(order.verbs))} only)"
-    say(f"{subject} is {done}{forbidden} until {document['expires_at']}: {printable(order.reason)}")
+    end = until(document["expires_at"], datetime.now(UTC))
+    say(f"{subject} is {done}{forbidden} until {end}: {printable(order.reason)}")
     if order.kind == "hold" and not document.get("machines"):
         say(f"warning: no machine of fleetd's is called {subject} now; one that will be is held", style="yellow")
 

@@ -161,7 +161,8 @@ class ConfigError(FleetdError):
     def __init__(self, source: str, faults: tuple[Fault, ...]) -> None:
         self.source = source
         self.faults = faults
-        super().__init__("\n".join([f"{source}: {len(faults)} fault(s)", *(f"  {f}" for f in faults)]))
+        count = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}"
+        super().__init__("\n".join([f"{source}: {count}", *(f"  {f}" for f in faults)]))
 
 
 class KeyUnusable(ConfigError):

@@ -34,7 +34,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import msgspec
 
@@ -261,6 +261,9 @@ AnyRule = (
 )
 
 
+_KINDS = frozenset(str(rule.__struct_config__.tag) for rule in get_args(AnyRule))
+
+
 def load_faults(path: Path) -> tuple[Rule, ...]:
     """The rules in a file: JSON when its name ends so, TOML otherwise.
 
@@ -271,10 +274,10 @@ def load_faults(path: Path) -> tuple[Rule, ...]:
         text = path.read_text("utf-8")
         data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as e:
-        raise ConfigError(str(path), (Fault("", f"cannot be read: {e.strerror or e}"),)) from e
+        raise ConfigError(str(path), (Fault(str(path), f"cannot be read: {e.strerror or e}"),)) from e
     except ValueError as e:
         raise ConfigError(
-            str(path), (Fault("", f"is not {'JSON' if path.suffix == '.json' else 'TOML'}: {e}"),)
+            str(path), (Fault(str(path), f"is not {'JSON' if path.suffix == '.json' else 'TOML'}: {e}"),)
         ) from e
     return parse_faults(data, str(path))
 
@@ -302,6 +305,8 @@ def parse_faults(data: object, source: str = "faults") -> tuple[Rule, ...]:
             rules.append(msgspec.convert(entry, AnyRule))
         except msgspec.ValidationError as e:
             problem, _, place = str(e).partition(" - at `$")
+            if place.startswith(".kind"):
+                problem += f"; kinds are {', '.join(sorted(_KINDS))}"
             wrong.append(Fault(f"faults[{number}]{place.rstrip('`')}", problem))
     if wrong:
         raise ConfigError(source, tuple(wrong))

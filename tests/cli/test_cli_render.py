@@ -184,17 +184,17 @@ def test_status_without_a_daemon_and_with_troubles() -> None:
     daemon = {"running": False, "config": "f.toml", "provider": "unavailable", "last_pass": None}
     shown = drawn(status_view(document(daemon=daemon, fleets={}, machines=[], vetoes=[]), NOW))
     assert shown == "No daemon runs on f.toml; this is from the journal and the API\nprovider: unavailable"
-    troubled = document()["daemon"] | {"error": "list: no connection", "config_fault": "f.toml: 1 fault(s)"}
+    troubled = document()["daemon"] | {"error": "list: no connection", "config_fault": "f.toml: 1 fault"}
     shown = drawn(status_view(document(daemon=troubled), NOW))
     assert "last error: list: no connection" in shown
-    assert "reload rejected, the config from before is in force: f.toml: 1 fault(s)" in shown
+    assert "reload rejected, the config from before is in force: f.toml: 1 fault" in shown
 
 
 def test_status_has_each_fault_of_a_rejected_reload_on_a_line_of_its_own() -> None:
-    fault = f"a.toml: 2 fault(s)\n  daemon.intervall: unknown key\n  fleets.{HOSTILE}: unknown key"
+    fault = f"a.toml: 2 faults\n  daemon.intervall: unknown key\n  fleets.{HOSTILE}: unknown key"
     shown = drawn(status_view(document(daemon=document()["daemon"] | {"config_fault": fault}), NOW))
     said = (
-        "\nreload rejected, the config from before is in force: a.toml: 2 fault(s)\n"
+        "\nreload rejected, the config from before is in force: a.toml: 2 faults\n"
         f"  daemon.intervall: unknown key\n  fleets.{SHOWN}: unknown key\n"
     )
     assert said in shown

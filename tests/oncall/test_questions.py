@@ -142,7 +142,7 @@ AFTERNOON = [
     (
         "How do I make it stop, now?",
         "freeze --for 1h --reason incident",
-        [r"everything is frozen until \d{{4}}-.*Z: incident"],
+        [r"everything is frozen until .*\d\d:\d\d:\d\d UTC \(in 60 min\): incident"],
     ),
 ]
 """(question, command, patterns of the answer); {names} are those of the situation, in patterns too."""

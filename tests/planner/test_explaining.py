@@ -228,7 +228,7 @@ def test_a_machine(machine: dict[str, Any], fields: dict[str, Any], said: list[s
 
 
 def test_doubts_come_first() -> None:
-    daemon = document()["daemon"] | {"error": "list: no connection", "config_fault": "f.toml: 1 fault(s)\n  a: b"}
+    daemon = document()["daemon"] | {"error": "list: no connection", "config_fault": "f.toml: 1 fault\n  a: b"}
     for seen, words in (
         ({"rejected": "it lacks ps9", "complete": True}, "Nothing is decided at the moment: it lacks ps9."),
         ({"rejected": None, "complete": False}, "Nothing is decided at the moment: the listing is not whole."),
@@ -236,7 +236,7 @@ def test_doubts_come_first() -> None:
         assert explain_fleet(document(daemon=daemon, observation=seen), "training", NOW)[:3] == [
             "The last pass failed, so this may be old: list: no connection.",
             words,
-            "A reload was rejected, and the old config is in force: f.toml: 1 fault(s) a: b.",
+            "A reload was rejected, and the old config is in force: f.toml: 1 fault a: b.",
         ]
 
 

@@ -387,7 +387,11 @@ def test_a_file_of_faults(tmp_path: Path, name: str, content: str) -> None:
         pytest.param('[[rules]]\nkind = "error"', ["rules: unknown key"], id="another key"),
         pytest.param(
             '[[faults]]\nkind = "eror"\n[[faults]]\nkind = "error"\nnht = 2\n[[faults]]\nkind="error"\nlimit="x"',
-            ["faults[0].kind: Invalid value 'eror'", "unknown field `nht`", "faults[2].limit: Expected `int | null`"],
+            [
+                "faults[0].kind: Invalid value 'eror'; kinds are capa",
+                "unknown field `nht`",
+                "faults[2].limit: Expected `int | null`",
+            ],
             id="every rule at once",
         ),
     ],
