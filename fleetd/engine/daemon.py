@@ -14,6 +14,7 @@ from fleetd.engine.follower import Follower
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms, Clock, Meter, Notifier
 from fleetd.engine.reconciler import PassReport, Reconciler
+from fleetd.engine.steps import Steps
 from fleetd.model.errors import CloudError, ConfigError, Fault, FleetdError, StoreError
 from fleetd.model.journal import Intent
 from fleetd.model.plan import Check
@@ -71,6 +72,7 @@ class Daemon:
         self._notifier = notifier
         self._meter = meter
         self._clock = clock
+        self._steps = Steps(clock)
         self._rng = rng
         self._alarms = alarms
         self._scheduled: dict[Check, str] = {}
@@ -174,6 +176,7 @@ class Daemon:
         ready = False
         while not self._stop.is_set():
             self._wake = anyio.Event()
+            self._mind_steps()
             await self._pass()
             if not ready:
                 ready = True
@@ -181,6 +184,17 @@ class Daemon:
             self._notifier.alive()
             self._alarms.edge(next_edge(self.reconciler.settings.fleets, self._clock.now()))
             await self._wait()
+
+    def _mind_steps(self) -> None:
+        by = self._steps.taken()
+        if not by:
+            return
+        log.warning("clock.was_set", by_s=round(by))
+        # An alarm waits for an instant of wall time: set back by hours, the clock would keep "every 15m" for hours.
+        self._scheduled = {}
+        self._schedule()
+        for check in Check:
+            self.reconciler.checks.rung(check)
 
     async def _pass(self) -> None:
         self.pass_began_at = self._clock.now()

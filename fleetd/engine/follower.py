@@ -82,7 +82,7 @@ class Follower:
             elif ending.outcome is Outcome.REACHED and intent.ends_up:
                 await self._recall.has_capacity(*key)
         await self._recall.journal.close_intent(intent.id, at=now, outcome=ending.outcome, error=ending.error)
-        took = now - intent.created_at
+        took = max(now - intent.created_at, timedelta(0))  # the wall clock may have been set back meanwhile
         self._meter.action(fleet=intent.fleet, verb=intent.verb, result=ending.outcome)
         self._report(intent, ending, took)
         if backoff is not None:

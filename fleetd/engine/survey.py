@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import anyio
+
 from fleetd.cloud.port import Cloud
 from fleetd.engine.checks import Checks
 from fleetd.engine.idleness import Idleness
@@ -50,7 +52,7 @@ async def survey(
     """
     recall = Recall(journal)
     await recall.load()
-    started = clock.now()
+    started, began = clock.now(), anyio.current_time()
     intents = await journal.open_intents()
     expected = expected_ids(recall.facts, settings.fleets, intents, started)
     seen = await Observer(cloud, clock).observe(
@@ -86,7 +88,7 @@ async def survey(
     return PassReport(
         pass_id=0,
         started_at=started,
-        duration_s=(clock.now() - started).total_seconds(),
+        duration_s=anyio.current_time() - began,
         observation=seen,
         owned=owned,
         plan=decided,

@@ -245,6 +245,33 @@ def test_checks_ring_however_often_the_config_is_reloaded() -> None:
 
 
 @pytest.mark.parametrize(
+    ("by", "times"),
+    [
+        pytest.param(-7200, 5, id="two hours back"),
+        pytest.param(7200, 5, id="two hours ahead"),
+        pytest.param(20, 4, id="not so far that it matters"),
+    ],
+)
+def test_checks_ring_in_time_although_the_wall_clock_was_set(by: int, times: int) -> None:
+    async def story() -> None:
+        schedules = Schedules(shutdown_timeout_check="every 15m", snapshot_check="0 3 * * *")
+        alarms = VirtualAlarms(virtual_clock())
+        here = rig(fleet(target=1), interval=60, alarms=alarms, schedules=schedules)
+        async with here as world, world.daemon_running() as daemon:
+            rung: list[Check] = []
+            daemon.reconciler.checks.rung = rung.append
+            await anyio.sleep(100)
+            world.clock.step(by)
+            await anyio.sleep(3740)
+            assert rung.count(Check.SHUTDOWN_TIMEOUT) == times, "once for the step, then every 15 minutes"
+
+    with capture_logs() as logs:
+        run_virtual(story)
+    said = [(e["log_level"], e["by_s"]) for e in logs if e["event"] == "clock.was_set"]
+    assert said == ([("warning", by)] if times == 5 else [])
+
+
+@pytest.mark.parametrize(
     ("change", "path"),
     [
         pytest.param("fault", "fleets.training.target", id="a fault"),

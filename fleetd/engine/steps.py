@@ -1,0 +1,28 @@
+"""Whether the wall clock was set: instants of wall time that somebody waits for are then nearer, or further away."""
+
+from __future__ import annotations
+
+import anyio
+
+from fleetd.engine.ports import Clock
+
+LEAST = 30.0
+"""Seconds; less than that makes nobody late. What slews a clock moves the loop's clock with it (clock_gettime(2))."""
+
+
+class Steps:
+    """Compares the wall clock with the event loop's, which nobody sets.
+
+    A computer that slept looks like one whose clock was set ahead.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._apart: float | None = None
+
+    def taken(self) -> float:
+        """Seconds by which the wall clock was set since this was last asked, negative for back; 0 when it was not."""
+        apart = self._clock.now().timestamp() - anyio.current_time()
+        by = 0.0 if self._apart is None else apart - self._apart
+        self._apart = apart
+        return by if abs(by) >= LEAST else 0.0
