@@ -144,7 +144,7 @@ class Reconciler:
         settings = self.settings
         fleets = {f.name: f for f in settings.fleets}
         self._follower.fleets = fleets
-        started = self._clock.now()
+        started, began = self._clock.now(), anyio.current_time()
         await self._idleness.use(settings.idle_sources)
         intents = await self._doubt_unanswered(started)
         expected = expected_ids(self.recall.facts, settings.fleets, intents, started)
@@ -180,7 +180,8 @@ class Reconciler:
             settled = [m for m in observation.machines if m.id in due and may_judge(m, moving)]
             await self._prices.learn(settled, settings.costs.prices, started)
         self.checks.report(due, settings.fleets, observation.machines, owned, memory, self._clock.now())
-        await self._snapshots.check(due, settings.fleets, observation.machines, owned)
+        if observation.sane:
+            await self._snapshots.check(due, settings.fleets, observation.machines, owned)
         decided, memory = await self._snapshots.decide(
             memory,
             lambda known: plan(
@@ -201,7 +202,7 @@ class Reconciler:
         report = PassReport(
             pass_id=self._passes,
             started_at=started,
-            duration_s=(self._clock.now() - started).total_seconds(),
+            duration_s=anyio.current_time() - began,
             observation=observation,
             owned=owned,
             plan=decided,

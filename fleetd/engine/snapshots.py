@@ -23,7 +23,7 @@ from fleetd.planner.policies import NOT_LOOKED, snapshot_missed, unsaved
 log = structlog.get_logger(__name__)
 
 LOOKS_A_PASS = 10
-"""How many machines' snapshots a pass looks at for its destroys, at most."""
+"""How many machines' snapshots a pass looks at, at most: for its destroys, and as many for the check."""
 
 KEPT = timedelta(minutes=5)
 """How long a look is planned with. Before a destroy there is a fresh one all the same."""
@@ -42,6 +42,8 @@ class Snapshots:
         self._kept: dict[str, tuple[datetime, SnapshotSight]] = {}
         self._said: dict[str, str] = {}
         self._waiting_since: dict[str, datetime] = {}
+        self._unlooked: dict[str, None] = {}
+        """For whom the check is due, those that have waited longest first."""
 
     async def decide(self, memory: Memory, planned: Callable[[Memory], Plan]) -> tuple[Plan, Memory]:
         """A plan whose destroys know the snapshots that they hang on: plan, look at what it lacked, plan again."""
@@ -70,15 +72,24 @@ class Snapshots:
         machines: Iterable[Machine],
         owned: Mapping[str, Owner],
     ) -> None:
-        """Say whose automatic snapshots were missed or failed, where the provider shows snapshots at all."""
-        if not due or not self._cloud.capabilities.snapshots_visible:
+        """Say whose automatic snapshots were missed or failed, where the provider shows snapshots at all.
+
+        Some of the machines for which it is due in each pass; one that could not be looked at has its turn again.
+        """
+        if not self._cloud.capabilities.snapshots_visible:
             return
         held = {f.name: f for f in fleets if f.auto_snapshot is not None and f.auto_snapshot.frequency != "none"}
         up = {m.id: m for m in machines if m.id in owned and owned[m.id].fleet in held and m.phase is Phase.UP}
         self._waiting_since = {m: at for m, at in self._waiting_since.items() if m in up}
-        wanted = [machine_id for machine_id in up if Check.SNAPSHOT in due.get(machine_id, ())]
+        self._unlooked |= dict.fromkeys(m for m in up if Check.SNAPSHOT in due.get(m, ()))
+        self._unlooked = {m: None for m in self._unlooked if m in up}
+        wanted = list(self._unlooked)[:LOOKS_A_PASS]
         for machine_id, sight in (await self._look(wanted)).items():
-            self._report(held[owned[machine_id].fleet], up[machine_id], sight)
+            del self._unlooked[machine_id]
+            if machine_id in self._kept:
+                self._report(held[owned[machine_id].fleet], up[machine_id], sight)
+            else:
+                self._unlooked[machine_id] = None
 
     def _report(self, fleet: Fleet, machine: Machine, sight: SnapshotSight) -> None:
         now = self._clock.now()
@@ -114,6 +125,7 @@ class Snapshots:
                 sight = await self._cloud.snapshots(machine_id)
             except CloudError as error:
                 log.debug("check.look_failed", machine=machine_id, error=str(error))
+                self._kept.pop(machine_id, None)
                 sight = SnapshotSight(machine_id, None, f"its snapshots could not be looked at: {error}")
             else:
                 self._kept[machine_id] = (self._clock.now(), sight)

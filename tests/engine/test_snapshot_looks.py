@@ -125,6 +125,49 @@ def test_the_check_says_what_was_missed_and_what_failed_once() -> None:
     run_virtual(story)
 
 
+def test_the_check_looks_at_ten_machines_a_pass_and_leaves_none_out() -> None:
+    async def story() -> None:
+        daily = fleet(target=25, auto_snapshot=AutoSnapshot("day", 7))
+        async with rig(daily, cloud=cloud_of(*[72] * 25)) as world, world.passes_by_hand():
+            looks: list[int] = []
+            with structlog.testing.capture_logs() as logs:
+                for _ in range(5):
+                    await world.reconciler.run_pass()
+                    looks.append(sum(c.operation == "snapshots" for c in world.cloud.calls) - sum(looks))
+                    await anyio.sleep(30)
+            assert looks == [10, 10, 5, 0, 0]
+            missed = [entry["machine"] for entry in logs if entry["event"] == "snapshot.was_missed"]
+            assert sorted(missed) == sorted(f"ps{n}" for n in range(1, 26)), "each of them once"
+
+    run_virtual(story)
+
+
+def test_a_look_that_failed_is_made_again_and_tells_of_no_snapshot_missed() -> None:
+    async def story() -> None:
+        cloud = cloud_of(3)
+        down = True
+
+        def fail(operation: str, _machine_id: str | None) -> None:
+            if operation == "snapshots" and down:
+                raise Unavailable("down")
+
+        cloud.before = fail
+        async with rig(DAILY, cloud=cloud) as world, world.passes_by_hand():
+            with structlog.testing.capture_logs() as logs:
+                for _ in range(3):
+                    await world.reconciler.run_pass()
+                    await anyio.sleep(2 * 86400)
+                down = False
+                cloud.snapshot_sights["ps1"] = SnapshotSight("ps1", cloud.clock.now())
+                await world.reconciler.run_pass()
+                await world.reconciler.run_pass()
+            looks = sum(c.operation == "snapshots" for c in cloud.calls)
+            assert looks == 4, "in every pass until one went well"
+            assert not [entry for entry in logs if entry["event"] == "snapshot.was_missed"]
+
+    run_virtual(story)
+
+
 def test_a_policy_that_is_younger_than_the_machine_gets_its_time() -> None:
     async def story() -> None:
         async with rig(DAILY, cloud=cloud_of(None), interval=3600) as world, world.passes_by_hand():
