@@ -8,9 +8,13 @@ import anyio
 
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.reconciler import PassReport
+from fleetd.engine.status import PASSING
 from fleetd.model.errors import FleetdError, StoreError, Unauthorized, Unavailable
 from fleetd.model.reasons import Reason
-from fleetd.planner.sentences import sentence
+from fleetd.planner.sentences import fleet_sentence, sentence
+
+MOST_SKIPS = 10
+"""Of a fleet's reasons, so many are told where ``apply`` gives up."""
 
 
 class ApplyTimedOut(FleetdError):
@@ -41,6 +45,7 @@ class ConvergenceWatch:
         """Why it gave up; None when it did not."""
         self.converged = False
         self._limit = limit
+        self._last: PassReport | None = None
         self._daemon: Daemon | None = None
         self._show: Callable[[], None] = lambda: None
         self._answered = anyio.Event()
@@ -60,11 +65,16 @@ class ConvergenceWatch:
                 self._daemon.stop()
             return
         self._answered.set()
+        self._last = result
         self._show()
         self.converged = result.converged
         self.failure = None if self.converged else hopeless(result)
         if self.converged or self.failure is not None:
             self._daemon.stop()
+
+    def unfinished(self) -> list[str]:
+        """How the fleets stand that had not converged after the last pass, and what keeps them from it."""
+        return [] if self._last is None else unfinished(self._last)
 
     async def first_answer(self) -> None:
         """Give up when the provider does not answer at all."""
@@ -77,6 +87,20 @@ class ConvergenceWatch:
 
 _HOPELESS = frozenset({Reason.REFUSED_RECENTLY, Reason.GUARD_COST, Reason.PRICE_UNKNOWN, Reason.UNKNOWN_STATE})
 _VETOED = frozenset({Reason.FROZEN, Reason.HELD})
+
+
+def unfinished(report: PassReport) -> list[str]:
+    """A sentence on each fleet that has not converged, and one on each thing that is not being done for it."""
+    lines = []
+    for name, view in report.plan.fleets.items():
+        if view.converged and report.plan.complete:
+            continue
+        lines.append(fleet_sentence(name, view))
+        skips = [s for s in report.skips if s.fleet == name and s.reason not in PASSING]
+        lines += [sentence(skip, report.plan.at) for skip in skips[:MOST_SKIPS]]
+        if len(skips) > MOST_SKIPS:
+            lines.append(f"{len(skips) - MOST_SKIPS} more of {name} are in fleetd status.")
+    return lines
 
 
 def hopeless(report: PassReport) -> ApplyBlocked | None:

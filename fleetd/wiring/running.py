@@ -147,9 +147,10 @@ async def converge(
         raise watch.failure
     if not watch.converged:
         goes_on = "run it again to go on: machines under way are known to the journal"
+        left = watch.unfinished()
         if limit.cancelled_caught:
-            raise ApplyTimedOut(f"not converged; {goes_on}")
-        raise ApplyInterrupted(f"interrupted before it had converged; {goes_on}")
+            raise ApplyTimedOut("\n".join([f"not converged in time; {goes_on}", *left]))
+        raise ApplyInterrupted("\n".join([f"interrupted before it had converged; {goes_on}", *left]))
     return document
 
 

@@ -186,6 +186,20 @@ def test_status_and_history_tell_what_was_done(sim: SimulatorProcess, tmp_path: 
 
 
 @BOTH
+def test_an_apply_that_gives_up_says_which_fleet_is_not_there_and_why(
+    sim: SimulatorProcess, tmp_path: Path, kind: str
+) -> None:
+    sim.ask("/_sim/faults", {"faults": [{"kind": "capacity"}]})
+    config = write_config(tmp_path, sim.url, kind=kind, target=2)
+    done = fleetd("apply", "-c", str(config), "--timeout", "8s")
+    assert done.returncode == 75, done.stderr
+    told = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert told[0].startswith("error: not converged in time; run it again to go on")
+    assert told[1].startswith("training: 0 of 2 up")
+    assert "the provider had no capacity" in told[2]
+
+
+@BOTH
 def test_what_it_costs_is_told_or_worked_out(sim: SimulatorProcess, tmp_path: Path, kind: str) -> None:
     config = write_config(tmp_path, sim.url, kind=kind, target=2)
     apply(config)
