@@ -93,6 +93,8 @@ def explanation(error: BaseException) -> list[str]:
                 f"no descriptor is left ({short.strerror}; the limit is {limit})",
                 "Raise it: LimitNOFILE= in the unit, ulimit -n in a shell; what was begun is in the journal.",
             ]
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT) as full:  # the state directory's have been named before
+            return [f"the output cannot be written: {full.strerror}", "Make room where it goes to, and try again."]
         case unexpected:
             said = str(unexpected)
             what = f"{type(unexpected).__name__}: {said}" if said else type(unexpected).__name__

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -90,7 +91,13 @@ def shown(value: object) -> str:
 
 
 def prepare_streams() -> None:
-    """Let no character that a stream cannot encode end a command."""
+    """Let no character that a stream cannot encode end a command, and no stream that was closed before it began.
+
+    What takes a closed one's place takes its descriptor as well, which the journal's file might get otherwise.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - it stays
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(ValueError, OSError):

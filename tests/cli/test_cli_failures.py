@@ -95,6 +95,7 @@ def test_exit_codes(error: BaseException, code: int) -> None:
         (NotFound("Machine not found"), "fleetd machines list"),
         (ConfigError("/etc/f.toml", (Fault("/etc/f.toml", "cannot be read: No such file"),)), "-c"),
         (OSError(errno.EMFILE, "Too many open files"), "LimitNOFILE="),
+        (OSError(errno.ENOSPC, "No space left on device"), "Make room"),
         (ValueError("a bug"), "FLEETD_DEBUG=1"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
@@ -219,6 +220,25 @@ def test_a_reader_that_leaves_is_no_scandal() -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(timeout=30) == 141
+
+
+def test_output_that_finds_no_room_is_no_fault_of_fleetds() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fleetd", "version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the output cannot be written: No space left on device\n")
+
+
+def test_streams_that_are_closed_keep_no_command_from_its_work() -> None:
+    command = f"{sys.executable} -m fleetd version >&- 2>&-"
+    assert subprocess.run(["/bin/sh", "-c", command], env=environment(), check=False).returncode == 0
 
 
 def test_every_error_of_the_tree_has_a_code() -> None:
