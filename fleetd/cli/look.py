@@ -56,6 +56,7 @@ def check(
     """
     settings = wiring.load_settings(wiring.find_config(config))
     unwise = list(config_file.warnings(settings))
+    unwise += config_file.command_warnings(settings.idle_sources.values(), os.environ)
     if settings.provider.api_key is not None:
         unwise += config_file.key_warnings(settings.provider.api_key, os.environ)
     _warn(unwise)

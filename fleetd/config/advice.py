@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -24,6 +25,15 @@ _PATIENT_SETTLE = timedelta(seconds=30)
 def warnings(settings: Settings) -> tuple[Fault, ...]:
     """Everything suspicious in a valid config, in the file's order."""
     return tuple(_all(settings))
+
+
+def command_warnings(sources: Iterable[IdleSource], environ: Mapping[str, str]) -> tuple[Fault, ...]:
+    """Commands of idle sources that are not here: nobody would be idle. The daemon's own PATH may be another."""
+    return tuple(
+        Fault(dotted(("idle_sources", source.name, "argv")), f"{shown(source.argv[0])} is no program that can be run")
+        for source in sources
+        if source.argv and "{" not in source.argv[0] and not shutil.which(source.argv[0], path=environ.get("PATH"))
+    )
 
 
 def _all(settings: Settings) -> Iterator[Fault]:

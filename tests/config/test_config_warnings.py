@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from fleetd.config import parse, warnings
+from fleetd.config import command_warnings, parse, warnings
 from tests.support.config_text import IDLE, PARTS, SIMULATOR_PROVIDER, V1_MACHINE, V1_PROVIDER, config_text
 
 PROMETHEUS = 'kind = "prometheus"\nurl = "http://127.0.0.1:9090"\nbelow = 0.1\n'
@@ -273,3 +275,26 @@ def test_warning(parts: dict[str, str], path: str, fragment: str) -> None:
 )
 def test_no_warning(parts: dict[str, str]) -> None:
     assert warnings(parse(config_text(**parts), "fleetd.toml")) == ()
+
+
+@pytest.mark.parametrize(
+    ("program", "path", "found"),
+    [
+        pytest.param("/bin/sh", "", True, id="by its path"),
+        pytest.param("who-is-on", "HERE", True, id="on the PATH"),
+        pytest.param("who-is-on", "/nonexistent", False, id="not on the PATH"),
+        pytest.param("/nonexistent/who-is-on", "HERE", False, id="nowhere"),
+        pytest.param("HERE/notes", "HERE", False, id="no program"),
+        pytest.param("/opt/{name}/probe", "", True, id="one for each machine"),
+    ],
+)
+def test_the_command_of_a_source_is_there(tmp_path: Path, program: str, path: str, found: bool) -> None:
+    (tmp_path / "who-is-on").write_text("#!/bin/sh\n")
+    (tmp_path / "who-is-on").chmod(0o755)
+    (tmp_path / "notes").write_text("")
+    here = {"argv": program.replace("HERE", str(tmp_path)), "PATH": path.replace("HERE", str(tmp_path))}
+    rest = f"[idle_sources.gpu]\nkind = 'exec'\nargv = ['{here['argv']}', '{{id}}']"
+    sources = parse(config_text(rest=rest), "fleetd.toml").idle_sources.values()
+    faults = command_warnings(sources, {"PATH": here["PATH"]})
+    assert [f.path for f in faults] == ([] if found else ["idle_sources.gpu.argv"])
+    assert all("is no program that can be run" in f.problem for f in faults)
