@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +27,10 @@ COLUMNS = (
     (("dtCreated",), "created"),
 )
 """The fields of a listing's table, on Core and on v1, and their headings."""
+LEFT_OUT = ("created", "public address", "private address", "region")
+"""What a narrow terminal goes without, this first; ``machines show`` has it."""
+ANY_WIDTH = 10_000
+"""Columns: more than any terminal has."""
 EVENT_FIELDS = (("name",), ("state",), ("errorMsg", "error"), ("dtCreated",), ("dtFinished",))
 
 
@@ -33,11 +38,7 @@ def machines_view(machines: Sequence[Json]) -> RenderableType:
     """A listing."""
     if not machines:
         return Text("no machines")
-    table = _table(title for _, title in COLUMNS)
-    for machine in machines:
-        table.add_row(*(_cell(machine, _present(machine, fields)) for fields, _ in COLUMNS))
-    count = f"{len(machines)} machine{'' if len(machines) == 1 else 's'}"
-    return Group(table, Text(count, style="dim"))
+    return _Listing(machines)
 
 
 def machine_view(machine: Json) -> RenderableType:
@@ -66,6 +67,31 @@ def object_view(content: Json) -> RenderableType:
     for path, value in _flat(content):
         table.add_row(Text(shown(path)), Text(shown(value)))
     return table
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """As many columns as fit without a break in a word, and a line that says which did not."""
+
+    machines: Sequence[Json]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        room = options.update(max_width=ANY_WIDTH)
+        choices = [LEFT_OUT[:count] for count in range(len(LEFT_OUT) + 1)]
+        fitting = (c for c in choices if console.measure(self._table(c), options=room).maximum <= options.max_width)
+        left_out = next(fitting, ())  # a name that fits nowhere costs nobody their columns
+        yield self._table(left_out)
+        text = f"{len(self.machines)} machine{'' if len(self.machines) == 1 else 's'}"
+        if left_out:
+            text += f"; without {', '.join(left_out)}, for lack of room"
+        yield Text(text, style="dim")
+
+    def _table(self, left_out: Iterable[str]) -> Table:
+        columns = [(fields, title) for fields, title in COLUMNS if title not in left_out]
+        table = _table(title for _, title in columns)
+        for machine in self.machines:
+            table.add_row(*(_cell(machine, _present(machine, fields)) for fields, _ in columns))
+        return table
 
 
 def _present(content: Json, fields: Sequence[str]) -> str:

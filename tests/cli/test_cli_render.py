@@ -282,6 +282,17 @@ def test_machines_as_a_table() -> None:
     assert drawn(machines_view([])) == "no machines"
 
 
+def test_a_listing_on_a_narrow_terminal_breaks_no_word() -> None:
+    about = {"machineType": "P4000", "region": "East Coast (NY2)", "privateIpAddress": "10.64.21.47"}
+    more = {"publicIpAddress": "74.82.30.113", "dtCreated": "2026-03-02T09:41:17.204Z"}
+    found = [{"id": "ps1bv2gcu", "name": "training-7k3mq9", "state": "ready"} | about | more]
+    for width in (160, 120, 100, 80):
+        lines = drawn(machines_view(found), width).splitlines()
+        assert len(lines) == 3, (width, lines)
+        assert "ps1bv2gcu  training-7k3mq9  ● ready  P4000" in lines[1]
+        assert ("without created" in lines[2]) is (width < 120)
+
+
 def test_a_machine_with_its_events() -> None:
     found = {
         "id": "ps1", "state": "off", "updatesPending": False, "ram": None, "extra": {"a": [1]},
