@@ -9,6 +9,7 @@ clock can only delay: backwards begins anew, forwards counts as uncovered.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -146,8 +147,8 @@ def idle_surge(
     if rule is None or len(machines) <= 2:
         return None
     until: datetime | None = None
-    for first in began:
-        together = [at for at in began if first <= at <= first + SURGE_SPAN]
-        if len(together) * 2 > len(machines):
-            until = together[-1] + 2 * rule.after
+    for place, first in enumerate(began):
+        end = bisect_right(began, first + SURGE_SPAN)
+        if (end - place) * 2 > len(machines):
+            until = began[end - 1] + 2 * rule.after
     return until if until is not None and now < until else None

@@ -18,7 +18,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from fleetd.simulator.server import SimServer, serve
 from fleetd.simulator.wire import Answer
 from fleetd.simulator.world import World
 from tests.sim.checker import check
-from tests.sim.dialects import CORE
+from tests.sim.dialects import CORE, V1, Dialect
 from tests.sim.evidence import Witness
 from tests.sim.life import Killed, Life, Site
 from tests.sim.record import EPOCH, Act, Record, Veto
@@ -52,7 +52,7 @@ QUIET = 300.0
 """Seconds at the end in which nothing may be written."""
 HEAD = f"""version = 1
 [provider]
-kind = "paperspace-core"
+kind = "KIND"
 api_key = {{ env = "PAPERSPACE_API_KEY" }}
 [daemon]
 interval = "{INTERVAL}s"
@@ -86,6 +86,7 @@ class Journey:
     under_hold: FleetSpec | None = None
     """Once it is at rest an operator holds the first machine, asking until that is acknowledged; then the config says
     this."""
+    dialect: Dialect = CORE
 
 
 UNDOES = (("create", "destroy"), ("start", "stop"))
@@ -171,6 +172,10 @@ PATHS: dict[str, Journey] = {
         _fleet(2, adopt=OURS), {"stop": 1}, ("off", "ready"), there="ready", under_hold=_fleet(1, adopt=OURS)
     ),
 }
+PATHS |= {
+    f"{name}, on v1": replace(PATHS[name], dialect=V1)
+    for name in ("create", "create, its answer lost", "start", "stop", "destroy", "update")
+}
 
 
 @dataclass
@@ -206,7 +211,8 @@ async def _play(path: Journey, numbers: Sequence[int], root: Path) -> Stage:
         world.add_machine(f"old-{place}", path.there, id=id_, age_seconds=3600 + place)
     world.add_machine("training-backup", "ready", age_seconds=3600)
     async with serve(world, key=KEY, faults=path.rules, keep_reads=None) as server:
-        site = Site(root, server.url, KEY, clock)
+        dialect = path.dialect
+        site = Site(root, server.url + dialect.path, KEY, clock, open_cloud=dialect.open_cloud)
         site.capture_log()
         stage = Stage(path, numbers, world, server, site)
         await stage.play()
@@ -276,7 +282,8 @@ class Stage:
         return Aftermath(self._died_at, self._trails[0], faults, effects, self.site.log.getvalue())
 
     def _configure(self, fleet: FleetSpec) -> None:
-        self.site.write_config(HEAD + fleet.toml(CORE.parameters))
+        dialect = self.path.dialect
+        self.site.write_config(HEAD.replace("KIND", dialect.kind) + fleet.toml(dialect.parameters))
         self.record.configs.append((virtual_loop().time(), parse(self.site.config.read_text(), "ROOT")))
 
     async def _supervise(self) -> None:
