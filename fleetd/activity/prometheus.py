@@ -3,6 +3,9 @@
 The query is evaluated over the asked window in steps, with ``{window}`` filled in as the step, so that every sample
 stands for the time since the one before it. The machine is active if any sample reaches ``below``, idle if none does
 and at least 90 % of the samples are there. Never an average: one busy GPU for one step is use.
+
+The window ends now by our clock. Where the server's is another, it ends at some other time, of which nobody asked:
+what was idle two hours ago may be in use. Every answer's Date is compared.
 """
 
 from __future__ import annotations
@@ -16,12 +19,15 @@ import anyio
 import msgspec
 
 from fleetd.activity.fill import Missing, fill_promql, values_of
+from fleetd.model.httpdate import http_date
 from fleetd.model.machine import Machine
 from fleetd.model.settings import IdleSource
 from fleetd.planner.idle import COVERAGE, Activity, Reading
 
 AT_ONCE = 8
 """Queries under way at one time."""
+DATE_UNIT = timedelta(seconds=1)
+"""Dates have whole seconds."""
 
 
 class _Series(msgspec.Struct):
@@ -62,10 +68,11 @@ class PrometheusSource:
         """See ``Source.read``."""
         readings: dict[str, Reading] = {}
         limiter = anyio.CapacityLimiter(AT_ONCE)
+        began = anyio.current_time()
 
         async def one(machine: Machine) -> None:
             async with limiter:
-                readings[machine.id] = await self._one(machine, max(window, 3 * self._step), now)
+                readings[machine.id] = await self._one(machine, max(window, 3 * self._step), now, began)
 
         async with anyio.create_task_group() as group:
             for machine in machines:
@@ -78,16 +85,19 @@ class PrometheusSource:
             await self._session.close()
             self._session = None
 
-    async def _one(self, machine: Machine, window: timedelta, now: datetime) -> Reading:
+    async def _one(self, machine: Machine, window: timedelta, now: datetime, began: float) -> Reading:
         try:
             query = fill_promql(self._query, values_of(machine, self._step, self._query))
-            samples = judge_answer(await self._ask(query, window, now))
+            body, date = await self._ask(query, window, now)
+            samples = judge_answer(body)
+            judge_date(date, now + timedelta(seconds=anyio.current_time() - began), self._step)
             verdict, evidence = judge_samples(samples, self._below, window, self._step, now)
         except (Missing, Unusable) as error:
             verdict, evidence = Activity.UNKNOWN, str(error)
         return Reading(self.name, verdict, now, evidence)
 
-    async def _ask(self, query: str, window: timedelta, now: datetime) -> bytes:
+    async def _ask(self, query: str, window: timedelta, now: datetime) -> tuple[bytes, str]:
+        """The answer's body and its Date."""
         step = self._step.total_seconds()
         parameters = {
             "query": query,
@@ -105,7 +115,21 @@ class PrometheusSource:
             raise Unusable(f"no answer: {type(error).__name__} {error}".strip()) from error
         if answer.status != 200:
             raise Unusable(f"HTTP {answer.status}: {body[:200].decode(errors='replace')}")
-        return body
+        return body, answer.headers.get("Date", "")
+
+
+def judge_date(date: str, now: datetime, step: timedelta) -> None:
+    """Two steps apart are as good as samples that are two steps old.
+
+    Raises:
+        Unusable: the clocks are further apart, or the answer does not say what time it is.
+    """
+    theirs = http_date(date)
+    if theirs is None:
+        raise Unusable("the answer has no Date: nobody can tell whether its clock and ours agree")
+    ahead = (theirs - now).total_seconds()
+    if abs(ahead) > (2 * step + DATE_UNIT).total_seconds():
+        raise Unusable(f"its clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} ours")
 
 
 def judge_answer(body: bytes) -> list[tuple[float, float]]:

@@ -6,12 +6,12 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 
 import anyio
 
 from fleetd.model.errors import Ambiguous, CloudError, RetryLater
+from fleetd.model.httpdate import http_date
 
 LONGEST_RETRY_AFTER = 3600.0
 """Seconds. What a provider asks for beyond that is taken for a mistake and counts as this much."""
@@ -87,16 +87,8 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     try:
         seconds = float(text)
     except ValueError:
-        until = _http_date(text)
+        until = http_date(text)
         if until is None:
             return None
-        seconds = (until - (_http_date(headers.get("Date", "")) or now)).total_seconds()
+        seconds = (until - (http_date(headers.get("Date", "")) or now)).total_seconds()
     return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None

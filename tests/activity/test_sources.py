@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import anyio
@@ -186,6 +187,28 @@ async def test_prometheus_errors_are_unknown() -> None:
         ((verdict, evidence),) = await ask(source)
     assert verdict is Activity.UNKNOWN
     assert "503" in evidence
+
+
+@pytest.mark.parametrize(
+    ("date", "verdict"),
+    [
+        pytest.param(format_datetime(NOW, usegmt=True), Activity.IDLE, id="its clock is ours"),
+        pytest.param(format_datetime(NOW + timedelta(seconds=59), usegmt=True), Activity.IDLE, id="two steps apart"),
+        pytest.param(format_datetime(NOW + timedelta(hours=2), usegmt=True), Activity.UNKNOWN, id="ours is behind"),
+        pytest.param(format_datetime(NOW - timedelta(hours=2), usegmt=True), Activity.UNKNOWN, id="ours is ahead"),
+        pytest.param("yesterday", Activity.UNKNOWN, id="nobody can tell"),
+    ],
+)
+async def test_prometheus_is_believed_only_about_the_time_that_it_was_asked_about(date, verdict) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        body = matrix([(at, str(value)) for at, value in samples(20)])
+        return web.Response(body=body, headers={"Date": date})
+
+    async with server(answer) as url:
+        source = IdleSource("gpu", "prometheus", url=url, query='up{i="{id}"}', below=0.5)
+        ((found, evidence),) = await ask(source)
+    assert found is verdict, evidence
+    assert ("clock" in evidence) is (verdict is Activity.UNKNOWN)
 
 
 def command(code: str, *, seconds: float = 5) -> IdleSource:
