@@ -70,6 +70,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "machine.changed_outside": "{name} went from {was} to {became}, and fleetd had not asked for it",
         "fleet.converged": "{fleet} is at its target: {up} of {target} up",
         "fleet.was_blocked": "{fleet} has to wait: {reason}",
+        "fleet.was_orphaned": "{count} machines made for {fleet} belong to no fleet of this config: {names}",
         "capacity.backed_off": "no capacity for {machine_type} in {region}; it is tried again later",
         "intent.settled": "{name} was created although the answer was lost; it is taken over",
         "intent.lost": "{name} never appeared; another one takes its place",

@@ -6,10 +6,15 @@ from collections.abc import Container, Iterable
 
 import structlog
 
+from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Observation, Plan, Skip
 from fleetd.model.reasons import Reason
+from fleetd.planner.ownership import made_for
 
 log = structlog.get_logger(__name__)
+
+NAMED = 10
+"""Machines that a line names, at most."""
 
 _ROUTINE = frozenset(
     {Reason.IN_TRANSITION, Reason.STILL_FALLING, Reason.SLOW_START, Reason.ALREADY_SO, Reason.WRONG_STATE}
@@ -24,6 +29,7 @@ class News:
         self._observation: str | None = None
         self._converged: dict[str, bool] = {}
         self._blocked: dict[tuple[object, ...], Skip] = {}
+        self._orphaned: set[str] = set()
 
     def observed(self, observation: Observation) -> None:
         """Say that an observation cannot be used, once for each reason."""
@@ -37,6 +43,24 @@ class News:
             self._observation = "partial"
         else:
             self._observation = None
+
+    def owned(self, machines: Iterable[Machine], owned: Container[str]) -> None:
+        """Say which fleet has machines that no fleet of the config owns, once until it has none any more."""
+        orphans: dict[str, list[Machine]] = {}
+        for machine in machines:
+            fleet = None if machine.id in owned else made_for(machine.name)
+            if fleet is not None:
+                orphans.setdefault(fleet, []).append(machine)
+        for fleet in sorted(orphans.keys() - self._orphaned):
+            left = orphans[fleet]
+            log.warning(
+                "fleet.was_orphaned",
+                fleet=fleet,
+                count=len(left),
+                up=sum(m.phase is Phase.UP for m in left),
+                names=", ".join(sorted(m.name for m in left)[:NAMED]),
+            )
+        self._orphaned = set(orphans)
 
     def passed(
         self, pass_id: int, duration_s: float, plan: Plan, skips: Iterable[Skip], busy: Container[str]

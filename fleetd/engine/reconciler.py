@@ -181,6 +181,7 @@ class Reconciler:
             await self._prices.learn(settled, settings.costs.prices, started)
         self.checks.report(due, settings.fleets, observation.machines, owned, memory, self._clock.now())
         if observation.sane:
+            self._news.owned(observation.machines, owned)
             await self._snapshots.check(due, settings.fleets, observation.machines, owned)
         decided, memory = await self._snapshots.decide(
             memory,

@@ -15,8 +15,9 @@ from fleetd.model.fleet import Guards, Limit, ScaleIn
 from fleetd.model.plan import Listing
 from fleetd.model.reasons import Verb
 from tests.support.build import fleet, token_name
+from tests.support.fakecloud import FakeCloud
 from tests.support.rig import Rig, rig
-from tests.support.virtual_time import run_virtual
+from tests.support.virtual_time import run_virtual, virtual_clock
 
 LOOSE = Guards(max_stops_per_pass=Limit(percent=100), max_destroys_per_pass=10)
 
@@ -594,5 +595,29 @@ def test_a_refused_key_stops_everything_but_the_looking() -> None:
             with pytest.raises(Unauthorized):
                 await world.reconciler.run_pass()
             assert world.cloud.writes() == []
+
+    run_virtual(story)
+
+
+def test_orphans_are_told_once_until_there_are_none() -> None:
+    async def story() -> None:
+        cloud = FakeCloud(virtual_clock())
+        made = [cloud.add(token_name(n, "research"), state) for n, state in ((1, "ready"), (2, "off"))]
+        cloud.add("research-desk")
+        with capture_logs() as logs:
+            async with rig(fleet(target=0), cloud=cloud) as world, world.passes_by_hand():
+                for _ in range(3):
+                    await world.reconciler.run_pass()
+                for machine in made:
+                    cloud.remove(machine.id)
+                await world.reconciler.run_pass()
+                cloud.add(token_name(3, "research"))
+                await world.reconciler.run_pass()
+                assert cloud.writes() == []
+        said = [line for line in logs if line["event"] == "fleet.was_orphaned"]
+        assert [(line["fleet"], line["count"], line["up"]) for line in said] == [
+            ("research", 2, 1),
+            ("research", 1, 1),
+        ]
 
     run_virtual(story)
