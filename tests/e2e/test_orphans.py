@@ -33,7 +33,5 @@ def test_machines_whose_fleet_left_the_config_are_named_wherever_one_looks_and_n
             assert name in shown
             why = fleetd("explain", machine, *where)
             assert why.returncode == 0, why.stderr
-            assert (
-                "By its name a fleetd made it, for fleet training, and no fleet of this config owns" in why.stdout
-            )
+            assert "By its name a fleetd made it, for fleet training, and no fleet of this config owns" in why.stdout
         assert sim.writes() == []
