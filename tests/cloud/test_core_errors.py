@@ -22,7 +22,7 @@ ROWS = [
     ("missing machine, longer", 400, nested(404, "Not found. Id: ps1"), NotFound, 404, "Not found. Id: ps1"),
     ("refused create", 400, nested(400, "templateId not found"), Refused, 400, "templateId not found"),
     ("no body", 404, None, NotFound, 404, "HTTP 404 Not Found"),
-    ("no body, refused", 422, None, Refused, 422, "HTTP 422 Unprocessable Entity"),
+    ("no body, refused", 400, None, Refused, 400, "HTTP 400 Bad Request"),
     ("no body, unknown status", 499, None, Refused, 499, "HTTP 499"),
     ("details for a message", 400, {"error": {"status": 400, "details": {"size": ["too small"]}}}, Refused, 400,
      '{"size":["too small"]}'),

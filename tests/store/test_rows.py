@@ -4,7 +4,8 @@ import dataclasses
 import sqlite3
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Any
@@ -73,27 +74,28 @@ def values_of(table: Table[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-def database() -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    schema.prepare(db, "memory")
-    return db
+@contextmanager
+def database() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        schema.prepare(db, "memory")
+        yield db
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 @given(data=st.data())
 def test_values_come_back_as_they_went(table, data):
     value = data.draw(values_of(table))
-    db = database()
-    number = db.execute(table.insert, table.encode(value)).lastrowid
-    if table in {INTENTS, HOLDS}:
-        value = dataclasses.replace(value, id=number)
-    assert table.values(db.execute(table.select)) == [value]
-    db.close()
+    with database() as db:
+        number = db.execute(table.insert, table.encode(value)).lastrowid
+        if table in {INTENTS, HOLDS}:
+            value = dataclasses.replace(value, id=number)
+        assert table.values(db.execute(table.select)) == [value]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_every_field_has_its_column(table):
-    columns = {row[1] for row in database().execute(f"PRAGMA table_info({table.name})")}
+    with database() as db:
+        columns = {row[1] for row in db.execute(f"PRAGMA table_info({table.name})")}
     assert columns - {"id"} == set(table.columns) - {"id"}
 
 
