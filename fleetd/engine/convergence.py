@@ -8,9 +8,8 @@ import anyio
 
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.reconciler import PassReport
-from fleetd.engine.status import PASSING
 from fleetd.model.errors import FleetdError, StoreError, Unauthorized, Unavailable
-from fleetd.model.reasons import Reason
+from fleetd.model.reasons import PASSING, Reason
 from fleetd.planner.sentences import fleet_sentence, sentence
 
 MOST_SKIPS = 10

@@ -8,18 +8,13 @@ import structlog
 
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Observation, Plan, Skip
-from fleetd.model.reasons import Reason
+from fleetd.model.reasons import PASSING
 from fleetd.planner.ownership import made_for
 
 log = structlog.get_logger(__name__)
 
 NAMED = 10
 """Machines that a line names, at most."""
-
-_ROUTINE = frozenset(
-    {Reason.IN_TRANSITION, Reason.STILL_FALLING, Reason.SLOW_START, Reason.ALREADY_SO, Reason.WRONG_STATE}
-)
-"""Skips that end by themselves within a pass or two; they are shown in status, not logged."""
 
 
 class News:
@@ -95,7 +90,7 @@ class News:
 
     def _say_blocked(self, skips: Iterable[Skip]) -> None:
         now: dict[tuple[object, ...], Skip] = {
-            (s.fleet, s.verb, s.reason, s.machine): s for s in skips if s.reason not in _ROUTINE
+            (s.fleet, s.verb, s.reason, s.machine): s for s in skips if s.reason not in PASSING
         }
         for key, skip in now.items():
             if key in self._blocked:

@@ -10,16 +10,11 @@ from fleetd.engine.reconciler import PassReport
 from fleetd.model.journal import Hold, IdleReport, Intent, MachineFacts
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action, FleetView, Plan, Skip
-from fleetd.model.reasons import Reason
+from fleetd.model.reasons import PASSING
 from fleetd.planner.standing import standing
 
 FORMAT = 1
 """Version of the JSON documents; it grows when a field changes its meaning."""
-
-PASSING = frozenset(
-    {Reason.IN_TRANSITION, Reason.STILL_FALLING, Reason.SLOW_START, Reason.ALREADY_SO, Reason.WRONG_STATE}
-)
-"""Reasons that end by themselves within a pass or two; they do not make a fleet blocked."""
 
 
 def plan_document(plan: Plan, vetoes: Iterable[Hold] = ()) -> dict[str, Any]:

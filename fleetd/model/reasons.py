@@ -82,6 +82,12 @@ class Reason(StrEnum):
     CONFIG_CHANGED = "config_changed"
 
 
+PASSING = frozenset(
+    {Reason.IN_TRANSITION, Reason.STILL_FALLING, Reason.SLOW_START, Reason.ALREADY_SO, Reason.WRONG_STATE}
+)
+"""Reasons that end by themselves within a pass or two: not logged, and they do not make a fleet blocked."""
+
+
 class Standing(StrEnum):
     """Why a machine is in its state, as far as fleetd knows."""
 
