@@ -33,7 +33,7 @@ def cost(
     The v1 API does not: there it is worked out from rates and events, and the bill decides.
     """
     asked = month or f"{datetime.now(UTC):%Y-%m}"
-    if re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", asked) is None:
+    if re.fullmatch(r"(20|21)\d\d-(0[1-9]|1[0-2])", asked) is None:
         raise typer.BadParameter(f"expected a month such as 2026-02, got {asked!r}")
     settings = wiring.load_settings(wiring.find_config(config))
     found = anyio.run(wiring.month_bills, settings, asked)

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from fleetd.config.units import Misspelt, parse_duration
+from fleetd.model.bounds import plausible
 
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)", re.ASCII)
 
@@ -76,9 +77,12 @@ JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON
 
 def _iso(text: str, zone: tzinfo | None, right: str) -> datetime:
     try:
-        return _in_utc(datetime.fromisoformat(text), zone)
-    except ValueError:
-        raise typer.BadParameter(f"expected {right}, got {text!r}") from None
+        at = plausible(_in_utc(datetime.fromisoformat(text), zone))
+    except (ValueError, OverflowError):
+        at = None
+    if at is None:
+        raise typer.BadParameter(f"expected {right}, got {text!r}")
+    return at
 
 
 def _in_utc(at: datetime, zone: tzinfo | None) -> datetime:

@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from fleetd.model.bounds import MOST_MONEY, plausible
 from fleetd.model.errors import CloudError, MalformedAnswer
 
 T = TypeVar("T")
@@ -67,9 +68,9 @@ def whole(value: object) -> int | None:
 
 
 def money(value: object) -> Decimal | None:
-    """An amount that is not negative."""
+    """An amount that is not negative, and that somebody could be billed."""
     rate = decimal(value)
-    return rate if rate is not None and rate >= 0 else None
+    return rate if rate is not None and 0 <= rate <= MOST_MONEY else None
 
 
 def decimal(value: object) -> Decimal | None:
@@ -85,11 +86,11 @@ def decimal(value: object) -> Decimal | None:
 
 
 def moment(value: object) -> datetime | None:
-    """An ISO 8601 instant, in UTC; one without an offset is UTC."""
+    """An ISO 8601 instant, in UTC; one without an offset is UTC. None beyond the years that are ``plausible``."""
     if not isinstance(value, str):
         return None
     try:
         at = datetime.fromisoformat(value)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+        return plausible(at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC))
     except (ValueError, OverflowError):
         return None

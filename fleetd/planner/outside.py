@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from fleetd.model.bounds import hours
 from fleetd.model.journal import MachineFacts
 from fleetd.model.machine import Machine, MachineEvent, Phase
 
@@ -68,7 +69,7 @@ def _who_stopped(machine: Machine, newest: MachineEvent, before: MachineFacts) -
             before.up_since,
         )
         if started is not None:
-            due = started + timedelta(hours=machine.shutdown_timeout_hours)
+            due = started + hours(machine.shutdown_timeout_hours)
             if abs(newest.created_at - due) <= TIMER_SLACK:
                 return Culprit.VENDOR_TIMEOUT
     return Culprit.OPERATOR

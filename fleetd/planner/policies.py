@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+from fleetd.model.bounds import hours
 from fleetd.model.fleet import Fleet
 from fleetd.model.machine import Machine, Phase, SnapshotSight
 
@@ -96,17 +97,17 @@ def outlived(fleet: Fleet, machine: Machine, now: datetime, *, started_at: datet
     if began is None:
         return None
     lasted = now - (began if started_at is None else max(began, started_at))
-    if lasted <= timedelta(hours=policy.hours):
+    if lasted <= hours(policy.hours):
         return None
     return f"up for {lasted.total_seconds() / 3600:.1f} h of {policy.hours} h"
 
 
 def vendor_stops_soon(machine: Machine, now: datetime) -> timedelta | None:
     """How long until the vendor's own timer may stop it, when that is within two hours; else None."""
-    hours, began = machine.shutdown_timeout_hours, last_started(machine)
-    if hours is None or began is None or machine.phase is not Phase.UP:
+    timeout, began = machine.shutdown_timeout_hours, last_started(machine)
+    if timeout is None or began is None or machine.phase is not Phase.UP:
         return None
-    left = began + timedelta(hours=hours) - now
+    left = began + hours(timeout) - now
     return left if timedelta(0) <= left <= WARN_AHEAD else None
 
 

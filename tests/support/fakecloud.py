@@ -73,6 +73,12 @@ class FakeCloud:
         self._events[machine.id] = []
         return machine
 
+    def put(self, machine: Machine) -> None:
+        """A machine as some reader made it, events included."""
+        self._machines[machine.id] = replace(machine, events=None)
+        self._events[machine.id] = list(machine.events or ())
+        self._due.pop(machine.id, None)
+
     def set(self, machine_id: str, **fields: object) -> None:
         """A human at the console."""
         self._machines[machine_id] = replace(self._machines[machine_id], **fields)

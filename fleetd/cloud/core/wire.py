@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from fleetd.cloud.reading import Unreadable, Word, convert, decimal, flag, moment, money, text, whole
+from fleetd.model.bounds import LONGEST
 from fleetd.model.machine import Machine, MachineEvent, SnapshotPolicy, Utilization
 
 __all__ = [
@@ -167,6 +168,6 @@ def _seconds(usage: WireUsage) -> float:
     if usage.seconds_used is None:
         return 0.0
     seconds = decimal(usage.seconds_used)
-    if seconds is None or seconds < 0:
+    if seconds is None or not 0 <= seconds <= LONGEST.total_seconds():
         raise Unreadable("Expected a number of seconds - at `$.secondsUsed`")
     return float(seconds)
