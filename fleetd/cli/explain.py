@@ -20,7 +20,7 @@ from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
 from fleetd.planner.explaining import explain_fleet, explain_machine
 
-EXPLAIN_EXAMPLES = examples("fleetd explain training", "fleetd explain training-7k3mq9")
+EXPLAIN_EXAMPLES = examples("fleetd explain training", "fleetd explain training-7k3mqggq")
 
 LATEST = 5
 """Entries of the history that an explanation ends with."""

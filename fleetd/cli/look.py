@@ -195,7 +195,7 @@ STATUS_EXAMPLES = examples(
 )
 HISTORY_EXAMPLES = examples(
     "fleetd history --since 24h",
-    "fleetd history --machine training-7k3mq9",
+    "fleetd history --machine training-7k3mqggq",
     "fleetd history --fleet training --follow",
     "fleetd history --json | jq 'select(.outcome != \"reached\")'",
 )

@@ -22,13 +22,13 @@ from fleetd.planner.sentences import UNDER_WAY
 KEEP_OFF = timedelta(hours=4)
 """How long a stopped machine stays off unless told otherwise."""
 
-START_EXAMPLES = examples('fleetd start training-7k3mq9 --reason "the lab is back early"')
+START_EXAMPLES = examples('fleetd start training-7k3mqggq --reason "the lab is back early"')
 STOP_EXAMPLES = examples(
-    'fleetd stop training-7k3mq9 --reason "its fan is loud"  # off for 4 hours, then the fleet may start it again',
-    'fleetd stop training-7k3mq9 --for 24h --reason "until the ticket is solved"',
-    "fleetd release training-7k3mq9  # lets it start again before that",
+    'fleetd stop training-7k3mqggq --reason "its fan is loud"  # off for 4 hours, then the fleet may start it again',
+    'fleetd stop training-7k3mqggq --for 24h --reason "until the ticket is solved"',
+    "fleetd release training-7k3mqggq  # lets it start again before that",
 )
-RESTART_EXAMPLES = examples('fleetd restart training-7k3mq9 --reason "the driver hangs" --even-if-busy')
+RESTART_EXAMPLES = examples('fleetd restart training-7k3mqggq --reason "the driver hangs" --even-if-busy')
 
 EvenIfBusy = Annotated[
     bool,

@@ -19,7 +19,7 @@ from fleetd.ops.escape import printable
 from fleetd.planner.explaining import veto_sentence
 from fleetd.planner.sentences import SENTENCES, change_sentence, clock, fleet_sentence, sentence, span
 
-NAMELESS = "??????"
+NAMELESS = "????????"
 """The token of a machine that has none yet."""
 ALIKE = 5
 """Skips of one kind that are shown one by one; the rest of them are counted."""

@@ -19,10 +19,10 @@ from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
 
 HOLD_EXAMPLES = examples(
-    'fleetd hold training-7k3mq9 --for 4h --reason "debugging with Ada"',
-    'fleetd hold training-7k3mq9 --verb stop --verb destroy --for 8h --reason "long run"',
+    'fleetd hold training-7k3mqggq --for 4h --reason "debugging with Ada"',
+    'fleetd hold training-7k3mqggq --verb stop --verb destroy --for 8h --reason "long run"',
 )
-RELEASE_EXAMPLES = examples("fleetd release training-7k3mq9")
+RELEASE_EXAMPLES = examples("fleetd release training-7k3mqggq")
 FREEZE_EXAMPLES = examples(
     'fleetd freeze training --for 2h --reason "incident 42"',
     'fleetd freeze --for 30m --reason "provider maintenance"  # everything',

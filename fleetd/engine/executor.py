@@ -20,7 +20,7 @@ from fleetd.model.errors import AskHuman, Busy, CloudError, LookAgain, NotFound,
 from fleetd.model.fleet import Deadlines, Fleet
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
-from fleetd.model.naming import ALPHABET, TOKEN_LENGTH, machine_name, make_token
+from fleetd.model.naming import ALPHABET, DRAWN, machine_name, make_token
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.draft import veto_reason, veto_words
@@ -300,7 +300,7 @@ class Executor:
     def _new_name(self, fleet: Fleet, taken: frozenset[str]) -> str:
         known = {f.name for f in self._recall.facts.values()}
         while True:
-            draw = [self._rng.randrange(len(ALPHABET)) for _ in range(TOKEN_LENGTH - 1)]
+            draw = [self._rng.randrange(len(ALPHABET)) for _ in range(DRAWN)]
             name = machine_name(fleet.name, make_token(fleet.name, draw))
             if name not in taken and name not in known:
                 return name

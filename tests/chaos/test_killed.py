@@ -150,7 +150,7 @@ STRANGERS = (
     ("training-abcdef", "ready"),
     ("desk", "ready"),
     ("batch-", "ready"),
-    ("Training-7k3mq9", "off"),
+    ("Training-7k3mqggq", "off"),
 )
 
 

@@ -85,7 +85,7 @@ def test_the_config_of_the_environment_is_used(cli, config: Path, monkeypatch: p
 def test_plan_reads_like_a_plan_and_writes_nothing(cli, config: Path, tmp_path: Path) -> None:
     done = cli("plan", "-c", str(config))
     assert done.code == 0
-    assert "+ create  3 x training-??????" in done.out
+    assert "+ create  3 x training-????????" in done.out
     assert done.out.splitlines()[-1].startswith("Plan: 3 to create.")
     assert not (tmp_path / "state").exists()
 
@@ -391,7 +391,7 @@ def test_history_on_a_small_terminal_is_a_line_an_entry(cli, config: Path, monke
     assert cli("apply", "-c", str(config)).code == 0
     monkeypatch.setenv("COLUMNS", "80")
     lines = cli("history", "-c", str(config)).out.splitlines()
-    entry = r"[\d-]+ [\d:]+ \+ create training-\w{6}: reached after [\d.]+ s, short_of_target"
+    entry = r"[\d-]+ [\d:]+ \+ create training-\w{8}: reached after [\d.]+ s, short_of_target"
     assert len(lines) == 3
     assert all(re.fullmatch(entry, line) for line in lines), lines
 
@@ -428,24 +428,24 @@ def test_history_follows_what_comes_and_stops_and_holds_are_in_it(cli, config: P
 
 
 def test_an_order_needs_a_daemon_and_says_how_to_do_without(cli, config: Path) -> None:
-    done = cli("restart", "training-7k3mq9", "-c", str(config), "--reason", "hangs")
+    done = cli("restart", "training-7k3mqggq", "-c", str(config), "--reason", "hangs")
     assert done.code == 1
     assert "no daemon listens" in done.err
     assert "fleetd machines works by hand" in done.err
 
 
 def test_a_veto_without_a_daemon_is_in_history_as_well(cli, config: Path) -> None:
-    held = cli("hold", "training-7k3mq9", "-c", str(config), "--for", "1h", "--reason", "mine")
+    held = cli("hold", "training-7k3mqggq", "-c", str(config), "--for", "1h", "--reason", "mine")
     assert held.code == 0
-    assert "warning: no machine of fleetd's is called training-7k3mq9" in held.err
+    assert "warning: no machine of fleetd's is called training-7k3mqggq" in held.err
     calm = ("--verb", "stop", "--for", "1h", "--reason", "calm")
     assert cli("freeze", "-c", str(config), *calm).code == 0
     none = cli("unfreeze", "training", "-c", str(config))
     assert (none.code, none.err) == (0, "training has no freeze of its own; fleetd status lists what is in force\n")
-    assert cli("release", "training-7k3mq9", "-c", str(config)).code == 0
+    assert cli("release", "training-7k3mqggq", "-c", str(config)).code == 0
     rows = [json.loads(line) for line in cli("history", "-c", str(config), "--json").out.splitlines()]
     assert [(r["verb"], r["name"]) for r in rows] == [
-        ("hold", "training-7k3mq9"), ("freeze", "everything"), ("release", "training-7k3mq9"),
+        ("hold", "training-7k3mqggq"), ("freeze", "everything"), ("release", "training-7k3mqggq"),
     ]  # fmt: skip
     assert rows[0]["actor"].startswith(f"{_me()} (uid {os.getuid()})")
     assert rows[0]["evidence"].startswith("mine; until ")

@@ -147,12 +147,12 @@ def document(**fields: Any) -> dict[str, Any]:
         "daemon": daemon,
         "fleets": {"training": fleet},
         "machines": [
-            machine("training-aaaaa1", hold=HOLD),
-            machine("training-aaaaa2", state="provisioning", phase="rising", up_since=None, transition=TRANSITION),
+            machine("training-aaaa167z", hold=HOLD),
+            machine("training-aaaa2kcz", state="provisioning", phase="rising", up_since=None, transition=TRANSITION),
             machine(
-                "training-aaaaa3", state="off", phase="down", standing="parked", state_since="2026-03-02T11:00:00Z"
+                "training-aaaa3j8j", state="off", phase="down", standing="parked", state_since="2026-03-02T11:00:00Z"
             ),
-            machine("training-aaaaa4", state="off", phase="down", hold=HOLD | {"verbs": ["start"]}),
+            machine("training-aaaa4ppr", state="off", phase="down", hold=HOLD | {"verbs": ["start"]}),
             machine("grace-desktop", fleet=None, owned=False),
         ],
         "blocked": [],
@@ -173,11 +173,11 @@ def test_status() -> None:
 
 def test_a_quiet_status_fits_a_small_terminal_without_a_broken_word() -> None:
     quiet = {"rising": 0, "up": 3, "next": None}
-    shown = document(machines=[machine("training-aaaaa1"), machine("training-aaaaa2")], vetoes=[])
+    shown = document(machines=[machine("training-aaaa167z"), machine("training-aaaa2kcz")], vetoes=[])
     shown["fleets"] = dict.fromkeys(("training", "inference"), shown["fleets"]["training"] | quiet)
     text = drawn(status_view(shown, NOW), width=80)
     assert re.search(r"^training +3 +3 +0 +\$1\.02  (converged|not converged)$", text, re.MULTILINE), text
-    assert re.search(r"^training-aaaaa1  ps-a1  training  ● ready  3 h$", text, re.MULTILINE), text
+    assert re.search(r"^training-aaaa167z  ps-7z  training  ● ready  3 h$", text, re.MULTILINE), text
 
 
 def test_status_without_a_daemon_and_with_troubles() -> None:
@@ -255,14 +255,14 @@ def test_apply_ends_with_a_summary() -> None:
 
 
 ENTRY = HistoryEntry(
-    ts=NOW, fleet="training", machine="ps1", name="training-7k3mq9", verb="stop", reason="parked_idle",
+    ts=NOW, fleet="training", machine="ps1", name="training-7k3mqggq", verb="stop", reason="parked_idle",
     outcome="reached", intent=7, duration_s=12.34, error=None, evidence="gpu idle for 61 min",
 )  # fmt: skip
 
 
 def test_history_as_json_has_exactly_its_keys() -> None:
     assert history_document(ENTRY) == {
-        "ts": "2026-03-02T12:00:00Z", "fleet": "training", "machine": "ps1", "name": "training-7k3mq9",
+        "ts": "2026-03-02T12:00:00Z", "fleet": "training", "machine": "ps1", "name": "training-7k3mqggq",
         "verb": "stop", "reason": "parked_idle", "outcome": "reached", "intent": 7, "duration_s": 12.34,
         "error": None, "actor": "fleetd", "evidence": "gpu idle for 61 min",
     }  # fmt: skip
@@ -285,12 +285,12 @@ def test_machines_as_a_table() -> None:
 def test_a_listing_on_a_narrow_terminal_breaks_no_word() -> None:
     about = {"machineType": "P4000", "region": "East Coast (NY2)", "privateIpAddress": "10.64.21.47"}
     more = {"publicIpAddress": "74.82.30.113", "dtCreated": "2026-03-02T09:41:17.204Z"}
-    found = [{"id": "ps1bv2gcu", "name": "training-7k3mq9", "state": "ready"} | about | more]
+    found = [{"id": "ps1bv2gcu", "name": "training-7k3mqggq", "state": "ready"} | about | more]
     for width in (160, 120, 100, 80):
         lines = drawn(machines_view(found), width).splitlines()
         assert len(lines) == 3, (width, lines)
-        assert "ps1bv2gcu  training-7k3mq9  ● ready  P4000" in lines[1]
-        assert ("without created" in lines[2]) is (width < 120)
+        assert "ps1bv2gcu  training-7k3mqggq  ● ready  P4000" in lines[1]
+        assert ("without created" in lines[2]) is (width <= 120)
 
 
 def test_a_machine_with_its_events() -> None:
@@ -315,12 +315,12 @@ def test_the_demo_explains_itself_from_the_first_moment() -> None:
 
 
 def test_the_demo_shows_fleets_machines_cost_and_events() -> None:
-    shown = drawn(demo_view(Scene(60, document(), ("training-aaaaa2 is being created",))))
-    assert "● aaaaa1 ready" in shown
-    assert "◐ aaaaa2 provisioning" in shown
+    shown = drawn(demo_view(Scene(60, document(), ("training-aaaa2kcz is being created",))))
+    assert "● aaaa167z ready" in shown
+    assert "◐ aaaa2kcz provisioning" in shown
     assert "$1.02/h" in shown
     assert "grace-desktop (ready)" in shown
-    assert "training-aaaaa2 is being created" in shown
+    assert "training-aaaa2kcz is being created" in shown
     assert "Converged" not in shown
 
 

@@ -36,9 +36,9 @@ CATALOGUE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_has_words(reason: Reason) -> None:
     assert reason_words(str(reason)) != str(reason)
-    skip = Skip("training", Verb.STOP, reason, machine="ps1", name="training-7k3mq9", detail="0.81 > 0.02")
+    skip = Skip("training", Verb.STOP, reason, machine="ps1", name="training-7k3mqggq", detail="0.81 > 0.02")
     words = skip_words(skip_document(skip), NOW)
-    assert "training-7k3mq9" in words
+    assert "training-7k3mqggq" in words
     assert "0.81 > 0.02" in words
 
 
@@ -64,9 +64,9 @@ def test_events_in_words_are_those_of_the_catalogue(name: str) -> None:
 def test_events_are_filled_in_and_escaped() -> None:
     event = {"event": "machine.became_ready", "level": "info", "name": "training-\x1b[2J", "duration_s": 95.0}
     assert event_words(event) == "training-\\x1b[2J is up after 2 min"
-    created = {"event": "machine.create_requested", "name": "training-7k3mq9", "reason": "short_of_target"}
+    created = {"event": "machine.create_requested", "name": "training-7k3mqggq", "reason": "short_of_target"}
     assert event_words(created) == (
-        "training-7k3mq9 is being created: the fleet has fewer machines up than its target"
+        "training-7k3mqggq is being created: the fleet has fewer machines up than its target"
     )
 
 

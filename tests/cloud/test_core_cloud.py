@@ -75,8 +75,8 @@ async def test_both_implement_their_ports():
 @virtual
 async def test_the_life_of_a_machine(core):
     async with account(core=core) as (server, cloud, _):
-        machine = await cloud.create("training-abc123", PARAMETERS)
-        assert (machine.name, machine.phase, machine.events) == ("training-abc123", Phase.RISING, None)
+        machine = await cloud.create("training-abc126jt", PARAMETERS)
+        assert (machine.name, machine.phase, machine.events) == ("training-abc126jt", Phase.RISING, None)
         await anyio.sleep(200)
         (listed,) = (await cloud.list_machines()).machines
         assert (listed.id, listed.state, listed.region) == (machine.id, "ready", "East Coast (NY2)")
@@ -113,7 +113,7 @@ async def test_the_life_of_a_machine(core):
 async def test_a_failed_start_shows_its_reason():
     rule = faults.Capacity(operation="create")
     async with account(rules=[rule]) as (_, cloud, _api):
-        machine = await cloud.create("training-abc123", PARAMETERS)
+        machine = await cloud.create("training-abc126jt", PARAMETERS)
         await anyio.sleep(200)
         shown = await cloud.show(machine.id)
         assert shown.phase is Phase.DOWN
@@ -224,7 +224,7 @@ async def test_duplicates_on_a_page_are_dropped():
 @virtual
 async def test_a_create_whose_answer_is_lost_is_ambiguous_and_never_repeated(rule):
     async with account(rules=[rule]) as (server, cloud, api):
-        for create in (cloud.create("training-abc123", PARAMETERS), api.create(CREATE_PARAMETERS)):
+        for create in (cloud.create("training-abc126jt", PARAMETERS), api.create(CREATE_PARAMETERS)):
             server.calls.reset()
             with pytest.raises(Ambiguous):
                 await create

@@ -110,8 +110,8 @@ async def test_create_accepts_200_and_201(wire, status):
 async def test_create_through_the_port_puts_in_the_name(wire):
     wire.post(f"{MACHINES}/createSingleMachinePublic", payload=CREATED)
     async with api() as (_, cloud):
-        machine = await cloud.create("training-abc123", {"region": "r", "size": 50, "startOnCreate": False})
-    assert sent(wire)[3] == {"region": "r", "size": 50, "startOnCreate": False, "machineName": "training-abc123"}
+        machine = await cloud.create("training-abc126jt", {"region": "r", "size": 50, "startOnCreate": False})
+    assert sent(wire)[3] == {"region": "r", "size": 50, "startOnCreate": False, "machineName": "training-abc126jt"}
     assert (machine.id, machine.state, machine.events) == ("psazmnxdy", "provisioning", None)
 
 
@@ -232,7 +232,7 @@ async def test_a_broken_transport_is_ambiguous_for_a_write_where_nothing_proves_
     wire.post(f"{MACHINES}/{ID}/stop", exception=ConnectionResetError("reset"))
     async with api() as (_, cloud):
         with pytest.raises(Ambiguous):
-            await cloud.create("training-abc123", {})
+            await cloud.create("training-abc126jt", {})
         with pytest.raises(Ambiguous):
             await cloud.stop(ID)
     assert sum(len(calls) for calls in wire.requests.values()) == 2

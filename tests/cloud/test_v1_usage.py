@@ -84,7 +84,7 @@ def test_the_simulated_vendors_bill_says_the_same() -> None:
     async def story() -> None:
         world = World(seed=5, clock=WorldClock(epoch=start, now_seconds=virtual_loop().time))
         async with account("paperspace", world=world) as at:
-            made = await at.cloud.create("training-abc123", PARAMETERS["paperspace"])
+            made = await at.cloud.create("training-abc126jt", PARAMETERS["paperspace"])
             at.server.set_faults([faults.Capacity(operation="start", after=4 * 86_400, until=5 * 86_400)])
             for hours in (20, 30, 5, 50, 7, 9, 100):
                 await anyio.sleep(hours * HOUR)

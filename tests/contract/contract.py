@@ -27,7 +27,7 @@ from fleetd.simulator import faults
 from tests.contract.account import KEY, PARAMETERS, REGION, Account, account
 from tests.support.virtual_time import virtual
 
-NAME = "training-abc123"
+NAME = "training-abc126jt"
 MONTH = "2026-03"
 WRITES = ("start", "stop", "restart", "destroy")
 

@@ -17,7 +17,7 @@ from tests.contract import v1_facts as facts
 from tests.contract.account import PARAMETERS, Account, account
 from tests.support.virtual_time import virtual
 
-NAME = "training-abc123"
+NAME = "training-abc126jt"
 
 
 async def everything(at: Account) -> tuple[Machine, list[tuple[str, Any, Any]]]:

@@ -23,7 +23,7 @@ COMMANDS = (
     ("history", "--json"),
     ("explain", "training"),
     ("cost",),
-    ("hold", "training-000000", "--for", "1m", "--reason", "grep"),
+    ("hold", "training-00000dny", "--for", "1m", "--reason", "grep"),
     ("freeze", "--for", "1m", "--reason", "grep"),
     ("unfreeze",),
     ("machines", "list", "--json"),

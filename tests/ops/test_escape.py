@@ -10,7 +10,7 @@ from fleetd.ops.escape import LIMIT, printable
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("training-7k3mq9", "training-7k3mq9"),
+        ("training-7k3mqggq", "training-7k3mqggq"),
         ("Grüße 你好 🚀", "Grüße 你好 🚀"),
         ("a\tb\r\nc", "a\\x09b\\x0d\\x0ac"),
         ("\x1b[31m", "\\x1b[31m"),

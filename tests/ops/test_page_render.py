@@ -132,7 +132,7 @@ def shown(history: Any = (), **fields: Any) -> Parsed:
 
 
 def test_a_converged_fleet() -> None:
-    page = shown(machines=[machine_row("training-7k3mq9", up_since=at(hours=3, minutes=10))], max_hourly_cost="20")
+    page = shown(machines=[machine_row("training-7k3mqggq", up_since=at(hours=3, minutes=10))], max_hourly_cost="20")
     said = page.words
     assert "The fleet is at target." in said
     assert "✓ at target" in said
@@ -143,8 +143,8 @@ def test_a_converged_fleet() -> None:
     assert "10 s ago took 250 ms" in said
     assert "2/2 up · fleetd" in said
     (cell,) = page.classed("cell")
-    assert cell["title"] == "training-7k3mq9 (ps-training-7k3mq9): ready for 3 h 10 min"
-    assert "training- 7k3mq9 ready 3 h" in said
+    assert cell["title"] == "training-7k3mqggq (ps-training-7k3mqggq): ready for 3 h 10 min"
+    assert "training- 7k3mqggq ready 3 h" in said
 
 
 def test_a_converging_fleet() -> None:

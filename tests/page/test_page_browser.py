@@ -133,7 +133,7 @@ async def test_without_javascript_the_page_is_whole_and_comes_again(tmp_path: Pa
         assert (scheduled["reason"], scheduled["delay"]) == ("metaTagRefresh", 30)
         root = (await tab.ask("DOM.getDocument"))["root"]["nodeId"]
         main = await tab.ask("DOM.querySelector", nodeId=root, selector="main")
-        assert "training-7k3mq9" in (await tab.ask("DOM.getOuterHTML", **main))["outerHTML"]
+        assert "training-7k3mqggq" in (await tab.ask("DOM.getOuterHTML", **main))["outerHTML"]
         link = await tab.ask("DOM.querySelector", nodeId=root, selector="#link")
         assert (await tab.ask("DOM.getOuterHTML", **link))["outerHTML"] == '<span id="link" hidden=""></span>'
 

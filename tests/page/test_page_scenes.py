@@ -14,7 +14,7 @@ from tests.page.scenes import make_scenes
 from tests.support.fakeseat import AT, document, machine_row
 
 
-def converged(name: str = "training-7k3mq9") -> Scene:
+def converged(name: str = "training-7k3mqggq") -> Scene:
     machines = [
         machine_row(name, up_since="2026-03-02T09:00:00Z", type=name),
         machine_row(f"{name}2", owned=False, fleet=None),

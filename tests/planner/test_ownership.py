@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import date, timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetd.model.naming import ALPHABET, make_token, split_name
+from fleetd.model.naming import ALPHABET, TOKEN_LENGTH, make_token, split_name
 from fleetd.model.reasons import Verb
 from fleetd.planner.ownership import lookalikes, owners
 from tests.support.build import ago, facts, fleet, intent, machine, token_name
@@ -24,6 +27,11 @@ def owned(listed, *, fleets=FLEETS, known=(), intents=()) -> dict[str, tuple[str
         (token_name(1, "inference"), "inference"),
         ("training-backup", None),
         ("training-123456", None),
+        ("training-000017", None),
+        ("training-202604", None),
+        ("training-20260401", None),
+        ("training-parked", None),
+        (token_name(1)[:-2], None),
         ("training", None),
         ("training-", None),
         ("", None),
@@ -41,15 +49,31 @@ def test_a_name_proves_ownership_only_with_a_valid_token(name, owner) -> None:
 @given(
     st.text("abcdefghijklmnopqrstuvwxyz-0123456789", min_size=1, max_size=20),
     st.lists(st.integers(0, 31), min_size=5, max_size=5),
-    st.integers(0, 5),
-    st.sampled_from(ALPHABET),
 )
-def test_any_single_wrong_character_of_a_token_is_caught(fleet_name, draw, at, wrong) -> None:
+def test_a_token_is_known_again_and_only_whole(fleet_name, draw) -> None:
     token = make_token(fleet_name, draw)
+    assert len(token) == TOKEN_LENGTH == 8
     assert split_name(f"{fleet_name}-{token}", {fleet_name}) == (fleet_name, token)
-    if token[at] != wrong:
-        spoilt = token[:at] + wrong + token[at + 1 :]
-        assert split_name(f"{fleet_name}-{spoilt}", {fleet_name}) is None
+    assert split_name(f"{fleet_name}-{token[:-2]}", {fleet_name}) is None
+    assert split_name(f"{fleet_name}-{token}{token[-1]}", {fleet_name}) is None
+
+
+def passing(fleet_name: str, tokens: Iterable[str]) -> int:
+    return sum(split_name(f"{fleet_name}-{token}", {fleet_name}) is not None for token in tokens)
+
+
+@pytest.mark.parametrize("fleet_name", ["training", "inference", "a", "gpu-pool-7"])
+def test_a_name_that_a_person_gave_passes_once_in_32768(fleet_name) -> None:
+    assert passing(fleet_name, (f"{n:08}" for n in range(200_000))) <= 20  # counted up: 6 expected
+    days = [date(2020, 1, 1) + timedelta(days=n) for n in range(4000)]
+    assert passing(fleet_name, (f"{day:%Y%m%d}" for day in days)) <= 3  # dated: 1 in 8 expected
+    assert passing(fleet_name, ["prepared", "parkedxx", "testtest", "backup01", "00000000", "zzzzzzzz"]) == 0
+
+
+def test_a_wrong_character_is_caught_but_once_in_32768() -> None:
+    token = make_token("training", [1, 2, 3, 4, 5])
+    spoilt = {token[:at] + wrong + token[at + 1 :] for at in range(TOKEN_LENGTH) for wrong in ALPHABET} - {token}
+    assert passing("training", spoilt) == 0
 
 
 def test_a_token_wants_five_numbers() -> None:

@@ -15,10 +15,10 @@ from tests.support.build import NOW, later
 def test_every_reason_has_a_sentence_and_says_when_it_ends(reason: Reason) -> None:
     assert SENTENCES[reason].strip()
     assert (reason in ENDS) == (reason not in DONE or reason is Reason.OVER_TARGET)
-    bare = sentence(Skip("training", Verb.START, reason, "ps1", "training-7k3mq9"), NOW)
-    assert bare.startswith(f"training-7k3mq9 is not started: {SENTENCES[reason]}. ")
+    bare = sentence(Skip("training", Verb.START, reason, "ps1", "training-7k3mqggq"), NOW)
+    assert bare.startswith(f"training-7k3mqggq is not started: {SENTENCES[reason]}. ")
     assert bare.endswith(ENDS.get(reason, "That is looked at again in every pass."))
-    skip = Skip("training", Verb.START, reason, "ps1", "training-7k3mq9", until=later(minutes=5), detail="3 of 4")
+    skip = Skip("training", Verb.START, reason, "ps1", "training-7k3mqggq", until=later(minutes=5), detail="3 of 4")
     timed = sentence(skip, NOW)
     assert f"{SENTENCES[reason]} (3 of 4). That ends at 2026-03-02 12:05:00 UTC, in 5 min" in timed
     assert timed.endswith(".")
@@ -37,9 +37,9 @@ def test_every_reason_has_a_sentence_and_says_when_it_ends(reason: Reason) -> No
             ),
         ),
         (
-            Skip("training", None, Reason.IN_TRANSITION, "ps1", "training-7k3mq9"),
+            Skip("training", None, Reason.IN_TRANSITION, "ps1", "training-7k3mqggq"),
             (
-                "training-7k3mq9 is not acted on: it is on its way somewhere, and is left alone until that has "
+                "training-7k3mqggq is not acted on: it is on its way somewhere, and is left alone until that has "
                 "ended. That ends with its transition, at its deadline at the latest."
             ),
         ),

@@ -23,7 +23,7 @@ STEP = {
 
 def row(state: str = "off", phase: str = "down", **fields: Any) -> dict[str, Any]:
     whole: dict[str, Any] = {
-        "id": "ps1", "name": "training-7k3mq9", "fleet": "training", "state": state, "phase": phase, "owned": True,
+        "id": "ps1", "name": "training-7k3mqggq", "fleet": "training", "state": state, "phase": phase, "owned": True,
         "transition": None, "failure": None, "stopped_by": None, "stopped_at": None,
     }  # fmt: skip
     return whole | fields
@@ -34,7 +34,7 @@ def stopped(by: str) -> dict[str, Any]:
 
 
 CASES = [
-    (row(owned=False), FLEET, Standing.FOREIGN, "neither created nor adopted"),
+    (row(owned=False, name="desk"), FLEET, Standing.FOREIGN, "neither created nor adopted"),
     (
         row("ready", "up", owned=False, fleet=None, name=machine_name("web", make_token("web", [1, 2, 3, 4, 5]))),
         None, Standing.ORPHAN, "a fleetd made it, for fleet web, and no fleet of this config owns it. It costs money",
