@@ -1,13 +1,14 @@
 """Wake-ups by APScheduler: when to look. What holds at that moment is never asked of it (design 12).
 
 Crontab lines are read in UTC: APScheduler skips or doubles local-time jobs across clock changes, and a check that
-runs an hour earlier in summer is no worse a check.
+runs an hour earlier in summer is no worse a check. Every trigger is given its zone: without one APScheduler looks up
+the host's, and a TZ that is none raises there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -50,7 +51,9 @@ class Alarms:
     def edge(self, at: datetime | None) -> None:
         """Ring once at the next edge of a window; None for none."""
         if at is not None:
-            self._scheduler.add_job(self._call, DateTrigger(at), args=[EDGE], id=EDGE, replace_existing=True)
+            self._scheduler.add_job(
+                self._call, DateTrigger(at, timezone=UTC), args=[EDGE], id=EDGE, replace_existing=True
+            )
             return
         try:
             self._scheduler.remove_job(EDGE)
@@ -63,8 +66,26 @@ class Alarms:
 
 
 def trigger_of(when: str, start: datetime) -> BaseTrigger:
-    """The trigger of a schedule: ``every 15m``, counted from ``start``, or a crontab line in UTC."""
+    """The trigger of a schedule: ``every 15m``, counted from ``start``, or a crontab line in UTC. Bounded work."""
     if when.startswith("every "):
         span = parse_duration(when.removeprefix("every ").strip())
-        return IntervalTrigger(seconds=round(span.total_seconds()), start_date=start + span, timezone=UTC)
-    return CronTrigger.from_crontab(when, timezone=UTC)
+        seconds = round(span.total_seconds())
+        return _NextOnly(IntervalTrigger(seconds=seconds, start_date=start + span, timezone=UTC))
+    return _NextOnly(CronTrigger.from_crontab(when, timezone=UTC))
+
+
+class _NextOnly(BaseTrigger):  # type: ignore[misc]  # the library has no types
+    """A trigger that skips what was missed.
+
+    APScheduler walks from ring to ring until it is at the present, also where many rings count as one: with the clock
+    56 years ahead and ``every 1m`` that is half a minute and more in which nothing else runs.
+    """
+
+    def __init__(self, inner: BaseTrigger) -> None:
+        self._inner = inner
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        """The first ring after ``now``; the very first one may be at ``now``."""
+        after = now if previous_fire_time is None else now + timedelta(microseconds=1)
+        due: datetime | None = self._inner.get_next_fire_time(None, after)
+        return due

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from fleetd.model.fleet import Fleet, Window
@@ -109,15 +110,17 @@ def _span_at(window: Window, instant: datetime) -> tuple[datetime, datetime] | N
 
 def _spans_ahead(window: Window, instant: datetime) -> Iterator[tuple[datetime, datetime]]:
     today = instant.astimezone(_zone(window.timezone)).date()
-    yield from spans(window, today - _BACK * _DAY, today + _AHEAD * _DAY)
+    soon = list(spans(window, today - _BACK * _DAY, today + _AHEAD * _DAY))
+    yield from soon
     for day in window.dates:
         if day > today + _AHEAD * _DAY:
             yield from spans(window, day, day)
+    if not (window.except_dates and window.days) or any(opens > instant for opens, _ in soon):
+        return
+    # A long run of exceptions pushes the next opening further out. One is enough: nobody needs the edges behind it,
+    # and with a clock that is decades off there may be thousands of days between here and the last exception.
     beyond = today + (_AHEAD + 1) * _DAY
-    if window.except_dates and window.days:  # a long run of exceptions can push the next opening further out
-        last = max(window.except_dates)
-        if last >= today:
-            yield from spans(window, beyond, max(last, beyond) + _AHEAD * _DAY)
+    yield from islice(spans(window, beyond, max(*window.except_dates, beyond) + _AHEAD * _DAY), 1)
 
 
 @lru_cache(maxsize=4096)
