@@ -20,6 +20,9 @@ from fleetd.planner.transitions import Ending, goal_of
 
 log = structlog.get_logger(__name__)
 
+REMEMBERED = 10_000
+"""Verdicts that are remembered: far more than end during one pass."""
+
 
 class Follower:
     """Follows intents in the task group that it is given."""
@@ -39,6 +42,8 @@ class Follower:
         """Called with every verdict: the daemon wakes its next pass by it."""
         self._group: TaskGroup | None = None
         self._followed: set[int] = set()
+        self._ended: dict[int, None] = {}
+        """Intents that have their verdict, the newest last: a pass may hold one that was open when it began."""
         self.fleets: Mapping[str, Fleet] = {}
 
     def attach(self, group: TaskGroup) -> None:
@@ -51,8 +56,8 @@ class Follower:
         return len(self._followed)
 
     def follow(self, intent: Intent) -> None:
-        """Follow an intent that has a machine, once."""
-        if self._group is None or intent.id in self._followed or intent.machine_id is None:
+        """Follow an intent that has a machine, once; one that has its verdict gets no second."""
+        if self._group is None or intent.machine_id is None or intent.id in self._followed | self._ended.keys():
             return
         self._followed.add(intent.id)
         self._group.start_soon(self._follow, intent, name=f"follow-{intent.id}")
@@ -67,6 +72,9 @@ class Follower:
             # The intent stays open in the journal; the next pass finds it and follows it again.
             log.error("journal.failed", intent=intent.id, error=str(error))  # noqa: TRY400 - no traceback wanted
         else:
+            self._ended[intent.id] = None
+            while len(self._ended) > REMEMBERED:
+                del self._ended[next(iter(self._ended))]
             self.on_end(intent, ending)
         finally:
             self._followed.discard(intent.id)
@@ -81,7 +89,8 @@ class Follower:
                 backoff = await self._recall.no_capacity(*key, ending.error or "", now)
             elif ending.outcome is Outcome.REACHED and intent.ends_up:
                 await self._recall.has_capacity(*key)
-        await self._recall.journal.close_intent(intent.id, at=now, outcome=ending.outcome, error=ending.error)
+        if not await self._recall.journal.close_intent(intent.id, at=now, outcome=ending.outcome, error=ending.error):
+            return  # it has a verdict already
         took = max(now - intent.created_at, timedelta(0))  # the wall clock may have been set back meanwhile
         self._meter.action(fleet=intent.fleet, verb=intent.verb, result=ending.outcome)
         self._report(intent, ending, took)

@@ -290,7 +290,9 @@ class Reconciler:
         return still_open
 
     async def _give_up(self, intent: Intent, error: str) -> None:
-        await self.recall.journal.close_intent(intent.id, at=self._clock.now(), outcome=Outcome.LOST, error=error)
+        now = self._clock.now()
+        if not await self.recall.journal.close_intent(intent.id, at=now, outcome=Outcome.LOST, error=error):
+            return
         self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.LOST)
         log.warning("intent.lost", fleet=intent.fleet, name=intent.name, intent=intent.id, error=error)
 

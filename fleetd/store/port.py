@@ -33,8 +33,11 @@ class Journal(Protocol):
         """Set the given fields of an open intent."""
         ...
 
-    async def close_intent(self, intent_id: int, *, at: datetime, outcome: Outcome, error: str | None = None) -> None:
-        """Close it and append its history entry, in one transaction. Closing a closed one changes nothing."""
+    async def close_intent(self, intent_id: int, *, at: datetime, outcome: Outcome, error: str | None = None) -> bool:
+        """Close it and append its history entry, in one transaction; whether it was open.
+
+        Closing a closed one changes nothing: its first verdict stands, and nothing else may count a second one.
+        """
         ...
 
     async def open_intents(self) -> Sequence[Intent]:

@@ -98,20 +98,22 @@ class SqliteJournal:
             sql = f"UPDATE intent SET {assignments} WHERE id = ? AND closed_at IS NULL"  # noqa: S608 - names from above
             await self._database.write(lambda db: db.execute(sql, (*cells.values(), intent_id)))
 
-    async def close_intent(self, intent_id: int, *, at: datetime, outcome: Outcome, error: str | None = None) -> None:
+    async def close_intent(self, intent_id: int, *, at: datetime, outcome: Outcome, error: str | None = None) -> bool:
         """See ``Journal.close_intent``. One that was dropped by ``prune`` is left at that.
 
         The history entry's duration runs from the intent's creation; 0 when the wall clock was set back meanwhile.
         """
         cells = (instant_to_cell(at), outcome.value, None if error is None else text_to_cell(error), intent_id)
 
-        def close(db: sqlite3.Connection) -> None:
+        def close(db: sqlite3.Connection) -> bool:
             tail = "WHERE id = ? AND closed_at IS NULL"
-            for intent in INTENTS.values(db.execute(f"{INTENTS.select} {tail}", (intent_id,))):
+            found = INTENTS.values(db.execute(f"{INTENTS.select} {tail}", (intent_id,)))
+            for intent in found:
                 db.execute("UPDATE intent SET closed_at = ?, outcome = ?, error = ? WHERE id = ?", cells)
                 db.execute(HISTORY.insert, HISTORY.encode(_ending(intent, at, outcome, error)))
+            return bool(found)
 
-        await self._database.write(close)
+        return await self._database.write(close)
 
     async def open_intents(self) -> Sequence[Intent]:
         """See ``Journal.open_intents``."""
