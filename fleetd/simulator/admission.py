@@ -70,7 +70,7 @@ def admit(s: WorldState, new: NewMachine, *, machine_id: str | None = None) -> M
     """
     _check(s, new)
     network_id = new.network_id or next((n.id for n in s.networks.values() if n.region == new.region), "")
-    return MachineRecord(
+    record = MachineRecord(
         id=s.claim_id(machine_id) if machine_id is not None else s.new_id("ps"),
         internal_id=s.new_internal_id(),
         name=new.name,
@@ -95,6 +95,8 @@ def admit(s: WorldState, new: NewMachine, *, machine_id: str | None = None) -> M
         snapshot_keep=new.snapshot_keep,
         accessors=list(new.accessors),
     )
+    s.reprice(record)
+    return record
 
 
 def _check(s: WorldState, new: NewMachine) -> None:

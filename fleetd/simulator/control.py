@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from decimal import Decimal
 from ipaddress import ip_address
 from typing import Any, Protocol
 
 import msgspec
 
 from fleetd.model.errors import ConfigError
+from fleetd.simulator.bill import bill
 from fleetd.simulator.calls import CallLog
+from fleetd.simulator.catalogue import MACHINE_TYPES
 from fleetd.simulator.faultplan import FaultPlan
 from fleetd.simulator.faults import Rule, parse_faults
+from fleetd.simulator.lifecycle import Fate
 from fleetd.simulator.records import MachineRecord, Refusal
 from fleetd.simulator.wire import Answer, Request, json_answer
 from fleetd.simulator.world import World
@@ -53,6 +57,13 @@ class _NewMachine(msgspec.Struct, forbid_unknown_fields=True):
 class _Deed(msgspec.Struct, forbid_unknown_fields=True):
     action: str
     name: str | None = None
+    address: str | None = None
+    seconds: float | None = None
+
+
+class _Price(msgspec.Struct, forbid_unknown_fields=True):
+    machine_type: str
+    hourly: Decimal
 
 
 class ControlApi:
@@ -67,6 +78,7 @@ class ControlApi:
             ("POST", "machines", 2): self._add,
             ("POST", "machines", 3): self._deed,
             ("GET", "timeline", 2): self._timeline,
+            ("POST", "prices", 2): self._price,
             ("GET", "faults", 2): self._faults,
             ("POST", "faults", 2): self._set_faults,
         }
@@ -113,18 +125,29 @@ class ControlApi:
                 return json_answer(400, {"message": "rename needs a name"})
             world.human_rename(machine_id, deed.name)
             return Answer(204, executed=True)
+        if deed.action == "readdress":
+            world.readdress(machine_id, deed.address)
+            return Answer(204, executed=True)
         deeds: Mapping[str, Callable[[str], None]] = {
             "start": world.human_start,
             "stop": world.human_stop,
             "restart": world.human_restart,
             "destroy": world.human_destroy,
+            "destroy_slowly": lambda id_: world.human_destroy(id_, Fate(lingers=True, lingers_seconds=deed.seconds)),
             "connect": world.human_connect,
             "disconnect": world.human_disconnect,
             "vanish": world.vanish,
         }
         if deed.action not in deeds:
-            return json_answer(400, {"message": f"action must be rename or one of {', '.join(deeds)}"})
+            return json_answer(400, {"message": f"action must be rename, readdress or one of {', '.join(deeds)}"})
         deeds[deed.action](machine_id)
+        return Answer(204, executed=True)
+
+    def _price(self, request: Request) -> Answer:
+        new = msgspec.json.decode(request.raw, type=_Price)
+        if new.machine_type not in MACHINE_TYPES:
+            return json_answer(400, {"message": f"no machine type {new.machine_type}"})
+        self._server.world.set_price(new.machine_type, new.hourly)
         return Answer(204, executed=True)
 
     def _timeline(self, _: Request) -> Answer:
@@ -162,7 +185,7 @@ def truth(record: MachineRecord, world: World, t: float) -> dict[str, Any]:
         "listed": record.gone is None and record.listed_from <= t,
         "billed_now": record.billed,
         "billed_seconds": round(seconds, 6),
-        "cost": str(round(record.kind.hourly * int(seconds * 1000) / 3_600_000, 6)),
+        "cost": str(round(bill(record, world.clock, float("-inf"), t).running, 6)),
         "stored_seconds": round(record.stored_seconds(float("-inf"), t), 6),
         "accessors": record.accessors,
         "shutdown_hours": record.shutdown_hours,

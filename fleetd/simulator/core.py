@@ -16,7 +16,7 @@ from fleetd.simulator.core_body import CREATE, UPDATE, changes_of, check_create,
 from fleetd.simulator.core_params import CoreError, Param, boolean, number, read_body, read_query, text
 from fleetd.simulator.faultplan import Decision, FaultPlan
 from fleetd.simulator.records import MachineRecord, Refusal
-from fleetd.simulator.views import list_view, page_shift, show_view
+from fleetd.simulator.views import endless_page, list_view, page_shift, show_view
 from fleetd.simulator.wire import Answer, Request, Target, json_answer
 from fleetd.simulator.world import World
 
@@ -138,6 +138,12 @@ class CoreApi:
         """The body in which the vendor reports errors."""
         return json_answer(status, {"error": {"name": "Error", "status": status, "message": message}})
 
+    def about(self, operation: str, record: MachineRecord) -> Answer:
+        """The machine; from show with its events."""
+        if operation == "show":
+            return Answer(200, form.shown(record, self.world.clock))
+        return json_answer(200, form.machine(record, self.world.clock))
+
     def answer(self, request: Request, decision: Decision, plan: FaultPlan) -> Answer:
         """Carry the request out, or refuse it."""
         operation, machine_id = _find(request)
@@ -166,7 +172,8 @@ class CoreApi:
         if filters:
             records = [record for record in records if self._matches(record, filters)]
         start = max(0, skip + page_shift(call.decision.views)) if skip else 0
-        page = records[start : start + min(limit, PAGE)]
+        end = start + min(limit, PAGE)
+        page = endless_page(records, call.decision.views, start, end) or records[start:end]
         clock = self.world.clock
         return Answer(200, b"[" + b",".join([form.listed_bytes(r, clock) for r in page]) + b"]", executed=True)
 
@@ -203,13 +210,13 @@ class CoreApi:
 
     def destroy(self, call: _Call) -> Answer:
         """POST /machines/{id}/destroyMachine."""
-        self.world.destroy(call.machine_id, release_ip=call.params.get("releasePublicIp", False))
+        self.world.destroy(call.machine_id, call.decision.fate, release_ip=call.params.get("releasePublicIp", False))
         return Answer(204, executed=True)
 
     def update(self, call: _Call) -> Answer:
         """POST /machines/{id}/updateMachinePublic."""
         record = self.world.shown(call.machine_id)
-        record = self.world.update(call.machine_id, changes_of(record, call.params))
+        record = self.world.update(call.machine_id, changes_of(record, call.params), call.decision.fate)
         if self.options.update_body:
             return json_answer(200, form.machine(record, self.world.clock), executed=True)
         return Answer(204, executed=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from weakref import WeakKeyDictionary
 
 import anyio
+import msgspec
 from aiohttp import web
 
 from fleetd.simulator.faults import (
@@ -14,20 +16,46 @@ from fleetd.simulator.faults import (
     ResetAfter,
     ResetBefore,
     SlowDrip,
+    StrayAnswer,
     TimeoutAfter,
     TimeoutBefore,
     Truncated,
 )
 from fleetd.simulator.wire import Answer
 
+_NO_CONTENT = 204
 _RST = struct.pack("ii", 1, 0)
 
 
+class Strays:
+    """Second answers that wait for the next request on their connection."""
+
+    def __init__(self) -> None:
+        self._waiting: WeakKeyDictionary[asyncio.Transport, list[bytes]] = WeakKeyDictionary()
+
+    def keep(self, transport: asyncio.Transport, raw: bytes) -> None:
+        """Send this before the next answer on that connection."""
+        self._waiting.setdefault(transport, []).append(raw)
+
+    def arrived(self, request: web.BaseRequest) -> None:
+        """A request has arrived: what waits on its connection goes out now."""
+        transport = request.transport
+        if transport is not None:
+            for raw in self._waiting.pop(transport, []):
+                transport.write(raw)
+
+
 async def deliver(
-    request: web.BaseRequest, answer: Answer, fault: AnswerRule | None, closing: anyio.Event
+    request: web.BaseRequest,
+    answer: Answer,
+    fault: AnswerRule | None,
+    closing: anyio.Event,
+    strays: Strays | None = None,
 ) -> web.StreamResponse:
     """Send the answer the way the fault has it. Hanging ends at once when the server closes."""
     match fault:
+        case StrayAnswer() if strays is not None and answer.status:
+            return await _twice(request, answer, fault, closing, strays)
         case TimeoutBefore() | TimeoutAfter():
             with anyio.move_on_after(fault.seconds):
                 await closing.wait()
@@ -58,11 +86,43 @@ def never_answers(fault: AnswerRule | None, answer: Answer) -> bool:
 
 async def _send(request: web.BaseRequest, answer: Answer, part: bytes) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, headers=dict(answer.headers))
-    response.content_type = answer.content_type
-    response.content_length = len(answer.body)
+    if answer.status != _NO_CONTENT:
+        response.content_type = answer.content_type
+        response.content_length = len(answer.body)
     await response.prepare(request)
-    await response.write(part)
+    if part:
+        await response.write(part)
     return response
+
+
+async def _twice(
+    request: web.BaseRequest, answer: Answer, fault: StrayAnswer, closing: anyio.Event, strays: Strays
+) -> web.StreamResponse:
+    response = await _send(request, answer, answer.body)
+    await response.write_eof()
+    transport, raw = request.transport, _raw(answer, fault)
+    if transport is None:
+        return response
+    if fault.seconds is None:
+        strays.keep(transport, raw)
+        return response
+    with anyio.move_on_after(fault.seconds):
+        await closing.wait()
+    if not transport.is_closing():
+        transport.write(raw)
+    return response
+
+
+def _raw(answer: Answer, fault: StrayAnswer) -> bytes:
+    status, body = fault.status, answer.body
+    if fault.body is None:
+        status = answer.status
+    else:
+        body = fault.body.encode() if isinstance(fault.body, str) else msgspec.json.encode(fault.body)
+    head = f"HTTP/1.1 {status} Late\r\nContent-Type: application/json\r\n"
+    if status != _NO_CONTENT:
+        head += f"Content-Length: {len(body)}\r\n"
+    return head.encode() + b"\r\n" + body
 
 
 async def _drip(

@@ -12,6 +12,8 @@ from fleetd.simulator.faults import (
     Capacity,
     FateRule,
     Invisible,
+    Lingering,
+    NoEffect,
     Rule,
     StaleList,
     Stuck,
@@ -155,6 +157,8 @@ def _fate(rules: Iterable[FateRule]) -> Fate:
     capacity: str | None = None
     stuck: Stuck | None = None
     invisible: Invisible | None = None
+    nothing: NoEffect | None = None
+    lingering: Lingering | None = None
     for rule in rules:
         match rule:
             case Capacity():
@@ -163,10 +167,20 @@ def _fate(rules: Iterable[FateRule]) -> Fate:
                 stuck = rule
             case Invisible():
                 invisible = rule
+            case NoEffect():
+                nothing = rule
+            case Lingering():
+                lingering = rule
     return Fate(
         capacity=capacity,
         stuck=stuck is not None,
         stuck_seconds=stuck.seconds if stuck is not None else None,
         hidden_seconds=invisible.seconds if invisible is not None else 0.0,
         hidden_from_show=invisible is not None and invisible.show,
+        without_effect=nothing is not None,
+        event=nothing.event if nothing is not None else "done",
+        event_text=nothing.message if nothing is not None else None,
+        lingers=lingering is not None,
+        lingers_seconds=lingering.seconds if lingering is not None else None,
+        lingers_in=lingering.state if lingering is not None else "destroying",
     )

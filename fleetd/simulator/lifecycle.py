@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from heapq import heappop
 from types import MappingProxyType
 
-from fleetd.simulator.records import MachineRecord, SnapshotRecord
+from fleetd.simulator.records import EventRecord, MachineRecord, SnapshotRecord
 from fleetd.simulator.state import WorldState
 
 NO_CAPACITY = (
@@ -36,6 +36,16 @@ class Fate:
     """create: for how long lists lack it ..."""
     hidden_from_show: bool = False
     """... and show as well."""
+    without_effect: bool = False
+    """Nothing happens ..."""
+    event: str = "done"
+    """... but an event that ends like this: done, error, in progress or none."""
+    event_text: str | None = None
+    lingers: bool = False
+    """destroy: lists lack it at once, show finds it in ``lingers_in`` ..."""
+    lingers_seconds: float | None = None
+    """... for so long; None for ever."""
+    lingers_in: str = "destroying"
 
 
 KIND_FATE = Fate()
@@ -123,6 +133,7 @@ def begin_upgrade(s: WorldState, record: MachineRecord, machine_type: str, cause
     """To another machine type by way of a shutdown; up again if it was up."""
     was_off = record.state == "off"
     record.machine_type = machine_type
+    s.reprice(record)
     record.event = s.open_event(record, "vm-upgrade")
     _enter(s, record, "upgrading", cause)
     took = s.draw(s.durations.upgrading)
@@ -130,17 +141,31 @@ def begin_upgrade(s: WorldState, record: MachineRecord, machine_type: str, cause
     _follow(s, record, after, KIND_FATE)
 
 
-def begin_destroy(s: WorldState, record: MachineRecord, cause: str, *, release_ip: bool) -> None:
+def begin_nothing(s: WorldState, record: MachineRecord, name: str, fate: Fate) -> EventRecord:
+    """The vendor says yes and does nothing. The event, which belongs to no transition."""
+    if fate.event == "none":
+        return EventRecord("", 0, name, record.id, s.t, s.t)
+    event = s.open_event(record, name)
+    s.end_event(record, event, fate.event, fate.event_text)
+    return event
+
+
+def begin_destroy(s: WorldState, record: MachineRecord, cause: str, fate: Fate, *, release_ip: bool) -> None:
     """Shut down at once and marked for deletion; its snapshots go with it, its static address does not."""
     s.close_event(record, record.event, "Interrupted: the machine was destroyed.")
     record.event = s.open_event(record, "deactivate")
     record.deleting = True
     record.path.clear()
     record.due.clear()
-    s.note(record, "off" if record.state == "off" else "stopping", cause)
+    s.note(record, fate.lingers_in if fate.lingers else "off" if record.state == "off" else "stopping", cause)
     if record.public_ip_type == "static" and record.public_ip and not release_ip:
         s.reserved_ips.append(record.public_ip)
     takes = s.draw(s.durations.deleting)
+    if fate.lingers:
+        record.listed_from = float("inf")
+        if fate.lingers_seconds is None:
+            return
+        takes = fate.lingers_seconds
     if takes <= 0:
         remove(s, record, cause)
     else:

@@ -41,7 +41,7 @@ class EventRecord:
     finished: float | None = None
     state: str = "in progress"
     """in progress, done or error."""
-    error: str = ""
+    error: str | None = ""
 
 
 @dataclass(slots=True)
@@ -177,6 +177,10 @@ class MachineRecord:
     shown_from: float = float("-inf")
     sessions: list[tuple[float, float | None]] = field(default_factory=list)
     """Spans billed by the hour; the last one is open while it runs."""
+    tariff: list[tuple[float, Decimal]] = field(default_factory=list)
+    """From when on it costs how many dollars an hour, oldest first."""
+    storage_tariff: list[tuple[float, Decimal]] = field(default_factory=list)
+    """From when on its disk costs how many dollars a month."""
     gone: float | None = None
     due: dict[str, int] = field(default_factory=dict)
     """Which entry of the agenda is the valid one, by what is to happen."""
@@ -187,6 +191,11 @@ class MachineRecord:
     def kind(self) -> MachineType:
         """Its entry of the price list."""
         return MACHINE_TYPES[self.machine_type]
+
+    @property
+    def hourly(self) -> Decimal:
+        """Dollars an hour while it runs, at today's price."""
+        return self.tariff[-1][1] if self.tariff else self.kind.hourly
 
     @property
     def billed(self) -> bool:

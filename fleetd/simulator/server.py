@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from email.utils import format_datetime
 
 import anyio
 import anyio.lowlevel
@@ -19,8 +20,19 @@ from fleetd.simulator.calls import HIDDEN_HEADERS, Call, CallLog
 from fleetd.simulator.control import ControlApi
 from fleetd.simulator.core import CoreApi, CoreOptions
 from fleetd.simulator.faultplan import CallFacts, Decision, FaultPlan, chosen
-from fleetd.simulator.faults import AnswerRule, ErrorAnswer, ForeignBody, RateLimit, Rule, Unauthorized, Unavailable
+from fleetd.simulator.faults import (
+    AnswerRule,
+    ErrorAnswer,
+    ForeignBody,
+    OtherMachine,
+    RateLimit,
+    Rule,
+    Unauthorized,
+    Unavailable,
+)
+from fleetd.simulator.oddities import disfigured
 from fleetd.simulator.v1 import V1Api
+from fleetd.simulator.views import another
 from fleetd.simulator.wire import BROKEN, Answer, Dialect, Request, Target
 from fleetd.simulator.world import World
 
@@ -67,6 +79,7 @@ class SimServer:
         self._latency = latency
         self._latency_rng = world.stream("latency")
         self._plans = 0
+        self._strays = delivery.Strays()
         self._core = CoreApi(world, core)
         self._v1 = V1Api(world)
         self._control = ControlApi(self)
@@ -88,6 +101,7 @@ class SimServer:
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request."""
         request = await _decode(http)
+        self._strays.arrived(http)
         if request.segments[0] == CONTROL:
             return await delivery.deliver(http, self._control.answer(request, http.remote), None, self.closing)
         # carried out on arrival, answered after the latency: a client that hangs up early has asked all the same
@@ -96,7 +110,7 @@ class SimServer:
         target = dialect.target(request)
         call = self._log(request, target, dialect.name, t)
         decision = self._decide(target, t)
-        answer = self._answer(request, dialect, decision)
+        answer = self._answer(request, target, dialect, decision)
         call.faults = decision.kinds
         call.executed = answer.executed
         call.machine_id = answer.machine_id or call.machine_id
@@ -104,7 +118,11 @@ class SimServer:
         await self._delay()
         if not delivery.never_answers(decision.answer, answer):
             call.status = answer.status
-        return await delivery.deliver(http, answer, decision.answer, self.closing)
+        answer = replace(answer, headers={"Date": self._date(), **answer.headers})
+        return await delivery.deliver(http, answer, decision.answer, self.closing, self._strays)
+
+    def _date(self) -> str:
+        return format_datetime(self.world.clock.now().replace(microsecond=0), usegmt=True)
 
     def _dialect(self, request: Request) -> Dialect:
         return self._v1 if request.segments[0] == V1 else self._core
@@ -146,16 +164,25 @@ class SimServer:
                 self.world.vanish(self.plan.rng.choice(victims).id)
         return decision
 
-    def _answer(self, request: Request, dialect: Dialect, decision: Decision) -> Answer:
+    def _answer(self, request: Request, target: Target, dialect: Dialect, decision: Decision) -> Answer:
         fault = decision.answer
-        instead = _instead(fault, dialect)
+        instead = self._about_another(fault, target, dialect) or _instead(fault, dialect)
         if fault is not None and not _executes(fault):
             return instead or _NO_ANSWER
         key = dialect.key_of(request)
         if not key or (self.key is not None and key != self.key):
             return dialect.wrong_key()
         answer = dialect.answer(request, decision, self.plan)
+        if decision.fate.without_effect and target.write:
+            answer = replace(answer, executed=False)
+        answer = disfigured(answer, decision.views, self.world)
         return answer if instead is None else replace(instead, executed=answer.executed, machine_id=answer.machine_id)
+
+    def _about_another(self, fault: AnswerRule | None, target: Target, dialect: Dialect) -> Answer | None:
+        if not isinstance(fault, OtherMachine):
+            return None
+        other = another(self.world, target.machine_id, target.machine_name, fault, self.plan.rng)
+        return dialect.about(target.operation, other)
 
     async def _delay(self) -> None:
         seconds = self._latency_rng.uniform(*self._latency)
@@ -235,7 +262,9 @@ async def _decode(http: web.BaseRequest) -> Request:
 
 
 def _executes(fault: AnswerRule) -> bool:
-    return fault.executed if isinstance(fault, ErrorAnswer | ForeignBody) else fault.executes
+    if isinstance(fault, ErrorAnswer | ForeignBody | RateLimit | Unavailable | OtherMachine):
+        return fault.executed
+    return fault.executes
 
 
 def _instead(fault: AnswerRule | None, dialect: Dialect) -> Answer | None:

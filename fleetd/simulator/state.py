@@ -7,9 +7,10 @@ import random
 import uuid
 from collections import deque
 from dataclasses import dataclass
+from decimal import Decimal
 from heapq import heappush
 
-from fleetd.simulator.catalogue import OWNER_ID, TEAM_ID, TEMPLATES, Template
+from fleetd.simulator.catalogue import MACHINE_TYPES, OWNER_ID, TEAM_ID, TEMPLATES, Template, storage_monthly
 from fleetd.simulator.clock import WorldClock
 from fleetd.simulator.records import (
     BILLED_STATES,
@@ -64,6 +65,8 @@ class WorldState:
         """Events of all machines, oldest first."""
         self.timeline: list[Change] = []
         self.agenda: list[tuple[float, int, str, str]] = []
+        self.prices: dict[str, Decimal] = {}
+        """Dollars an hour of the machine types whose price is not the catalogue's any more."""
         self.no_capacity: set[tuple[str, str]] = set()
         """(region, machine type) pairs that are sold out."""
         self.remembered = 0.0
@@ -159,9 +162,29 @@ class WorldState:
         """The event is over: done, or in error for a reason."""
         if event is None or event.state != "in progress":
             return
-        event.state, event.error = ("error", error) if error else ("done", "")
-        event.finished = event.modified = self.t
+        self.end_event(record, event, "error" if error else "done", error)
+
+    def end_event(self, record: MachineRecord, event: EventRecord, state: str, error: str | None) -> None:
+        """The event is in a state, for a reason or for none that is told."""
+        event.state, event.error = state, error
+        event.modified = self.t
+        event.finished = None if state == "in progress" else self.t
         self.touch(record)
+
+    def price(self, machine_type: str) -> Decimal:
+        """Dollars an hour now."""
+        return self.prices.get(machine_type, MACHINE_TYPES[machine_type].hourly)
+
+    def reprice(self, record: MachineRecord) -> None:
+        """The machine costs what its type and its disk cost now. Touch it afterwards."""
+        for tariff, rate in (
+            (record.tariff, self.price(record.machine_type)),
+            (record.storage_tariff, storage_monthly(record.size_gb)),
+        ):
+            if not tariff:
+                tariff.append((float("-inf"), rate))
+            elif tariff[-1][1] != rate:
+                tariff.append((self.t, rate))
 
     def remember(self, seconds: float) -> None:
         """Keep superseded records for so many world seconds from now on; 0 forgets them."""

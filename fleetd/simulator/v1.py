@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetd.simulator import v1_account as account
+from fleetd.simulator import v1_json as form
 from fleetd.simulator import v1_machines as machines
 from fleetd.simulator.faultplan import Decision, FaultPlan
-from fleetd.simulator.records import Refusal
+from fleetd.simulator.records import MachineRecord, Refusal
 from fleetd.simulator.v1_call import V1Call
 from fleetd.simulator.wire import Answer, Request, Target, json_answer
 from fleetd.simulator.world import World
@@ -80,6 +81,11 @@ class V1Api:
     def failure(self, status: int, message: str) -> Answer:
         """The body in which the vendor reports errors."""
         return json_answer(status, {"code": CODES.get(status, "INTERNAL_SERVER_ERROR"), "message": message})
+
+    def about(self, operation: str, record: MachineRecord) -> Answer:
+        """The machine; from everything but show with an event."""
+        machine = form.machine(record, self.world.clock)
+        return json_answer(200, machine if operation == "show" else {"data": machine, "event": None})
 
     def answer(self, request: Request, decision: Decision, plan: FaultPlan) -> Answer:
         """Carry the request out, or refuse it."""

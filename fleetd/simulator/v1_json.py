@@ -43,7 +43,7 @@ def machine(record: MachineRecord, clock: WorldClock) -> dict[str, Any]:
         "storageTotal": record.size_gb * _GIB,
         "storageUsed": _STORAGE_USED,
         "storageRate": float(storage_monthly(record.size_gb)),
-        "usageRate": float(kind.hourly),
+        "usageRate": float(record.hourly),
         "publicIp": record.public_ip,
         "publicIpType": record.public_ip_type,
         "privateIp": record.private_ip,

@@ -9,10 +9,11 @@ from msgspec import UNSET
 
 from fleetd.simulator import v1_body as body
 from fleetd.simulator import v1_json as form
+from fleetd.simulator.lifecycle import begin_nothing
 from fleetd.simulator.records import EventRecord, MachineRecord, Refusal
 from fleetd.simulator.v1_call import V1Call, by_time, listed, page_answer
-from fleetd.simulator.v1_pages import Paging, Sorting, cut
-from fleetd.simulator.views import list_view, page_shift, show_view
+from fleetd.simulator.v1_pages import Paging, Sorting, cut, unending
+from fleetd.simulator.views import endless, list_view, page_shift, show_view, stranger
 from fleetd.simulator.wire import Answer, json_answer
 
 _KEYS: Mapping[str, Callable[[MachineRecord], str]] = {
@@ -61,6 +62,10 @@ def list_machines(call: V1Call) -> Answer:
         and query.machine_type in {None, record.machine_type}
     ]
     page = cut(wanted, query, sorting, shift=page_shift(call.decision.views))
+    rule = endless(call.decision.views)
+    if rule is not None and wanted:
+        way = rule.way
+        page = unending(page, query, sorting, way, lambda n: stranger(wanted[0], n))
     return page_answer([form.machine_raw(r, call.world.clock) for r in page.items], page.next_page)
 
 
@@ -100,7 +105,7 @@ def destroy(call: V1Call) -> Answer:
     """DELETE /machines/{id}."""
     body.read_body(body.Parameters, call.request)
     record = call.world.shown(call.id)
-    return _accepted(call, record, call.world.destroy(call.id))
+    return _accepted(call, record, call.world.destroy(call.id, call.decision.fate))
 
 
 def update(call: V1Call) -> Answer:
@@ -108,6 +113,8 @@ def update(call: V1Call) -> Answer:
     wanted = body.read_body(body.Update, call.request)
     record = call.world.shown(call.id)
     changes = body.changes_of(call.world.state, record, wanted)
+    if call.decision.fate.without_effect:
+        return _accepted(call, record, begin_nothing(call.world.state, record, "vm-upgrade", call.decision.fate))
     if wanted.machine_type is not UNSET and wanted.machine_type != record.machine_type:
         event = call.world.upgrade(call.id, wanted.machine_type)
         call.world.update(call.id, changes)

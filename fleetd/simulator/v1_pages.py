@@ -18,6 +18,8 @@ PAGE = 20
 LARGEST = 100
 """The most items on a page; a larger ``limit`` counts as this."""
 
+_BEYOND = "beyond"
+
 T = TypeVar("T")
 
 
@@ -72,6 +74,33 @@ def cut(items: Sequence[T], paging: Paging, sorting: Sorting[T], *, shift: int =
     end = start + min(paging.limit, LARGEST)
     page = list(items[start:end])
     return Page(page, _seal(sorting.place(page[-1])) if page and end < len(items) else None)
+
+
+def unending(page: Page[T], paging: Paging, sorting: Sorting[T], way: str, stranger: Callable[[int], T]) -> Page[T]:
+    """A fault: the page of a list that has no end.
+
+    Args:
+        page: what the list truly has there.
+        paging: the request's parameters.
+        sorting: how it was sorted.
+        way: what comes after the end: ``cycle`` (the beginning), ``empty`` pages, or ``fresh`` items.
+        stranger: the n-th item that does not exist.
+    """
+    before = _open(paging.after) if paging.after is not None else ("", "")
+    size = min(paging.limit, LARGEST)
+    if before[0] == _BEYOND:
+        first = int(before[1])
+        return Page([stranger(first + n) for n in range(size)], _seal((_BEYOND, str(first + size))))
+    if page.next_page is not None:
+        return page
+    match way:
+        case "cycle":
+            cursor = ("\uffff" if paging.order == "desc" else "", "")
+        case "empty":
+            cursor = sorting.place(page.items[-1]) if page.items else before
+        case _:
+            cursor = (_BEYOND, "0")
+    return Page(page.items, _seal(cursor))
 
 
 def _start(items: Sequence[T], place: tuple[str, str], sorting: Sorting[T], order: str) -> int:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import copy
 import random
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
 
+from fleetd.simulator.admission import NewMachine, admit
 from fleetd.simulator.faultplan import chosen
 from fleetd.simulator.faults import (
     DuplicatedList,
     EmptyList,
+    EndlessList,
+    OtherMachine,
     PartialList,
     ReorderedList,
     ShiftingPages,
@@ -70,6 +74,51 @@ def show_view(record: MachineRecord, rules: Iterable[ViewRule]) -> MachineRecord
 def page_shift(rules: Iterable[ViewRule]) -> int:
     """By how many machines later pages are off."""
     return sum(rule.by for rule in rules if isinstance(rule, ShiftingPages))
+
+
+def endless(rules: Iterable[ViewRule]) -> EndlessList | None:
+    """The rule that lets a listing have no end."""
+    return next((rule for rule in rules if isinstance(rule, EndlessList)), None)
+
+
+def endless_page(
+    records: Sequence[MachineRecord], rules: Iterable[ViewRule], start: int, end: int
+) -> list[MachineRecord]:
+    """The machines from one place to another of a listing without end; none where the listing has one."""
+    rule = endless(rules)
+    if rule is None or not records:
+        return []
+    if rule.way == "fresh":
+        return [records[n] if n < len(records) else stranger(records[0], n) for n in range(start, end)]
+    return [records[n % len(records)] for n in range(start, end)]
+
+
+def stranger(like: MachineRecord, number: int) -> MachineRecord:
+    """A machine that does not exist."""
+    other = copy.copy(like)
+    other.id, other.name, other.cache = f"psx{number:06}", f"stranger-{number}", {}
+    return other
+
+
+def another(
+    world: World, target_id: str | None, name: str | None, rule: OtherMachine, rng: random.Random
+) -> MachineRecord:
+    """The machine that an answer is about instead of the one that was asked for."""
+    known = [
+        r
+        for r in world.listed()
+        if r.id != target_id and (fnmatchcase(r.id, rule.of) or fnmatchcase(r.name, rule.of))
+    ]
+    if known:
+        found = copy.copy(rng.choice(known))
+    else:
+        new = NewMachine("alice-workstation", "P4000", "East Coast (NY2)", "tbu200wi", 50)
+        found = admit(world.state, new)
+        found.state, found.young = "ready", False
+    found.cache = {}
+    if rule.keep_name and name is not None:
+        found.name = name
+    return found
 
 
 def _disguised(record: MachineRecord, rule: UnknownState) -> MachineRecord:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from fleetd.simulator.faultplan import Decision, FaultPlan
+from fleetd.simulator.records import MachineRecord
 
 BROKEN = object()
 """The body of a request that has one which is not JSON."""
@@ -93,6 +94,10 @@ class Dialect(Protocol):
 
     def failure(self, status: int, message: str) -> Answer:
         """An error in the dialect's form."""
+        ...
+
+    def about(self, operation: str, record: MachineRecord) -> Answer:
+        """The answer that an operation has when it is about this machine; of one without a body, the machine."""
         ...
 
     def wrong_key(self) -> Answer:

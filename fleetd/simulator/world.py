@@ -8,8 +8,8 @@ comes from the seed: the same requests at the same times give the same world, by
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Unpack
 
 from fleetd.simulator import lifecycle
@@ -17,6 +17,7 @@ from fleetd.simulator.account import Account
 from fleetd.simulator.admission import Changes, Foreign, NewMachine, admit
 from fleetd.simulator.catalogue import storage_monthly
 from fleetd.simulator.clock import WorldClock
+from fleetd.simulator.disks import Disks, busy
 from fleetd.simulator.lifecycle import KIND_FATE, Fate
 from fleetd.simulator.records import (
     Change,
@@ -24,14 +25,13 @@ from fleetd.simulator.records import (
     MachineRecord,
     Refusal,
     ScriptRecord,
-    SnapshotRecord,
     Usage,
     UserRecord,
 )
 from fleetd.simulator.state import Durations, WorldState
 
 
-class World:
+class World(Disks):
     """One account at the simulated vendor.
 
     Args:
@@ -100,6 +100,8 @@ class World:
         """
         t = self.advance()
         record = admit(self.state, new)
+        if fate.without_effect:
+            return record  # it is answered, and never was
         if fate.hidden_seconds > 0:
             record.listed_from = t + fate.hidden_seconds
             record.shown_from = record.listed_from if fate.hidden_from_show else record.shown_from
@@ -115,9 +117,11 @@ class World:
         """
         record = self._alive(machine_id)
         if record.state == "stopping":
-            raise _busy(record)
+            raise busy(record)
         if record.state != "off":
             return None
+        if fate.without_effect:
+            return lifecycle.begin_nothing(self.state, record, "start", fate)
         lifecycle.begin_start(self.state, record, fate, cause)
         return record.event
 
@@ -129,9 +133,11 @@ class World:
         """
         record = self._alive(machine_id)
         if record.state in {"provisioning", "upgrading"}:
-            raise _busy(record)
+            raise busy(record)
         if record.state in {"off", "stopping"}:
             return None
+        if fate.without_effect:
+            return lifecycle.begin_nothing(self.state, record, "stop", fate)
         lifecycle.begin_stop(self.state, record, fate, cause)
         return record.event
 
@@ -145,19 +151,25 @@ class World:
         if record.state == "off":
             raise Refusal("This machine is currently off.", subject="state")
         if record.state not in {"ready", "serviceready", "restarting"}:
-            raise _busy(record)
+            raise busy(record)
+        if fate.without_effect:
+            return lifecycle.begin_nothing(self.state, record, "restart", fate)
         lifecycle.begin_restart(self.state, record, fate, cause)
         return _current(record)
 
-    def destroy(self, machine_id: str, *, release_ip: bool = False, cause: str = "destroy") -> EventRecord:
+    def destroy(
+        self, machine_id: str, fate: Fate = KIND_FATE, *, release_ip: bool = False, cause: str = "destroy"
+    ) -> EventRecord:
         """Shut it down for good; asked again while it goes, nothing more happens.
 
         Raises:
             Refusal: no such machine.
         """
         record = self.shown(machine_id)
+        if fate.without_effect and not record.deleting:
+            return lifecycle.begin_nothing(self.state, record, "deactivate", fate)
         if not record.deleting:
-            lifecycle.begin_destroy(self.state, record, cause, release_ip=release_ip)
+            lifecycle.begin_destroy(self.state, record, cause, fate, release_ip=release_ip)
         return _current(record)
 
     def upgrade(self, machine_id: str, machine_type: str, cause: str = "upgrade") -> EventRecord:
@@ -168,17 +180,19 @@ class World:
         """
         record = self._alive(machine_id)
         if record.state not in {"off", "ready"}:
-            raise _busy(record)
+            raise busy(record)
         lifecycle.begin_upgrade(self.state, record, machine_type, cause)
         return _current(record)
 
-    def update(self, machine_id: str, changes: Changes) -> MachineRecord:
+    def update(self, machine_id: str, changes: Changes, fate: Fate = KIND_FATE) -> MachineRecord:
         """Set attributes.
 
         Raises:
             Refusal: no such machine.
         """
         record = self._alive(machine_id)
+        if fate.without_effect:
+            return record
         for name, value in changes.items():
             setattr(record, name, value)
         if "public_ip_type" in changes and not record.young:
@@ -186,6 +200,7 @@ class World:
         if "snapshot_frequency" in changes or "auto_snapshots" in changes:
             record.due.pop("snapshot", None)
         lifecycle.arm_timers(self.state, record)
+        self.state.reprice(record)
         self.state.touch(record)
         return record
 
@@ -231,66 +246,33 @@ class World:
         until = min(self.state.t, self.clock.since_epoch(following))
         return Usage(
             record.billed_seconds(since, until),
-            record.kind.hourly,
+            record.hourly,
             record.stored_seconds(since, until),
             storage_monthly(record.size_gb),
         )
-
-    def snapshot(self, machine_id: str, name: str) -> tuple[SnapshotRecord, EventRecord]:
-        """Take a snapshot by hand; the event ends when it is done.
-
-        Raises:
-            Refusal: no such machine, or one that is being made.
-        """
-        record = self._alive(machine_id)
-        if record.young:
-            raise _busy(record)
-        taken = lifecycle.take_snapshot(self.state, record, name, auto=False)
-        return taken, self._snapshot_event(record, "snapshot-create")
-
-    def drop_snapshot(self, snapshot_id: str) -> tuple[SnapshotRecord, EventRecord]:
-        """Delete a snapshot.
-
-        Raises:
-            Refusal: no such snapshot.
-        """
-        record, snapshot = self.find_snapshot(snapshot_id)
-        record.snapshots.remove(snapshot)
-        return snapshot, self._snapshot_event(record, "snapshot-delete")
-
-    def restore_snapshot(self, snapshot_id: str) -> tuple[SnapshotRecord, EventRecord]:
-        """Bring a machine's disk back to a snapshot; the machine must be off.
-
-        Raises:
-            Refusal: no such snapshot, or the machine is not off.
-        """
-        record, snapshot = self.find_snapshot(snapshot_id)
-        if record.state != "off":
-            raise _busy(record)
-        return snapshot, self._snapshot_event(record, "snapshot-restore")
-
-    def find_snapshot(self, snapshot_id: str) -> tuple[MachineRecord, SnapshotRecord]:
-        """The machine and the snapshot.
-
-        Raises:
-            Refusal: no such snapshot.
-        """
-        for record, snapshot in self.snapshots():
-            if snapshot.id == snapshot_id:
-                return record, snapshot
-        raise Refusal("Snapshot not found", subject="snapshot", missing=True)
-
-    def snapshots(self) -> Iterator[tuple[MachineRecord, SnapshotRecord]]:
-        """Every snapshot with its machine, machine by machine."""
-        self.advance()
-        for record in self.state.machines.values():
-            for snapshot in record.snapshots:
-                yield record, snapshot
 
     def set_capacity(self, region: str, machine_type: str, *, available: bool) -> None:
         """Sell a machine type out in a region, or have it again."""
         pair = (region, machine_type)
         (self.state.no_capacity.discard if available else self.state.no_capacity.add)(pair)
+
+    def set_price(self, machine_type: str, hourly: Decimal) -> None:
+        """From now on the machines of a type cost so many dollars an hour."""
+        self.advance()
+        self.state.prices[machine_type] = hourly
+        for record in self.state.machines.values():
+            self.state.reprice(record)
+            self.state.touch(record)
+
+    def readdress(self, machine_id: str, private_ip: str | None) -> None:
+        """A machine has another private address, which may be another one's as well.
+
+        Raises:
+            Refusal: no such machine.
+        """
+        record = self._alive(machine_id)
+        record.private_ip = private_ip
+        self.state.touch(record)
 
     def vanish(self, machine_id: str) -> None:
         """Let a machine disappear without a trace, as if a datacenter had lost it."""
@@ -341,9 +323,9 @@ class World:
         """Somebody gives it another name."""
         self.update(machine_id, {"name": name})
 
-    def human_destroy(self, machine_id: str) -> None:
-        """Somebody destroys it in the vendor's console."""
-        self.destroy(machine_id, cause="human destroy")
+    def human_destroy(self, machine_id: str, fate: Fate = KIND_FATE) -> None:
+        """Somebody destroys it in the vendor's console; with a fate, the vendor may be slow about it."""
+        self.destroy(machine_id, fate, cause="human destroy")
 
     def human_connect(self, machine_id: str) -> None:
         """Somebody logs in through the vendor's client, which holds the shutdown timer back unless it forces."""
@@ -367,15 +349,6 @@ class World:
             record.public_ip = None
         elif record.public_ip is None:
             record.public_ip = self.state.new_address(public=True)
-
-    def _snapshot_event(self, record: MachineRecord, name: str) -> EventRecord:
-        event = self.state.open_event(record, name)
-        self.state.schedule(record, "snapshot done", self.state.t + self.state.draw(self.state.durations.snapshot))
-        return event
-
-
-def _busy(record: MachineRecord) -> Refusal:
-    return Refusal(f"This machine is currently {record.state}.", subject="state")
 
 
 def _current(record: MachineRecord) -> EventRecord:
