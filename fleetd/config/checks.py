@@ -18,9 +18,9 @@ from fleetd.model.settings import PLACEHOLDERS
 
 _KEY_PLACES = ("env", "file", "credential")
 _SOURCE_KEYS = {
-    "prometheus": (("url", "query", "below"), ("step", "timeout")),
-    "exec": (("argv",), ("timeout",)),
-    "http": (("url",), ("timeout",)),
+    "prometheus": (("url", "query", "below"), ("step", "timeout", "at_once")),
+    "exec": (("argv",), ("timeout", "at_once")),
+    "http": (("url",), ("timeout", "at_once")),
     "lease": ((), ()),
     "uptime": ((), ()),
 }
@@ -147,7 +147,7 @@ def _check_source(source: TableView) -> Iterator[Finding]:
     for key in needed:
         if not source.has(key):
             yield source.fault(f"is missing: kind = {_q(kind)} needs it", key)
-    for key in ("url", "query", "below", "step", "argv", "timeout"):
+    for key in ("url", "query", "below", "step", "argv", "timeout", "at_once"):
         if source.has(key) and key not in (*needed, *allowed):
             users = [_q(k) for k, (n, a) in _SOURCE_KEYS.items() if key in (*n, *a)]
             yield source.fault(f"kind = {_q(kind)} does not use it (it belongs to {', '.join(users)})", key)

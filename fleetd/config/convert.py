@@ -171,6 +171,7 @@ def _idle_source(name: str, table: IdleSourceTable) -> IdleSource:
         step=table.step,
         argv=tuple(table.argv or ()),
         timeout=table.timeout,
+        at_once=table.at_once,
     )
 
 

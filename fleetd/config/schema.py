@@ -234,6 +234,9 @@ class IdleSourceTable(Table):
         None, "exec: program and arguments, no shell; {id}, {name}, {private_ip}, {window} are filled in."
     )
     timeout: CallTimeout = optional("10s", "prometheus, exec, http: the longest that one answer may take.")
+    at_once: Annotated[int, Field(ge=1, le=100)] = optional(
+        8, "prometheus, exec, http: how many machines are asked about at one time."
+    )
 
 
 class SchedulesTable(Table):

@@ -82,6 +82,18 @@ class IdleSource:
     argv: tuple[str, ...] = ()
     """exec: program and arguments; ``{id}``, ``{name}``, ``{private_ip}``, ``{window}`` are filled in."""
     timeout: timedelta = timedelta(seconds=10)
+    at_once: int = 8
+    """prometheus, exec, http: how many machines are asked about at one time."""
+
+    @property
+    def asks_each(self) -> bool:
+        """Whether it asks somebody else about each machine, which takes time."""
+        return self.kind in {"prometheus", "exec", "http"}
+
+    @property
+    def text(self) -> str:
+        """All that placeholders are filled into."""
+        return "\n".join((self.query or "", self.url or "", *self.argv))
 
 
 @dataclass(frozen=True, slots=True)

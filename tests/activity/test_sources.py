@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
+import re
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -15,9 +20,10 @@ import anyio
 import pytest
 from aiohttp import web
 
+from fleetd.activity.asking import Unusable
 from fleetd.activity.fill import fill_argument, fill_promql, fill_url
 from fleetd.activity.opening import open_sources
-from fleetd.activity.prometheus import Unusable, judge_answer, judge_samples
+from fleetd.activity.series import asked_about, judge_answer, judge_series
 from fleetd.model.machine import Machine
 from fleetd.model.settings import IdleSource
 from fleetd.planner.idle import Activity
@@ -53,44 +59,75 @@ def matrix(*series: list[tuple[float, str]], **more: object) -> bytes:
     return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}, **more}).encode()
 
 
+STEP = timedelta(seconds=30)
+ASKED = asked_about(WINDOW, STEP, NOW)
+END = NOW.timestamp()
+
+
+def samples(count: int, value: float = 0.0, *, until: float = 0.0) -> list[tuple[float, str]]:
+    return [(END - until - 30 * i, f"{value:g}") for i in reversed(range(count))]
+
+
+def without(*places: int, value: float = 0.0) -> list[tuple[float, str]]:
+    """A whole series but for some samples; the newest is 0."""
+    return [sample for i, sample in enumerate(reversed(samples(20, value))) if i not in places][::-1]
+
+
 @pytest.mark.parametrize(
     ("body", "why"),
     [
         (b"<html>", "not an answer"),
+        (b"\xff\xfe", "not an answer"),
+        (b'{"status": "success", "data": ' + b"[" * 4096 + b"]" * 4096 + b"}", "not an answer|nested too deep"),
+        (b'{"status": "success", "x": ' + b'{"x":' * 4096 + b"1" + b"}" * 4096 + b"}", "nested too deep"),
         (b'{"status": "error", "error": "bad query"}', "bad query"),
-        (matrix([(1, "0")], warnings=["shard down"]), "shard down"),
+        (matrix(samples(20), warnings=["shard down"]), "shard down"),
+        (matrix(samples(20), isPartial=True), "part of an answer"),
         (matrix(), "no series"),
-        (matrix([(1, "0")], [(1, "0")]), "2 series"),
-        (matrix([(1, "0"), (2, "NaN")]), "not a number"),
-        (matrix([(1, "much")]), "not a number"),
+        (matrix([*samples(19), (END, "NaN")]), "not a number"),
+        (matrix(samples(20), [(END, "NaN")]), "not a number"),
+        (matrix([(END, "much")]), "not a number"),
+        (matrix([*samples(19), (END, "-0.5")]), "measures nothing"),
+        (matrix([*samples(19), (END, "+Inf")]), "measures nothing"),
+        (matrix([(END, 0.0)]), "not an answer"),
+        (matrix(samples(20, until=3600)), "not asked about"),
+        (matrix([*samples(20), (END + 30, "0")]), "not asked about"),
+        (matrix([(END - 600, "0"), *samples(20)]), "not asked about"),
+        (matrix([(END, "0")] * 20), "several for one time"),
+        (matrix(list(reversed(samples(20)))), "several for one time"),
+        (matrix([(END - i, "0") for i in reversed(range(20))]), "several for one time"),
         (b'{"status": "success", "data": {"resultType": "scalar", "result": []}}', "no series"),
     ],
 )
 def test_answers_from_which_nothing_follows(body, why) -> None:
     with pytest.raises(Unusable, match=why):
-        judge_answer(body)
-
-
-def samples(count: int, value: float = 0.0, *, until: float = 0.0) -> list[tuple[float, float]]:
-    end = NOW.timestamp() - until
-    return [(end - 30 * i, value) for i in reversed(range(count))]
+        judge_answer(body, ASKED)
 
 
 @pytest.mark.parametrize(
     ("found", "verdict"),
     [
-        pytest.param(samples(20), Activity.IDLE, id="whole"),
-        pytest.param(samples(18), Activity.IDLE, id="nine tenths"),
-        pytest.param(samples(17), Activity.UNKNOWN, id="less"),
-        pytest.param([*samples(20)[:-1], (NOW.timestamp(), 0.02)], Activity.ACTIVE, id="one busy sample"),
-        pytest.param([(NOW.timestamp(), 1.0)], Activity.ACTIVE, id="use is use, covered or not"),
-        pytest.param(samples(20, until=61), Activity.UNKNOWN, id="old"),
-        pytest.param([], Activity.UNKNOWN, id="nothing"),
-        pytest.param(samples(20, float("inf")), Activity.ACTIVE, id="infinite"),
+        pytest.param([samples(20)], Activity.IDLE, id="whole"),
+        pytest.param([without(4, 9)], Activity.IDLE, id="two single samples missing"),
+        pytest.param([without(0)], Activity.IDLE, id="the newest one missing"),
+        pytest.param([without(19)], Activity.IDLE, id="the oldest one missing"),
+        pytest.param([without(4, 9, 14)], Activity.UNKNOWN, id="less than nine tenths"),
+        pytest.param([without(4, 5)], Activity.UNKNOWN, id="two in a row"),
+        pytest.param([without(0, 1)], Activity.UNKNOWN, id="old"),
+        pytest.param([without(18, 19)], Activity.UNKNOWN, id="it began within the window"),
+        pytest.param([[*samples(20)[:-1], (END, "0.02")]], Activity.ACTIVE, id="one busy sample"),
+        pytest.param([[(END, "1")]], Activity.ACTIVE, id="use is use, covered or not"),
+        pytest.param([[]], Activity.UNKNOWN, id="nothing"),
+        pytest.param([samples(20), samples(20)], Activity.IDLE, id="two, both whole"),
+        pytest.param([samples(20), samples(20, 1)], Activity.ACTIVE, id="two, one busy"),
+        pytest.param([samples(20), without(0, 1, 2, 3)], Activity.UNKNOWN, id="two, one vanished"),
+        pytest.param([without(7, 8), samples(20)], Activity.UNKNOWN, id="two, one with a gap"),
+        pytest.param([samples(20), []], Activity.UNKNOWN, id="two, one without samples"),
+        pytest.param([samples(20), without(0, 1, 2, value=1)], Activity.ACTIVE, id="two, one vanished busy"),
     ],
 )
-def test_samples(found, verdict) -> None:
-    assert judge_samples(found, 0.02, WINDOW, timedelta(seconds=30), NOW)[0] is verdict
+def test_every_series_is_judged_alone(found, verdict) -> None:
+    assert judge_series(judge_answer(matrix(*found), ASKED), 0.02, ASKED)[0] is verdict
 
 
 @asynccontextmanager
@@ -166,7 +203,145 @@ async def test_http_without_an_end() -> None:
         return response
 
     async with server(answer) as url:
-        assert await ask(http_source(url)) == [(Activity.UNKNOWN, "no answer: ValueError longer than 65536 bytes")]
+        assert await ask(http_source(url)) == [(Activity.UNKNOWN, "longer than 65536 bytes")]
+
+
+DEEP = '{"idle": true, "more": ' + "[" * 4096 + "]" * 4096 + "}"
+
+
+@pytest.mark.parametrize(
+    ("body", "verdict"),
+    [
+        pytest.param('{"idle": true, "machine": "ps1"}', Activity.IDLE, id="its own"),
+        pytest.param('{"idle": true, "id": "ps1"}', Activity.IDLE, id="its own, as id"),
+        pytest.param('{"idle": true, "machine": "ps2"}', Activity.UNKNOWN, id="another machine's"),
+        pytest.param('{"idle": true, "id": "ps2"}', Activity.UNKNOWN, id="another machine's, as id"),
+        pytest.param('{"idle": false, "machine": "ps2"}', Activity.UNKNOWN, id="another machine's use"),
+        pytest.param('{"idle": true, "machine": 1}', Activity.UNKNOWN, id="no id"),
+        pytest.param(DEEP, Activity.UNKNOWN, id="nested too deep"),
+        pytest.param('{"idle": true}{"idle": true}', Activity.UNKNOWN, id="twice"),
+    ],
+)
+async def test_whose_verdict_it_is(body, verdict, tmp_path: Path) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text=body)
+
+    async with server(answer) as url:
+        assert (await ask(http_source(url)))[0][0] is verdict
+    (tmp_path / "says").write_text(body)
+    code = f"import sys; sys.stdout.write(open({str(tmp_path / 'says')!r}).read())"
+    assert (await ask(command(code)))[0][0] is verdict
+
+
+@pytest.mark.parametrize("kind", ["http", "prometheus"])
+async def test_what_is_packed_is_not_unpacked(kind) -> None:
+    packed = gzip.compress(b" " * 100_000_000 + (b'{"idle": true}' if kind == "http" else matrix(samples(20))))
+
+    async def answer(_request: web.Request) -> web.Response:
+        headers = {"Content-Encoding": "gzip", "Date": format_datetime(NOW, usegmt=True)}
+        return web.Response(body=packed, headers=headers)
+
+    async with server(answer) as url:
+        source = http_source(url) if kind == "http" else prometheus(url)
+        ((verdict, evidence),) = await ask(source)
+    assert (verdict, "packed" in evidence) == (Activity.UNKNOWN, True), evidence
+
+
+async def test_prometheus_without_an_end() -> None:
+    sent = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(headers={"Date": format_datetime(NOW, usegmt=True)})
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while True:
+                await response.write(b" " * 1_000_000)
+                sent += 1
+        return response
+
+    async with server(answer) as url:
+        ((verdict, evidence),) = await ask(prometheus(url))
+    assert (verdict, "longer than" in evidence) == (Activity.UNKNOWN, True), evidence
+    assert sent < 40
+
+
+@pytest.mark.parametrize("kind", ["http", "prometheus"])
+async def test_no_redirect_is_followed_and_no_connection_is_used_twice(kind) -> None:
+    asked: list[str] = []
+    peers: set[object] = set()
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        assert request.transport is not None
+        peers.add(request.transport.get_extra_info("peername"))
+        if request.path == "/elsewhere":
+            body = matrix(samples(20)) if kind == "prometheus" else b'{"idle": true}'
+            return web.Response(body=body, headers={"Date": format_datetime(NOW, usegmt=True)})
+        return web.Response(status=307, headers={"Location": "/elsewhere"})
+
+    boxes = [machine(n, private_ip=f"10.64.1.{n}") for n in range(1, 5)]
+    async with server(answer) as url:
+        source = http_source(url) if kind == "http" else prometheus(url)
+        found = await ask(source, *boxes)
+    assert {verdict for verdict, _ in found} == {Activity.UNKNOWN}
+    assert "/elsewhere" not in asked
+    assert len(peers) == len(asked) == 4
+
+
+@pytest.mark.parametrize("kind", ["http", "prometheus"])
+async def test_an_answer_that_comes_twice_is_not_the_next_machines(kind) -> None:
+    """A peer that keeps the connection and sends each answer twice: the second is nobody's."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            length = re.search(rb"Content-Length: (\d+)", head)
+            text = head + (await reader.readexactly(int(length[1])) if length else b"")
+            busy = b"ps2" in text
+            body = (
+                matrix(samples(20, 1 if busy else 0))
+                if kind == "prometheus"
+                else json.dumps({"idle": not busy}).encode()
+            )
+            date = format_datetime(NOW, usegmt=True)
+            one = f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+            writer.write(one + one)
+            await writer.drain()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await serve(reader, writer)
+        writer.close()
+
+    listening = await asyncio.start_server(connected, "127.0.0.1", 0)
+    async with listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        source = replace(http_source(url) if kind == "http" else prometheus(url), at_once=1)
+        found = await ask(source, *(machine(n) for n in (1, 2, 3)))
+    assert [verdict for verdict, _ in found] == [Activity.IDLE, Activity.ACTIVE, Activity.IDLE]
+
+
+async def test_a_series_that_vanished_is_missed_when_the_window_has_moved_on_too() -> None:
+    told = [samples(20), samples(20)]
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=matrix(*told), headers={"Date": format_datetime(NOW, usegmt=True)})
+
+    async with server(answer) as url:
+        source = prometheus(url)
+        opened = open_sources({source.name: source}, lambda _machine, _now: None)[source.name]
+        try:
+            verdicts = []
+            for series in (told, [samples(20)], [samples(20), samples(20)]):
+                told = series
+                verdicts.append((await opened.read([BOX], window=WINDOW, now=NOW))["ps1"].verdict)
+        finally:
+            await opened.aclose()
+    assert verdicts == [Activity.IDLE, Activity.UNKNOWN, Activity.IDLE]
+
+
+def prometheus(url: str) -> IdleSource:
+    return IdleSource("gpu", "prometheus", url=url, query='up{i="{id}"}', below=0.5)
 
 
 async def test_http_that_is_not_there() -> None:
@@ -201,8 +376,7 @@ async def test_prometheus_errors_are_unknown() -> None:
 )
 async def test_prometheus_is_believed_only_about_the_time_that_it_was_asked_about(date, verdict) -> None:
     async def answer(_request: web.Request) -> web.Response:
-        body = matrix([(at, str(value)) for at, value in samples(20)])
-        return web.Response(body=body, headers={"Date": date})
+        return web.Response(body=matrix(samples(20)), headers={"Date": date})
 
     async with server(answer) as url:
         source = IdleSource("gpu", "prometheus", url=url, query='up{i="{id}"}', below=0.5)
@@ -246,17 +420,42 @@ async def test_exec_that_cannot_be_run() -> None:
     assert "cannot be run" in words
 
 
-async def test_exec_is_killed_with_its_children_when_time_is_up(tmp_path: Path) -> None:
-    mark = tmp_path / "alive"
-    child = f"import time; time.sleep(3); open({str(mark)!r}, 'w')"
-    code = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
+SLEEPS = "open({here!r}, 'w').write(str(__import__('os').getpid())); __import__('time').sleep(600)"
+LEAVE = {
+    "in its group": "subprocess.Popen([sys.executable, '-c', child])",
+    "in a session of its own": "subprocess.Popen([sys.executable, '-c', child], start_new_session=True)",
+    "in a session of its own, without its environment": (
+        "subprocess.Popen([sys.executable, '-c', child], start_new_session=True, env={})"
+    ),
+    "a daemon": "os.fork() or (os.setsid(), os.fork() and os._exit(0), exec(child))",
+    "a daemon of a daemon": (
+        "os.fork() or (os.setsid(), os.fork() and os._exit(0), os.setsid(), os.fork() and os._exit(0), exec(child))"
+    ),
+}
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["ends by itself", "runs out of time"])
+@pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE.keys())
+async def test_nothing_that_a_command_started_outlives_it(leave: str, ends: bool, tmp_path: Path) -> None:
+    here = tmp_path / "pid"
+    last = "print('{\"idle\": true}', flush=True)" if ends else "time.sleep(600)"
+    code = (
+        f"import os, subprocess, sys, time\nchild = {SLEEPS.format(here=str(here))!r}\n{leave}\n"
+        f"while not (os.path.exists({str(here)!r}) and open({str(here)!r}).read()): time.sleep(0.01)\n"
+        f"os.close(1) if {not ends} else None\n{last}\nos._exit(0)"
+    )
     begun = time.monotonic()
-    ((found, words),) = await ask(command(code, seconds=1))
-    assert found is Activity.UNKNOWN
-    assert "within 1 s" in words
-    assert time.monotonic() - begun < 10
-    await anyio.sleep(3)
-    assert not mark.exists()
+    bystander = subprocess.Popen(["sleep", "600"])  # noqa: ASYNC220 - it is only there
+    try:
+        ((found, words),) = await ask(command(code, seconds=2))
+        assert bystander.poll() is None, "a child that no command started"
+    finally:
+        bystander.kill()
+        bystander.wait()
+    assert time.monotonic() - begun < 15
+    assert not Path(f"/proc/{here.read_text()}").exists(), words  # noqa: ASYNC240
+    if not ends:
+        assert (found, "within 2 s" in words) == (Activity.UNKNOWN, True), words
 
 
 @pytest.mark.parametrize(("lease", "verdict"), [(None, Activity.IDLE), ("job 7 until six", Activity.ACTIVE)])

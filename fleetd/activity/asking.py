@@ -1,0 +1,75 @@
+"""What all sources that ask somebody else share: a question a machine, a connection each, bounded answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+
+import aiohttp
+import anyio
+
+from fleetd.model.machine import Machine
+from fleetd.planner.idle import Activity, Reading
+
+Said = tuple[Activity, str]
+"""A verdict and its evidence in words."""
+
+
+class Unusable(Exception):
+    """An answer from which nothing follows; the text says why."""
+
+
+async def ask_each(
+    name: str,
+    machines: Sequence[Machine],
+    ask: Callable[[Machine], Awaitable[Said]],
+    *,
+    at_once: int,
+    now: datetime,
+) -> Mapping[str, Reading]:
+    """One question a machine, ``at_once`` of them under way at one time. Readings by machine id."""
+    readings: dict[str, Reading] = {}
+    limiter = anyio.CapacityLimiter(at_once)
+
+    async def one(machine: Machine) -> None:
+        async with limiter:
+            verdict, evidence = await ask(machine)
+            readings[machine.id] = Reading(name, verdict, now, evidence)
+
+    async with anyio.create_task_group() as group:
+        for machine in machines:
+            group.start_soon(one, machine)
+    return readings
+
+
+def open_session() -> aiohttp.ClientSession:
+    """A session whose every question has a connection of its own.
+
+    On a connection that is kept, an answer that comes late or twice is taken for the next machine's. Nothing is
+    unpacked either: a few kilobytes can unpack to gigabytes.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=True, limit=0),
+        headers={"Accept-Encoding": "identity"},
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+async def read_body(answer: aiohttp.ClientResponse, *, longest: int) -> bytes:
+    """The body, in however many pieces it comes.
+
+    Raises:
+        Unusable: it is longer than ``longest`` bytes, or packed.
+    """
+    packed = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if packed not in {"", "identity"}:
+        answer.close()
+        raise Unusable(f"it is packed ({packed[:20]}), which was not asked for")
+    body = bytearray()
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) > longest:
+            answer.close()
+            raise Unusable(f"longer than {longest} bytes")
+    return bytes(body)
