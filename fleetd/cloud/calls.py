@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
+from typing import Any, Protocol
 
+from fleetd.cloud.port import Leave
 from fleetd.model.errors import CloudError
 
 
@@ -71,7 +74,8 @@ for a 503 with Retry-After.
 OnRequest = Callable[[str, str, float], None]
 """``on_request(operation, code, seconds)`` after every HTTP request.
 
-``code`` is the HTTP status; "unreachable" where nothing was sent, "timeout" or "lost" where no answer came.
+``code`` is the HTTP status; "unreachable" where nothing was sent, "timeout" or "lost" where no answer came,
+"withheld" where the engine held a write back before it left.
 """
 
 
@@ -94,3 +98,38 @@ class HttpLimits:
     max_concurrency: int = 10
     request_timeout: float = 30.0
     """Seconds for a call from its first request to its outcome, retries and the waits between them included."""
+
+
+class Sender(Protocol):
+    """What a dialect makes its calls through: the HTTP client, or a place that is held at it."""
+
+    @property
+    def limits(self) -> HttpLimits:
+        """Those in force."""
+        ...
+
+    async def send(self, call: Call) -> Answer:
+        """See ``HttpClient.send``."""
+        ...
+
+    def read_json(self, call: Call, answer: Answer) -> Any:
+        """See ``HttpClient.read_json``."""
+        ...
+
+    def declined(self, call: Call, answer: Answer) -> CloudError:
+        """See ``HttpClient.declined``."""
+        ...
+
+    def malformed(self, call: Call, message: str, *, status: int | None = None) -> CloudError:
+        """See ``HttpClient.malformed``."""
+        ...
+
+    def place(
+        self, requests: int, *, behind: int = 0, create: bool = False, leave: Leave
+    ) -> AbstractAsyncContextManager[Sender]:
+        """See ``HttpClient.place``."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections. Idempotent."""
+        ...

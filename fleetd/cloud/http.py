@@ -22,7 +22,8 @@ is ``Ambiguous``.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -37,9 +38,11 @@ import yarl
 
 from fleetd import __version__
 from fleetd.cloud.calls import Answer, Call, Classify, Effect, HttpLimits, KeyHeader, OnRequest
+from fleetd.cloud.placed import Held, Placed
+from fleetd.cloud.port import Leave
 from fleetd.cloud.progress import Progress, only_once, trace_config
-from fleetd.cloud.rate import TokenBucket
-from fleetd.cloud.retry import Attempts, RetryPolicy, retry_after
+from fleetd.cloud.rate import FIRST, Admission
+from fleetd.cloud.retry import IN_PLACE, Attempts, RetryPolicy, retry_after
 from fleetd.cloud.text import betrays, presentable
 from fleetd.model.errors import (
     Ambiguous,
@@ -51,6 +54,7 @@ from fleetd.model.errors import (
     RetryLater,
     Unauthorized,
     Unavailable,
+    Withheld,
 )
 
 log = structlog.get_logger(__name__)
@@ -60,6 +64,12 @@ BODY_LIMIT = 64 * 1024 * 1024
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for name look-up, TCP and TLS together, so that all attempts fit well into a request timeout of 30 s."""
+
+READS_WAIT = 3.0
+"""Seconds by which a look at one machine stands behind the writes and listings that came with it."""
+
+SPACING = 0.25
+"""Seconds by which a write stands behind the one before it of the same fleet, so that fleets go side by side."""
 
 KEEPALIVE = 15.0
 """Seconds that an idle connection is kept. Short: a write that meets a connection just closed is ambiguous."""
@@ -105,13 +115,24 @@ class HttpClient:
         self._retries = retries or RetryPolicy()
         self._on_request = on_request
         self._now = now
-        self._slots = anyio.Semaphore(self.limits.max_concurrency)
-        self._rate = TokenBucket(self.limits.max_requests_per_second)
+        self._admission = Admission(self.limits.max_requests_per_second, self.limits.max_concurrency)
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
-    async def send(self, call: Call) -> Answer:
-        """Make a call, again where that is safe, and give its 2xx answer.
+    @asynccontextmanager
+    async def place(
+        self, requests: int, *, behind: int = 0, create: bool = False, leave: Leave
+    ) -> AsyncIterator[Placed]:
+        """A place for a write and what belongs to it: one slot is held, and so many requests are paid for.
+
+        ``behind``, ``create`` and ``leave``: see ``port.Cloud.place``.
+        """
+        due = anyio.current_time() + behind * SPACING
+        async with self._admission.place(requests, due=due, create=create) as place:
+            yield Placed(self, Held(place, leave))
+
+    async def send(self, call: Call, held: Held | None = None) -> Answer:
+        """Make a call, again where that is safe, and give its 2xx answer. ``held``: the place that it goes from.
 
         Raises:
             CloudError: every other outcome, see the table at the head of this module.
@@ -119,17 +140,19 @@ class HttpClient:
         """
         attempts = Attempts(self.limits.request_timeout)
         if not call.repeatable:
-            return await self._attempt(call, attempts)
+            return await self._attempt(call, attempts, held)
+        retries = self._retries if held is None else IN_PLACE
         again = tenacity.AsyncRetrying(
             sleep=anyio.sleep,
             retry=tenacity.retry_if_exception(lambda e: isinstance(e, CloudError) and attempts.hopeful),
             wait=self._wait,
             stop=lambda state: (
-                state.attempt_number >= self._retries.attempts or attempts.left <= state.upcoming_sleep
+                state.attempt_number >= retries.attempts
+                or min(attempts.left, retries.patience) <= state.upcoming_sleep
             ),
             reraise=True,
         )
-        return await again(self._attempt, call, attempts)
+        return await again(self._attempt, call, attempts, held)
 
     def read_json(self, call: Call, answer: Answer) -> Any:
         """An answer's body as JSON. None for a write without a readable one, unless the call needs it.
@@ -167,15 +190,25 @@ class HttpClient:
         asked = error.retry_after if isinstance(error, RetryLater) else None
         return self._retries.wait(state.attempt_number, asked, self._rng)
 
-    async def _attempt(self, call: Call, attempts: Attempts) -> Answer:
+    async def _attempt(self, call: Call, attempts: Attempts, held: Held | None) -> Answer:
         headers = self._headers(call)
-        async with self._slots:
-            await self._rate.take()
-            outcome = await self._exchange(call, headers, attempts.begin())
+        if held is None:
+            async with self._admission.place(due=self._due(call)) as place:
+                await self._admission.pay(place)
+                outcome = await self._exchange(call, headers, attempts.begin())
+        else:
+            await self._admission.pay(held.place)
+            outcome = await self._exchange(call, headers, attempts.begin(), held.leave)
         if isinstance(outcome, Answer):
             return outcome
         # Raised out here, where no exception of the HTTP library is being handled that would come along as context.
         raise attempts.settle(outcome.error) from outcome.cause
+
+    def _due(self, call: Call) -> float:
+        """Where a call without a place stands in the queue: a pass and the poller wait for their listings."""
+        if call.effect is not Effect.READ:
+            return anyio.current_time()
+        return FIRST if call.operation == "list" else anyio.current_time() + READS_WAIT
 
     def _headers(self, call: Call) -> dict[str, str]:
         key = self._key.key()
@@ -184,11 +217,14 @@ class HttpClient:
         headers = {self._key.name: self._key.prefix + key, "Accept": "application/json"}
         return headers if call.body is None else headers | {"Content-Type": "application/json"}
 
-    async def _exchange(self, call: Call, headers: Mapping[str, str], seconds: float) -> Answer | _Failure:
+    async def _exchange(
+        self, call: Call, headers: Mapping[str, str], seconds: float, leave: Leave = lambda: None
+    ) -> Answer | _Failure:
         if seconds <= 0:
             return _Failure(Unavailable("no time was left to try again", operation=call.operation))
         started = anyio.current_time()
-        code, outcome = await self._request(call, headers, seconds)
+        progress = Progress() if call.effect is Effect.READ else Progress(leave)
+        code, outcome = await self._request(call, headers, seconds, progress)
         took = anyio.current_time() - started
         self._on_request(call.operation, code, took)
         told = {"operation": call.operation, "method": call.method, "path": call.path, "code": code}
@@ -199,9 +235,10 @@ class HttpClient:
             log.debug("request.answered", **told, duration_s=round(took, 3))
         return outcome
 
-    async def _request(self, call: Call, headers: Mapping[str, str], seconds: float) -> tuple[str, Answer | _Failure]:
+    async def _request(
+        self, call: Call, headers: Mapping[str, str], seconds: float, progress: Progress
+    ) -> tuple[str, Answer | _Failure]:
         """One HTTP request: its code for the metrics, and what came of it."""
-        progress = Progress()
         try:
             async with self._open_session().request(
                 call.method,
@@ -214,6 +251,8 @@ class HttpClient:
             ) as response:
                 progress.status = response.status
                 body, whole = await _read(response)
+        except Withheld as e:
+            return "withheld", _Failure(Withheld(e.message, operation=call.operation))
         except (aiohttp.ClientError, OSError) as e:
             return self._unanswered(call, e, progress, seconds)
         code = str(response.status)

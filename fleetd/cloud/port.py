@@ -9,18 +9,22 @@ Contract for every implementation:
 * A write that may have been carried out although its answer is lost raises ``Ambiguous``. One that certainly was
   not (no connection, 429) raises a ``RetryLater``. One that was declined raises an ``AskHuman``.
 * ``NotFound`` is what the provider said, not proof that a machine is gone.
+* A call waits in a queue for the rate limit. Listings go first, then writes, then looks at single machines; who
+  must not wait between a look and a write takes a ``place`` beforehand.
 * Every call is bounded by the configured request timeout; cancellation is passed through.
 * Errors and log lines never hold the API key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fleetd.model.machine import Machine, SnapshotSight, Utilization
 from fleetd.model.plan import Listing
+from fleetd.model.reasons import Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,14 @@ class MachineChange:
     snapshot_frequency: str | None = None
     """hour, day, week; "none" clears it."""
     snapshot_keep: int | None = None
+
+
+Leave = Callable[[], None]
+"""Asked right before the first byte of a write leaves the process. Raises ``Withheld``: then none does."""
+
+
+def freely() -> None:
+    """A ``Leave`` that holds nothing back."""
 
 
 class Cloud(Protocol):
@@ -126,6 +138,18 @@ class Cloud(Protocol):
 
     async def utilization(self, machine_id: str, month: str) -> Utilization:
         """Use and rates in one billing month (``YYYY-MM``). Raises ``Unsupported`` where nothing tells it."""
+        ...
+
+    def place(self, verb: Verb, *, behind: int = 0, leave: Leave = freely) -> AbstractAsyncContextManager[Cloud]:
+        """Wait for a place in the rate limit, and hold it: the cloud that it yields does not wait any more.
+
+        The place is good for one write and for the looks that belong to it, one call after the other.
+
+        Args:
+            verb: the write.
+            behind: how many writes of the same fleet go before it; the queue lets fleets go side by side.
+            leave: asked right before the write leaves. Where it holds the write back, the call raises ``Withheld``.
+        """
         ...
 
     async def aclose(self) -> None:

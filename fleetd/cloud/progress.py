@@ -13,6 +13,8 @@ import aiohttp
 class Progress:
     """One HTTP request under way; ``trace_config`` has aiohttp fill it in."""
 
+    leave: Callable[[], None] = lambda: None
+    """Called right before the first byte leaves; what it raises stops the request."""
     begun: bool = False
     sent: bool = False
     """Told just before the first byte leaves, so that False means that none did."""
@@ -37,6 +39,7 @@ def trace_config() -> aiohttp.TraceConfig:
         context.trace_request_ctx.begun = True
 
     async def sent(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+        context.trace_request_ctx.leave()
         context.trace_request_ctx.sent = True
 
     config = aiohttp.TraceConfig()

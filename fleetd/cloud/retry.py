@@ -13,7 +13,7 @@ import anyio
 from fleetd.model.errors import Ambiguous, CloudError, RetryLater
 from fleetd.model.httpdate import http_date
 
-LONGEST_RETRY_AFTER = 3600.0
+LONGEST_RETRY_AFTER = 300.0
 """Seconds. What a provider asks for beyond that is taken for a mistake and counts as this much."""
 
 
@@ -28,12 +28,19 @@ class RetryPolicy:
     longest_wait: float = 8.0
     """Seconds at which doubling ends. A Retry-After may ask for more."""
 
+    patience: float = math.inf
+    """Seconds of waiting before one attempt beyond which there is none."""
+
     def wait(self, attempt: int, retry_after: float | None, rng: random.Random) -> float:
         """Seconds to wait after the ``attempt``-th failure (from 1): never less than the provider asked for."""
         backoff = min(self.longest_wait, self.first_wait * 2.0 ** min(attempt - 1, 32))
         jittered = backoff * rng.uniform(0.5, 1.0)
         # Jitter on top of Retry-After too: whoever was turned away together should not come back together.
         return jittered if retry_after is None else max(jittered, retry_after + rng.uniform(0.0, self.first_wait))
+
+
+IN_PLACE = RetryPolicy(attempts=2, patience=1.0)
+"""While a place is held that others wait for; whoever made the call comes again in any case."""
 
 
 class Attempts:

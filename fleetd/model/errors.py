@@ -6,7 +6,8 @@
     ├── CloudError                  a call to the provider did not answer as asked
     │   ├── RetryLater              nothing happened; the same call may be made again later
     │   │   ├── RateLimited         ... not before ``retry_after``
-    │   │   └── Unavailable         no connection, or a server error on a call without effect
+    │   │   ├── Unavailable         no connection, or a server error on a call without effect
+    │   │   └── Withheld            fleetd itself held it back at the last moment
     │   ├── LookAgain               what happened is not known from this answer
     │   │   ├── NotFound            the provider does not know the id, or hides it
     │   │   ├── Busy                nothing was done: the machine is in a state that the call does not fit
@@ -78,6 +79,10 @@ class RateLimited(RetryLater):
 
 class Unavailable(RetryLater):
     """The provider could not be reached, or failed on a call that had no effect."""
+
+
+class Withheld(RetryLater):
+    """Nothing was sent: fleetd held the call back right before its first byte left."""
 
 
 class LookAgain(CloudError):

@@ -82,7 +82,7 @@ def test_a_provider_that_is_down_is_reported_once_and_its_return_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "waits"), [(600.0, 600.0), (90_000.0, 3600.0)], ids=["as asked", "an hour at most"]
+    ("asked", "waits"), [(240.0, 240.0), (90_000.0, 300.0)], ids=["as asked", "five minutes at most"]
 )
 def test_a_provider_that_asks_to_be_left_alone_is_whatever_wakes_the_daemon(asked: float, waits: float) -> None:
     async def story() -> None:

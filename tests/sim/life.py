@@ -24,9 +24,9 @@ import contextvars
 import io
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,11 +35,12 @@ from typing import Any
 from fleetd import config
 from fleetd.cloud.calls import HttpLimits
 from fleetd.cloud.core.factory import open_core_cloud
-from fleetd.cloud.port import Cloud
+from fleetd.cloud.port import Cloud, Leave, freely
 from fleetd.engine.observer import Observer
 from fleetd.model.errors import CloudError, ConfigError, FleetdError
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Listing
+from fleetd.model.reasons import Verb
 from fleetd.model.settings import Settings
 from fleetd.ops import logs
 from fleetd.planner.idle import Activity, Reading
@@ -294,6 +295,11 @@ class WatchedCloud:
             return answer
 
         return call
+
+    @asynccontextmanager
+    async def place(self, verb: Verb, *, behind: int = 0, leave: Leave = freely) -> AsyncIterator[WatchedCloud]:
+        async with self._cloud.place(verb, behind=behind, leave=leave) as placed:
+            yield WatchedCloud(self._life, placed)
 
 
 class WatchedJournal:

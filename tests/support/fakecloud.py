@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,11 +13,17 @@ from typing import Any
 
 import anyio
 
-from fleetd.cloud.port import Capabilities, MachineChange
+from fleetd.cloud.port import Capabilities, Leave, MachineChange, freely
+from fleetd.cloud.rate import FIRST, Admission, Place
 from fleetd.engine.ports import Clock
 from fleetd.model.errors import NotFound
 from fleetd.model.machine import Machine, MachineEvent, SnapshotSight, Utilization
 from fleetd.model.plan import Listing
+from fleetd.model.reasons import Verb
+
+READS = frozenset({"list", "show", "availability", "utilization", "snapshots"})
+
+_HELD: ContextVar[tuple[Place, Leave] | None] = ContextVar("held", default=None)
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,8 @@ class FakeCloud:
     calls: list[Call] = field(default_factory=list)
     snapshot_sights: dict[str, SnapshotSight] = field(default_factory=dict)
     """By machine id; while there are any, snapshots can be seen."""
+    admission: Admission | None = None
+    """The rate limit; None lets everybody through at once."""
 
     def __post_init__(self) -> None:
         self._machines: dict[str, Machine] = {}
@@ -100,9 +110,8 @@ class FakeCloud:
         return {m.name: m.state for m in self._machines.values()}
 
     def writes(self) -> list[str]:
-        reads = {"list", "show", "availability", "utilization", "snapshots"}
         return [
-            f"{c.operation} {c.machine}" if c.machine else c.operation for c in self.calls if c.operation not in reads
+            f"{c.operation} {c.machine}" if c.machine else c.operation for c in self.calls if c.operation not in READS
         ]
 
     async def list_machines(self) -> Listing:
@@ -188,10 +197,32 @@ class FakeCloud:
         self._end("snapshots", machine_id)
         return sight
 
+    @asynccontextmanager
+    async def place(self, verb: Verb, *, behind: int = 0, leave: Leave = freely) -> AsyncIterator[FakeCloud]:
+        requests = 1 if verb is Verb.CREATE else 2
+        admission = self.admission or Admission(1e6, 1_000_000)
+        due = anyio.current_time() + behind * 0.25
+        async with admission.place(requests, due=due, create=verb is Verb.CREATE) as place:
+            token = _HELD.set((place, leave))
+            try:
+                yield self
+            finally:
+                _HELD.reset(token)
+
     async def aclose(self) -> None:
         pass
 
     async def _begin(self, operation: str, machine_id: str | None, detail: object = None) -> None:
+        held = _HELD.get()
+        if self.admission is not None and held is not None:
+            await self.admission.pay(held[0])
+        elif self.admission is not None:
+            late = 3.0 if operation in READS else 0.0
+            due = FIRST if operation == "list" else anyio.current_time() + late
+            async with self.admission.place(due=due) as place:
+                await self.admission.pay(place)
+        if held is not None and operation not in READS:
+            held[1]()
         await anyio.sleep(self.latency)
         self.calls.append(Call(operation, machine_id, self.clock.now(), detail))
         fault = self.before(operation, machine_id)

@@ -11,10 +11,9 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote
 
-from fleetd.cloud.calls import Call, Effect
+from fleetd.cloud.calls import Call, Effect, Sender
 from fleetd.cloud.core import wire
 from fleetd.cloud.core.pages import MOST_PAGES, Source, read_all
-from fleetd.cloud.http import HttpClient
 from fleetd.cloud.listing import Reading
 from fleetd.cloud.port import Json
 from fleetd.cloud.waiting import Eyes, wait_until
@@ -37,7 +36,7 @@ class CoreApi:
             known. A create or a restart never is.
     """
 
-    def __init__(self, http: HttpClient, *, repeat_writes: bool = True) -> None:
+    def __init__(self, http: Sender, *, repeat_writes: bool = True) -> None:
         self._http = http
         self._repeat_writes = repeat_writes
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
+from fleetd.cloud.calls import Sender
 from fleetd.cloud.core import wire
 from fleetd.cloud.core.api import PAGE_SIZE, CoreApi
-from fleetd.cloud.http import HttpClient
-from fleetd.cloud.port import Capabilities, MachineChange
+from fleetd.cloud.port import Capabilities, Leave, MachineChange, freely
 from fleetd.cloud.reading import understood
 from fleetd.model.errors import Ambiguous, MalformedAnswer, Unsupported
 from fleetd.model.machine import Machine, SnapshotSight, Utilization
 from fleetd.model.plan import Listing
+from fleetd.model.reasons import Verb
 from fleetd.model.vendor import CORE_AVAILABILITY_TYPES
 
 CAPABILITIES = Capabilities(
@@ -26,7 +28,8 @@ CAPABILITIES = Capabilities(
 class CoreCloud:
     """Implements ``port.Cloud``. ``aclose`` closes the client that it is given."""
 
-    def __init__(self, http: HttpClient) -> None:
+    def __init__(self, http: Sender) -> None:
+        self._http = http
         self._api = CoreApi(http, repeat_writes=False)
 
     @property
@@ -89,6 +92,14 @@ class CoreCloud:
         """Use and rates in one billing month (``YYYY-MM``)."""
         content = await self._api.utilization(machine_id, month)
         return understood("utilization", lambda c: wire.read_utilization(c, machine_id, month), content)
+
+    @asynccontextmanager
+    async def place(self, verb: Verb, *, behind: int = 0, leave: Leave = freely) -> AsyncIterator[CoreCloud]:
+        """A place for one write and the look before it."""
+        create = verb is Verb.CREATE
+        requests = 1 if create else 2
+        async with self._http.place(requests, behind=behind, create=create, leave=leave) as http:
+            yield CoreCloud(http)
 
     async def aclose(self) -> None:
         """Close connections. Idempotent."""

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from fleetd.cloud.calls import Effect
-from fleetd.cloud.http import HttpClient
+from fleetd.cloud.calls import Effect, Sender
 from fleetd.cloud.listing import Reading
 from fleetd.cloud.paperspace import wire
 from fleetd.cloud.paperspace.pages import Fetch, Page, read_on, read_proven
@@ -39,8 +38,14 @@ class PaperspaceApi:
             outcome is not known. A create, a restart or a new snapshot never is.
     """
 
-    def __init__(self, http: HttpClient, *, repeat_writes: bool = True) -> None:
+    def __init__(self, http: Sender, *, repeat_writes: bool = True) -> None:
         self._requests = Requests(http, repeat_writes=repeat_writes)
+
+    def through(self, http: Sender) -> PaperspaceApi:
+        """The same API, with what has been learnt of it, through another sender."""
+        other = PaperspaceApi(http)
+        other._requests = self._requests.through(http)
+        return other
 
     async def list(self, filters: Mapping[str, object]) -> Rows:
         """All machines that match, each id once; ``limit`` cuts the list. None as a filter is left out.

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from fleetd.cloud.http import HttpClient
+from fleetd.cloud.calls import Sender
 from fleetd.cloud.paperspace import snapshots, usage, wire
 from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.cloud.paperspace.errors import state_named
 from fleetd.cloud.paperspace.requests import PAGE_SIZE
-from fleetd.cloud.port import Capabilities, Json, MachineChange
+from fleetd.cloud.port import Capabilities, Json, Leave, MachineChange, freely
 from fleetd.cloud.reading import understood
 from fleetd.model.errors import Ambiguous, Busy, MalformedAnswer, NotFound, Refused
 from fleetd.model.machine import PHASES, Machine, Phase, SnapshotSight, Utilization, month_of
 from fleetd.model.plan import Listing
+from fleetd.model.reasons import Verb
 
 CAPABILITIES = Capabilities(
     name="paperspace",
@@ -32,7 +34,8 @@ MONTH_PAGES = 20
 class PaperspaceCloud:
     """Implements ``port.Cloud``. ``aclose`` closes the client that it is given; ``now`` is wall time, UTC."""
 
-    def __init__(self, http: HttpClient, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, http: Sender, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._http = http
         self._api = PaperspaceApi(http, repeat_writes=False)
         self._now = now
 
@@ -119,6 +122,16 @@ class PaperspaceCloud:
             storage_seconds_used=max(0.0, (until - max(since, born or since)).total_seconds()),
             storage_monthly_rate=wire.storage_rate(content) if born is not None else None,
         )
+
+    @asynccontextmanager
+    async def place(self, verb: Verb, *, behind: int = 0, leave: Leave = freely) -> AsyncIterator[PaperspaceCloud]:
+        """A place for one write and the look before it, which takes two requests."""
+        create = verb is Verb.CREATE
+        requests = 1 if create else 3
+        async with self._http.place(requests, behind=behind, create=create, leave=leave) as http:
+            placed = PaperspaceCloud(http, now=self._now)
+            placed._api = self._api.through(http)
+            yield placed
 
     async def aclose(self) -> None:
         """Close connections. Idempotent."""

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from fleetd.cloud.calls import Call, Effect
-from fleetd.cloud.http import HttpClient
+from fleetd.cloud.calls import Call, Effect, Sender
 from fleetd.cloud.paperspace.errors import is_complaint
 from fleetd.cloud.paperspace.pages import Page
 from fleetd.cloud.port import Json
@@ -25,10 +24,16 @@ class Requests:
         repeat_writes: whether writes that are safe to repeat are made again when their outcome is not known.
     """
 
-    def __init__(self, http: HttpClient, *, repeat_writes: bool) -> None:
+    def __init__(self, http: Sender, *, repeat_writes: bool) -> None:
         self._http = http
         self._repeat_writes = repeat_writes
         self._page_size: int | None = PAGE_SIZE
+
+    def through(self, http: Sender) -> Requests:
+        """The same, with the page size that has been learnt, through another sender."""
+        other = Requests(http, repeat_writes=self._repeat_writes)
+        other._page_size = self._page_size
+        return other
 
     async def get(
         self, operation: str, path: str, query: Mapping[str, object] | None = None, *, about: str = ""
