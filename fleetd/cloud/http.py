@@ -8,12 +8,16 @@ what happened                      read             repeatable write  once (crea
 =================================  ===============  ================  =================================
 no connection                      Unavailable      Unavailable       Unavailable
 timeout, reset, cut off later on   Unavailable      Ambiguous         Ambiguous
-429                                RateLimited      RateLimited       RateLimited
+429                                RateLimited      RateLimited       Ambiguous
 503 with Retry-After               RateLimited      RateLimited       Ambiguous
 any other 5xx, 408                 Unavailable      Ambiguous         Ambiguous
 3xx (redirects are not followed)   Refused          Refused           Ambiguous
 2xx, body unreadable               MalformedAnswer  a success         Ambiguous, if the body is needed
+2xx, about something else          MalformedAnswer  Ambiguous         Ambiguous
 =================================  ===============  ================  =================================
+
+A 429 says that there were too many requests, not that this one was left undone: a gateway may say it of an answer
+that it did not wait for. Made once more, a create would be a second machine.
 
 Once the answer to a write that is made again was lost, only a success tells what happened: every other end of it
 is ``Ambiguous``.
@@ -50,6 +54,7 @@ from fleetd.model.errors import (
     CloudError,
     MalformedAnswer,
     NotFound,
+    RateLimited,
     Refused,
     RetryLater,
     Unauthorized,
@@ -308,13 +313,15 @@ class HttpClient:
             kind, message = Refused, f"redirected to {headers.get('Location', 'nowhere')}: check the base URL"
         if kind in {NotFound, Busy} and not call.names_machine:
             kind = Refused
-        failed = kind is Unavailable or any(code >= 500 or code == 408 for code in (status, found.status or 0))
+        failed = kind in {Unavailable, RateLimited} or any(
+            code >= 500 or code == 408 for code in (status, found.status or 0)
+        )
         if (call.effect is Effect.ONCE and (failed or redirected)) or (
             call.effect is Effect.REPEATABLE and kind is Unavailable
         ):
             kind = Ambiguous
         error = kind(self._presentable(message), operation=call.operation, status=found.status or status)
-        if isinstance(error, RetryLater):
+        if isinstance(error, RetryLater | Ambiguous):
             error.retry_after = retry_after(headers, self._now())
         return _Failure(error)
 

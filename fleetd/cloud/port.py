@@ -7,7 +7,10 @@ Contract for every implementation:
   retried inside the adapter, with jittered backoff, honouring Retry-After. **Writes are never retried inside
   the adapter**: a hold may have arrived since, so whether to repeat one is the engine's decision.
 * A write that may have been carried out although its answer is lost raises ``Ambiguous``. One that certainly was
-  not (no connection, 429) raises a ``RetryLater``. One that was declined raises an ``AskHuman``.
+  not (no connection), or that does no harm when made again (429 to a stop), raises a ``RetryLater``. One that was
+  declined raises an ``AskHuman``.
+* An answer is about what was asked, or it is not understood: one that names another machine is ``MalformedAnswer``
+  for a read and ``Ambiguous`` for a write, whatever its status (``about.py``).
 * ``NotFound`` is what the provider said, not proof that a machine is gone.
 * A call waits in a queue for the rate limit. Listings go first, then writes, then looks at single machines; who
   must not wait between a look and a write takes a ``place`` beforehand.
@@ -98,7 +101,7 @@ class Cloud(Protocol):
 
         Raises:
             Ambiguous: it may exist now; look for ``name`` in complete listings.
-            RateLimited, Unavailable: certainly not created.
+            Unavailable: certainly not created.
             Unauthorized, Refused.
         """
         ...

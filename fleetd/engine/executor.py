@@ -16,7 +16,7 @@ from fleetd.engine.follower import Follower
 from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.recall import Recall
 from fleetd.engine.vetoes import Vetoes
-from fleetd.model.errors import AskHuman, Busy, CloudError, LookAgain, NotFound, RetryLater
+from fleetd.model.errors import Ambiguous, AskHuman, Busy, CloudError, LookAgain, NotFound, RetryLater
 from fleetd.model.fleet import Deadlines, Fleet
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
@@ -64,6 +64,8 @@ class Executor:
         self._in_force = in_force
         self._last_word = last_word
         self._progress = progress
+        self._made: set[str] = set()
+        """Ids that creates of this pass were answered with."""
         self.closing = False
         """Set on shutdown: no call begins any more."""
 
@@ -76,6 +78,7 @@ class Executor:
         and is dropped when that has grown old.
         """
         skips: list[Skip] = []
+        self._made.clear()
 
         async def existing(action: Action) -> None:
             skip = await self._existing(action, fleets[action.fleet], pass_id)
@@ -135,14 +138,32 @@ class Executor:
             doubt = basis.doubt(self._clock.now())
             if doubt is not None:
                 return Skip(fleet.name, Verb.CREATE, doubt.reason, detail=doubt.detail)
+            wait = self._recall.creates_wait(self._clock.now())
+            if wait is not None:
+                return Skip(fleet.name, Verb.CREATE, Reason.PROVIDER_SAID_WAIT, until=wait[0], detail=wait[1])
             intent = await self._write_intent(action, fleet, name, baseline=None, parameters=fleet.parameters)
             self._say_requested(intent, pass_id)
             try:
                 machine = await self._cloud.create(name, fleet.parameters)
+                await self._must_be_new(machine, name, basis)
             except CloudError as error:
                 return await self._call_failed(intent, error, fleet)
             await self._accepted(intent, machine.id)
         return None
+
+    async def _must_be_new(self, machine: Machine, name: str, basis: Basis) -> None:
+        """An answer that names another machine, or one that is known already, is none (design 5).
+
+        Raises:
+            Ambiguous: so it is; what the create did is not known.
+        """
+        known: set[str] = {i.machine_id or "" for i in await self._recall.journal.open_intents()}
+        known |= {m.id for m in basis.observation.machines} | self._recall.facts.keys() | self._made
+        if machine.name != name:
+            raise Ambiguous(f"asked for {name}, answered with {machine.name}", operation="create")
+        if machine.id in known:
+            raise Ambiguous(f"asked for {name}, answered with {machine.id}, which was there", operation="create")
+        self._made.add(machine.id)
 
     async def _existing(self, action: Action, fleet: Fleet, pass_id: int) -> Skip | None:
         machine_id = action.machine or ""
@@ -184,6 +205,8 @@ class Executor:
 
     def _differs(self, action: Action, fresh: Machine, fleet: Fleet) -> str | None:
         """Why the machine is not what the plan was made for, or None."""
+        if fresh.id != action.machine:
+            return f"asked for {action.machine}, answered with {fresh.id}"
         if action.expected_state is not None and fresh.state != action.expected_state:
             return f"it is {fresh.state}, the plan saw {action.expected_state}"
         owner = owners([fresh], [fleet], self._recall.facts).get(fresh.id)
@@ -265,6 +288,8 @@ class Executor:
                 return replace(skip, reason=Reason.FRESH_LOOK_DIFFERS)
             case LookAgain():
                 log.warning("machine.answer_lost", **keys)
+                if intent.verb is Verb.CREATE and isinstance(error, Ambiguous) and error.retry_after:
+                    self._recall.creates_must_wait(timedelta(seconds=error.retry_after), str(error), now)
                 await journal.update_intent(intent.id, ambiguous_since=now)
                 if intent.verb is Verb.UPDATE:  # safe to repeat: the next check sees what became of it
                     await journal.close_intent(intent.id, at=now, outcome=Outcome.LOST, error=str(error))

@@ -23,6 +23,7 @@ class Recall:
         self.facts: dict[str, MachineFacts] = {}
         self._backoffs: dict[tuple[str, str], Backoff] = {}
         self._refusals: dict[str, tuple[int, datetime, str]] = {}
+        self._create_wait: tuple[datetime, timedelta, str] | None = None
         self.orders = Orders(journal)
         """What operators asked for since the last pass."""
 
@@ -45,6 +46,7 @@ class Recall:
                 for k, (attempt, until, words) in self._refusals.items()
                 if _in_force(attempt, until, now)
             },
+            creates_wait=self.creates_wait(now),
             idle=idle or {},
             requests=self.orders.take(),
             provider_failing=provider_failing,
@@ -132,6 +134,19 @@ class Recall:
         until = now + next_backoff(attempt)
         self._refusals[f"{verb}:{subject}"] = (attempt, until, words)
         return until
+
+    def creates_must_wait(self, lasts: timedelta, words: str, now: datetime) -> None:
+        """The provider asked that the next create wait for so long, of whatever fleet it is."""
+        known = self.creates_wait(now)
+        if known is None or known[0] < now + lasts:
+            self._create_wait = (now, lasts, words)
+
+    def creates_wait(self, now: datetime) -> tuple[datetime, str] | None:
+        """Until when the provider asked creates to wait, and its words; None where they need not."""
+        if self._create_wait is None:
+            return None
+        since, lasts, words = self._create_wait
+        return (since + lasts, words) if is_waiting(since, lasts, now) else None
 
     def accepted(self, verb: Verb, subject: str) -> None:
         """Forget refusals after a success."""

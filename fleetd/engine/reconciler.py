@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -269,15 +269,17 @@ class Reconciler:
     ) -> list[Intent]:
         """Look for the machines of lost creates; close those whose settle time has passed (design 6)."""
         still_open: list[Intent] = []
+        taken = {*self.recall.facts, *(i.machine_id for i in intents if i.machine_id is not None)}
         for intent in intents:
             if intent.verb is not Verb.CREATE or intent.machine_id is not None:
                 still_open.append(intent)
                 continue
-            found = self._find(intent, observation.machines)
+            found = self._find(intent, observation.machines, taken)
             if found is not None:
                 now = self._clock.now()
                 await self.recall.journal.update_intent(intent.id, machine_id=found.id, accepted_at=now)
                 await self.recall.created(intent, found.id, now)
+                taken.add(found.id)
                 still_open.append(replace(intent, machine_id=found.id, accepted_at=now))
                 log.info("intent.settled", fleet=intent.fleet, machine=found.id, name=intent.name, intent=intent.id)
                 continue
@@ -296,8 +298,8 @@ class Reconciler:
         self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.LOST)
         log.warning("intent.lost", fleet=intent.fleet, name=intent.name, intent=intent.id, error=error)
 
-    def _find(self, intent: Intent, machines: Sequence[Machine]) -> Machine | None:
-        found = [m for m in machines if m.name == intent.name and m.id not in self.recall.facts]
+    def _find(self, intent: Intent, machines: Sequence[Machine], taken: Collection[str]) -> Machine | None:
+        found = [m for m in machines if m.name == intent.name and m.id not in taken]
         return min(found, key=oldest_first, default=None)
 
     async def _learn(self, observation: Observation, intents: Sequence[Intent], settings: Settings) -> None:

@@ -98,7 +98,10 @@ class Busy(LookAgain):
 
 
 class Ambiguous(LookAgain):
-    """The answer to a write was lost: it may have been carried out."""
+    """The answer to a write was lost, or is about something else: it may have been carried out."""
+
+    retry_after: float | None = None
+    """Seconds before the next such write, as the provider asked; None when it did not say."""
 
 
 class MalformedAnswer(LookAgain):

@@ -225,6 +225,8 @@ class Memory:
     """By (region, machineType)."""
     refusals: Mapping[str, tuple[datetime, str]] = field(default_factory=lambda: MappingProxyType({}))
     """By ``verb:machine`` (``create:fleet``): until when it is not tried again after a refusal, and its words."""
+    creates_wait: tuple[datetime, str] | None = None
+    """Until when the provider asked creates to wait, and its words."""
     idle: Mapping[str, IdleReport] = field(default_factory=lambda: MappingProxyType({}))
     """By machine id."""
     requests: tuple[Request, ...] = ()

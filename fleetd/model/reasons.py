@@ -77,6 +77,7 @@ class Reason(StrEnum):
     OBSERVATION_PARTIAL = "observation_partial"
     OBSERVATION_REJECTED = "observation_rejected"
     OBSERVATION_STALE = "observation_stale"
+    PROVIDER_SAID_WAIT = "provider_said_wait"
     PROVIDER_FAILING = "provider_failing"
     SHUTTING_DOWN = "shutting_down"
     CONFIG_CHANGED = "config_changed"

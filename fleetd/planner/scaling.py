@@ -234,6 +234,9 @@ def _blocks_create(draft: Draft, count: int) -> Skip | None:
         return draft.make_skip(
             Verb.CREATE, Reason.REFUSED_RECENTLY, None, until=refused[0], detail=refused[1], count=count
         )
+    if draft.memory.creates_wait is not None:
+        until, words = draft.memory.creates_wait
+        return draft.make_skip(Verb.CREATE, Reason.PROVIDER_SAID_WAIT, None, until=until, detail=words, count=count)
     shrunk = shrink_wait(fleet, draft.members, draft.memory, draft.observed_at)
     if shrunk is not None:
         until, missing = shrunk

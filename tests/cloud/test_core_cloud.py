@@ -244,7 +244,8 @@ async def test_a_create_whose_answer_is_lost_is_ambiguous_and_never_repeated(rul
 @virtual
 async def test_the_port_never_repeats_a_write(verb, rule, kind):
     async with account(machines=1, rules=[rule]) as (server, cloud, _):
-        with pytest.raises(kind):
+        # A rate limit says nothing of a restart, and made again it would be another.
+        with pytest.raises(Ambiguous if verb == "restart" else kind):
             await getattr(cloud, verb)("ps0")
         assert asked(server) == [verb]
 

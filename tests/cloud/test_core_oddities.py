@@ -37,7 +37,7 @@ async def test_a_show_of_another_machine_is_not_believed():
     async with scripted(answer(200, SHOWN)) as server:
         cloud = open_core_cloud(server.url, lambda: "k3y", rng=random.Random(1))
         assert (await cloud.show(SHOWN["id"])).id == SHOWN["id"]
-        with pytest.raises(MalformedAnswer, match="asked for ps1"):
+        with pytest.raises(MalformedAnswer, match="asked about ps1"):
             await cloud.show("ps1")
         await cloud.aclose()
 

@@ -108,7 +108,8 @@ async def test_create_accepts_200_and_201(wire, status):
 
 
 async def test_create_through_the_port_puts_in_the_name(wire):
-    wire.post(f"{MACHINES}/createSingleMachinePublic", payload=CREATED)
+    made = CREATED | {"name": "training-abc126jt"}
+    wire.post(f"{MACHINES}/createSingleMachinePublic", payload=made)
     async with api() as (_, cloud):
         machine = await cloud.create("training-abc126jt", {"region": "r", "size": 50, "startOnCreate": False})
     assert sent(wire)[3] == {"region": "r", "size": 50, "startOnCreate": False, "machineName": "training-abc126jt"}

@@ -70,8 +70,11 @@ TABLE = {
         (Unavailable, Unavailable, Ambiguous, Ambiguous, Ambiguous),
     ),
     "not HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n", (Unavailable, Unavailable, Ambiguous, Ambiguous, Ambiguous)),
-    "429": (answer(429), (RateLimited,) * 5),
-    "429 in a 400": (answer(400, {"status": 429, "message": "slow down"}), (RateLimited,) * 5),
+    "429": (answer(429), (RateLimited, RateLimited, RateLimited, Ambiguous, Ambiguous)),
+    "429 in a 400": (
+        answer(400, {"status": 429, "message": "slow down"}),
+        (RateLimited, RateLimited, RateLimited, Ambiguous, Ambiguous),
+    ),
     "503 with Retry-After": (
         answer(503, headers={"Retry-After": "7"}),
         (RateLimited, RateLimited, RateLimited, Ambiguous, Ambiguous),

@@ -175,7 +175,7 @@ async def test_another_machine_than_the_one_asked_for_is_malformed(wire) -> None
     wire.get(f"{BASE}/machine-events?limit=100&machineId=ps2&orderBy=dtCreated&order=desc", payload=page())
     wire.get(f"{BASE}/machines/ps2", payload=MACHINE)
     async with dialect() as (cloud, _):
-        with pytest.raises(MalformedAnswer, match="asked for ps2"):
+        with pytest.raises(MalformedAnswer, match="asked about ps2"):
             await cloud.show("ps2")
 
 

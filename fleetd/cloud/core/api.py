@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote
 
+from fleetd.cloud.about import must_be_about, must_be_made
 from fleetd.cloud.calls import Call, Effect, Sender
 from fleetd.cloud.core import wire
 from fleetd.cloud.core.pages import MOST_PAGES, Source, read_all
@@ -73,9 +74,8 @@ class CoreApi:
 
     async def show(self, machine_id: str) -> Json:
         """One machine with its events."""
-        return await self._get_object(
-            "show", "/machines/getMachinePublic", {"machineId": machine_id}, about=machine_id
-        )
+        query = {"machineId": machine_id}
+        return await self._get_object("show", "/machines/getMachinePublic", query, about=machine_id)
 
     async def create(self, parameters: Mapping[str, object]) -> Json:
         """Create one machine. Never repeated.
@@ -95,6 +95,7 @@ class CoreApi:
         content = self._http.read_json(call, answer)
         if not isinstance(content, dict) or not isinstance(content.get("id"), str):
             raise self._http.malformed(call, "the answer is not a machine", status=answer.status)
+        must_be_made(parameters.get("machineName"), content)
         return content
 
     async def start(self, machine_id: str) -> Json | None:
@@ -190,6 +191,8 @@ class CoreApi:
         content = await self._get(call)
         if not isinstance(content, dict):
             raise self._http.malformed(call, "the answer is not an object")
+        if about:
+            must_be_about(about, content, operation=operation)
         return content
 
     async def _get_list(self, operation: str, path: str, query: Mapping[str, object]) -> Rows:
@@ -226,6 +229,8 @@ class CoreApi:
             repeat_write=self._repeat_writes,
         )
         content = self._http.read_json(call, await self._http.send(call))
+        if operation != "set_access":  # that may tell of the user
+            must_be_about(machine_id, content, operation=operation, write=True)
         return content if isinstance(content, dict) else None
 
 

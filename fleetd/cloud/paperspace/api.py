@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from fleetd.cloud.about import must_be_about, must_be_made
 from fleetd.cloud.calls import Effect, Sender
 from fleetd.cloud.listing import Reading
 from fleetd.cloud.paperspace import wire
@@ -105,7 +106,9 @@ class PaperspaceApi:
     async def machine(self, machine_id: str) -> Json:
         """One machine without its events."""
         path = within("machines", machine_id, operation="show")
-        return await self._requests.get("show", path, about=machine_id)
+        content = await self._requests.get("show", path, about=machine_id)
+        must_be_about(machine_id, content, operation="show")
+        return content
 
     async def events(
         self, machine_id: str, *, back_to: Callable[[Json], bool] | None = None, most: int = EVENT_PAGES
@@ -137,6 +140,8 @@ class PaperspaceApi:
         made, event = (answer or {}).get("data"), (answer or {}).get("event")
         if not isinstance(made, dict) or not isinstance(made.get("id"), str):
             raise Ambiguous("the answer is not a machine", operation="create")
+        must_be_made(parameters.get("name"), made)
+        must_be_about(made["id"], answer, operation="create", write=True)
         return {**made, "events": [event] if isinstance(event, dict) else []}
 
     async def start(self, machine_id: str) -> Json | None:
@@ -160,12 +165,16 @@ class PaperspaceApi:
         if release_public_ip is not None:
             raise Unsupported("the v1 API cannot release an address with the machine", operation="destroy")
         path = within("machines", machine_id, operation="destroy")
-        return await self._requests.write("destroy", "DELETE", path, about=machine_id)
+        answer = await self._requests.write("destroy", "DELETE", path, about=machine_id)
+        must_be_about(machine_id, answer, operation="destroy", write=True)
+        return answer
 
     async def update(self, machine_id: str, changes: Mapping[str, object]) -> Json | None:
         """Change attributes, by the API's names."""
         path = within("machines", machine_id, operation="update")
-        return await self._requests.write("update", "PUT", path, dict(changes), about=machine_id)
+        answer = await self._requests.write("update", "PUT", path, dict(changes), about=machine_id)
+        must_be_about(machine_id, answer, operation="update", write=True)
+        return answer
 
     async def set_access(self, machine_id: str, user_id: str, *, enable_access: bool) -> Json | None:
         """Give a user access to the machine, or take it away."""
@@ -273,7 +282,9 @@ class PaperspaceApi:
 
     async def _patch(self, machine_id: str, verb: str, *, effect: Effect = Effect.REPEATABLE) -> Json | None:
         path = within("machines", machine_id, verb, operation=verb)
-        return await self._requests.write(verb, "PATCH", path, {}, effect=effect, about=machine_id)
+        answer = await self._requests.write(verb, "PATCH", path, {}, effect=effect, about=machine_id)
+        must_be_about(machine_id, answer, operation=verb, write=True)
+        return answer
 
 
 def _is_rise(event: Json) -> bool:

@@ -1,0 +1,140 @@
+"""What a create is answered with is believed only where it can be the machine that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from fleetd.model.errors import Ambiguous
+from fleetd.model.fleet import Guards, Limit, ScaleIn
+from fleetd.model.machine import Machine
+from fleetd.model.reasons import Reason
+from tests.support.build import fleet
+from tests.support.fakecloud import FakeCloud
+from tests.support.rig import Rig, rig
+from tests.support.virtual_time import run_virtual, virtual_clock
+
+LOOSE = Guards(max_stops_per_pass=Limit(percent=100), max_destroys_per_pass=10)
+
+
+class Confused(FakeCloud):
+    """Answers the first create with something else than it made."""
+
+    confuse: Callable[[Machine], Machine] | None = None
+
+    async def create(self, name: str, parameters: Mapping[str, object]) -> Machine:
+        made = await super().create(name, parameters)
+        confuse, self.confuse = self.confuse, None
+        return made if confuse is None else confuse(made)
+
+
+async def passes(world: Rig, seconds: float) -> None:
+    for _ in range(int(seconds // 30)):
+        await world.reconciler.run_pass()
+        await anyio.sleep(30)
+
+
+ANSWERS: dict[str, Callable[[Machine, Machine], Machine]] = {
+    "another machine": lambda _made, alice: alice,
+    "another's name": lambda made, alice: replace(made, name=alice.name),
+    "another's id": lambda made, alice: replace(made, id=alice.id),
+    "an unknown machine": lambda made, _alice: replace(made, id="ps999", name="bob-desktop"),
+}
+
+
+@pytest.mark.parametrize("answers", ANSWERS.values(), ids=ANSWERS)
+def test_a_create_answered_with_another_machine_is_ambiguous(answers) -> None:
+    wanted = fleet(target=2, scale_in=ScaleIn.DESTROY, allow_destroy=True, guards=LOOSE)
+
+    async def story() -> None:
+        cloud = Confused(virtual_clock())
+        alice = cloud.add("alice-workstation")
+        cloud.confuse = lambda made: answers(made, alice)
+        async with rig(wanted, cloud=cloud) as world, world.passes_by_hand():
+            await passes(world, 300)
+            assert world.reconciler.last is not None
+            assert world.reconciler.last.converged
+            assert world.cloud.writes() == ["create"] * 2
+            assert alice.id not in world.reconciler.last.owned
+            world.configure(replace(wanted, target=0))
+            await passes(world, 300)
+            assert world.cloud.states() == {"alice-workstation": "ready"}
+            assert not [w for w in world.cloud.writes() if alice.id in w.split()]
+
+    run_virtual(story)
+
+
+def test_two_creates_answered_with_one_machine_are_not_both_believed() -> None:
+    async def story() -> None:
+        cloud = Confused(virtual_clock())
+        first: list[str] = []
+
+        async def create(name: str, parameters: Mapping[str, object]) -> Machine:
+            made = await FakeCloud.create(cloud, name, parameters)
+            first.append(made.id)
+            return replace(made, id=first[0])
+
+        cloud.create = create  # type: ignore[method-assign]
+        async with rig(fleet(target=4), cloud=cloud) as world, world.passes_by_hand():
+            await passes(world, 400)
+            assert world.cloud.writes() == ["create"] * 4
+            assert len({f.machine_id for f in world.reconciler.recall.facts.values()}) == 4
+
+    run_virtual(story)
+
+
+def test_a_lost_create_is_not_settled_by_a_machine_that_another_intent_has() -> None:
+    """A person gave our own machine a name that we had drawn."""
+
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.passes_by_hand():
+            world.cloud.before = lambda op, _id: Ambiguous("lost") if op == "create" else None
+            await world.reconciler.run_pass()
+            (lost,) = await world.journal.open_intents()
+            world.cloud.before = lambda _op, _id: None
+            world.configure(fleet(target=2))
+            await world.reconciler.run_pass()
+            ((machine_id, _),) = world.reconciler.recall.facts.items()
+            world.cloud.set(machine_id, name=lost.name)
+            await passes(world, 30)
+            still = {i.name: i.machine_id for i in await world.journal.open_intents()}
+            assert still[lost.name] is None
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("retry_after", [None, 600.0])
+def test_a_create_answered_too_many_requests_may_have_been_carried_out(retry_after) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1), fleet("inference", target=0)) as world, world.passes_by_hand():
+            error = Ambiguous("Too many requests", operation="create", status=429)
+            error.retry_after = retry_after
+            world.cloud.after = lambda op, _id: error if op == "create" else None
+            hidden_until = anyio.current_time() + 4
+            world.cloud.listing = lambda found: (
+                replace(found, machines=()) if anyio.current_time() < hidden_until else found
+            )
+            for _ in range(4):
+                await world.reconciler.run_pass()
+                await anyio.sleep(2)
+            world.cloud.after = lambda _op, _id: None
+            began = anyio.current_time()
+            world.configure(fleet(target=1), fleet("inference", target=1))
+            await world.reconciler.run_pass()
+            assert world.cloud.writes() == ["create"] * (2 if retry_after is None else 1)
+            if retry_after is not None:
+                assert world.reconciler.last is not None
+                (skip,) = [s for s in world.reconciler.last.skips if s.fleet == "inference"]
+                assert skip.reason is Reason.PROVIDER_SAID_WAIT
+            while len(world.cloud.writes()) < 2:
+                await passes(world, 30)
+            if retry_after is not None:
+                assert anyio.current_time() - began >= 600 - 10
+            await passes(world, 120)
+            assert sorted(world.cloud.states().values()) == ["ready"] * 2
+            assert world.cloud.writes() == ["create"] * 2
+
+    run_virtual(story)
