@@ -42,6 +42,7 @@ import yarl
 
 from fleetd import __version__
 from fleetd.cloud.calls import Answer, Call, Classify, Effect, HttpLimits, KeyHeader, OnRequest
+from fleetd.cloud.decoding import NotJson, decode
 from fleetd.cloud.placed import Held, Placed
 from fleetd.cloud.port import Leave
 from fleetd.cloud.progress import Progress, only_once, trace_config
@@ -167,8 +168,8 @@ class HttpClient:
             Ambiguous: the body that a write needs is no JSON.
         """
         try:
-            return msgspec.json.decode(answer.body)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as e:
+            return decode(answer.body)
+        except NotJson as e:
             problem = str(e)
         if not call.body_matters:
             return None

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fleetd.cloud.port import Json
 from fleetd.model.errors import CloudError
+
+LONGEST_ID = 200
+"""Characters. What is longer identifies nothing."""
+MOST_SECONDS = 120.0
+"""For all pages of a listing together; one that takes longer has no end, or is too old when it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +19,7 @@ class Reading:
     """A listing, with what is known of its completeness."""
 
     items: tuple[Json, ...]
-    """Each id once, in the listing's order."""
+    """Each id once, in the listing's order; and every entry that has no id."""
     moved: bool = False
     """Whether the list moved meanwhile, so that something may be missing."""
     failure: CloudError | None = None
@@ -23,3 +29,31 @@ class Reading:
     def complete(self) -> bool:
         """Whether nothing is missing; certain only where a proof was asked for."""
         return self.failure is None and not self.moved
+
+    @property
+    def problem(self) -> str:
+        """Why it is not complete; "" when it is."""
+        if self.failure is not None:
+            return self.failure.message
+        return "the list moved while its pages were read" if self.moved else ""
+
+    @property
+    def unidentified(self) -> int:
+        """Entries that have no id."""
+        return sum(identity(item) is None for item in self.items)
+
+
+def identity(entry: object) -> str | None:
+    """The id of a listing's entry, whether it came as text or as a number; None where it has none."""
+    found = entry.get("id") if isinstance(entry, dict) else None
+    if isinstance(found, int) and not isinstance(found, bool) and abs(found) < 10**30:
+        return str(found)
+    return found if isinstance(found, str) and 0 < len(found) <= LONGEST_ID else None
+
+
+def joined(entries: Iterable[Json]) -> tuple[Json, ...]:
+    """Each id once, the last copy in the first one's place; entries without one as often as they come."""
+    rows: dict[object, Json] = {}
+    for number, entry in enumerate(entries):
+        rows[identity(entry) or number] = entry
+    return tuple(rows.values())

@@ -5,20 +5,29 @@ Each gives None for what says nothing, so that one odd field spoils no listing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, TypeVar
 
 import msgspec
 
+from fleetd.cloud.listing import LONGEST_ID, identity
 from fleetd.model.bounds import MOST_MONEY, plausible
 from fleetd.model.errors import CloudError, MalformedAnswer
+from fleetd.model.machine import UNREADABLE, Machine
 
 T = TypeVar("T")
 
-Word = Annotated[str, msgspec.Meta(min_length=1)]
-"""Text that cannot be done without."""
+LONGEST_NAME = 1000
+
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ID)]
+Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
+State = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+
+LONGEST_TEXT = 2000
+"""Characters that are kept of any other text."""
 
 
 class Unreadable(ValueError):
@@ -51,9 +60,36 @@ def understood(
         raise error(f"the answer cannot be understood: {e}", operation=operation) from e
 
 
+def read_listed(entries: Iterable[object], read: Callable[[object], Machine | None]) -> tuple[Machine, ...]:
+    """The machines of a listing. What cannot be read of an entry is that one's problem; one without id is left out.
+
+    Args:
+        entries: the listing's.
+        read: makes a machine of one; None of one that is deleted. Raises ``Unreadable``.
+    """
+    machines: list[Machine] = []
+    for entry in entries:
+        known = identity(entry)
+        if known is None or not isinstance(entry, dict):
+            continue
+        try:
+            machine = read(entry)
+        except Unreadable as e:
+            machine = read({**entry, "id": known, "name": _name(entry), "state": UNREADABLE})
+            machine = None if machine is None else replace(machine, unreadable=str(e))
+        if machine is not None:
+            machines.append(machine)
+    return tuple(machines)
+
+
+def _name(entry: dict[str, object]) -> str:
+    name = entry.get("name")
+    return name if isinstance(name, str) and len(name) <= LONGEST_NAME else ""
+
+
 def text(value: object) -> str | None:
-    """Text that is not empty."""
-    return value if isinstance(value, str) and value else None
+    """Text that is not empty, cut to ``LONGEST_TEXT``."""
+    return value[:LONGEST_TEXT] if isinstance(value, str) and value else None
 
 
 def flag(value: object) -> bool | None:

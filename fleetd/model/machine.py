@@ -38,6 +38,9 @@ UNVERIFIED = "unverified"
 """Not a provider's state: what fleetd puts in its place while it cannot tell whether to believe it. Its phase is
 unknown."""
 
+UNREADABLE = "unreadable"
+"""Likewise, in place of the state that an entry of a listing has when the entry cannot be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class MachineEvent:
@@ -96,6 +99,8 @@ class Machine:
     updates_pending: bool | None = None
     events: tuple[MachineEvent, ...] | None = None
     """Newest first. None in a listing, which does not carry them; a tuple from ``show``."""
+    unreadable: str | None = None
+    """What cannot be read of its entry in a listing; its state is ``UNREADABLE`` then, and its name may be ""."""
 
     @property
     def phase(self) -> Phase:

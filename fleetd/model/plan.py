@@ -32,6 +32,10 @@ class Listing:
     machines: tuple[Machine, ...]
     complete: bool = True
     """False when a page is missing, or when pages shifted under the reader."""
+    problem: str = ""
+    """Why it is not complete."""
+    unidentified: int = 0
+    """Entries without an id that can be read: any machine that the listing lacks may be one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Observation:
     """When the listing was asked for."""
     machines: tuple[Machine, ...]
     complete: bool = True
+    problem: str = ""
+    """Why it is not complete."""
     rejected: str | None = None
     """Why nothing may be built on it; None when it is sane."""
     gone: frozenset[str] = frozenset()
@@ -49,8 +55,10 @@ class Observation:
     shown: Mapping[str, Machine] = field(default_factory=lambda: MappingProxyType({}))
     """By id, with their events: the machines that had to be looked at closer."""
     unverified: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """By id, why: the machines that are listed otherwise than they were left, while ``show`` fails. Their state is
-    ``UNVERIFIED``, so each keeps its place in its fleet and is left alone."""
+    """By id, why: the machines that are listed otherwise than they were left, or not so that it can be read, while
+    ``show`` fails. Their state is ``UNVERIFIED``, so each keeps its place in its fleet and is left alone."""
+    unidentified: int = 0
+    """Entries of the listing without an id that can be read."""
 
     @property
     def sane(self) -> bool:

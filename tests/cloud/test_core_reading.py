@@ -128,36 +128,6 @@ def test_events_come_newest_first_even_if_they_were_sent_otherwise():
     assert [event.name for event in read(events=[undated, old, new]).events] == ["stop", "create", "start"]
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        {"name": "n", "state": "off"},
-        {"id": None, "name": "n", "state": "off"},
-        {"id": "", "name": "n", "state": "off"},
-        {"id": 17, "name": "n", "state": "off"},
-        {"id": "ps1", "state": "off"},
-        {"id": "ps1", "name": None, "state": "off"},
-        {"id": "ps1", "name": "n"},
-        {"id": "ps1", "name": "n", "state": None},
-        {"id": "ps1", "name": "n", "state": 3},
-        "ps1",
-        None,
-        [],
-    ],
-    ids=repr,
-)
-def test_one_entry_that_is_no_machine_spoils_the_listing(entry):
-    with pytest.raises(wire.Unreadable):
-        wire.read_machines([LEAST, entry])
-    with pytest.raises(wire.Unreadable):
-        wire.read_machine(entry)
-
-
-def test_a_fault_says_where():
-    with pytest.raises(wire.Unreadable, match=r"\$\[1\]\.state"):
-        wire.read_machines([LEAST, {**LEAST, "state": 3}])
-
-
 def test_the_pages_example_of_utilization():
     used = wire.read_utilization(UTILIZATION, "psec02yp2", "2022-03")
     assert used.seconds_used == 8728.27191281319

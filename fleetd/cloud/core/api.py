@@ -143,7 +143,7 @@ class CoreApi:
             return await self._get_object("show", "/machines/getMachinePublic", query, about=machine_id)
 
         async def listed() -> bool:
-            return any(item["id"] == machine_id for item in await self.list({"machineId": machine_id}))
+            return any(item.get("id") == machine_id for item in await self.list({"machineId": machine_id}))
 
         return await wait_until(Eyes(look, _read_machine, listed), state, timeout=timeout, poll=poll)
 
@@ -200,10 +200,7 @@ class CoreApi:
         content = await self._get(call)
         if not isinstance(content, list):
             raise self._http.malformed(call, "the answer is not an array")
-        for number, entry in enumerate(content):
-            if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
-                raise self._http.malformed(call, f"entry {number} of the answer has no id")
-        return content
+        return [entry if isinstance(entry, dict) else {} for entry in content]
 
     async def _get(self, call: Call) -> Any:
         return self._http.read_json(call, await self._http.send(call))

@@ -40,8 +40,12 @@ class CoreCloud:
     async def list_machines(self) -> Listing:
         """Every machine that the key can see; not complete when a later page failed or the list moved meanwhile."""
         reading = await self._api.read_listing({}, prove=True)
-        machines = understood("list", wire.read_machines, reading.items)
-        return Listing(machines, complete=reading.complete)
+        return Listing(
+            wire.read_machines(reading.items),
+            complete=reading.complete,
+            problem=reading.problem,
+            unidentified=reading.unidentified,
+        )
 
     async def show(self, machine_id: str) -> Machine:
         """One machine, with its events, newest first."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from fleetd.cloud.decoding import NotJson, decode
 from fleetd.model.errors import CloudError, NotFound, RateLimited, Refused, Unauthorized, Unavailable
 
 _NAMES_KEY = re.compile(r"\bapi[\s_-]*(?:token|key)s?\b", re.IGNORECASE)
@@ -58,8 +59,8 @@ def read_complaint(body: bytes) -> Complaint:
     object, in the message's place.
     """
     try:
-        content: Any = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+        content: Any = decode(body)
+    except NotJson:
         return Complaint(message=_plain(body))
     if isinstance(content, str):
         return Complaint(message=content)

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import anyio
 
-from fleetd.cloud.listing import Reading
+from fleetd.cloud.listing import MOST_SECONDS, Reading, identity, joined
 from fleetd.cloud.port import Json
 from fleetd.model.errors import CloudError, MalformedAnswer, Refused
 
@@ -24,8 +24,8 @@ T = TypeVar("T")
 FIRST_WAVE = 2
 """Pages fetched together once the first page is full; each further wave has twice as many."""
 
-MOST_PAGES = 1000
-"""No account has a million machines; a listing that long has no end."""
+MOST_PAGES = 100
+"""No account has a hundred thousand machines; a listing that long has no end."""
 
 READINGS = 2
 """How often a listing that moved while it was read is read."""
@@ -33,7 +33,7 @@ READINGS = 2
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A listing by position. Every entry has an ``id`` that is text; everything raises ``CloudError``."""
+    """A listing by position. An entry may have no ``id``; everything raises ``CloudError``."""
 
     page: Callable[[int], Awaitable[list[Json]]]
     """Page ``n``, from 0."""
@@ -64,29 +64,40 @@ async def read_all(source: Source, *, most: int = MOST_PAGES, prove: bool = Fals
 
 
 async def _read_once(source: Source, *, most: int, prove: bool) -> Reading:
+    ends = anyio.current_time() + MOST_SECONDS
     pages = [await source.page(0)]
     failure: CloudError | None = None
-    wave = FIRST_WAVE
+    wave, nothing_new = FIRST_WAVE, False
     while failure is None and len(pages) < most and len(pages[-1]) >= source.size:
         numbers = range(len(pages), min(len(pages) + wave, most))
         more, failure = await _together(source.page, numbers, width=source.width)
         nothing_new = _ids(more) <= _ids(pages)
         pages += more
-        if nothing_new:
+        if nothing_new or anyio.current_time() >= ends:
             break
         wave *= 2
     moved = _contradictory(pages, source.size)
-    if prove and failure is None and not moved and len(pages[-1]) >= source.size:
-        failure = MalformedAnswer(f"the listing has no end: {len(pages)} full pages", operation="list")
+    asked_for = not prove and len(pages) == most < MOST_PAGES
+    if failure is None and len(pages[-1]) >= source.size and not asked_for:
+        failure = _endless(len(pages), nothing_new=nothing_new)
     if prove and failure is None and not moved:
         moved, failure = await _slipped(source, pages)
-    items = {item["id"]: item for page in pages for item in page}
-    return Reading(tuple(items.values()), moved, failure)
+    return Reading(joined(item for page in pages for item in page), moved, failure)
+
+
+def _endless(pages: int, *, nothing_new: bool) -> MalformedAnswer:
+    if nothing_new:
+        problem = f"the listing has no end: the last of {pages} full pages have nothing new"
+    elif pages >= MOST_PAGES:
+        problem = f"the listing has no end: {pages} full pages"
+    else:
+        problem = f"the listing takes too long: {pages} full pages in {MOST_SECONDS:.0f} s"
+    return MalformedAnswer(problem, operation="list")
 
 
 async def _slipped(source: Source, pages: Sequence[list[Json]]) -> tuple[bool, CloudError | None]:
     """Whether a second reading, cut one entry earlier, tells another list; never asked for a single page."""
-    first = [item["id"] for page in pages for item in page]
+    first = [identity(item) for page in pages for item in page]
     full = len(first) // source.size
     if not full:
         return False, None
@@ -102,7 +113,7 @@ async def _slipped(source: Source, pages: Sequence[list[Json]]) -> tuple[bool, C
     for start, entries in zip(starts, second, strict=True):
         expected = first[start : start + source.size]
         # What is new at the very end was made since; nothing slipped because of it.
-        if [item["id"] for item in entries[: len(expected)]] != expected:
+        if [identity(item) for item in entries[: len(expected)]] != expected:
             return True, None
     return False, None
 
@@ -133,7 +144,10 @@ def _contradictory(pages: Sequence[list[Json]], size: int) -> bool:
     seen: dict[str, tuple[int, Json]] = {}
     for number, page in enumerate(pages):
         for item in page:
-            before, copy = seen.setdefault(item["id"], (number, item))
+            known = identity(item)
+            if known is None:
+                continue
+            before, copy = seen.setdefault(known, (number, item))
             # Twice on one page is the vendor's slip and does no harm, unless the two disagree.
             if before != number or copy != item:
                 return True
@@ -142,4 +156,4 @@ def _contradictory(pages: Sequence[list[Json]], size: int) -> bool:
 
 
 def _ids(pages: Sequence[list[Json]]) -> set[str]:
-    return {item["id"] for page in pages for item in page}
+    return {known for page in pages for item in page if (known := identity(item)) is not None}

@@ -1,18 +1,33 @@
 """The Core API's JSON, as far as fleetd reads it, and what it means.
 
 Of a machine only ``id``, ``name`` and ``state`` can be relied on: a young one has null in most other fields. So
-these three must be there as text, else the answer is malformed; any other field that is missing, null or not of a
-shape that the vendor's clients know counts as not said. Unknown fields are ignored, unknown states kept.
+these three must be there as text, else the answer, or that entry of a listing, is malformed; any other field that is
+missing, null or not of a shape that the vendor's clients know counts as not said. Unknown fields are ignored,
+unknown states kept.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from fleetd.cloud.reading import Unreadable, Word, convert, decimal, flag, moment, money, text, whole
+from fleetd.cloud.reading import (
+    Id,
+    Name,
+    State,
+    Unreadable,
+    convert,
+    decimal,
+    flag,
+    moment,
+    money,
+    read_listed,
+    text,
+    whole,
+)
 from fleetd.model.bounds import LONGEST
 from fleetd.model.machine import Machine, MachineEvent, SnapshotPolicy, Utilization
 
@@ -29,9 +44,9 @@ __all__ = [
 class WireMachine(msgspec.Struct, frozen=True, rename="camel"):
     """One machine of list, show or create. Fields that may be anything are read by the helpers below."""
 
-    id: Word
-    name: str
-    state: Word
+    id: Id
+    name: Name
+    state: State
     machine_type: Any = None
     region: Any = None
     dt_created: Any = None
@@ -62,13 +77,9 @@ class WireUtilization(msgspec.Struct, frozen=True, rename="camel"):
     storage_utilization: WireUsage | None = None
 
 
-def read_machines(content: object) -> tuple[Machine, ...]:
-    """The machines of a listing, without events.
-
-    Raises:
-        Unreadable: it is no array, or one entry is no machine: a machine passed over would be a machine missing.
-    """
-    return tuple(_machine(wire) for wire in convert(content, list[WireMachine]))
+def read_machines(entries: Iterable[object]) -> tuple[Machine, ...]:
+    """The machines of a listing, without events; one that cannot be read has its ``unreadable``."""
+    return read_listed(entries, read_created)
 
 
 def read_machine(content: object) -> Machine:

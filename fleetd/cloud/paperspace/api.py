@@ -223,7 +223,7 @@ class PaperspaceApi:
             return await self.show(machine_id)
 
         async def listed() -> bool:
-            return any(item["id"] == machine_id for item in await self.list({}))
+            return any(item.get("id") == machine_id for item in await self.list({}))
 
         return await wait_until(Eyes(look, _read_machine, listed), state, timeout=timeout, poll=poll)
 

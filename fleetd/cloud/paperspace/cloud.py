@@ -47,8 +47,12 @@ class PaperspaceCloud:
     async def list_machines(self) -> Listing:
         """Every machine that the key can see; not complete when a later page failed or the list moved meanwhile."""
         reading = await self._api.read_listing()
-        machines = understood("list", wire.read_machines, list(reading.items))
-        return Listing(machines, complete=reading.complete)
+        return Listing(
+            wire.read_machines(reading.items),
+            complete=reading.complete,
+            problem=reading.problem,
+            unidentified=reading.unidentified,
+        )
 
     async def show(self, machine_id: str) -> Machine:
         """One machine, with its events, newest first."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from fleetd.cloud.decoding import NotJson, decode
 from fleetd.model.errors import Busy, CloudError, NotFound, RateLimited, Refused, Unauthorized, Unavailable
 
 STATUSES: Mapping[str, int] = MappingProxyType(
@@ -88,8 +89,8 @@ def state_named(message: str) -> str | None:
 
 def _read(body: bytes) -> Mapping[str, Any]:
     try:
-        content: Any = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+        content: Any = decode(body)
+    except NotJson:
         return {}
     return content if isinstance(content, dict) else {}
 

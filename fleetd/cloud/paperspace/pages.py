@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import anyio
 
-from fleetd.cloud.listing import Reading
+from fleetd.cloud.listing import MOST_SECONDS, Reading, identity, joined
 from fleetd.cloud.port import Json
 from fleetd.model.errors import CloudError, MalformedAnswer
 
-MOST_PAGES = 2000
+MOST_PAGES = 400
 """No account has so many; a listing that long has no end."""
 
 READINGS = 2
@@ -27,7 +27,7 @@ READINGS = 2
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page. Every item has an ``id`` that is text."""
+    """One page. An item may have no ``id``."""
 
     items: list[Json]
     after: str | None
@@ -87,28 +87,50 @@ async def _read_both(forward: Fetch, backward: Fetch) -> Reading:
         group.start_soon(ahead)
         group.start_soon(back)
     newest_last = tuple(reversed(other.items))
-    items = {item["id"]: item for item in (*one.items, *newest_last)}
     failure = one.failure or other.failure
-    moved = failure is None and not _agree([i["id"] for i in one.items], [i["id"] for i in newest_last])
-    return Reading(tuple(items.values()), moved, failure)
+    moved = failure is None and not _agree(_ids(one.items), _ids(newest_last))
+    # Of two entries without an id nobody can tell whether they are one.
+    identified = tuple(item for item in newest_last if identity(item) is not None)
+    return Reading(joined([*one.items, *identified]), moved, failure)
 
 
 async def _go_on(fetch: Fetch, page: Page, enough: Callable[[list[Json]], bool] | None) -> Reading:
-    items: dict[str, Json] = {}
+    items: list[Json] = []
+    known: set[str] = set()
     cursors: set[str] = set()
-    pages = 1
+    pages, ends = 1, anyio.current_time() + MOST_SECONDS
     while True:
-        items.update({item["id"]: item for item in page.items})
-        if page.after is None or (enough is not None and enough(list(items.values()))):
-            return Reading(tuple(items.values()))
-        if page.after in cursors or pages >= MOST_PAGES:
-            return Reading(tuple(items.values()), failure=MalformedAnswer(f"no end after {pages} pages"))
+        fresh = set(_ids(page.items)) - known
+        items += page.items
+        known |= fresh
+        if page.after is None or (enough is not None and enough(list(joined(items)))):
+            return Reading(joined(items))
+        problem = _endless(page, fresh, cursors, pages, ends)
+        if problem is not None:
+            return Reading(joined(items), failure=MalformedAnswer(problem, operation="list"))
         cursors.add(page.after)
         try:
             page = await fetch(page.after)
         except CloudError as e:
-            return Reading(tuple(items.values()), failure=e)
+            return Reading(joined(items), failure=e)
         pages += 1
+
+
+def _endless(page: Page, fresh: set[str], cursors: set[str], pages: int, ends: float) -> str | None:
+    """Why it is no use to read on."""
+    if page.after in cursors:
+        return f"the listing has no end: page {pages} leads back to an earlier one"
+    if not fresh:
+        return f"the listing has no end: page {pages} has nothing new and promises more"
+    if pages >= MOST_PAGES:
+        return f"the listing has no end: {pages} pages"
+    if anyio.current_time() >= ends:
+        return f"the listing takes too long: {pages} pages in {MOST_SECONDS:.0f} s"
+    return None
+
+
+def _ids(items: Iterable[Json]) -> list[str]:
+    return [known for item in items if (known := identity(item)) is not None]
 
 
 def _agree(one: list[str], other: list[str]) -> bool:

@@ -116,12 +116,11 @@ class Requests:
         items, more, cursor = content.get("items"), content.get("hasMore"), content.get("nextPage")
         if not isinstance(items, list) or not isinstance(more, bool):
             raise self._http.malformed(call, "the answer is not a page: items or hasMore is missing")
-        entries = [_identified(item) for item in items]
-        if None in entries:
-            raise self._http.malformed(call, f"entry {entries.index(None)} of the answer has no id")
-        if more and not (isinstance(cursor, str) and cursor):
+        if not more:
+            return Page([_entry(item) for item in items], None)
+        if isinstance(cursor, bool) or not isinstance(cursor, str | int) or cursor == "":
             raise self._http.malformed(call, "there are more pages, and no cursor that leads to them")
-        return Page([entry for entry in entries if entry is not None], cursor if more else None)
+        return Page([_entry(item) for item in items], str(cursor))
 
 
 def within(*parts: str, operation: str) -> str:
@@ -136,13 +135,12 @@ def within(*parts: str, operation: str) -> str:
     return "".join(f"/{quote(part, safe='')}" for part in parts)
 
 
-def _identified(item: object) -> Json | None:
-    """The entry with its id; that of somebody who may use a machine is the user's. None when it has none."""
+def _entry(item: object) -> Json:
+    """The entry; that of somebody who may use a machine has the user's id. Empty where it is no object."""
     if not isinstance(item, dict):
-        return None
+        return {}
     user = item.get("user")
-    found = item.get("id", user.get("id") if isinstance(user, dict) else None)
-    return {**item, "id": found} if isinstance(found, str) else None
+    return {**item, "id": user.get("id")} if "id" not in item and isinstance(user, dict) else item
 
 
 def _query(parameters: Mapping[str, object]) -> dict[str, str]:

@@ -13,7 +13,19 @@ from typing import Any
 
 import msgspec
 
-from fleetd.cloud.reading import Unreadable, Word, convert, flag, moment, money, text, whole
+from fleetd.cloud.reading import (
+    Id,
+    Name,
+    State,
+    Unreadable,
+    convert,
+    flag,
+    moment,
+    money,
+    read_listed,
+    text,
+    whole,
+)
 from fleetd.model.machine import PHASES, Machine, MachineEvent, Phase, SnapshotPolicy
 from fleetd.model.vendor_v1 import V1_SNAPSHOT_FREQUENCIES
 
@@ -23,9 +35,9 @@ _LIVING = frozenset({Phase.UP, Phase.RISING})
 class WireMachine(msgspec.Struct, frozen=True, rename="camel"):
     """One machine. Fields that may be anything are read by the helpers below."""
 
-    id: Word
-    name: str
-    state: Word
+    id: Id
+    name: Name
+    state: State
     machine_type: Any = None
     region: Any = None
     dt_created: Any = None
@@ -43,13 +55,17 @@ class WireMachine(msgspec.Struct, frozen=True, rename="camel"):
     updates_pending: Any = None
 
 
-def read_machines(content: object) -> tuple[Machine, ...]:
-    """The machines of a listing, without events; those that are deleted are left out.
+def read_machines(entries: Iterable[object]) -> tuple[Machine, ...]:
+    """The machines of a listing, without events; one that cannot be read has its ``unreadable``.
 
-    Raises:
-        Unreadable: one of them is no machine: a machine passed over would be a machine missing.
+    Those that are deleted are left out.
     """
-    return tuple(_machine(wire) for wire in convert(content, list[WireMachine]) if not _deleted(wire))
+
+    def read(entry: object) -> Machine | None:
+        wire = convert(entry, WireMachine)
+        return None if _deleted(wire) else _machine(wire)
+
+    return read_listed(entries, read)
 
 
 def read_machine(content: object) -> Machine | None:
