@@ -25,16 +25,21 @@ class News:
         self._converged: dict[str, bool] = {}
         self._blocked: dict[tuple[object, ...], Skip] = {}
         self._orphaned: set[str] = set()
+        self._unreadable: set[str] = set()
+        self._unidentified = 0
 
     def observed(self, observation: Observation) -> None:
         """Say that an observation cannot be used, once for each reason."""
+        self._say_unreadable(observation)
         if observation.rejected is not None:
             if self._observation != observation.rejected:
                 log.warning("observation.rejected", reason=observation.rejected, machines=len(observation.machines))
             self._observation = observation.rejected
         elif not observation.complete:
             if self._observation != "partial":
-                log.warning("observation.was_partial", machines=len(observation.machines))
+                log.warning(
+                    "observation.was_partial", machines=len(observation.machines), reason=observation.problem or None
+                )
             self._observation = "partial"
         else:
             self._observation = None
@@ -73,6 +78,21 @@ class News:
         self._say_blocked(skips)
         if plan.complete:
             self._say_converged(plan, busy)
+
+    def _say_unreadable(self, observation: Observation) -> None:
+        """Once for each machine, until its entry can be read again."""
+        odd = {m.id: m for m in observation.machines if m.unreadable is not None}
+        fresh = [m for m in odd.values() if m.id not in self._unreadable]
+        for machine in fresh[:NAMED]:
+            log.warning(
+                "machine.was_unreadable", machine=machine.id, name=machine.name or None, reason=machine.unreadable
+            )
+        more = max(0, len(fresh) - NAMED)
+        unidentified = observation.unidentified
+        if more or unidentified > self._unidentified:
+            log.warning("listing.was_odd", without_id=unidentified, unreadable=len(fresh))
+        if observation.complete:
+            self._unreadable, self._unidentified = set(odd), unidentified
 
     def _say_converged(self, plan: Plan, busy: Container[str]) -> None:
         for name, view in plan.fleets.items():

@@ -20,6 +20,10 @@ Turned = Callable[[Sequence[Machine]], Sequence[MachineFacts]]
 """What is remembered of those machines of a listing that are not as they were left; see ``planner.facts.turned``."""
 
 
+HEARTBEAT = 10.0
+"""Seconds between signs of life while a listing is read."""
+
+
 class Observer:
     """Lists, and verifies with ``show`` whatever a listing should hold and does not, or holds otherwise than it was.
 
@@ -30,6 +34,8 @@ class Observer:
         self._cloud = cloud
         self._clock = clock
         self._progress = progress
+        self._unidentified = 0
+        """Entries without an id in the last listing that lacked nothing for it."""
 
     async def observe(self, expected: Iterable[str], turned: Turned = lambda _machines: ()) -> Observation:
         """One look. ``expected``: ids that a complete listing must hold.
@@ -38,59 +44,50 @@ class Observer:
         either, while the listing itself proves that the key works, is gone. A listing that has a machine up or down
         where ``show`` finds it as it was before is an old one, and is rejected too; where ``show`` fails, that
         machine alone is not believed, because one that fails for good must not stop every fleet. A machine that
-        went, and is listed all the same, is among ``shown`` if it is back: see ``planner.facts.believed``.
+        went, and is listed all the same, is among ``shown`` if it is back: see ``planner.facts.believed``. In the
+        place of an entry that cannot be read stands what ``show`` says; where that says nothing either, that machine
+        is unverified.
 
         Raises:
             CloudError: nothing could be read at all.
         """
         at = self._clock.now()
-        listing = await self._cloud.list_machines()
+        listing = await self._list()
         if not listing.complete:
-            return Observation(at, listing.machines, complete=False)
-        states = {m.id: m.state for m in listing.machines}
-        missing = frozenset(expected) - states.keys()
-        left = {f.machine_id: f for f in turned(listing.machines)}
-        doubtful = [*sorted(missing), *sorted(left)]
-        shown: dict[str, Machine] = {}
-        unverified: dict[str, str] = {}
+            return Observation(
+                at,
+                listing.machines,
+                complete=False,
+                problem=listing.problem,
+                unidentified=listing.unidentified,
+            )
+        inquiry = _Inquiry(listing, frozenset(expected), self._unidentified)
+        inquiry.left = {f.machine_id: f for f in turned(listing.machines)}
 
         async def verify(machine_id: str) -> str | None:
-            machine, error = await self._look(machine_id)
-            if machine_id in left and went(left[machine_id]):
-                shown.update({} if machine is None else {machine_id: machine})
-                return None
-            verb, where = ("lacks", "") if machine_id in missing else ("has", f" in state {states[machine_id]}")
-            if error is not None:
-                why = f"the listing {verb} {machine_id}{where}, and it could not be verified: {error}"
-                if machine_id in missing:
-                    return why
-                unverified[machine_id] = why
-                return None
-            if machine is None:
-                return None
-            shown[machine_id] = machine
-            if machine_id in missing or as_left(left[machine_id], machine):
-                named = f"{machine_id} ({machine.name})"
-                return f"the listing {verb} {named}{where}, which show finds in state {machine.state}"
-            return None
+            return inquiry.answered(machine_id, *await self._look(machine_id))
 
         # A bad listing is wrong about many machines; one that is found is enough to reject it.
-        fault = await _first(doubtful[:1], verify) or await _first(doubtful[1:], verify)
-        return self._verdict(at, listing, missing, fault, shown, unverified)
-
-    def _verdict(
-        self,
-        at: datetime,
-        listing: Listing,
-        missing: frozenset[str],
-        fault: str | None,
-        shown: Mapping[str, Machine],
-        unverified: Mapping[str, str],
-    ) -> Observation:
+        doubtful = inquiry.doubtful
+        fault = await _first(doubtful[:1], verify) or await _first(doubtful[1:], verify) or inquiry.too_many()
         if fault is not None:
-            return Observation(at, listing.machines, rejected=fault)
-        machines = tuple(replace(m, state=UNVERIFIED) if m.id in unverified else m for m in listing.machines)
-        return Observation(at, machines, gone=missing, shown=shown, unverified=unverified)
+            return Observation(at, listing.machines, rejected=fault, unidentified=listing.unidentified)
+        if not (inquiry.hidden and inquiry.missing):
+            self._unidentified = listing.unidentified
+        return inquiry.observation(at)
+
+    async def _list(self) -> Listing:
+        """A listing of many pages takes long; its own limits end one that does not end."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._beat)
+            listing = await self._cloud.list_machines()
+            group.cancel_scope.cancel()
+        return listing
+
+    async def _beat(self) -> None:
+        while True:
+            await anyio.sleep(HEARTBEAT)
+            self._progress()
 
     async def _look(self, machine_id: str) -> tuple[Machine | None, CloudError | None]:
         """The machine, None when there is none, or why nobody could tell."""
@@ -104,6 +101,94 @@ class Observer:
             return None, error
         finally:
             self._progress()
+
+
+class _Inquiry:
+    """What of a listing is looked at closer, and what came of it.
+
+    Args:
+        listing: complete.
+        expected: ids that it must hold.
+        usual: entries without an id that were there when nothing was missing.
+    """
+
+    def __init__(self, listing: Listing, expected: frozenset[str], usual: int) -> None:
+        self.listing = listing
+        self.states = {m.id: m.state for m in listing.machines}
+        self.missing = expected - self.states.keys()
+        self.odd = {m.id: m.unreadable for m in listing.machines if m.unreadable is not None and m.id in expected}
+        self.left: Mapping[str, MachineFacts] = {}
+        """Machines that the listing has otherwise than they were left."""
+        self.hidden = max(0, listing.unidentified - usual)
+        """So many of the missing ones may be entries without an id."""
+        self.shown: dict[str, Machine] = {}
+        self.unverified: dict[str, str] = {}
+
+    @property
+    def doubtful(self) -> list[str]:
+        """Ids to look at, the missing ones first."""
+        return [*sorted(self.missing), *sorted({*self.left, *self.odd})]
+
+    def answered(self, machine_id: str, machine: Machine | None, error: CloudError | None) -> str | None:
+        """Take what ``show`` says; why the listing is to be rejected because of it, else None."""
+        if machine_id in self.left and went(self.left[machine_id]):
+            self.shown.update({} if machine is None else {machine_id: machine})
+            return None
+        if machine_id in self.odd or (machine_id in self.missing and self.hidden):
+            self._take_odd(machine_id, machine, error)
+            return None
+        missing = machine_id in self.missing
+        verb, where = ("lacks", "") if missing else ("has", f" in state {self.states[machine_id]}")
+        if error is not None:
+            why = f"the listing {verb} {machine_id}{where}, and it could not be verified: {error}"
+            if missing:
+                return why
+            self.unverified[machine_id] = why
+            return None
+        if machine is None:
+            return None
+        self.shown[machine_id] = machine
+        if missing or as_left(self.left[machine_id], machine):
+            return (
+                f"the listing {verb} {machine_id} ({machine.name}){where}, which show finds in state {machine.state}"
+            )
+        return None
+
+    def too_many(self) -> str | None:
+        """Why it is to be rejected: it lacks more than its entries without an id can stand for."""
+        found = sorted(self.missing & self.shown.keys())
+        if len(found) <= self.hidden:
+            return None
+        return f"the listing lacks {', '.join(found)}, which show finds, for {self.hidden} entries without an id"
+
+    def observation(self, at: datetime) -> Observation:
+        """The listing with what was found."""
+        missing, shown, unverified = self.missing, self.shown, self.unverified
+        machines = [self._believed(m) for m in self.listing.machines]
+        machines += [shown[m] for m in sorted(missing & shown.keys())]
+        machines += [Machine(m, "", UNVERIFIED) for m in sorted(missing & unverified.keys())]
+        return Observation(
+            at,
+            tuple(machines),
+            gone=missing - shown.keys() - unverified.keys(),
+            shown=shown,
+            unverified=unverified,
+            unidentified=self.listing.unidentified,
+        )
+
+    def _take_odd(self, machine_id: str, machine: Machine | None, error: CloudError | None) -> None:
+        if machine is not None:
+            self.shown[machine_id] = machine
+            return
+        why = self.odd.get(machine_id) or "the listing has an entry without an id, which may be this machine"
+        self.unverified[machine_id] = f"{why}; and show says: {error or 'not found'}"
+
+    def _believed(self, machine: Machine) -> Machine:
+        if machine.id in self.unverified:
+            return replace(machine, state=UNVERIFIED)
+        if machine.unreadable is not None and machine.id in self.shown:
+            return replace(self.shown[machine.id], unreadable=machine.unreadable)
+        return machine
 
 
 async def _first(machine_ids: Sequence[str], verify: Callable[[str], Awaitable[str | None]]) -> str | None:

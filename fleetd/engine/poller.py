@@ -17,7 +17,7 @@ from fleetd.engine.ports import Clock
 from fleetd.model.errors import CloudError, NotFound
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
-from fleetd.model.reasons import Outcome
+from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner.transitions import Ending, Sight, has_moved, judge, wants_events
 
 log = structlog.get_logger(__name__)
@@ -43,6 +43,7 @@ class Poller:
         self._waiters: list[_Waiter] = []
         self._arrived = anyio.Event()
         self._known_machines = 1
+        self._unidentified = 0
 
     async def run(self) -> None:
         """Tick while anyone waits; sleep on an event while nobody does."""
@@ -89,7 +90,7 @@ class Poller:
 
     async def _from_listing(self, waiters: list[_Waiter]) -> None:
         listing = await self._cloud.list_machines()
-        self._known_machines = len(listing.machines)
+        self._known_machines, self._unidentified = len(listing.machines), listing.unidentified
         by_id = {m.id: m for m in listing.machines}
         closer: list[_Waiter] = []
         for waiter in waiters:
@@ -97,7 +98,7 @@ class Poller:
             if machine is None:
                 if listing.complete:  # what a partial one lacks proves nothing; the next tick looks again
                     closer.append(waiter)
-            elif wants_events(waiter.intent, machine, moved=waiter.moved):
+            elif machine.unreadable is not None or wants_events(waiter.intent, machine, moved=waiter.moved):
                 closer.append(waiter)
             else:
                 self._see(waiter, Sight(machine))
@@ -113,7 +114,7 @@ class Poller:
         try:
             self._see(waiter, Sight(await self._cloud.show(machine_id)))
         except NotFound:
-            if await self._works_without(machine_id, listed):
+            if await self._works_without(machine_id, listed) and not self._may_be_hidden(waiter.intent):
                 self._see(waiter, Sight(None, proven_gone=True))
         except CloudError as error:
             log.debug("transition.look_failed", machine=machine_id, error=str(error))
@@ -128,9 +129,13 @@ class Poller:
                 return False
             if not listing.complete:
                 return False
-            self._known_machines = len(listing.machines)
+            self._known_machines, self._unidentified = len(listing.machines), listing.unidentified
             listed = {m.id for m in listing.machines}
         return machine_id not in listed
+
+    def _may_be_hidden(self, intent: Intent) -> bool:
+        """Whether the machine may be an entry without an id. One that we destroy ourselves needs no such doubt."""
+        return self._unidentified > 0 and intent.verb is not Verb.DESTROY
 
     def _see(self, waiter: _Waiter, sight: Sight) -> None:
         machine: Machine | None = sight.machine

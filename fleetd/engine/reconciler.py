@@ -34,7 +34,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.plan import NOTHING_DUE, Action, Observation, Plan, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.model.settings import Settings
-from fleetd.planner.facts import believed, expected_ids, learn, turned
+from fleetd.planner.facts import believed, expected_ids, learn, may_be_hidden, turned
 from fleetd.planner.guards import PROVIDER_DOUBT
 from fleetd.planner.ownership import Owner, oldest_first, owners
 from fleetd.planner.plan import plan
@@ -285,7 +285,8 @@ class Reconciler:
                 continue
             fleet = fleets.get(intent.fleet)
             settle = fleet.guards.settle if fleet is not None else timedelta(seconds=90)
-            if intent.ambiguous_since is not None and observation.at >= intent.ambiguous_since + settle:
+            over = intent.ambiguous_since is not None and observation.at >= intent.ambiguous_since + settle
+            if over and not may_be_hidden(intent, observation, self.recall.facts):
                 await self._give_up(intent, "the answer was lost and no such machine appeared")
                 continue
             still_open.append(intent)

@@ -100,7 +100,8 @@ class Machine:
     events: tuple[MachineEvent, ...] | None = None
     """Newest first. None in a listing, which does not carry them; a tuple from ``show``."""
     unreadable: str | None = None
-    """What cannot be read of its entry in a listing; its state is ``UNREADABLE`` then, and its name may be ""."""
+    """What cannot be read of its entry in a listing. Unless ``show`` has said otherwise since, its state is
+    ``UNREADABLE`` or ``UNVERIFIED`` then, and its name may be ""."""
 
     @property
     def phase(self) -> Phase:

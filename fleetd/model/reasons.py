@@ -98,6 +98,7 @@ class Standing(StrEnum):
     UNDER_WAY = "under_way"
     UNKNOWN_STATE = "unknown_state"
     UNVERIFIED = "unverified"
+    UNREADABLE = "unreadable"
     WANTED = "wanted"
     SURPLUS = "surplus"
     OVERDUE = "overdue"

@@ -73,7 +73,7 @@ class Draft:
         """Say that a machine is of no phase that fleetd knows, so that nothing is done to it."""
         why = self.unverified.get(machine.id)
         reason = Reason.UNKNOWN_STATE if why is None else Reason.OBSERVATION_REJECTED
-        self.skip(verb, reason, machine, detail=why or machine.state)
+        self.skip(verb, reason, machine, detail=why or machine.unreadable or machine.state)
 
     def vetoed(self, verb: Verb, machine: Machine) -> bool:
         """Whether a hold or freeze forbids it; says so."""

@@ -85,9 +85,21 @@ def went(fact: MachineFacts) -> bool:
 
 
 def believed(observation: Observation, facts: Mapping[str, MachineFacts]) -> Observation:
-    """Without the machines that went and that ``show`` has not found again: an old listing has them still."""
-    there = tuple(m for m in observation.machines if not _lingers(m.id, observation, facts))
-    return replace(observation, machines=there)
+    """Without the machines that went and that ``show`` has not found again: an old listing has them still.
+
+    A machine whose name cannot be read has the one that it is remembered by.
+    """
+    there = [m for m in observation.machines if not _lingers(m.id, observation, facts)]
+    return replace(observation, machines=tuple(_named(m, facts.get(m.id)) for m in there))
+
+
+def may_be_hidden(intent: Intent, observation: Observation, facts: Mapping[str, MachineFacts]) -> bool:
+    """Whether a lost create's machine may be one whose name cannot be read; until its deadline that is waited out."""
+    if observation.at >= intent.deadline_at:
+        return False
+    return observation.unidentified > 0 or any(
+        m.unreadable is not None and not m.name and m.id not in facts for m in observation.machines
+    )
 
 
 def as_left(fact: MachineFacts, machine: Machine) -> bool:
@@ -179,6 +191,10 @@ def _surprising(old: MachineFacts, machine: Machine, intent: Intent | None) -> b
     before, after = _standing(old.last_state), _standing(machine.state)
     # rising -> up and falling -> down are the ends of what began before; only a turn is news.
     return before is not None and after is not None and before != after
+
+
+def _named(machine: Machine, fact: MachineFacts | None) -> Machine:
+    return machine if machine.name or fact is None else replace(machine, name=fact.name)
 
 
 def _standing(state: str) -> str | None:

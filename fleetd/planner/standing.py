@@ -7,7 +7,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from fleetd.model.machine import UNVERIFIED, Phase
+from fleetd.model.machine import UNREADABLE, UNVERIFIED, Phase
 from fleetd.model.reasons import Reason, Standing
 from fleetd.planner.outside import Culprit
 from fleetd.planner.ownership import made_for
@@ -23,8 +23,9 @@ STANDINGS: Mapping[Standing, str] = MappingProxyType(
         Standing.ANSWER_LOST: "The answer to its {verb} was lost, so it is being looked for, until {deadline}.",
         Standing.UNDER_WAY: "{verb} since {since} ({ago}), due by {deadline}: {why}.",
         Standing.UNKNOWN_STATE: "fleetd does not know the state {state}: it keeps its place, and is left alone.",
-        Standing.UNVERIFIED: "The listing has it otherwise than it was left, and show, which could tell, fails: it "
-        "keeps its place, and is left alone.",
+        Standing.UNVERIFIED: "The listing has it otherwise than it was left, or not so that it can be read, and "
+        "show, which could tell, fails: it keeps its place, and is left alone.",
+        Standing.UNREADABLE: "Its entry in the listing cannot be read: it keeps its place, and is left alone.",
         Standing.WANTED: "It counts toward the target of {target}; {up} {are} up.",
         Standing.SURPLUS: "It is one of {up} that are up, and the target is {target}.",
         Standing.OVERDUE: "It ran past its deadline ({failure}): it keeps its place, and a person should look.",
@@ -59,6 +60,9 @@ _STOPS: Mapping[str, Standing] = MappingProxyType(
 )
 
 
+_PUZZLES = {UNVERIFIED: Standing.UNVERIFIED, UNREADABLE: Standing.UNREADABLE}
+
+
 def standing(machine: Row, fleet: Row | None) -> Standing:
     """The code for one machine.
 
@@ -80,7 +84,7 @@ def standing(machine: Row, fleet: Row | None) -> Standing:
         case Phase.DOWN:
             return _why_down(machine)
         case _:
-            return Standing.UNVERIFIED if machine["state"] == UNVERIFIED else Standing.UNKNOWN_STATE
+            return _PUZZLES.get(machine["state"], Standing.UNKNOWN_STATE)
 
 
 def orphans(machines: Iterable[Row]) -> list[Row]:

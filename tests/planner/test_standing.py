@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fleetd.model.machine import UNVERIFIED
+from fleetd.model.machine import UNREADABLE, UNVERIFIED
 from fleetd.model.naming import machine_name, make_token
 from fleetd.model.reasons import Outcome, Reason, Standing
 from fleetd.planner.outside import Culprit
@@ -48,6 +48,7 @@ CASES = [
         ),
     ),
     (row("hibernating", "unknown"), FLEET, Standing.UNKNOWN_STATE, "does not know the state hibernating"),
+    (row(UNREADABLE, "unknown"), FLEET, Standing.UNREADABLE, "cannot be read: it keeps its place"),
     (row(UNVERIFIED, "unknown"), FLEET, Standing.UNVERIFIED, "show, which could tell, fails: it keeps its place"),
     (row("ready", "up"), FLEET, Standing.WANTED, "toward the target of 4; 3 are up"),
     (row("ready", "up"), FLEET | {"up": 1}, Standing.WANTED, "toward the target of 4; 1 is up."),
