@@ -64,8 +64,12 @@ Leave = Callable[[], None]
 """Asked right before the first byte of a write leaves the process. Raises ``Withheld``: then none does."""
 
 
+Progress = Callable[[], None]
+"""A sign of life."""
+
+
 def freely() -> None:
-    """A ``Leave`` that holds nothing back."""
+    """A ``Leave`` that holds nothing back, and a ``Progress`` that nobody hears."""
 
 
 class Cloud(Protocol):
@@ -76,8 +80,8 @@ class Cloud(Protocol):
         """What this dialect can do."""
         ...
 
-    async def list_machines(self) -> Listing:
-        """Every machine the key can see, deduplicated by id.
+    async def list_machines(self, progress: Progress = freely) -> Listing:
+        """Every machine the key can see, deduplicated by id. ``progress`` is called after every page.
 
         Returns a ``Listing`` with ``complete=False`` when a later page failed or pages shifted; raises when
         nothing could be read at all.

@@ -20,14 +20,10 @@ Turned = Callable[[Sequence[Machine]], Sequence[MachineFacts]]
 """What is remembered of those machines of a listing that are not as they were left; see ``planner.facts.turned``."""
 
 
-HEARTBEAT = 10.0
-"""Seconds between signs of life while a listing is read."""
-
-
 class Observer:
     """Lists, and verifies with ``show`` whatever a listing should hold and does not, or holds otherwise than it was.
 
-    ``progress`` is called after every look at a machine: with a slow provider many of them take long.
+    ``progress`` is called after every page and every look at a machine: many of them take long.
     """
 
     def __init__(self, cloud: Cloud, clock: Clock, *, progress: Callable[[], None] = lambda: None) -> None:
@@ -52,7 +48,7 @@ class Observer:
             CloudError: nothing could be read at all.
         """
         at = self._clock.now()
-        listing = await self._list()
+        listing = await self._cloud.list_machines(self._progress)
         if not listing.complete:
             return Observation(
                 at,
@@ -75,19 +71,6 @@ class Observer:
         if not (inquiry.hidden and inquiry.missing):
             self._unidentified = listing.unidentified
         return inquiry.observation(at)
-
-    async def _list(self) -> Listing:
-        """A listing of many pages takes long; its own limits end one that does not end."""
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._beat)
-            listing = await self._cloud.list_machines()
-            group.cancel_scope.cancel()
-        return listing
-
-    async def _beat(self) -> None:
-        while True:
-            await anyio.sleep(HEARTBEAT)
-            self._progress()
 
     async def _look(self, machine_id: str) -> tuple[Machine | None, CloudError | None]:
         """The machine, None when there is none, or why nobody could tell."""

@@ -336,12 +336,12 @@ class WatchedJournal:
 class WatchedLooks(WatchedCloud):
     """The port as the observer of passes has it; notes what each look was given."""
 
-    async def list_machines(self) -> Listing:
+    async def list_machines(self, progress: Callable[[], None] = lambda: None) -> Listing:
         site = self._life.site
         look = Look(self._life.number, virtual_loop().time(), visible=site.visible())
         site.looks.append(look)
         try:
-            listing = await self.__getattr__("list_machines")()
+            listing = await self.__getattr__("list_machines")(progress)
             look.listed = frozenset(m.id for m in listing.machines)
             return listing
         finally:

@@ -114,7 +114,7 @@ class FakeCloud:
             f"{c.operation} {c.machine}" if c.machine else c.operation for c in self.calls if c.operation not in READS
         ]
 
-    async def list_machines(self) -> Listing:
+    async def list_machines(self, progress: Callable[[], None] = lambda: None) -> Listing:
         await self._begin("list", None)
         self._advance()
         listing = self.listing(Listing(tuple(self._machines.values())))

@@ -16,7 +16,7 @@ from fleetd.cloud.calls import Call, Effect, Sender
 from fleetd.cloud.core import wire
 from fleetd.cloud.core.pages import MOST_PAGES, Source, read_all
 from fleetd.cloud.listing import Reading
-from fleetd.cloud.port import Json
+from fleetd.cloud.port import Json, Progress, freely
 from fleetd.cloud.waiting import Eyes, wait_until
 from fleetd.model.errors import MalformedAnswer, Refused
 from fleetd.model.machine import Machine
@@ -55,8 +55,12 @@ class CoreApi:
             raise reading.failure
         return [*reading.items]
 
-    async def read_listing(self, filters: Mapping[str, object], *, prove: bool = False) -> Reading:
+    async def read_listing(
+        self, filters: Mapping[str, object], *, prove: bool = False, progress: Progress = freely
+    ) -> Reading:
         """The same, with what is known of its completeness; ``prove`` has it read twice where pages could slip.
+
+        ``progress`` is called after every page.
 
         Raises:
             CloudError: the first page failed.
@@ -65,9 +69,9 @@ class CoreApi:
         _check_filters(wanted)
         local = {name: wanted.pop(name) for name in CORE_LOCAL_FILTERS if name in wanted}
         if not local:
-            return await self._read_pages(wanted, prove=prove)
+            return await self._read_pages(wanted, prove=prove, progress=progress)
         start, limit = _number(wanted.pop("skip", None)) or 0, _number(wanted.pop("limit", None))
-        reading = await self._read_pages(wanted, prove=prove)
+        reading = await self._read_pages(wanted, prove=prove, progress=progress)
         found = [item for item in reading.items if all(item.get(name) == value for name, value in local.items())]
         kept = found[start:] if limit is None else found[start : start + limit]
         return Reading(tuple(kept), reading.moved, reading.failure)
@@ -167,20 +171,25 @@ class CoreApi:
         """Close connections. Idempotent."""
         await self._http.aclose()
 
-    async def _read_pages(self, filters: Mapping[str, object], *, prove: bool) -> Reading:
+    async def _read_pages(self, filters: Mapping[str, object], *, prove: bool, progress: Progress) -> Reading:
         start, limit = _number(filters.get("skip")) or 0, _number(filters.get("limit"))
         most = MOST_PAGES if limit is None else max(1, -(-limit // PAGE_SIZE))
 
+        async def fetch(query: Mapping[str, object]) -> Rows:
+            rows = await self._get_list("list", "/machines/getMachines", query)
+            progress()
+            return rows
+
         async def entries(position: int) -> Rows:
             query = {**filters, "limit": PAGE_SIZE, "skip": start + position}
-            return await self._get_list("list", "/machines/getMachines", query)
+            return await fetch(query)
 
         async def page(number: int) -> Rows:
             if number:
                 return await entries(number * PAGE_SIZE)
             # The first page is asked for as the caller put it: by default without a limit, which is PAGE_SIZE then.
             query = filters if limit is None or limit <= PAGE_SIZE else {**filters, "limit": PAGE_SIZE}
-            return await self._get_list("list", "/machines/getMachines", query)
+            return await fetch(query)
 
         source = Source(page, entries, size=PAGE_SIZE, width=self._http.limits.max_concurrency)
         reading = await read_all(source, most=most, prove=prove)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fleetd.cloud.calls import Sender
 from fleetd.cloud.core import wire
 from fleetd.cloud.core.api import PAGE_SIZE, CoreApi
-from fleetd.cloud.port import Capabilities, Leave, MachineChange, freely
+from fleetd.cloud.port import Capabilities, Leave, MachineChange, Progress, freely
 from fleetd.cloud.reading import understood
 from fleetd.model.errors import Ambiguous, MalformedAnswer, Unsupported
 from fleetd.model.machine import Machine, SnapshotSight, Utilization
@@ -37,9 +37,9 @@ class CoreCloud:
         """What this dialect can do."""
         return CAPABILITIES
 
-    async def list_machines(self) -> Listing:
+    async def list_machines(self, progress: Progress = freely) -> Listing:
         """Every machine that the key can see; not complete when a later page failed or the list moved meanwhile."""
-        reading = await self._api.read_listing({}, prove=True)
+        reading = await self._api.read_listing({}, prove=True, progress=progress)
         return Listing(
             wire.read_machines(reading.items),
             complete=reading.complete,

@@ -16,7 +16,7 @@ from fleetd.cloud.listing import Reading
 from fleetd.cloud.paperspace import wire
 from fleetd.cloud.paperspace.pages import Fetch, Page, read_on, read_proven
 from fleetd.cloud.paperspace.requests import PAGE_SIZE, Requests, within
-from fleetd.cloud.port import Json
+from fleetd.cloud.port import Json, Progress, freely
 from fleetd.cloud.waiting import Eyes, wait_until
 from fleetd.model.errors import Ambiguous, MalformedAnswer, NotFound, Refused, Unsupported
 from fleetd.model.machine import Machine
@@ -76,16 +76,16 @@ class PaperspaceApi:
             raise reading.failure
         return match([*reading.items])[:most]
 
-    async def read_listing(self) -> Reading:
-        """Every machine, with what is known of the listing's completeness.
+    async def read_listing(self, progress: Progress = freely) -> Reading:
+        """Every machine, with what is known of the listing's completeness. ``progress`` is called after every page.
 
         Raises:
             CloudError: the first page failed.
         """
         order = {"orderBy": "dtCreated"}
         return await read_proven(
-            self._fetch("list", "/machines", {**order, "order": "asc"}),
-            self._fetch("list", "/machines", {**order, "order": "desc"}),
+            self._fetch("list", "/machines", {**order, "order": "asc"}, progress=progress),
+            self._fetch("list", "/machines", {**order, "order": "desc"}, progress=progress),
         )
 
     async def show(self, machine_id: str) -> Json:
@@ -268,9 +268,19 @@ class PaperspaceApi:
         """Close connections. Idempotent."""
         await self._requests.aclose()
 
-    def _fetch(self, operation: str, path: str, query: Mapping[str, object], *, about: str = "") -> Fetch:
+    def _fetch(
+        self,
+        operation: str,
+        path: str,
+        query: Mapping[str, object],
+        *,
+        about: str = "",
+        progress: Progress = freely,
+    ) -> Fetch:
         async def fetch(after: str | None) -> Page:
-            return await self._requests.page(operation, path, query, after, about=about)
+            page = await self._requests.page(operation, path, query, after, about=about)
+            progress()
+            return page
 
         return fetch
 

@@ -11,7 +11,7 @@ from fleetd.cloud.paperspace import snapshots, usage, wire
 from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.cloud.paperspace.errors import state_named
 from fleetd.cloud.paperspace.requests import PAGE_SIZE
-from fleetd.cloud.port import Capabilities, Json, Leave, MachineChange, freely
+from fleetd.cloud.port import Capabilities, Json, Leave, MachineChange, Progress, freely
 from fleetd.cloud.reading import understood
 from fleetd.model.errors import Ambiguous, Busy, MalformedAnswer, NotFound, Refused
 from fleetd.model.machine import PHASES, Machine, Phase, SnapshotSight, Utilization, month_of
@@ -44,9 +44,9 @@ class PaperspaceCloud:
         """What this dialect can do."""
         return CAPABILITIES
 
-    async def list_machines(self) -> Listing:
+    async def list_machines(self, progress: Progress = freely) -> Listing:
         """Every machine that the key can see; not complete when a later page failed or the list moved meanwhile."""
-        reading = await self._api.read_listing()
+        reading = await self._api.read_listing(progress)
         return Listing(
             wire.read_machines(reading.items),
             complete=reading.complete,

@@ -1,0 +1,81 @@
+"""A listing that does not end is left, with its reason, and gives signs of life while it is read."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import anyio
+import pytest
+
+from fleetd.cloud.calls import HttpLimits
+from fleetd.cloud.core import open_core_cloud
+from fleetd.cloud.listing import MOST_SECONDS
+from fleetd.cloud.paperspace import open_paperspace_cloud
+from tests.support.scripted_server import Heard, answer, scripted
+from tests.support.virtual_time import virtual
+
+
+def rows(first: int, count: int):
+    return [{"id": f"ps{n}", "name": "n", "state": "off"} for n in range(first, first + count)]
+
+
+def core(said):
+    """``said(page)`` for each page by position."""
+
+    def say(heard: Heard):
+        return answer(200, said(int(parse_qs(urlsplit(heard.target).query).get("skip", ["0"])[0]) // 1000))
+
+    return say
+
+
+def v1(said):
+    """``said(page)`` gives its items and the number in its cursor."""
+
+    def say(heard: Heard):
+        after = parse_qs(urlsplit(heard.target).query).get("after", ["c0"])[0]
+        items, following = said(int(after[1:]))
+        return answer(200, {"hasMore": True, "items": items, "nextPage": f"c{following}"})
+
+    return say
+
+
+ENDLESS = {
+    "core: skip is ignored": (open_core_cloud, core(lambda _page: rows(0, 1000)), "nothing new"),
+    "core: every page is new": (open_core_cloud, core(lambda page: rows(page * 1000, 1000)), "no end|too long"),
+    "core: no entry has an id": (open_core_cloud, core(lambda _page: [{}] * 1000), "nothing new"),
+    "v1: the cursor stays": (open_paperspace_cloud, v1(lambda page: (rows(page, 1), page)), "leads back|nothing new"),
+    "v1: the cursors turn in a circle": (
+        open_paperspace_cloud,
+        v1(lambda page: (rows(page, 1), (page + 1) % 3)),
+        "leads back",
+    ),
+    "v1: new cursors, the same machine": (
+        open_paperspace_cloud,
+        v1(lambda page: (rows(0, 1), page + 1)),
+        "nothing new",
+    ),
+    "v1: new cursors, no machine": (open_paperspace_cloud, v1(lambda page: ([], page + 1)), "nothing new"),
+    "v1: no entry has an id": (open_paperspace_cloud, v1(lambda page: ([None], page + 1)), "nothing new"),
+    "v1: every page is new": (open_paperspace_cloud, v1(lambda page: (rows(page, 1), page + 1)), "no end|too long"),
+}
+
+
+@pytest.mark.parametrize(("opened", "say", "why"), ENDLESS.values(), ids=ENDLESS.keys())
+@pytest.mark.parametrize("per_second", [10.0, 1.0])
+@virtual
+async def test_a_listing_without_an_end_is_left_with_its_reason(opened, say, why, per_second):
+    beats = [anyio.current_time()]
+    limits = HttpLimits(max_requests_per_second=per_second)
+    async with scripted(say) as server:
+        cloud = opened(server.url, lambda: "k3y", rng=random.Random(1), limits=limits)
+        began = anyio.current_time()
+        listing = await cloud.list_machines(lambda: beats.append(anyio.current_time()))
+        took = anyio.current_time() - began
+        await cloud.aclose()
+    assert not listing.complete
+    assert re.search(why, listing.problem), listing.problem
+    assert took < MOST_SECONDS + 70
+    assert max(b - a for a, b in itertools.pairwise(beats)) <= 3.0, "every page is a sign of life"
