@@ -85,7 +85,9 @@ def demo(
 
             with audience:
                 if not ends:
-                    await wiring.run_daemon(settings, lambda: wiring.load_settings(config), observer=passed)
+                    await wiring.run_daemon(
+                        settings, lambda: wiring.load_settings(config), observer=passed, hangup_reloads=False
+                    )
                     return None
                 document = await wiring.converge(settings, timeout=timeout.total_seconds(), on_status=passed)
                 return document, anyio.current_time() - began

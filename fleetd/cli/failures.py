@@ -21,6 +21,7 @@ from fleetd.model.errors import (
     NotFound,
     RateLimited,
     RetryLater,
+    SeatLost,
     StateLocked,
     Unauthorized,
     WaitEnded,
@@ -63,9 +64,9 @@ def exit_code(error: BaseException) -> ExitCode:
             return ExitCode.CONFIG
         case RetryLater() | MalformedAnswer():
             return ExitCode.PROVIDER_UNAVAILABLE
-        case NoAnswer() | OrderRefused(status=409):
+        case NoAnswer() | OrderRefused(status=409) | StateLocked() | SeatLost():
             return ExitCode.TEMPORARY
-        case StateLocked() | ApplyTimedOut() | ApplyBlocked(temporary=True) | WaitEnded(verdict=Verdict.TIMED_OUT):
+        case ApplyTimedOut() | ApplyBlocked(temporary=True) | WaitEnded(verdict=Verdict.TIMED_OUT):
             return ExitCode.TEMPORARY
         case other if isinstance(other, UsageError):
             return ExitCode.USAGE
@@ -127,6 +128,8 @@ def _advice(error: FleetdError) -> Iterator[str]:
             yield "Try again later; systemctl restart fleetd ends a daemon that hangs, and the journal stays."
         case NoDaemon() if not isinstance(error, NotAllowed):
             yield "Start it (systemctl start fleetd, or fleetd run); fleetd machines works by hand without one."
+        case SeatLost():
+            yield "No call is made that cannot be journaled; the next fleetd settles by looking what is under way."
         case OrderRefused(reason="busy" | "activity_unknown"):
             yield "--even-if-busy does it all the same."
         case OrderRefused(reason="held" | "frozen"):

@@ -47,9 +47,8 @@ def daemon_lines(daemon: Document, now: datetime) -> Iterator[Text]:
         yield Text(silent_words(daemon), style="bold red")
     elif daemon["running"]:
         ago = since(daemon.get("since"), now)
-        yield Text.assemble(
-            ("fleetd runs", "bold green"), f" (pid {shown(daemon.get('pid'))}, for {ago}) on {config}"
-        )
+        what = "fleetd apply runs" if daemon.get("command") == "apply" else "fleetd runs"
+        yield Text.assemble((what, "bold green"), f" (pid {shown(daemon.get('pid'))}, for {ago}) on {config}")
         if daemon.get("config_since"):
             yield Text(f"config: in force since {instant(daemon['config_since'], now)}")
     else:

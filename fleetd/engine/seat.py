@@ -28,7 +28,8 @@ DECIDED_WITHIN = 30.0
 class EngineSeat:
     """Answers from the last pass and hands orders to the reconciler; every order goes into history with its actor."""
 
-    def __init__(self, daemon: Daemon, leases: Leases, clock: Clock) -> None:
+    def __init__(self, daemon: Daemon, leases: Leases, clock: Clock, *, command: str = "run") -> None:
+        self._command = command
         self._daemon = daemon
         self._leases = leases
         self._clock = clock
@@ -174,6 +175,7 @@ class EngineSeat:
         report = daemon.reconciler.last
         return {
             "running": True,
+            "command": self._command,
             "pid": os.getpid(),
             "since": time_text(daemon.started_at),
             "config": daemon.reconciler.settings.source,

@@ -20,6 +20,7 @@
     │       └── Unsupported         this dialect has no such call
     ├── StoreError                  the state directory
     │   ├── StateLocked             another daemon acts on it
+    │   ├── SeatLost                it was taken from under this process, which ends
     │   └── StateUnusable           unwritable, full or damaged
     ├── ConfigError                 the config file, with every fault in it
     │   └── KeyUnusable             the file is sound, but the key is not where it says
@@ -144,6 +145,10 @@ class StoreError(FleetdError):
 
 class StateLocked(StoreError):
     """Another daemon acts on this state directory."""
+
+
+class SeatLost(StoreError):
+    """The state directory is not this process's any more: it ends at once, and writes nothing."""
 
 
 class StateUnusable(StoreError):

@@ -14,10 +14,10 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from fleetd.model.errors import ConfigError, OrderDeclined, StateUnusable, StoreError
+from fleetd.model.errors import ConfigError, OrderDeclined, StateLocked, StateUnusable, StoreError
 from fleetd.ops import orders
 from fleetd.ops.answers import MAX_BODY, Fault, Handler, serving, tell_faults
-from fleetd.ops.control_client import LOGIN
+from fleetd.ops.control_client import LOGIN, is_listening
 from fleetd.ops.escape import printable
 from fleetd.ops.seat import Seat
 
@@ -29,7 +29,7 @@ _UCRED = struct.Struct("3i")
 
 @asynccontextmanager
 async def serve_control(seat: Seat, path: Path, *, reads: Iterable[web.RouteDef] = ()) -> AsyncIterator[None]:
-    """Listen on ``path`` (mode 0600) while entered; the caller holds the state lock, so a socket there is stale.
+    """Listen on ``path`` (mode 0600) while entered; one that a killed daemon left there is replaced.
 
     Args:
         seat: the daemon.
@@ -37,19 +37,24 @@ async def serve_control(seat: Seat, path: Path, *, reads: Iterable[web.RouteDef]
         reads: further routes, as ``read_routes`` gives them.
 
     Raises:
+        StateLocked: somebody listens there: a socket in use is never taken away.
         StateUnusable: the socket cannot be made.
     """
     listening = _bind(path)
+    own = _identity(path)
     try:
         app = web.Application(client_max_size=MAX_BODY, middlewares=[tell_faults, _check_peer, _tell_of_orders])
         app.add_routes([*_Orders(seat).routes(), *reads])
         async with serving(app, listening):
             yield
     finally:
-        _remove(path)
+        if own is not None and _identity(path) == own:  # another's may have come in its place
+            _remove(path)
 
 
 def _bind(path: Path) -> socket.socket:
+    if is_listening(path):
+        raise StateLocked(f"{path}: another fleetd listens there; end that one first, or ask it (fleetd status)")
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,6 +68,14 @@ def _bind(path: Path) -> socket.socket:
         listening.close()
         raise StateUnusable(f"{path}: the control socket cannot be made: {error.strerror or error}") from error
     return listening
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _remove(path: Path) -> None:

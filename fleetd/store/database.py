@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import anyio
 
-from fleetd.model.errors import StateUnusable
+from fleetd.model.errors import SeatLost, StateUnusable
 from fleetd.store.connection import Moving, open_snapshot, open_writable
 from fleetd.store.failures import damaged, database_failure
 from fleetd.store.rows import Cell, Table, Undecodable
@@ -35,11 +35,15 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._closed = False
+        self._guard: Callable[[], None] = lambda: None
 
     @classmethod
-    async def open(cls, path: Path, *, executor: Executor | None, busy_timeout: float) -> Database:
+    async def open(
+        cls, path: Path, *, executor: Executor | None, busy_timeout: float, guard: Callable[[], None]
+    ) -> Database:
         """See ``SqliteJournal.open``."""
         database = cls(path, Worker(executor), read_only=False)
+        database._guard = guard
         await database._connect(lambda: open_writable(path, busy_timeout=busy_timeout))
         database._identity = _identity(path)
         return database
@@ -63,7 +67,8 @@ class Database:
         """Run ``job`` in one transaction. Durable when it returns; nothing has changed when it raises.
 
         Raises:
-            StateUnusable: the database was opened read-only, is closed, gone, full, locked or damaged.
+            StateUnusable: the database was opened read-only, is closed, full, locked or damaged.
+            SeatLost: it is not this process's any more.
         """
         if self.read_only:
             msg = f"the journal {self.path} was opened for looking only"
@@ -130,14 +135,24 @@ class Database:
             raise StateUnusable(msg)
         return await self._worker.run(explained)
 
-    def _transact(self, db: sqlite3.Connection, job: Callable[[sqlite3.Connection], T]) -> T:
-        if _identity(self.path) != self._identity:
+    def check(self) -> None:
+        """Make sure that what is written is kept, and that this process may write it.
+
+        Raises:
+            SeatLost: the file was moved, deleted or replaced, or the guard's own.
+        """
+        self._guard()
+        if not self.read_only and _identity(self.path) != self._identity:
             # Writes to a deleted file return and are lost with the process.
-            msg = f"the journal {self.path} was moved or deleted while fleetd had it open: restart fleetd"
-            raise StateUnusable(msg)
+            msg = f"the journal {self.path} was moved, deleted or replaced while fleetd had it open"
+            raise SeatLost(msg)
+
+    def _transact(self, db: sqlite3.Connection, job: Callable[[sqlite3.Connection], T]) -> T:
+        self.check()
         db.execute("BEGIN IMMEDIATE")
         try:
             result = job(db)
+            self.check()  # the last moment: a transaction may have waited for another process
             db.execute("COMMIT")
         except BaseException:
             # SQLite has ended it already after some errors (a full disk, for one).

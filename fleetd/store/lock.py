@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fleetd.model.errors import StateLocked
+from fleetd.model.errors import SeatLost, StateLocked
 from fleetd.store.failures import file_failure
 from fleetd.store.paths import lock_path
 
@@ -25,7 +26,10 @@ class Holder:
 
 
 class StateLock:
-    """Holds flock(2) on ``<state_dir>/lock`` while entered; the kernel drops it with the process, however that ends.
+    """Holds flock(2) on a state directory and on ``lock`` in it while entered; both end with the process, however.
+
+    The directory's own lock is what a removed or replaced file cannot take away. Where the file system has none for
+    directories (NFS), the file's alone counts.
 
     Args:
         state_dir: made with mode 0700 when it is missing.
@@ -37,6 +41,8 @@ class StateLock:
         self.path = lock_path(state_dir)
         self._holder = Holder(pid, since)
         self._descriptor: int | None = None
+        self._directory: int | None = None
+        self._looking = threading.Lock()  # the journal's thread asks as well
 
     def __enter__(self) -> Self:
         """Take the lock, or say at once who has it.
@@ -47,22 +53,82 @@ class StateLock:
         """
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._directory = self._take(self._open_directory())
             self._descriptor = self._acquire()
         except OSError as error:
+            self._let_go()
             raise file_failure(error, _culprit(error, self.path)) from error
+        except StateLocked:
+            self._let_go()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let go. The file stays: removing it would open a race between two others."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._let_go()
 
     def is_held(self) -> bool:
-        """Whether the lock still keeps others out: not once somebody deleted the file or the directory."""
-        return self._descriptor is not None and _same_file(self._descriptor, self.path)
+        """Whether the lock still keeps others out: not once the file or the directory was removed or replaced.
+
+        A removed file is made anew and locked, as long as the directory's own lock has kept others out meanwhile.
+        """
+        with self._looking:
+            return self._is_held()
+
+    def check(self) -> None:
+        """Make sure that the lock is held, right before something is done that only its holder may do.
+
+        Raises:
+            SeatLost: it is not.
+        """
+        if not self.is_held():
+            holder = read_holder(self.path.parent)
+            other = holder is not None and holder != self._holder
+            who = f", and pid {holder.pid} has written itself into it since" if other and holder else ""
+            raise SeatLost(
+                f"the lock {self.path} was removed or replaced while fleetd ran{who}: nothing is written any more"
+            )
+
+    def _is_held(self) -> bool:
+        if self._descriptor is None:
+            return False
+        whole = self._directory is None or _same_file(self._directory, self.path.parent)
+        if whole and _same_file(self._descriptor, self.path):
+            return True
+        return whole and self._directory is not None and not os.path.lexists(self.path) and self._mended()
+
+    def _mended(self) -> bool:
+        try:
+            descriptor = self._acquire()
+        except (OSError, StateLocked):
+            return False
+        stale, self._descriptor = self._descriptor, descriptor
+        if stale is not None:
+            os.close(stale)
+        return True
+
+    def _let_go(self) -> None:
+        for descriptor in (self._descriptor, self._directory):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._descriptor = self._directory = None
+
+    def _open_directory(self) -> int:
+        return os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+
+    def _take(self, directory: int) -> int | None:
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(os.close, directory)
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StateLocked(_refusal(self.path)) from error
+            except OSError:
+                return None  # no locks on directories here
+            on_failure.pop_all()
+            return directory
 
     def _acquire(self) -> int:
         while True:
@@ -95,7 +161,8 @@ def _refusal(path: Path) -> str:
     holder = read_holder(path.parent)
     who = f" (pid {holder.pid}, since {holder.since.isoformat(timespec='seconds')})" if holder else ""
     return (
-        f"another fleetd{who} acts on the state directory {path.parent}: stop it, or set daemon.state_dir elsewhere"
+        f"another fleetd{who} acts on the state directory {path.parent}, and one is enough: fleetd status asks it, "
+        "and what it is to do belongs into its config. To run this one instead, end that one first"
     )
 
 

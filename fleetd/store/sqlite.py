@@ -13,7 +13,7 @@ whose sync failed, SQLite may find that commit again: an intent too many is sett
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import datetime
@@ -42,7 +42,14 @@ class SqliteJournal:
         self._database = database
 
     @classmethod
-    async def open(cls, path: Path, *, executor: Executor | None = None, busy_timeout: float = 5.0) -> SqliteJournal:
+    async def open(
+        cls,
+        path: Path,
+        *,
+        executor: Executor | None = None,
+        busy_timeout: float = 5.0,
+        guard: Callable[[], None] = lambda: None,
+    ) -> SqliteJournal:
         """Open the journal for writing; make it, or bring it up to date, where needed.
 
         Args:
@@ -50,11 +57,13 @@ class SqliteJournal:
             executor: runs one job at a time, always on the same thread, and is not shut down by ``aclose``.
                 Default: a thread of the journal's own.
             busy_timeout: seconds to wait for another process's lock on the file.
+            guard: asked at every write, on the journal's thread; what it raises keeps the write from being made.
+                So no intent is written, and no call made, once ``StateLock.check`` objects.
 
         Raises:
             StateUnusable: the file cannot be used; the message says why and what to do.
         """
-        return cls(await Database.open(path, executor=executor, busy_timeout=busy_timeout))
+        return cls(await Database.open(path, executor=executor, busy_timeout=busy_timeout, guard=guard))
 
     @classmethod
     async def open_read_only(
@@ -69,6 +78,10 @@ class SqliteJournal:
             StateUnusable: the file cannot be read, is damaged, or is of a newer fleetd.
         """
         return cls(await Database.open_read_only(path, executor=executor, busy_timeout=busy_timeout))
+
+    def check(self) -> None:
+        """Make sure that the file is still this process's to write. Raises ``SeatLost``."""
+        self._database.check()
 
     async def write_intent(self, intent: Intent) -> Intent:
         """See ``Journal.write_intent``."""

@@ -20,6 +20,7 @@ from fleetd.model.errors import Fault, Unauthorized, Unavailable
 from fleetd.model.settings import ProviderSettings, Settings
 from fleetd.ops.logs import Secrets
 from fleetd.simulator.boot import Boot, boot
+from fleetd.wiring.holding import hangup_counts, leave_terminal
 
 ONE_SHOT_LIMIT = 25.0
 """Seconds in which a one-shot command must have its first answer from the provider."""
@@ -80,12 +81,15 @@ async def serve_simulator(
     key: str | None,
     on_ready: Callable[[str], None],
 ) -> None:
-    """``fleetd simulator``: until SIGTERM or SIGINT. ``on_ready`` is handed the URL."""
+    """``fleetd simulator``: until SIGTERM, SIGINT, or its terminal closes. ``on_ready`` is handed the URL."""
+    ends = [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hangup_counts() else [])]
     async with boot(Boot(speed=speed, seed=seed, faults=faults), key=key, host=host, port=port) as server:
         # Who reads that it is ready may end it at once.
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with anyio.open_signal_receiver(*ends) as signals:
             on_ready(server.url)
-            async for _signal in signals:
+            async for received in signals:
+                if received is signal.SIGHUP:
+                    leave_terminal()
                 return
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import anyio
@@ -26,7 +26,7 @@ from fleetd.engine.ports import Alarms, Clock, Meter, Notifier, SystemClock
 from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import PassReport, Reconciler
 from fleetd.engine.seat import EngineSeat
-from fleetd.model.errors import FleetdError
+from fleetd.model.errors import FleetdError, OrderDeclined
 from fleetd.model.settings import Settings
 from fleetd.ops import alarms as alarm_clock
 from fleetd.ops import systemd
@@ -40,6 +40,7 @@ from fleetd.store.lock import StateLock
 from fleetd.store.paths import control_socket_path, journal_path
 from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
+from fleetd.wiring.holding import SeatWatch, obey_signals
 from fleetd.wiring.places import state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud
 
@@ -53,6 +54,8 @@ class Engine:
     poller: Poller
     follower: Follower
     seat: EngineSeat
+    watch_seat: Callable[[], Coroutine[Any, Any, None]] = anyio.sleep_forever
+    """Raises ``SeatLost`` once the state directory is not this process's any more."""
 
 
 def assemble(
@@ -68,10 +71,12 @@ def assemble(
     load: Callable[[], Settings],
     sources: OpenSources | None = None,
     on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
+    command: str = "run",
 ) -> Engine:
     """The engine on the given ports: what ``fleetd run`` runs, and what the tests run on virtual time.
 
-    ``sources`` makes the idle sources; by default those that the config names.
+    ``sources`` makes the idle sources; by default those that the config names. ``command`` is what runs it, for
+    status.
     """
     recall = Recall(journal)
     poller = Poller(cloud, clock, poll=settings.daemon.poll)
@@ -82,7 +87,7 @@ def assemble(
         settings, cloud, journal, clock, meter, rng, follower, recall, idleness, progress=notifier.alive
     )
     daemon = Daemon(reconciler, poller, follower, notifier, meter, clock, rng, alarms, load=load, on_pass=on_pass)
-    return Engine(daemon, reconciler, poller, follower, EngineSeat(daemon, leases, clock))
+    return Engine(daemon, reconciler, poller, follower, EngineSeat(daemon, leases, clock, command=command))
 
 
 def idle_clocks(journal: Journal, clock: Clock, leases: Leases, sources: OpenSources | None = None) -> Idleness:
@@ -91,9 +96,23 @@ def idle_clocks(journal: Journal, clock: Clock, leases: Leases, sources: OpenSou
 
 
 async def run_daemon(
-    settings: Settings, load: Callable[[], Settings], *, observer: Callable[[dict[str, Any]], None] | None = None
+    settings: Settings,
+    load: Callable[[], Settings],
+    *,
+    observer: Callable[[dict[str, Any]], None] | None = None,
+    hangup_reloads: bool = True,
 ) -> None:
-    """``fleetd run``: until SIGTERM or SIGINT. ``observer`` is handed the status document after every pass."""
+    """``fleetd run``: until SIGTERM or SIGINT.
+
+    Args:
+        settings: what is wanted.
+        load: reads the config anew.
+        observer: handed the status document after every pass.
+        hangup_reloads: whether SIGHUP has the config read again; else it ends the daemon.
+
+    Raises:
+        SeatLost: the lock or the journal was taken from under it.
+    """
     notifier, metrics = systemd.from_environment(), Metrics(version=__version__)
 
     def passed(document: dict[str, Any]) -> None:
@@ -110,7 +129,8 @@ async def run_daemon(
             version=__version__,
         )
         async with _endpoints(settings, engine.seat, metrics, page), anyio.create_task_group() as group:
-            group.start_soon(_obey_signals, engine.daemon)
+            group.start_soon(partial(obey_signals, engine.daemon, hangup_reloads=hangup_reloads))
+            group.start_soon(engine.watch_seat)
             group.start_soon(watch_lag, metrics.lag)
             await engine.daemon.run()
             group.cancel_scope.cancel()
@@ -131,13 +151,21 @@ async def converge(
         ApplyInterrupted: a signal came first.
         ApplyBlocked: it cannot converge without a person.
         CloudError: the provider cannot be reached, or refuses the key.
-        StoreError: the state directory cannot be used, or a daemon has it.
+        StoreError: the state directory cannot be used, a daemon has it, or it was taken from under this one.
     """
-    watch = ConvergenceWatch(limit=ONE_SHOT_LIMIT)
-    async with _engine(settings, lambda: settings, notifier=systemd.NullNotifier(), on_pass=watch.saw) as engine:
+    watch, metrics = ConvergenceWatch(limit=ONE_SHOT_LIMIT), Metrics(version=__version__)
+
+    def load() -> Settings:
+        msg = "fleetd apply keeps to the config that it began with: end it, and run it again to use another"
+        raise OrderDeclined(msg)
+
+    async with _engine(
+        settings, load, notifier=systemd.NullNotifier(), metrics=metrics, on_pass=watch.saw, command="apply"
+    ) as engine:
         watch.attach(engine.daemon, lambda: on_status(engine.seat.status()))
-        async with anyio.create_task_group() as group:
-            group.start_soon(_obey_signals, engine.daemon)
+        async with _control(settings, engine.seat, metrics), anyio.create_task_group() as group:
+            group.start_soon(partial(obey_signals, engine.daemon, hangup_reloads=False))
+            group.start_soon(engine.watch_seat)
             group.start_soon(watch.first_answer)
             with anyio.move_on_after(timeout) as limit:
                 await engine.daemon.run()
@@ -163,13 +191,16 @@ async def _engine(
     metrics: Metrics | None = None,
     on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
     observer: Callable[[dict[str, Any]], None] | None = None,
+    command: str = "run",
 ) -> AsyncIterator[Engine]:
     """The engine on its real adapters, with the state directory locked."""
     metrics = metrics or Metrics(version=__version__)
     clock = SystemClock()
     state = state_path(settings)
-    with StateLock(state, pid=os.getpid(), since=datetime.now(UTC)):
-        journal = await SqliteJournal.open(journal_path(state))
+    with StateLock(state, pid=os.getpid(), since=datetime.now(UTC)) as lock:
+        # No intent is written, and so no call made, once the lock is not ours.
+        locked = SeatWatch(lock.check)
+        journal = await SqliteJournal.open(journal_path(state), guard=locked.check)
         try:
             async with open_cloud(settings, on_request=metrics.request) as cloud:
 
@@ -193,8 +224,9 @@ async def _engine(
                     rng=random.Random(),
                     load=load,
                     on_pass=passed,
+                    command=command,
                 )
-                yield engine
+                yield replace(engine, watch_seat=SeatWatch(journal.check).run)
         finally:
             await journal.aclose()
 
@@ -202,22 +234,17 @@ async def _engine(
 @asynccontextmanager
 async def _endpoints(settings: Settings, seat: EngineSeat, metrics: Metrics, page: Page) -> AsyncIterator[None]:
     """The control socket, and on ``daemon.listen`` the read-only endpoints and the page."""
-    now, control = SystemClock().now, control_socket_path(os.environ, state_path(settings))
     async with (
-        serve_control(seat, control, reads=read_routes(seat, metrics, now)),
-        serve_http(seat, metrics, settings.daemon.listen, now=now, pages=page.routes()),
+        _control(settings, seat, metrics),
+        serve_http(seat, metrics, settings.daemon.listen, now=SystemClock().now, pages=page.routes()),
         page.open() if settings.daemon.listen else nullcontext(),
     ):
         yield
 
 
-async def _obey_signals(daemon: Daemon) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async for received in signals:
-            if received is not signal.SIGHUP:
-                daemon.stop()
-                continue
-            try:
-                daemon.reload()
-            except FleetdError:
-                continue  # logged and shown in status; the old config stays in force
+@asynccontextmanager
+async def _control(settings: Settings, seat: EngineSeat, metrics: Metrics) -> AsyncIterator[None]:
+    """The control socket, over which commands reach this process."""
+    control = control_socket_path(os.environ, state_path(settings))
+    async with serve_control(seat, control, reads=read_routes(seat, metrics, SystemClock().now)):
+        yield

@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from fleetd.model.errors import StateUnusable
+from fleetd.model.errors import SeatLost, StateUnusable
 from fleetd.store import schema
 from fleetd.store.sqlite import SqliteJournal
 from tests.store.test_journal import ENTRY, INTENT
@@ -249,7 +249,7 @@ async def test_a_journal_deleted_under_the_daemon_takes_no_more_writes(path, jou
     path.rename(path.with_name("gone.db"))
     if replaced:
         path.touch()
-    with pytest.raises(StateUnusable, match="moved or deleted"):
+    with pytest.raises(SeatLost, match="moved, deleted or replaced"):
         await journal.write_intent(INTENT)
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -12,8 +14,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fleetd.model.errors import StateLocked, StateUnusable
+from fleetd.model.errors import SeatLost, StateLocked, StateUnusable
 from fleetd.store.lock import Holder, StateLock, read_holder
+from fleetd.store.sqlite import SqliteJournal
 from tests.store.test_crash_safety import ROOT
 
 SINCE = datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=UTC)
@@ -109,21 +112,112 @@ def test_of_many_that_race_one_wins(tmp_path):
     assert sorted(results) == ["lost"] * 7 + ["won"]
 
 
-def test_a_lock_whose_file_was_deleted_says_so(tmp_path):
+def remove(state_dir):
+    (state_dir / "lock").unlink()
+
+
+def replace(state_dir):
+    (state_dir / "new").write_text("4711\n2026-03-01T08:00:00+00:00\n")
+    (state_dir / "new").rename(state_dir / "lock")
+
+
+def move_directory(state_dir):
+    state_dir.rename(state_dir.with_name("moved"))
+
+
+def replace_directory(state_dir):
+    move_directory(state_dir)
+    state_dir.mkdir()
+
+
+def delete_directory(state_dir):
+    shutil.rmtree(state_dir)
+
+
+def link_elsewhere(state_dir):
+    move_directory(state_dir)
+    state_dir.with_name("other").mkdir()
+    state_dir.symlink_to("other")
+
+
+def take_without_the_directory(state_dir):
+    """What a fleetd that locks the file alone would do."""
+    remove(state_dir)
+    descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    THEIRS.append(descriptor)
+
+
+THEIRS: list[int] = []
+TAKEN = [replace, move_directory, replace_directory, delete_directory, link_elsewhere, take_without_the_directory]
+
+
+@pytest.mark.parametrize("meddle", TAKEN)
+def test_a_lock_that_was_taken_away_says_so(tmp_path, meddle):
+    state_dir = tmp_path / "state"
+    with lock(state_dir) as held:
+        held.check()
+        meddle(state_dir)
+        assert not held.is_held()
+        with pytest.raises(SeatLost, match="removed or replaced"):
+            held.check()
+    while THEIRS:
+        os.close(THEIRS.pop())
+
+
+@pytest.mark.parametrize("look_between", [False, True])
+def test_removing_the_file_lets_nobody_else_in(tmp_path, look_between):
     with lock(tmp_path) as first:
-        (tmp_path / "lock").unlink()
+        remove(tmp_path)
+        if look_between:
+            assert first.is_held()
+            assert read_holder(tmp_path) == Holder(os.getpid(), SINCE), "it is made anew"
+        with pytest.raises(StateLocked), lock(tmp_path):
+            pytest.fail("two daemons")
+        assert first.is_held()
+    with lock(tmp_path) as heir:
+        assert heir.is_held()
+
+
+@pytest.mark.parametrize("meddle", [remove, replace])
+def test_where_directories_have_no_locks_a_removed_file_is_a_lost_lock(tmp_path, monkeypatch, meddle):
+    flock = fcntl.flock
+
+    def files_only(descriptor: int, operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, "no locks on directories")
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", files_only)
+    with lock(tmp_path) as first:
+        assert first.is_held()
+        meddle(tmp_path)
         assert not first.is_held()
         with lock(tmp_path) as second:
             assert second.is_held()
             assert not first.is_held()
 
 
+async def test_a_write_asks_for_the_lock(tmp_path):
+    with lock(tmp_path) as held:
+        journal = await SqliteJournal.open(tmp_path / "journal.db", guard=held.check)
+        await journal.put_note("before", "1")
+        replace(tmp_path)
+        with pytest.raises(SeatLost):
+            await journal.put_note("after", "1")
+        with pytest.raises(SeatLost):
+            journal.check()
+        assert await journal.get_note("after") is None
+        await journal.aclose()
+
+
 def test_a_file_deleted_while_it_is_being_locked_is_made_again(tmp_path, monkeypatch):
     flock, calls = fcntl.flock, []
 
     def meddling(descriptor: int, operation: int) -> None:
-        calls.append(descriptor)
-        if len(calls) == 1:
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            calls.append(descriptor)
+        if len(calls) == 1 and (tmp_path / "lock").exists():
             (tmp_path / "lock").unlink()
         flock(descriptor, operation)
 
