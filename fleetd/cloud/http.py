@@ -12,9 +12,14 @@ timeout, reset, cut off later on   Unavailable      Ambiguous         Ambiguous
 503 with Retry-After               RateLimited      RateLimited       Ambiguous
 any other 5xx, 408                 Unavailable      Ambiguous         Ambiguous
 3xx (redirects are not followed)   Refused          Refused           Ambiguous
+403 in the API's own words         Unavailable      Refused           Refused
+403 of a proxy, or without words   Unavailable      Ambiguous         Ambiguous
+403 that speaks of a rate limit    RateLimited      RateLimited       Ambiguous
 2xx, body unreadable               MalformedAnswer  a success         Ambiguous, if the body is needed
 2xx, about something else          MalformedAnswer  Ambiguous         Ambiguous
 =================================  ===============  ================  =================================
+
+A refused key is ``Unauthorized`` for every call: a 401, or words that name the key. A 403 alone is none.
 
 A 429 says that there were too many requests, not that this one was left undone: a gateway may say it of an answer
 that it did not wait for. Made once more, a create would be a second machine.
@@ -67,6 +72,8 @@ log = structlog.get_logger(__name__)
 
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes of an answer that are read. A page of 1000 machines has about one megabyte."""
+
+FORBIDDEN = 403
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for name look-up, TCP and TLS together, so that all attempts fit well into a request timeout of 30 s."""
@@ -314,6 +321,8 @@ class HttpClient:
             kind, message = Refused, f"redirected to {headers.get('Location', 'nowhere')}: check the base URL"
         if kind in {NotFound, Busy} and not call.names_machine:
             kind = Refused
+        if kind is Refused and found.status == FORBIDDEN and call.effect is Effect.READ:
+            kind = Unavailable  # what may be read today may be read tomorrow: a person is told, and it is tried again
         failed = kind in {Unavailable, RateLimited} or any(
             code >= 500 or code == 408 for code in (status, found.status or 0)
         )

@@ -96,7 +96,11 @@ TABLE = {
         (Refused, Refused, Refused, Ambiguous, Ambiguous),
     ),
     "401": (answer(401), (Unauthorized,) * 5),
-    "403": (answer(403, {"message": "Forbidden"}), (Unauthorized,) * 5),
+    "403": (answer(403, {"message": "Forbidden"}), (Unavailable, Unavailable, Ambiguous, Ambiguous, Ambiguous)),
+    "403 in the API's words": (
+        answer(403, {"error": {"status": 403, "message": "only an administrator may"}}),
+        (Unavailable, Unavailable, Refused, Refused, Refused),
+    ),
     "wrong key": (answer(400, {"status": 400, "message": "Invalid API token"}), (Unauthorized,) * 5),
     "404": (answer(404, MISSING), (NotFound, Refused, NotFound, NotFound, Refused)),
     "404 in a 400": (answer(400, MISSING), (NotFound, Refused, NotFound, NotFound, Refused)),

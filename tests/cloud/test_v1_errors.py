@@ -21,7 +21,11 @@ def body(code: str, message: str = "no", **more: object) -> bytes:
     [
         (401, body("UNAUTHORIZED", "who?"), Unauthorized, "who?"),
         (401, b"", Unauthorized, "HTTP 401 Unauthorized"),
-        (403, b"", Unauthorized, "HTTP 403 Forbidden"),
+        (403, b"", Unavailable, "HTTP 403 Forbidden"),
+        (403, body("UNAUTHORIZED", "no"), Unauthorized, "no"),
+        (403, body("FORBIDDEN", "This token has expired"), Unauthorized, "This token has expired"),
+        (403, body("FORBIDDEN", "Too many requests"), RateLimited, "Too many requests"),
+        (403, b"<html>blocked</html>", Unavailable, "HTTP 403 Forbidden"),
         (403, body("FORBIDDEN", "only a team's administrator may"), Refused, "only a team's administrator may"),
         (400, body("BAD_REQUEST", "Invalid API key"), Unauthorized, "Invalid API key"),
         (404, body("NOT_FOUND", "Machine not found"), NotFound, "Machine not found"),

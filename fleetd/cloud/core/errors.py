@@ -6,7 +6,6 @@ body and the message there. Source: what the vendor's own clients (paperspace-no
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,9 +14,8 @@ from typing import Any
 import msgspec
 
 from fleetd.cloud.decoding import NotJson, decode
+from fleetd.cloud.refusals import forbidden, names_key
 from fleetd.model.errors import CloudError, NotFound, RateLimited, Refused, Unauthorized, Unavailable
-
-_NAMES_KEY = re.compile(r"\bapi[\s_-]*(?:token|key)s?\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> CloudError
     """The error that an answer which is no success stands for. Total: any status, any bytes.
 
     A status in the body goes before HTTP's where the two differ, except that a 401, 403, 404 or 429 counts wherever
-    it stands. A refused key is told from other refusals by its message alone.
+    it stands. A refused key is a 401, or a message that names the key, whatever the status.
     """
     complaint = read_complaint(body)
     counts = complaint.status or status
@@ -40,13 +38,15 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> CloudError
     message = complaint.message or f"HTTP {status} {_phrase(status)}".rstrip()
     if 429 in either:
         return RateLimited(message, status=429)
-    if either & {401, 403}:
+    if 401 in either:
         return Unauthorized(message, status=counts)
     if counts >= 500 or counts == 408:
         asked_to_wait = status == 503 and "Retry-After" in headers
         return RateLimited(message, status=counts) if asked_to_wait else Unavailable(message, status=counts)
-    if _NAMES_KEY.search(message):
+    if names_key(message):
         return Unauthorized(message, status=counts)
+    if 403 in either:
+        return forbidden(message, said=complaint.status is not None)
     if 404 in either:
         return NotFound(message, status=404)
     return Refused(message, status=counts)

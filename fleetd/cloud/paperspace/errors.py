@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from fleetd.cloud.decoding import NotJson, decode
+from fleetd.cloud.refusals import forbidden, names_key
 from fleetd.model.errors import Busy, CloudError, NotFound, RateLimited, Refused, Unauthorized, Unavailable
 
 STATUSES: Mapping[str, int] = MappingProxyType(
@@ -38,7 +39,6 @@ STATUSES: Mapping[str, int] = MappingProxyType(
 )
 """HTTP's status for each of tRPC's codes."""
 
-_NAMES_KEY = re.compile(r"\bapi[\s_-]*(?:token|key)s?\b", re.IGNORECASE)
 _NAMES_STATE = re.compile(r"\bmachine is (?:currently|already) (\w+)", re.IGNORECASE)
 _FIELDS = 3
 """An error has no more fields than these: code, message, details."""
@@ -57,13 +57,15 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> CloudError
     message = _message(complaint, body) or f"HTTP {status} {_phrase(status)}".rstrip()
     if 429 in either:
         return RateLimited(message, status=429)
-    if 401 in either or (counts == 403 and said is None):
+    if 401 in either:
         return Unauthorized(message, status=counts)
     if counts >= 500 or counts in {408, 499}:  # 499: the server believes that we hung up; nobody knows what it did
         asked_to_wait = status == 503 and "Retry-After" in headers
         return RateLimited(message, status=counts) if asked_to_wait else Unavailable(message, status=counts)
-    if _NAMES_KEY.search(message):
+    if names_key(message):
         return Unauthorized(message, status=counts)
+    if 403 in either:
+        return forbidden(message, said=said == 403)
     if 404 in either:
         return NotFound(message, status=404)
     if counts in {409, 412} or state_named(message) is not None:

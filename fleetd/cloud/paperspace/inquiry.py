@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fleetd.cloud.http import FORBIDDEN
 from fleetd.cloud.inquiry import Rows, by_id, elsewhere, place, unknown
 from fleetd.cloud.paperspace import wire
 from fleetd.cloud.paperspace.api import PaperspaceApi
-from fleetd.model.errors import Fault, Refused
+from fleetd.model.errors import Fault, Refused, Unavailable
 from fleetd.model.fleet import Fleet
 from fleetd.model.settings import Settings
 from fleetd.model.vendor import CORE_REGIONS
@@ -44,6 +45,10 @@ async def _standing(api: PaperspaceApi) -> list[Fault]:
     try:
         standing = await api.account_standing()
     except Refused:
+        return []
+    except Unavailable as error:
+        if error.status != FORBIDDEN:
+            raise
         return []  # a key may manage machines and not see the account
     if standing.get("isInGoodStanding") is not False and standing.get("isAdminLocked") is not True:
         return []
