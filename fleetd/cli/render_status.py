@@ -61,6 +61,12 @@ def daemon_lines(daemon: Document, now: datetime) -> Iterator[Text]:
     yield Text.assemble("provider: ", (provider, "green" if provider == "ok" else "bold red"))
     if daemon.get("error"):
         yield Text(f"last error: {shown(daemon['error'])}", style="red")
+    if isinstance(last_fault := daemon.get("last_fault"), Mapping):
+        words = f"{shown(last_fault.get('where'))}: {shown(last_fault.get('error'))}"
+        often = _count(int(daemon.get("faults") or 1), "fault")
+        yield Text(
+            f"{often} in fleetd's own code, the last {instant(last_fault.get('at'), now)}: {words}", style="red"
+        )
     if daemon.get("config_fault"):
         first, *more = str(daemon["config_fault"]).splitlines()
         yield Text(f"reload rejected, the config from before is in force: {shown(first)}", style="red")

@@ -10,12 +10,13 @@ from typing import TypeVar
 import anyio
 import structlog
 
+from fleetd.engine.faults import PASS, Faults, wait_after
 from fleetd.engine.follower import Follower
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms, Clock, Meter, Notifier
 from fleetd.engine.reconciler import PassReport, Reconciler
 from fleetd.engine.steps import Steps
-from fleetd.model.errors import CloudError, ConfigError, Fault, FleetdError, StoreError
+from fleetd.model.errors import CloudError, ConfigError, Fault, FleetdError, PassFailed, StoreError
 from fleetd.model.journal import Intent
 from fleetd.model.plan import Check
 from fleetd.model.settings import Settings
@@ -51,17 +52,20 @@ class Daemon:
         clock: Clock,
         rng: random.Random,
         alarms: Alarms,
+        faults: Faults,
         *,
         load: Callable[[], Settings],
         on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
     ) -> None:
         self.reconciler = reconciler
+        self.faults = faults
         self.started_at: datetime | None = None
         self.pass_began_at: datetime | None = None
         self.last_error: str | None = None
         """Why the last pass failed; None when it did not."""
         self.pause = 0.0
-        """Seconds after the last pass for which the provider asked to be left alone."""
+        """Seconds after the last pass in which no other begins, whatever wakes the daemon: the provider asked to be
+        left alone, or passes meet faults."""
         self.config_since: datetime | None = None
         """When the config in force was read."""
         self.reload_fault: str | None = None
@@ -81,6 +85,8 @@ class Daemon:
         self._wake = anyio.Event()
         self._stop = anyio.Event()
         self._passing: anyio.CancelScope | None = None
+        self._faulty = 0
+        """Passes in a row that met a fault."""
 
     async def run(self) -> None:
         """Reconcile until ``stop``; returns when the last pass has ended and everything is journaled."""
@@ -147,6 +153,12 @@ class Daemon:
                 "config.reload_rejected", faults=[str(f) for f in error.faults], config=error.source
             )
             raise
+        except Exception as error:
+            self.reload_fault = f"a fault in fleetd kept it from being read: {self.faults.saw('reload', error)}"
+            self._meter.reload(ok=False)
+            raise ConfigError(
+                self.reconciler.settings.source, (Fault(self.reconciler.settings.source, self.reload_fault),)
+            ) from error
         finally:
             self._notifier.ready()
         released = sorted({f.name for f in self.reconciler.settings.fleets} - {f.name for f in settings.fleets})
@@ -163,7 +175,13 @@ class Daemon:
         schedules = self.reconciler.settings.schedules
         wanted = {Check.SHUTDOWN_TIMEOUT: schedules.shutdown_timeout_check, Check.SNAPSHOT: schedules.snapshot_check}
         # "every 15m" counts from here: who reloads more often than that must still see it ring.
-        self._alarms.schedule({check: when for check, when in wanted.items() if self._scheduled.get(check) != when})
+        changed: dict[str, str] = {
+            check: when for check, when in wanted.items() if self._scheduled.get(check) != when
+        }
+        try:
+            self._alarms.schedule(changed)
+        except Exception as error:  # noqa: BLE001 - a start and a reload go on; the checks wait for their next ring
+            self.faults.saw("alarms", error)
         self._scheduled = wanted
 
     def _rung(self, name: str) -> None:
@@ -176,14 +194,19 @@ class Daemon:
         ready = False
         while not self._stop.is_set():
             self._wake = anyio.Event()
-            self._mind_steps()
             await self._pass()
             if not ready:
                 ready = True
                 self._notifier.ready()
             self._notifier.alive()
-            self._alarms.edge(next_edge(self.reconciler.settings.fleets, self._clock.now()))
+            self._set_edge()
             await self._wait()
+
+    def _set_edge(self) -> None:
+        try:
+            self._alarms.edge(next_edge(self.reconciler.settings.fleets, self._clock.now()))
+        except Exception as error:  # noqa: BLE001 - a pass finds out what holds; only its haste is lost
+            self.faults.saw("alarms", error)
 
     def _mind_steps(self) -> None:
         by = self._steps.taken()
@@ -200,6 +223,7 @@ class Daemon:
         self.pass_began_at = self._clock.now()
         self.pause = 0.0
         try:
+            self._mind_steps()
             report = await self.reconciler.run_pass()
         except* CloudError as group:
             self._failed(_first(group))
@@ -208,15 +232,29 @@ class Daemon:
         except* StoreError as group:
             self._failed(_first(group))
             log.error("journal.failed", error=self.last_error)  # noqa: TRY400 - no traceback wanted
+        except* Exception as group:  # noqa: BLE001 - design 7: it ends this pass, and not the process
+            words = self.faults.saw(PASS, group)
+            self._faulty += 1
+            wait = wait_after(self._faulty, self.reconciler.settings.daemon.interval.total_seconds())
+            self.pause = max(self.pause, wait)
+            self._failed(PassFailed(f"a fault in fleetd ended the pass: {words}"))
         else:
+            self._faulty = 0
             self.reconciler.health.worked(self._clock.now())
             self.last_error = None
-            self._notifier.status(_one_line(report))
-            self._on_pass(report)
+            self._tell(report)
 
     def _failed(self, error: FleetdError) -> None:
         self.last_error = str(error)
-        self._on_pass(error)
+        self._tell(error)
+
+    def _tell(self, result: PassReport | FleetdError) -> None:
+        try:
+            if not isinstance(result, FleetdError):
+                self._notifier.status(_one_line(result))
+            self._on_pass(result)
+        except Exception as error:  # noqa: BLE001 - what is shown must not end what is done
+            self.faults.saw("status", error)
 
     async def _wait(self) -> None:
         interval = self.reconciler.settings.daemon.interval.total_seconds()

@@ -8,6 +8,7 @@ from datetime import timedelta
 import structlog
 from anyio.abc import TaskGroup
 
+from fleetd.engine.faults import Faults
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.recall import Recall
@@ -33,7 +34,9 @@ class Follower:
         recall: Recall,
         clock: Clock,
         meter: Meter,
+        faults: Faults,
     ) -> None:
+        self._faults = faults
         self._poller = poller
         self._recall = recall
         self._clock = clock
@@ -71,6 +74,8 @@ class Follower:
         except StoreError as error:
             # The intent stays open in the journal; the next pass finds it and follows it again.
             log.error("journal.failed", intent=intent.id, error=str(error))  # noqa: TRY400 - no traceback wanted
+        except Exception as error:  # noqa: BLE001 - as above: followed again from the next pass on
+            self._faults.saw("follower", error)
         else:
             self._ended[intent.id] = None
             while len(self._ended) > REMEMBERED:

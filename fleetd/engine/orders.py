@@ -105,6 +105,27 @@ class Orders:
             else:
                 self._tell(request, Decision(skip=skipped.get(key)))
 
+    async def failed(self) -> None:
+        """A pass failed: orders that it has carried out all the same are told so, and of the others nothing is left.
+
+        Raises:
+            StoreError: the journal cannot be read or written.
+        """
+        kept_off, self._kept_off = self._kept_off, {}
+        if not any(asked.taken for asked in self._asked):
+            return
+        opened = {
+            (i.machine_id, i.verb): i
+            for i in await self._journal.open_intents()
+            if i.reason is Reason.OPERATOR_REQUEST
+        }
+        for request in [asked.request for asked in self._asked if asked.taken]:
+            intent, hold = opened.get((request.machine_id, request.verb)), kept_off.get(request.machine_id)
+            if intent is not None:
+                self._tell(request, Decision(begun=True, intent=intent, kept_off=hold))
+            elif hold is not None:
+                await self._journal.remove_hold(hold.id)
+
     def abandon(self, requests: Iterable[Request]) -> None:
         """A pass is over: what it should have decided and has not, it never will."""
         for request in [*requests, *(asked.request for asked in self._asked if asked.taken)]:

@@ -6,11 +6,12 @@ from datetime import datetime
 
 import structlog
 
+from fleetd.engine.faults import Faults
 from fleetd.engine.recall import Recall
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.reasons import Outcome
 from fleetd.planner.facts import OutsideChange
-from fleetd.planner.outside import classify, remember
+from fleetd.planner.outside import Culprit, classify, remember
 
 log = structlog.get_logger(__name__)
 
@@ -18,13 +19,18 @@ log = structlog.get_logger(__name__)
 class Outsiders:
     """Says who changed a machine of ours."""
 
-    def __init__(self, recall: Recall) -> None:
+    def __init__(self, recall: Recall, faults: Faults) -> None:
         self._recall = recall
+        self._faults = faults
 
     async def report(self, change: OutsideChange, at: datetime) -> None:
         """Say what changed and by whom, as far as the events tell."""
         was = change.facts
-        culprit = classify(change.machine, was)
+        try:
+            culprit = classify(change.machine, was)
+        except Exception as error:  # noqa: BLE001 - its own problem: that it changed is known, and must not be lost
+            self._faults.saw("machine", error)
+            culprit = Culprit.UNKNOWN
         log.warning(
             "machine.changed_outside",
             fleet=was.fleet,

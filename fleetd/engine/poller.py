@@ -13,6 +13,7 @@ import anyio
 import structlog
 
 from fleetd.cloud.port import Cloud
+from fleetd.engine.faults import Faults
 from fleetd.engine.ports import Clock
 from fleetd.model.errors import CloudError, NotFound
 from fleetd.model.journal import Intent
@@ -36,7 +37,8 @@ class _Waiter:
 class Poller:
     """Follows transitions by polling. Run ``run`` in the daemon's task group; call ``wait_for`` from any task."""
 
-    def __init__(self, cloud: Cloud, clock: Clock, *, poll: timedelta) -> None:
+    def __init__(self, cloud: Cloud, clock: Clock, faults: Faults, *, poll: timedelta) -> None:
+        self._faults = faults
         self._cloud = cloud
         self._clock = clock
         self.poll = poll
@@ -52,7 +54,10 @@ class Poller:
                 self._arrived = anyio.Event()
                 await self._arrived.wait()
             await anyio.sleep(self.poll.total_seconds())
-            await self.tick()
+            try:
+                await self.tick()
+            except Exception as error:  # noqa: BLE001 - the next tick looks again; the others wait by their deadlines
+                self._faults.saw("poller", error)
 
     async def wait_for(self, intent: Intent, *, settle: timedelta) -> Ending:
         """Wait for the verdict on an intent's transition; by its deadline there is one.
@@ -139,9 +144,13 @@ class Poller:
 
     def _see(self, waiter: _Waiter, sight: Sight) -> None:
         machine: Machine | None = sight.machine
-        if machine is not None:
-            waiter.last_state = machine.state
-            waiter.moved = waiter.moved or has_moved(waiter.intent, machine)
-        waiter.ending = judge(waiter.intent, sight, moved=waiter.moved, now=self._clock.now(), settle=waiter.settle)
+        try:
+            if machine is not None:
+                waiter.last_state = machine.state
+                waiter.moved = waiter.moved or has_moved(waiter.intent, machine)
+            now = self._clock.now()
+            waiter.ending = judge(waiter.intent, sight, moved=waiter.moved, now=now, settle=waiter.settle)
+        except Exception as error:  # noqa: BLE001 - one machine's; what is left of it is its deadline
+            self._faults.saw("poller", error)
         if waiter.ending is not None:
             waiter.done.set()

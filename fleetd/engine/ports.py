@@ -62,6 +62,10 @@ class Meter(Protocol):
         """The config was read again."""
         ...
 
+    def fault(self, *, where: str) -> None:
+        """A fault in fleetd's own code ended a pass, a look, ..."""
+        ...
+
 
 class Alarms(Protocol):
     """Wake-ups at instants of wall time. They say when to look, never what holds."""

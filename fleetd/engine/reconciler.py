@@ -14,6 +14,7 @@ from fleetd.cloud.port import Cloud
 from fleetd.engine.basis import Basis
 from fleetd.engine.checks import Checks
 from fleetd.engine.executor import Executor
+from fleetd.engine.faults import Faults
 from fleetd.engine.follower import Follower
 from fleetd.engine.health import Health
 from fleetd.engine.idleness import Idleness
@@ -80,6 +81,7 @@ class Reconciler:
         follower: Follower,
         recall: Recall,
         idleness: Idleness,
+        faults: Faults,
         *,
         progress: Callable[[], None] = lambda: None,
     ) -> None:
@@ -105,7 +107,8 @@ class Reconciler:
         self._idleness = idleness
         self.checks = Checks(cloud, progress=progress)
         self._snapshots = Snapshots(cloud, clock, progress=progress)
-        self._outside = Outsiders(recall)
+        self._faults = faults
+        self._outside = Outsiders(recall, faults)
         self._prices = Prices(cloud, journal)
         self._follower = follower
         self._clock = clock
@@ -136,6 +139,9 @@ class Reconciler:
         asked = self.recall.orders.pending
         try:
             return await self._pass()
+        except Exception:
+            await self.recall.orders.failed()
+            raise
         finally:
             self.recall.orders.abandon(asked)
 
@@ -193,6 +199,7 @@ class Reconciler:
                 costs=replace(settings.costs, prices=self._prices.known(settings.costs.prices)),
                 stale_after=basis.stale_after,
                 due=due,
+                on_fault=self._faults.saw,
             ),
         )
         for intent in memory.intents:

@@ -191,4 +191,8 @@ class EngineSeat:
             },
             "provider": daemon.reconciler.health.word,
             "error": daemon.last_error,
+            "faults": daemon.faults.count,
+            "last_fault": None
+            if (last := daemon.faults.last) is None
+            else {"at": time_text(last.at), "where": last.where, "error": last.words},
         }

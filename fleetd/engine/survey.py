@@ -83,6 +83,7 @@ async def survey(
             costs=replace(settings.costs, prices=prices.known(settings.costs.prices)),
             stale_after=2 * settings.daemon.interval,
             due=due,
+            on_fault=lambda _where, error: f"{type(error).__name__}: {error}",
         ),
     )
     return PassReport(

@@ -24,7 +24,8 @@
     │   └── StateUnusable           unwritable, full or damaged
     ├── ConfigError                 the config file, with every fault in it
     │   └── KeyUnusable             the file is sound, but the key is not where it says
-    └── OrderDeclined               an operator's order that the planner does not carry out now, ``reason`` says why
+    ├── OrderDeclined               an operator's order that the planner does not carry out now, ``reason`` says why
+    └── PassFailed                  a fault in fleetd's own code ended a pass; the next one tries again
 
 Library exceptions (aiohttp, sqlite3, pydantic) stop at the adapter that met them and continue as one of these.
 """
@@ -192,3 +193,7 @@ class OrderDeclined(FleetdError):
     def __init__(self, message: str, *, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class PassFailed(FleetdError):
+    """A fault in fleetd's own code ended a pass. The process goes on, and the next pass tries again."""

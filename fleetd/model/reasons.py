@@ -81,6 +81,7 @@ class Reason(StrEnum):
     PROVIDER_FAILING = "provider_failing"
     SHUTTING_DOWN = "shutting_down"
     CONFIG_CHANGED = "config_changed"
+    INTERNAL_FAULT = "internal_fault"
 
 
 PASSING = frozenset(

@@ -21,6 +21,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PROVIDER_STATES = ("ok", "unavailable", "key_refused")
 OBSERVATIONS = ("whole", "partial", "rejected")
 IDLE_VERDICTS = ("idle", "active", "unknown")
+FAULTS = ("pass", "fleet", "machine", "follower", "poller", "status", "alarms", "reload")
 LAG_SAMPLES = 60
 """Measurements of the event loop's lag out of which the worst is shown."""
 
@@ -119,6 +120,9 @@ class Metrics:
         self._reloaded = Gauge(
             "fleetd_config_last_reload_successful", "1 when the config in force is the one in the file.", registry=r
         )
+        self._faults = Counter(
+            "fleetd_faults", "Faults in fleetd's own code that ended what it was at.", ["where"], registry=r
+        )
         self._lag = Gauge(
             "fleetd_event_loop_lag_seconds", "The most that a timer was late in the last minute.", registry=r
         )
@@ -135,6 +139,10 @@ class Metrics:
     def reload(self, *, ok: bool) -> None:
         """See ``Meter``."""
         self._reloaded.set(ok)
+
+    def fault(self, *, where: str) -> None:
+        """See ``Meter``."""
+        self._faults.labels(where).inc()
 
     def request(self, operation: str, code: str, seconds: float) -> None:
         """One HTTP request to the provider; what ``cloud.calls.OnRequest`` wants."""
@@ -185,6 +193,8 @@ class Metrics:
             self._observations.labels(result)
         for result in ("done", "failed"):
             self._passes.labels(result)
+        for where in FAULTS:
+            self._faults.labels(where)
 
     def _show_fleets(self, fleets: Mapping[str, Any]) -> None:
         for gauge in (self._target, self._machines, self._converged, self._cost):

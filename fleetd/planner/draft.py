@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -15,6 +15,9 @@ from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.idle import may_park, parkable_at
 from fleetd.planner.policies import unsaved
 from fleetd.planner.roster import Roster
+
+OnFault = Callable[[str, Exception], str]
+"""Told where a fault in the planner's own code was met (``machine`` or ``fleet``), and which; gives its words."""
 
 SOMEONE_IS_AT_IT = frozenset({"restarting", "upgrading"})
 """States that fleetd does not bring about by itself: a person does, to a machine that has been ready before."""
@@ -31,6 +34,8 @@ class Draft:
     prices: Mapping[str, Decimal]
     unverified: Mapping[str, str] = field(default_factory=dict)
     """By machine id, why nobody can tell its state."""
+    on_fault: OnFault | None = None
+    """None: a fault is raised."""
     actions: list[Action] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
@@ -40,6 +45,17 @@ class Draft:
     def fleet(self) -> Fleet:
         """The fleet that it is about."""
         return self.members.fleet
+
+    def alone(self, machine: Machine, work: Callable[[], None]) -> None:
+        """Do what is about this machine only: a fault met in it leaves the machine alone, and is nobody else's."""
+        try:
+            work()
+        except Exception as error:
+            if self.on_fault is None:
+                raise
+            self.actions = [a for a in self.actions if a.machine != machine.id]
+            self.taken.add(machine.id)
+            self.skip(None, Reason.INTERNAL_FAULT, machine, detail=self.on_fault("machine", error))
 
     def spared(self, verb: Verb, machine: Machine, *, needs_idle: bool = False) -> bool:
         """Whether this machine may not be taken now; says why."""

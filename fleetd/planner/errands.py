@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Check, Due, Skip
 from fleetd.model.reasons import Reason, Verb
@@ -28,28 +30,34 @@ def report_oddities(draft: Draft) -> None:
 
 def police(draft: Draft, due: Due) -> None:
     """Put settings right that drifted, and stop what has outlived its shutdown timeout."""
-    fleet = draft.fleet
     moving = draft.members.moving
     known = (*draft.members.up, *draft.members.rising, *draft.members.falling, *draft.members.down)
     for machine in known:
         checks = due.get(machine.id, frozenset())
-        if not may_judge(machine, moving):
-            continue
-        if Check.SHUTDOWN_TIMEOUT in checks:
-            _mend(draft, machine, timeout_drift(fleet, machine), Reason.TIMEOUT_DRIFT)
-        if Check.SNAPSHOT in checks:
-            _mend(draft, machine, snapshot_drift(fleet, machine), Reason.SNAPSHOT_DRIFT)
+        if checks and may_judge(machine, moving):
+            draft.alone(machine, partial(_put_right, draft, machine, checks))
     for machine in draft.members.up:
-        if Check.SHUTDOWN_TIMEOUT not in due.get(machine.id, frozenset()):
-            continue
-        facts = draft.memory.facts.get(machine.id)
-        shown = draft.memory.shown.get(machine.id, machine)
-        evidence = outlived(fleet, shown, draft.now, started_at=None if facts is None else facts.started_at)
-        if evidence is None or draft.spared(Verb.STOP, machine):
-            continue
-        rate = hourly_rate(machine, draft.prices)
-        delta = None if rate is None else -rate
-        draft.act(Verb.STOP, Reason.OUTLIVED_TIMEOUT, machine, delta, evidence=evidence)
+        if Check.SHUTDOWN_TIMEOUT in due.get(machine.id, frozenset()):
+            draft.alone(machine, partial(_end_overdue, draft, machine))
+
+
+def _put_right(draft: Draft, machine: Machine, checks: frozenset[Check]) -> None:
+    fleet = draft.fleet
+    if Check.SHUTDOWN_TIMEOUT in checks:
+        _mend(draft, machine, timeout_drift(fleet, machine), Reason.TIMEOUT_DRIFT)
+    if Check.SNAPSHOT in checks:
+        _mend(draft, machine, snapshot_drift(fleet, machine), Reason.SNAPSHOT_DRIFT)
+
+
+def _end_overdue(draft: Draft, machine: Machine) -> None:
+    facts = draft.memory.facts.get(machine.id)
+    shown = draft.memory.shown.get(machine.id, machine)
+    evidence = outlived(draft.fleet, shown, draft.now, started_at=None if facts is None else facts.started_at)
+    if evidence is None or draft.spared(Verb.STOP, machine):
+        return
+    rate = hourly_rate(machine, draft.prices)
+    delta = None if rate is None else -rate
+    draft.act(Verb.STOP, Reason.OUTLIVED_TIMEOUT, machine, delta, evidence=evidence)
 
 
 def _mend(draft: Draft, machine: Machine, drift: Drift, reason: Reason) -> None:

@@ -152,6 +152,9 @@ def _doubts(status: Document) -> list[str]:
     daemon, observation = status["daemon"], status.get("observation", {})
     if daemon.get("error") is not None:
         lines.append(f"The last pass failed, so this may be old: {daemon['error']}.")
+    if daemon.get("last_fault") is not None and daemon.get("error") is None:
+        fault = daemon["last_fault"]
+        lines.append(f"A fault in fleetd's own code was met at {fault['at']} ({fault['where']}): {fault['error']}.")
     if observation.get("rejected") is not None:
         lines.append(f"Nothing is decided at the moment: {observation['rejected']}.")
     elif observation and not observation.get("complete", True):

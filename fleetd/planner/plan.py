@@ -10,9 +10,9 @@ from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.journal import Memory
 from fleetd.model.machine import Machine
 from fleetd.model.plan import NOTHING_DUE, Action, Due, FleetView, NextChange, Observation, Plan, Skip
-from fleetd.model.reasons import Verb
+from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.costs import BILLED, fleet_rate, hourly_rate, total
-from fleetd.planner.draft import Draft
+from fleetd.planner.draft import Draft, OnFault
 from fleetd.planner.fleetplan import decide
 from fleetd.planner.guards import cut_costs, cut_counts, cut_doubtful, doubt_of, merge
 from fleetd.planner.ownership import owners
@@ -32,6 +32,7 @@ def plan(
     costs: Costs | None = None,
     stale_after: timedelta = timedelta(minutes=1),
     due: Due = NOTHING_DUE,
+    on_fault: OnFault | None = None,
 ) -> Plan:
     """What the next pass does, and what it does not do and why.
 
@@ -43,6 +44,8 @@ def plan(
         costs: prices and the cap over all fleets.
         stale_after: age from which an observation allows nothing (two intervals).
         due: policy checks that are due, by machine id.
+        on_fault: told of a fault in the code that decides about one machine or one fleet, which is then left alone;
+            without it the fault is raised.
     """
     costs = costs or Costs()
     owned = owners(observation.machines, fleets, memory.facts, memory.intents)
@@ -60,8 +63,15 @@ def plan(
         now_in_force = effective(fleet, now)
         rates[fleet.name] = _current_rate(members, costs.prices)
         views[fleet.name] = _view(members, now_in_force, rates[fleet.name], now)
-        drafted = Draft(members, memory, now, observation.at, costs.prices, observation.unverified)
-        decide(drafted, now_in_force, due)
+        drafted = Draft(members, memory, now, observation.at, costs.prices, observation.unverified, on_fault)
+        try:
+            decide(drafted, now_in_force, due)
+        except Exception as error:
+            if on_fault is None:
+                raise
+            words = on_fault("fleet", error)
+            skips.append(Skip(fleet.name, None, Reason.INTERNAL_FAULT, detail=words))
+            continue
         sure, doubtful = cut_doubtful(drafted.actions, doubt)
         kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values())
         actions += kept

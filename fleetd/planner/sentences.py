@@ -56,6 +56,7 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.PROVIDER_FAILING: "the provider has been failing; nothing destructive is done until it recovers",
         Reason.SHUTTING_DOWN: "the daemon is shutting down and begins nothing new",
         Reason.CONFIG_CHANGED: "a reload changed the fleet after the plan was made",
+        Reason.INTERNAL_FAULT: "fleetd met a fault of its own over it, which is in the log, and leaves it alone",
     }
 )
 """A sentence's second half: "not started: <sentence>". A test walks all reasons."""
@@ -118,6 +119,7 @@ ENDS: Mapping[Reason, str] = MappingProxyType(
         Reason.PROVIDER_FAILING: "That ends when the provider answers again.",
         Reason.SHUTTING_DOWN: "The daemon goes on when it is started again.",
         Reason.CONFIG_CHANGED: "The next pass decides by the new config.",
+        Reason.INTERNAL_FAULT: "The next pass tries again; a fault that stays needs another version of fleetd.",
     }
 )
 """How what is not being done ends, where no instant is known. A test walks all reasons."""

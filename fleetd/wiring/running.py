@@ -18,6 +18,7 @@ from fleetd.activity.opening import open_sources
 from fleetd.cloud.port import Cloud
 from fleetd.engine.convergence import ApplyInterrupted, ApplyTimedOut, ConvergenceWatch
 from fleetd.engine.daemon import Daemon
+from fleetd.engine.faults import Faults
 from fleetd.engine.follower import Follower
 from fleetd.engine.idleness import Idleness, OpenSources
 from fleetd.engine.leases import Leases
@@ -79,14 +80,17 @@ def assemble(
     status.
     """
     recall = Recall(journal)
-    poller = Poller(cloud, clock, poll=settings.daemon.poll)
-    follower = Follower(poller, recall, clock, meter)
+    faults = Faults(clock, meter)
+    poller = Poller(cloud, clock, faults, poll=settings.daemon.poll)
+    follower = Follower(poller, recall, clock, meter, faults)
     leases = Leases(journal)
     idleness = idle_clocks(journal, clock, leases, sources)
     reconciler = Reconciler(
-        settings, cloud, journal, clock, meter, rng, follower, recall, idleness, progress=notifier.alive
+        settings, cloud, journal, clock, meter, rng, follower, recall, idleness, faults, progress=notifier.alive
     )
-    daemon = Daemon(reconciler, poller, follower, notifier, meter, clock, rng, alarms, load=load, on_pass=on_pass)
+    daemon = Daemon(
+        reconciler, poller, follower, notifier, meter, clock, rng, alarms, faults, load=load, on_pass=on_pass
+    )
     return Engine(daemon, reconciler, poller, follower, EngineSeat(daemon, leases, clock, command=command))
 
 

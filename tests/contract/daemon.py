@@ -59,6 +59,7 @@ async def daemon(kind: str, server: SimServer, state: Path, *fleets: Fleet) -> A
             group.start_soon(engine.daemon.run)
             yield engine.reconciler
             engine.daemon.stop()
+        assert not engine.daemon.faults.count, engine.daemon.faults.last
         await journal.aclose()
 
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 import anyio
 import pytest
 
+from fleetd.engine.faults import Faults
 from fleetd.engine.poller import Poller
 from fleetd.model.errors import Unavailable
 from fleetd.model.plan import Listing
@@ -18,6 +19,7 @@ from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.transitions import Ending
 from tests.support.build import intent as make_intent
 from tests.support.fakecloud import FakeCloud
+from tests.support.rig import RecordingMeter
 from tests.support.virtual_time import virtual, virtual_clock
 
 POLL = timedelta(seconds=5)
@@ -54,7 +56,7 @@ class Waiting:
 @asynccontextmanager
 async def stopping(count: int, *, minutes: float = 10, **options: object) -> AsyncIterator[Waiting]:
     cloud = FakeCloud(virtual_clock(), **options)  # type: ignore[arg-type]
-    poller = Poller(cloud, cloud.clock, poll=POLL)
+    poller = Poller(cloud, cloud.clock, Faults(cloud.clock, RecordingMeter()), poll=POLL)
     waiting = Waiting(cloud, poller)
     async with anyio.create_task_group() as group:
         group.start_soon(poller.run)

@@ -46,6 +46,7 @@ NAMES = {
     "fleetd_pass_last_success_timestamp_seconds": "gauge",
     "fleetd_config_last_reload_successful": "gauge",
     "fleetd_event_loop_lag_seconds": "gauge",
+    "fleetd_faults": "counter where",
 }
 """The interface: dashboards and alerts are built on it. A change needs a line in the changelog."""
 

@@ -102,6 +102,8 @@ class Site:
     """ok, full (what needs another page fails) or readonly (every write fails)."""
     lives: list[Life] = field(default_factory=list)
     log: io.StringIO = field(default_factory=io.StringIO)
+    faults_wanted: bool = False
+    """Whether the story puts faults into fleetd's own code; else one that is contained is a crash all the same."""
     looks: list[Look] = field(default_factory=list)
     asked: list[tuple[float, int]] = field(default_factory=list)
     visible: Callable[[], frozenset[str]] = frozenset
@@ -188,6 +190,9 @@ class Life:
         how = "stopped"
         try:
             await self._run()
+            faults = self.engine.daemon.faults if self.engine is not None else None
+            if faults is not None and faults.count and not self.site.faults_wanted:
+                how = f"crashed: {faults.count} faults were contained, the last: {faults.last}"
         except FleetdError as error:
             how = f"refused: {error}"
         except BaseException as error:  # noqa: BLE001 - a kill arrives as anything; all else is a crash, reported

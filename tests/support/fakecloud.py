@@ -105,6 +105,9 @@ class FakeCloud:
     def remove(self, machine_id: str) -> None:
         self._machines.pop(machine_id)
 
+    def named(self, name: str) -> Machine:
+        return next(m for m in self._machines.values() if m.name == name)
+
     def states(self) -> dict[str, str]:
         self._advance()
         return {m.name: m.state for m in self._machines.values()}

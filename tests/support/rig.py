@@ -15,10 +15,12 @@ import anyio
 
 from fleetd.activity.port import Source
 from fleetd.engine.daemon import Daemon
+from fleetd.engine.faults import Faults
 from fleetd.engine.follower import Follower
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms
-from fleetd.engine.reconciler import Reconciler
+from fleetd.engine.reconciler import PassReport, Reconciler
+from fleetd.model.errors import FleetdError
 from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.settings import DaemonSettings, ProviderSettings, Settings
 from fleetd.store.sqlite import SqliteJournal
@@ -65,6 +67,9 @@ class RecordingMeter:
     def reload(self, *, ok: bool) -> None:
         self.said.append(("reload", str(ok)))
 
+    def fault(self, *, where: str) -> None:
+        self.said.append(("fault", where))
+
 
 class SilentAlarms:
     """Nothing ever rings: passes come at their interval."""
@@ -104,6 +109,8 @@ class Rig:
     daemon: Daemon
     notifier: RecordingNotifier
     meter: RecordingMeter
+    faults: Faults
+    """In fleetd's own code, which the engine contains: the end of a test's rig asks for those that were wanted."""
 
     def configure(self, *fleets: Fleet) -> None:
         self.reconciler.settings = settings(*fleets)
@@ -140,6 +147,8 @@ async def rig(
     load: Callable[[], Settings] | None = None,
     alarms: Alarms | None = None,
     sources: dict[str, Source] | None = None,
+    faults_wanted: bool = False,
+    on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
     **fields: Any,
 ) -> AsyncIterator[Rig]:
     clock = cloud.clock if cloud is not None else virtual_clock()
@@ -160,11 +169,23 @@ async def rig(
         rng=rng,
         load=load or (lambda: wanted),
         sources=None if sources is None else (lambda _tables: dict(sources)),
+        on_pass=on_pass,
     )
+    faults = engine.daemon.faults
     try:
         yield Rig(
-            cloud, clock, journal, engine.reconciler, engine.poller, engine.follower, engine.daemon, notifier, meter
+            cloud,
+            clock,
+            journal,
+            engine.reconciler,
+            engine.poller,
+            engine.follower,
+            engine.daemon,
+            notifier,
+            meter,
+            faults,
         )
+        assert faults_wanted == bool(faults.count), f"faults in fleetd's own code: {faults.count}, last {faults.last}"
     finally:
         await journal.aclose()
         scratch.cleanup()

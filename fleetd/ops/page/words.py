@@ -179,6 +179,12 @@ def troubles(document: Document) -> list[tuple[str, str]]:
         )
     if daemon.get("error"):
         found.append(("The last pass failed", _line(daemon["error"])))
+    fault = daemon.get("last_fault")
+    if fault and not daemon.get("error"):
+        often = count(int(daemon.get("faults") or 1), "fault")
+        found.append(
+            (f"{often} in fleetd's own code", _line(f"the last {fault['at']}, {fault['where']}: {fault['error']}"))
+        )
     if seen.get("rejected"):
         found.append(("Nothing is decided at the moment", _line(seen["rejected"])))
     elif seen and not seen.get("complete"):
