@@ -84,9 +84,6 @@ READS_WAIT = 3.0
 SPACING = 0.25
 """Seconds by which a write stands behind the one before it of the same fleet, so that fleets go side by side."""
 
-KEEPALIVE = 15.0
-"""Seconds that an idle connection is kept. Short: a write that meets a connection just closed is ambiguous."""
-
 
 class HttpClient:
     """One provider behind one key. The session is opened by the first call, on the loop that makes it.
@@ -285,7 +282,8 @@ class HttpClient:
             raise RuntimeError("the client is closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self.limits.max_concurrency, keepalive_timeout=KEEPALIVE),
+                # Each request has a connection of its own: what comes late on another's is nobody's answer.
+                connector=aiohttp.TCPConnector(limit=self.limits.max_concurrency, force_close=True),
                 headers={"User-Agent": f"fleetd/{__version__}"},
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=[trace_config()],
