@@ -39,7 +39,7 @@ from tests.sim.evidence import Witness
 from tests.sim.life import Killed, Life, Site
 from tests.sim.record import EPOCH, Act, Record, Veto
 from tests.sim.settling import quiet_from
-from tests.sim.story import FleetSpec
+from tests.sim.spec import FleetSpec
 from tests.sim.truth import Truth
 from tests.support.virtual_time import run_virtual, virtual_clock, virtual_loop
 

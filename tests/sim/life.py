@@ -21,34 +21,40 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import io
 import random
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from fleetd import config
+from fleetd.activity.plain import LeaseSource
+from fleetd.activity.port import Source
 from fleetd.cloud.calls import HttpLimits
 from fleetd.cloud.core.factory import open_core_cloud
-from fleetd.cloud.port import Cloud, Leave, freely
+from fleetd.cloud.port import Cloud
+from fleetd.engine.leases import Leases
 from fleetd.engine.observer import Observer
-from fleetd.model.errors import CloudError, ConfigError, FleetdError
+from fleetd.model.errors import ConfigError, FleetdError
 from fleetd.model.machine import Machine
-from fleetd.model.plan import Listing
-from fleetd.model.reasons import Verb
-from fleetd.model.settings import Settings
+from fleetd.model.plan import Plan
+from fleetd.model.settings import IdleSource, Settings
 from fleetd.ops import logs
-from fleetd.planner.idle import Activity, Reading
+from fleetd.planner.idle import Activity
+from fleetd.planner.plan import plan
 from fleetd.store.lock import StateLock
 from fleetd.store.paths import JOURNAL, journal_path
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring import Engine, assemble
 from tests.sim.record import Look, Span
+from tests.sim.watched import SiteSource, WatchedCloud, WatchedJournal, WatchedLooks
 from tests.support.inline_executor import InlineExecutor
 from tests.support.rig import RecordingMeter
 from tests.support.virtual_alarms import VirtualAlarms
@@ -56,28 +62,6 @@ from tests.support.virtual_time import VirtualClock, virtual_loop
 
 OpenCloud = Callable[..., Cloud]
 """``open_core_cloud``, or another dialect's function of the same signature."""
-
-CALLS = frozenset(
-    {
-        "list_machines",
-        "show",
-        "create",
-        "start",
-        "stop",
-        "restart",
-        "destroy",
-        "update",
-        "availability",
-        "utilization",
-    }
-)
-KEPT = frozenset(
-    {
-        *("write_intent", "update_intent", "close_intent", "append_history", "put_facts", "forget_facts"),
-        *("put_backoff", "clear_backoff", "add_hold", "remove_holds", "put_note", "prune"),
-    }
-)
-"""Methods of the journal that write."""
 
 
 class Killed(BaseException):
@@ -98,6 +82,12 @@ class Site:
     says: Callable[[str, Machine], Activity | None] = lambda _source, _machine: Activity.IDLE
     """What an idle source answers about a machine; None: nothing."""
     on_point: Callable[[Life, str], None] = lambda _life, _point: None
+    on_call: Callable[[Life, str, Sequence[Any]], None] = lambda _life, _name, _arguments: None
+    """Told of every call of the port right before it."""
+    late: Callable[[], float] = lambda: 0.0
+    """Seconds after which an idle source answers now."""
+    trouble: int = 0
+    """How many times more the planner breaks down."""
     disk: str = "ok"
     """ok, full (what needs another page fails) or readonly (every write fails)."""
     lives: list[Life] = field(default_factory=list)
@@ -105,7 +95,7 @@ class Site:
     faults_wanted: bool = False
     """Whether the story puts faults into fleetd's own code; else one that is contained is a crash all the same."""
     looks: list[Look] = field(default_factory=list)
-    asked: list[tuple[float, int]] = field(default_factory=list)
+    asked: list[tuple[float, int, str]] = field(default_factory=list)
     visible: Callable[[], frozenset[str]] = frozenset
     """Ids that a true listing holds now."""
 
@@ -205,10 +195,15 @@ class Life:
         """``kill -9``, from anywhere. What it had already sent is on its way."""
         if self.dead or self._task is None:
             return
-        self.dead = True
-        self.span.how, self.span.ended = "killed", virtual_loop().time()
+        for life in self.site.lives:  # two at a time, where the lock was removed: the host goes down under both
+            life._die()
         self.site.leave_disk()
-        self._task.cancel()
+
+    def _die(self) -> None:
+        if not self.dead and self._task is not None:
+            self.dead = True
+            self.span.how, self.span.ended = "killed", virtual_loop().time()
+            self._task.cancel()
 
     def stop(self) -> None:
         """SIGTERM."""
@@ -268,108 +263,40 @@ class Life:
             alarms=VirtualAlarms(site.clock),
             rng=random.Random(f"{site.seed}:{self.number}"),
             load=site.load,
-            sources=lambda tables: {name: SiteSource(name, self) for name in tables},
+            sources=lambda tables: {name: self._source(table) for name, table in tables.items()},
         )
         # Listings of passes are told from those of the poller.
         engine.reconciler._observer = Observer(WatchedLooks(self, cloud), site.clock)  # type: ignore[arg-type]
         return engine
 
+    def _source(self, table: IdleSource) -> Source:
+        if table.kind == "lease":
+            return LeaseSource(table.name, lambda machine, now: self._leases().holder(machine, now))
+        return SiteSource(table.name, self)
 
-class WatchedCloud:
-    """The Cloud port, with a place to die before and after every call."""
-
-    def __init__(self, life: Life, cloud: Cloud) -> None:
-        self._life = life
-        self._cloud = cloud
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._cloud, name)
-        if name not in CALLS:
-            return found
-
-        async def call(*arguments: Any) -> Any:
-            life = self._life
-            life.point(f"before call.{name}")
-            life.site.asked.append((virtual_loop().time(), life.number))
-            try:
-                answer = await found(*arguments)
-            except CloudError:
-                life.point(f"after call.{name}")
-                raise
-            life.point(f"after call.{name}")
-            return answer
-
-        return call
-
-    @asynccontextmanager
-    async def place(self, verb: Verb, *, behind: int = 0, leave: Leave = freely) -> AsyncIterator[WatchedCloud]:
-        async with self._cloud.place(verb, behind=behind, leave=leave) as placed:
-            yield WatchedCloud(self._life, placed)
+    def _leases(self) -> Leases:
+        assert self.engine is not None
+        return self.engine.reconciler._idleness.leases
 
 
-class WatchedJournal:
-    """The journal, with a place to die before and after every write."""
+@contextmanager
+def breakable() -> Iterator[None]:
+    """The planner breaks down whenever the site of its process has it so."""
+    # Asked of the modules: what decides a pass may be known in several places.
+    known = [m for n, m in sys.modules.items() if n.startswith("fleetd.engine") and getattr(m, "plan", None) is plan]
 
-    def __init__(self, life: Life, journal: SqliteJournal) -> None:
-        self._life = life
-        self._journal = journal
-        self._disk = "ok"
+    @functools.wraps(plan)
+    def breaks(*arguments: Any, **named: Any) -> Plan:
+        life = _LIFE.get()
+        if life is not None and life.site.trouble > 0:
+            life.site.trouble -= 1
+            raise KeyError("trouble")
+        return plan(*arguments, **named)
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._journal, name)
-        if name not in KEPT:
-            return found
-
-        async def write(*arguments: Any, **named: Any) -> Any:
-            self._life.point(f"before journal.{name}")
-            self._feel_disk()
-            done = await found(*arguments, **named)
-            self._life.point(f"after journal.{name}")
-            return done
-
-        return write
-
-    def _feel_disk(self) -> None:
-        disk = self._life.site.disk
-        db = self._journal._database._connection
-        if disk != self._disk and db is not None:
-            self._disk = disk
-            db.execute(f"PRAGMA query_only = {int(disk == 'readonly')}")
-            db.execute(f"PRAGMA max_page_count = {1 if disk == 'full' else 1_000_000_000}")
-
-
-class WatchedLooks(WatchedCloud):
-    """The port as the observer of passes has it; notes what each look was given."""
-
-    async def list_machines(self, progress: Callable[[], None] = lambda: None) -> Listing:
-        site = self._life.site
-        look = Look(self._life.number, virtual_loop().time(), visible=site.visible())
-        site.looks.append(look)
-        try:
-            listing = await self.__getattr__("list_machines")(progress)
-            look.listed = frozenset(m.id for m in listing.machines)
-            return listing
-        finally:
-            look.ended = virtual_loop().time()
-
-
-class SiteSource:
-    """An idle source that sees what is true, as far as the story lets it."""
-
-    def __init__(self, name: str, life: Life) -> None:
-        self.name = name
-        self._life = life
-
-    async def read(self, machines: Sequence[Machine], *, window: timedelta, now: datetime) -> Mapping[str, Reading]:
-        del window
-        self._life.check()
-        said = {m.id: self._life.site.says(self.name, m) for m in machines}
-        return {
-            m: Reading(self.name, verdict, now, str(verdict)) for m, verdict in said.items() if verdict is not None
-        }
-
-    async def aclose(self) -> None:
-        pass
+    with ExitStack() as stack:
+        for module in known:
+            stack.enter_context(mock.patch.object(module, "plan", breaks))
+        yield
 
 
 class _MortalExecutor(InlineExecutor):

@@ -30,7 +30,8 @@ from fleetd.planner import guards, idle, ownership, policies, roster, scaling, t
 from fleetd.simulator import faults as f
 from fleetd.store.lock import StateLock
 from fleetd.store.sqlite import SqliteJournal
-from tests.sim.story import CALM, DAY, Beat, FleetSpec, Story
+from tests.sim.spec import Beat, FleetSpec
+from tests.sim.story import CALM, DAY, Story
 
 HOUR = 3600.0
 LENGTH = 2 * HOUR + CALM
@@ -185,9 +186,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         4,
         "believes a listing that show contradicts",
-        Observer._verdict,
-        "rejected=fault",
-        "rejected=None",
+        Observer.observe,
+        "if fault is not None:",
+        "if False:",
         story(rules=PARTIAL),
     ),
     Mutation(
@@ -255,6 +256,17 @@ MUTATIONS: tuple[Mutation, ...] = (
             Beat(HOUR + 16, "freeze_all", {"verbs": None, "for": HOUR}),
             fleets=(replace(FLEET, target=14, stops="100%"),),
             rules=(f.TimeoutBefore(operation="stop", after=HOUR, limit=10),),
+        ),
+    ),
+    Mutation(
+        14,
+        "vetoes end with the process that took them",
+        SqliteJournal.holds,
+        '"WHERE expires_at > ? ORDER BY id", (instant_to_cell(now),)',
+        '"WHERE expires_at > ? AND created_at >= ?",'
+        '(instant_to_cell(now), self.__dict__.setdefault("born", instant_to_cell(now)))',
+        story(
+            _at(0.5, "freeze_all", verbs=None, **{"for": HOUR}), _at(0.8, "kill", how="now", count=0, down=2), SHRINKS
         ),
     ),
     Mutation(

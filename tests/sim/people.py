@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import random
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import anyio
+import anyio.lowlevel
 
 from fleetd.model.errors import FleetdError, StoreError
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
+from fleetd.simulator.lifecycle import Fate
 from fleetd.simulator.records import MachineRecord, Refusal
 from fleetd.simulator.world import World
 from fleetd.store.sqlite import SqliteJournal
-from tests.sim.life import Killed, Site
-from tests.sim.record import Act, Record, Veto
+from tests.sim.life import Killed, Life, Site
+from tests.sim.record import Act, Lease, Record, Veto
 from tests.support.inline_executor import InlineExecutor
 
 
@@ -26,16 +35,36 @@ class People:
         self._record = record
         self._rng = rng
         self._end = end
+        self._races = 0
+        self._racing: set[asyncio.Task[None]] = set()
+        self._addresses: dict[str, str] = {}
+        """The addresses that belong to machines which have another's now."""
 
-    async def act(self, what: str) -> None:
+    async def act(self, what: str, more: Mapping[str, Any]) -> None:
         """One person does one thing, to a machine that is there."""
         machines = self._alive()
         if not machines:
             return
         machine = self._rng.choice(machines)
-        if what == "order":
-            await self._order(machine)
-            return
+        match what:
+            case "order":
+                await self._order(machine)
+                return
+            case "lease":
+                await self._work(machine, more)
+                return
+            case "lease_race":
+                self._races += more["count"]
+                return
+            case "held_rename":
+                await self._rename_held(machine, more)
+                return
+            case "address":
+                await self._share_address(machine, more)
+                return
+            case "price":
+                self._world.set_price(more["machine_type"], Decimal(more["hourly"]))
+                return
         try:
             self._do(what, machine)
         except Refusal:
@@ -45,6 +74,7 @@ class People:
         """A hold on a machine, or a freeze of a fleet or of everything."""
         machines = self._alive()
         subject: str | None = None
+        machine: MachineRecord | None = None
         if kind == "hold":
             if not machines:
                 return
@@ -62,29 +92,44 @@ class People:
             "somebody needs it",
             timedelta(seconds=lasts),
         )
-        if await self._acknowledged(order):
+        await self._impose(order, machine)
+
+    async def _impose(self, order: VetoOrder, machine: MachineRecord | None) -> None:
+        name = "" if machine is None else machine.name
+        if await self._acknowledged(order, machine):
             now = self._now()
+            id_ = None if machine is None else machine.id
+            expires = self._record.wall(now) + order.lasts
             self._record.vetoes.append(
-                Veto(order.kind, subject, order.verbs, now, self._record.wall(now) + order.lasts)
+                Veto(order.kind, order.subject, order.verbs, now, expires, machine_id=id_, name=name)
             )
 
     async def lift_all(self) -> None:
         """Every hold and freeze is ended."""
         life = self._site.alive
-        keys = dict.fromkeys((v.kind, v.subject) for v in self._record.vetoes)
-        for kind, subject in keys:
-            try:
-                if life is not None and life.engine is not None:
-                    await life.engine.seat.lift(kind, subject, "ada")
-                else:
-                    journal = await SqliteJournal.open(self._site.journal, executor=InlineExecutor())
-                    await journal.remove_holds(kind=kind, subject=subject)
-                    await journal.aclose()
-            except (StoreError, Killed):
-                continue
-            for veto in self._record.vetoes:
-                if (veto.kind, veto.subject) == (kind, subject):
-                    veto.until = min(veto.until, self._now())
+        for veto in self._record.vetoes:
+            for subject in dict.fromkeys((veto.machine_id or veto.subject, veto.subject)):
+                try:
+                    if life is not None and life.engine is not None:
+                        await life.engine.seat.lift(veto.kind, subject, "ada")
+                    else:
+                        journal = await SqliteJournal.open(self._site.journal, executor=InlineExecutor())
+                        await journal.remove_holds(kind=veto.kind, subject=subject)
+                        await journal.aclose()
+                except (StoreError, LookupError, Killed):
+                    continue
+                veto.until = min(veto.until, self._now())
+
+    def called(self, _life: Life, name: str, arguments: Sequence[Any]) -> None:
+        """fleetd is about to make a call: whoever races with it takes a lease on the machine."""
+        if self._races > 0 and name in {"show", "stop", "destroy", "restart"} and arguments:
+            self._races -= 1
+            turns = self._rng.randrange(0, 12)
+            # The task is not fleetd's: it must not die with the process, nor is it that process's to await.
+            context = contextvars.Context()
+            task = asyncio.get_running_loop().create_task(self._race(str(arguments[0]), turns), context=context)
+            self._racing.add(task)
+            task.add_done_callback(self._racing.discard)
 
     def settle_in(self) -> None:
         """Whoever works in the calm goes on working, and nobody else begins to."""
@@ -94,7 +139,62 @@ class People:
                 for begins, ends in spans
             ]
 
-    async def _acknowledged(self, order: VetoOrder) -> bool:
+    def give_back(self) -> None:
+        """Every machine has its own address again."""
+        for machine_id, address in self._addresses.items():
+            with suppress(Refusal):
+                self._world.readdress(machine_id, address)
+        self._addresses.clear()
+
+    async def _race(self, machine_id: str, turns: int) -> None:
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        await self._lease(machine_id, self._rng.choice((600.0, 3600.0)))
+
+    async def _work(self, machine: MachineRecord, more: Mapping[str, Any]) -> None:
+        """A job takes leases on its machine, one after the other."""
+        for _ in range(more["count"]):
+            await self._lease(machine.id, more["for"])
+            await anyio.sleep(more["every"])
+
+    async def _lease(self, machine_id: str, lasts: float) -> None:
+        life, calm = self._site.alive, self._record.calm_from - self._now()
+        if life is None or life.engine is None or calm < 1:
+            return
+        lasting = timedelta(seconds=min(lasts, calm))
+        try:
+            await life.engine.seat.lease(machine_id, "job", lasting, "ada")
+        except (LookupError, FleetdError, Killed):
+            return  # no, says fleetd; or nobody is there any more
+        now = self._now()
+        for lease in self._record.leases:
+            if lease.machine_id == machine_id:
+                lease.until = min(lease.until, now)
+        self._record.leases.append(Lease(machine_id, now, self._record.wall(now) + lasting))
+
+    async def _rename_held(self, machine: MachineRecord, more: Mapping[str, Any]) -> None:
+        """Somebody holds a machine, by its name or by its id, and then gives it another name at the console."""
+        subject = machine.name if more["by"] == "name" else machine.id
+        lasts = timedelta(seconds=max(1.0, min(more["for"], self._record.calm_from - self._now())))
+        await self._impose(VetoOrder("hold", subject, frozenset(Verb), "somebody needs it", lasts), machine)
+        await anyio.sleep(more["after"])
+        with suppress(Refusal):
+            self._do("rename", machine)
+
+    async def _share_address(self, machine: MachineRecord, more: Mapping[str, Any]) -> None:
+        """Another machine has the same private address for a while, as overlapping networks have it."""
+        others = [m for m in self._alive() if m.id != machine.id and m.private_ip is not None]
+        if machine.private_ip is None or not others:
+            return
+        other = self._rng.choice(others)
+        self._addresses.setdefault(other.id, str(other.private_ip))
+        self._world.readdress(other.id, machine.private_ip)
+        await anyio.sleep(more["for"])
+        if other.id in self._addresses:
+            with suppress(Refusal):
+                self._world.readdress(other.id, self._addresses.pop(other.id))
+
+    async def _acknowledged(self, order: VetoOrder, machine: MachineRecord | None) -> bool:
         life = self._site.alive
         try:
             if life is not None and life.engine is not None:
@@ -106,7 +206,7 @@ class People:
             try:
                 await journal.add_hold(
                     kind=order.kind,
-                    subject=order.subject,
+                    subject=order.subject if machine is None else machine.id,
                     verbs=order.verbs,
                     reason=order.reason,
                     actor="ada",
@@ -151,6 +251,10 @@ class People:
                 world.human_restart(machine.id)
             case "destroy":
                 world.human_destroy(machine.id)
+            case "slow_destroy":
+                lasts = self._rng.choice((None, 900.0, 7200.0))
+                world.human_destroy(machine.id, Fate(lingers=True, lingers_seconds=lasts))
+                what = "destroy"
         self._record.acts.append(Act(self._now(), what, machine.id))
 
     def _use(self, first: MachineRecord) -> None:
@@ -162,6 +266,9 @@ class People:
         for machine in [m for m in (first, *ready) if m.state in {"ready", "serviceready"}][:count]:
             lasts = self._rng.choice((600, 3600, 4 * 3600, 12 * 3600))
             self._record.uses.setdefault(machine.id, []).append((now, min(now + lasts, self._end + 1)))
+            if self._rng.random() < 0.2:  # the work starves what would tell of it
+                gap = (now - 1, min(now + lasts + 1, self._record.calm_from))
+                self._record.gaps.setdefault(machine.id, []).append(gap)
 
     def _alive(self) -> list[MachineRecord]:
         return [m for m in self._world.listed() if not m.deleting]

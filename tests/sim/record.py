@@ -54,6 +54,22 @@ class Veto:
     """By the wall clock."""
     until: float = FOREVER
     """When it was lifted, or lost with the journal."""
+    machine_id: str | None = None
+    """A hold: of the machine that was meant, whatever it is called later."""
+    name: str = ""
+    """What that machine was called then."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """A job's word that it works on a machine, from its acknowledgement on."""
+
+    machine_id: str
+    since: float
+    expires: datetime
+    """By the wall clock."""
+    until: float = FOREVER
+    """When another took its place, or it was lost with the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +101,26 @@ class Record:
     """From when on which config is in force."""
     vetoes: list[Veto] = field(default_factory=list)
     lives: list[Span] = field(default_factory=list)
-    asked: list[tuple[float, int]] = field(default_factory=list)
-    """(when, which life) called the provider."""
+    asked: list[tuple[float, int, str]] = field(default_factory=list)
+    """(when, which life, by which call) asked the provider."""
+    unlocked: list[float] = field(default_factory=list)
+    """When the lock's file was removed."""
+    others: list[Call] = field(default_factory=list)
+    """Calls of somebody else's fleetd, which has another config and another state directory."""
+    others_began: list[float] = field(default_factory=list)
+    """When it was started, each time."""
     looks: list[Look] = field(default_factory=list)
     heard: dict[int, tuple[float, str]] = field(default_factory=dict)
     """By the number of a write: when the idle sources were last asked about its machine, and what was true then."""
     uses: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     """By machine: spans in which somebody used it."""
+    leases: list[Lease] = field(default_factory=list)
+    readings: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
+    """By machine: when the source was asked about it, and what it answered: idle, active or nothing."""
+    gaps: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    """By machine: spans in which the idle source has nothing of it, although (or because) somebody works there."""
+    late: list[tuple[float, float, float]] = field(default_factory=list)
+    """(since, until, seconds): spans in which the idle source answers so late."""
     silences: list[tuple[float, float]] = field(default_factory=list)
     """Spans in which the idle sources knew nothing."""
     acts: list[Act] = field(default_factory=list)
@@ -128,6 +157,21 @@ class Record:
         """Whether somebody used a machine at an instant, or within a span."""
         last = since if until is None else until
         return any(begins <= last and since < ends for begins, ends in self.uses.get(machine_id, ()))
+
+    def leased(self, machine_id: str, at: float) -> bool:
+        """Whether an acknowledged lease is in force at an instant."""
+        return any(
+            lease.machine_id == machine_id and lease.since < at < lease.until and self.wall(at) < lease.expires
+            for lease in self.leases
+        )
+
+    def lease_end(self, lease: Lease) -> float:
+        """When a lease ended: by the wall clock, or because another took its place."""
+        end = lease.since + (lease.expires - self.wall(lease.since)).total_seconds()
+        for when, by in self.steps:
+            if lease.since < when < end:
+                end = max(when, end - by)
+        return min(end, lease.until)
 
     def silent(self, at: float) -> bool:
         """Whether the idle sources knew nothing at an instant."""

@@ -8,7 +8,7 @@ import json
 import random
 import tempfile
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -28,15 +28,15 @@ from fleetd.simulator.world import World
 from tests.sim.checker import Breach, check
 from tests.sim.dialects import CORE, Dialect
 from tests.sim.evidence import Witness
-from tests.sim.life import Life, Site
+from tests.sim.host import RESTART, Host
+from tests.sim.life import Site, breakable
 from tests.sim.people import People
 from tests.sim.record import EPOCH, FOREVER, Record
-from tests.sim.story import Beat, FleetSpec, Story, draw_story
+from tests.sim.spec import Beat, FleetSpec
+from tests.sim.story import Story, draw_story
 from tests.support.virtual_time import run_virtual, virtual_clock, virtual_loop
 
 KEY = "sk-9f1c-simulated-key-7d03"
-RESTART = 10.0
-"""Seconds after which the supervisor starts again what ended by itself."""
 SPOILS = (
     ("version = 1", "version = 1\n[provider"),  # no TOML
     ('listen = ""', 'listen = ""\nintervall = "3s"'),  # an unknown key
@@ -88,6 +88,7 @@ def run_story(story: Story, *, dialect: Dialect = CORE, level: str = "info") -> 
             stack.enter_context(mock.patch.object(fleetd.simulator.core, "PAGE", story.page_size))
         # No supervisor listens, so nobody needs signs of life every ten seconds.
         stack.enter_context(mock.patch.object(fleetd.engine.daemon, "HEARTBEAT", 3600.0))
+        stack.enter_context(breakable())
         stage = run_virtual(_play, story, Path(root), dialect, level, start=start)
     breaches = check(stage.record)
     faults = Counter(kind for call in stage.record.calls for kind in call.faults)
@@ -110,7 +111,15 @@ async def _play(story: Story, root: Path, dialect: Dialect, level: str) -> Stage
         site = Site(root, server.url + dialect.path, KEY, clock, seed=story.seed, open_cloud=dialect.open_cloud)
         site.capture_log(level)
         stage = Stage(story, world, server, site, dialect)
-        await stage.play()
+        async with AsyncExitStack() as stack:
+            if any(beat.what == "other" for beat in story.beats):
+                elsewhere = await stack.enter_async_context(serve(world, key=KEY, keep_reads=0, latency=None))
+                stage.host.other = Site(
+                    root / "other", elsewhere.url + dialect.path, KEY, clock, "other", dialect.open_cloud
+                )
+                stage.host.other.root.mkdir()
+                elsewhere.on_call = lambda call, _answer: stage.record.others.append(call)
+            await stage.play()
     return stage
 
 
@@ -130,14 +139,13 @@ class Stage:
         self._rng = random.Random(f"stage:{story.seed}")
         self._people = People(world, site, self.record, random.Random(f"people:{story.seed}"), story.end)
         self._silent_until = -1.0
-        self._points_left: int | None = None
-        self._down = RESTART
+        self.host = Host(story, world, site, self.record, dialect)
         self._over = False
         self._file_is_good = True
-        self._disk_trouble_until = 0.0
         site.says = self._says
         site.visible = self._visible
-        site.on_point = self._point
+        site.late = self._late
+        site.on_call = self._people.called
         server.on_call = lambda call, answer: self._witness.arrived(call, answer, site.journal)
 
     async def play(self) -> None:
@@ -168,7 +176,7 @@ class Stage:
             with suppress(ConfigError):
                 self.record.configs.append((self._now(), self.site.load()))
             await asyncio.create_task(life.run())
-            down, self._down = self._down, RESTART
+            down, self.host.down = self.host.down, RESTART
             calm_in = max(RESTART, self.story.calm_from - self._now())
             await anyio.sleep(min(down, calm_in))
 
@@ -179,11 +187,9 @@ class Stage:
             self._look_for_verdicts()
 
     async def _happen(self, beat: Beat) -> None:
+        if await self.host.happen(beat):
+            return
         match beat.what:
-            case "kill":
-                await self._kill(beat)
-            case "clock":
-                self._step(beat.more["by"])
             case "reload":
                 await self._reload(beat)
             case "bad_reload":
@@ -196,43 +202,11 @@ class Stage:
             case "silence":
                 until = min(self._now() + beat.more["for"], self.story.calm_from)
                 self.record.silences.append((self._now(), until))
-            case "second" if self.site.alive is not None:
-                await asyncio.create_task(self.site.new_life().run())
-            case "disk":
-                await self._disk(beat)
-            case "journal":
-                await self._journal(beat)
+            case "late":
+                until = min(self._now() + beat.more["for"], self.story.calm_from)
+                self.record.late.append((self._now(), until, beat.more["by"]))
             case _:
-                await self._people.act(beat.what)
-
-    async def _kill(self, beat: Beat) -> None:
-        life = self.site.alive
-        if life is None:
-            return
-        self._down = beat.more["down"]
-        match beat.more["how"]:
-            case "now":
-                life.kill()
-            case "turns":
-                for _ in range(beat.more["count"] % 80):
-                    await anyio.lowlevel.checkpoint()
-                life.kill()
-            case "stop":
-                life.stop()
-            case _:
-                self._points_left = beat.more["count"]
-
-    def _point(self, life: Life, _name: str) -> None:
-        if self._points_left is None or self._now() >= self.story.calm_from:
-            return
-        self._points_left -= 1
-        if self._points_left <= 0:
-            self._points_left = None
-            life.kill()
-
-    def _step(self, by: float) -> None:
-        self.record.steps.append((self._now(), by))
-        self.site.clock.step(by)
+                await self._people.act(beat.what, beat.more)
 
     async def _reload(self, beat: Beat) -> None:
         if not self._file_is_good:
@@ -270,61 +244,13 @@ class Stage:
             life.reload()
             self.record.configs.append((self._now(), self.site.load()))
 
-    async def _disk(self, beat: Beat) -> None:
-        self.site.disk = beat.more["way"]
-        await anyio.sleep(min(beat.more["for"], max(0.0, self.story.calm_from - self._now() - 1)))
-        self.site.disk = "ok"
-        self._disk_trouble_until = self._now()
-
-    async def _journal(self, beat: Beat) -> None:
-        life, down = self.site.alive, min(beat.more["for"], max(1.0, self.story.calm_from - self._now() - 2))
-        way = beat.more["way"]
-        if way == "deleted_alive":
-            self._lose_journal()
-            await anyio.sleep(down)
-            if life is not None:
-                life.stop()
-            return
-        if life is not None:
-            self._down = down + 1 if way == "deleted" else 1.0
-            life.kill()
-        if way == "deleted":
-            self._lose_journal()
-            return
-        with suppress(FileNotFoundError), self.site.journal.open("r+b") as file:
-            file.seek(0 if beat.more["place"] < 0.5 else 4096)
-            file.write(b"\0" * 4096)
-            for suffix in ("-wal", "-shm"):
-                self.site.journal.with_name(self.site.journal.name + suffix).unlink(missing_ok=True)
-        self._forget()  # what was in the log alone is lost, and leaves no trace
-        await anyio.sleep(down)
-        life = self.site.alive
-        if life is not None:
-            life.stop()
-            await anyio.sleep(0.1)
-            life.kill()
-        self._lose_journal()
-
-    def _lose_journal(self) -> None:
-        for path in self.site.state.glob(f"{self.site.journal.name}*"):
-            path.unlink()
-        self._forget()
-
-    def _forget(self) -> None:
-        now = self._now()
-        self.record.losses.append(now)
-        for veto in self.record.vetoes:
-            veto.until = min(veto.until, now)
-
     async def _calm_down(self) -> None:
         """From here on nothing goes wrong: the last config is the operator's, nobody holds anything, clocks agree."""
-        self._points_left = None
+        self.host.calm_down()
         self.server.set_faults(())
-        offset = sum(by for _, by in self.record.steps)
-        if offset:
-            self._step(-offset)
         await self._people.lift_all()
         self._people.settle_in()
+        self._people.give_back()
         lasting = [
             replace(spec, timeout_hours=None if spec.timeout_hours is None else 1000) for spec in self.story.fleets
         ]
@@ -349,7 +275,7 @@ class Stage:
         self._witness.secrecy(site.key, places)
 
     def _look_for_verdicts(self) -> None:
-        if self.site.disk != "ok" or self._now() - self._disk_trouble_until < 2 * self.story.interval:
+        if self.site.disk != "ok" or self._now() - self.host.disk_trouble_until < 2 * self.story.interval:
             return
         steps = sum(abs(by) for _, by in self.record.steps)
         down = [span for span in (life.span for life in self.site.lives) if span.ended < FOREVER]
@@ -364,13 +290,23 @@ class Stage:
         self._file_is_good = True
 
     def _says(self, _source: str, machine: Machine) -> Activity | None:
+        """What the source has under the machine's address: whoever else has it may be meant."""
         now = self._now()
-        if self.record.silent(now):
-            self._witness.heard[machine.id] = (now, "silent")
+        said = self._answer(machine, now)
+        self.record.readings.setdefault(machine.id, []).append((now, str(said)))
+        self._witness.heard[machine.id] = (now, str(said))
+        return said
+
+    def _answer(self, machine: Machine, now: float) -> Activity | None:
+        there = [m for m in self.world.listed() if m.private_ip is not None and m.private_ip == machine.private_ip]
+        meant = there[0].id if there else machine.id
+        if self.record.silent(now) or any(a <= now < b for a, b in self.record.gaps.get(meant, ())):
             return None if now % 2 < 1 else Activity.UNKNOWN
-        verdict = Activity.ACTIVE if self.record.in_use(machine.id, now) else Activity.IDLE
-        self._witness.heard[machine.id] = (now, str(verdict))
-        return verdict
+        return Activity.ACTIVE if self.record.in_use(meant, now) else Activity.IDLE
+
+    def _late(self) -> float:
+        now = self._now()
+        return max((by for since, until, by in self.record.late if since <= now < until), default=0.0)
 
     def _visible(self) -> frozenset[str]:
         return frozenset(m.id for m in self.world.listed() if not m.deleting)

@@ -52,8 +52,7 @@ def _backoffs(truth: Truth, calm: float) -> float:
         c.world_seconds
         for c in truth.writes
         if c.status is not None
-        and 400 <= c.status < 500
-        and c.status != 429
+        and ((400 <= c.status < 500 and c.status != 429) or "no_effect" in c.faults or "odd_values" in c.faults)
         and c.world_seconds > calm - BACKOFF - 60
     ]
     last = max([*short, *refused], default=None)
