@@ -19,7 +19,7 @@ from fleetd.model.errors import CloudError
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Intent, Memory
 from fleetd.model.machine import Machine, Phase
-from fleetd.model.plan import Check, Due, Skip
+from fleetd.model.plan import Action, Check, Due, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.idle import Activity
 from fleetd.planner.ownership import Owner
@@ -41,6 +41,7 @@ _PASSES_SOON = frozenset(
         Reason.PROVIDER_FAILING,
         Reason.FRESH_LOOK_DIFFERS,
         Reason.REFUSED_RECENTLY,
+        Reason.NO_EFFECT,
         Reason.CREATE_UNSETTLED,
         Reason.CONFIG_CHANGED,
         Reason.SHUTTING_DOWN,
@@ -84,19 +85,30 @@ class Checks:
         }
         return {machine: checks for machine, checks in found.items() if checks}
 
-    def made(self, due: Due, machines: Sequence[Machine], intents: Iterable[Intent], skips: Iterable[Skip]) -> None:
+    def made(
+        self,
+        due: Due,
+        machines: Sequence[Machine],
+        intents: Iterable[Intent],
+        actions: Iterable[Action],
+        skips: Iterable[Skip],
+    ) -> None:
         """What was due is done, but where a later pass can do what this one could not.
+
+        A machine that is being updated stays due: whether the update had its effect, the next look at it tells.
 
         Args:
             due: as it was asked for before.
             machines: those listed; what is remembered of others is forgotten.
             intents: open before the pass acted.
+            actions: what the pass did.
             skips: what the pass did not do.
         """
         if not due:
             return
         moving = {i.machine_id for i in intents}
-        unmended = {s.machine for s in skips if s.verb is Verb.UPDATE}
+        unmended = {a.machine for a in actions if a.verb is Verb.UPDATE}
+        unmended |= {s.machine for s in skips if s.verb is Verb.UPDATE}
         unstopped = {s.machine for s in skips if s.verb is Verb.STOP and s.reason in _PASSES_SOON}
         waiting = self._unseen | (self._enforced & unstopped)
         for machine in machines:

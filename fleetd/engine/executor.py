@@ -192,7 +192,7 @@ class Executor:
                 action,
                 fleet,
                 fresh.name,
-                baseline=events[0].handle if events else "",
+                baseline=None if fresh.events is None else events[0].handle if events else "",
                 parameters=_place(fresh, fleet) if action.verb is Verb.START else action.changes,
             )
             self._say_requested(intent, pass_id)
@@ -237,10 +237,6 @@ class Executor:
     async def _accepted(self, intent: Intent, machine_id: str) -> None:
         now = self._clock.now()
         self._recall.accepted(intent.verb, intent.fleet if intent.verb is Verb.CREATE else machine_id)
-        if intent.verb is Verb.UPDATE:
-            await self._recall.journal.close_intent(intent.id, at=now, outcome=Outcome.REACHED)
-            self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.REACHED)
-            return
         await self._recall.journal.update_intent(intent.id, machine_id=machine_id, accepted_at=now)
         if intent.verb is Verb.CREATE:
             await self._recall.created(intent, machine_id, now)
@@ -282,10 +278,12 @@ class Executor:
                 log.warning("machine.action_failed", until=until.isoformat(), **keys)
                 return replace(skip, until=until)
             case NotFound() if intent.verb is not Verb.DESTROY:
+                # The look right before found it. Whatever that means, asking again at once brings no other answer.
+                until = self._recall.refused(intent.verb, intent.machine_id or "", str(error), now)
                 await journal.close_intent(intent.id, at=now, outcome=Outcome.NOT_SENT, error=str(error))
                 self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.NOT_SENT)
-                log.warning("machine.action_failed", **keys)
-                return replace(skip, reason=Reason.FRESH_LOOK_DIFFERS)
+                log.warning("machine.action_failed", until=until.isoformat(), **keys)
+                return replace(skip, until=until)
             case LookAgain():
                 log.warning("machine.answer_lost", **keys)
                 if intent.verb is Verb.CREATE and isinstance(error, Ambiguous) and error.retry_after:

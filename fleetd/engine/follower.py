@@ -17,7 +17,7 @@ from fleetd.model.fleet import Fleet, Guards
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Phase
 from fleetd.model.reasons import Outcome, Verb
-from fleetd.planner.transitions import Ending, goal_of
+from fleetd.planner.transitions import Ending, came_to_nothing, goal_of
 
 log = structlog.get_logger(__name__)
 
@@ -94,11 +94,28 @@ class Follower:
                 backoff = await self._recall.no_capacity(*key, ending.error or "", now)
             elif ending.outcome is Outcome.REACHED and intent.ends_up:
                 await self._recall.has_capacity(*key)
+        back = None
+        if came_to_nothing(intent, ending):
+            forgiven = ending.outcome is Outcome.LOST  # the answer may have been lost on the way there, just once
+            back = await self._recall.setbacks.add(intent, ending.error or "", now, forgiven=forgiven)
+        elif ending.outcome is Outcome.REACHED:
+            await self._recall.setbacks.worked(intent, now)
         if not await self._recall.journal.close_intent(intent.id, at=now, outcome=ending.outcome, error=ending.error):
             return  # it has a verdict already
         took = max(now - intent.created_at, timedelta(0))  # the wall clock may have been set back meanwhile
         self._meter.action(fleet=intent.fleet, verb=intent.verb, result=ending.outcome)
         self._report(intent, ending, took)
+        if back is not None and back.attempt:
+            log.warning(
+                "action.backed_off",
+                fleet=intent.fleet,
+                machine=intent.machine_id,
+                name=intent.name,
+                action=str(intent.verb),
+                attempt=back.attempt,
+                until=back.until.isoformat(),
+                error=back.words,
+            )
         if backoff is not None:
             log.warning(
                 "capacity.backed_off",
@@ -120,6 +137,8 @@ class Follower:
             "duration_s": round(took.total_seconds(), 3),
         }
         match ending.outcome:
+            case Outcome.REACHED if intent.verb is Verb.UPDATE:
+                log.info("machine.was_updated", **keys)
             case Outcome.REACHED:
                 self._meter.transition(verb=intent.verb, seconds=took.total_seconds())
                 log.info(_REACHED[_goal_name(intent)], **keys)

@@ -9,6 +9,7 @@ import structlog
 from fleetd.engine.faults import Faults
 from fleetd.engine.recall import Recall
 from fleetd.model.journal import HistoryEntry
+from fleetd.model.machine import Phase
 from fleetd.model.reasons import Outcome
 from fleetd.planner.facts import OutsideChange
 from fleetd.planner.outside import Culprit, classify, remember
@@ -31,6 +32,12 @@ class Outsiders:
         except Exception as error:  # noqa: BLE001 - its own problem: that it changed is known, and must not be lost
             self._faults.saw("machine", error)
             culprit = Culprit.UNKNOWN
+        setbacks = self._recall.setbacks
+        if change.machine is not None and await setbacks.late(change.machine, at):
+            culprit = Culprit.FLEETD
+        elif change.machine is not None and culprit in {Culprit.UNKNOWN, Culprit.FAILED_START}:
+            up = change.machine.phase in {Phase.UP, Phase.RISING}
+            await setbacks.undone(change.machine.id, up=up, now=at)
         log.warning(
             "machine.changed_outside",
             fleet=was.fleet,

@@ -18,8 +18,8 @@ from fleetd.engine.ports import Clock
 from fleetd.model.errors import CloudError, NotFound
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
-from fleetd.model.reasons import Outcome, Verb
-from fleetd.planner.transitions import Ending, Sight, has_moved, judge, wants_events
+from fleetd.model.reasons import Verb
+from fleetd.planner.transitions import Course, Ending, Sight, at_deadline, judge, onward, wants_events
 
 log = structlog.get_logger(__name__)
 
@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 class _Waiter:
     intent: Intent
     settle: timedelta
-    moved: bool = False
-    last_state: str | None = None
+    course: Course = field(default_factory=Course)
+    last: Machine | None = None
     ending: Ending | None = None
     done: anyio.Event = field(default_factory=anyio.Event)
 
@@ -75,8 +75,7 @@ class Poller:
             self._waiters.remove(waiter)
         if waiter.ending is not None:
             return waiter.ending
-        seen = f"last seen {waiter.last_state}" if waiter.last_state else "never seen"
-        return Ending(Outcome.TIMED_OUT, f"{intent.verb} not done by its deadline, {seen}")
+        return at_deadline(intent, waiter.last, waiter.course)
 
     async def tick(self) -> None:
         """Look once at every machine that is waited for."""
@@ -103,7 +102,7 @@ class Poller:
             if machine is None:
                 if listing.complete:  # what a partial one lacks proves nothing; the next tick looks again
                     closer.append(waiter)
-            elif machine.unreadable is not None or wants_events(waiter.intent, machine, moved=waiter.moved):
+            elif machine.unreadable is not None or wants_events(waiter.intent, machine, moved=waiter.course.moved):
                 closer.append(waiter)
             else:
                 self._see(waiter, Sight(machine))
@@ -117,7 +116,7 @@ class Poller:
     async def _look(self, waiter: _Waiter, listed: set[str] | None) -> None:
         machine_id = waiter.intent.machine_id or ""
         try:
-            self._see(waiter, Sight(await self._cloud.show(machine_id)))
+            self._see(waiter, Sight(await self._cloud.show(machine_id), closer=True))
         except NotFound:
             if await self._works_without(machine_id, listed) and not self._may_be_hidden(waiter.intent):
                 self._see(waiter, Sight(None, proven_gone=True))
@@ -143,13 +142,13 @@ class Poller:
         return self._unidentified > 0 and intent.verb is not Verb.DESTROY
 
     def _see(self, waiter: _Waiter, sight: Sight) -> None:
-        machine: Machine | None = sight.machine
+        machine = sight.machine
         try:
-            if machine is not None:
-                waiter.last_state = machine.state
-                waiter.moved = waiter.moved or has_moved(waiter.intent, machine)
             now = self._clock.now()
-            waiter.ending = judge(waiter.intent, sight, moved=waiter.moved, now=now, settle=waiter.settle)
+            if machine is not None:
+                waiter.last = machine
+                waiter.course = onward(waiter.course, waiter.intent, machine, now)
+            waiter.ending = judge(waiter.intent, sight, waiter.course, now=now, settle=waiter.settle)
         except Exception as error:  # noqa: BLE001 - one machine's; what is left of it is its deadline
             self._faults.saw("poller", error)
         if waiter.ending is not None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from fleetd.engine.orders import Orders
-from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memory
+from fleetd.engine.setbacks import Setbacks
+from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memory, Setback, setback_key
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner.facts import Learnt
 from fleetd.planner.transitions import next_backoff
@@ -22,8 +23,10 @@ class Recall:
         self.journal = journal
         self.facts: dict[str, MachineFacts] = {}
         self._backoffs: dict[tuple[str, str], Backoff] = {}
-        self._refusals: dict[str, tuple[int, datetime, str]] = {}
+        self._refusals: dict[str, Setback] = {}
         self._create_wait: tuple[datetime, timedelta, str] | None = None
+        self.setbacks = Setbacks(journal)
+        """What was accepted and came to nothing."""
         self.orders = Orders(journal)
         """What operators asked for since the last pass."""
 
@@ -31,6 +34,7 @@ class Recall:
         """Read what an earlier process left."""
         self.facts = {f.machine_id: f for f in await self.journal.facts()}
         self._backoffs = {(b.region, b.machine_type): b for b in await self.journal.backoffs()}
+        await self.setbacks.load()
 
     async def memory(
         self, now: datetime, *, provider_failing: timedelta, idle: Mapping[str, IdleReport] | None = None
@@ -41,11 +45,8 @@ class Recall:
             facts=dict(self.facts),
             holds=tuple(await self.journal.holds(now=now)),
             backoffs={k: b for k, b in self._backoffs.items() if _in_force(b.attempt, b.until, now)},
-            refusals={
-                k: (until, words)
-                for k, (attempt, until, words) in self._refusals.items()
-                if _in_force(attempt, until, now)
-            },
+            refusals={k: b for k, b in self._refusals.items() if _in_force(b.attempt, b.until, now)},
+            futile=self.setbacks.known(now),
             creates_wait=self.creates_wait(now),
             idle=idle or {},
             requests=self.orders.take(),
@@ -103,7 +104,7 @@ class Recall:
                 fact = replace(fact, gone_at=now, up_since=None)
             case _, Outcome.FAILED_TO_START:
                 fact = replace(fact, failure=outcome, failure_reason=error, last_state="off", up_since=None)
-            case _, Outcome.TIMED_OUT:
+            case _, Outcome.TIMED_OUT if intent.verb is not Verb.UPDATE:
                 # Nobody may have looked meanwhile: should it be up in the end, it is our start that was late.
                 late = intent.accepted_at is not None and intent.ends_up
                 begun = _BEGUN.get(intent.verb, fact.last_state) if late else fact.last_state
@@ -130,9 +131,11 @@ class Recall:
 
     def refused(self, verb: Verb, subject: str, words: str, now: datetime) -> datetime:
         """Remember a refusal; returns when it may be tried again."""
-        attempt = self._refusals.get(f"{verb}:{subject}", (0, now, ""))[0] + 1
+        before = self._refusals.get(setback_key(verb, subject))
+        attempt = 1 if before is None else before.attempt + 1
+        since = now if before is None or before.since is None else min(before.since, now)
         until = now + next_backoff(attempt)
-        self._refusals[f"{verb}:{subject}"] = (attempt, until, words)
+        self._refusals[setback_key(verb, subject)] = Setback(until, words, since, attempt)
         return until
 
     def creates_must_wait(self, lasts: timedelta, words: str, now: datetime) -> None:
@@ -150,11 +153,12 @@ class Recall:
 
     def accepted(self, verb: Verb, subject: str) -> None:
         """Forget refusals after a success."""
-        self._refusals.pop(f"{verb}:{subject}", None)
+        self._refusals.pop(setback_key(verb, subject), None)
 
     def forget_refusals(self) -> None:
-        """A new config may have mended what was refused."""
+        """A new config may have mended what was refused, or had no effect."""
         self._refusals.clear()
+        self.setbacks.reconfigured()
 
 
 _BEGUN = {Verb.START: "starting", Verb.RESTART: "restarting"}

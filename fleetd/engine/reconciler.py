@@ -206,7 +206,7 @@ class Reconciler:
             self._follower.follow(intent)
         await self.recall.orders.before_calls(memory.requests, decided.actions, self._clock.now())
         dropped = await self.executor.carry_out(decided.actions, fleets, basis, self._passes)
-        self.checks.made(due, observation.machines, memory.intents, (*decided.skips, *dropped))
+        self.checks.made(due, observation.machines, memory.intents, decided.actions, (*decided.skips, *dropped))
         report = PassReport(
             pass_id=self._passes,
             started_at=started,
@@ -258,7 +258,9 @@ class Reconciler:
         """Open intents. Calls never overlap a pass's start: one without an answer lost it when a process died."""
         intents: list[Intent] = []
         for intent in await self.recall.journal.open_intents():
-            if intent.verb is Verb.UPDATE:  # nothing to follow, and safe to repeat: this start's checks look anew
+            if (
+                intent.verb is Verb.UPDATE and intent.accepted_at is None
+            ):  # nothing to follow, and safe to repeat: this start's checks look anew
                 await self._give_up(intent, "whether it arrived is not known")
                 continue
             doubted = intent

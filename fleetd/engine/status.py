@@ -10,7 +10,7 @@ from fleetd.engine.reconciler import PassReport
 from fleetd.model.journal import Hold, IdleReport, Intent, MachineFacts
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action, FleetView, Plan, Skip
-from fleetd.model.reasons import PASSING
+from fleetd.model.reasons import PASSING, Verb
 from fleetd.planner.standing import standing
 
 FORMAT = 1
@@ -46,7 +46,8 @@ def status_document(
     if report is None:
         shown = [hold_document(h) for h in vetoes or ()]
         return {"format": FORMAT, "daemon": daemon, "fleets": {}, "machines": [], "blocked": [], "vetoes": shown}
-    moving: dict[str | None, Intent] = {i.machine_id: i for i in report.intents if i.machine_id is not None}
+    under_way = sorted(report.intents, key=lambda i: i.verb is not Verb.UPDATE)  # what moves it says more
+    moving: dict[str | None, Intent] = {i.machine_id: i for i in under_way if i.machine_id is not None}
     holds = report.memory.holds if vetoes is None else vetoes
     fleets: dict[str | None, dict[str, Any]] = {
         name: _fleet(view)
@@ -88,6 +89,7 @@ def skip_document(skip: Skip) -> dict[str, Any]:
         "until": time_text(skip.until),
         "detail": skip.detail or None,
         "count": skip.count,
+        "since": time_text(skip.since),
     }
 
 
@@ -199,6 +201,7 @@ def _fleet(view: FleetView) -> dict[str, Any]:
         "down": view.down,
         "unknown": view.unknown,
         "intents": view.intents,
+        "no_effect": dict(view.no_effect),
     }
 
 

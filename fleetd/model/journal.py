@@ -124,6 +124,29 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class Setback:
+    """A call that came to nothing, once or several times in a row: when it may be tried again."""
+
+    until: datetime
+    words: str
+    """The provider's own, as far as it gave any."""
+    since: datetime | None = None
+    """When it came to nothing for the first time; None where nobody knows."""
+    attempt: int = 1
+    """How often in a row; 0 is one that is forgiven: it may be tried again at once."""
+    baseline: str | None = None
+    """``Intent.baseline_event`` of the last attempt: the events after it show whose a late effect is."""
+
+
+def setback_key(verb: Verb, subject: str, reason: Reason | None = None) -> str:
+    """What a setback is remembered under: the verb, and the machine's id (of a create: the fleet's name).
+
+    A machine has several settings, and an update of one of them says nothing of another: these go by their reason.
+    """
+    return f"{verb}:{subject}:{reason}" if verb is Verb.UPDATE and reason is not None else f"{verb}:{subject}"
+
+
+@dataclass(frozen=True, slots=True)
 class MachineFacts:
     """What fleetd remembers of a machine that it owns."""
 
@@ -223,8 +246,10 @@ class Memory:
     holds: tuple[Hold, ...] = ()
     backoffs: Mapping[tuple[str, str], Backoff] = field(default_factory=lambda: MappingProxyType({}))
     """By (region, machineType)."""
-    refusals: Mapping[str, tuple[datetime, str]] = field(default_factory=lambda: MappingProxyType({}))
-    """By ``verb:machine`` (``create:fleet``): until when it is not tried again after a refusal, and its words."""
+    refusals: Mapping[str, Setback] = field(default_factory=lambda: MappingProxyType({}))
+    """By ``setback_key``: what the provider declined."""
+    futile: Mapping[str, Setback] = field(default_factory=lambda: MappingProxyType({}))
+    """By ``setback_key``: what the provider accepted, and nothing came of it."""
     creates_wait: tuple[datetime, str] | None = None
     """Until when the provider asked creates to wait, and its words."""
     idle: Mapping[str, IdleReport] = field(default_factory=lambda: MappingProxyType({}))

@@ -105,6 +105,8 @@ class Skip:
     """Numbers and the provider's words, for the sentence that explains it."""
     count: int = 1
     """How many machines it is about, where they have no names yet."""
+    since: datetime | None = None
+    """Since when it has come to nothing, for what was tried and is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,10 @@ class NextChange:
     window: str | None
     """The one in force from then on; None outside of all."""
     parked: bool
+
+
+_COUNTED = (Verb.CREATE, Verb.START, Verb.STOP, Verb.DESTROY)
+"""What changes how many machines there are; a setting that cannot be mended keeps no fleet from its target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,8 @@ class FleetView:
     """A window is open in which idle machines are stopped and nothing is started."""
     next_change: NextChange | None = None
     """None without windows."""
+    no_effect: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    """By verb: for how many machines it is wanted and has come to nothing, until one has its effect."""
 
     @property
     def have(self) -> int:
@@ -148,7 +156,8 @@ class FleetView:
     def converged(self) -> bool:
         """At target, with nothing on the way up or down and nothing unaccounted for."""
         at_target = self.up <= self.target if self.parked else self.up == self.target
-        return at_target and not (self.rising or self.falling or self.intents or self.unknown)
+        stuck = any(self.no_effect.get(verb) for verb in _COUNTED)
+        return at_target and not (self.rising or self.falling or self.intents or self.unknown or stuck)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ class Reason(StrEnum):
     DESTROY_NOT_ALLOWED = "destroy_not_allowed"
     CREATE_UNSETTLED = "create_unsettled"
     REFUSED_RECENTLY = "refused_recently"
+    NO_EFFECT = "no_effect"
 
     # why something is not done: guards and doubt
     GUARD_CREATES = "guard_creates"
@@ -123,6 +124,8 @@ class Verdict(StrEnum):
     FAILED_TO_START = "failed_to_start"
     GONE = "gone"
     WRONG_STATE = "wrong_state"
+    NO_EFFECT = "no_effect"
+    """The provider accepted it, and the machine is as it was before."""
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
 
@@ -134,6 +137,7 @@ class Outcome(StrEnum):
     FAILED_TO_START = "failed_to_start"
     GONE = "gone"
     WRONG_STATE = "wrong_state"
+    NO_EFFECT = "no_effect"
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     REFUSED = "refused"

@@ -64,6 +64,12 @@ class Metrics:
             ["fleet", "verb", "reason"],
             registry=r,
         )
+        self._futile = Gauge(
+            "fleetd_actions_without_effect",
+            "Machines for which the provider accepts something again and again, and nothing comes of it.",
+            ["fleet", "verb"],
+            registry=r,
+        )
         self._vetoes = Gauge("fleetd_vetoes", "Holds and freezes in force.", ["kind"], registry=r)
         self._idle = Gauge(
             "fleetd_idle_verdicts", "Up machines by what their idle sources say.", ["fleet", "verdict"], registry=r
@@ -221,6 +227,8 @@ class Metrics:
         idle = Tally((m["fleet"], m["idle"]["verdict"]) for m in machines if m["owned"] and m.get("idle"))
         ruled = {fleet for fleet, _ in idle}
         _fill(self._blocked, blocked)
+        futile = Tally({(name, verb): n for name, f in fleets.items() for verb, n in f.get("no_effect", {}).items()})
+        _fill(self._futile, futile, always=((f, str(v)) for f in fleets for v in Verb))
         _fill(self._transitions_open, moving, always=((f, str(v)) for f in fleets for v in Verb))
         _fill(self._idle, idle, always=((f, v) for f in ruled for v in IDLE_VERDICTS))
         _fill(self._vetoes, Tally((v["kind"],) for v in document["vetoes"]), always=(("hold",), ("freeze",)))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
 from fleetd.model.fleet import Fleet
-from fleetd.model.journal import Hold, Memory
+from fleetd.model.journal import Hold, Memory, Setback, setback_key
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb
@@ -99,13 +99,34 @@ class Draft:
         self.skip(verb, veto_reason(found), machine, until=found.expires_at, detail=veto_words(found))
         return True
 
-    def refused(self, verb: Verb, machine: Machine) -> bool:
-        """Whether the provider declined it not long ago; says so."""
-        refused = self.memory.refusals.get(f"{verb}:{machine.id}")
-        if refused is None or self.now >= refused[0]:
-            return False
-        self.skip(verb, Reason.REFUSED_RECENTLY, machine, until=refused[0], detail=refused[1])
-        return True
+    def refused(self, verb: Verb, machine: Machine, reason: Reason | None = None) -> bool:
+        """Whether the provider declined it not long ago, or it came to nothing; says so."""
+        found = self.set_back(verb, machine, reason)
+        if found is not None:
+            self.skips.append(found)
+        return found is not None
+
+    def set_back(
+        self, verb: Verb, machine: Machine | None, reason: Reason | None = None, *, count: int = 1
+    ) -> Skip | None:
+        """Why what came to nothing not long ago is not tried again yet, or None. ``machine`` is None for a create."""
+        subject = self.fleet.name if machine is None else machine.id
+        keys = {setback_key(verb, subject), setback_key(verb, subject, reason)}
+        found = [
+            (setback, why)
+            for why, known in (
+                (Reason.REFUSED_RECENTLY, self.memory.refusals),
+                (Reason.NO_EFFECT, self.memory.futile),
+            )
+            for setback in (known[key] for key in sorted(keys & known.keys()))
+            if self.now < setback.until
+        ]
+        if not found:
+            return None
+        setback, why = max(found, key=lambda one: one[0].until)
+        detail = setback.words if why is Reason.REFUSED_RECENTLY else tried(setback)
+        skip = self.make_skip(verb, why, machine, until=setback.until, detail=detail, count=count)
+        return replace(skip, since=setback.since)
 
     def unsaved(self, machine: Machine) -> str | None:
         """Why the fleet's rule on snapshots forbids to destroy it, which is then said; None when it does not."""
@@ -170,6 +191,13 @@ class Draft:
             detail=detail,
             count=count,
         )
+
+
+def tried(setback: Setback) -> str:
+    """How often it came to nothing, and the last words: ``3 times since 2026-03-02 20:00 UTC: host is gone``."""
+    times = "once" if setback.attempt <= 1 else f"{setback.attempt} times"
+    since = "" if setback.since is None or setback.attempt <= 1 else f" since {setback.since:%Y-%m-%d %H:%M} UTC"
+    return f"{times}{since}: {setback.words}"
 
 
 def veto(memory: Memory, verb: Verb, fleet: str, machine: Machine | None, now: datetime) -> Hold | None:

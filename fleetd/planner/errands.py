@@ -34,7 +34,7 @@ def police(draft: Draft, due: Due) -> None:
     known = (*draft.members.up, *draft.members.rising, *draft.members.falling, *draft.members.down)
     for machine in known:
         checks = due.get(machine.id, frozenset())
-        if checks and may_judge(machine, moving):
+        if checks and may_judge(machine, moving) and machine.id not in draft.members.updating:
             draft.alone(machine, partial(_put_right, draft, machine, checks))
     for machine in draft.members.up:
         if Check.SHUTDOWN_TIMEOUT in due.get(machine.id, frozenset()):
@@ -63,9 +63,7 @@ def _end_overdue(draft: Draft, machine: Machine) -> None:
 def _mend(draft: Draft, machine: Machine, drift: Drift, reason: Reason) -> None:
     if not drift.changes or draft.vetoed(Verb.UPDATE, machine):
         return
-    refused = draft.memory.refusals.get(f"{Verb.UPDATE}:{machine.id}")
-    if refused is not None and draft.now < refused[0]:
-        draft.skip(Verb.UPDATE, Reason.REFUSED_RECENTLY, machine, until=refused[0], detail=refused[1])
+    if draft.refused(Verb.UPDATE, machine, reason):
         return
     draft.actions.append(
         Action(

@@ -19,7 +19,11 @@ _COUNTS = ("target", "configured_target", "window", "up", "rising", "falling", "
 def explain_fleet(status: Document, name: str, now: datetime) -> list[str]:
     """How a fleet stands, what is under way, what is not being done and why, and what its windows bring next."""
     fleet = status["fleets"][name]
-    view = FleetView(**{key: fleet[key] for key in _COUNTS}, parked=bool(fleet.get("parked")))
+    view = FleetView(
+        **{key: fleet[key] for key in _COUNTS},
+        parked=bool(fleet.get("parked")),
+        no_effect=fleet.get("no_effect") or {},
+    )
     lines = [*_doubts(status), fleet_sentence(name, view)]
     if view.parked:
         lines.append("The open window parks: idle machines are stopped, and nothing is started or created.")
@@ -142,6 +146,7 @@ def _blocked(blocked: Document, now: datetime) -> str:
         until=None if until is None else datetime.fromisoformat(until),
         detail=blocked["detail"] or "",
         count=blocked["count"],
+        since=None if blocked.get("since") is None else datetime.fromisoformat(blocked["since"]),
     )
     return sentence(skip, now)
 

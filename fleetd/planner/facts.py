@@ -74,7 +74,7 @@ def turned(
     only ``show`` can tell.
     """
     owned = owners(machines, fleets, facts, intents)
-    moving = {i.machine_id: i for i in intents if i.machine_id is not None}
+    moving = {i.machine_id: i for i in intents if i.machine_id is not None and i.verb is not Verb.UPDATE}
     known = ((facts[m.id], m) for m in machines if m.id in facts and m.id in owned)
     return [f for f, m in known if went(f) or _surprising(f, m, moving.get(m.id))]
 
@@ -116,7 +116,7 @@ def learn(
 ) -> Learnt:
     """Compare a sane observation with what was remembered."""
     now = observation.at
-    moving = {i.machine_id: i for i in intents if i.machine_id is not None}
+    moving = {i.machine_id: i for i in intents if i.machine_id is not None and i.verb is not Verb.UPDATE}
     changed: list[MachineFacts] = []
     outside: list[OutsideChange] = []
     new: list[MachineFacts] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -153,16 +153,7 @@ def merge(skips: Iterable[Skip]) -> list[Skip]:
         if known is None:
             merged[key] = skip
         else:
-            merged[key] = Skip(
-                skip.fleet,
-                skip.verb,
-                skip.reason,
-                skip.machine,
-                skip.name,
-                skip.until,
-                skip.detail,
-                known.count + skip.count,
-            )
+            merged[key] = replace(skip, count=known.count + skip.count)
     return list(merged.values())
 
 

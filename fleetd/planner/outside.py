@@ -27,6 +27,8 @@ class Culprit(StrEnum):
     """The vendor's own shutdown timer."""
     FAILED_START = "failed_start"
     """A start that somebody asked for and that failed."""
+    FLEETD = "fleetd"
+    """A call of fleetd's had its effect after it had been given up."""
     UNKNOWN = "unknown"
 
 

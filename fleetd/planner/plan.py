@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from fleetd.model.fleet import Costs, Fleet
-from fleetd.model.journal import Memory
+from fleetd.model.journal import Memory, setback_key
 from fleetd.model.machine import Machine
 from fleetd.model.plan import NOTHING_DUE, Action, Due, FleetView, NextChange, Observation, Plan, Skip
 from fleetd.model.reasons import Reason, Verb
@@ -62,7 +63,7 @@ def plan(
         )
         now_in_force = effective(fleet, now)
         rates[fleet.name] = _current_rate(members, costs.prices)
-        views[fleet.name] = _view(members, now_in_force, rates[fleet.name], now)
+        views[fleet.name] = _view(members, now_in_force, rates[fleet.name], now, {})
         drafted = Draft(members, memory, now, observation.at, costs.prices, observation.unverified, on_fault)
         try:
             decide(drafted, now_in_force, due)
@@ -73,6 +74,8 @@ def plan(
             skips.append(Skip(fleet.name, None, Reason.INTERNAL_FAULT, detail=words))
             continue
         sure, doubtful = cut_doubtful(drafted.actions, doubt)
+        stuck = _stuck(memory, members, drafted)
+        views[fleet.name] = _view(members, now_in_force, rates[fleet.name], now, stuck)
         kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values())
         actions += kept
         skips += [*drafted.skips, *doubtful, *beyond]
@@ -105,7 +108,23 @@ def _machine_rate(fleet: Fleet, machine: Machine, prices: Mapping[str, Decimal])
     return hourly_rate(machine, prices)
 
 
-def _view(members: Roster, now_in_force: Effective, rate: Decimal | None, now: datetime) -> FleetView:
+def _stuck(memory: Memory, members: Roster, drafted: Draft) -> Mapping[str, int]:
+    """How many machines each verb is wanted for, and has come to nothing: between two attempts, and during one."""
+    fleet = members.fleet.name
+    blocked = {(s.verb, s.machine or fleet) for s in drafted.skips if s.reason is Reason.NO_EFFECT}
+    tried = {(a.verb, a.machine or fleet) for a in drafted.actions}
+    under_way = {(i.verb, m) for m, i in members.moving.items()} | {(i.verb, fleet) for i in members.creating}
+    under_way |= {(Verb.UPDATE, m) for m in members.updating}
+    update = f"{Verb.UPDATE}:"
+    keys = {key for key, back in memory.futile.items() if back.attempt}
+    futile = {key.rpartition(":")[0] if key.startswith(update) else key for key in keys}
+    wanted = {(v, subject) for v, subject in blocked | tried | under_way if v is not None}
+    return Counter(str(verb) for verb, subject in sorted(wanted) if setback_key(verb, subject) in futile)
+
+
+def _view(
+    members: Roster, now_in_force: Effective, rate: Decimal | None, now: datetime, stuck: Mapping[str, int]
+) -> FleetView:
     change = next_change(members.fleet, now)
     return FleetView(
         target=now_in_force.target,
@@ -119,6 +138,7 @@ def _view(members: Roster, now_in_force: Effective, rate: Decimal | None, now: d
         intents=len(members.creating),
         hourly=rate,
         parked=now_in_force.park_idle,
+        no_effect=stuck,
         next_change=None
         if change is None
         else NextChange(change[0], change[1].target, change[1].window, change[1].park_idle),

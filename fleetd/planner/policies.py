@@ -76,6 +76,27 @@ def snapshot_drift(fleet: Fleet, machine: Machine) -> Drift:
     return _drift(*fields)
 
 
+def unmet(machine: Machine, changes: Mapping[str, object]) -> str:
+    """What of an update does not show in the machine, in words; "" when all does that the provider tells.
+
+    ``changes``: by the names of the port's ``MachineChange``.
+    """
+    seen = machine.snapshots
+    off = changes.get("snapshots_enabled") is False
+    told: Mapping[str, tuple[str, object]] = {
+        "shutdown_timeout_hours": ("shutdownTimeoutInHours", machine.shutdown_timeout_hours),
+        "shutdown_timeout_forces": ("shutdownTimeoutForces", machine.shutdown_timeout_forces),
+        "snapshots_enabled": ("performAutoSnapshot", seen.enabled),
+        "snapshot_frequency": ("autoSnapshotFrequency", seen.frequency or "none"),
+        "snapshot_keep": ("autoSnapshotSaveCount", seen.keep),
+    }
+    asked = {
+        k: v for k, v in changes.items() if v is not None and k in told and not (off and k != "snapshots_enabled")
+    }
+    wrong = [(*told[k], v) for k, v in asked.items() if told[k][1] is not None and told[k][1] != v]
+    return ", ".join(f"{vendor} {_plain(value)} in place of {_plain(wanted)}" for vendor, value, wanted in wrong)
+
+
 def last_started(machine: Machine) -> datetime | None:
     """When it was started (or made) last, by the provider's clock; None when the events do not say."""
     for event in machine.events or ():

@@ -32,7 +32,9 @@ class Roster:
     creating: tuple[Intent, ...]
     """Open create intents whose machine the listing does not show."""
     moving: Mapping[str, Intent]
-    """Open intents by machine id."""
+    """Open intents by machine id, but those of updates: they move no machine."""
+    updating: frozenset[str] = frozenset()
+    """Machines with an open update, whose effect has not been seen yet."""
 
     @property
     def have(self) -> int:
@@ -57,7 +59,7 @@ class Roster:
 def roster(fleet: Fleet, machines: Sequence[Machine], intents: Iterable[Intent]) -> Roster:
     """Sort the machines of one fleet."""
     own = [i for i in intents if i.fleet == fleet.name]
-    moving = {i.machine_id: i for i in own if i.machine_id is not None}
+    moving = {i.machine_id: i for i in own if i.machine_id is not None and i.verb is not Verb.UPDATE}
     listed = {m.id for m in machines}
     sorted_out: dict[str, list[Machine]] = {phase: [] for phase in (*Phase, "leaving")}
     for machine in sorted(machines, key=lambda m: (m.name, m.id)):
@@ -72,6 +74,7 @@ def roster(fleet: Fleet, machines: Sequence[Machine], intents: Iterable[Intent])
         leaving=tuple(sorted_out["leaving"]),
         creating=tuple(i for i in own if i.verb is Verb.CREATE and i.machine_id not in listed),
         moving=moving,
+        updating=frozenset(i.machine_id for i in own if i.machine_id is not None and i.verb is Verb.UPDATE),
     )
 
 

@@ -192,7 +192,7 @@ def _blocks_start(draft: Draft, machine: Machine) -> Skip | None:
 
 
 def _blocks_retry(draft: Draft, machine: Machine) -> Skip | None:
-    """The provider had no capacity, or refused, not long ago."""
+    """The provider had no capacity, or refused, or it came to nothing, not long ago."""
     fleet, now = draft.fleet, draft.now
     key = (machine.region or fleet.region, machine.machine_type or fleet.machine_type)
     backoff = draft.memory.backoffs.get(key)
@@ -200,10 +200,7 @@ def _blocks_retry(draft: Draft, machine: Machine) -> Skip | None:
         return draft.make_skip(
             Verb.START, Reason.CAPACITY_BACKOFF, machine, until=backoff.until, detail=backoff.reason
         )
-    refused = draft.memory.refusals.get(f"{Verb.START}:{machine.id}")
-    if refused is not None and now < refused[0]:
-        return draft.make_skip(Verb.START, Reason.REFUSED_RECENTLY, machine, until=refused[0], detail=refused[1])
-    return None
+    return draft.set_back(Verb.START, machine)
 
 
 def _respects_a_human(draft: Draft, machine: Machine) -> Skip | None:
@@ -229,11 +226,9 @@ def _blocks_create(draft: Draft, count: int) -> Skip | None:
         return draft.make_skip(
             Verb.CREATE, Reason.CAPACITY_BACKOFF, None, until=backoff.until, detail=backoff.reason, count=count
         )
-    refused = draft.memory.refusals.get(f"{Verb.CREATE}:{fleet.name}")
-    if refused is not None and now < refused[0]:
-        return draft.make_skip(
-            Verb.CREATE, Reason.REFUSED_RECENTLY, None, until=refused[0], detail=refused[1], count=count
-        )
+    back = draft.set_back(Verb.CREATE, None, count=count)
+    if back is not None:
+        return back
     if draft.memory.creates_wait is not None:
         until, words = draft.memory.creates_wait
         return draft.make_skip(Verb.CREATE, Reason.PROVIDER_SAID_WAIT, None, until=until, detail=words, count=count)

@@ -7,7 +7,10 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from fleetd.model.plan import FleetView, NextChange, Skip
-from fleetd.model.reasons import Reason
+from fleetd.model.reasons import Reason, Verb
+
+FOR_GOOD = timedelta(hours=1)
+"""After so long, what comes to nothing again and again is more than the weather: a person is told what to do."""
 
 SENTENCES: Mapping[Reason, str] = MappingProxyType(
     {
@@ -42,6 +45,7 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.DESTROY_NOT_ALLOWED: "the fleet may not destroy (allow_destroy = false), so it is stopped instead",
         Reason.CREATE_UNSETTLED: "the answer to a create was lost; its machine is looked for before another is made",
         Reason.REFUSED_RECENTLY: "the provider refused it; it is tried again later",
+        Reason.NO_EFFECT: "the provider accepted it, and nothing came of it; it is tried again later",
         Reason.GUARD_CREATES: "the guard on creates in one pass is used up",
         Reason.GUARD_STOPS: "the guard on stops at one time is used up",
         Reason.GUARD_DESTROYS: "the guard on destroys at one time is used up",
@@ -105,6 +109,7 @@ ENDS: Mapping[Reason, str] = MappingProxyType(
         Reason.DESTROY_NOT_ALLOWED: _BY_PERSON,
         Reason.CREATE_UNSETTLED: "That ends when it is found, or has not appeared within the settle time.",
         Reason.REFUSED_RECENTLY: _ANEW,
+        Reason.NO_EFFECT: _ANEW,
         Reason.GUARD_CREATES: "The next pass goes on.",
         Reason.GUARD_STOPS: _GOES_ON,
         Reason.GUARD_DESTROYS: _GOES_ON,
@@ -167,7 +172,7 @@ def sentence(skip: Skip, now: datetime) -> str:
     text = f"{who} {'is' if skip.count == 1 or skip.name else 'are'} not {verb}: {SENTENCES[skip.reason]}"
     if skip.detail:
         text += f" ({skip.detail})"
-    return f"{text}. {_when(skip, now)}"
+    return f"{text}. {_when(skip, now)}{_instead(skip, now)}"
 
 
 def fleet_sentence(name: str, view: FleetView) -> str:
@@ -213,6 +218,19 @@ def span(delta: timedelta) -> str:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def _instead(skip: Skip, now: datetime) -> str:
+    """What a person can do where trying again has not helped for long."""
+    if skip.since is None or now - skip.since < FOR_GOOD:
+        return ""
+    lasts = f" It has been so for {span(now - skip.since)}"
+    if skip.verb is not Verb.START or not skip.name:
+        return f"{lasts}: a person should look."
+    return (
+        f"{lasts}, and its place is kept for it: `fleetd hold {skip.name} --for 24h --reason ...` has another "
+        "machine take it."
+    )
 
 
 def _when(skip: Skip, now: datetime) -> str:

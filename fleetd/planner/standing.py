@@ -51,10 +51,10 @@ _STOPS: Mapping[str, Standing] = MappingProxyType(
         Reason.OVER_TARGET: Standing.SCALED_IN,
         Reason.OUTLIVED_TIMEOUT: Standing.OUTLIVED_TIMEOUT,
         Reason.OPERATOR_REQUEST: Standing.STOPPED_BY_ORDER,
-        "fleetd": Standing.STOPPED_BY_FLEETD,
         Culprit.OPERATOR: Standing.STOPPED_OUTSIDE,
         Culprit.VENDOR_TIMEOUT: Standing.STOPPED_BY_VENDOR,
         Culprit.FAILED_START: Standing.START_FAILED,
+        Culprit.FLEETD: Standing.STOPPED_BY_FLEETD,
         Culprit.UNKNOWN: Standing.STOPPED_SOMEHOW,
     }
 )

@@ -29,6 +29,7 @@ NAMES = {
     "fleetd_fleet_converged": "gauge fleet",
     "fleetd_open_transitions": "gauge fleet verb",
     "fleetd_blocked_actions": "gauge fleet reason verb",
+    "fleetd_actions_without_effect": "gauge fleet verb",
     "fleetd_vetoes": "gauge kind",
     "fleetd_idle_verdicts": "gauge fleet verdict",
     "fleetd_orphans": "gauge state",

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from fleetd.model.fleet import Costs, Guards, IdleRule, Limit, ScaleIn
-from fleetd.model.journal import Backoff
+from fleetd.model.journal import Backoff, Setback
 from fleetd.model.plan import Plan
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.plan import plan
@@ -34,7 +34,7 @@ LOOSE = Guards(max_stops_per_pass=Limit(percent=100), max_destroys_per_pass=10)
 TYPE = ("East Coast (NY2)", "P4000")
 NO_ROOM = {TYPE: Backoff(*TYPE, attempt=1, until=later(minutes=1), reason="insufficient capacity")}
 IDLE = IdleRule(sources=("gpu",))
-KEYS = {"create:training": (later(minutes=1), "templateId not found")}
+KEYS = {"create:training": Setback(later(minutes=1), "templateId not found")}
 
 
 def decide(fleets, observation, recalled=None, **kwargs) -> Plan:
@@ -120,7 +120,7 @@ def destroying(**fields):
         pytest.param(
             fleet(target=1),
             "off",
-            {"refusals": {"start:ps1": (later(minutes=1), "not the owner")}},
+            {"refusals": {"start:ps1": Setback(later(minutes=1), "not the owner")}},
             [],
             id="a refused start waits",
         ),
@@ -256,7 +256,7 @@ def test_rising_to_the_target(want, listed, recalled, does) -> None:
         pytest.param(
             fleet(target=0, guards=LOOSE),
             "ready",
-            {"refusals": {"stop:ps1": (later(minutes=1), "not the owner")}},
+            {"refusals": {"stop:ps1": Setback(later(minutes=1), "not the owner")}},
             [],
             id="a refused stop waits",
         ),

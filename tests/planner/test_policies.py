@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout
+from fleetd.model.journal import Setback
 from fleetd.model.machine import MachineEvent, SnapshotPolicy
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Verb
@@ -131,7 +132,7 @@ POLICED = fleet(target=1, shutdown_timeout=DAY, auto_snapshot=AutoSnapshot("day"
         (frozenset(), {}, []),
         (ALL, {"holds": (hold("ps1"),)}, []),
         (ALL, {"intents": (intent(Verb.RESTART, 1),)}, []),
-        (ALL, {"refusals": {"update:ps1": (later(minutes=1), "no")}}, []),
+        (ALL, {"refusals": {"update:ps1": Setback(later(minutes=1), "no")}}, []),
     ],
 )
 def test_drift_is_mended_when_its_check_is_due(checks, recalled, does) -> None:

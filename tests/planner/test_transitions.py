@@ -6,7 +6,7 @@ import pytest
 
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.reasons import Outcome, Verb
-from fleetd.planner.transitions import Sight, goal_of, has_moved, judge, next_backoff, wants_events
+from fleetd.planner.transitions import Course, Sight, goal_of, has_moved, judge, next_backoff, wants_events
 from tests.support.build import NOW, ago, event, intent, machine
 
 SETTLE = timedelta(seconds=90)
@@ -32,6 +32,22 @@ STOPPING = event("stop", "in progress", handle="new")
 NO_ROOM = event("start", "error", handle="new", error="insufficient capacity")
 GONE = Sight(None, proven_gone=True)
 HIDDEN = Sight(None)
+
+
+STOP_WORDS = event("stop", "error", handle="new", error="host is gone")
+STOP_WORDLESS = event("stop", "error", handle="new")
+START_WORDLESS = event("start", "error", handle="new")
+CREATE_WORDLESS = event("create", "error", handle="new")
+RESTART_WORDS = event("restart", "error", handle="new", error="host is gone")
+RESTART_WORDLESS = event("restart", "error", handle="new")
+DESTROY_WORDS = event("destroy", "error", handle="new", error="it is locked")
+LONG = Course(told_at=ago(seconds=60), rest_at=ago(seconds=90))
+LONG_REST = Course(rest_at=ago(seconds=90))
+BACK = Course(moved=True, left=True, rest_at=ago(seconds=90))
+BLIND_READY = Sight(machine(1, "ready"), closer=True)
+BLIND_OFF = Sight(machine(1, "off"), closer=True)
+UPDATE = intent(Verb.UPDATE, 1, accepted_at=ago(seconds=90), parameters={"shutdown_timeout_hours": 24})
+OTHER_TIMEOUT = Sight(machine(1, "ready", shutdown_timeout_hours=168))
 
 
 def at(state: str, *events: object) -> Sight:
@@ -76,11 +92,63 @@ def listed(state: str) -> Sight:
         pytest.param(STOP, at("stopping"), True, None, id="stopping"),
         pytest.param(STOP, at("off"), True, Outcome.REACHED, id="stopped"),
         pytest.param(STOP, at("starting"), True, Outcome.WRONG_STATE, id="started again by someone else"),
-        pytest.param(STOP, at("ready", STOPPED), False, Outcome.WRONG_STATE, id="started again while nobody looked"),
+        pytest.param(
+            STOP, at("ready", event("start"), STOPPED), False, Outcome.WRONG_STATE, id="started while nobody looked"
+        ),
+        pytest.param(STOP, at("ready", STOPPED), False, None, id="the state may lag the event"),
+        pytest.param(STOP, at("ready", STOPPED), LONG, Outcome.NO_EFFECT, id="stop done, and nothing happened"),
+        pytest.param(STOP, at("ready", STOP_WORDS), False, Outcome.NO_EFFECT, id="stop failed, with words"),
+        pytest.param(STOP, at("ready", STOP_WORDLESS), False, None, id="an error without words is no verdict"),
+        pytest.param(STOP, at("ready", STOP_WORDLESS), LONG, Outcome.NO_EFFECT, id="nor did anything happen since"),
+        pytest.param(STOP, at("ready", STOP_WORDLESS), BACK, Outcome.NO_EFFECT, id="it moved and came back"),
+        pytest.param(STOP, at("ready", STOPPING), LONG, None, id="stop told before, going on again"),
+        pytest.param(STOP, BLIND_READY, BACK, Outcome.NO_EFFECT, id="no events, but it moved and came back"),
+        pytest.param(STOP, BLIND_READY, LONG_REST, None, id="no events and no move is no verdict"),
+        pytest.param(
+            STOP, at("ready", event("start", handle="late")), LONG_REST, None, id="a late event of the start before"
+        ),
+        pytest.param(START, at("off", START_WORDLESS, OLD_FAILURE), False, None, id="wordless, not moved yet"),
+        pytest.param(
+            START, at("off", START_WORDLESS, OLD_FAILURE), LONG, Outcome.NO_EFFECT, id="wordless, never moved"
+        ),
+        pytest.param(START, at("starting", START_WORDLESS, OLD_FAILURE), BACK, None, id="wordless, and under way"),
+        pytest.param(START, at("ready", START_WORDLESS, OLD_FAILURE), BACK, Outcome.REACHED, id="wordless, and up"),
+        pytest.param(
+            START, at("off", START_WORDLESS, OLD_FAILURE), BACK, Outcome.FAILED_TO_START, id="wordless, and back"
+        ),
+        pytest.param(START, at("off", event("start", handle="n"), OLD_FAILURE), False, None, id="done, state lags"),
+        pytest.param(
+            START, at("off", event("start", handle="n"), OLD_FAILURE), LONG, Outcome.NO_EFFECT, id="done, never moved"
+        ),
+        pytest.param(
+            START,
+            at("off", event("start", "in progress", handle="n"), event("stop", handle="late"), OLD_FAILURE),
+            True,
+            None,
+            id="a late event of the stop before is nobody's deed",
+        ),
+        pytest.param(START, at("off", event("stop", handle="late"), OLD_FAILURE), False, None, id="nor is it alone"),
+        pytest.param(START, BLIND_OFF, LONG_REST, None, id="no events and no move, a start"),
+        pytest.param(START, BLIND_OFF, BACK, Outcome.FAILED_TO_START, id="no events, started and back"),
+        pytest.param(CREATE_OFF, BLIND_OFF, LONG_REST, Outcome.REACHED, id="no events, made without a start"),
+        pytest.param(CREATE, at("off", CREATE_WORDLESS), LONG, Outcome.FAILED_TO_START, id="create never moved"),
+        pytest.param(RESTART, at("ready", RESTART_WORDS), False, Outcome.NO_EFFECT, id="restart failed, with words"),
+        pytest.param(RESTART, at("ready", RESTART_WORDLESS), False, None, id="restart failed without words"),
+        pytest.param(
+            RESTART, at("ready", RESTART_WORDLESS), LONG, Outcome.NO_EFFECT, id="and was never seen to move"
+        ),
+        pytest.param(RESTART, at("ready", RESTART_WORDLESS), BACK, Outcome.REACHED, id="and was seen to restart"),
+        pytest.param(DESTROY, at("off", DESTROY_WORDS), False, Outcome.NO_EFFECT, id="destroy failed, with words"),
+        pytest.param(DESTROY, at("off", event("destroy", handle="n")), False, None, id="destroyed, still shown"),
+        pytest.param(DESTROY, at("off", event("destroy", handle="n")), LONG, Outcome.NO_EFFECT, id="and still is"),
+        pytest.param(DESTROY, at("destroying", event("destroy", handle="n")), LONG, None, id="destroying takes long"),
+        pytest.param(UPDATE, at("ready"), LONG_REST, Outcome.REACHED, id="nothing told that contradicts"),
+        pytest.param(UPDATE, OTHER_TIMEOUT, False, None, id="update not seen yet"),
+        pytest.param(UPDATE, OTHER_TIMEOUT, LONG_REST, Outcome.NO_EFFECT, id="update had no effect"),
         pytest.param(STOP, at("ready", event("start"), STOPPED), True, Outcome.WRONG_STATE, id="started again"),
         pytest.param(STOP, at("ready", STOPPING), True, None, id="stop accepted, not begun"),
         pytest.param(STOP, at("ready", event("stop", handle="old")), False, None, id="an older stop is not this one"),
-        pytest.param(STOP_LOST, at("ready", STOPPED), True, Outcome.WRONG_STATE, id="lost stop, started again"),
+        pytest.param(STOP_LOST, at("ready", STOPPED), True, Outcome.NO_EFFECT, id="lost stop, up again by itself"),
         pytest.param(STOP, GONE, True, Outcome.GONE, id="destroyed by someone else"),
         pytest.param(STOP_LOST, at("ready"), False, Outcome.LOST, id="lost stop had no effect"),
         pytest.param(STOP_LOST, at("off"), False, Outcome.REACHED, id="lost stop had its effect"),
@@ -94,18 +162,19 @@ def listed(state: str) -> Sight:
         pytest.param(DESTROY_LOST, at("off", GOING), True, None, id="lost destroy has its effect"),
         pytest.param(DESTROY_LOST, listed("off"), True, None, id="lost destroy, a listing does not tell"),
         pytest.param(DESTROY_JUST_LOST, at("off", STOPPED), True, None, id="lost destroy, too early to say"),
-        pytest.param(STOP_LOST, at("ready", RESTARTED), True, Outcome.LOST, id="lost stop, somebody restarted it"),
+        pytest.param(STOP_LOST, at("ready", RESTARTED), Course(True), Outcome.LOST, id="lost stop, restarted by one"),
         pytest.param(DESTROY, HIDDEN, False, None, id="not found alone proves nothing"),
         pytest.param(DESTROY, GONE, False, Outcome.REACHED, id="destroyed"),
     ],
 )
 def test_verdicts(what, sight, moved, outcome) -> None:
-    ending = judge(what, sight, moved=moved, now=NOW, settle=SETTLE)
+    course = moved if isinstance(moved, Course) else Course(moved=moved, left=moved)
+    ending = judge(what, sight, course, now=NOW, settle=SETTLE)
     assert (None if ending is None else ending.outcome) == outcome
 
 
 def test_a_failed_start_carries_the_providers_reason() -> None:
-    ending = judge(START, at("off", NO_ROOM), moved=True, now=NOW, settle=SETTLE)
+    ending = judge(START, at("off", NO_ROOM), Course(moved=True, left=True), now=NOW, settle=SETTLE)
     assert ending is not None
     assert ending.error == "insufficient capacity"
 
@@ -142,7 +211,8 @@ def test_has_moved(what, state, events, moved) -> None:
         (RESTART, "ready", False, True),
         (RESTART, "ready", True, False),
         (RESTART, "off", True, True),
-        (DESTROY, "off", False, False),
+        (DESTROY, "off", False, True),
+        (DESTROY, "destroying", False, False),
         (DESTROY_LOST, "off", True, True),
         (DESTROY_LOST, "stopping", True, False),
         (STOP_LOST, "ready", True, True),

@@ -57,6 +57,10 @@ class FakeCloud:
     hourly_rate: float | None = None
     """What utilization says of every machine."""
     stuck: bool = False
+    vain: dict[str, str] = field(default_factory=dict)
+    """By operation, how it comes to nothing although it is accepted: silent (no event), done, error, wordless (an
+    error of null), late (done, five minutes later), bounce (the state moves and comes back), bounce_silent (without
+    an event)."""
     listing: Callable[[Listing], Listing] = lambda listing: listing
     defaults: dict[str, Any] = field(default_factory=dict)
     """Fields of every machine that is created."""
@@ -164,12 +168,15 @@ class FakeCloud:
     async def destroy(self, machine_id: str) -> None:
         await self._begin("destroy", machine_id)
         self._find(machine_id, "destroy")
-        self.remove(machine_id)
+        if not self._in_vain(machine_id, "destroy", "destroying"):
+            self.remove(machine_id)
         self._end("destroy", machine_id)
 
     async def update(self, machine_id: str, change: MachineChange) -> None:
         await self._begin("update", machine_id, detail=change)
         machine = self._find(machine_id, "update")
+        if self._in_vain(machine_id, "update", machine.state):
+            return
         snapshots = machine.snapshots
         if change.snapshots_enabled is not None:
             snapshots = replace(snapshots, enabled=change.snapshots_enabled)
@@ -243,7 +250,29 @@ class FakeCloud:
             raise NotFound("Machine not found", operation=operation, status=404)
         return self._machines[machine_id]
 
+    def _in_vain(self, machine_id: str, name: str, through: str) -> bool:
+        """Let a call come to nothing in the way that ``vain`` says, if it says one."""
+        way = self.vain.get(name)
+        if way is None:
+            return False
+        machine, now, handle = self._machines[machine_id], anyio.current_time(), f"h{next(self._handles)}"
+        begun = MachineEvent(name, "in progress", handle=handle)
+        bad = MachineEvent(name, "error", error="the host is gone" if way == "error" else "", handle=handle)
+        ended = bad if way in {"error", "wordless"} else replace(begun, state="done")
+        if way.startswith("bounce"):
+            self._machines[machine_id] = replace(machine, state=through)
+            self._due[machine_id] = [_Change(now + self.takes, machine.state, ended)]
+        if way == "late":
+            self._due[machine_id] = [_Change(now + 300, machine.state, ended)]
+        if way in {"done", "error", "wordless"}:
+            self._events[machine_id].insert(0, ended)
+        if way in {"bounce", "late"}:
+            self._events[machine_id].insert(0, begun)
+        return True
+
     def _begin_transition(self, machine_id: str, name: str, through: str, to: str) -> None:
+        if self._in_vain(machine_id, name, through):
+            return
         self._machines[machine_id] = replace(self._machines[machine_id], state=through)
         fails = self.no_capacity and to == "ready"
         handle = f"h{next(self._handles)}"

@@ -37,7 +37,7 @@ OTHERS = 100
 _EXPECTED = frozenset({Reason.SHORT_OF_TARGET, Reason.OVER_TARGET})
 """Reasons that a transition's own list does not repeat on every line."""
 _GOOD = frozenset({Outcome.REACHED, Outcome.OBSERVED})
-_BAD = frozenset({Outcome.FAILED_TO_START, Outcome.TIMED_OUT, Outcome.REFUSED, Outcome.LOST})
+_BAD = frozenset({Outcome.FAILED_TO_START, Outcome.TIMED_OUT, Outcome.NO_EFFECT, Outcome.REFUSED, Outcome.LOST})
 
 
 def problems(scene: Scene) -> Markup | None:

@@ -1,0 +1,154 @@
+"""Calls that were accepted and came to nothing: what is not repeated at once, kept in the journal (design 7)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from fleetd.model.journal import Intent, Setback, setback_key
+from fleetd.model.machine import Machine, Phase
+from fleetd.model.reasons import Verb
+from fleetd.planner.transitions import next_backoff
+from fleetd.planner.waits import is_waiting
+from fleetd.store.port import Journal
+
+NOTE = "futile"
+"""The journal's note that holds them."""
+FORGOTTEN_AFTER = timedelta(hours=1)
+"""How long after it may be tried again one counts that nobody has tried again: it is not wanted any more."""
+UNDONE_WITHIN = timedelta(minutes=10)
+"""A machine that goes back by itself so soon after a call had its effect: that came to nothing as well."""
+OURS_WITHIN = timedelta(minutes=30)
+"""How long after a call came to nothing its effect may still be a late one."""
+
+_RAISES: Mapping[Verb, bool] = MappingProxyType(
+    {Verb.CREATE: True, Verb.START: True, Verb.RESTART: True, Verb.STOP: False}
+)
+"""Whether a verb that moves a machine brings it up."""
+
+
+class Setbacks:
+    """By ``setback_key``. A restart forgets none of them; an effect clears them."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._known: dict[str, Setback] = {}
+        self._told: dict[str, datetime] = {}
+        """When each came to nothing last."""
+        self._worked: dict[str, tuple[datetime, Intent | None, Setback | None]] = {}
+        """By machine id: the call that had its effect last, and what it cleared."""
+
+    async def load(self) -> None:
+        """Read what an earlier process left. An entry that cannot be read is left out: its call is tried anew."""
+        self._known = _read(await self._journal.get_note(NOTE))
+
+    def known(self, now: datetime) -> dict[str, Setback]:
+        """Those that still count at ``now``; one whose wait is over may be tried again."""
+        found: dict[str, Setback] = {}
+        for key, back in self._known.items():
+            step = next_backoff(back.attempt) if back.attempt else timedelta(0)
+            if is_waiting(back.until - step, step, now):
+                found[key] = back
+            elif is_waiting(back.until, FORGOTTEN_AFTER, now):
+                found[key] = replace(back, until=min(back.until, now))
+        return found
+
+    async def add(self, intent: Intent, words: str, now: datetime, *, forgiven: bool = False) -> Setback:
+        """One more time it came to nothing. Creates that fail while one has its wait belong to the same trouble.
+
+        ``forgiven``: the first in a row may be repeated at once.
+        """
+        key = key_of(intent)
+        before = self.known(now).get(key)
+        if before is not None and intent.verb is Verb.CREATE and now < before.until:
+            return before
+        attempt = 0 if forgiven and before is None else 1 + (before.attempt if before is not None else 0)
+        since = now if before is None or before.since is None else min(before.since, now)
+        until = now + (next_backoff(attempt) if attempt else timedelta(0))
+        back = Setback(until, words, since, attempt, intent.baseline_event)
+        self._known = self.known(now) | {key: back}
+        self._told[key] = now
+        await self._save()
+        return back
+
+    async def worked(self, intent: Intent, now: datetime) -> None:
+        """It had its effect."""
+        before = self._known.pop(key_of(intent), None)
+        if intent.machine_id is not None and intent.verb in _RAISES:
+            self._worked[intent.machine_id] = (now, intent, before)
+        if before is not None:
+            await self._save()
+
+    async def undone(self, machine_id: str, *, up: bool, now: datetime) -> Setback | None:
+        """A machine has turned, and nobody is known to have done it: a call that had just moved it was in vain."""
+        at, intent, before = self._worked.pop(machine_id, (now, None, None))
+        if intent is None or _RAISES[intent.verb] is up or not is_waiting(at, UNDONE_WITHIN, now):
+            return None
+        again = intent if not _RAISES[intent.verb] else replace(intent, verb=Verb.START)
+        if before is not None:
+            self._known[key_of(again)] = before
+        return await self.add(again, f"it was undone {round((now - at).total_seconds())} s after its effect", now)
+
+    async def late(self, machine: Machine, now: datetime) -> bool:
+        """Whether a machine's turn is the late effect of a call that had come to nothing; it counts no more then."""
+        verb = Verb.START if machine.phase in {Phase.UP, Phase.RISING} else Verb.STOP
+        key = setback_key(verb, machine.id)
+        back = self._known.get(key)
+        told = self._told.get(key)
+        if back is None or told is None or not is_waiting(told, OURS_WITHIN, now):
+            return False
+        if machine.events is not None and back.baseline is not None:
+            handles = [e.handle for e in machine.events]
+            since = handles.index(back.baseline) if back.baseline in handles else len(handles)
+            if sum(e.name == verb for e in machine.events[:since]) > 1:
+                return False  # another one than ours is among them
+        del self._known[key]
+        await self._save()
+        return True
+
+    def reconfigured(self) -> None:
+        """A new config may ask for something else: creates and updates are tried anew."""
+        anew = (f"{Verb.CREATE}:", f"{Verb.UPDATE}:")
+        self._known = {key: back for key, back in self._known.items() if not key.startswith(anew)}
+
+    async def _save(self) -> None:
+        rows = {
+            key: {
+                "until": back.until.isoformat(),
+                "since": None if back.since is None else back.since.isoformat(),
+                "words": back.words,
+                "attempt": back.attempt,
+                "baseline": back.baseline,
+            }
+            for key, back in sorted(self._known.items())
+        }
+        await self._journal.put_note(NOTE, json.dumps(rows, separators=(",", ":")))
+
+
+def key_of(intent: Intent) -> str:
+    """What an intent's setback is remembered under."""
+    subject = intent.fleet if intent.verb is Verb.CREATE else intent.machine_id or ""
+    return setback_key(intent.verb, subject, intent.reason)
+
+
+def _read(note: str | None) -> dict[str, Setback]:
+    try:
+        rows = json.loads(note or "{}")
+    except ValueError:
+        return {}
+    found: dict[str, Setback] = {}
+    for key, row in rows.items() if isinstance(rows, dict) else ():
+        try:
+            found[key] = Setback(
+                until=datetime.fromisoformat(row["until"]),
+                words=str(row["words"]),
+                since=None if row["since"] is None else datetime.fromisoformat(row["since"]),
+                attempt=int(row["attempt"]),
+                baseline=None if row["baseline"] is None else str(row["baseline"]),
+            )
+        except (LookupError, TypeError, ValueError, AttributeError):
+            continue
+    return {key: back for key, back in found.items() if back.until.tzinfo is not None}
