@@ -12,7 +12,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fleetd.cli.render_money import money_lines
 from fleetd.cli.words import SYMBOLS, money, money_change
+from fleetd.engine.status import money_document
 from fleetd.model.plan import Action, NextChange, Plan, Skip
 from fleetd.model.reasons import Verb
 from fleetd.ops.escape import printable
@@ -51,6 +53,7 @@ def plan_view(
         if mine:
             parts.append(_actions(mine))
         parts.append(Text(""))
+    parts += [Text(line, style="yellow") for line in money_lines(money_document(plan))]
     if plan.skips:
         parts += [Text("Not done:", style="bold"), _skips(plan.skips, plan.at), Text("")]
     if vetoes:

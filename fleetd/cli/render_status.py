@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleetd.cli.output import shown
+from fleetd.cli.render_money import money_lines
 from fleetd.cli.words import CELLS, PHASE_WORDS, instant, money, reason_words, since, skip_words, until
 from fleetd.ops.escape import printable
 from fleetd.planner.ownership import made_for
@@ -27,6 +28,7 @@ def status_view(document: Document, now: datetime) -> RenderableType:
     parts: list[RenderableType] = [*daemon_lines(document["daemon"], now)]
     if document["fleets"]:
         parts += [Text(""), fleets_table(document, now)]
+    parts += [Text(line, style="yellow") for line in money_lines(document)]
     owned = [m for m in document["machines"] if m["owned"]]
     if owned:
         parts += [Text(""), machines_table(owned, now)]

@@ -122,8 +122,12 @@ class Cloud(Protocol):
         """Restart it, again if it is restarting already. Raises like ``start``."""
         ...
 
-    async def destroy(self, machine_id: str) -> None:
-        """Destroy it and every snapshot derived from it. Raises like ``start``."""
+    async def destroy(self, machine_id: str, *, release_public_ip: bool = False) -> None:
+        """Destroy it and every snapshot derived from it. Raises like ``start``.
+
+        ``release_public_ip``: give its static public address back to the vendor, who bills for it otherwise. Where
+        the dialect has no such parameter it is left out.
+        """
         ...
 
     async def update(self, machine_id: str, change: MachineChange) -> None:

@@ -44,6 +44,7 @@ def _all(settings: Settings) -> Iterator[Fault]:
     for fleet in settings.fleets:
         yield from advise_machine(fleet, settings.provider.dialect)
         yield from _scaling(fleet)
+        yield from _addresses(fleet, settings.provider.dialect)
         yield from _adoption(fleet, settings.fleets)
         yield from _guards(fleet, settings)
         yield from _windows(fleet)
@@ -74,6 +75,9 @@ def _costs(settings: Settings) -> Iterator[Fault]:
             meant = suggestion(machine_type, {*used, *CORE_MACHINE_TYPES})
             hint = f"; did you mean {meant}?" if meant else ""
             yield Fault(dotted(("prices", machine_type)), f"no fleet uses this machine type{hint}")
+    for machine_type, price in settings.costs.prices.items():
+        if price == 0:
+            yield Fault(dotted(("prices", machine_type)), "0 is no price: it counts as not known")
     costs = [_cost(fleet, settings) for fleet in settings.fleets]
     if settings.costs.max_hourly_cost and None not in costs:
         total = sum((c for c in costs if c is not None), Decimal(0))
@@ -105,6 +109,24 @@ def _scaling(fleet: Fleet) -> Iterator[Fault]:
                 "nothing takes snapshots of this fleet's machines: none is destroyed until somebody takes one; "
                 f"[{dotted(('fleets', fleet.name))}.auto_snapshot] would",
             )
+
+
+def _addresses(fleet: Fleet, dialect: str) -> Iterator[Fault]:
+    if not fleet.allow_destroy:
+        return
+    if fleet.parameters.get("assignPublicIp") is True and not fleet.release_public_ip:
+        yield _at(
+            fleet,
+            "release_public_ip",
+            "false: every destroy leaves the static public address that its create assigned, which is billed on",
+        )
+    if dialect == "paperspace" and fleet.parameters.get("publicIpType") == "static":
+        yield _at(
+            fleet,
+            "machine.publicIpType",
+            "the v1 API has no parameter to release a static address with its machine: look at the account's public "
+            "addresses after destroys",
+        )
 
 
 def _adoption(fleet: Fleet, fleets: tuple[Fleet, ...]) -> Iterator[Fault]:
@@ -163,6 +185,14 @@ def _fleet_cap(fleet: Fleet, guards: Guards, settings: Settings) -> Iterator[Fau
             "machine.machineType",
             f"[prices] has none for {fleet.machine_type}: what a start or create would add to the hourly cost "
             "is not known before the API says so",
+        )
+    month = None if cost is None else cost * 730
+    if guards.max_monthly_cost and month is not None and month > guards.max_monthly_cost:
+        yield _at(
+            fleet,
+            "guards.max_monthly_cost",
+            f"${guards.max_monthly_cost} a month is below what the target costs without windows, ${month:.0f} in "
+            "730 h: starts and creates are refused once that is committed; see fleetd cost --forecast",
         )
     if guards.max_hourly_cost and cost is not None and cost > guards.max_hourly_cost:
         yield _at(
@@ -260,7 +290,7 @@ def _same_for_all(source: IdleSource) -> Iterator[Fault]:
 
 def _cost(fleet: Fleet, settings: Settings) -> Decimal | None:
     price = settings.costs.prices.get(fleet.machine_type)
-    return None if price is None else price * fleet.target
+    return None if not price else price * fleet.target
 
 
 def _is_glob(entry: str) -> bool:

@@ -59,7 +59,11 @@ def to_settings(config: ConfigFile, source: str) -> Settings:
         provider=_provider(config.provider, base),
         fleets=tuple(_fleet(name, table, config.guards) for name, table in config.fleets.items()),
         daemon=_daemon(config.daemon, base),
-        costs=Costs(prices=MappingProxyType(dict(config.prices)), max_hourly_cost=config.guards.max_hourly_cost),
+        costs=Costs(
+            prices=MappingProxyType(dict(config.prices)),
+            max_hourly_cost=config.guards.max_hourly_cost,
+            max_monthly_cost=config.guards.max_monthly_cost,
+        ),
         idle_sources=MappingProxyType({n: _idle_source(n, t) for n, t in config.idle_sources.items()}),
         schedules=Schedules(
             shutdown_timeout_check=config.schedules.shutdown_timeout_check,
@@ -128,6 +132,7 @@ def _fleet(name: str, table: FleetTable, general: GuardsTable) -> Fleet:
         ),
         auto_snapshot=AutoSnapshot(snapshot.frequency, snapshot.keep) if snapshot is not None else None,
         respect_manual=table.respect_manual,
+        release_public_ip=table.release_public_ip,
         destroy_requires_snapshot=table.destroy_requires_snapshot,
     )
 
@@ -135,10 +140,10 @@ def _fleet(name: str, table: FleetTable, general: GuardsTable) -> Fleet:
 def _guards(general: GuardsTable, own: GuardsTable | None) -> Guards:
     """The general guards, with what the fleet says itself laid over them key by key.
 
-    ``max_hourly_cost`` is not inherited: at the top it caps all fleets together, on a fleet that fleet alone.
+    The two caps on money are not inherited: at the top they cap all fleets together, on a fleet that fleet alone.
     """
     values: dict[str, Any] = {name: getattr(general, name) for name in GuardsTable.model_fields}
-    values["max_hourly_cost"] = Decimal(0)
+    values["max_hourly_cost"] = values["max_monthly_cost"] = Decimal(0)
     if own is not None:
         values.update({name: getattr(own, name) for name in own.model_fields_set})
     deadlines = Deadlines(**{verb: values.pop(f"{verb}_deadline") for verb in _DEADLINES})

@@ -137,6 +137,11 @@ class GuardsTable(Table):
     max_hourly_cost: Money = optional(
         0, "Cap in dollars an hour, 0 = none. In [guards]: of all fleets together; in a fleet: its own."
     )
+    max_monthly_cost: Money = optional(
+        0,
+        "Budget in dollars a calendar month (UTC), 0 = none: reported at 80 %, no start or create beyond it. "
+        "In [guards]: of everything together; in a fleet: its own.",
+    )
     max_surge: Count = optional(0, "Machines beyond target that may stand in for ones whose transition timed out.")
     settle: Span = optional("90s", "How long a machine is looked for when a create's answer was lost.")
     create_deadline: Span = optional("20m", "How long a create may take before it is timed_out.")
@@ -201,6 +206,11 @@ class FleetTable(Table):
     scale_in: Literal["stop", "destroy"] = optional("stop", "What happens to a surplus machine.")
     allow_destroy: bool = optional(
         default=False, description="Nothing of this fleet is ever destroyed unless this is true."
+    )
+    release_public_ip: bool = optional(
+        default=True,
+        description="Whether a destroy releases the static public address that this fleet's create assigned "
+        '(assignPublicIp); kind = "paperspace-core" only.',
     )
     standby: Count = optional(0, 'Stopped machines to keep beyond target when scale_in = "destroy".')
     adopt: list[Text] = Field(

@@ -228,7 +228,7 @@ class Executor:
             case Verb.RESTART:
                 await self._cloud.restart(machine_id)
             case Verb.DESTROY:
-                await self._cloud.destroy(machine_id)
+                await self._cloud.destroy(machine_id, release_public_ip=bool(action.changes.get("release_public_ip")))
             case Verb.UPDATE:
                 await self._cloud.update(machine_id, MachineChange(**action.changes))  # type: ignore[arg-type]
             case Verb.CREATE:  # pragma: no cover - creates have a path of their own

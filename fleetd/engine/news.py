@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable
 
 import structlog
 
+from fleetd.engine.money_news import MoneyNews
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Observation, Plan, Skip
 from fleetd.model.reasons import PASSING
@@ -27,6 +28,7 @@ class News:
         self._orphaned: set[str] = set()
         self._unreadable: set[str] = set()
         self._unidentified = 0
+        self._money = MoneyNews()
 
     def observed(self, observation: Observation) -> None:
         """Say that an observation cannot be used, once for each reason."""
@@ -76,6 +78,7 @@ class News:
             skips=len(skips),
         )
         self._say_blocked(skips)
+        self._money.passed(plan)
         if plan.complete:
             self._say_converged(plan, busy)
 

@@ -1,17 +1,18 @@
-"""Prices that the config does not name, learnt from what the provider bills."""
+"""Prices by machine type, learnt anew from what the provider bills with every policy check."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 import structlog
 
 from fleetd.cloud.port import Cloud
 from fleetd.model.errors import CloudError
 from fleetd.model.machine import Machine
+from fleetd.planner.costs import differ, higher
 from fleetd.store.port import Journal
 
 log = structlog.get_logger(__name__)
@@ -20,34 +21,70 @@ _NOTE = "prices"
 
 
 class Prices:
-    """Dollars an hour by machine type. The config's word goes before what was learnt."""
+    """Dollars an hour by machine type: the higher of what the config says and what the provider bills.
+
+    A cap works with these, so a price that went up must be seen, and one that is too low in the config must not
+    count.
+    """
 
     def __init__(self, cloud: Cloud, journal: Journal) -> None:
         self._cloud = cloud
         self._journal = journal
         self._learnt: dict[str, Decimal] = {}
+        self._said: dict[str, tuple[Decimal, Decimal]] = {}
+        """By machine type: the two prices that were reported as apart."""
 
     async def load(self) -> None:
         """Read what an earlier process learnt."""
-        note = await self._journal.get_note(_NOTE)
-        self._learnt = {kind: Decimal(price) for kind, price in json.loads(note or "{}").items()}
+        self._learnt = _prices_of(await self._journal.get_note(_NOTE))
 
     def known(self, configured: Mapping[str, Decimal]) -> dict[str, Decimal]:
-        """All prices."""
-        return {**self._learnt, **configured}
+        """All prices above 0."""
+        kinds = sorted({*self._learnt, *configured})
+        found = {kind: higher(self._learnt.get(kind), configured.get(kind)) for kind in kinds}
+        return {kind: price for kind, price in found.items() if price is not None}
 
-    async def learn(self, machines: Sequence[Machine], configured: Mapping[str, Decimal], now: datetime) -> None:
-        """Take the rate of one machine of every type whose price is not known: as it says, else by asking."""
-        known = self.known(configured)
-        for kind in sorted({m.machine_type for m in machines if m.machine_type is not None} - set(known)):
+    async def learn(
+        self, machines: Sequence[Machine], configured: Mapping[str, Decimal], now: datetime, *, keep: bool = True
+    ) -> None:
+        """Take the rate of every type among ``machines``: as they say, else by asking about one of them.
+
+        A provider that does not tell, or tells 0, changes nothing. Where a type's machines have several rates the
+        highest counts. Without ``keep`` nothing is written and nothing reported.
+        """
+        before = dict(self._learnt)
+        for kind in sorted({m.machine_type for m in machines if m.machine_type is not None}):
             of_kind = sorted((m for m in machines if m.machine_type == kind), key=lambda m: m.id)
-            told = (m.hourly_rate for m in of_kind if m.hourly_rate is not None)
-            rate = next(told, None) or await self._ask(of_kind[0], now)
-            if rate is not None:
+            rate = higher(*(m.hourly_rate for m in of_kind)) or higher(await self._ask(of_kind[0], now))
+            if rate is not None and rate != self._learnt.get(kind):
+                if keep:
+                    before_text = _text(self._learnt.get(kind))
+                    log.info("price.learnt", machine_type=kind, hourly=str(rate), before=before_text)
                 self._learnt[kind] = rate
-                log.info("price.learnt", machine_type=kind, hourly=str(rate))
-                prices = {k: str(v) for k, v in sorted(self._learnt.items())}
-                await self._journal.put_note(_NOTE, json.dumps(prices))
+        if not keep:
+            return
+        if self._learnt != before:
+            prices = {k: str(v) for k, v in sorted(self._learnt.items())}
+            await self._journal.put_note(_NOTE, json.dumps(prices))
+        self._compare(configured)
+
+    def _compare(self, configured: Mapping[str, Decimal]) -> None:
+        """Warn of every configured price that is more than a tenth away from the provider's, once for each pair."""
+        apart = {
+            kind: (price, self._learnt[kind])
+            for kind, price in configured.items()
+            if kind in self._learnt and differ(price, self._learnt[kind])
+        }
+        for kind, (price, learnt) in apart.items():
+            if self._said.get(kind) != (price, learnt):
+                log.warning(
+                    "price.differed",
+                    machine_type=kind,
+                    configured=str(price),
+                    hourly=str(learnt),
+                    used=str(max(price, learnt)),
+                )
+        self._said = apart
 
     async def _ask(self, machine: Machine, now: datetime) -> Decimal | None:
         able = self._cloud.capabilities
@@ -58,3 +95,18 @@ class Prices:
         except CloudError as error:
             log.debug("check.look_failed", machine=machine.id, error=str(error))
             return None
+
+
+def _prices_of(note: str | None) -> dict[str, Decimal]:
+    """The prices of a note; one that cannot be read is learnt anew."""
+    try:
+        rows = json.loads(note or "{}")
+        found = {str(kind): Decimal(str(price)) for kind, price in rows.items()}
+    except (ValueError, AttributeError, InvalidOperation, RecursionError) as error:
+        log.warning("note.was_unreadable", note=_NOTE, error=str(error))
+        return {}
+    return {kind: price for kind, price in found.items() if higher(price) is not None}
+
+
+def _text(price: Decimal | None) -> str | None:
+    return None if price is None else str(price)

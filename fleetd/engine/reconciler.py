@@ -18,6 +18,7 @@ from fleetd.engine.faults import Faults
 from fleetd.engine.follower import Follower
 from fleetd.engine.health import Health
 from fleetd.engine.idleness import Idleness
+from fleetd.engine.ledger import Billed, Ledger, billed_machines
 from fleetd.engine.news import News
 from fleetd.engine.nightly import Nightly
 from fleetd.engine.observer import Observer
@@ -110,6 +111,7 @@ class Reconciler:
         self._faults = faults
         self._outside = Outsiders(recall, faults)
         self._prices = Prices(cloud, journal)
+        self.ledger = Ledger(cloud, journal, clock, progress=progress)
         self._follower = follower
         self._clock = clock
         self._meter = meter
@@ -123,6 +125,7 @@ class Reconciler:
         await self.recall.load()
         await self._idleness.load()
         await self._prices.load()
+        await self.ledger.load()
         await self.vetoes.read()
 
     async def aclose(self) -> None:
@@ -177,6 +180,7 @@ class Reconciler:
         memory = replace(
             memory,
             idle=await self._idle(observation, owned, memory, failing),
+            bills=self.ledger.month(started),
             shown=await self.checks.look(
                 due, settings.fleets, observation.machines, owned, interval=settings.daemon.interval
             ),
@@ -224,6 +228,9 @@ class Reconciler:
         busy = {i.fleet for i in report.intents}
         self._news.passed(report.pass_id, report.duration_s, decided, report.skips, busy)
         await self._nightly.passed(decided, report.skips)
+        if observation.sane:
+            billed = billed_machines(observation, owned, memory, settings.fleets)
+            await self.ledger.keep(billed, memory.facts, started)
         await self._retention.keep(started)
         return report
 
@@ -252,7 +259,10 @@ class Reconciler:
         if fleet is None:
             return None
         objection = await self._idleness.last_word(fleet, action, machine)
-        return objection or await self._snapshots.last_word(fleet, action)
+        objection = objection or await self._snapshots.last_word(fleet, action)
+        if objection is None and action.verb is Verb.DESTROY:
+            await self.ledger.before_destroy(Billed(machine.id, fleet.name, machine.name))
+        return objection
 
     async def _doubt_unanswered(self, now: datetime) -> Sequence[Intent]:
         """Open intents. Calls never overlap a pass's start: one without an answer lost it when a process died."""

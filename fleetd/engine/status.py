@@ -30,6 +30,7 @@ def plan_document(plan: Plan, vetoes: Iterable[Hold] = ()) -> dict[str, Any]:
         "skips": [skip_document(s) for s in plan.skips],
         "hourly_before": _money(plan.hourly_before),
         "hourly_after": _money(plan.hourly_after),
+        **money_document(plan),
     }
 
 
@@ -70,11 +71,35 @@ def status_document(
         "blocked": [skip_document(s) for s in report.skips if s.reason not in PASSING],
         "vetoes": [hold_document(h) for h in holds],
         "hourly": _money(report.plan.hourly_before),
+        **money_document(report.plan),
         "observation": {
             "at": time_text(report.observation.at),
             "complete": report.observation.complete,
             "rejected": report.observation.rejected,
         },
+    }
+
+
+def money_document(plan: Plan) -> dict[str, Any]:
+    """What is billed outside of every fleet, the caps that are passed, and how far the budgets are used."""
+    return {
+        "orphans": [
+            {"fleet": o.fleet, "machines": list(o.names), "billed": o.billed, "hourly": _money(o.hourly)}
+            for o in plan.orphans
+        ],
+        "over_caps": [{"fleet": o.fleet, "hourly": _money(o.rate), "cap": _money(o.cap)} for o in plan.over_caps],
+        "budgets": [
+            {
+                "fleet": b.fleet,
+                "month": b.month,
+                "budget": _money(b.budget),
+                "spent": _money(b.spent),
+                "committed": _money(b.committed),
+                "wanted": _money(b.wanted),
+                "used_up_at": time_text(b.used_up_at),
+            }
+            for b in plan.budgets
+        ],
     }
 
 

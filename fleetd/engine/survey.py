@@ -11,6 +11,7 @@ import anyio
 from fleetd.cloud.port import Cloud
 from fleetd.engine.checks import Checks
 from fleetd.engine.idleness import Idleness
+from fleetd.engine.ledger import Ledger
 from fleetd.engine.observer import Observer
 from fleetd.engine.ports import Clock
 from fleetd.engine.prices import Prices
@@ -23,6 +24,7 @@ from fleetd.model.settings import Settings
 from fleetd.planner.facts import believed, expected_ids, turned
 from fleetd.planner.ownership import Owner, owners
 from fleetd.planner.plan import plan
+from fleetd.planner.policies import may_judge
 from fleetd.store.port import Journal
 
 
@@ -35,6 +37,7 @@ async def survey(
     *,
     at: datetime | None = None,
     idle: Mapping[str, IdleReport] | None = None,
+    forecast: bool = False,
 ) -> PassReport:
     """Look at the world and plan, without acting, learning or settling anything.
 
@@ -45,6 +48,7 @@ async def survey(
         clock: for the time of the look.
         idleness: asks the idle sources, from where the journal's clocks stand; closed at the end.
         at: plan as if it were then: what would be done tonight with the machines as they are now.
+        forecast: work out every fleet's month, with a budget or without.
         idle: what a running daemon knows of who is idle; without it the sources are asked.
 
     Raises:
@@ -72,6 +76,12 @@ async def survey(
         )
     prices = Prices(cloud, journal)
     await prices.load()
+    moving = {i.machine_id for i in memory.intents}
+    settled = [m for m in seen.machines if m.id in due and may_judge(m, moving)]
+    await prices.learn(settled, settings.costs.prices, started, keep=False)
+    ledger = Ledger(cloud, journal, clock)
+    await ledger.load()
+    memory = replace(memory, bills=ledger.month(started))
     now = at or clock.now()
     decided, memory = await Snapshots(cloud, clock).decide(
         memory,
@@ -84,6 +94,7 @@ async def survey(
             stale_after=2 * settings.daemon.interval,
             due=due,
             on_fault=lambda _where, error: f"{type(error).__name__}: {error}",
+            forecast=forecast,
         ),
     )
     return PassReport(

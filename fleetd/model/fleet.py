@@ -52,6 +52,8 @@ class Guards:
     max_shrink: Limit = Limit(percent=30)
     max_hourly_cost: Decimal = Decimal(0)
     """Dollars an hour; 0 is no cap. On a fleet: that fleet's cap; at the top: the cap of all together."""
+    max_monthly_cost: Decimal = Decimal(0)
+    """Dollars a calendar month (UTC), storage included; 0 is no budget. On a fleet: that fleet's own."""
     max_surge: int = 0
     """How many machines beyond target may run in place of ones whose transition timed out."""
     settle: timedelta = timedelta(seconds=90)
@@ -137,6 +139,8 @@ class Fleet:
     auto_snapshot: AutoSnapshot | None = None
     respect_manual: timedelta = timedelta(minutes=30)
     """How long a human's stop is not fought; 0 = fight."""
+    release_public_ip: bool = True
+    """Whether a destroy releases the public address that this fleet's create assigned (Core only)."""
     destroy_requires_snapshot: timedelta | None = None
     """How fresh the newest snapshot must be before a destroy (v1 only)."""
 
@@ -148,7 +152,9 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Prices, dollars an hour by machine type, and the cap over all fleets."""
+    """Prices, dollars an hour by machine type, and the cap and the budget over all fleets."""
 
     prices: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({}))
     max_hourly_cost: Decimal = Decimal(0)
+    max_monthly_cost: Decimal = Decimal(0)
+    """The budget of everything together, orphans included; 0 is none."""

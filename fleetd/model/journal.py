@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from types import MappingProxyType
 
 from fleetd.model.machine import Machine, SnapshotSight
@@ -79,6 +80,30 @@ class HistoryEntry:
     error: str | None = None
     actor: str = "fleetd"
     evidence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BilledMonth:
+    """What one machine used in one billing month, as far as it was known at ``as_of``.
+
+    Kept for good: a machine that goes, or whose fleet leaves the config, has been billed all the same.
+    """
+
+    month: str
+    """``YYYY-MM``, UTC."""
+    machine_id: str
+    fleet: str
+    name: str
+    as_of: datetime
+    seconds_used: float | None
+    """None: the provider does not say."""
+    hourly_rate: Decimal | None
+    storage_seconds_used: float
+    storage_monthly_rate: Decimal | None
+    gone: bool = False
+    """The machine is no more: nothing is added to this."""
+    at_most: bool = False
+    """The provider did not say what was used up to the end; the whole time since the last word counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,5 +284,7 @@ class Memory:
     """By machine id: machines that a check looked at with ``show``, events included."""
     snapshots: Mapping[str, SnapshotSight] = field(default_factory=lambda: MappingProxyType({}))
     """By machine id: machines whose snapshots were looked at, because a destroy or a check depends on them."""
+    bills: tuple[BilledMonth, ...] = ()
+    """Of the current month, one a machine that was ours in it."""
     provider_failing: timedelta = timedelta(0)
     """For how long the provider has answered nothing but errors."""

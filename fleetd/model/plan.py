@@ -161,6 +161,55 @@ class FleetView:
 
 
 @dataclass(frozen=True, slots=True)
+class OrphanView:
+    """Machines that a fleetd made for a fleet which this config lacks: billed, and nobody looks after them."""
+
+    fleet: str
+    """The fleet that they were made for."""
+    names: tuple[str, ...]
+    billed: int
+    """How many are billed by the hour now; a stopped one pays for storage only."""
+    hourly: Decimal | None
+    """Dollars an hour; None when the price of one that is billed is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverCap:
+    """A cap that is passed already: fleetd adds nothing, and stops nothing because of it."""
+
+    fleet: str | None
+    """None: the cap of all fleets together."""
+    rate: Decimal
+    """Dollars an hour that run now."""
+    cap: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetView:
+    """One monthly budget. Dollars."""
+
+    fleet: str | None
+    """None: the budget of everything together."""
+    month: str
+    """``YYYY-MM``, UTC."""
+    budget: Decimal
+    """0: none is configured."""
+    spent: Decimal | None
+    """Billed in the month so far; None when a price is not known."""
+    committed: Decimal | None
+    """What was billed, and what the machines that run now will cost by the end of the month, windows honoured."""
+    wanted: Decimal | None
+    """As ``committed``, with every fleet at its target from now on."""
+    used_up_at: datetime | None
+    """When ``wanted`` passes the budget; None when it does not in this month."""
+
+    @property
+    def share(self) -> float:
+        """Committed money as a share of the budget; 0 when it is not known, or there is none."""
+        return float(self.committed / self.budget) if self.committed is not None and self.budget > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What the next pass does and does not do."""
 
@@ -171,4 +220,8 @@ class Plan:
     actions: tuple[Action, ...]
     skips: tuple[Skip, ...]
     hourly_before: Decimal | None
+    """Dollars an hour of everything that a fleetd made, orphans included."""
     hourly_after: Decimal | None
+    orphans: tuple[OrphanView, ...] = ()
+    over_caps: tuple[OverCap, ...] = ()
+    budgets: tuple[BudgetView, ...] = ()

@@ -73,6 +73,7 @@ class Reason(StrEnum):
     GUARD_DESTROYS = "guard_destroys"
     GUARD_SHRINK = "guard_shrink"
     GUARD_COST = "guard_cost"
+    GUARD_BUDGET = "guard_budget"
     PRICE_UNKNOWN = "price_unknown"
     SLOW_START = "slow_start"
     OBSERVATION_PARTIAL = "observation_partial"

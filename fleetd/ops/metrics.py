@@ -20,6 +20,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 PROVIDER_STATES = ("ok", "unavailable", "key_refused")
 OBSERVATIONS = ("whole", "partial", "rejected")
+BUDGET_PARTS = ("budget", "spent", "committed", "wanted")
 IDLE_VERDICTS = ("idle", "active", "unknown")
 FAULTS = ("pass", "fleet", "machine", "follower", "poller", "status", "alarms", "reload")
 LAG_SAMPLES = 60
@@ -83,6 +84,17 @@ class Metrics:
         self._cost = Gauge("fleetd_hourly_cost_dollars", "What the fleet's machines cost.", ["fleet"], registry=r)
         self._cap = Gauge(
             "fleetd_hourly_cost_limit_dollars", "guards.max_hourly_cost; NaN without a cap.", registry=r
+        )
+        self._orphan_cost = Gauge(
+            "fleetd_orphans_hourly_cost_dollars",
+            "What machines cost whose fleet is not in the config; NaN when a price is not known.",
+            registry=r,
+        )
+        self._budget = Gauge(
+            "fleetd_monthly_budget_dollars",
+            'Budgets of this month; fleet="" is everything together.',
+            ["fleet", "part"],
+            registry=r,
         )
         self._actions = Counter(
             "fleetd_actions", "Actions by how they ended.", ["fleet", "verb", "result"], registry=r
@@ -184,6 +196,7 @@ class Metrics:
         for state in PROVIDER_STATES:
             self._provider.labels(state).set(daemon.get("provider") == state)
         self._cap.set(float(document.get("max_hourly_cost") or "nan"))
+        self._show_money(document)
         self._show_fleets(fleets)
         self._show_counts(document)
 
@@ -201,6 +214,15 @@ class Metrics:
             self._passes.labels(result)
         for where in FAULTS:
             self._faults.labels(where)
+
+    def _show_money(self, document: Mapping[str, Any]) -> None:
+        rates = [orphan["hourly"] for orphan in document.get("orphans", ())]
+        self._orphan_cost.set(float("nan") if None in rates else sum(float(rate) for rate in rates))
+        self._budget.clear()
+        for budget in document.get("budgets", ()):
+            for part in BUDGET_PARTS:
+                if budget[part] is not None:
+                    self._budget.labels(budget["fleet"] or "", part).set(float(budget[part]))
 
     def _show_fleets(self, fleets: Mapping[str, Any]) -> None:
         for gauge in (self._target, self._machines, self._converged, self._cost):

@@ -149,8 +149,16 @@ class Draft:
                 expected_state=machine.state,
                 hourly_delta=delta,
                 evidence=evidence,
+                changes=self._released(machine) if verb is Verb.DESTROY else {},
             )
         )
+
+    def _released(self, machine: Machine) -> Mapping[str, object]:
+        """What a destroy gives back besides the machine: the address that this fleet's create assigned."""
+        facts = self.memory.facts.get(machine.id)
+        made_here = facts is None or not facts.adopted
+        assigned = self.fleet.parameters.get("assignPublicIp") is True and made_here
+        return {"release_public_ip": True} if assigned and self.fleet.release_public_ip else {}
 
     def take(self, action: Action) -> None:
         """Do it, and nothing else to its machine in this plan."""

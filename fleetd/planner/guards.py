@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Intent, Memory
-from fleetd.model.plan import Action, Observation, Skip
+from fleetd.model.plan import Action, Observation, OverCap, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.roster import Roster
 from fleetd.planner.waits import is_waiting
@@ -99,11 +100,13 @@ def cut_costs(
     caps: Mapping[str, Decimal],
     current: Mapping[str, Decimal | None],
     overall_cap: Decimal,
+    orphans: Mapping[str, Decimal | None] = MappingProxyType({}),
 ) -> tuple[list[Action], list[Skip]]:
     """Refuse creates and starts that would pass a cap; a price that is not known cannot be proven to fit.
 
-    ``caps`` and ``current`` are dollars an hour by fleet, 0 is no cap. Stops of the same plan make no room: they
-    may fail.
+    ``caps`` and ``current`` are dollars an hour by fleet, 0 is no cap. ``orphans``: dollars an hour by the fleet that
+    left the config; they count in the overall cap, because they are billed to the same account. Stops of the same
+    plan make no room: they may fail.
     """
     rates = dict(current)
     kept: list[Action] = []
@@ -112,7 +115,7 @@ def cut_costs(
         if not action.verb.raises_cost:
             kept.append(action)
             continue
-        refusal = _over_cap(action, caps.get(action.fleet, Decimal(0)), rates, overall_cap)
+        refusal = _over_cap(action, caps.get(action.fleet, Decimal(0)), rates, orphans, overall_cap)
         if refusal is not None:
             cut.append(refusal)
             continue
@@ -121,6 +124,21 @@ def cut_costs(
             rates[action.fleet] = before + action.hourly_delta
         kept.append(action)
     return kept, merge(cut)
+
+
+def over_caps(
+    caps: Mapping[str, Decimal],
+    current: Mapping[str, Decimal | None],
+    overall_cap: Decimal,
+    orphans: Mapping[str, Decimal | None],
+) -> tuple[OverCap, ...]:
+    """The caps that what runs now has passed already. Prices that are not known count as nothing here."""
+    known = {name: rate or Decimal(0) for name, rate in current.items()}
+    everything = sum((rate or Decimal(0) for rate in (*current.values(), *orphans.values())), Decimal(0))
+    found = [OverCap(name, known[name], cap) for name, cap in caps.items() if 0 < cap < known.get(name, Decimal(0))]
+    if 0 < overall_cap < everything:
+        found.insert(0, OverCap(None, everything, overall_cap))
+    return tuple(found)
 
 
 def shrink_wait(fleet: Fleet, members: Roster, memory: Memory, observed_at: datetime) -> tuple[datetime, int] | None:
@@ -157,18 +175,28 @@ def merge(skips: Iterable[Skip]) -> list[Skip]:
     return list(merged.values())
 
 
-def _over_cap(action: Action, cap: Decimal, rates: Mapping[str, Decimal | None], overall_cap: Decimal) -> Skip | None:
+def _over_cap(
+    action: Action,
+    cap: Decimal,
+    rates: Mapping[str, Decimal | None],
+    orphans: Mapping[str, Decimal | None],
+    overall_cap: Decimal,
+) -> Skip | None:
+    own = {action.fleet: rates.get(action.fleet, Decimal(0))}
     for limit, parts, whose in (
-        (cap, [rates.get(action.fleet, Decimal(0))], f"fleet {action.fleet}"),
-        (overall_cap, list(rates.values()), "all fleets"),
+        (cap, own, f"fleet {action.fleet}"),
+        (overall_cap, {**{f"{name} (not in the config)": r for name, r in orphans.items()}, **rates}, "all fleets"),
     ):
         if limit <= 0:
             continue
-        known = [r for r in parts if r is not None]
-        if action.hourly_delta is None or len(known) < len(parts):
-            return _skip(action, Reason.PRICE_UNKNOWN, f"cap ${limit}/h of {whose}")
-        total = sum(known, Decimal(0))
-        if total + action.hourly_delta > limit:
+        unpriced = {name for name, rate in parts.items() if rate is None}
+        if action.hourly_delta is None:
+            unpriced.add(action.fleet)
+        if unpriced:
+            detail = f"cap ${limit}/h of {whose}; no price for a machine of {', '.join(sorted(unpriced))}"
+            return _skip(action, Reason.PRICE_UNKNOWN, detail)
+        total = sum((rate for rate in parts.values() if rate is not None), Decimal(0))
+        if total + (action.hourly_delta or Decimal(0)) > limit:
             return _skip(action, Reason.GUARD_COST, f"${total}/h of ${limit}/h for {whose}")
     return None
 

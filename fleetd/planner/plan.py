@@ -12,10 +12,12 @@ from fleetd.model.journal import Memory, setback_key
 from fleetd.model.machine import Machine
 from fleetd.model.plan import NOTHING_DUE, Action, Due, FleetView, NextChange, Observation, Plan, Skip
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.costs import BILLED, fleet_rate, hourly_rate, total
+from fleetd.planner.budgets import cut_budgets
+from fleetd.planner.costs import fleet_rate, hourly_rate, total
 from fleetd.planner.draft import Draft, OnFault
 from fleetd.planner.fleetplan import decide
-from fleetd.planner.guards import cut_costs, cut_counts, cut_doubtful, doubt_of, merge
+from fleetd.planner.guards import cut_costs, cut_counts, cut_doubtful, doubt_of, merge, over_caps
+from fleetd.planner.orphans import orphan_views, orphans_of
 from fleetd.planner.ownership import owners
 from fleetd.planner.roster import Roster, roster
 from fleetd.planner.windows import Effective, effective, next_change
@@ -34,6 +36,7 @@ def plan(
     stale_after: timedelta = timedelta(minutes=1),
     due: Due = NOTHING_DUE,
     on_fault: OnFault | None = None,
+    forecast: bool = False,
 ) -> Plan:
     """What the next pass does, and what it does not do and why.
 
@@ -47,12 +50,14 @@ def plan(
         due: policy checks that are due, by machine id.
         on_fault: told of a fault in the code that decides about one machine or one fleet, which is then left alone;
             without it the fault is raised.
+        forecast: work out every fleet's month, with a budget or without.
     """
     costs = costs or Costs()
     owned = owners(observation.machines, fleets, memory.facts, memory.intents)
     doubt = doubt_of(observation, now, stale_after, memory.provider_failing)
     views: dict[str, FleetView] = {}
     rates: dict[str, Decimal | None] = {}
+    members_of: dict[str, Roster] = {}
     actions: list[Action] = []
     skips: list[Skip] = []
     for fleet in fleets:
@@ -61,6 +66,7 @@ def plan(
             [m for m in observation.machines if m.id in owned and owned[m.id].fleet == fleet.name],
             memory.intents,
         )
+        members_of[fleet.name] = members
         now_in_force = effective(fleet, now)
         rates[fleet.name] = _current_rate(members, costs.prices)
         views[fleet.name] = _view(members, now_in_force, rates[fleet.name], now, {})
@@ -80,25 +86,31 @@ def plan(
         actions += kept
         skips += [*drafted.skips, *doubtful, *beyond]
     caps = {f.name: f.guards.max_hourly_cost for f in fleets}
-    actions, too_dear = cut_costs(actions, caps, rates, costs.max_hourly_cost)
-    before = total(rates.values())
+    left = orphan_views(orphans_of(observation.machines, owned, memory.facts, fleets), costs.prices)
+    others = {view.fleet: view.hourly for view in left}
+    actions, too_dear = cut_costs(actions, caps, rates, costs.max_hourly_cost, others)
+    actions, beyond_budget, budgets = cut_budgets(
+        actions, fleets, members_of, memory, left, costs, now, forecast=forecast
+    )
+    before = total([*rates.values(), *others.values()])
     after = total([before, *(a.hourly_delta for a in actions)])
     return Plan(
         at=now,
         complete=observation.sane,
         fleets=views,
         actions=tuple(sorted(actions, key=lambda a: _ORDER[a.verb])),
-        skips=tuple(merge([*skips, *too_dear])),
+        skips=tuple(merge([*skips, *too_dear, *beyond_budget])),
         hourly_before=before,
         hourly_after=after,
+        orphans=left,
+        over_caps=over_caps(caps, rates, costs.max_hourly_cost, others),
+        budgets=budgets,
     )
 
 
 def _current_rate(members: Roster, prices: Mapping[str, Decimal]) -> Decimal | None:
     """What is billed now, or will be without another call: a start that was made may not show in the listing yet."""
-    others = (*members.up, *members.falling, *members.unknown, *members.leaving)
-    billed = [*members.rising, *(m for m in others if m.phase in BILLED)]
-    listed = [_machine_rate(members.fleet, m, prices) for m in billed]
+    listed = [_machine_rate(members.fleet, m, prices) for m in members.billed]
     return total([*listed, *(fleet_rate(members.fleet, prices) for _ in members.creating)])
 
 

@@ -11,7 +11,7 @@ from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Intent, Memory
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.reasons import Outcome, Verb
-from fleetd.planner.costs import hourly_rate
+from fleetd.planner.costs import BILLED, hourly_rate
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAR = datetime.max.replace(tzinfo=UTC)
@@ -40,6 +40,12 @@ class Roster:
     def have(self) -> int:
         """Machines that count toward the target. Unknown ones do too: they may be up, and paid for."""
         return len(self.up) + len(self.rising) + len(self.unknown) + len(self.creating)
+
+    @property
+    def billed(self) -> tuple[Machine, ...]:
+        """Machines that are billed by the hour now, or will be without another call."""
+        others = (*self.up, *self.falling, *self.unknown, *self.leaving)
+        return (*self.rising, *(m for m in others if m.phase in BILLED))
 
     @property
     def uncertain(self) -> tuple[Machine, ...]:

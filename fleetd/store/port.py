@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from fleetd.model.journal import Backoff, HistoryEntry, Hold, Intent, MachineFacts
+from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, MachineFacts
 from fleetd.model.reasons import Outcome, Verb
 
 
@@ -85,6 +85,14 @@ class Journal(Protocol):
 
     async def clear_backoff(self, region: str, machine_type: str) -> None:
         """After a success."""
+        ...
+
+    async def bills(self, *, month: str) -> Sequence[BilledMonth]:
+        """What was billed in a month (``YYYY-MM``), by machine id."""
+        ...
+
+    async def put_bills(self, bills: Iterable[BilledMonth]) -> None:
+        """Insert or replace by month and machine, in one transaction. ``prune`` leaves them for two years."""
         ...
 
     async def holds(self, *, now: datetime) -> Sequence[Hold]:

@@ -11,11 +11,12 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
-from fleetd.model.journal import Backoff, HistoryEntry, Hold, Intent, MachineFacts
+from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, MachineFacts
 from fleetd.model.reasons import Verb
 
 T = TypeVar("T")
@@ -129,6 +130,14 @@ def _cell_to_instant(cell: Cell) -> datetime:
     return _EPOCH + timedelta(microseconds=_expect(int, cell))
 
 
+def _cell_to_decimal(cell: Cell) -> Decimal:
+    try:
+        return Decimal(_expect(str, cell))
+    except InvalidOperation as error:
+        msg = f"{cell!r:.80} is no amount"
+        raise ValueError(msg) from error
+
+
 def _mapping_to_cell(value: Mapping[str, object]) -> str:
     return json.dumps(dict(value), sort_keys=True, allow_nan=False, separators=(",", ":"))
 
@@ -159,6 +168,7 @@ _CODECS: Mapping[object, _Codec] = MappingProxyType(
         float: (float, lambda cell: _expect(float, cell)),
         bool: (int, lambda cell: bool(_expect(int, cell))),
         datetime: (instant_to_cell, _cell_to_instant),
+        Decimal: (str, _cell_to_decimal),
         Mapping[str, object]: (_mapping_to_cell, _cell_to_mapping),
         frozenset[Verb]: (_verbs_to_cell, _cell_to_verbs),
     }
@@ -168,4 +178,5 @@ INTENTS = Table(Intent, "intent", numbered=True)
 HISTORY = Table(HistoryEntry, "history")
 FACTS = Table(MachineFacts, "facts")
 BACKOFFS = Table(Backoff, "backoff")
+BILLS = Table(BilledMonth, "bill")
 HOLDS = Table(Hold, "hold", numbered=True)

@@ -101,6 +101,25 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     ),
+    (
+        # Decimals are text: money is never a float.
+        """
+        CREATE TABLE bill (
+            month                TEXT    NOT NULL,
+            machine_id           TEXT    NOT NULL,
+            fleet                TEXT    NOT NULL,
+            name                 TEXT    NOT NULL,
+            as_of                INTEGER NOT NULL,
+            seconds_used         REAL,
+            hourly_rate          TEXT,
+            storage_seconds_used REAL    NOT NULL,
+            storage_monthly_rate TEXT,
+            gone                 INTEGER NOT NULL,
+            at_most              INTEGER NOT NULL,
+            PRIMARY KEY (month, machine_id)
+        )
+        """,
+    ),
 )
 """Statements that lead from version n to n + 1. A released entry is never changed: a change is a new entry."""
 

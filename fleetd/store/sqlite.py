@@ -19,11 +19,12 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from fleetd.model.journal import Backoff, HistoryEntry, Hold, Intent, MachineFacts
+from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, MachineFacts
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.store.database import Database
 from fleetd.store.rows import (
     BACKOFFS,
+    BILLS,
     FACTS,
     HISTORY,
     HOLDS,
@@ -33,6 +34,9 @@ from fleetd.store.rows import (
     instant_to_cell,
     text_to_cell,
 )
+
+BILLS_KEPT = 2
+"""Years that what was billed is kept beyond the history."""
 
 
 class SqliteJournal:
@@ -199,6 +203,16 @@ class SqliteJournal:
         sql = "DELETE FROM backoff WHERE region = ? AND machine_type = ?"
         await self._database.write(lambda db: db.execute(sql, key))
 
+    async def bills(self, *, month: str) -> Sequence[BilledMonth]:
+        """See ``Journal.bills``. Ordered by machine id."""
+        return await self._database.rows(BILLS, "WHERE month = ? ORDER BY machine_id", (month,))
+
+    async def put_bills(self, bills: Iterable[BilledMonth]) -> None:
+        """See ``Journal.put_bills``."""
+        rows = [BILLS.encode(bill) for bill in bills]
+        if rows:
+            await self._database.write(lambda db: db.executemany(BILLS.replace, rows))
+
     async def holds(self, *, now: datetime) -> Sequence[Hold]:
         """See ``Journal.holds``. Oldest first."""
         return await self._database.rows(HOLDS, "WHERE expires_at > ? ORDER BY id", (instant_to_cell(now),))
@@ -260,10 +274,12 @@ class SqliteJournal:
         Holds that expired before then are dropped, and counted, as well.
         """
         instant = instant_to_cell(before)
+        oldest = f"{max(before.year - BILLS_KEPT, 1):04}-{before.month:02}"
 
         def drop(db: sqlite3.Connection) -> int:
             dropped = db.execute(_PRUNE_HISTORY, (instant, max_rows)).rowcount
             dropped += db.execute(_PRUNE_INTENTS, (instant, max_rows)).rowcount
+            dropped += db.execute("DELETE FROM bill WHERE month < ?", (oldest,)).rowcount
             return dropped + db.execute("DELETE FROM hold WHERE expires_at < ?", (instant,)).rowcount
 
         return await self._database.write(drop)

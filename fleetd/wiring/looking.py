@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,8 @@ from fleetd.model.journal import HistoryEntry, IdleReport
 from fleetd.model.machine import Machine, month_of
 from fleetd.model.settings import Settings
 from fleetd.ops.control_client import ControlClient, NoAnswer, NoDaemon
-from fleetd.planner.billing import Bill, MonthBills, bill_of, gone_since
+from fleetd.planner.billing import GONE, Bill, MonthBills, gone_since, told_bill, written_bill
+from fleetd.planner.orphans import orphans_of
 from fleetd.planner.ownership import owners
 from fleetd.store.lock import read_holder
 from fleetd.store.paths import journal_path
@@ -30,7 +31,11 @@ from fleetd.wiring.running import idle_clocks
 
 
 async def plan_once(
-    settings: Settings, *, at: datetime | None = None, on_silence: Callable[[int | None], object] = lambda _pid: None
+    settings: Settings,
+    *,
+    at: datetime | None = None,
+    forecast: bool = False,
+    on_silence: Callable[[int | None], object] = lambda _pid: None,
 ) -> PassReport:
     """``fleetd plan``: what the next pass would do, or one at another time. Writes nothing.
 
@@ -39,6 +44,7 @@ async def plan_once(
     Args:
         settings: what to plan for.
         at: when; None is now.
+        forecast: work out every fleet's month, with a budget or without.
         on_silence: told the pid, where it is known, of a daemon that runs and does not answer.
 
     Raises:
@@ -50,7 +56,7 @@ async def plan_once(
     except NoAnswer:
         idle = None
         on_silence(_holder(settings)["pid"])
-    return await _survey(settings, at=at, idle=idle)
+    return await _survey(settings, at=at, idle=idle, forecast=forecast)
 
 
 async def current_status(settings: Settings) -> dict[str, Any]:
@@ -120,9 +126,9 @@ def journal_mark(settings: Settings) -> tuple[object, ...]:
 
 
 async def month_bills(settings: Settings, month: str) -> MonthBills:
-    """``fleetd cost``: by fleet, every machine that was ours in a month (``YYYY-MM``), as the provider bills it.
+    """``fleetd cost``: by fleet, what a month (``YYYY-MM``) cost of everything that a fleetd made or adopted.
 
-    Machines that are gone are those that history remembers; of them the provider may tell nothing.
+    The provider's word counts. Of a machine of which it tells nothing any more, the journal's: what it told last.
 
     Raises:
         CloudError: the provider could not be asked; ``Unsupported`` where the dialect has no billing data.
@@ -133,32 +139,54 @@ async def month_bills(settings: Settings, month: str) -> MonthBills:
         facts = {f.machine_id: f for f in await journal.facts()}
         owned = owners(listing.machines, settings.fleets, facts, await journal.open_intents())
         names = [f.name for f in settings.fleets]
-        here = {m.id for m in listing.machines}
+        written = {bill.machine_id: bill for bill in await journal.bills(month=month)}
+        here = {m.id: m for m in listing.machines}
         since, _ = month_of(month)
-        gone = gone_since((e for _, e in await journal.history(since=since)), names, here, month)
-        bills: dict[str, list[tuple[Machine, Bill]]] = {name: [] for name in names}
-        untold: dict[str, list[Machine]] = {name: [] for name in names}
+        history = [e for _, e in await journal.history(since=since)]
+        asked = {m.id: (owned[m.id].fleet, m) for m in listing.machines if m.id in owned}
+        for fleet, machines in orphans_of(listing.machines, owned, facts, settings.fleets).items():
+            asked.update({m.id: (fleet, m) for m in machines})
+        for fleet, machines in gone_since(history, here, month).items():
+            asked.update({m.id: (fleet, m) for m in machines if m.id not in asked})
+        for bill in written.values():
+            machine = here.get(bill.machine_id) or Machine(bill.machine_id, bill.name, GONE)
+            asked.setdefault(bill.machine_id, (bill.fleet, machine))
+        found: dict[str, Bill | None] = {}
 
-        async def ask(fleet: str, machine: Machine) -> None:
+        async def ask(machine_id: str) -> None:
+            bill = written.get(machine_id)
+            kept = None if bill is None else written_bill(bill)
             try:
-                bill = bill_of(await cloud.utilization(machine.id, month))
+                use = await cloud.utilization(machine_id, month)
             except NotFound:
-                untold[fleet].append(machine)
+                found[machine_id] = kept
             else:
-                bills[fleet].append((machine, bill))
+                found[machine_id] = told_bill(use, bill)
 
         async with anyio.create_task_group() as group:
-            for machine in listing.machines:
-                if machine.id in owned:
-                    group.start_soon(ask, owned[machine.id].fleet, machine)
-            for fleet, machines in gone.items():
-                for machine in machines:
-                    group.start_soon(ask, fleet, machine)
-        return MonthBills(
-            month,
-            {name: tuple(sorted(rows, key=lambda row: row[0].name)) for name, rows in bills.items()},
-            {name: tuple(sorted(rows, key=lambda m: m.name)) for name, rows in untold.items()},
-        )
+            for machine_id in asked:
+                group.start_soon(ask, machine_id)
+        return _month_bills(month, names, asked, found)
+
+
+def _month_bills(
+    month: str, names: Sequence[str], asked: Mapping[str, tuple[str, Machine]], found: Mapping[str, Bill | None]
+) -> MonthBills:
+    fleets = [*names, *sorted({fleet for fleet, _ in asked.values()} - set(names))]
+    bills: dict[str, list[tuple[Machine, Bill]]] = {name: [] for name in fleets}
+    untold: dict[str, list[Machine]] = {name: [] for name in fleets}
+    for machine_id, (fleet, machine) in asked.items():
+        bill = found[machine_id]
+        if bill is None:
+            untold[fleet].append(machine)
+        else:
+            bills[fleet].append((machine, bill))
+    return MonthBills(
+        month,
+        {name: tuple(sorted(rows, key=lambda row: row[0].name)) for name, rows in bills.items()},
+        {name: tuple(sorted(rows, key=lambda m: m.name)) for name, rows in untold.items()},
+        frozenset(fleets) - set(names),
+    )
 
 
 async def _running_status(settings: Settings) -> dict[str, Any] | None:
@@ -199,13 +227,17 @@ async def _idle_now(settings: Settings) -> dict[str, IdleReport] | None:
 
 
 async def _survey(
-    settings: Settings, *, at: datetime | None = None, idle: Mapping[str, IdleReport] | None = None
+    settings: Settings,
+    *,
+    at: datetime | None = None,
+    idle: Mapping[str, IdleReport] | None = None,
+    forecast: bool = False,
 ) -> PassReport:
     async with _journal(settings) as journal, open_cloud(settings) as cloud:
         with within(ONE_SHOT_LIMIT):
             clock = SystemClock()
             idleness = idle_clocks(journal, clock, Leases(journal))
-            return await survey(settings, cloud, journal, clock, idleness, at=at, idle=idle)
+            return await survey(settings, cloud, journal, clock, idleness, at=at, idle=idle, forecast=forecast)
 
 
 @asynccontextmanager

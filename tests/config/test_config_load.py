@@ -278,6 +278,7 @@ def test_the_schema_gives_defaults_as_the_file_spells_them() -> None:
         "max_destroys_per_pass": 1,
         "max_shrink": "30%",
         "max_hourly_cost": 0,
+        "max_monthly_cost": 0,
         "max_surge": 0,
         "settle": "90s",
         "create_deadline": "20m",

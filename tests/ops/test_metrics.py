@@ -16,7 +16,7 @@ from fleetd.model.machine import Phase
 from fleetd.model.naming import machine_name, make_token
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.ops.lag import watch_lag
-from fleetd.ops.metrics import IDLE_VERDICTS, LAG_SAMPLES, OBSERVATIONS, PROVIDER_STATES, Metrics
+from fleetd.ops.metrics import BUDGET_PARTS, IDLE_VERDICTS, LAG_SAMPLES, OBSERVATIONS, PROVIDER_STATES, Metrics
 from fleetd.planner.standing import orphans
 from tests.support.fakeseat import AT, document, fleet_row, machine_row
 from tests.support.virtual_time import run_virtual
@@ -41,6 +41,8 @@ NAMES = {
     "fleetd_provider_request_duration_seconds": "histogram le operation",
     "fleetd_provider_state": "gauge state",
     "fleetd_observations": "counter result",
+    "fleetd_orphans_hourly_cost_dollars": "gauge",
+    "fleetd_monthly_budget_dollars": "gauge fleet part",
     "fleetd_observation_age_seconds": "gauge",
     "fleetd_passes": "counter result",
     "fleetd_pass_duration_seconds": "histogram le",
@@ -81,7 +83,25 @@ def busy_document() -> dict[str, Any]:
         ],
         vetoes=[{"kind": "freeze"}, {"kind": "hold"}, {"kind": "hold"}],
         max_hourly_cost="12.50",
+        orphans=[{"fleet": "old", "machines": ["old-1"], "billed": 1, "hourly": "0.51"}],
+        budgets=[
+            {"fleet": None, "month": "2026-03", "budget": "900", "spent": "12", "committed": "400", "wanted": None}
+        ],
     )
+
+
+@pytest.mark.parametrize(
+    ("rates", "shown"), [([], 0.0), (["0.51", "1.00"], 1.51), (["0.51", None], float("nan"))], ids=str
+)
+def test_what_orphans_cost_is_a_sum_or_not_known(metrics: Metrics, rates: list[str | None], shown: float) -> None:
+    metrics.show(document(orphans=[{"hourly": rate} for rate in rates]), AT)
+    assert value(metrics, "fleetd_orphans_hourly_cost_dollars") == pytest.approx(shown, nan_ok=True)
+
+
+def test_a_budget_shows_the_parts_that_are_known(metrics: Metrics) -> None:
+    metrics.show(busy_document(), AT)
+    parts = {part: value(metrics, "fleetd_monthly_budget_dollars", fleet="", part=part) for part in BUDGET_PARTS}
+    assert parts == {"budget": 900.0, "spent": 12.0, "committed": 400.0, "wanted": None}
 
 
 def test_the_names_and_labels_are_an_interface(metrics: Metrics) -> None:

@@ -55,14 +55,14 @@ def line(verb: str, outcome: str = "reached", *, month: int = 3, fleet: str = "t
         pytest.param([line("create"), line("destroy", month=4)], [], True, id="made in it, and destroyed after it"),
         pytest.param([line("destroy", "refused")], [], False, id="a destroy that was refused"),
         pytest.param([line("destroy")], ["ps1"], False, id="still there all the same"),
-        pytest.param([line("destroy", fleet="other")], [], False, id="of a fleet that is not asked about"),
+        pytest.param([line("destroy", fleet="other")], [], True, id="of a fleet that left the config"),
         pytest.param([line("outside", "observed", error="ready -> gone")], [], True, id="destroyed by a person"),
         pytest.param([line("outside", "observed", error="ready -> off")], [], False, id="stopped by a person"),
         pytest.param([line("start", "gone")], [], True, id="gone while it was started"),
     ],
 )
 def test_machines_that_went_belong_to_the_month_they_were_there_in(history, here, gone) -> None:
-    found = gone_since(history, ["training"], here, "2026-03")
+    found = gone_since(history, here, "2026-03")
     assert {f: [(m.id, m.name) for m in ms] for f, ms in found.items()} == (
-        {"training": [("ps1", "training-a")]} if gone else {}
+        {history[-1].fleet: [("ps1", "training-a")]} if gone else {}
     )

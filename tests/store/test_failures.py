@@ -255,7 +255,7 @@ async def test_a_journal_deleted_under_the_daemon_takes_no_more_writes(path, jou
 
 async def test_an_upgrade_is_whole_or_not_at_all(path, monkeypatch):
     await filled(path)
-    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("CREATE TABLE more (id)", "INSERT INTO nowhere")))
     with pytest.raises(StateUnusable, match="cannot be used"):
         await opened(path)
@@ -269,7 +269,7 @@ async def test_an_upgrade_is_whole_or_not_at_all(path, monkeypatch):
 async def test_looking_at_an_older_journal_upgrades_only_the_copy(path, monkeypatch):
     await filled(path)
     before = content(path.parent)
-    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("ALTER TABLE note ADD COLUMN more",)))
     looking = await SqliteJournal.open_read_only(path)
     assert len(await looking.open_intents()) == 1

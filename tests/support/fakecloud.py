@@ -165,8 +165,8 @@ class FakeCloud:
         self._begin_transition(machine_id, "restart", "restarting", "ready")
         self._end("restart", machine_id)
 
-    async def destroy(self, machine_id: str) -> None:
-        await self._begin("destroy", machine_id)
+    async def destroy(self, machine_id: str, *, release_public_ip: bool = False) -> None:
+        await self._begin("destroy", machine_id, detail={"release_public_ip": True} if release_public_ip else None)
         self._find(machine_id, "destroy")
         if not self._in_vain(machine_id, "destroy", "destroying"):
             self.remove(machine_id)

@@ -71,9 +71,9 @@ class CoreCloud:
         """Restart it."""
         await self._api.restart(machine_id)
 
-    async def destroy(self, machine_id: str) -> None:
-        """Destroy it; a static public address stays with the account."""
-        await self._api.destroy(machine_id)
+    async def destroy(self, machine_id: str, *, release_public_ip: bool = False) -> None:
+        """Destroy it; a static public address stays with the account, and is billed, unless it is released."""
+        await self._api.destroy(machine_id, release_public_ip=True if release_public_ip else None)
 
     async def update(self, machine_id: str, change: MachineChange) -> None:
         """Change attributes; no request where there is nothing to change."""

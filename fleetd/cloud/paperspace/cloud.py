@@ -80,8 +80,9 @@ class PaperspaceCloud:
         """Restart it."""
         await self._api.restart(machine_id)
 
-    async def destroy(self, machine_id: str) -> None:
+    async def destroy(self, machine_id: str, *, release_public_ip: bool = False) -> None:
         """Destroy it."""
+        del release_public_ip  # the API has no such parameter
         await self._api.destroy(machine_id)
 
     async def update(self, machine_id: str, change: MachineChange) -> None:

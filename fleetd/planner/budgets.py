@@ -1,0 +1,302 @@
+"""Monthly budgets: what was billed, what the machines that run will cost by the month's end, and what is refused.
+
+Three sums, in dollars a calendar month (UTC): *spent* is what was billed so far; *committed* adds what the machines
+that run now will cost by the end of the month if nothing else is started, windows honoured; *wanted* adds what the
+targets and windows ask for from now on. A start or create is refused when it would take *committed* beyond the
+budget: fleetd stops nothing because of money, so what it has started is what it can no longer save.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from itertools import pairwise
+
+from fleetd.model.fleet import Costs, Fleet
+from fleetd.model.journal import BilledMonth, Memory
+from fleetd.model.machine import Machine, month_of
+from fleetd.model.plan import Action, BudgetView, OrphanView, Skip
+from fleetd.model.reasons import Reason
+from fleetd.planner.billing import CENT, amount_of, month_seconds
+from fleetd.planner.costs import fleet_rate, hourly_rate
+from fleetd.planner.guards import merge
+from fleetd.planner.roster import Roster
+from fleetd.planner.windows import Effective, effective, next_change
+
+WARN_AT = Decimal("0.8")
+"""Committed share of a budget from which on it is reported."""
+_CHANGES = 400
+"""Changes of windows that are looked at ahead; a month of a fleet with several windows a day has fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A span in which a fleet's windows stay as they are."""
+
+    hours: Decimal
+    machines: int
+    """How many are up in it at the most: the target, or what a parking window leaves up."""
+    ends: datetime
+
+
+@dataclass(slots=True)
+class _Account:
+    """One fleet's money in the month, while a plan is cut."""
+
+    segments: tuple[Segment, ...]
+    rates: list[Decimal]
+    """Dollars an hour of every machine that runs, the costliest first."""
+    own_rate: Decimal | None
+    """Of a machine as the fleet would create it."""
+    spent: Decimal
+    unpriced: set[str] = field(default_factory=set)
+    """Names of machines whose price is not known."""
+
+    @property
+    def committed(self) -> Decimal:
+        return self.spent + sum((self._costs(s, first=n == 0) for n, s in enumerate(self.segments)), Decimal(0))
+
+    def added(self, rate: Decimal) -> Decimal:
+        """What one more machine costs by the end of the month: in spans that have no room for it, nothing."""
+        running = len(self.rates)
+        hours = (s.hours for n, s in enumerate(self.segments) if n == 0 or s.machines > running)
+        return rate * sum(hours, Decimal(0))
+
+    def wanted_rates(self) -> list[Decimal | None]:
+        """Dollars an hour in each segment with the fleet at its target; None when that has no price."""
+        found: list[Decimal | None] = []
+        for number, segment in enumerate(self.segments):
+            count = max(segment.machines, len(self.rates)) if number == 0 else segment.machines
+            new = count - len(self.rates)
+            known = sum(self.rates[:count], Decimal(0))
+            price = self.own_rate if new > 0 else Decimal(0)
+            found.append(None if price is None else known + max(0, new) * price)
+        return found
+
+    def _costs(self, segment: Segment, *, first: bool) -> Decimal:
+        # In the present span nothing is stopped for certain: a machine in use outlives the window that parks.
+        running = self.rates if first else self.rates[: segment.machines]
+        return segment.hours * sum(running, Decimal(0))
+
+
+def cut_budgets(
+    actions: Sequence[Action],
+    fleets: Sequence[Fleet],
+    members: Mapping[str, Roster],
+    memory: Memory,
+    orphans: Sequence[OrphanView],
+    costs: Costs,
+    now: datetime,
+    *,
+    forecast: bool = False,
+) -> tuple[list[Action], list[Skip], tuple[BudgetView, ...]]:
+    """Refuse the creates and starts that would take a month beyond a budget; and what each budget looks like.
+
+    ``members``: each fleet's machines. ``memory.bills``: what was billed for each machine in the month so far.
+    ``forecast``: show every fleet and the whole, with a budget or without.
+    """
+    budgets = {f.name: f.guards.max_monthly_cost for f in fleets if f.guards.max_monthly_cost > 0 or forecast}
+    overall = costs.max_monthly_cost > 0 or forecast
+    if not budgets and not overall:
+        return list(actions), [], ()
+    month = f"{now.astimezone(UTC):%Y-%m}"
+    begins, ends = month_of(month)
+    bills = {b.machine_id: b for b in memory.bills if b.month == month}
+    accounts = {f.name: _account(f, members[f.name], bills, memory, costs, begins, now, ends) for f in fleets}
+    here = {m.id for roster in members.values() for m in _all(roster)}
+    rest = _rest([b for b in bills.values() if b.machine_id not in here], accounts, orphans, now, ends)
+    kept: list[Action] = []
+    cut: list[Skip] = []
+    for action in actions:
+        refusal = _refusal(action, accounts, rest, budgets, costs.max_monthly_cost, month, ends)
+        if refusal is not None:
+            cut.append(refusal)
+            continue
+        if action.verb.raises_cost and action.hourly_delta is not None:
+            account = accounts[action.fleet]
+            account.rates = sorted([*account.rates, action.hourly_delta], reverse=True)
+        kept.append(action)
+    views = [_view(name, month, budget, [accounts[name]], now) for name, budget in budgets.items()]
+    if overall:
+        views.insert(0, _view(None, month, costs.max_monthly_cost, [*accounts.values(), rest], now))
+    return kept, merge(cut), tuple(views)
+
+
+def segments(fleet: Fleet, now: datetime, ends: datetime) -> tuple[Segment, ...]:
+    """The spans from now to ``ends`` in which the fleet's windows stay as they are."""
+    found: list[Segment] = []
+    at, state = now, effective(fleet, now)
+    for _ in range(_CHANGES):
+        change = next_change(fleet, at)
+        until = ends if change is None else min(change[0], ends)
+        found.append(Segment(_hours(at, until), _most_up(state), until))
+        if change is None or until >= ends:
+            break
+        at, state = change
+    return tuple(found)
+
+
+def _account(
+    fleet: Fleet,
+    roster: Roster,
+    bills: Mapping[str, BilledMonth],
+    memory: Memory,
+    costs: Costs,
+    begins: datetime,
+    now: datetime,
+    ends: datetime,
+) -> _Account:
+    account = _Account(segments(fleet, now, ends), [], fleet_rate(fleet, costs.prices), Decimal(0))
+    billed = {m.id for m in roster.billed}
+    for machine in _all(roster):
+        rate = hourly_rate(machine, costs.prices)
+        rate = account.own_rate if rate is None and machine.machine_type is None else rate
+        bill, fact = bills.get(machine.id), memory.facts.get(machine.id)
+        amount = Decimal(0) if bill is None else amount_of(bill)
+        up_since = None if fact is None else fact.up_since
+        since = bill.as_of if bill is not None else max(begins, up_since or machine.created_at or begins)
+        until = now if machine.id in billed else (fact.last_up_at if fact is not None else None) or since
+        ran = _hours(since, min(until, now))
+        if (rate is None and (ran or machine.id in billed)) or amount is None:
+            account.unpriced.add(machine.name)
+        account.spent += (amount or Decimal(0)) + ran * (rate or Decimal(0))
+        if bill is not None and bill.storage_monthly_rate is not None:
+            account.spent += bill.storage_monthly_rate * _hours(bill.as_of, now) * 3600 / month_seconds(bill.month)
+        if machine.id in billed and rate is not None:
+            account.rates.append(rate)
+    for _ in roster.creating:
+        if account.own_rate is None:
+            account.unpriced.add(f"a new machine of {fleet.name}")
+        else:
+            account.rates.append(account.own_rate)
+    account.rates.sort(reverse=True)
+    return account
+
+
+def _rest(
+    bills: Sequence[BilledMonth],
+    accounts: Mapping[str, _Account],
+    orphans: Sequence[OrphanView],
+    now: datetime,
+    ends: datetime,
+) -> _Account:
+    """What is nobody's in the config, and is billed all the same. What went is added to its fleet's account."""
+    rest = _Account((Segment(_hours(now, ends), 0, ends),), [], None, Decimal(0))
+    for bill in bills:
+        amount = amount_of(bill)
+        account = accounts.get(bill.fleet, rest)
+        account.spent += amount or Decimal(0)
+        if amount is None:
+            account.unpriced.add(bill.name)
+    for view in orphans:
+        if view.hourly is None:
+            rest.unpriced.add(f"{view.fleet} (not in the config)")
+        else:
+            rest.rates.append(view.hourly)
+    return rest
+
+
+def _refusal(
+    action: Action,
+    accounts: Mapping[str, _Account],
+    rest: _Account,
+    budgets: Mapping[str, Decimal],
+    overall: Decimal,
+    month: str,
+    ends: datetime,
+) -> Skip | None:
+    if not action.verb.raises_cost:
+        return None
+    own = accounts[action.fleet]
+    for budget, parts, whose in (
+        (budgets.get(action.fleet, Decimal(0)), [own], f"fleet {action.fleet}"),
+        (overall, [*accounts.values(), rest], "everything"),
+    ):
+        if budget <= 0:
+            continue
+        unpriced = sorted({name for part in parts for name in part.unpriced})
+        if action.hourly_delta is None or unpriced:
+            named = ", ".join(unpriced[:5]) or f"a new machine of {action.fleet}"
+            return _skip(action, Reason.PRICE_UNKNOWN, f"budget ${budget} a month of {whose}; no price for {named}")
+        committed = sum((part.committed for part in parts), Decimal(0))
+        added = own.added(action.hourly_delta)
+        if committed + added > budget:
+            spent = sum((part.spent for part in parts), Decimal(0))
+            detail = (
+                f"{whose} in {month}: ${_cents(spent)} spent, ${_cents(committed)} with what runs, "
+                f"${_cents(committed + added)} with this one, of ${budget}"
+            )
+            return _skip(action, Reason.GUARD_BUDGET, detail, until=ends)
+    return None
+
+
+def _view(name: str | None, month: str, budget: Decimal, parts: Sequence[_Account], now: datetime) -> BudgetView:
+    unknown = any(part.unpriced for part in parts)
+    spent = sum((part.spent for part in parts), Decimal(0))
+    curve = _curve(parts, now)
+    wanted, used_up = None, None
+    if curve is not None and not unknown:
+        wanted, used_up = _run_out(spent, curve, budget)
+    committed = None if unknown else _cents(sum((part.committed for part in parts), Decimal(0)))
+    return BudgetView(
+        fleet=name,
+        month=month,
+        budget=budget,
+        spent=None if unknown else _cents(spent),
+        committed=committed,
+        wanted=None if wanted is None else _cents(wanted),
+        used_up_at=used_up,
+    )
+
+
+def _curve(parts: Sequence[_Account], now: datetime) -> list[tuple[datetime, datetime, Decimal]] | None:
+    """(from, until, dollars an hour) with everything at its target; None when a price is not known."""
+    edges = sorted({now, *(s.ends for part in parts for s in part.segments)})
+    rates = dict.fromkeys(edges, Decimal(0))
+    for part in parts:
+        begins = now
+        for segment, rate in zip(part.segments, part.wanted_rates(), strict=True):
+            if rate is None:
+                return None
+            for edge in edges:
+                if begins <= edge < segment.ends:
+                    rates[edge] += rate
+            begins = segment.ends
+    return [(a, b, rates[a]) for a, b in pairwise(edges)]
+
+
+def _run_out(
+    spent: Decimal, curve: Sequence[tuple[datetime, datetime, Decimal]], budget: Decimal
+) -> tuple[Decimal, datetime | None]:
+    total, used_up = spent, None
+    for begins, until, rate in curve:
+        costs = rate * _hours(begins, until)
+        if used_up is None and 0 < budget < total + costs and rate > 0:
+            share = max(Decimal(0), budget - total) / costs if costs else Decimal(0)
+            used_up = begins + (until - begins) * float(min(Decimal(1), share))
+        total += costs
+    return total, used_up
+
+
+def _most_up(state: Effective) -> int:
+    return state.floor if state.park_idle else state.target
+
+
+def _all(roster: Roster) -> tuple[Machine, ...]:
+    return (*roster.up, *roster.rising, *roster.falling, *roster.down, *roster.unknown, *roster.leaving)
+
+
+def _hours(since: datetime, until: datetime) -> Decimal:
+    return Decimal(str(max(0.0, (until - since).total_seconds()))) / 3600
+
+
+def _cents(amount: Decimal) -> Decimal:
+    return amount.quantize(CENT, ROUND_HALF_UP)
+
+
+def _skip(action: Action, reason: Reason, detail: str, *, until: datetime | None = None) -> Skip:
+    return Skip(
+        action.fleet, action.verb, reason, machine=action.machine, name=action.name, until=until, detail=detail
+    )
