@@ -8,6 +8,7 @@ budget: fleetd stops nothing because of money, so what it has started is what it
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -81,6 +82,21 @@ class _Account:
         return segment.hours * sum(running, Decimal(0))
 
 
+@dataclass(slots=True)
+class _Scope:
+    """What one budget is about."""
+
+    whose: str
+    budget: Decimal
+    parts: Sequence[_Account]
+    committed: Decimal = field(init=False)
+    unpriced: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.committed = sum((part.committed for part in self.parts), Decimal(0))
+        self.unpriced = sorted({name for part in self.parts for name in part.unpriced})
+
+
 def cut_budgets(
     actions: Sequence[Action],
     fleets: Sequence[Fleet],
@@ -109,14 +125,23 @@ def cut_budgets(
     rest = _rest([b for b in bills.values() if b.machine_id not in here], accounts, orphans, now, ends)
     kept: list[Action] = []
     cut: list[Skip] = []
+    own = {n: [_Scope(f"fleet {n}", budget, [accounts[n]])] for n, budget in budgets.items() if budget > 0}
+    whole = _Scope("everything", costs.max_monthly_cost, [*accounts.values(), rest])
+    shared = [whole] if costs.max_monthly_cost > 0 else []
     for action in actions:
-        refusal = _refusal(action, accounts, rest, budgets, costs.max_monthly_cost, month, ends)
+        if not action.verb.raises_cost:
+            kept.append(action)
+            continue
+        account, scopes = accounts[action.fleet], [*own.get(action.fleet, ()), *shared]
+        added = None if action.hourly_delta is None else account.added(action.hourly_delta)
+        refusal = _refusal(action, added, scopes, month, ends)
         if refusal is not None:
             cut.append(refusal)
             continue
-        if action.verb.raises_cost and action.hourly_delta is not None:
-            account = accounts[action.fleet]
-            account.rates = sorted([*account.rates, action.hourly_delta], reverse=True)
+        if added is not None and action.hourly_delta is not None:
+            bisect.insort(account.rates, action.hourly_delta, key=lambda rate: -rate)
+            for scope in scopes:
+                scope.committed += added
         kept.append(action)
     views = [_view(name, month, budget, [accounts[name]], now) for name, budget in budgets.items()]
     if overall:
@@ -199,34 +224,18 @@ def _rest(
 
 
 def _refusal(
-    action: Action,
-    accounts: Mapping[str, _Account],
-    rest: _Account,
-    budgets: Mapping[str, Decimal],
-    overall: Decimal,
-    month: str,
-    ends: datetime,
+    action: Action, added: Decimal | None, scopes: Sequence[_Scope], month: str, ends: datetime
 ) -> Skip | None:
-    if not action.verb.raises_cost:
-        return None
-    own = accounts[action.fleet]
-    for budget, parts, whose in (
-        (budgets.get(action.fleet, Decimal(0)), [own], f"fleet {action.fleet}"),
-        (overall, [*accounts.values(), rest], "everything"),
-    ):
-        if budget <= 0:
-            continue
-        unpriced = sorted({name for part in parts for name in part.unpriced})
-        if action.hourly_delta is None or unpriced:
-            named = ", ".join(unpriced[:5]) or f"a new machine of {action.fleet}"
-            return _skip(action, Reason.PRICE_UNKNOWN, f"budget ${budget} a month of {whose}; no price for {named}")
-        committed = sum((part.committed for part in parts), Decimal(0))
-        added = own.added(action.hourly_delta)
-        if committed + added > budget:
-            spent = sum((part.spent for part in parts), Decimal(0))
+    for scope in scopes:
+        if added is None or scope.unpriced:
+            named = ", ".join(scope.unpriced[:5]) or f"a new machine of {action.fleet}"
+            detail = f"budget ${scope.budget} a month of {scope.whose}; no price for {named}"
+            return _skip(action, Reason.PRICE_UNKNOWN, detail)
+        if scope.committed + added > scope.budget:
+            spent = sum((part.spent for part in scope.parts), Decimal(0))
             detail = (
-                f"{whose} in {month}: ${_cents(spent)} spent, ${_cents(committed)} with what runs, "
-                f"${_cents(committed + added)} with this one, of ${budget}"
+                f"{scope.whose} in {month}: ${_cents(spent)} spent, ${_cents(scope.committed)} with what runs, "
+                f"${_cents(scope.committed + added)} with this one, of ${scope.budget}"
             )
             return _skip(action, Reason.GUARD_BUDGET, detail, until=ends)
     return None

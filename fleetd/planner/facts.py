@@ -166,6 +166,8 @@ def _first_sight(machine: Machine, owner: Owner, intent: Intent | None, now: dat
 def _update(old: MachineFacts, machine: Machine, owner: Owner, now: datetime) -> MachineFacts:
     up = machine.phase is Phase.UP
     was_up = old.up_since is not None
+    if _nothing_new(old, machine, owner, now, up=up, was_up=was_up):
+        return old
     fact = replace(
         old,
         fleet=owner.fleet,
@@ -183,6 +185,20 @@ def _update(old: MachineFacts, machine: Machine, owner: Owner, now: datetime) ->
     if fact == replace(old, last_up_at=fact.last_up_at) and now - old.last_seen < timedelta(hours=1):
         return old
     return replace(fact, last_seen=now)
+
+
+def _nothing_new(old: MachineFacts, machine: Machine, owner: Owner, now: datetime, *, up: bool, was_up: bool) -> bool:
+    """A quick look at what nearly every machine of every pass is: as it was a moment ago."""
+    return (
+        up == was_up
+        and old.last_state == machine.state
+        and old.fleet == owner.fleet
+        and old.adopted == owner.adopted
+        and old.gone_at is None
+        and not old.destroyed
+        and (not up or (old.failure is None and old.first_ready_at is not None))
+        and now - old.last_seen < timedelta(hours=1)
+    )
 
 
 def _surprising(old: MachineFacts, machine: Machine, intent: Intent | None) -> bool:

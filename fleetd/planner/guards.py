@@ -182,13 +182,13 @@ def _over_cap(
     orphans: Mapping[str, Decimal | None],
     overall_cap: Decimal,
 ) -> Skip | None:
-    own = {action.fleet: rates.get(action.fleet, Decimal(0))}
-    for limit, parts, whose in (
-        (cap, own, f"fleet {action.fleet}"),
-        (overall_cap, {**{f"{name} (not in the config)": r for name, r in orphans.items()}, **rates}, "all fleets"),
-    ):
-        if limit <= 0:
-            continue
+    limits: list[tuple[Decimal, Mapping[str, Decimal | None], str]] = []
+    if cap > 0:
+        limits.append((cap, {action.fleet: rates.get(action.fleet, Decimal(0))}, f"fleet {action.fleet}"))
+    if overall_cap > 0:
+        left = {f"{name} (not in the config)": rate for name, rate in orphans.items()}
+        limits.append((overall_cap, {**left, **rates}, "all fleets"))
+    for limit, parts, whose in limits:
         unpriced = {name for name, rate in parts.items() if rate is None}
         if action.hourly_delta is None:
             unpriced.add(action.fleet)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TypeVar
 
 from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.journal import Memory, setback_key
@@ -21,6 +22,8 @@ from fleetd.planner.orphans import orphan_views, orphans_of
 from fleetd.planner.ownership import owners
 from fleetd.planner.roster import Roster, roster
 from fleetd.planner.windows import Effective, effective, next_change
+
+T = TypeVar("T")
 
 _ORDER = {Verb.STOP: 0, Verb.DESTROY: 1, Verb.START: 2, Verb.CREATE: 3, Verb.RESTART: 4, Verb.UPDATE: 5}
 """What saves money goes first; what costs money last."""
@@ -60,12 +63,10 @@ def plan(
     members_of: dict[str, Roster] = {}
     actions: list[Action] = []
     skips: list[Skip] = []
+    machines_of = _grouped((owned[m.id].fleet, m) for m in observation.machines if m.id in owned)
+    intents_of = _grouped((i.fleet, i) for i in memory.intents)
     for fleet in fleets:
-        members = roster(
-            fleet,
-            [m for m in observation.machines if m.id in owned and owned[m.id].fleet == fleet.name],
-            memory.intents,
-        )
+        members = roster(fleet, machines_of.get(fleet.name, ()), intents_of.get(fleet.name, ()))
         members_of[fleet.name] = members
         now_in_force = effective(fleet, now)
         rates[fleet.name] = _current_rate(members, costs.prices)
@@ -106,6 +107,13 @@ def plan(
         over_caps=over_caps(caps, rates, costs.max_hourly_cost, others),
         budgets=budgets,
     )
+
+
+def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    groups: dict[str, list[T]] = {}
+    for fleet, one in pairs:
+        groups.setdefault(fleet, []).append(one)
+    return groups
 
 
 def _current_rate(members: Roster, prices: Mapping[str, Decimal]) -> Decimal | None:
