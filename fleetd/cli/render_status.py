@@ -61,6 +61,7 @@ def daemon_lines(daemon: Document, now: datetime) -> Iterator[Text]:
         yield Text(f"last pass: {began} ago, took {took} s, {_count(int(last.get('actions') or 0), 'action')}")
     provider = shown(daemon.get("provider"))
     yield Text.assemble("provider: ", (provider, "green" if provider == "ok" else "bold red"))
+    yield from (Text(f"  {shown(remark)}", style="yellow") for remark in daemon.get("provider_remarks") or ())
     if daemon.get("error"):
         yield Text(f"last error: {shown(daemon['error'])}", style="red")
     if isinstance(last_fault := daemon.get("last_fault"), Mapping):

@@ -41,13 +41,17 @@ class Call:
     """Whether it is about one machine; only then "not found" is an answer to it, and else a refusal."""
     repeat_write: bool = False
     """Whether the adapter may make a repeatable write again; reads it always may."""
+    patient: bool = True
+    """False for a read that is made once only, whatever comes of it."""
     needs_body: bool = False
     """For a write: whether a success without a readable body is none. A read always needs its body."""
 
     @property
     def repeatable(self) -> bool:
         """Whether it is made again when it fails."""
-        return self.effect is Effect.READ or (self.repeat_write and self.effect is Effect.REPEATABLE)
+        if self.effect is Effect.READ:
+            return self.patient
+        return self.repeat_write and self.effect is Effect.REPEATABLE
 
     @property
     def body_matters(self) -> bool:

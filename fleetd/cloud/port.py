@@ -80,6 +80,11 @@ class Cloud(Protocol):
         """What this dialect can do."""
         ...
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """In sentences, what cannot be read at the moment although the provider answers."""
+        ...
+
     async def list_machines(self, progress: Progress = freely) -> Listing:
         """Every machine the key can see, deduplicated by id. ``progress`` is called after every page.
 
@@ -92,7 +97,7 @@ class Cloud(Protocol):
         ...
 
     async def show(self, machine_id: str) -> Machine:
-        """One machine, with its events, newest first.
+        """One machine, with its events, newest first; without them, and ``not_looked``, where only they fail.
 
         Raises:
             NotFound: the provider does not know the id (or the key may no longer see it).

@@ -120,6 +120,11 @@ class Reconciler:
         self._retention = Retention(journal)
         self._passes = 0
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What of the provider cannot be read at the moment although it answers."""
+        return self._cloud.remarks
+
     async def load(self) -> None:
         """Read what an earlier process left in the journal."""
         await self.recall.load()

@@ -190,6 +190,7 @@ class EngineSeat:
                 "actions": len(report.plan.actions),
             },
             "provider": daemon.reconciler.health.word,
+            "provider_remarks": list(daemon.reconciler.remarks),
             "error": daemon.last_error,
             "faults": daemon.faults.count,
             "last_fault": None

@@ -99,6 +99,8 @@ class Machine:
     updates_pending: bool | None = None
     events: tuple[MachineEvent, ...] | None = None
     """Newest first. None in a listing, which does not carry them; a tuple from ``show``."""
+    not_looked: str | None = None
+    """Why ``show`` could not read its events, which are None then: the machine is judged without them."""
     unreadable: str | None = None
     """What cannot be read of its entry in a listing. Unless ``show`` has said otherwise since, its state is
     ``UNREADABLE`` or ``UNVERIFIED`` then, and its name may be ""."""

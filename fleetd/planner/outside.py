@@ -35,8 +35,11 @@ class Culprit(StrEnum):
 def classify(machine: Machine | None, before: MachineFacts) -> Culprit:
     """Who changed it, from its events (``show``) and what it was before. None is a machine that is gone.
 
-    On doubt between the timer and a person it is a person: whose stop is respected for a while costs little.
+    On doubt between the timer and a person it is a person: whose stop is respected for a while costs little. So it is
+    where its events cannot be read.
     """
+    if machine is not None and machine.not_looked is not None and machine.phase in {Phase.DOWN, Phase.FALLING}:
+        return Culprit.OPERATOR
     if machine is None or not machine.events:
         return Culprit.UNKNOWN
     newest = next((e for e in machine.events if not e.name.startswith(_ABOUT_DISKS)), None)

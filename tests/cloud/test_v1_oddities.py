@@ -10,13 +10,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from fleetd.cloud.calls import HttpLimits
 from fleetd.cloud.paperspace import PaperspaceApi, PaperspaceCloud, paperspace_client, snapshots, wire
 from fleetd.cloud.port import MachineChange
 from fleetd.cloud.reading import Unreadable
 from fleetd.cloud.retry import RetryPolicy
-from fleetd.model.errors import Ambiguous, Busy, CloudError, MalformedAnswer, NotFound, Refused
+from fleetd.model.errors import Ambiguous, Busy, CloudError, MalformedAnswer, NotFound, Refused, Unauthorized
 from fleetd.model.machine import MachineEvent, SnapshotPolicy
 
 BASE = "https://api.example.test/v1"
@@ -157,15 +158,55 @@ async def test_events_of_another_machine_are_not_taken_for_this_ones(wire) -> No
         assert [e.handle for e in shown.events or ()] == ["e1"]
 
 
-async def test_a_machine_whose_events_are_denied_is_not_judged_without_them(wire) -> None:
-    gone = {"code": "NOT_FOUND", "message": "no such machine"}
+@pytest.mark.parametrize(
+    ("status", "payload"),
+    [
+        (404, {"code": "NOT_FOUND", "message": "no such machine"}),
+        (500, {"code": "INTERNAL_SERVER_ERROR", "message": "oops"}),
+        (403, {"code": "FORBIDDEN", "message": "no"}),
+        (429, {"code": "TOO_MANY_REQUESTS", "message": "slow down"}),
+        (200, [1]),
+        (200, {"hasMore": False, "items": None}),
+        (200, {"hasMore": None, "items": []}),
+    ],
+)
+async def test_a_machine_whose_events_cannot_be_read_is_shown_without_them_and_it_is_said_once(
+    wire, status: int, payload: Any
+) -> None:
     url = f"{BASE}/machine-events?limit=100&machineId=ps1&orderBy=dtCreated&order=desc"
-    for status, payload, error in ((200, MACHINE, MalformedAnswer), (404, gone, NotFound)):
-        wire.get(url, status=404, payload=gone)
-        wire.get(f"{BASE}/machines/ps1", status=status, payload=payload)
-        async with dialect() as (cloud, _):
-            with pytest.raises(error):
-                await cloud.show("ps1")
+    wire.get(f"{BASE}/machines/ps1", payload=MACHINE, repeat=True)
+    for _ in range(3):
+        wire.get(url, status=status, payload=payload)
+    wire.get(url, payload=page(), repeat=True)
+    async with dialect() as (cloud, _):
+        with capture_logs() as logs:
+            for _ in range(3):
+                shown = await cloud.show("ps1")
+                assert (shown.state, shown.events) == ("ready", None)
+                assert shown.not_looked
+                assert shown.not_looked in cloud.remarks[0]
+            assert (await cloud.show("ps1")).events == ()
+            assert cloud.remarks == ()
+    assert [e["event"] for e in logs if e["event"].startswith("events.")] == [
+        "events.went_silent",
+        "events.came_back",
+    ]
+
+
+async def test_neither_a_machine_that_is_not_there_nor_a_refused_key_is_a_matter_of_events(
+    wire,
+) -> None:
+    url = f"{BASE}/machine-events?limit=100&machineId=ps1&orderBy=dtCreated&order=desc"
+    gone = {"code": "NOT_FOUND", "message": "no such machine"}
+    wire.get(url, status=404, payload=gone)
+    wire.get(f"{BASE}/machines/ps1", status=404, payload=gone)
+    wire.get(url, status=401, payload={"code": "UNAUTHORIZED", "message": "who?"})
+    async with dialect() as (cloud, _):
+        with pytest.raises(NotFound):
+            await cloud.show("ps1")
+        with pytest.raises(Unauthorized):
+            await cloud.show("ps1")
+        assert cloud.remarks == ()
 
 
 async def test_another_machine_than_the_one_asked_for_is_malformed(wire) -> None:

@@ -121,6 +121,10 @@ class FakeCloud:
             f"{c.operation} {c.machine}" if c.machine else c.operation for c in self.calls if c.operation not in READS
         ]
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        return ()
+
     async def list_machines(self, progress: Callable[[], None] = lambda: None) -> Listing:
         await self._begin("list", None)
         self._advance()

@@ -33,6 +33,11 @@ class CoreCloud:
         self._api = CoreApi(http, repeat_writes=False)
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """A machine and its events are one answer here: there is nothing that could be read in part."""
+        return ()
+
+    @property
     def capabilities(self) -> Capabilities:
         """What this dialect can do."""
         return CAPABILITIES

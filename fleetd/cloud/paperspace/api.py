@@ -18,7 +18,7 @@ from fleetd.cloud.paperspace.pages import Fetch, Page, read_on, read_proven
 from fleetd.cloud.paperspace.requests import PAGE_SIZE, Requests, within
 from fleetd.cloud.port import Json, Progress, freely
 from fleetd.cloud.waiting import Eyes, wait_until
-from fleetd.model.errors import Ambiguous, MalformedAnswer, NotFound, Refused, Unsupported
+from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer, NotFound, Refused, Unauthorized, Unsupported
 from fleetd.model.machine import Machine
 from fleetd.model.vendor_v1 import V1_LIST_FILTERS, V1_LOCAL_FILTERS
 
@@ -91,17 +91,25 @@ class PaperspaceApi:
     async def show(self, machine_id: str) -> Json:
         """One machine, with its events as ``events``, newest first, at least as far back as its last start.
 
+        ``events`` is null where they cannot be read: the machine itself says what it is.
+        """
+        return (await self.look(machine_id))[0]
+
+    async def look(self, machine_id: str, *, patient: bool = True) -> tuple[Json, CloudError | None]:
+        """The same, and why its events cannot be read. ``patient``: whether those are asked for again then.
+
         The events are asked for first, so that the machine is never older than they are.
         """
         within(machine_id, operation="show")
+        events: Rows | None = None
+        problem: CloudError | None = None
         try:
-            events: Rows | None = await self.events(machine_id)
-        except NotFound:
-            events = None
-        machine = await self.machine(machine_id)
-        if events is None:
-            raise MalformedAnswer("the machine exists, and its events do not", operation="show")
-        return {**machine, "events": events}
+            events = await self.events(machine_id, patient=patient)
+        except Unauthorized:
+            raise
+        except CloudError as e:
+            problem = e
+        return {**await self.machine(machine_id), "events": events}, problem
 
     async def machine(self, machine_id: str) -> Json:
         """One machine without its events."""
@@ -111,9 +119,17 @@ class PaperspaceApi:
         return content
 
     async def events(
-        self, machine_id: str, *, back_to: Callable[[Json], bool] | None = None, most: int = EVENT_PAGES
+        self,
+        machine_id: str,
+        *,
+        back_to: Callable[[Json], bool] | None = None,
+        most: int = EVENT_PAGES,
+        patient: bool = True,
     ) -> Rows:
-        """Its events, newest first, as far back as one of a kind: by default its last start. ``most`` in pages."""
+        """Its events, newest first, as far back as one of a kind: by default its last start. ``most`` in pages.
+
+        An entry that is not this machine's, or that has no id of its own, is none of its events.
+        """
         pages = 0
 
         def enough(items: Rows) -> bool:
@@ -122,11 +138,13 @@ class PaperspaceApi:
             return pages >= most or any(map(back_to or _is_rise, items))
 
         query = {"machineId": machine_id, "orderBy": "dtCreated", "order": "desc"}
-        reading = await read_on(self._fetch("events", "/machine-events", query, about=machine_id), enough=enough)
+        fetch = self._fetch("events", "/machine-events", query, about=machine_id, patient=patient)
+        reading = await read_on(fetch, enough=enough)
         if reading.failure is not None:
             raise reading.failure
         # A feed that ignored the filter would show other machines' events as this one's.
-        return [item for item in reading.items if item.get("machineId") == machine_id]
+        mine = (item for item in reading.items if item.get("machineId") == machine_id)
+        return [item for item in mine if isinstance(item.get("id"), str)]
 
     async def create(self, parameters: Mapping[str, object]) -> Json:
         """Create one machine. Never repeated.
@@ -275,10 +293,11 @@ class PaperspaceApi:
         query: Mapping[str, object],
         *,
         about: str = "",
+        patient: bool = True,
         progress: Progress = freely,
     ) -> Fetch:
         async def fetch(after: str | None) -> Page:
-            page = await self._requests.page(operation, path, query, after, about=about)
+            page = await self._requests.page(operation, path, query, after, about=about, patient=patient)
             progress()
             return page
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from fleetd.cloud.calls import Sender
 from fleetd.cloud.paperspace import snapshots, usage, wire
 from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.cloud.paperspace.errors import state_named
+from fleetd.cloud.paperspace.events_sight import EventsSight
 from fleetd.cloud.paperspace.requests import PAGE_SIZE
 from fleetd.cloud.port import Capabilities, Json, Leave, MachineChange, Progress, freely
 from fleetd.cloud.reading import understood
@@ -38,6 +40,12 @@ class PaperspaceCloud:
         self._http = http
         self._api = PaperspaceApi(http, repeat_writes=False)
         self._now = now
+        self._events = EventsSight()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What cannot be read at the moment."""
+        return self._events.remarks
 
     @property
     def capabilities(self) -> Capabilities:
@@ -55,13 +63,15 @@ class PaperspaceCloud:
         )
 
     async def show(self, machine_id: str) -> Machine:
-        """One machine, with its events, newest first."""
-        machine = understood("show", wire.read_machine, await self._api.show(machine_id))
+        """One machine, with its events, newest first; where they cannot be read, with ``not_looked``."""
+        content, problem = await self._api.look(machine_id, patient=not self._events.silent)
+        machine = understood("show", wire.read_machine, content)
+        self._events.asked(machine_id, problem)
         if machine is None:
             raise NotFound("the machine is deleted", operation="show", status=404)
         if machine.id != machine_id:  # a stop may hang on what this says
             raise MalformedAnswer(f"asked for {machine_id}, answered with {machine.id}", operation="show")
-        return machine
+        return machine if problem is None else replace(machine, events=None, not_looked=problem.message)
 
     async def create(self, name: str, parameters: Mapping[str, object]) -> Machine:
         """Create one machine."""
@@ -135,7 +145,7 @@ class PaperspaceCloud:
         requests = 1 if create else 3
         async with self._http.place(requests, behind=behind, create=create, leave=leave) as http:
             placed = PaperspaceCloud(http, now=self._now)
-            placed._api = self._api.through(http)
+            placed._api, placed._events = self._api.through(http), self._events
             yield placed
 
     async def aclose(self) -> None:

@@ -36,23 +36,43 @@ class Requests:
         return other
 
     async def get(
-        self, operation: str, path: str, query: Mapping[str, object] | None = None, *, about: str = ""
+        self,
+        operation: str,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        *,
+        about: str = "",
+        patient: bool = True,
     ) -> Json:
-        """An object. ``about``: the machine that the call is about, if it is about one.
+        """An object.
+
+        Args:
+            operation: what errors and metrics call it.
+            path: below the base URL.
+            query: its parameters.
+            about: the machine that the call is about, if it is about one.
+            patient: whether it is made again where it fails.
 
         Raises:
             CloudError: it did not come.
         """
-        call = Call(operation, "GET", path, query=_query(query or {}), names_machine=bool(about))
+        call = Call(operation, "GET", path, query=_query(query or {}), names_machine=bool(about), patient=patient)
         content = await self._send(call)
         if not isinstance(content, dict):
             raise self._http.malformed(call, "the answer is not an object")
         return content
 
     async def page(
-        self, operation: str, path: str, query: Mapping[str, object], after: str | None, *, about: str = ""
+        self,
+        operation: str,
+        path: str,
+        query: Mapping[str, object],
+        after: str | None,
+        *,
+        about: str = "",
+        patient: bool = True,
     ) -> Page:
-        """One page of a list.
+        """One page of a list; ``about`` and ``patient`` as in ``get``.
 
         Raises:
             CloudError: it did not come, or is no page.
@@ -61,13 +81,13 @@ class Requests:
         cursor = query.get("after") if after is None else after
         asked = {**query, "limit": limit, "after": cursor}
         try:
-            content = await self.get(operation, path, asked, about=about)
+            content = await self.get(operation, path, asked, about=about, patient=patient)
         except Refused as e:
             ours = self._page_size is not None and "limit" not in query
             if not (ours and e.status in {400, 422} and "limit" in e.message.lower()):
                 raise
             self._page_size = None
-            content = await self.get(operation, path, {**query, "after": cursor}, about=about)
+            content = await self.get(operation, path, {**query, "after": cursor}, about=about, patient=patient)
         return self._read_page(Call(operation, "GET", path), content)
 
     async def write(

@@ -177,6 +177,7 @@ def troubles(document: Document) -> list[tuple[str, str]]:
         found.append(
             (words.get(str(daemon["provider"]), f"Provider: {daemon['provider']}"), "Machines may have changed.")
         )
+    found += [("The provider answers in part only", _line(r)) for r in daemon.get("provider_remarks") or ()]
     if daemon.get("error"):
         found.append(("The last pass failed", _line(daemon["error"])))
     fault = daemon.get("last_fault")
