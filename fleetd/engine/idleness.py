@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import anyio
 import structlog
 
-from fleetd.activity.port import Source
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import Clock
+from fleetd.engine.rounds import OpenSources, Rounds
+from fleetd.engine.silence import Silence
 from fleetd.model.fleet import Fleet, IdleRule
 from fleetd.model.journal import Hold, IdleReport
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.settings import IdleSource
-from fleetd.planner.idle import Activity, IdleClock, Reading, advance, combine
+from fleetd.planner.idle import GAPS, Activity, IdleClock, Reading, advance, combine
 from fleetd.planner.ownership import Owner
 from fleetd.planner.policies import last_started
 from fleetd.store.port import Journal
 
 log = structlog.get_logger(__name__)
 
-OpenSources = Callable[[Mapping[str, IdleSource]], dict[str, Source]]
-"""Makes sources from the config's ``[idle_sources]``."""
-
 _NOTE = "idle_clocks"
 SAVE_EVERY = timedelta(minutes=1)
 """How often running clocks are written: after a crash at most so much of a span is uncovered."""
 LONGEST_ROUND = timedelta(seconds=60)
 """The longest that a pass waits for all sources; never more than an interval, for by two the listing is too old."""
-GAPS = 3
-"""A reading stands for the time since the one before it, up to so many intervals between passes."""
 
 
 class Idleness:
@@ -42,14 +39,16 @@ class Idleness:
 
     def __init__(self, open_sources: OpenSources, leases: Leases, journal: Journal, clock: Clock) -> None:
         self.leases = leases
-        self._open_sources = open_sources
-        self._sources: dict[str, Source] = {}
-        self._settings: Mapping[str, IdleSource] | None = None
+        self._rounds = Rounds(open_sources, clock)
+        self._silence = Silence()
         self._journal = journal
         self._clock = clock
         self._clocks: dict[str, IdleClock] = {}
-        self._evidence: dict[str, str] = {}
-        self._silent: set[str] = set()
+        self._reports: dict[str, IdleReport] = {}
+        """What was said last of each machine."""
+        self._listed: Sequence[Machine] = ()
+        """All machines of the account, as the newest listing has them."""
+        self._refreshed_at: datetime | None = None
         self._saved_at: datetime | None = None
         self._read_at: dict[str, float] = {}
         """When each machine was last read about, on the event loop's monotonic clock."""
@@ -58,26 +57,16 @@ class Idleness:
 
     async def load(self) -> None:
         """Read the clocks and leases that an earlier process left."""
-        await self.leases.load()
-        note = await self._journal.get_note(_NOTE)
-        self._clocks = {
-            machine: IdleClock(_instant(since), _instant(last), timedelta(seconds=uncovered))
-            for machine, (since, last, uncovered) in json.loads(note or "{}").items()
-        }
+        await self.leases.load(self._clock.now())
+        self._clocks = dict(_clocks(await self._journal.get_note(_NOTE)))
 
     async def use(self, settings: Mapping[str, IdleSource]) -> None:
         """Ask these sources from now on; called before every pass, so that a reload takes effect."""
-        if settings == self._settings:
-            return
-        await self.aclose()
-        self._sources = self._open_sources(settings)
-        self._settings = settings
+        await self._rounds.use(settings)
 
     async def aclose(self) -> None:
         """Close all sources. Idempotent."""
-        sources, self._sources, self._settings = self._sources, {}, None
-        for source in sources.values():
-            await source.aclose()
+        await self._rounds.aclose()
 
     async def refresh(
         self,
@@ -94,14 +83,19 @@ class Idleness:
         """
         reports: dict[str, IdleReport] = {}
         running: set[str] = set()
+        self._listed = machines
+        holds = [*holds, *await self._ended_holds()]
 
-        async def one(fleet: Fleet, after: timedelta, up: Sequence[Machine]) -> None:
-            readings = await self._read(fleet, up, patience=min(interval, LONGEST_ROUND))
+        async def one(fleet: Fleet, rule: IdleRule, up: Sequence[Machine]) -> None:
+            began = anyio.current_time()
+            said = await self._rounds.ask(rule, up, machines, patience=min(interval, LONGEST_ROUND))
+            self._silence.heard(fleet, said)
             now = self._clock.now()
+            # The next pass begins an interval after this one has ended.
+            max_gap = GAPS * (interval + timedelta(seconds=anyio.current_time() - began))
             for machine in up:
-                reports[machine.id] = self._advance(
-                    machine, readings[machine.id], holds, now, after=after, max_gap=GAPS * interval
-                )
+                report = self._advance(machine, rule, said[machine.id], holds, now, max_gap=max_gap)
+                reports[machine.id] = self._silence.judged(fleet, rule, machine, report)
 
         async with anyio.create_task_group() as group:
             for fleet in fleets:
@@ -111,11 +105,14 @@ class Idleness:
                     m for m in machines if m.phase is Phase.UP and m.id in owned and owned[m.id].fleet == fleet.name
                 ]
                 running |= {m.id for m in up}
-                group.start_soon(one, fleet, fleet.idle.after, up)
+                group.start_soon(one, fleet, fleet.idle, up)
         # A machine that is not up has no idle time: whoever starts it begins anew.
         self._clocks = {m: c for m, c in self._clocks.items() if m in running}
         self._read_at = {m: t for m, t in self._read_at.items() if m in running}
         self._restarts = {m: t for m, t in self._restarts.items() if m in running}
+        self._silence.keep(running)
+        self._reports = reports
+        self._refreshed_at = self._clock.now()
         return reports
 
     async def save(self) -> None:
@@ -125,7 +122,7 @@ class Idleness:
             return
         self._saved_at = now
         rows = {
-            machine: (_text(c.idle_since), _text(c.last_at), c.uncovered.total_seconds())
+            machine: (_text(c.idle_since), _text(c.last_at), c.uncovered.total_seconds(), c.gap.total_seconds())
             for machine, c in sorted(self._clocks.items())
         }
         await self._journal.put_note(_NOTE, json.dumps(rows))
@@ -134,16 +131,27 @@ class Idleness:
         """Ask afresh right before a stop that needs the machine to be unused; a reason forbids it."""
         careful = {Reason.PARKED_IDLE, Reason.OVER_TARGET, Reason.OUTLIVED_TIMEOUT, Reason.OPERATOR_REQUEST}
         anyhow = action.even_if_busy or action.verb is Verb.START or action.reason not in careful
-        if fleet.idle is None or anyhow or machine.phase is not Phase.UP:
+        if anyhow or machine.phase is not Phase.UP:
             return None
-        readings = (await self._read(fleet, [machine]))[machine.id]
-        match combine(readings):
-            case Activity.ACTIVE:
-                return Reason.BUSY
-            case Activity.UNKNOWN:
-                return Reason.ACTIVITY_UNKNOWN
-            case Activity.IDLE:
-                return self._started_since(fleet.idle, action, machine)
+        if self.leases.in_force(machine.id, self._clock.now()) is not None:
+            return Reason.BUSY
+        if fleet.idle is None:
+            return None
+        said = await self._rounds.ask(fleet.idle, [machine], self._listed, patience=None)
+        verdict = combine(said[machine.id].values())
+        if verdict is Activity.ACTIVE or self.leases.in_force(machine.id, self._clock.now()) is not None:
+            return Reason.BUSY
+        if verdict is Activity.UNKNOWN:
+            return Reason.ACTIVITY_UNKNOWN
+        return self._used_since(fleet.idle, action, machine) or self._started_since(fleet.idle, action, machine)
+
+    def _used_since(self, rule: IdleRule, action: Action, machine: Machine) -> Reason | None:
+        """A lease that was taken and ended since the pass."""
+        used = self.leases.last_use(machine.id, self._clock.now())
+        if action.reason is not Reason.PARKED_IDLE or used is None or self._clock.now() - used >= rule.after:
+            return None
+        self._clocks[machine.id] = IdleClock()
+        return Reason.NOT_IDLE_LONG_ENOUGH
 
     def _started_since(self, rule: IdleRule, action: Action, machine: Machine) -> Reason | None:
         """Its events tell of a start that no pass has seen: somebody restarted it, and the idle clock begins anew."""
@@ -157,55 +165,39 @@ class Idleness:
         self._clocks[machine.id] = IdleClock()
         return Reason.NOT_IDLE_LONG_ENOUGH
 
-    async def _read(
-        self, fleet: Fleet, machines: Sequence[Machine], *, patience: timedelta | None = None
-    ) -> dict[str, list[Reading]]:
-        """What each source says of each machine; with ``patience`` it is a round over a whole fleet."""
-        rule = fleet.idle
-        found: dict[str, list[Reading]] = {m.id: [] for m in machines}
-        if rule is None or not machines:
-            return found
-        now = self._clock.now()
-
-        async def ask(name: str) -> None:
-            source = self._sources.get(name)
-            answers: Mapping[str, Reading] = {}
-            seconds = None if patience is None else patience.total_seconds()
-            with anyio.move_on_after(seconds) as limit:
-                answers = {} if source is None else await source.read(machines, window=rule.after, now=now)
-            lacking = f"no answer within {seconds:g} s" if limit.cancelled_caught else f"{name} does not answer"
-            said = [answers.get(m.id) or Reading(name, Activity.UNKNOWN, now, lacking) for m in machines]
-            for machine, reading in zip(machines, said, strict=True):
-                found[machine.id].append(reading)
-            if patience is not None:
-                self._say_silence(name, fleet, said)
-
-        async with anyio.create_task_group() as group:
-            for name in rule.sources:
-                group.start_soon(ask, name)
-        return {m: sorted(readings, key=lambda r: r.source) for m, readings in found.items()}
+    async def _ended_holds(self) -> Sequence[Hold]:
+        """Holds that have ended since the last round, perhaps an earlier process's: use while they lasted."""
+        last = (c.last_at for c in self._clocks.values() if c.last_at is not None)
+        since = self._refreshed_at or min(last, default=None)
+        return [] if since is None else await self._journal.holds(now=since)
 
     def _advance(
         self,
         machine: Machine,
-        readings: Sequence[Reading],
+        rule: IdleRule,
+        said: Mapping[str, Reading],
         holds: Sequence[Hold],
         now: datetime,
         *,
-        after: timedelta,
         max_gap: timedelta,
     ) -> IdleReport:
-        verdict = combine(readings)
+        readings = [*(said[source] for source in sorted(said)), *self._leased(machine, now)]
         evidence = "; ".join(f"{r.source}: {r.verdict}, {r.evidence}" for r in readings)
-        held = any(h.kind == "hold" and h.subject in {machine.id, machine.name} and now < h.expires_at for h in holds)
-        before = self._clocks.get(machine.id, IdleClock())
-        ticks = anyio.current_time()
-        last = self._read_at.get(machine.id)
-        elapsed = None if last is None else timedelta(seconds=ticks - last)
-        self._read_at[machine.id] = ticks
+        own = [h for h in holds if h.kind == "hold" and h.subject in {machine.id, machine.name}]
+        held = any(now < h.expires_at for h in own)
+        ends = [h.expires_at for h in own if h.expires_at <= now]
+        used_until = max([*ends, self.leases.last_use(machine.id, now) or datetime.min.replace(tzinfo=now.tzinfo)])
+        verdict = combine(readings)
+        if verdict is not Activity.ACTIVE and not held and len(said) < len(rule.sources):
+            waiting = self._not_asked(machine, readings, used_until, max_gap=max_gap)
+            if waiting is not None:
+                return waiting
+            verdict = Activity.UNKNOWN
+            lacking = "not asked for too long: rounds are long" if machine.id in self._read_at else "not asked yet"
+            evidence = "; ".join(filter(None, [evidence, lacking]))
         clock = IdleClock(None, now)
         if not held:
-            clock = advance(before, verdict, now, after=after, max_gap=max_gap, elapsed=elapsed)
+            clock = self._turn(machine, verdict, used_until, now, after=rule.after, max_gap=max_gap)
         self._clocks[machine.id] = clock
         if verdict is Activity.IDLE and clock.idle_since is None:
             verdict = Activity.ACTIVE
@@ -214,16 +206,63 @@ class Idleness:
             str(verdict), clock.idle_since if verdict is Activity.IDLE else None, evidence=evidence, at=now
         )
 
-    def _say_silence(self, name: str, fleet: Fleet, readings: Sequence[Reading]) -> None:
-        """One alert when a source knows nothing of a whole fleet any more, one line when it is back."""
-        silent = not any(r.verdict is not Activity.UNKNOWN for r in readings)
-        key = f"{fleet.name}:{name}"
-        if silent and key not in self._silent:
-            self._silent.add(key)
-            log.warning("idle_source.went_silent", fleet=fleet.name, source=name, error=readings[0].evidence)
-        elif not silent and key in self._silent:
-            self._silent.discard(key)
-            log.info("idle_source.recovered", fleet=fleet.name, source=name)
+    def _turn(
+        self,
+        machine: Machine,
+        verdict: Activity,
+        used_until: datetime,
+        now: datetime,
+        *,
+        after: timedelta,
+        max_gap: timedelta,
+    ) -> IdleClock:
+        before = self._clocks.get(machine.id, IdleClock())
+        ticks = anyio.current_time()
+        last = self._read_at.get(machine.id)
+        elapsed = None if last is None else timedelta(seconds=ticks - last)
+        self._read_at[machine.id] = ticks
+        return advance(before, verdict, now, after=after, max_gap=max_gap, elapsed=elapsed, used_until=used_until)
+
+    def _leased(self, machine: Machine, now: datetime) -> Sequence[Reading]:
+        """A lease counts whether or not the rule names a source for them: whoever took it was told that it holds."""
+        holder = self.leases.holder(machine.id, now)
+        return [] if holder is None else [Reading("lease", Activity.ACTIVE, now, f"leased by {holder}")]
+
+    def _not_asked(
+        self,
+        machine: Machine,
+        readings: Sequence[Reading],
+        used_until: datetime,
+        *,
+        max_gap: timedelta,
+    ) -> IdleReport | None:
+        """What was said last, of a machine that this round did not come to; None when that is too old."""
+        before, clock = self._reports.get(machine.id), self._clocks.get(machine.id)
+        read_at = self._read_at.get(machine.id)
+        if any(r.verdict is Activity.UNKNOWN for r in readings) or before is None or clock is None or read_at is None:
+            return None
+        if anyio.current_time() - read_at > max_gap.total_seconds():
+            return None
+        if clock.idle_since is not None:
+            self._clocks[machine.id] = clock = replace(clock, idle_since=max(clock.idle_since, used_until))
+        return replace(before, idle_since=clock.idle_since if before.idle_since is not None else None)
+
+
+def _clocks(note: str | None) -> Iterable[tuple[str, IdleClock]]:
+    """The clocks of an earlier process; one that cannot be read begins anew, which is later, never sooner."""
+    try:
+        rows = json.loads(note or "{}")
+        items = list(rows.items())
+    except (ValueError, AttributeError, RecursionError) as error:
+        log.warning("idle_clocks.were_unreadable", error=f"{type(error).__name__} {error}")
+        return
+    for machine, row in items:
+        try:
+            since, last, uncovered, *gap = row
+            spans = [timedelta(seconds=float(seconds)) for seconds in (uncovered, *gap)]
+            yield machine, IdleClock(_instant(since), _instant(last), *spans[:2])
+        except (ValueError, TypeError, OverflowError) as error:
+            log.warning("idle_clocks.were_unreadable", machine=machine, error=f"{type(error).__name__} {error}")
 
 
 def _text(at: datetime | None) -> str | None:

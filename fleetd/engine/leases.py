@@ -1,25 +1,61 @@
-"""Leases: a job's own word that its machine is in use until then. Always with an expiry."""
+"""Leases: a job's own word that its machine is in use until then. Always with an expiry, and kept beyond their end.
+
+A lease is in force for as long as it was asked for: by the event loop's clock in the process that took it, and by the
+wall clock, whichever says so longer. One from a wall clock that has been set back since counts as over after a
+restart (``planner.waits``). Where a lease ended matters longer than the lease: a machine was in use until then, also
+if nobody looked while it was in force.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import anyio
+import structlog
+
+from fleetd.model.errors import OrderDeclined
+from fleetd.planner.waits import is_waiting
 from fleetd.store.port import Journal
 
+log = structlog.get_logger(__name__)
+
 _NOTE = "leases"
+LONGEST = timedelta(days=31)
+"""No lease lasts longer."""
 KEEP = timedelta(days=31)
-"""Leases that ended so much earlier than the newest one are dropped; none lasts longer."""
+"""How long the end of a lease is remembered."""
+TRUST_AFTER = timedelta(days=1)
+"""A process drops nothing by the wall clock before it has run for so long: its clock may be wrong at the start."""
+MOST = 10_000
+"""Leases that are kept. One more is refused as long as all of them are in force."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """One machine is in use, says one source."""
 
+    machine: str
     source: str
+    began: datetime
+    """When it was taken or renewed."""
     until: datetime
     actor: str
+    ticks: float | None = None
+    """Its end on the event loop's clock; None for one that an earlier process took."""
+
+    def in_force(self, now: datetime, ticks: float) -> bool:
+        """Whether the machine is leased at this moment of both clocks."""
+        by_wall = is_waiting(self.began, self.until - self.began, now)
+        return by_wall or (self.ticks is not None and ticks < self.ticks)
+
+    def ended(self, now: datetime, ticks: float) -> datetime:
+        """When it ended, by the wall clock of now; for one that is not in force."""
+        if self.ticks is None:
+            return min(self.until, now)
+        return max(min(self.until, now), now - timedelta(seconds=ticks - self.ticks))
 
 
 class Leases:
@@ -28,32 +64,95 @@ class Leases:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._leases: dict[tuple[str, str], Lease] = {}
+        self._since: float | None = None
 
-    async def load(self) -> None:
-        """Read what an earlier process was told."""
+    async def load(self, now: datetime) -> None:
+        """Read what an earlier process was told. A row that cannot be read is said, and ends no process."""
         note = await self._journal.get_note(_NOTE)
-        self._leases = {
-            (row["machine"], row["source"]): Lease(row["source"], datetime.fromisoformat(row["until"]), row["actor"])
-            for row in json.loads(note or "[]")
-        }
+        self._since = anyio.current_time()
+        self._leases = {(lease.machine, lease.source): lease for lease in _read(note, now)}
 
-    async def put(self, machine_id: str, source: str, until: datetime, actor: str) -> None:
-        """Store a lease, replacing the same source's earlier one. Durable before it returns."""
-        self._leases[machine_id, source] = Lease(source, until, actor)
-        newest = max(lease.until for lease in self._leases.values())
-        self._leases = {k: v for k, v in self._leases.items() if v.until > newest - KEEP}
+    async def put(self, machine_id: str, source: str, until: datetime, actor: str, *, now: datetime) -> None:
+        """Store a lease, replacing the same source's earlier one. Durable before it returns.
+
+        Args:
+            machine_id: the machine.
+            source: who says so; one lease each.
+            until: when it ends; now, or earlier, for a use that has just ended.
+            actor: who gave it.
+            now: wall time.
+
+        Raises:
+            OrderDeclined: there are too many to keep another.
+            StoreError: it could not be written.
+        """
+        ticks = anyio.current_time()
+        lasts = max(until - now, timedelta(0))
+        lease = Lease(machine_id, source, now, now + lasts, actor, ticks + lasts.total_seconds())
+        others = {key: known for key, known in self._leases.items() if key != (machine_id, source)}
+        kept = self._room(others, now, ticks) | {(machine_id, source): lease}
         rows = [
-            {"machine": m, "source": s, "until": lease.until.isoformat(), "actor": lease.actor}
-            for (m, s), lease in sorted(self._leases.items())
+            {"machine": m, "source": s, "began": _text(one.began), "until": _text(one.until), "actor": one.actor}
+            for (m, s), one in sorted(kept.items())
         ]
         await self._journal.put_note(_NOTE, json.dumps(rows))
+        self._leases = kept
 
     def in_force(self, machine_id: str, now: datetime) -> Lease | None:
         """The longest lease on a machine that has not expired."""
-        held = [lease for (m, _), lease in self._leases.items() if m == machine_id and lease.until > now]
-        return max(held, key=lambda lease: lease.until, default=None)
+        ticks = anyio.current_time()
+        held = [one for one in self._of(machine_id) if one.in_force(now, ticks)]
+        return max(held, key=lambda one: one.until, default=None)
+
+    def last_use(self, machine_id: str, now: datetime) -> datetime | None:
+        """When the newest lease on a machine ended; None where there was none."""
+        ticks = anyio.current_time()
+        return max((o.ended(now, ticks) for o in self._of(machine_id) if not o.in_force(now, ticks)), default=None)
 
     def holder(self, machine_id: str, now: datetime) -> str | None:
         """Who holds a lease on a machine, in words; None where nobody does."""
         lease = self.in_force(machine_id, now)
         return None if lease is None else f"{lease.source} ({lease.actor}) until {lease.until:%Y-%m-%d %H:%M:%S} UTC"
+
+    def _of(self, machine_id: str) -> Iterable[Lease]:
+        return [lease for (machine, _), lease in self._leases.items() if machine == machine_id]
+
+    def _room(
+        self, leases: dict[tuple[str, str], Lease], now: datetime, ticks: float
+    ) -> dict[tuple[str, str], Lease]:
+        """Those to keep beside a new one: never one in force is dropped."""
+        over = {key: one.ended(now, ticks) for key, one in leases.items() if not one.in_force(now, ticks)}
+        trusted = self._since is not None and ticks - self._since >= TRUST_AFTER.total_seconds()
+        dropped = {key for key, at in over.items() if trusted and at < now - KEEP}
+        oldest_first = sorted(over.keys() - dropped, key=lambda key: over[key])
+        dropped |= set(oldest_first[: max(0, len(leases) - len(dropped) - MOST + 1)])
+        kept = {key: one for key, one in leases.items() if key not in dropped}
+        if len(kept) >= MOST:
+            raise OrderDeclined(f"{MOST} leases are in force, and no more can be kept: end some, or let them expire")
+        return kept
+
+
+def _read(note: str | None, now: datetime) -> Iterable[Lease]:
+    try:
+        rows = json.loads(note or "[]")
+    except (ValueError, RecursionError):
+        rows = [note]
+    for row in rows if isinstance(rows, list) else [rows]:
+        try:
+            until = datetime.fromisoformat(row["until"])
+            lease = Lease(str(row["machine"]), str(row["source"]), _began(row, now), until, str(row["actor"]))
+            over = not lease.in_force(now, 0.0) or lease.until - lease.began > LONGEST
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            log.warning("lease.was_unreadable", error=f"{type(error).__name__} {error}", row=str(row)[:200])
+            continue
+        # One that was read off a clock ahead of this one ended nobody knows when: now at the latest.
+        yield replace(lease, began=min(lease.began, now), until=min(lease.until, now)) if over else lease
+
+
+def _began(row: dict[str, str], now: datetime) -> datetime:
+    """Earlier versions did not write it."""
+    return datetime.fromisoformat(row["began"]) if "began" in row else now
+
+
+def _text(at: datetime) -> str:
+    return at.isoformat()

@@ -11,7 +11,7 @@ from fleetd.engine.leases import Leases
 from fleetd.engine.ports import Clock
 from fleetd.engine.status import hold_document, status_document, time_text, transition_document
 from fleetd.engine.vetoes import entry_words, names_of, veto_entry
-from fleetd.model.errors import OrderDeclined
+from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.journal import HistoryEntry, MachineOrder, Request, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Outcome, Reason
@@ -94,6 +94,8 @@ class EngineSeat:
         found = self._called(subject) if kind == "hold" else []
         removed = await self._daemon.reconciler.vetoes.lift(kind, names_of(subject, found))
         if removed:
+            for machine, _ in found:  # it was in use until now: no round may have fallen into the hold
+                await self._leases.put(machine.id, "hold", self._clock.now(), actor, now=self._clock.now())
             verb = "release" if kind == "hold" else "unfreeze"
             await self._record(veto_entry(verb, subject, found, actor, self._clock.now(), None))
             self._daemon.wake()
@@ -140,10 +142,35 @@ class EngineSeat:
 
     async def lease(self, machine: str, source: str, lasts: timedelta, actor: str) -> dict[str, Any]:
         """See ``Seat.lease``."""
-        found, _ = self._owned(machine)
-        until = self._clock.now() + lasts
-        await self._leases.put(found.id, source, until, actor)
-        return {"machine": found.id, "source": source, "until": time_text(until)}
+        now = self._clock.now()
+        found = self._leased(machine)
+        for machine_id in found:
+            await self._leases.put(machine_id, source, now + lasts, actor, now=now)
+        return {"machine": found[0], "source": source, "until": time_text(now + lasts)}
+
+    def _leased(self, subject: str) -> list[str]:
+        """Ids of the machines that a job may mean: what is called so now, and what is remembered by that name.
+
+        A job goes on under the name that its machine had when it began, and in passes whose listing lacks it.
+        """
+        reconciler = self._daemon.reconciler
+        called = self._called(subject)
+        if len(called) > 1:
+            self._owned(subject)
+        there = {m.id for m, _ in called}
+        remembered = [
+            fact.machine_id
+            for fact in reconciler.recall.facts.values()
+            if subject in {fact.machine_id, fact.name} and fact.gone_at is None and not fact.destroyed
+            if reconciler.settings.fleet(fact.fleet) is not None and fact.machine_id not in there
+        ]
+        if not called and not remembered:
+            if reconciler.last is None:
+                raise NotYet(
+                    f"{subject}: no pass has ended yet, and no machine is remembered by that name: try again"
+                )
+            self._owned(subject)
+        return [*there, *sorted(remembered)]
 
     def _owned(self, subject: str) -> tuple[Machine, str]:
         found = self._called(subject)

@@ -212,7 +212,12 @@ def _state_since(machine: Machine, facts: MachineFacts, intent: Intent | None) -
 
 
 def _idle(report: IdleReport) -> dict[str, Any]:
-    return {"verdict": str(report.verdict), "since": time_text(report.idle_since), "evidence": report.evidence}
+    return {
+        "verdict": str(report.verdict),
+        "since": time_text(report.idle_since),
+        "evidence": report.evidence,
+        "unknown_s": round(report.unknown_s),
+    }
 
 
 def _fleet(view: FleetView) -> dict[str, Any]:

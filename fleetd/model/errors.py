@@ -24,6 +24,7 @@
     │   └── StateUnusable           unwritable, full or damaged
     ├── ConfigError                 the config file, with every fault in it
     │   └── KeyUnusable             the file is sound, but the key is not where it says
+    ├── NotYet                      an order before the first pass: nobody knows yet what it is about
     ├── OrderDeclined               an operator's order that the planner does not carry out now, ``reason`` says why
     └── PassFailed                  a fault in fleetd's own code ended a pass; the next one tries again
 
@@ -181,6 +182,10 @@ class ConfigError(FleetdError):
 
 class KeyUnusable(ConfigError):
     """The config is sound, but the API key cannot be read from where it says."""
+
+
+class NotYet(FleetdError):
+    """The daemon has only just started: no pass has told it what there is. The same order may be given again."""
 
 
 class OrderDeclined(FleetdError):

@@ -214,6 +214,8 @@ class IdleReport:
     """Start of the covered, unbroken idle span; None unless idle."""
     evidence: str = ""
     at: datetime | None = None
+    unknown_s: float = 0.0
+    """For how many seconds it has been unknown although somebody should know."""
 
 
 @dataclass(frozen=True, slots=True)

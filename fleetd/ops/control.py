@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from fleetd.model.errors import ConfigError, OrderDeclined, StateLocked, StateUnusable, StoreError
+from fleetd.model.errors import ConfigError, NotYet, OrderDeclined, StateLocked, StateUnusable, StoreError
 from fleetd.ops import orders
 from fleetd.ops.answers import MAX_BODY, Fault, Handler, serving, tell_faults
 from fleetd.ops.control_client import LOGIN, is_listening
@@ -158,7 +158,7 @@ async def _tell_of_orders(request: web.Request, handler: Handler) -> web.StreamR
     except OrderDeclined as error:
         log.warning("order.was_refused", **keys, status=409, error=str(error), reason=error.reason or None)
         raise Fault(409, str(error), reason=error.reason) from error
-    except StoreError as error:
+    except (NotYet, StoreError) as error:
         log.warning("order.was_refused", **keys, status=503, error=str(error))
         raise Fault(503, str(error)) from error
     log.info("order.was_taken", **keys)

@@ -75,6 +75,12 @@ class Metrics:
         self._idle = Gauge(
             "fleetd_idle_verdicts", "Up machines by what their idle sources say.", ["fleet", "verdict"], registry=r
         )
+        self._unknown = Gauge(
+            "fleetd_idle_unknown_seconds",
+            "How long it has not been known of some up machine whether it is in use.",
+            ["fleet"],
+            registry=r,
+        )
         self._orphans = Gauge(
             "fleetd_orphans",
             "Machines that some fleetd made, by their name, and that no configured fleet owns.",
@@ -253,6 +259,10 @@ class Metrics:
         _fill(self._futile, futile, always=((f, str(v)) for f in fleets for v in Verb))
         _fill(self._transitions_open, moving, always=((f, str(v)) for f in fleets for v in Verb))
         _fill(self._idle, idle, always=((f, v) for f in ruled for v in IDLE_VERDICTS))
+        self._unknown.clear()
+        for fleet in ruled:
+            seconds = (m["idle"]["unknown_s"] for m in machines if m["fleet"] == fleet and m.get("idle"))
+            self._unknown.labels(fleet).set(max(seconds))
         _fill(self._vetoes, Tally((v["kind"],) for v in document["vetoes"]), always=(("hold",), ("freeze",)))
         _fill(self._orphans, Tally((m["phase"],) for m in orphans(machines)), always=((str(p),) for p in Phase))
 

@@ -47,5 +47,9 @@ class Seat(Protocol):
         ...
 
     async def lease(self, machine: str, source: str, lasts: timedelta, actor: str) -> dict[str, Any]:
-        """Say that a machine is in use for so long; zero ends it. Raises ``LookupError``, ``StoreError``."""
+        """Say that a machine is in use for so long; zero ends it.
+
+        Raises ``LookupError``, ``NotYet`` before the first pass, ``OrderDeclined`` where it cannot be kept, and
+        ``StoreError``.
+        """
         ...

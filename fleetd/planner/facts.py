@@ -177,7 +177,8 @@ def _update(old: MachineFacts, machine: Machine, owner: Owner, now: datetime) ->
         destroyed=False,
         last_up_at=now if up or was_up else old.last_up_at,
         first_ready_at=old.first_ready_at or (now if up else None),
-        up_since=(old.up_since if was_up else now) if up else None,
+        # An instant of the future was read off a clock that has been set back since: it counts from now.
+        up_since=min(old.up_since or now, now) if up else None,
         failure=None if up else old.failure,
         failure_reason=None if up else old.failure_reason,
     )

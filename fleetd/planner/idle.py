@@ -1,9 +1,11 @@
 """Idleness: when a machine has been idle for long enough to be stopped. Unknown is never idle.
 
 The idle clock of a machine runs only over time that readings cover. Every reading stands for the time since the one
-before it, up to ``max_gap``; what lies beyond is uncovered, and so is time in which a source did not know. A span
-with more uncovered time than a tenth of itself, or of ``after``, begins anew: no machine is stopped unless every
-source said idle for the last ``after`` at 90 % coverage, however long it was idle before that. Steps of the wall
+before it, up to ``max_gap``; what lies beyond is uncovered, and so is time in which a source did not know. A single
+missed reading may be forgiven; uncovered time of several readings in a row begins anew, for somebody may have worked
+just then, and so does a span with more uncovered time than a tenth of itself, or of ``after``: no machine is stopped
+unless every source said idle for the last ``after`` at 90 % coverage, however long it was idle before that. Use that
+nobody read while it went on, but that is known since (a lease that ended), begins anew at its end. Steps of the wall
 clock can only delay: backwards begins anew, forwards counts as uncovered.
 """
 
@@ -22,6 +24,10 @@ from fleetd.model.reasons import Reason
 
 COVERAGE = 0.9
 """Share of a span that must be covered by readings."""
+GAPS = 3
+"""A reading stands for the time since the one before it, up to so many intervals between passes."""
+FORGIVEN = 1.5
+"""Intervals in a row that may be uncovered: one missed reading, with the jitter of passes."""
 SURGE_SPAN = timedelta(minutes=10)
 """More than half of a fleet turning idle within this time looks like a broken source, not like a free evening."""
 
@@ -53,7 +59,9 @@ class IdleClock:
     last_at: datetime | None = None
     """The newest reading."""
     uncovered: timedelta = timedelta(0)
-    """Time within the span for which nobody vouches."""
+    """Time within the span for which nobody vouches ..."""
+    gap: timedelta = timedelta(0)
+    """... and how much of it has been so in a row, until now."""
 
 
 def combine(readings: Iterable[Reading]) -> Activity:
@@ -74,6 +82,7 @@ def advance(
     after: timedelta,
     max_gap: timedelta,
     elapsed: timedelta | None = None,
+    used_until: datetime | None = None,
 ) -> IdleClock:
     """The clock after one more combined reading at ``now``.
 
@@ -82,24 +91,30 @@ def advance(
         verdict: all sources together.
         now: wall time.
         after: how long a machine must be idle to be parked.
-        max_gap: how much time before it a reading stands for; a few intervals between passes.
+        max_gap: how much time before it a reading stands for: ``GAPS`` intervals between passes.
         elapsed: how much time really went by since the reading before, by a monotonic clock; None where nobody knows,
             as after a restart. Wall time that went by without it is uncovered.
+        used_until: the end of the newest use that is known of, whether or not a reading fell into it.
     """
     stopped = IdleClock(None, now)
     if verdict is Activity.ACTIVE:
         return stopped
-    if clock.idle_since is None or clock.last_at is None or now < clock.last_at:
-        return IdleClock(now, now) if verdict is Activity.IDLE else stopped
-    passed = now - clock.last_at
+    anew = IdleClock(now, now) if verdict is Activity.IDLE else stopped
+    since, last_at = clock.idle_since, clock.last_at
+    if since is None or last_at is None or now < last_at:
+        return anew
+    passed = now - last_at
     vouched = (
         timedelta(0) if verdict is Activity.UNKNOWN else min(passed, max_gap, passed if elapsed is None else elapsed)
     )
+    if used_until is not None:
+        since = max(since, used_until)
     unvouched = passed - vouched
     uncovered = clock.uncovered + unvouched
-    if uncovered > min(now - clock.idle_since, after) * (1 - COVERAGE):
-        return IdleClock(now, now) if verdict is Activity.IDLE else stopped
-    return IdleClock(clock.idle_since, now, uncovered)
+    gap = clock.gap + unvouched
+    if gap > max_gap * (FORGIVEN / GAPS) or uncovered > min(now - since, after) * (1 - COVERAGE):
+        return anew
+    return IdleClock(since, now, uncovered, gap if verdict is Activity.UNKNOWN else timedelta(0))
 
 
 def may_park(fleet: Fleet, facts: MachineFacts | None, report: IdleReport | None, now: datetime) -> Reason | None:

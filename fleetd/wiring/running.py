@@ -20,12 +20,13 @@ from fleetd.engine.convergence import ApplyInterrupted, ApplyTimedOut, Convergen
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.faults import Faults
 from fleetd.engine.follower import Follower
-from fleetd.engine.idleness import Idleness, OpenSources
+from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms, Clock, Meter, Notifier, SystemClock
 from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import PassReport, Reconciler
+from fleetd.engine.rounds import OpenSources
 from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import FleetdError, OrderDeclined
 from fleetd.model.settings import Settings

@@ -32,6 +32,7 @@ NAMES = {
     "fleetd_actions_without_effect": "gauge fleet verb",
     "fleetd_vetoes": "gauge kind",
     "fleetd_idle_verdicts": "gauge fleet verdict",
+    "fleetd_idle_unknown_seconds": "gauge fleet",
     "fleetd_orphans": "gauge state",
     "fleetd_hourly_cost_dollars": "gauge fleet",
     "fleetd_hourly_cost_limit_dollars": "gauge",
@@ -68,12 +69,14 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def busy_document() -> dict[str, Any]:
     moving = {"verb": "create", "reason": "short_of_target", "intent": 1, "since": None, "deadline": None}
-    idle = {"verdict": "idle", "since": None, "evidence": ""}
+    idle = {"verdict": "idle", "since": None, "evidence": "", "unknown_s": 0}
+    unknown = {"verdict": "unknown", "since": None, "evidence": "", "unknown_s": 1900}
     return document(
         fleets={"training": fleet_row(rising=1, converged=False), "inference": fleet_row(target=0, hourly=None)},
         machines=[
             machine_row("training-1", transition=moving),
             machine_row("training-2", idle=idle),
+            machine_row("training-3", idle=unknown),
             machine_row("somebody-elses", owned=False, fleet=None),
         ],
         blocked=[
@@ -173,7 +176,9 @@ def test_what_a_status_document_says(metrics: Metrics) -> None:
         ("fleetd_vetoes", {"kind": "hold"}, 2),
         ("fleetd_vetoes", {"kind": "freeze"}, 1),
         ("fleetd_idle_verdicts", {"fleet": "training", "verdict": "idle"}, 1),
-        ("fleetd_idle_verdicts", {"fleet": "training", "verdict": "unknown"}, 0),
+        ("fleetd_idle_verdicts", {"fleet": "training", "verdict": "unknown"}, 1),
+        ("fleetd_idle_verdicts", {"fleet": "training", "verdict": "active"}, 0),
+        ("fleetd_idle_unknown_seconds", {"fleet": "training"}, 1900),
         ("fleetd_orphans", {"state": "up"}, 0),
         ("fleetd_hourly_cost_dollars", {"fleet": "training"}, 1.02),
         ("fleetd_hourly_cost_limit_dollars", {}, 12.5),

@@ -37,7 +37,7 @@ end = "24:00"
 timezone = "UTC"
 park_idle = true
 [fleets.training.idle]
-after = "60m"
+after = "5s"
 sources = ["presence"]
 [idle_sources.presence]
 kind = "exec"
@@ -149,10 +149,12 @@ def has_orphans_and_knows_nothing_of_its_users(shift: Shift) -> None:
     shift.reload(fleet=PARKING.format(file=presence))
     shift.until_firing("FleetdOrphans")
     shift.until_firing("FleetdIdleSourceSilent")
+    shift.until_firing("FleetdMachineSilent")
     shift.sim.ask(f"/_sim/machines/{orphan['id']}", {"action": "stop"})
     presence.write_text('{"idle": false, "evidence": "someone is at it"}')
     shift.until_clear("FleetdOrphans")
     shift.until_clear("FleetdIdleSourceSilent")
+    shift.until_clear("FleetdMachineSilent")
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,11 @@ STORIES = [
     ),
     Story(is_given_a_bad_config_and_then_declined, {"FleetdConfigReloadFailed", "FleetdActionRefused"}, LATE),
     Story(runs_into_its_cap, {"FleetdCostGuardBlocks", "FleetdCostAboveLimit"}, LATE),
-    Story(has_orphans_and_knows_nothing_of_its_users, {"FleetdOrphans", "FleetdIdleSourceSilent"}, LATE),
+    Story(
+        has_orphans_and_knows_nothing_of_its_users,
+        {"FleetdOrphans", "FleetdIdleSourceSilent", "FleetdMachineSilent"},
+        LATE,
+    ),
 ]
 
 

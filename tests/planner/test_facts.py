@@ -41,6 +41,13 @@ def test_going_down_keeps_when_it_was_up() -> None:
     assert (fact.up_since, fact.last_up_at, fact.last_state) == (None, NOW, "off")
 
 
+def test_an_uptime_that_begins_in_the_future_counts_from_now() -> None:
+    """The wall clock was ahead when the machine came up, and has been set right."""
+    known = facts(1, up_since=ago(days=-40), first_ready_at=ago(days=-40), last_seen=ago(days=-40))
+    (fact,) = learnt(seen(machine(1)), [known]).changed
+    assert fact.up_since == NOW
+
+
 def test_coming_up_clears_a_failure() -> None:
     known = facts(1, last_state="off", failure=Outcome.TIMED_OUT, failure_reason="late")
     (fact,) = learnt(seen(machine(1)), [known]).changed

@@ -59,11 +59,35 @@ RUNNING = IdleClock(ago(minutes=20), ago(seconds=30))
             NOW,
             id="hours of idleness do not cover a half hour",
         ),
-        pytest.param(IdleClock(ago(hours=8), ago(minutes=4)), IDLE, ago(hours=8), id="but a few minutes in them"),
+        pytest.param(IdleClock(ago(hours=8), ago(minutes=4)), IDLE, NOW, id="nor do they cover a few minutes"),
+        pytest.param(IdleClock(ago(hours=8), ago(seconds=130)), IDLE, ago(hours=8), id="but one missed reading"),
+        pytest.param(
+            IdleClock(ago(hours=8), ago(seconds=30), timedelta(seconds=30), timedelta(seconds=30)),
+            UNKNOWN,
+            None,
+            id="two missed readings in a row",
+        ),
+        pytest.param(
+            IdleClock(ago(hours=8), ago(seconds=30), timedelta(seconds=30)), UNKNOWN, ago(hours=8), id="two apart"
+        ),
     ],
 )
 def test_the_clock(clock, verdict, since) -> None:
     assert advance(clock, verdict, NOW, after=RULE.after, max_gap=GAP).idle_since == since
+
+
+@pytest.mark.parametrize(
+    ("clock", "verdict", "used", "since"),
+    [
+        pytest.param(RUNNING, IDLE, ago(minutes=25), ago(minutes=20), id="before the span"),
+        pytest.param(RUNNING, IDLE, ago(minutes=5), ago(minutes=5), id="within the span"),
+        pytest.param(RUNNING, IDLE, ago(seconds=10), ago(seconds=10), id="since the reading before"),
+        pytest.param(RUNNING, ACTIVE, ago(minutes=5), None, id="and it is used again"),
+        pytest.param(IdleClock(ago(minutes=20), ago(minutes=5)), IDLE, ago(minutes=4), NOW, id="and nobody looked"),
+    ],
+)
+def test_use_that_no_reading_fell_into_begins_anew_at_its_end(clock, verdict, used, since) -> None:
+    assert advance(clock, verdict, NOW, after=RULE.after, max_gap=GAP, used_until=used).idle_since == since
 
 
 def report(verdict: Activity = IDLE, minutes: float = 60) -> IdleReport:

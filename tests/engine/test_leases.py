@@ -1,0 +1,289 @@
+"""Leases and holds as use: none is forgotten because no pass fell into it, or because of a clock or a name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from structlog.testing import capture_logs
+
+from fleetd.engine import leases as leases_module
+from fleetd.engine.leases import LONGEST, Leases
+from fleetd.engine.seat import EngineSeat
+from fleetd.model.errors import NotYet, OrderDeclined
+from fleetd.model.fleet import Guards, IdleRule, Limit, Window
+from fleetd.model.journal import VetoOrder
+from fleetd.model.reasons import Verb
+from fleetd.planner.idle import Activity
+from tests.support.build import fleet, token_name
+from tests.support.rig import Rig, rig
+from tests.support.scripted_source import ScriptedSource
+from tests.support.virtual_time import run_virtual
+
+START = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+ALL_DAY = Window("always", start=0, end=24 * 60, timezone="UTC", park_idle=True)
+HASTY = IdleRule(("gpu",), after=timedelta(seconds=20), min_uptime=timedelta(0))
+PARKED = fleet(
+    target=1,
+    windows=(ALL_DAY,),
+    idle=HASTY,
+    guards=Guards(max_stops_per_pass=Limit(percent=100)),
+)
+ME = "slurm (uid 7)"
+SECOND = timedelta(seconds=1)
+
+
+def run(story: Callable[[], Any]) -> None:
+    run_virtual(story, start=START)
+
+
+def seat_of(world: Rig) -> EngineSeat:
+    return EngineSeat(world.daemon, world.reconciler._idleness.leases, world.clock)
+
+
+@pytest.mark.parametrize("source", ["gpu", "job"])
+def test_a_job_that_leases_for_moments_is_never_parked(source: str) -> None:
+    """No pass ever falls into a lease; and it counts whether or not the rule asks for leases."""
+
+    async def story() -> None:
+        rule = replace(HASTY, sources=(source,))
+        sources = {source: ScriptedSource(source)}
+        async with rig(replace(PARKED, idle=rule), sources=sources, interval=5) as world:
+            world.cloud.add(token_name(1), machine_type="P4000")
+            async with world.daemon_running():
+                seat = seat_of(world)
+                for _ in range(60):
+                    await seat.lease("ps1", "job 7", timedelta(seconds=1.2), ME)
+                    await anyio.sleep(3)
+                assert world.cloud.writes() == []
+                await anyio.sleep(18)
+                assert world.cloud.writes() == [], "and until idle.after has gone by since the last one ended"
+                await anyio.sleep(15)
+                assert world.cloud.writes() == ["stop ps1"]
+
+    run(story)
+
+
+def test_a_lease_that_is_taken_and_ended_between_the_plan_and_the_call_ends_the_stop() -> None:
+    async def story() -> None:
+        class Slow(ScriptedSource):
+            async def read(self, machines, *, window, now):
+                found = await super().read(machines, window=window, now=now)
+                if last_words:
+                    await seat.lease("ps1", "job 7", timedelta(0), ME)
+                    last_words.pop()
+                return found
+
+        last_words: list[int] = []
+        async with rig(PARKED, sources={"gpu": Slow()}, interval=5) as world:
+            world.cloud.add(token_name(1), machine_type="P4000")
+            seat = seat_of(world)
+            world.cloud.before = lambda operation, _id: last_words.append(1) if operation == "show" else None
+            async with world.daemon_running():
+                await anyio.sleep(24)
+                last_words.clear()
+                await anyio.sleep(15)
+                assert world.cloud.writes() == []
+
+    run(story)
+
+
+@pytest.mark.parametrize("how", ["expired", "released"])
+def test_a_hold_that_no_pass_has_seen_restarts_the_idle_clock(how: str) -> None:
+    async def story() -> None:
+        async with rig(PARKED, sources={"gpu": ScriptedSource()}, interval=10) as world:
+            world.cloud.add(token_name(1), machine_type="P4000")
+            async with world.daemon_running() as daemon:
+                daemon.wake = lambda: None  # type: ignore[method-assign]
+                seat = seat_of(world)
+                for _ in range(8):
+                    order = VetoOrder("hold", "ps1", frozenset({Verb.RESTART}), "a look", timedelta(seconds=2))
+                    await seat.veto(order, ME)
+                    await anyio.sleep(1)
+                    if how == "released":
+                        assert await seat.lift("hold", "ps1", ME) == 1
+                    await anyio.sleep(10)
+                assert world.cloud.writes() == []
+                await anyio.sleep(40)
+                assert world.cloud.writes() == ["stop ps1"]
+
+    run(story)
+
+
+def test_a_lease_from_a_clock_that_was_ahead_does_not_swallow_those_after_it() -> None:
+    async def story() -> None:
+        async with rig() as world:
+            held = Leases(world.journal)
+            ahead = START + timedelta(days=40)
+            await held.load(ahead)
+            await held.put("ps1", "old", ahead + timedelta(hours=1), ME, now=ahead)
+            for leases in (held, Leases(world.journal)):  # the same process, and the next one
+                if leases is not held:
+                    await leases.load(START)
+                    assert leases.in_force("ps1", START) is None, "nobody knows when it was"
+                await leases.put("ps2", "new", START + timedelta(hours=1), ME, now=START)
+                assert leases.in_force("ps2", START) is not None
+            assert held.in_force("ps1", START) is not None, "it was asked for an hour, and that is not over"
+            again = Leases(world.journal)
+            await again.load(START)
+            assert again.in_force("ps2", START) is not None
+
+    run(story)
+
+
+def test_a_lease_lasts_as_long_as_was_asked_for_whatever_the_wall_clock_does() -> None:
+    async def story() -> None:
+        async with rig() as world:
+            leases = Leases(world.journal)
+            await leases.load(START)
+            await leases.put("ps1", "job", START + timedelta(hours=1), ME, now=START)
+            for step in (timedelta(0), timedelta(days=95), timedelta(days=-95)):
+                assert leases.in_force("ps1", START + step) is not None, step
+            await anyio.sleep(3601)
+            assert leases.in_force("ps1", START + timedelta(hours=1) + SECOND) is None
+            assert leases.last_use("ps1", START + timedelta(hours=2)) == START + timedelta(
+                hours=1, minutes=59, seconds=59
+            )
+
+    run(story)
+
+
+def test_a_start_with_a_clock_far_ahead_drops_no_lease() -> None:
+    async def story() -> None:
+        async with rig() as world:
+            first, ahead, after = (Leases(world.journal) for _ in range(3))
+            await first.load(START)
+            await first.put("ps1", "job", START + timedelta(days=1), ME, now=START)
+            far = START + timedelta(days=95)
+            await ahead.load(far)
+            await ahead.put("ps2", "job", far + timedelta(hours=1), ME, now=far)
+            await after.load(START + timedelta(minutes=5))
+            assert after.in_force("ps1", START + timedelta(minutes=5)) is not None
+
+    run(story)
+
+
+def test_what_cannot_be_kept_is_refused_and_what_has_ended_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases_module, "MOST", 3)
+
+    async def story() -> None:
+        async with rig() as world:
+            leases = Leases(world.journal)
+            await leases.load(START)
+            for n, lasts in enumerate([10, 3600, 3600]):
+                await leases.put(f"ps{n}", "job", START + lasts * SECOND, ME, now=START)
+            with pytest.raises(OrderDeclined, match="3 leases are in force"):
+                await leases.put("ps9", "job", START + 60 * SECOND, ME, now=START)
+            assert leases.in_force("ps9", START) is None
+            await leases.put("ps2", "job", START + 7200 * SECOND, ME, now=START)  # a renewal needs no room
+            await anyio.sleep(11)
+            later = START + 11 * SECOND
+            await leases.put("ps9", "job", later + 60 * SECOND, ME, now=later)
+            assert all(leases.in_force(m, later) for m in ("ps1", "ps2", "ps9"))
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("note", "kept"),
+    [
+        pytest.param("[{", 0, id="cut off"),
+        pytest.param('{"machine": 1}', 0, id="no list"),
+        pytest.param("[1, null, {}]", 0, id="no leases"),
+        pytest.param("[" * 5000, 0, id="nested"),
+        pytest.param(
+            json.dumps(
+                [
+                    {"machine": "ps1", "source": "s", "until": "soon", "actor": "a"},
+                    {
+                        "machine": "ps1",
+                        "source": "t",
+                        "until": (START + timedelta(hours=1)).isoformat(),
+                        "actor": "a",
+                    },
+                ]
+            ),
+            1,
+            id="one of two, as earlier versions wrote it",
+        ),
+        pytest.param(
+            json.dumps(
+                [{"machine": "ps1", "source": "t", "until": (START + LONGEST + SECOND).isoformat(), "actor": "a"}]
+            ),
+            0,
+            id="longer than any lease",
+        ),
+    ],
+)
+def test_what_an_earlier_process_left_is_read_as_far_as_it_goes(note: str, kept: int) -> None:
+    async def story() -> None:
+        async with rig() as world:
+            await world.journal.put_note("leases", note)
+            leases = Leases(world.journal)
+            with capture_logs():
+                await leases.load(START)
+            assert (leases.in_force("ps1", START) is not None) is bool(kept)
+            await leases.put("ps2", "job", START + 60 * SECOND, ME, now=START)
+
+    run(story)
+
+
+def test_a_job_goes_on_under_the_name_that_its_machine_had() -> None:
+    async def story() -> None:
+        source = ScriptedSource(says=lambda _m: Activity.ACTIVE)
+        async with rig(PARKED, sources={"gpu": source}) as world:
+            world.cloud.add(token_name(1), machine_type="P4000")
+            async with world.daemon_running():
+                seat = seat_of(world)
+                await anyio.sleep(40)
+                world.cloud.set("ps1", name="somebody-renamed-me")
+                await anyio.sleep(40)
+                for name in (token_name(1), "somebody-renamed-me", "ps1"):
+                    assert (await seat.lease(name, "job", timedelta(minutes=5), ME))["machine"] == "ps1"
+                with pytest.raises(LookupError, match="no machine of ours"):
+                    await seat.lease("training-nobody", "job", timedelta(minutes=5), ME)
+
+    run(story)
+
+
+def test_a_lease_before_the_first_pass_finds_what_is_remembered(tmp_path: Path) -> None:
+    async def story() -> None:
+        source = {"gpu": ScriptedSource(says=lambda _m: Activity.ACTIVE)}
+        async with rig(PARKED, sources=source, state=tmp_path) as world:
+            world.cloud.add(token_name(1), machine_type="P4000")
+            cloud = world.cloud
+            async with world.daemon_running():
+                await anyio.sleep(60)
+        async with rig(PARKED, sources=source, state=tmp_path, cloud=cloud) as world:
+            await world.reconciler.load()
+            seat = seat_of(world)
+            assert (await seat.lease(token_name(1), "job", timedelta(minutes=5), ME))["machine"] == "ps1"
+            with pytest.raises(NotYet, match="no pass has ended yet"):
+                await seat.lease(token_name(2), "job", timedelta(minutes=5), ME)
+
+    run(story)
+
+
+def test_a_lease_finds_its_machine_while_the_listing_lacks_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        source = {"gpu": ScriptedSource(says=lambda _m: Activity.ACTIVE)}
+        async with rig(replace(PARKED, target=2), sources=source) as world:
+            for n in (1, 2):
+                world.cloud.add(token_name(n), machine_type="P4000")
+            async with world.daemon_running():
+                seat = seat_of(world)
+                await anyio.sleep(60)
+                report = world.reconciler.last
+                assert report is not None
+                lacking = replace(report.observation, machines=report.observation.machines[1:])
+                world.reconciler.last = replace(report, observation=lacking)
+                (lost,) = {m.id for m in report.observation.machines} - {m.id for m in lacking.machines}
+                assert (await seat.lease(lost, "job", timedelta(minutes=5), ME))["machine"] == lost
+
+    run(story)
