@@ -12,9 +12,10 @@ from fleetd.cloud.port import Cloud
 from fleetd.engine.ports import Clock
 from fleetd.model.errors import CloudError, NotFound, Unauthorized
 from fleetd.model.journal import MachineFacts
-from fleetd.model.machine import UNVERIFIED, Machine
+from fleetd.model.machine import UNVERIFIED, Machine, Phase
 from fleetd.model.plan import Listing, Observation
 from fleetd.planner.facts import as_left, went
+from fleetd.planner.leaving import LEAVING, leaves
 
 Turned = Callable[[Sequence[Machine]], Sequence[MachineFacts]]
 """What is remembered of those machines of a listing that are not as they were left; see ``planner.facts.turned``."""
@@ -40,7 +41,8 @@ class Observer:
         either, while the listing itself proves that the key works, is gone. A listing that has a machine up or down
         where ``show`` finds it as it was before is an old one, and is rejected too; where ``show`` fails, that
         machine alone is not believed, because one that fails for good must not stop every fleet. A machine that
-        went, and is listed all the same, is among ``shown`` if it is back: see ``planner.facts.believed``. In the
+        went, and is listed all the same, is among ``shown`` if it is back: see ``planner.facts.believed``. One that
+        somebody else destroys, by what ``show`` says, is leaving, and says nothing against the listing. In the
         place of an entry that cannot be read stands what ``show`` says; where that says nothing either, that machine
         is unverified.
 
@@ -106,16 +108,26 @@ class _Inquiry:
         """So many of the missing ones may be entries without an id."""
         self.shown: dict[str, Machine] = {}
         self.unverified: dict[str, str] = {}
+        self.leaving: set[str] = set()
+
+    @property
+    def unknown(self) -> set[str]:
+        """Those of ``left`` that are listed in a state that fleetd does not know."""
+        readable = (m for m in self.listing.machines if m.unreadable is None)
+        return {m.id for m in readable if m.id in self.left and m.phase is Phase.UNKNOWN}
 
     @property
     def doubtful(self) -> list[str]:
         """Ids to look at, the missing ones first."""
-        return [*sorted(self.missing), *sorted({*self.left, *self.odd})]
+        return [*sorted(self.missing), *sorted({*self.left, *self.odd} - self.missing)]
 
     def answered(self, machine_id: str, machine: Machine | None, error: CloudError | None) -> str | None:
         """Take what ``show`` says; why the listing is to be rejected because of it, else None."""
         if machine_id in self.left and went(self.left[machine_id]):
-            self.shown.update({} if machine is None else {machine_id: machine})
+            back = machine is not None and not leaves(machine, listed=True)
+            self.shown.update({machine_id: machine} if back and machine is not None else {})
+            return None
+        if self._takes_leave(machine_id, machine, error):
             return None
         if machine_id in self.odd or (machine_id in self.missing and self.hidden):
             self._take_odd(machine_id, machine, error)
@@ -137,9 +149,24 @@ class _Inquiry:
             )
         return None
 
+    def _takes_leave(self, machine_id: str, machine: Machine | None, error: CloudError | None) -> bool:
+        """Whether it is on its way out, or may be; nothing that is said of it speaks against the listing then."""
+        listed = machine_id in self.states
+        remembered = machine_id in self.left and self.left[machine_id].last_state == LEAVING
+        if machine is not None and leaves(machine, listed=listed):
+            self.leaving.add(machine_id)
+            self.shown[machine_id] = machine
+        elif remembered and (error is not None or (machine is None and listed)):
+            self.leaving.add(machine_id)  # nobody says that it has come back
+        elif machine is not None and remembered and listed:
+            self.shown[machine_id] = machine
+        elif machine_id not in self.unknown:
+            return False
+        return True
+
     def too_many(self) -> str | None:
         """Why it is to be rejected: it lacks more than its entries without an id can stand for."""
-        found = sorted(self.missing & self.shown.keys())
+        found = sorted((self.missing & self.shown.keys()) - self.leaving)
         if len(found) <= self.hidden:
             return None
         return f"the listing lacks {', '.join(found)}, which show finds, for {self.hidden} entries without an id"
@@ -149,11 +176,14 @@ class _Inquiry:
         missing, shown, unverified = self.missing, self.shown, self.unverified
         machines = [self._believed(m) for m in self.listing.machines]
         machines += [shown[m] for m in sorted(missing & shown.keys())]
+        blind = (self.missing & self.leaving) - shown.keys()
+        machines += [Machine(m, self.left[m].name, LEAVING) for m in sorted(blind)]
         machines += [Machine(m, "", UNVERIFIED) for m in sorted(missing & unverified.keys())]
         return Observation(
             at,
             tuple(machines),
-            gone=missing - shown.keys() - unverified.keys(),
+            gone=missing - shown.keys() - unverified.keys() - self.leaving,
+            leaving=frozenset(self.leaving),
             shown=shown,
             unverified=unverified,
             unidentified=self.listing.unidentified,
@@ -169,6 +199,8 @@ class _Inquiry:
     def _believed(self, machine: Machine) -> Machine:
         if machine.id in self.unverified:
             return replace(machine, state=UNVERIFIED)
+        if machine.id in self.leaving and machine.id in self.shown:
+            return self.shown[machine.id]
         if machine.unreadable is not None and machine.id in self.shown:
             return replace(self.shown[machine.id], unreadable=machine.unreadable)
         return machine

@@ -33,9 +33,17 @@ class Outsiders:
             self._faults.saw("machine", error)
             culprit = Culprit.UNKNOWN
         setbacks = self._recall.setbacks
-        if change.machine is not None and await setbacks.late(change.machine, at):
+        if (
+            change.machine is not None
+            and change.machine.phase is not Phase.UNKNOWN
+            and await setbacks.late(change.machine, at)
+        ):
             culprit = Culprit.FLEETD
-        elif change.machine is not None and culprit in {Culprit.UNKNOWN, Culprit.FAILED_START}:
+        elif (
+            change.machine is not None
+            and change.machine.phase is not Phase.UNKNOWN
+            and culprit in {Culprit.UNKNOWN, Culprit.FAILED_START}
+        ):
             up = change.machine.phase in {Phase.UP, Phase.RISING}
             await setbacks.undone(change.machine.id, up=up, now=at)
         log.warning(

@@ -10,7 +10,7 @@ from fleetd.engine.reconciler import PassReport
 from fleetd.model.journal import Hold, IdleReport, Intent, MachineFacts
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action, FleetView, Plan, Skip
-from fleetd.model.reasons import PASSING, Verb
+from fleetd.model.reasons import PASSING, Reason, Verb
 from fleetd.planner.standing import standing
 
 FORMAT = 1
@@ -151,6 +151,7 @@ def time_text(at: datetime | None) -> str | None:
 
 def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Sequence[Hold]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
+    leaving = {s.machine for s in report.plan.skips if s.reason is Reason.LEAVING}
     for machine in sorted(report.observation.machines, key=lambda m: (m.name, m.id)):
         owner = report.owned.get(machine.id)
         intent = moving.get(machine.id)
@@ -165,6 +166,7 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
                 "state": machine.state,
                 "phase": str(machine.phase),
                 "owned": owner is not None,
+                "leaving": machine.id in leaving,
                 "transition": transition_document(intent) if intent is not None else None,
                 "hold": hold_document(hold) if hold is not None else None,
                 "type": machine.machine_type,
@@ -185,6 +187,7 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
             "state": "creating",
             "phase": "rising",
             "owned": True,
+            "leaving": False,
             "transition": transition_document(intent),
             "hold": None,
             "type": None,
@@ -231,6 +234,7 @@ def _fleet(view: FleetView) -> dict[str, Any]:
         "down": view.down,
         "unknown": view.unknown,
         "intents": view.intents,
+        "leaving": view.leaving,
         "no_effect": dict(view.no_effect),
     }
 

@@ -59,6 +59,9 @@ class Observation:
     ``show`` fails. Their state is ``UNVERIFIED``, so each keeps its place in its fleet and is left alone."""
     unidentified: int = 0
     """Entries of the listing without an id that can be read."""
+    leaving: frozenset[str] = frozenset()
+    """Ids of machines that somebody else destroys, or may, by what ``show`` says (``planner.leaving``). They are
+    among ``machines`` while it finds them, and nothing else waits for them."""
 
     @property
     def sane(self) -> bool:
@@ -144,6 +147,8 @@ class FleetView:
     """A window is open in which idle machines are stopped and nothing is started."""
     next_change: NextChange | None = None
     """None without windows."""
+    leaving: int = 0
+    """Being destroyed by somebody else: they hold no place, and nothing waits for them."""
     no_effect: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """By verb: for how many machines it is wanted and has come to nothing, until one has its effect."""
 

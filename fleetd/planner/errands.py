@@ -17,6 +17,9 @@ def report_oddities(draft: Draft) -> None:
     """States that fleetd does not know, and transitions that ran late: said, never acted on."""
     for machine in draft.members.unknown:
         draft.puzzled(None, machine)
+    for machine in draft.members.leaving:
+        if machine.id not in draft.members.moving:
+            draft.skip(None, Reason.LEAVING, machine, detail=machine.state)
     for machine in (*draft.members.rising, *draft.members.falling):
         if is_late(machine, draft.members, draft.memory):
             draft.skip(None, Reason.TIMED_OUT, machine, detail=machine.state)

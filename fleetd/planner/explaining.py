@@ -22,6 +22,7 @@ def explain_fleet(status: Document, name: str, now: datetime) -> list[str]:
     view = FleetView(
         **{key: fleet[key] for key in _COUNTS},
         parked=bool(fleet.get("parked")),
+        leaving=fleet.get("leaving") or 0,
         no_effect=fleet.get("no_effect") or {},
     )
     lines = [*_doubts(status), fleet_sentence(name, view)]

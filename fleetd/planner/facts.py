@@ -11,6 +11,7 @@ from fleetd.model.journal import Intent, MachineFacts
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Observation
 from fleetd.model.reasons import Verb
+from fleetd.planner.leaving import LEAVING
 from fleetd.planner.ownership import Owner, owners
 
 FORGET_GONE_AFTER = timedelta(days=7)
@@ -70,13 +71,17 @@ def turned(
 ) -> list[MachineFacts]:
     """What is remembered of the owned machines that a listing has in another phase, although no intent explains it.
 
-    Those that went, and are listed all the same, are among them. Somebody changed them, or the listing is an old one;
-    only ``show`` can tell.
+    Those that went, and are listed all the same, are among them, and those that are leaving, or may be. Somebody
+    changed them, or the listing is an old one; only ``show`` can tell.
     """
     owned = owners(machines, fleets, facts, intents)
     moving = {i.machine_id: i for i in intents if i.machine_id is not None and i.verb is not Verb.UPDATE}
     known = ((facts[m.id], m) for m in machines if m.id in facts and m.id in owned)
-    return [f for f, m in known if went(f) or _surprising(f, m, moving.get(m.id))]
+    found = [f for f, m in known if went(f) or _surprising(f, m, moving.get(m.id)) or _may_leave(f, m, moving)]
+    listed = {m.id for m in machines}
+    left = [f for f in facts.values() if f.last_state == LEAVING and not went(f) and f.machine_id not in listed]
+    ours = owners([Machine(f.machine_id, f.name, f.last_state) for f in left], fleets, facts, intents)
+    return [*found, *(f for f in left if f.machine_id in ours)]
 
 
 def went(fact: MachineFacts) -> bool:
@@ -129,18 +134,22 @@ def learn(
         old = facts.get(machine.id)
         if old is None:
             fact = _first_sight(machine, owner, moving.get(machine.id), now)
+            if machine.id in observation.leaving:
+                fact = _left(fact, now)
             changed.append(fact)
             new.append(fact)
             continue
-        if _surprising(old, machine, moving.get(machine.id)):
+        began = machine.id in observation.leaving and old.last_state != LEAVING and machine.id not in moving
+        if began or _surprising(old, machine, moving.get(machine.id)):
             outside.append(OutsideChange(observation.shown.get(machine.id, machine), old, machine.state))
-        fact = _update(old, machine, owner, now)
+        fact = _left(old, now) if machine.id in observation.leaving else _update(old, machine, owner, now)
         if fact != old:
             changed.append(fact)
     for machine_id in sorted(observation.gone):
         old = facts.get(machine_id)
         if old is not None and old.gone_at is None:
-            changed.append(replace(old, gone_at=now, up_since=None))
+            since = old.last_seen if old.last_state == LEAVING else now  # its place has been free since then
+            changed.append(replace(old, gone_at=since, up_since=None))
             outside.append(OutsideChange(None, old, "gone"))
     listed = frozenset(m.id for m in observation.machines)
     forget = tuple(m for m, f in facts.items() if _forgettable(f, observation, listed))
@@ -200,6 +209,18 @@ def _nothing_new(old: MachineFacts, machine: Machine, owner: Owner, now: datetim
         and (not up or (old.failure is None and old.first_ready_at is not None))
         and now - old.last_seen < timedelta(hours=1)
     )
+
+
+def _left(old: MachineFacts, now: datetime) -> MachineFacts:
+    """What is remembered of one that is leaving: ``last_seen`` says since when."""
+    return old if old.last_state == LEAVING else replace(old, last_state=LEAVING, last_seen=now, up_since=None)
+
+
+def _may_leave(old: MachineFacts, machine: Machine, moving: Mapping[str, Intent]) -> bool:
+    """Whether only ``show`` can tell if it is leaving."""
+    if old.last_state == LEAVING:
+        return True
+    return machine.phase is Phase.UNKNOWN and machine.unreadable is None and machine.id not in moving
 
 
 def _surprising(old: MachineFacts, machine: Machine, intent: Intent | None) -> bool:

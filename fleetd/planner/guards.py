@@ -13,6 +13,7 @@ from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Intent, Memory
 from fleetd.model.plan import Action, Observation, OverCap, Skip
 from fleetd.model.reasons import Reason, Verb
+from fleetd.planner.leaving import LEAVING
 from fleetd.planner.roster import Roster
 from fleetd.planner.waits import is_waiting
 
@@ -148,14 +149,12 @@ def shrink_wait(fleet: Fleet, members: Roster, memory: Memory, observed_at: date
     the wait, because by then they have been gone for ``settle``.
     """
     settle: timedelta = fleet.guards.settle
-    recent = [
-        f.gone_at
+    went = (
+        f.last_seen if f.last_state == LEAVING and f.gone_at is None else f.gone_at
         for f in memory.facts.values()
-        if f.fleet == fleet.name
-        and f.gone_at is not None
-        and not f.destroyed
-        and is_waiting(f.gone_at, settle, observed_at)
-    ]
+        if f.fleet == fleet.name and not f.destroyed
+    )
+    recent = [at for at in went if at is not None and is_waiting(at, settle, observed_at)]
     allowed = max(2, fleet.guards.max_shrink.of(members.size + len(recent)))
     if len(recent) <= allowed:
         return None

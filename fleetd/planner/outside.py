@@ -9,6 +9,7 @@ from enum import StrEnum
 from fleetd.model.bounds import hours
 from fleetd.model.journal import MachineFacts
 from fleetd.model.machine import Machine, MachineEvent, Phase
+from fleetd.planner.leaving import LEAVING
 
 TIMER_SLACK = timedelta(minutes=20)
 """How far from the shutdown timeout a stop may lie and still be taken for the vendor's timer, which is not exact."""
@@ -45,6 +46,8 @@ def classify(machine: Machine | None, before: MachineFacts) -> Culprit:
     newest = next((e for e in machine.events if not e.name.startswith(_ABOUT_DISKS)), None)
     if newest is None:
         return Culprit.UNKNOWN
+    if newest.name in {"destroy", "deactivate"} and not newest.failed:
+        return Culprit.OPERATOR
     if machine.phase in {Phase.DOWN, Phase.FALLING}:
         return _who_stopped(machine, newest, before)
     if machine.phase in {Phase.UP, Phase.RISING} and newest.name in {"start", "restart"}:
@@ -54,11 +57,13 @@ def classify(machine: Machine | None, before: MachineFacts) -> Culprit:
 
 def remember(facts: MachineFacts, machine: Machine | None, culprit: Culprit, now: datetime) -> MachineFacts:
     """The facts with who stopped or started it."""
-    if machine is None:
+    if machine is None or facts.last_state == LEAVING:
         return facts
     if machine.phase in {Phase.DOWN, Phase.FALLING}:
         return replace(facts, stopped_by=str(culprit), stopped_at=now)
-    return replace(facts, started_by=str(culprit), started_at=now)
+    if machine.phase in {Phase.UP, Phase.RISING}:
+        return replace(facts, started_by=str(culprit), started_at=now)
+    return facts
 
 
 def _who_stopped(machine: Machine, newest: MachineEvent, before: MachineFacts) -> Culprit:

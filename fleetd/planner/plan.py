@@ -18,6 +18,7 @@ from fleetd.planner.costs import fleet_rate, hourly_rate, total
 from fleetd.planner.draft import Draft, OnFault
 from fleetd.planner.fleetplan import decide
 from fleetd.planner.guards import cut_costs, cut_counts, cut_doubtful, doubt_of, merge, over_caps
+from fleetd.planner.leaving import frees_its_place
 from fleetd.planner.orphans import orphan_views, orphans_of
 from fleetd.planner.ownership import owners
 from fleetd.planner.roster import Roster, roster
@@ -66,7 +67,8 @@ def plan(
     machines_of = _grouped((owned[m.id].fleet, m) for m in observation.machines if m.id in owned)
     intents_of = _grouped((i.fleet, i) for i in memory.intents)
     for fleet in fleets:
-        members = roster(fleet, machines_of.get(fleet.name, ()), intents_of.get(fleet.name, ()))
+        freed = _left(observation, memory, fleet)
+        members = roster(fleet, machines_of.get(fleet.name, ()), intents_of.get(fleet.name, ()), freed)
         members_of[fleet.name] = members
         now_in_force = effective(fleet, now)
         rates[fleet.name] = _current_rate(members, costs.prices)
@@ -128,6 +130,13 @@ def _machine_rate(fleet: Fleet, machine: Machine, prices: Mapping[str, Decimal])
     return hourly_rate(machine, prices)
 
 
+def _left(observation: Observation, memory: Memory, fleet: Fleet) -> frozenset[str]:
+    """Ids of machines that somebody else destroys, and whose places are free."""
+    patience = fleet.guards.deadlines.destroy
+    leaving = (m for m in observation.machines if m.id in observation.leaving)
+    return frozenset(m.id for m in leaving if frees_its_place(m, memory.facts.get(m.id), patience, observation.at))
+
+
 def _stuck(memory: Memory, members: Roster, drafted: Draft) -> Mapping[str, int]:
     """How many machines each verb is wanted for, and has come to nothing: between two attempts, and during one."""
     fleet = members.fleet.name
@@ -152,12 +161,13 @@ def _view(
         window=now_in_force.window,
         up=len(members.up),
         rising=len(members.rising),
-        falling=len(members.falling) + len(members.leaving),
+        falling=len(members.falling) + sum(m.id in members.moving for m in members.leaving),
         down=len(members.down),
         unknown=len(members.unknown),
         intents=len(members.creating),
         hourly=rate,
         parked=now_in_force.park_idle,
+        leaving=sum(m.id not in members.moving for m in members.leaving),
         no_effect=stuck,
         next_change=None
         if change is None

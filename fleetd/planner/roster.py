@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -28,7 +28,7 @@ class Roster:
     down: tuple[Machine, ...]
     unknown: tuple[Machine, ...]
     leaving: tuple[Machine, ...]
-    """Being destroyed by us."""
+    """Being destroyed, by us or by somebody else: they hold no place."""
     creating: tuple[Intent, ...]
     """Open create intents whose machine the listing does not show."""
     moving: Mapping[str, Intent]
@@ -62,14 +62,17 @@ class Roster:
         return self.have + len(self.falling) + len(self.down)
 
 
-def roster(fleet: Fleet, machines: Sequence[Machine], intents: Iterable[Intent]) -> Roster:
-    """Sort the machines of one fleet."""
+def roster(
+    fleet: Fleet, machines: Sequence[Machine], intents: Iterable[Intent], leaving: Container[str] = ()
+) -> Roster:
+    """Sort the machines of one fleet. ``leaving``: ids of those that somebody else destroys."""
     own = [i for i in intents if i.fleet == fleet.name]
     moving = {i.machine_id: i for i in own if i.machine_id is not None and i.verb is not Verb.UPDATE}
     listed = {m.id for m in machines}
     sorted_out: dict[str, list[Machine]] = {phase: [] for phase in (*Phase, "leaving")}
     for machine in sorted(machines, key=lambda m: (m.name, m.id)):
-        sorted_out[_place(machine, moving.get(machine.id))].append(machine)
+        place = "leaving" if machine.id in leaving else _place(machine, moving.get(machine.id))
+        sorted_out[place].append(machine)
     return Roster(
         fleet=fleet,
         up=tuple(sorted_out[Phase.UP]),
@@ -143,6 +146,8 @@ def is_late(machine: Machine, members: Roster, memory: Memory) -> bool:
 
 def _place(machine: Machine, intent: Intent | None) -> str:
     phase = machine.phase
+    if intent is not None and intent.verb is Verb.DESTROY and intent.accepted_at is not None:
+        return "leaving"
     if intent is None or phase is Phase.UNKNOWN:
         return phase
     match intent.verb:

@@ -31,6 +31,7 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.NOT_IDLE_LONG_ENOUGH: "it is idle, but not for long enough yet",
         Reason.MIN_UPTIME: "it has not been up for the minimum time yet",
         Reason.UNKNOWN_STATE: "the provider reports a state that fleetd does not know; it keeps its place",
+        Reason.LEAVING: "somebody else destroys it, and the provider still shows it; its place is free",
         Reason.TIMED_OUT: "it did not get there by its deadline; it keeps its place, and a person should look",
         Reason.RESPECT_MANUAL: "a person stopped it, and that is not fought for a while",
         Reason.MANUAL_START: "a person started it in the open window; it is left until that one opens anew",
@@ -96,6 +97,7 @@ ENDS: Mapping[Reason, str] = MappingProxyType(
         Reason.NOT_IDLE_LONG_ENOUGH: "That ends when it has been idle for long enough.",
         Reason.MIN_UPTIME: "That ends when it has been up for long enough.",
         Reason.UNKNOWN_STATE: _BY_PERSON,
+        Reason.LEAVING: "That ends when the provider shows it no more; should it come back, it counts again.",
         Reason.TIMED_OUT: _BY_PERSON,
         Reason.RESPECT_MANUAL: "That ends after respect_manual, or when somebody starts it.",
         Reason.MANUAL_START: "That ends with the window.",
@@ -185,6 +187,7 @@ def fleet_sentence(name: str, view: FleetView) -> str:
         (view.falling, "falling"),
         (view.down, "down"),
         (view.unknown, "in an unknown state"),
+        (view.leaving, "leaving"),
         (view.intents, "being created"),
     ):
         if count:

@@ -26,6 +26,8 @@ STANDINGS: Mapping[Standing, str] = MappingProxyType(
         Standing.UNVERIFIED: "The listing has it otherwise than it was left, or not so that it can be read, and "
         "show, which could tell, fails: it keeps its place, and is left alone.",
         Standing.UNREADABLE: "Its entry in the listing cannot be read: it keeps its place, and is left alone.",
+        Standing.LEAVING: "Somebody else destroys it, a person or another program with the key, and the provider "
+        " still shows it as {state}. Its place is free; should it come back, it counts again.",
         Standing.WANTED: "It counts toward the target of {target}; {up} {are} up.",
         Standing.SURPLUS: "It is one of {up} that are up, and the target is {target}.",
         Standing.OVERDUE: "It ran past its deadline ({failure}): it keeps its place, and a person should look.",
@@ -75,6 +77,8 @@ def standing(machine: Row, fleet: Row | None) -> Standing:
         return Standing.FOREIGN if made_for(machine["name"]) is None else Standing.ORPHAN
     if step is not None:
         return Standing.ANSWER_LOST if step["ambiguous"] else Standing.UNDER_WAY
+    if machine.get("leaving"):
+        return Standing.LEAVING
     match machine["phase"]:
         case Phase.UP:
             surplus = fleet is not None and fleet["up"] > fleet["target"]

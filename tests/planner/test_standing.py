@@ -50,6 +50,7 @@ CASES = [
     (row("hibernating", "unknown"), FLEET, Standing.UNKNOWN_STATE, "does not know the state hibernating"),
     (row(UNREADABLE, "unknown"), FLEET, Standing.UNREADABLE, "cannot be read: it keeps its place"),
     (row(UNVERIFIED, "unknown"), FLEET, Standing.UNVERIFIED, "show, which could tell, fails: it keeps its place"),
+    (row("destroying", "unknown", leaving=True), FLEET, Standing.LEAVING, "shows it as destroying. Its place is"),
     (row("ready", "up"), FLEET, Standing.WANTED, "toward the target of 4; 3 are up"),
     (row("ready", "up"), FLEET | {"up": 1}, Standing.WANTED, "toward the target of 4; 1 is up."),
     (row("ready", "up"), FLEET | {"up": 5}, Standing.SURPLUS, "one of 5 that are up, and the target is 4"),

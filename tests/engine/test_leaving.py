@@ -1,0 +1,151 @@
+"""A machine that somebody else destroys, and that the provider goes on showing, holds up nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from fleetd.engine.seat import EngineSeat
+from fleetd.model.machine import MachineEvent
+from fleetd.model.plan import Listing
+from fleetd.planner.explaining import explain_machine
+from tests.support.build import fleet, token_name
+from tests.support.fakecloud import FakeCloud
+from tests.support.rig import Rig, rig
+from tests.support.virtual_time import run_virtual, virtual, virtual_clock
+
+GOING = MachineEvent("destroy", "in progress", handle="d")
+DONE = MachineEvent("deactivate", "done", handle="d")
+FAILED = MachineEvent("destroy", "error", error="it is locked", handle="d")
+
+
+def document(world: Rig) -> dict[str, object]:
+    return EngineSeat(world.daemon, None, world.clock).status()  # type: ignore[arg-type]
+
+
+def without(machine_id: str) -> Callable[[Listing], Listing]:
+    return lambda listing: replace(listing, machines=tuple(m for m in listing.machines if m.id != machine_id))
+
+
+def world_of_three() -> FakeCloud:
+    cloud = FakeCloud(virtual_clock(), takes=20, defaults={"region": "East Coast (NY2)"})
+    for n in (1, 2):
+        cloud.add(token_name(n), machine_type="P4000")
+    cloud.add(token_name(1, "other"), machine_type="P4000")
+    return cloud
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "listed"),
+    [
+        pytest.param("destroying", None, True, id="by its state"),
+        pytest.param("deleted", None, True, id="by another word"),
+        pytest.param("Terminating", GOING, True, id="by both"),
+        pytest.param("off", DONE, True, id="by its event, off"),
+        pytest.param("hibernating", GOING, True, id="by its event, in an odd state"),
+        pytest.param("destroying", None, False, id="not listed, by its state"),
+        pytest.param("deleted", None, False, id="not listed, by another word"),
+        pytest.param("off", DONE, False, id="not listed, by its event, off"),
+        pytest.param("hibernating", GOING, False, id="not listed, by its event, in an odd state"),
+        pytest.param("ready", GOING, False, id="not listed, by its event, still up"),
+    ],
+)
+def test_its_place_is_free_and_nothing_else_waits(state: str, event: MachineEvent | None, listed: bool) -> None:
+    async def story() -> None:
+        cloud = world_of_three()
+        async with rig(fleet(target=2), fleet("other", target=1), cloud=cloud) as world, world.daemon_running():
+            await anyio.sleep(60)
+            cloud.set("ps1", state=state)
+            if event is not None:
+                cloud._events["ps1"].insert(0, event)
+            if not listed:
+                cloud.listing = without("ps1")
+            cloud.set("ps3", state="off")
+            cloud._events["ps3"].insert(0, MachineEvent("start", "error", error="lost power", handle="x"))
+            await anyio.sleep(120)
+            assert sorted(cloud.writes()) == ["create", "start ps3"], "replaced, and the other fleet went on"
+            await anyio.sleep(3600)
+            assert sorted(cloud.writes()) == ["create", "start ps3"], "replaced once"
+            status = document(world)
+            rows = {m["id"]: m for m in status["machines"]}  # type: ignore[attr-defined]
+            assert rows["ps1"]["standing"] == "leaving"
+            assert status["fleets"]["training"]["leaving"] == 1  # type: ignore[index]
+            assert status["fleets"]["training"]["converged"]  # type: ignore[index]
+            assert any(
+                "Its place is free" in line for line in explain_machine(status, rows["ps1"], world.clock.now())
+            )
+            cloud.remove("ps1")
+            await anyio.sleep(120)
+            assert sorted(cloud.writes()) == ["create", "start ps3"], "gone at last, and long replaced"
+            assert document(world)["fleets"]["training"]["leaving"] == 0  # type: ignore[index]
+
+    run_virtual(story)
+
+
+@virtual
+async def test_one_that_comes_back_counts_again() -> None:
+    cloud = world_of_three()
+    async with rig(fleet(target=2), cloud=cloud) as world, world.daemon_running():
+        await anyio.sleep(60)
+        cloud.set("ps1", state="destroying")
+        await anyio.sleep(300)
+        assert cloud.writes() == ["create"]
+        cloud.set("ps1", state="ready")
+        await anyio.sleep(300)
+        assert [w.split()[0] for w in cloud.writes()] == ["create", "stop"], "one too many is up, and goes"
+        assert document(world)["fleets"]["training"]["up"] == 2  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "listed", "minutes"),
+    [
+        pytest.param("hibernating", None, True, 60, id="listed in a state that says nothing"),
+        pytest.param("ready", FAILED, True, 60, id="a destroy that failed"),
+        pytest.param("hibernating", FAILED, True, 60, id="a destroy that failed, in an odd state"),
+        pytest.param("hibernating", None, False, 9, id="not listed, in a state that says nothing, not for long"),
+    ],
+)
+def test_one_that_may_stay_keeps_its_place(
+    state: str, event: MachineEvent | None, listed: bool, minutes: int
+) -> None:
+    async def story() -> None:
+        cloud = world_of_three()
+        async with rig(fleet(target=2), cloud=cloud) as world, world.daemon_running():
+            await anyio.sleep(60)
+            cloud.set("ps1", state=state)
+            if event is not None:
+                cloud._events["ps1"].insert(0, event)
+            if not listed:
+                cloud.listing = without("ps1")
+            await anyio.sleep(60 * minutes)
+            assert cloud.writes() == []
+            assert world.reconciler.last is not None
+            assert world.reconciler.last.observation.sane
+
+    run_virtual(story)
+
+
+@virtual
+async def test_one_that_is_not_listed_any_more_in_a_state_that_says_nothing_is_given_up_at_last() -> None:
+    cloud = world_of_three()
+    async with rig(fleet(target=2), cloud=cloud) as world, world.daemon_running():
+        await anyio.sleep(60)
+        cloud.set("ps1", state="archived")
+        cloud.listing = without("ps1")
+        await anyio.sleep(12 * 60)
+        assert cloud.writes() == ["create"]
+
+
+@virtual
+async def test_a_listing_that_lacks_a_machine_which_is_up_is_rejected_as_ever() -> None:
+    cloud = world_of_three()
+    async with rig(fleet(target=2), cloud=cloud) as world, world.daemon_running():
+        await anyio.sleep(60)
+        cloud.listing = without("ps1")
+        await anyio.sleep(60)
+        assert cloud.writes() == []
+        assert world.reconciler.last is not None
+        assert not world.reconciler.last.observation.sane
