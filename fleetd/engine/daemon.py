@@ -121,6 +121,8 @@ class Daemon:
             self._notifier.stopping()
             self._stop.set()
             self._wake.set()
+            if self.reconciler.undecided and self._passing is not None:
+                self._passing.cancel()  # it has called nothing yet, and a look can take long
 
     def abandon(self) -> None:
         """Stop without waiting for a pass under way. For one that cannot have called anything yet."""

@@ -103,6 +103,8 @@ class Reconciler:
             progress=progress,
         )
         self.last: PassReport | None = None
+        self.undecided = False
+        """Whether a pass is under way that has called nothing yet: it may be given up at any point."""
         self._cloud = cloud
         self._observer = Observer(cloud, clock, progress=progress)
         self._idleness = idleness
@@ -145,12 +147,14 @@ class Reconciler:
             StoreError: the journal could not be written; nothing was called without an intent.
         """
         asked = self.recall.orders.pending
+        self.undecided = True
         try:
             return await self._pass()
         except Exception:
             await self.recall.orders.failed()
             raise
         finally:
+            self.undecided = False
             self.recall.orders.abandon(asked)
 
     async def _pass(self) -> PassReport:
@@ -213,8 +217,7 @@ class Reconciler:
         )
         for intent in memory.intents:
             self._follower.follow(intent)
-        await self.recall.orders.before_calls(memory.requests, decided.actions, self._clock.now())
-        dropped = await self.executor.carry_out(decided.actions, fleets, basis, self._passes)
+        dropped = await self._act(memory, decided, fleets, basis)
         self.checks.made(due, observation.machines, memory.intents, decided.actions, (*decided.skips, *dropped))
         report = PassReport(
             pass_id=self._passes,
@@ -238,6 +241,11 @@ class Reconciler:
             await self.ledger.keep(billed, memory.facts, started)
         await self._retention.keep(started)
         return report
+
+    async def _act(self, memory: Memory, decided: Plan, fleets: Mapping[str, Fleet], basis: Basis) -> Sequence[Skip]:
+        self.undecided = False
+        await self.recall.orders.before_calls(memory.requests, decided.actions, self._clock.now())
+        return await self.executor.carry_out(decided.actions, fleets, basis, self._passes)
 
     async def _idle(
         self, observation: Observation, owned: Mapping[str, Owner], memory: Memory, failing: timedelta

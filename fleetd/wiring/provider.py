@@ -21,6 +21,7 @@ from fleetd.model.settings import ProviderSettings, Settings
 from fleetd.ops.logs import Secrets
 from fleetd.simulator.boot import Boot, boot
 from fleetd.wiring.holding import hangup_counts, leave_terminal
+from fleetd.wiring.threads import abandon_lookups
 
 ONE_SHOT_LIMIT = 25.0
 """Seconds in which a one-shot command must have its first answer from the provider."""
@@ -110,6 +111,7 @@ def within(seconds: float) -> Iterator[None]:
 @asynccontextmanager
 async def _address(provider: ProviderSettings, source: str) -> AsyncIterator[tuple[str, str]]:
     """(base URL, key) of a provider; for the simulator, of one that runs as long as the block."""
+    abandon_lookups()
     if provider.kind != "simulator":
         if provider.api_key is None:  # the config's checks see to it; a key is never guessed
             raise Unauthorized("no API key is configured (provider.api_key)")
