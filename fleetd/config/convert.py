@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from fleetd.config.created_with import created_with
 from fleetd.config.schema import (
     ApiKeyTable,
     ConfigFile,
@@ -26,7 +27,6 @@ from fleetd.model.fleet import (
     Fleet,
     Guards,
     IdleRule,
-    Scalar,
     ScaleIn,
     ShutdownTimeout,
     Window,
@@ -54,10 +54,11 @@ def to_settings(config: ConfigFile, source: str) -> Settings:
         source: where it came from; relative paths are relative to its directory.
     """
     base = Path(source).parent
+    provider = _provider(config.provider, base)
     return Settings(
         source=source,
-        provider=_provider(config.provider, base),
-        fleets=tuple(_fleet(name, table, config.guards) for name, table in config.fleets.items()),
+        provider=provider,
+        fleets=tuple(_fleet(name, table, config.guards, provider.dialect) for name, table in config.fleets.items()),
         daemon=_daemon(config.daemon, base),
         costs=Costs(
             prices=MappingProxyType(dict(config.prices)),
@@ -111,8 +112,8 @@ def _daemon(table: DaemonTable, base: Path) -> DaemonSettings:
     )
 
 
-def _fleet(name: str, table: FleetTable, general: GuardsTable) -> Fleet:
-    parameters: dict[str, Scalar] = dict(table.machine)
+def _fleet(name: str, table: FleetTable, general: GuardsTable, dialect: str) -> Fleet:
+    parameters = created_with(table, dialect)
     idle, timeout, snapshot = table.idle, table.shutdown_timeout, table.auto_snapshot
     return Fleet(
         name=name,
