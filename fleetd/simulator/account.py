@@ -56,5 +56,52 @@ class Account:
         self._state.scripts[id_] = record
         return record
 
+    def drop_network(self, network_id: str) -> NetworkRecord:
+        """Delete a private network.
+
+        Raises:
+            Refusal: no such network, or a machine is in it.
+        """
+        network = self.network(network_id)
+        if any(record.network_id == network_id and record.gone is None for record in self._state.machines.values()):
+            raise Refusal("This private network is in use by a machine.", subject="state")
+        del self._state.networks[network_id]
+        return network
+
+    def network(self, network_id: str) -> NetworkRecord:
+        """A private network.
+
+        Raises:
+            Refusal: there is none.
+        """
+        found = self._state.networks.get(network_id)
+        if found is None:
+            raise Refusal("Private network not found", subject="network", missing=True)
+        return found
+
+    def script(self, script_id: str) -> ScriptRecord:
+        """A startup script.
+
+        Raises:
+            Refusal: there is none.
+        """
+        found = self._state.scripts.get(script_id)
+        if found is None:
+            raise Refusal("Startup script not found", subject="script", missing=True)
+        return found
+
+    def drop_script(self, script_id: str) -> ScriptRecord:
+        """Delete a startup script; machines that ran it run none any more.
+
+        Raises:
+            Refusal: there is none.
+        """
+        script = self.script(script_id)
+        del self._state.scripts[script_id]
+        for record in self._state.machines.values():
+            if record.script_id == script_id:
+                record.script_id = None
+        return script
+
     def _now(self) -> str:
         return self._state.clock.text(self._advance()) or ""

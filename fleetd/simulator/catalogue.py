@@ -112,6 +112,14 @@ MACHINE_TYPES: Mapping[str, MachineType] = MappingProxyType(
             _gpu("A100", 12, 90, "3.09", "A100", 40),
             _gpu("A100-80G", 12, 90, "3.18", "A100", 80),
             _gpu("H100", 20, 250, "5.95", "H100", 80),
+            # Sold on v1 beyond the Core API's list, as SkyPilot names them; the prices are the simulator's.
+            _gpu("P4000x2", 16, 60, "1.02", "Quadro P4000", 8, gpus=2),
+            _gpu("V100-32G", 8, 30, "2.30", "Tesla V100", 32),
+            _gpu("V100-32Gx2", 16, 60, "4.60", "Tesla V100", 32, gpus=2),
+            _gpu("V100-32Gx4", 32, 120, "9.20", "Tesla V100", 32, gpus=4),
+            _gpu("A4000x4", 32, 180, "3.04", "RTX A4000", 16, gpus=4),
+            _gpu("A100-80Gx8", 96, 720, "25.44", "A100", 80, gpus=8),
+            _gpu("H100x8", 128, 1638, "47.60", "H100", 80, gpus=8),
         )
     }
 )
@@ -146,6 +154,17 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
                 "WindowsDesktop",
                 "2019-03-12T08:41:06.801Z",
                 default_size_gb=100,
+            ),
+            *(
+                # The vendor's images for machine learning, by the ids that SkyPilot's provisioner asks for.
+                Template(id_, label, f"{label[:12]}.4 LTS", "LinuxHeadless", "2023-11-02T10:12:44.000Z", 100)
+                for id_, label in (
+                    ("twnlo3zj", "Ubuntu 20.04 MLaiB"),
+                    ("tilqt47t", "Ubuntu 22.04 MLaiB H100"),
+                    ("t7vp562h", "Ubuntu 22.04 MLaiB H100x8"),
+                    ("tqqsxr6b", "Ubuntu 22.04 MLaiB A100"),
+                    ("tvimtol9", "Ubuntu 22.04 MLaiB A100x8"),
+                )
             ),
             Template(
                 "t4v9own7",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Literal
 
 from msgspec import UNSET
@@ -51,6 +52,12 @@ class NetworkQuery(Paging, kw_only=True):
     order_by: Literal["dtCreated", "name"] = "dtCreated"
     name: str | None = None
     region: str | None = None
+
+
+class PublicIpQuery(Paging, kw_only=True):
+    """GET /public-ips."""
+
+    order_by: Literal["ip"] = "ip"
 
 
 def snapshots(call: V1Call) -> Answer:
@@ -117,6 +124,31 @@ def custom_templates(call: V1Call) -> Answer:
     return listed(_template_forms(call, found), query, lambda f: str(f[query.order_by]))
 
 
+def custom_template(call: V1Call) -> Answer:
+    """GET /custom-templates/{id}."""
+    found = _own_template(call)
+    return json_answer(200, _template_forms(call, [found])[0], executed=True)
+
+
+def rename_custom_template(call: V1Call) -> Answer:
+    """PUT /custom-templates/{id}."""
+    wanted = body.read_body(body.Named, call.request)
+    found = _own_template(call)
+    if wanted.name is not UNSET:
+        found = replace(found, label=wanted.name)
+        call.world.state.templates[found.id] = found
+    return json_answer(200, _template_forms(call, [found])[0], executed=True)
+
+
+def delete_custom_template(call: V1Call) -> Answer:
+    """DELETE /custom-templates/{id}."""
+    body.read_body(body.Parameters, call.request)
+    found = _own_template(call)
+    answer = _template_forms(call, [found])[0]
+    del call.world.state.templates[found.id]
+    return json_answer(200, answer, executed=True)
+
+
 def networks(call: V1Call) -> Answer:
     """GET /private-networks."""
     query = body.read_query(NetworkQuery, call.request)
@@ -130,10 +162,21 @@ def networks(call: V1Call) -> Answer:
 
 def network(call: V1Call) -> Answer:
     """GET /private-networks/{id}."""
-    found = call.world.state.networks.get(call.id)
-    if found is None:
-        raise Refusal("Private network not found", subject="network", missing=True)
+    return json_answer(200, form.network(call.world.account.network(call.id)), executed=True)
+
+
+def rename_network(call: V1Call) -> Answer:
+    """PUT /private-networks/{id}."""
+    wanted = body.read_body(body.Named, call.request)
+    found = call.world.account.network(call.id)
+    found.name = found.name if wanted.name is UNSET else wanted.name
     return json_answer(200, form.network(found), executed=True)
+
+
+def delete_network(call: V1Call) -> Answer:
+    """DELETE /private-networks/{id}."""
+    body.read_body(body.Parameters, call.request)
+    return json_answer(200, form.network(call.world.account.drop_network(call.id)), executed=True)
 
 
 def create_network(call: V1Call) -> Answer:
@@ -151,10 +194,27 @@ def scripts(call: V1Call) -> Answer:
 
 def script(call: V1Call) -> Answer:
     """GET /startup-scripts/{id}."""
-    found = call.world.state.scripts.get(call.id)
-    if found is None:
-        raise Refusal("Startup script not found", subject="script", missing=True)
+    return json_answer(200, _script(call, call.world.account.script(call.id)), executed=True)
+
+
+def change_script(call: V1Call) -> Answer:
+    """PUT /startup-scripts/{id}."""
+    wanted = body.read_body(body.ChangedScript, call.request)
+    found = call.world.account.script(call.id)
+    found.name = found.name if wanted.name is UNSET else wanted.name
+    found.text = found.text if wanted.script is UNSET else wanted.script
+    found.run_once = found.run_once if wanted.is_run_once is UNSET else wanted.is_run_once
+    found.enabled = found.enabled if wanted.is_enabled is UNSET else wanted.is_enabled
     return json_answer(200, _script(call, found), executed=True)
+
+
+def delete_script(call: V1Call) -> Answer:
+    """DELETE /startup-scripts/{id}."""
+    body.read_body(body.Parameters, call.request)
+    found = call.world.account.script(call.id)
+    answer = _script(call, found)
+    call.world.account.drop_script(call.id)
+    return json_answer(200, answer, executed=True)
 
 
 def create_script(call: V1Call) -> Answer:
@@ -183,6 +243,24 @@ def account(call: V1Call) -> Answer:
     body.read_query(body.Parameters, call.request)
     standing = {"isInGoodStanding": True, "hasPaymentMethod": True, "isAdminLocked": False, "messages": []}
     return json_answer(200, standing, executed=True)
+
+
+def public_ips(call: V1Call) -> Answer:
+    """GET /public-ips: the static addresses of the account, with the machine that each is assigned to."""
+    query = body.read_query(PublicIpQuery, call.request)
+    rows = [
+        {"ip": record.public_ip, "region": record.region, "assignedToMachineId": record.id}
+        for record in call.world.machines.values()
+        if record.gone is None and record.public_ip is not None and record.public_ip_type == "static"
+    ]
+    return listed(rows, query, lambda row: str(row["ip"]))
+
+
+def _own_template(call: V1Call) -> Template:
+    found = call.world.state.templates.get(call.id)
+    if found is None or found.team_id is None:
+        raise Refusal("Custom template not found", subject="template", missing=True)
+    return found
 
 
 def _snapshot_answer(call: V1Call, done: tuple[SnapshotRecord, EventRecord]) -> Answer:

@@ -116,6 +116,15 @@ class NewScript(Parameters, kw_only=True):
     is_run_once: bool = False
 
 
+class ChangedScript(Parameters, kw_only=True):
+    """PUT /startup-scripts/{id}."""
+
+    name: Text | UnsetType = UNSET
+    script: str | UnsetType = UNSET
+    is_run_once: bool | UnsetType = UNSET
+    is_enabled: bool | UnsetType = UNSET
+
+
 P = TypeVar("P", bound=Parameters)
 
 

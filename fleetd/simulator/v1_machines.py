@@ -152,6 +152,13 @@ def accessors(call: V1Call) -> Answer:
     return listed([form.accessor(user) for user in users], query, lambda a: str(a["user"]["id"]))
 
 
+def accessor(call: V1Call) -> Answer:
+    """GET /machines/{id}/accessors/{userId}."""
+    if call.other_id not in call.world.shown(call.id).accessors:
+        raise Refusal("Accessor not found", subject="machine", missing=True)
+    return json_answer(200, form.accessor(call.world.state.users[call.other_id]), executed=True)
+
+
 def add_accessor(call: V1Call) -> Answer:
     """POST /machines/{id}/accessors."""
     wanted = body.read_body(body.OfUser, call.request)

@@ -375,7 +375,17 @@ async def test_users_of_a_machine() -> None:
         (
             "/v1/os-templates",
             TEMPLATE,
-            ["Windows 10", "Ubuntu 22.04", "Ubuntu 20.04 Desktop", "Ubuntu 20.04"],
+            [
+                "Windows 10",
+                "Ubuntu 22.04 MLaiB H100x8",
+                "Ubuntu 22.04 MLaiB H100",
+                "Ubuntu 22.04 MLaiB A100x8",
+                "Ubuntu 22.04 MLaiB A100",
+                "Ubuntu 22.04",
+                "Ubuntu 20.04 MLaiB",
+                "Ubuntu 20.04 Desktop",
+                "Ubuntu 20.04",
+            ],
         ),
         (
             "/v1/custom-templates",
@@ -427,6 +437,65 @@ async def test_scripts() -> None:
         assert assigned.body["assignedMachineIds"] == [record.id]
         assert (await sim.get(path)).body == assigned.body
         assert (await sim.post(f"{path}/unassign", {"machineId": record.id})).body["assignedMachineIds"] == []
+
+
+async def test_scripts_are_changed_and_deleted() -> None:
+    async with v1() as sim:
+        made = (await sim.post("/v1/startup-scripts", {"name": "s", "script": "true"})).body
+        path = f"/v1/startup-scripts/{made['id']}"
+        changes = {"name": "t", "script": "false", "isRunOnce": True, "isEnabled": False}
+        changed = (await sim.ask("PUT", path, json=changes)).body
+        assert (changed["name"], changed["isRunOnce"], changed["isEnabled"]) == ("t", True, False)
+        assert (await sim.ask("PUT", path, json={})).body == changed
+        record = sim.world.add_machine("a")
+        await sim.post(f"{path}/assign", {"machineId": record.id})
+        assert (await sim.ask("DELETE", path)).status == 200
+        assert (await sim.get(path)).status == 404
+        assert record.script_id is None
+
+
+async def test_networks_are_renamed_and_deleted_when_nobody_is_in_them() -> None:
+    async with v1() as sim:
+        made = (await sim.post("/v1/private-networks", {"name": "mine", "region": "East Coast (NY2)"})).body
+        path = f"/v1/private-networks/{made['id']}"
+        assert (await sim.ask("PUT", path, json={"name": "ours"})).body["name"] == "ours"
+        machine = (await make(sim, networkId=made["id"])).body["data"]
+        assert (await sim.ask("DELETE", path)).status == 409
+        sim.hand.move(300)
+        await sim.ask("DELETE", f"/v1/machines/{machine['id']}")
+        sim.hand.move(300)
+        assert (await sim.ask("DELETE", path)).status == 200
+        assert (await sim.get(path)).status == 404
+
+
+async def test_own_templates_are_renamed_and_deleted_and_the_vendors_are_not() -> None:
+    async with v1() as sim:
+        (own,) = (await sim.get("/v1/custom-templates")).body["items"]
+        path = f"/v1/custom-templates/{own['id']}"
+        assert (await sim.get(path)).body == own
+        assert (await sim.ask("PUT", path, json={"name": "image 8"})).body["name"] == "image 8"
+        assert (await sim.ask("DELETE", "/v1/custom-templates/tbu200wi")).status == 404
+        assert (await sim.ask("DELETE", path)).status == 200
+        assert (await sim.get("/v1/custom-templates")).body["items"] == []
+
+
+async def test_one_user_of_a_machine() -> None:
+    async with v1() as sim:
+        record = sim.world.add_machine("a")
+        path = f"/v1/machines/{record.id}/accessors"
+        added = await sim.post(path, {"userId": "u789ghi2k"})
+        assert (await sim.get(f"{path}/u789ghi2k")).body == added.body
+        assert (await sim.get(f"{path}/unobody")).status == 404
+
+
+async def test_static_addresses_are_listed_with_their_machines() -> None:
+    async with v1() as sim:
+        static = (await make(sim, name="a", publicIpType="static")).body["data"]
+        await make(sim, name="b", publicIpType="dynamic")
+        sim.hand.move(300)
+        (row,) = (await sim.get("/v1/public-ips")).body["items"]
+        shown = (await sim.get(f"/v1/machines/{static['id']}")).body
+        assert (row["ip"], row["assignedToMachineId"]) == (shown["publicIp"], static["id"])
 
 
 async def test_the_accounts_standing() -> None:
