@@ -12,11 +12,12 @@ import anyio
 import pytest
 
 from fleetd.engine.seat import EngineSeat
-from fleetd.model.errors import NotFound
+from fleetd.model.errors import NotFound, Refused
 from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ScaleIn, ShutdownTimeout, Window
 from fleetd.model.journal import Request
 from fleetd.model.machine import SnapshotPolicy
 from fleetd.model.reasons import Reason, Verb
+from fleetd.planner.explaining import explain_fleet
 from tests.support.build import fleet, token_name
 from tests.support.fakecloud import FakeCloud
 from tests.support.rig import Rig, rig
@@ -26,7 +27,7 @@ from tests.support.virtual_time import run_virtual, virtual, virtual_clock
 HOUR = 3600
 MOST = 7
 """Calls in an hour: one, and one after each of 1, 2, 5, 10 and 30 minutes, and one to spare."""
-WAYS = ("silent", "done", "error", "wordless", "late", "bounce", "bounce_silent")
+WAYS = ("silent", "done", "error", "wordless", "endless", "late", "bounce", "bounce_silent")
 LOOSE = Guards(max_stops_per_pass=Limit(percent=100), max_destroys_per_pass=5)
 
 WANTS: dict[str, tuple[str, Fleet, dict[str, object]]] = {
@@ -44,7 +45,7 @@ REPEATED = [
     pytest.param(verb, way, id=f"{verb} {way}")
     for verb in WANTS
     for way in WAYS
-    if not (verb == "update" and way not in {"silent", "done", "error", "wordless"})
+    if not (verb == "update" and way not in {"silent", "done", "error", "wordless", "endless"})
 ]
 
 
@@ -186,28 +187,36 @@ async def test_creates_that_vanish_before_they_were_up_wait_longer_each_time() -
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_a_start_that_never_works_keeps_its_place_until_it_is_held(held: bool) -> None:
+@pytest.mark.parametrize("error", [None, Refused("not the owner", operation="start")], ids=["no effect", "refused"])
+def test_a_start_that_never_works_keeps_its_place_until_it_is_held(error: Refused | None, held: bool) -> None:
     """What explain and the runbook say after an hour is so."""
 
     async def story() -> None:
         async with vain("start", "done") as world, world.daemon_running():
+            world.cloud.before = lambda op, _id: error if op == "start" else None
+            await anyio.sleep(300)
+            assert "fleetd hold" not in " ".join(explained(world))
             await anyio.sleep(2 * HOUR)
+            assert f"`fleetd hold {token_name(1)} --for 24h --reason ...` has another" in " ".join(explained(world))
             assert calls(world, "create") == 0, "its place is kept"
             if held:
-                now = world.clock.now()
                 await world.reconciler.vetoes.add(
                     kind="hold",
                     subject="ps1",
                     verbs=frozenset(Verb),
                     reason="broken",
                     actor="ada",
-                    expires_at=now + timedelta(hours=24),
+                    expires_at=world.clock.now() + timedelta(hours=24),
                 )
             await anyio.sleep(HOUR)
             assert calls(world, "create") == (1 if held else 0)
             assert document(world)["fleets"]["training"]["converged"] is held  # type: ignore[index]
 
     run_virtual(story)
+
+
+def explained(world: Rig) -> list[str]:
+    return explain_fleet(document(world), "training", world.clock.now())
 
 
 @virtual

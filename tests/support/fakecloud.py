@@ -59,8 +59,8 @@ class FakeCloud:
     stuck: bool = False
     vain: dict[str, str] = field(default_factory=dict)
     """By operation, how it comes to nothing although it is accepted: silent (no event), done, error, wordless (an
-    error of null), late (done, five minutes later), bounce (the state moves and comes back), bounce_silent (without
-    an event)."""
+    error of null), endless (in progress for ever), late (done, five minutes later), bounce (the state moves and comes
+    back), bounce_silent (without an event)."""
     listing: Callable[[Listing], Listing] = lambda listing: listing
     defaults: dict[str, Any] = field(default_factory=dict)
     """Fields of every machine that is created."""
@@ -270,7 +270,7 @@ class FakeCloud:
             self._due[machine_id] = [_Change(now + 300, machine.state, ended)]
         if way in {"done", "error", "wordless"}:
             self._events[machine_id].insert(0, ended)
-        if way in {"bounce", "late"}:
+        if way in {"bounce", "late", "endless"}:
             self._events[machine_id].insert(0, begun)
         return True
 
