@@ -57,13 +57,13 @@ class WatchedCloud:
         if name not in CALLS:
             return found
 
-        async def call(*arguments: Any) -> Any:
+        async def call(*arguments: Any, **named: Any) -> Any:
             life = self._life
             life.point(f"before call.{name}")
             life.site.on_call(life, name, arguments)
             life.site.asked.append((virtual_loop().time(), life.number, name))
             try:
-                answer = await found(*arguments)
+                answer = await found(*arguments, **named)
             except CloudError:
                 life.point(f"after call.{name}")
                 raise
