@@ -16,7 +16,7 @@ from fleetd.model.errors import StoreError
 from fleetd.model.fleet import Fleet, Guards
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Phase
-from fleetd.model.reasons import Outcome, Verb
+from fleetd.model.reasons import Outcome, Verb, known
 from fleetd.planner.transitions import Ending, came_to_nothing, goal_of
 
 log = structlog.get_logger(__name__)
@@ -61,6 +61,8 @@ class Follower:
     def follow(self, intent: Intent) -> None:
         """Follow an intent that has a machine, once; one that has its verdict gets no second."""
         if self._group is None or intent.machine_id is None or intent.id in self._followed | self._ended.keys():
+            return
+        if not known(intent.verb):  # what it leads to is not known; the pass closes it when its time is over
             return
         self._followed.add(intent.id)
         self._group.start_soon(self._follow, intent, name=f"follow-{intent.id}")

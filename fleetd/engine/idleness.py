@@ -6,14 +6,17 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import anyio
 import structlog
 
 from fleetd.engine.leases import Leases
+from fleetd.engine.notes import read_note
 from fleetd.engine.ports import Clock
 from fleetd.engine.rounds import OpenSources, Rounds
 from fleetd.engine.silence import Silence
+from fleetd.model.bounds import plausible
 from fleetd.model.fleet import Fleet, IdleRule
 from fleetd.model.journal import Hold, IdleReport
 from fleetd.model.machine import Machine, Phase
@@ -58,7 +61,7 @@ class Idleness:
     async def load(self) -> None:
         """Read the clocks and leases that an earlier process left."""
         await self.leases.load(self._clock.now())
-        self._clocks = dict(_clocks(await self._journal.get_note(_NOTE)))
+        self._clocks = await read_note(self._journal, _NOTE, lambda note: dict(_clocks(note)), {})
 
     async def use(self, settings: Mapping[str, IdleSource]) -> None:
         """Ask these sources from now on; called before every pass, so that a reload takes effect."""
@@ -248,15 +251,9 @@ class Idleness:
         return replace(before, idle_since=clock.idle_since if before.idle_since is not None else None)
 
 
-def _clocks(note: str | None) -> Iterable[tuple[str, IdleClock]]:
+def _clocks(note: Mapping[str, Any]) -> Iterable[tuple[str, IdleClock]]:
     """The clocks of an earlier process; one that cannot be read begins anew, which is later, never sooner."""
-    try:
-        rows = json.loads(note or "{}")
-        items = list(rows.items())
-    except (ValueError, AttributeError, RecursionError) as error:
-        log.warning("idle_clocks.were_unreadable", error=f"{type(error).__name__} {error}")
-        return
-    for machine, row in items:
+    for machine, row in note.items():
         try:
             since, last, uncovered, *gap = row
             spans = [timedelta(seconds=float(seconds)) for seconds in (uncovered, *gap)]
@@ -270,4 +267,9 @@ def _text(at: datetime | None) -> str | None:
 
 
 def _instant(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    if text is None:
+        return None
+    at = plausible(datetime.fromisoformat(text))
+    if at is None:
+        raise ValueError(text)
+    return at

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 import structlog
 
 from fleetd.cloud.port import Cloud
+from fleetd.engine.notes import read_note
+from fleetd.model.bounds import MOST_MONEY
 from fleetd.model.errors import CloudError
 from fleetd.model.machine import Machine
 from fleetd.planner.costs import differ, higher
@@ -36,7 +38,7 @@ class Prices:
 
     async def load(self) -> None:
         """Read what an earlier process learnt."""
-        self._learnt = _prices_of(await self._journal.get_note(_NOTE))
+        self._learnt = await read_note(self._journal, _NOTE, _read, {})
 
     def known(self, configured: Mapping[str, Decimal]) -> dict[str, Decimal]:
         """All prices above 0."""
@@ -97,15 +99,10 @@ class Prices:
             return None
 
 
-def _prices_of(note: str | None) -> dict[str, Decimal]:
-    """The prices of a note; one that cannot be read is learnt anew."""
-    try:
-        rows = json.loads(note or "{}")
-        found = {str(kind): Decimal(str(price)) for kind, price in rows.items()}
-    except (ValueError, AttributeError, InvalidOperation, RecursionError) as error:
-        log.warning("note.was_unreadable", note=_NOTE, error=str(error))
-        return {}
-    return {kind: price for kind, price in found.items() if higher(price) is not None}
+def _read(note: Mapping[str, object]) -> dict[str, Decimal]:
+    """Those that somebody could be billed; the others are learnt anew."""
+    told = {str(kind): Decimal(str(price)) for kind, price in note.items()}
+    return {kind: price for kind, price in told.items() if higher(price) is not None and price <= MOST_MONEY}
 
 
 def _text(price: Decimal | None) -> str | None:

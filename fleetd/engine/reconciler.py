@@ -34,7 +34,7 @@ from fleetd.model.fleet import Fleet
 from fleetd.model.journal import IdleReport, Intent, Memory
 from fleetd.model.machine import Machine
 from fleetd.model.plan import NOTHING_DUE, Action, Observation, Plan, Skip
-from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.model.reasons import Outcome, Reason, Verb, known
 from fleetd.model.settings import Settings
 from fleetd.planner.facts import believed, expected_ids, learn, may_be_hidden, turned
 from fleetd.planner.guards import PROVIDER_DOUBT
@@ -44,6 +44,9 @@ from fleetd.planner.policies import may_judge
 from fleetd.store.port import Journal
 
 log = structlog.get_logger(__name__)
+
+FOREIGN_INTENT = timedelta(days=1)
+"""How long an open intent whose verb only another version knows keeps its machine from being touched, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +288,14 @@ class Reconciler:
                 intent.verb is Verb.UPDATE and intent.accepted_at is None
             ):  # nothing to follow, and safe to repeat: this start's checks look anew
                 await self._give_up(intent, "whether it arrived is not known")
+                continue
+            if not known(intent.verb):
+                if now >= min(intent.deadline_at, intent.created_at + FOREIGN_INTENT) or now < intent.created_at:
+                    await self._give_up(
+                        intent, f"another version of fleetd began it: {intent.verb} is not known here"
+                    )
+                else:
+                    intents.append(intent)
                 continue
             doubted = intent
             since = intent.ambiguous_since

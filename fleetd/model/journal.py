@@ -131,6 +131,8 @@ class Hold:
         """Whether it stands in the way of ``verb`` on that machine now."""
         if now >= self.expires_at or verb not in self.verbs:
             return False
+        if self.kind not in {"hold", "freeze"}:  # of another version: whatever it may be on
+            return self.subject in {None, fleet, machine_id, name}
         if self.kind == "freeze":
             return self.subject is None or self.subject == fleet
         return self.subject in {machine_id, name}

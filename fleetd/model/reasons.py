@@ -3,6 +3,28 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TypeVar
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def kept(kind: type[E], word: str) -> E:
+    """The member of that word; for one that this version has not, a stand-in that is equal to none and says the word.
+
+    A newer fleetd may have written it: what it stands for is not known, and must not be lost or taken for something
+    else.
+    """
+    try:
+        return kind(word)
+    except ValueError:
+        stand_in = str.__new__(kind, word)
+        stand_in._name_, stand_in._value_ = f"?{word}", word
+        return stand_in
+
+
+def known(member: StrEnum) -> bool:
+    """Whether this version has it."""
+    return member.name in type(member).__members__
 
 
 class Verb(StrEnum):

@@ -11,7 +11,7 @@ from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Hold, Memory, Setback, setback_key
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Skip
-from fleetd.model.reasons import Reason, Verb
+from fleetd.model.reasons import Reason, Verb, known
 from fleetd.planner.idle import may_park, parkable_at
 from fleetd.planner.policies import unsaved
 from fleetd.planner.roster import Roster
@@ -87,6 +87,10 @@ class Draft:
 
     def puzzled(self, verb: Verb | None, machine: Machine) -> None:
         """Say that a machine is of no phase that fleetd knows, so that nothing is done to it."""
+        moving = self.members.moving.get(machine.id)
+        if moving is not None and not known(moving.verb):
+            self.skip(verb, Reason.IN_TRANSITION, machine, until=moving.deadline_at, detail=str(moving.verb))
+            return
         why = self.unverified.get(machine.id)
         reason = Reason.UNKNOWN_STATE if why is None else Reason.OBSERVATION_REJECTED
         self.skip(verb, reason, machine, detail=why or machine.unreadable or machine.state)

@@ -10,7 +10,7 @@ from decimal import Decimal
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Intent, Memory
 from fleetd.model.machine import Machine, Phase
-from fleetd.model.reasons import Outcome, Verb
+from fleetd.model.reasons import Outcome, Verb, known
 from fleetd.planner.costs import BILLED, hourly_rate
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -81,7 +81,7 @@ def roster(
         down=tuple(sorted_out[Phase.DOWN]),
         unknown=tuple(sorted_out[Phase.UNKNOWN]),
         leaving=tuple(sorted_out["leaving"]),
-        creating=tuple(i for i in own if i.verb is Verb.CREATE and i.machine_id not in listed),
+        creating=tuple(i for i in own if _makes_one(i) and i.machine_id not in listed),
         moving=moving,
         updating=frozenset(i.machine_id for i in own if i.machine_id is not None and i.verb is Verb.UPDATE),
     )
@@ -150,6 +150,8 @@ def _place(machine: Machine, intent: Intent | None) -> str:
         return "leaving"
     if intent is None or phase is Phase.UNKNOWN:
         return phase
+    if not known(intent.verb):  # of another version: what becomes of it is not known, so it keeps its place
+        return Phase.UNKNOWN
     match intent.verb:
         case Verb.DESTROY:
             return "leaving"
@@ -159,3 +161,7 @@ def _place(machine: Machine, intent: Intent | None) -> str:
             return phase if phase is Phase.UP else Phase.RISING
         case Verb.UPDATE:
             return phase
+
+
+def _makes_one(intent: Intent) -> bool:
+    return intent.verb is Verb.CREATE or not (known(intent.verb) or intent.machine_id)

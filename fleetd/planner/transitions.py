@@ -137,7 +137,7 @@ def has_moved(intent: Intent, machine: Machine) -> bool:
     if intent.expected_state is not None and machine.state != intent.expected_state:
         return True
     # A snapshot taken meanwhile, say, is an event too, and no effect of this call.
-    return any(e.name in _EFFECTS[intent.verb] for e in _young(intent, machine.events))
+    return any(e.name in _EFFECTS.get(intent.verb, frozenset()) for e in _young(intent, machine.events))
 
 
 def onward(course: Course, intent: Intent, machine: Machine, now: datetime) -> Course:
@@ -229,7 +229,7 @@ def _came_to_nothing(intent: Intent, machine: Machine, *, moved: bool, now: date
         return False
     if machine.events is None:
         return not moved and machine.state == intent.expected_state
-    return not any(e.name in _EFFECTS[intent.verb] for e in _young(intent, machine.events))
+    return not any(e.name in _EFFECTS.get(intent.verb, frozenset()) for e in _young(intent, machine.events))
 
 
 def _judge_update(intent: Intent, machine: Machine, course: Course, now: datetime) -> Ending | None:
@@ -322,7 +322,7 @@ def _unmoved(intent: Intent, machine: Machine, course: Course, now: datetime) ->
 
 def _failure(intent: Intent, machine: Machine) -> MachineEvent | None:
     """The event in which this call failed, with the provider's words. Without words it proves nothing (v1)."""
-    names = _EFFECTS[intent.verb] | ({"restart"} if intent.verb is Verb.CREATE else frozenset())
+    names = _EFFECTS.get(intent.verb, frozenset()) | ({"restart"} if intent.verb is Verb.CREATE else frozenset())
     return next((e for e in _young(intent, machine.events) if e.failed and e.error and e.name in names), None)
 
 
@@ -337,15 +337,17 @@ def _came_after(intent: Intent, machine: Machine, names: AbstractSet[str], *, wi
     the call's own event is not among them.
     """
     for event in _young(intent, machine.events):
-        if event.name in names - _EFFECTS[intent.verb]:
-            return without_ours or any(e.name in _EFFECTS[intent.verb] for e in _young(intent, machine.events))
-        if event.name in _EFFECTS[intent.verb]:
+        if event.name in names - _EFFECTS.get(intent.verb, frozenset()):
+            return without_ours or any(
+                e.name in _EFFECTS.get(intent.verb, frozenset()) for e in _young(intent, machine.events)
+            )
+        if event.name in _EFFECTS.get(intent.verb, frozenset()):
             return False
     return False
 
 
 def _own(intent: Intent, machine: Machine) -> list[MachineEvent]:
-    return [e for e in _young(intent, machine.events) if e.name in _EFFECTS[intent.verb]]
+    return [e for e in _young(intent, machine.events) if e.name in _EFFECTS.get(intent.verb, frozenset())]
 
 
 def _for_long(since: datetime | None, now: datetime) -> bool:

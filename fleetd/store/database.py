@@ -13,8 +13,8 @@ import anyio
 
 from fleetd.model.errors import SeatLost, StateUnusable
 from fleetd.store.connection import Moving, open_snapshot, open_writable
-from fleetd.store.failures import damaged, database_failure
-from fleetd.store.rows import Cell, Table, Undecodable
+from fleetd.store.failures import database_failure
+from fleetd.store.rows import Cell, Table
 from fleetd.store.worker import Worker
 
 T = TypeVar("T")
@@ -122,8 +122,6 @@ class Database:
                 result = job(self._connection)
             except sqlite3.Error as error:
                 raise database_failure(error, self.path) from error
-            except Undecodable as error:
-                raise damaged(self.path, str(error)) from error
             if isinstance(result, sqlite3.Cursor):
                 # Closed here: one that dies on another thread resets a statement that this one may be stepping, which
                 # SQLite calls misuse (seen with thirty writes at a time).

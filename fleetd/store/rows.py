@@ -16,8 +16,13 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
+import structlog
+
+from fleetd.model.bounds import FIRST, LAST
 from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, MachineFacts
-from fleetd.model.reasons import Verb
+from fleetd.model.reasons import Verb, kept, known
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -26,10 +31,7 @@ Cell = str | bytes | int | float | None
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-
-
-class Undecodable(Exception):
-    """A row holds something that no value of this version can be."""
+_LAST = (LAST - _EPOCH) // _MICROSECOND
 
 
 class Table(Generic[T]):
@@ -37,7 +39,8 @@ class Table(Generic[T]):
 
     def __init__(self, cls: type[T], name: str, *, numbered: bool = False) -> None:
         """Derive the columns from the fields; ``numbered`` leaves the field ``id`` to the database."""
-        hints = typing.get_type_hints(cls)
+        self._hints = hints = typing.get_type_hints(cls)
+        self._said: set[str] = set()
         self.cls = cls
         self.name = name
         self.columns: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(cls))  # type: ignore[arg-type]
@@ -65,19 +68,27 @@ class Table(Generic[T]):
     def decode(self, row: Sequence[Cell]) -> T:
         """The value of a row of ``select``.
 
-        Raises:
-            Undecodable: the row holds something that no value of this version can be.
+        A cell that no value of this version can be stands for what does the least harm: a veto that cannot be read
+        forbids everything and goes on, an intent is one whose answer was lost. Said once for each column: a newer
+        fleetd wrote it, or somebody else; the file itself was checked when it was opened.
         """
         cells = zip(self.columns, row, strict=True)
-        try:
-            return self.cls(**{column: self._codecs[column][1](cell) for column, cell in cells})
-        except (ValueError, OverflowError) as error:
-            msg = f"table {self.name}: {error}"
-            raise Undecodable(msg) from error
+        return self.cls(**{column: self._read(column, cell) for column, cell in cells})
 
     def values(self, rows: Iterable[Sequence[Cell]]) -> list[T]:
-        """The values of many rows of ``select``; raises as ``decode`` does."""
+        """The values of many rows of ``select``."""
         return [self.decode(row) for row in rows]
+
+    def _read(self, column: str, cell: Cell) -> object:
+        try:
+            return self._codecs[column][1](cell)
+        except (ValueError, OverflowError, RecursionError) as error:
+            if column not in self._said:
+                self._said.add(column)
+                log.warning("journal.cell_was_unreadable", table=self.name, column=column, error=f"{error!s:.200}")
+            if (self.name, column) in _STAND_INS:
+                return _STAND_INS[self.name, column]
+            return _stand_in(self._hints[column], cell)
 
 
 def instant_to_cell(value: datetime) -> int:
@@ -106,6 +117,14 @@ def cell_to_text(cell: Cell) -> str:
     return cell.decode("utf-8", "surrogatepass") if isinstance(cell, bytes) else _expect(str, cell)
 
 
+def as_text(cell: Cell) -> str:
+    """Text, whatever the cell holds."""
+    try:
+        return cell_to_text(cell)
+    except ValueError:
+        return str(cell)
+
+
 _Codec = tuple[Callable[[typing.Any], Cell], Callable[[Cell], object]]
 
 
@@ -114,7 +133,7 @@ def _codec(hint: object) -> _Codec:
         (inner,) = (arm for arm in typing.get_args(hint) if arm is not types.NoneType)
         return _optional(_codec(inner))
     if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return (str, hint)
+        return (str, lambda cell: kept(hint, cell_to_text(cell)))
     return _CODECS[hint]
 
 
@@ -127,7 +146,8 @@ def _optional(codec: _Codec) -> _Codec:
 
 
 def _cell_to_instant(cell: Cell) -> datetime:
-    return _EPOCH + timedelta(microseconds=_expect(int, cell))
+    number = _expect(int, cell)
+    return _EPOCH + timedelta(microseconds=min(max(number, 0), _LAST))
 
 
 def _cell_to_decimal(cell: Cell) -> Decimal:
@@ -151,7 +171,9 @@ def _verbs_to_cell(value: Iterable[Verb]) -> str:
 
 
 def _cell_to_verbs(cell: Cell) -> frozenset[Verb]:
-    return frozenset(Verb(verb) for verb in _expect(list, json.loads(_expect(str, cell))))
+    verbs = frozenset(kept(Verb, _expect(str, verb)) for verb in _expect(list, json.loads(_expect(str, cell))))
+    # What a word of another version forbids is not known: so it forbids everything.
+    return verbs if all(map(known, verbs)) else verbs | frozenset(Verb)
 
 
 def _expect(kind: type[T], value: object) -> T:
@@ -160,6 +182,21 @@ def _expect(kind: type[T], value: object) -> T:
         raise ValueError(msg)  # noqa: TRY004 - the row is at fault, not the caller
     return value
 
+
+def _stand_in(hint: object, cell: Cell) -> object:
+    """What an unreadable cell of that type stands for."""
+    if isinstance(hint, types.UnionType):
+        return None
+    if isinstance(hint, type) and issubclass(hint, str):
+        text = f"{cell!r:.80}"
+        return kept(hint, text) if issubclass(hint, StrEnum) else text
+    plain: Mapping[object, object] = {bool: False, int: 0, float: 0.0, datetime: FIRST}
+    return plain.get(hint, frozenset(Verb) if hint == frozenset[Verb] else _NOTHING)
+
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+_STAND_INS: Mapping[tuple[str, str], object] = MappingProxyType({("hold", "expires_at"): LAST})
+"""By table and column, where the type alone does not say what does the least harm."""
 
 _CODECS: Mapping[object, _Codec] = MappingProxyType(
     {

@@ -125,6 +125,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 VERSION = len(MIGRATIONS)
 
+OLDEST_READER = 1
+"""The oldest format whose programs can use this one: raised by a migration that does more than add tables, and
+columns with defaults. So whoever goes back to the version before keeps holds and freezes."""
+READERS = "schema.oldest_reader"
+"""The note that says so in the file."""
+
 
 def prepare(db: sqlite3.Connection, path: Path) -> None:
     """Check that the database is a sound journal of a version that this program knows, and bring it up to date.
@@ -157,13 +163,25 @@ def _identify(db: sqlite3.Connection, path: Path) -> int:
         msg = f"{path} is a database, but not one of fleetd's: move it away, or set daemon.state_dir to another place"
         raise StateUnusable(msg)
     version = _pragma(db, "user_version")
-    if version > VERSION:
+    oldest = version if version <= VERSION else _oldest_reader(db, version)
+    if oldest > VERSION:
         msg = (
-            f"the journal {path} was written by a newer fleetd (its format is {version}, this one knows up to "
-            f"{VERSION}): install that version again, or move the journal away and lose its history and holds"
+            f"the journal {path} was written by a newer fleetd, and this one cannot use it (its format is "
+            f"{version}, this one knows up to {VERSION}). Nothing was changed: holds, freezes and history are all in "
+            "it. Install that version again"
         )
         raise StateUnusable(msg)
     return version
+
+
+def _oldest_reader(db: sqlite3.Connection, version: int) -> int:
+    """The oldest format whose programs can use the file, as the one that brought it up to date wrote it down."""
+    try:
+        row = db.execute("SELECT value FROM note WHERE key = ?", (READERS,)).fetchone()
+    except sqlite3.OperationalError:  # it has no such table any more
+        return version
+    text = "" if row is None else str(row[0])
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else version
 
 
 def _migrate(db: sqlite3.Connection) -> None:
@@ -173,6 +191,7 @@ def _migrate(db: sqlite3.Connection) -> None:
         for statements in MIGRATIONS[_pragma(db, "user_version") :]:
             for statement in statements:
                 db.execute(statement)
+        db.execute("INSERT OR REPLACE INTO note (key, value) VALUES (?, ?)", (READERS, str(OLDEST_READER)))
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("COMMIT")

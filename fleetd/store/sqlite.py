@@ -30,7 +30,7 @@ from fleetd.store.rows import (
     HOLDS,
     INTENTS,
     Cell,
-    cell_to_text,
+    as_text,
     instant_to_cell,
     text_to_cell,
 )
@@ -259,7 +259,7 @@ class SqliteJournal:
         row = await self._database.read(
             lambda db: db.execute("SELECT value FROM note WHERE key = ?", (cell,)).fetchone()
         )
-        return None if row is None else cell_to_text(row[0])
+        return None if row is None else as_text(row[0])
 
     async def put_note(self, key: str, value: str) -> None:
         """See ``Journal.put_note``."""
