@@ -8,10 +8,8 @@ from datetime import timedelta
 from urllib.parse import quote
 
 from fleetd.model.machine import Machine
-from fleetd.model.settings import PLACEHOLDERS
+from fleetd.model.settings import PLACEHOLDERS, PROMQL_MATCHER
 
-_MATCHER = re.compile(r"""(=~|!~|!=|=)(\s*)("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
-"""A PromQL label matcher: its operator and its quoted value."""
 _NAMES = re.compile("|".join(r"\{" + name + r"\}" for name in PLACEHOLDERS))
 
 
@@ -51,7 +49,7 @@ def fill_promql(query: str, values: Mapping[str, str]) -> str:
 
         return f"{operator}{space}{quote_mark}{_fill(inside, values, escape)}{quote_mark}"
 
-    return _fill(_MATCHER.sub(matcher, query), {"window": values["window"]}, str)
+    return _fill(PROMQL_MATCHER.sub(matcher, query), {"window": values["window"]}, str)
 
 
 def fill_url(url: str, values: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 
 from fleetd.config.faults import dotted, suggestion
+from fleetd.config.idle_advice import advise_idle, advise_source
 from fleetd.config.machine_table import advise_machine
 from fleetd.config.overlaps import overlaps
 from fleetd.config.units import format_duration, is_loopback, shown
@@ -49,6 +50,7 @@ def _all(settings: Settings) -> Iterator[Fault]:
         yield from _guards(fleet, settings)
         yield from _windows(fleet)
         yield from _idleness(fleet, settings)
+        yield from advise_idle(fleet, settings)
         yield from _policies(fleet)
     yield from _sources(settings)
 
@@ -273,19 +275,17 @@ def _sources(settings: Settings) -> Iterator[Fault]:
         if source.name not in asked:
             yield Fault(dotted(("idle_sources", source.name)), "no fleet asks this source")
         yield from _same_for_all(source)
+        yield from advise_source(source, settings)
 
 
 def _same_for_all(source: IdleSource) -> Iterator[Fault]:
     key, text = {
-        "prometheus": ("query", source.query or ""),
         "exec": ("argv", " ".join(source.argv)),
         "http": ("url", source.url or ""),
     }.get(source.kind, ("kind", "{id}"))
     where = dotted(("idle_sources", source.name, key))
     if not any(f"{{{p}}}" in text for p in ("id", "name", "private_ip")):
         yield Fault(where, "names no machine ({id}, {name} or {private_ip}): it answers the same for all")
-    if source.kind == "prometheus" and "{window}" not in text:
-        yield Fault(where, "does not cover [{window}]: only the instant of the question is looked at")
 
 
 def _cost(fleet: Fleet, settings: Settings) -> Decimal | None:

@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from fleetd.config.faults import Finding, suggestion
+from fleetd.config.idle_advice import open_ended
 from fleetd.config.machine_table import check_machine
 from fleetd.config.schema_extra import FLEET_NAME_PATTERN, SOURCE_NAME_PATTERN
 from fleetd.config.units import is_loopback, shown
 from fleetd.config.values import KEY_SPELLING
 from fleetd.config.view import TableView
-from fleetd.model.settings import PLACEHOLDERS
+from fleetd.model.settings import PLACEHOLDERS, PROMQL_MATCHER
 
 _KEY_PLACES = ("env", "file", "credential")
 _SOURCE_KEYS = {
@@ -143,6 +144,8 @@ def _check_source(source: TableView) -> Iterator[Finding]:
     kind = source.get("kind")
     if not isinstance(kind, str):
         return
+    if kind == "prometheus":
+        yield from _check_query(source)
     needed, allowed = _SOURCE_KEYS[kind]
     for key in needed:
         if not source.has(key):
@@ -151,6 +154,26 @@ def _check_source(source: TableView) -> Iterator[Finding]:
         if source.has(key) and key not in (*needed, *allowed):
             users = [_q(k) for k, (n, a) in _SOURCE_KEYS.items() if key in (*n, *a)]
             yield source.fault(f"kind = {_q(kind)} does not use it (it belongs to {', '.join(users)})", key)
+
+
+def _check_query(source: TableView) -> Iterator[Finding]:
+    query = source.get("query")
+    if not isinstance(query, str):
+        return
+    elsewhere = PROMQL_MATCHER.sub("", query)
+    for word in ("id", "name", "private_ip"):
+        if f"{{{word}}}" in elsewhere:
+            yield source.fault(
+                f'{{{word}}} is filled in within a quoted label matcher only, as in instance="{{{word}}}:9400": '
+                "not in backticks, and not outside of quotes",
+                "query",
+            )
+    if open_ended(query, "private_ip"):
+        yield source.fault(
+            "{private_ip} has no end in its regular expression: 10.0.0.5 would take the samples of 10.0.0.51; "
+            'write instance="{private_ip}:9400", or instance=~"{private_ip}:.*"',
+            "query",
+        )
 
 
 def _check_placeholders(source: TableView, text: object, *within: str | int) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -61,6 +62,9 @@ class DaemonSettings:
     listen: str = "127.0.0.1:8750"
     """host:port of the read-only HTTP endpoints; "" turns them off."""
 
+
+PROMQL_MATCHER = re.compile(r"""(=~|!~|!=|=)(\s*)("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
+"""A PromQL label matcher: its operator, space, and its quoted value. A machine is filled in there, nowhere else."""
 
 PLACEHOLDERS = ("id", "name", "private_ip", "window")
 """What an idle source's query, url and argv may name in braces: the machine's, and the span that is asked about."""

@@ -33,6 +33,7 @@ def source(text: str) -> str:
 
 
 ENV = 'api_key = { env = "PAPERSPACE_API_KEY" }'
+ASKING = "[idle_sources.gpu]\nkind = 'prometheus'\nurl = 'http://h'\nbelow = 1\n"
 OTHER = "[fleets.other]\ntarget = 1\n" + core().replace("training", "other")
 
 FAULTS: dict[str, tuple[dict[str, str], str, str]] = {
@@ -390,6 +391,26 @@ FAULTS: dict[str, tuple[dict[str, str], str, str]] = {
         {"rest": IDLE.replace("\nsources", '\nafter = "0s"\nsources')},
         "fleets.training.idle.after",
         "at least 1s",
+    ),
+    "placeholder in backticks": (
+        {"rest": ASKING + "query = 'up{a=`{private_ip}`}[{window}]'"},
+        "idle_sources.gpu.query",
+        "{private_ip} is filled in within a quoted label matcher only",
+    ),
+    "placeholder outside of quotes": (
+        {"rest": ASKING + "query = 'up{a={name}}[{window}]'"},
+        "idle_sources.gpu.query",
+        "{name} is filled in within a quoted label matcher only",
+    ),
+    "address without an end": (
+        {"rest": ASKING + "query = 'up{a=~\"{private_ip}.*\"}[{window}]'"},
+        "idle_sources.gpu.query",
+        "10.0.0.5 would take the samples of 10.0.0.51",
+    ),
+    "address without a beginning": (
+        {"rest": ASKING + "query = 'up{a=~\"web|.*{private_ip}:9400\"}[{window}]'"},
+        "idle_sources.gpu.query",
+        "{private_ip} has no end",
     ),
     "source name": ({"rest": "[idle_sources.'a b']\nkind = 'lease'"}, 'idle_sources."a b"', "expected a name"),
     "source kind": ({"rest": source("kind = 'promethius'")}, "idle_sources.gpu.kind", 'did you mean "prometheus"?'),

@@ -11,6 +11,13 @@ from tests.support.config_text import IDLE, PARTS, SIMULATOR_PROVIDER, V1_MACHIN
 
 PROMETHEUS = 'kind = "prometheus"\nurl = "http://127.0.0.1:9090"\nbelow = 0.1\n'
 GPU = f"[fleets.training.idle]\nsources = ['gpu']\n[idle_sources.gpu]\n{PROMETHEUS}"
+
+
+def query(text: str) -> str:
+    """A query whose ``{}`` is the GPU load of one machine."""
+    return "query = '" + text.replace("{}", 'u{instance="{private_ip}:9400"}') + "'"
+
+
 OTHER = (
     "[fleets.other]\ntarget = 1\nadopt = [{adopt}]\n[fleets.other.machine]\n"
     'region = "East Coast (NY2)"\nmachineType = "P4000"\nsize = 50\nbillingType = "hourly"\ntemplateId = "t"'
@@ -228,6 +235,84 @@ WARNINGS: dict[str, tuple[dict[str, str], str, str]] = {
         "idle_sources.gpu.query",
         "does not cover [{window}]",
     ),
+    "a ratio below 2": (
+        {
+            "rest": PARK + GPU.replace("below = 0.1", "below = 2") + "query = 'max_over_time("
+            'DCGM_FI_PROF_GR_ENGINE_ACTIVE{instance="{private_ip}:9400"}[{window}])\''
+        },
+        "idle_sources.gpu.below",
+        "2 is never reached: DCGM_FI_PROF_GR_ENGINE_ACTIVE is a ratio",
+    ),
+    "percent made a ratio below 1": (
+        {"rest": PARK + GPU.replace("below = 0.1", "below = 1") + query("max_over_time({}[{window}]) / 100")},
+        "idle_sources.gpu.below",
+        "what is divided by 100 is a ratio",
+    ),
+    "or vector(0)": (
+        {"rest": PARK + GPU + query("max_over_time({}[{window}]) or vector(0)")},
+        "idle_sources.gpu.query",
+        "a dead exporter would look idle",
+    ),
+    "or on() vector(0)": (
+        {"rest": PARK + GPU + query("max_over_time({}[{window}]) or on() vector(0)")},
+        "idle_sources.gpu.query",
+        "a dead exporter would look idle",
+    ),
+    "or up times nothing": (
+        {"rest": PARK + GPU + query("max_over_time({}[{window}]) or up * 0")},
+        "idle_sources.gpu.query",
+        "a dead exporter would look idle",
+    ),
+    "an hour ago": (
+        {"rest": PARK + GPU + query("max_over_time({}[{window}] offset 1h)")},
+        "idle_sources.gpu.query",
+        "another time",
+    ),
+    "the least of several": (
+        {"rest": PARK + GPU + query("min(max_over_time({}[{window}]))")},
+        "idle_sources.gpu.query",
+        "min() hides use",
+    ),
+    "the mean of several": (
+        {"rest": PARK + GPU + query("avg by (instance) (max_over_time({}[{window}]))")},
+        "idle_sources.gpu.query",
+        "avg() hides use",
+    ),
+    "the mean of a step": (
+        {"rest": PARK + GPU + query("avg_over_time({}[{window}])")},
+        "idle_sources.gpu.query",
+        "avg_over_time() hides use",
+    ),
+    "one series of several": (
+        {"rest": PARK + GPU + query("max(max_over_time({}[{window}]))")},
+        "idle_sources.gpu.query",
+        "max() makes one series of several",
+    ),
+    "a name without an end": (
+        {"rest": PARK + GPU + "query = 'max_over_time(u{host=~\"{name}.*\"}[{window}])'"},
+        "idle_sources.gpu.query",
+        "{name} has no end",
+    ),
+    "more samples than there can be": (
+        {"rest": PARK + GPU.replace("\nsources", '\nafter = "4d"\nsources') + query("max_over_time({}[{window}])")},
+        "fleets.training.idle.after",
+        "11520 samples, and Prometheus gives 11000 at most: nothing is ever idle; idle_sources.gpu.step must be 32s",
+    ),
+    "more machines than a round can ask": (
+        {"fleet": "[fleets.training]\ntarget = 25", "rest": PARK + GPU + query("max_over_time({}[{window}])")},
+        "idle_sources.gpu.at_once",
+        "25 machines, 8 at a time and up to 10s each, may take 40s, and a round ends after 30s",
+    ),
+    "a timeout that no round waits for": (
+        {"daemon": '[daemon]\ninterval = "5s"', "rest": PARK + GPU + query("max_over_time({}[{window}])")},
+        "idle_sources.gpu.timeout",
+        "is longer than a round, which ends after 5s",
+    ),
+    "enforced without asking": (
+        {"rest": "[fleets.training.shutdown_timeout]\nhours = 24\nenforce = true"},
+        "fleets.training.shutdown_timeout.enforce",
+        "without [fleets.training.idle] nobody is asked",
+    ),
     "address for all": (
         {"rest": PARK + IDLE.replace('"lease"', '"http"\nurl = "http://h"')},
         "idle_sources.job.url",
@@ -270,6 +355,18 @@ def test_warning(parts: dict[str, str], path: str, fragment: str) -> None:
             {"more_fleet": 'adopt = ["ps1"]', "rest": OTHER.format(adopt="'ps2', 'old-*'")}, id="adopted apart"
         ),
         pytest.param({"more_fleet": "standby = 0"}, id="no standby"),
+        pytest.param({"rest": PARK + GPU + query("max_over_time({}[{window}])")}, id="a query"),
+        pytest.param(
+            {
+                "rest": PARK
+                + GPU
+                + 'query = \'max_over_time(min_ratio_or{a=~"{private_ip}:.*",b="avg(x)"}[{window}])\''
+            },
+            id="a query with words in its names",
+        ),
+        pytest.param(
+            {"rest": PARK + IDLE + "\n[fleets.training.shutdown_timeout]\nhours = 24\nenforce = true"}, id="enforced"
+        ),
         pytest.param({"daemon": '[daemon]\nlisten = "[::1]:1"'}, id="loopback"),
     ],
 )
