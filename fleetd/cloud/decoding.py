@@ -14,11 +14,11 @@ from typing import Any
 
 import msgspec
 
-MOST_VALUES = 1_000_000
+MOST_VALUES = 500_000
 """Values in one answer, counted by their commas and brackets. A page of 1000 machines has some 50,000."""
 DEEPEST = 100
 """Levels of nesting that are kept, where there are too many for the decoder."""
-MOST_MENDED = 4 * 1024 * 1024
+MOST_MENDED = 2 * 1024 * 1024
 """Bytes of an answer that is read although something in it is odd: that is slower by far."""
 
 _LONGEST_NUMBER = 40

@@ -54,6 +54,7 @@ from fleetd.cloud.progress import Progress, only_once, trace_config
 from fleetd.cloud.rate import FIRST, Admission
 from fleetd.cloud.retry import IN_PLACE, Attempts, RetryPolicy, retry_after
 from fleetd.cloud.text import betrays, presentable
+from fleetd.cloud.unpacking import read_body
 from fleetd.model.errors import (
     Ambiguous,
     Busy,
@@ -70,8 +71,8 @@ from fleetd.model.errors import (
 
 log = structlog.get_logger(__name__)
 
-BODY_LIMIT = 64 * 1024 * 1024
-"""Bytes of an answer that are read. A page of 1000 machines has about one megabyte."""
+BODY_LIMIT = 16 * 1024 * 1024
+"""Bytes of an answer that are read, unpacked. A page of 1000 machines has about one megabyte."""
 
 FORBIDDEN = 403
 
@@ -224,7 +225,11 @@ class HttpClient:
         key = self._key.key()
         if not (key and key.isascii() and key.isprintable()):
             raise Unauthorized("the API key is empty or holds characters that no key has", operation=call.operation)
-        headers = {self._key.name: self._key.prefix + key, "Accept": "application/json"}
+        headers = {
+            self._key.name: self._key.prefix + key,
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+        }
         return headers if call.body is None else headers | {"Content-Type": "application/json"}
 
     async def _exchange(
@@ -260,7 +265,7 @@ class HttpClient:
                 trace_request_ctx=progress,
             ) as response:
                 progress.status = response.status
-                body, whole = await _read(response)
+                body, whole = await read_body(response, longest=BODY_LIMIT)
         except Withheld as e:
             return "withheld", _Failure(Withheld(e.message, operation=call.operation))
         except (aiohttp.ClientError, OSError) as e:
@@ -286,6 +291,7 @@ class HttpClient:
                 connector=aiohttp.TCPConnector(limit=self.limits.max_concurrency, force_close=True),
                 headers={"User-Agent": f"fleetd/{__version__}"},
                 cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
                 trace_configs=[trace_config()],
                 middlewares=(only_once,),
             )
@@ -345,14 +351,3 @@ class _Failure:
     error: CloudError
     cause: BaseException | None = None
     """What the HTTP library raised; None where that would show the key, as a request's headers do."""
-
-
-async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """A body, and whether that is all of it."""
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            response.close()
-            return bytes(body[:BODY_LIMIT]), False
-    return bytes(body), True

@@ -10,6 +10,8 @@ from fleetd.model.errors import CloudError
 
 LONGEST_ID = 200
 """Characters. What is longer identifies nothing."""
+MOST_ENTRIES = 10_000
+"""In one page, whatever was asked for."""
 MOST_SECONDS = 120.0
 """For all pages of a listing together; one that takes longer has no end, or is too old when it ends."""
 

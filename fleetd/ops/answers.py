@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +22,7 @@ PATIENCE = 15.0
 """Seconds within which a connection must have sent a request, and another one after that."""
 MOST_CONNECTIONS = 100
 """At one time on one server. Each costs a descriptor, and without one the provider cannot be reached either: who
-opens connections by the thousand must not keep fleetd from its passes."""
+opens connections by the thousand must not keep fleetd from its passes. The oldest makes room for a new one."""
 FAREWELL = 1.0
 """Seconds that requests under way may take when the daemon stops."""
 
@@ -60,8 +61,9 @@ async def serving(app: web.Application, *listening: socket.socket) -> AsyncItera
     servers: list[asyncio.Server] = []
     try:
         await runner.setup()
+        door = _Door(runner)
         for one in listening:
-            doors = asyncio.get_running_loop().create_server(_door(runner), sock=one, backlog=_BACKLOG)
+            doors = asyncio.get_running_loop().create_server(door, sock=one, backlog=_BACKLOG)
             servers.append(await doors)
         yield
     finally:
@@ -92,16 +94,44 @@ def fault_answer(status: int, message: str, *, headers: dict[str, str] | None = 
     return web.json_response({"error": error}, status=status, headers=headers)
 
 
-def _door(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
-    """Makes the protocol of each new connection: aiohttp's, or a closed door where there are enough."""
+class _Door:
+    """Makes the protocol of each new connection. Where there are enough, the oldest makes room for it.
 
-    def admit() -> asyncio.Protocol:
-        server = runner.server
-        if server is None or len(server.connections) >= MOST_CONNECTIONS:
+    Who holds connections, idle or slow to read, must not keep a supervisor's probe or a person's freeze out. One that
+    asks for nothing goes before one whose request is being answered.
+    """
+
+    def __init__(self, runner: web.AppRunner) -> None:
+        self._runner = runner
+        self._open: dict[RequestHandler, bool] = {}
+        """The oldest first, and whether it has been seen connected: it is so a moment after it was made."""
+
+    def __call__(self) -> asyncio.Protocol:
+        """The next connection's."""
+        server = self._runner.server
+        if server is None:
             return _Closed()
-        return server()
+        handler = server()
+        there = {
+            one: seen or one.transport is not None
+            for one, seen in self._open.items()
+            if not (seen and one.transport is None)
+        }
+        while len(there) >= MOST_CONNECTIONS:
+            oldest = next((one for one in there if not _answers(one)), next(iter(there)))
+            del there[oldest]
+            asyncio.get_running_loop().call_soon(_abort, oldest)
+        self._open = {**there, handler: False}
+        return handler
 
-    return admit
+
+def _answers(handler: RequestHandler) -> bool:
+    return getattr(handler, "_current_request", None) is not None
+
+
+def _abort(handler: RequestHandler) -> None:
+    if handler.transport is not None:
+        handler.transport.abort()
 
 
 class _Closed(asyncio.Protocol):

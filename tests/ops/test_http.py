@@ -268,27 +268,72 @@ async def test_requests_under_way_do_not_hold_up_a_stop(seat: FakeSeat) -> None:
                 await begun.wait()
 
 
-async def test_more_connections_than_there_is_room_for_are_closed(
+HELD = {
+    "idle": b"",
+    "half a request": b"GET /livez HT",
+    "half a header": b"GET /livez HTTP/1.1\r\nHost: local",
+    "answered once": b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a stream": b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "never read": b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50,
+}
+
+
+@pytest.mark.parametrize("sent", HELD.values(), ids=HELD.keys())
+@pytest.mark.parametrize("count", [5, 6, 60])
+async def test_however_many_connections_are_held_the_probes_are_answered(
+    seat: FakeSeat, monkeypatch: pytest.MonkeyPatch, sent: bytes, count: int
+) -> None:
+    """Each holds a descriptor, and the provider's connections need some as well: the oldest makes room."""
+    monkeypatch.setattr(answers, "MOST_CONNECTIONS", 5)
+
+    async def slow(_request: web.Request) -> web.Response:
+        await anyio.sleep(60)
+        return web.Response()
+
+    async def big(_request: web.Request) -> web.Response:
+        return web.Response(body=b"x" * 4_000_000)
+
+    async with served(seat, pages=[web.get("/slow", slow), web.get("/big", big)]) as url:
+        port = int(url.rpartition(":")[2])
+        held = []
+        for _ in range(count):
+            held.append(await asyncio.open_connection("127.0.0.1", port))
+            held[-1][1].write(sent)
+        await anyio.sleep(0.05)
+        for path in ("/livez", "/metrics", "/livez"):
+            with anyio.fail_after(1):
+                assert (await get(f"{url}{path}"))[0] == 200
+        left = 0
+        for reader, writer in held:
+            try:
+                with anyio.fail_after(0.05), suppress(ConnectionError):
+                    await reader.read()
+            except TimeoutError:
+                left += 1
+            writer.transport.abort()
+        assert left <= 5
+
+
+async def test_a_request_that_is_being_answered_outlives_the_idle_ones(
     seat: FakeSeat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each holds a descriptor, and the provider's connections need some as well."""
     monkeypatch.setattr(answers, "MOST_CONNECTIONS", 5)
-    async with served(seat) as url:
+
+    async def slow(_request: web.Request) -> web.Response:
+        await anyio.sleep(0.3)
+        return web.Response(text="done")
+
+    async with served(seat, pages=[web.get("/slow", slow)]) as url, anyio.create_task_group() as group:
         port = int(url.rpartition(":")[2])
-        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+        outcome: list[int] = []
+
+        async def ask() -> None:
+            outcome.append((await get(f"{url}/slow"))[0])
+
+        group.start_soon(ask)
+        await anyio.sleep(0.1)
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
+        await anyio.sleep(0.4)
+        assert outcome == [200]
         for _, writer in held:
-            writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        for reader, _ in held:
-            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
-        surplus = [await asyncio.open_connection("127.0.0.1", port) for _ in range(50)]
-        for reader, _ in surplus:
-            assert await reader.read() == b""
-        for _, writer in [*held, *surplus]:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
-        with anyio.fail_after(10):
-            while True:  # a connection that has left is counted for a moment more
-                with suppress(aiohttp.ClientError):
-                    assert (await get(f"{url}/livez"))[0] == 200
-                    break
+            writer.transport.abort()

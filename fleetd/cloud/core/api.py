@@ -15,7 +15,7 @@ from fleetd.cloud.about import must_be_about, must_be_made
 from fleetd.cloud.calls import Call, Effect, Sender
 from fleetd.cloud.core import wire
 from fleetd.cloud.core.pages import MOST_PAGES, Source, read_all
-from fleetd.cloud.listing import Reading
+from fleetd.cloud.listing import MOST_ENTRIES, Reading
 from fleetd.cloud.port import Json, Progress, freely
 from fleetd.cloud.waiting import Eyes, wait_until
 from fleetd.model.errors import MalformedAnswer, Refused
@@ -209,6 +209,8 @@ class CoreApi:
         content = await self._get(call)
         if not isinstance(content, list):
             raise self._http.malformed(call, "the answer is not an array")
+        if len(content) > MOST_ENTRIES:
+            raise self._http.malformed(call, f"the answer has {len(content)} entries")
         return [entry if isinstance(entry, dict) else {} for entry in content]
 
     async def _get(self, call: Call) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fleetd.cloud.calls import Call, Effect, Sender
+from fleetd.cloud.listing import MOST_ENTRIES
 from fleetd.cloud.paperspace.errors import is_complaint
 from fleetd.cloud.paperspace.pages import Page
 from fleetd.cloud.port import Json
@@ -136,6 +137,8 @@ class Requests:
         items, more, cursor = content.get("items"), content.get("hasMore"), content.get("nextPage")
         if not isinstance(items, list) or not isinstance(more, bool):
             raise self._http.malformed(call, "the answer is not a page: items or hasMore is missing")
+        if len(items) > MOST_ENTRIES:
+            raise self._http.malformed(call, f"the answer has {len(items)} entries")
         if not more:
             return Page([_entry(item) for item in items], None)
         if isinstance(cursor, bool) or not isinstance(cursor, str | int) or cursor == "":
