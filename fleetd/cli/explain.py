@@ -10,7 +10,7 @@ import anyio
 import typer
 
 from fleetd import wiring
-from fleetd.cli.options import ConfigOption, JsonOption, examples
+from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, examples
 from fleetd.cli.output import show, show_json
 from fleetd.cli.render_history import history_document, history_line
 from fleetd.cli.render_status import silent_words
@@ -35,13 +35,14 @@ def explain(
         str, typer.Argument(metavar="MACHINE-or-FLEET", help="A fleet's name, or a machine's id or name.")
     ],
     config: ConfigOption = None,
+    state_dir: StateDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say in sentences why it is as it is, why what is not being done is not, and when that changes.
 
     For a machine, what the journal has of it last, too.
     """
-    settings = wiring.load_for_daemon(wiring.find_config(config))
+    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     sentences, entries = anyio.run(_look, settings, subject)
     if as_json:
         past = [history_document(e) for e in entries]

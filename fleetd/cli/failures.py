@@ -27,7 +27,7 @@ from fleetd.model.errors import (
     WaitEnded,
 )
 from fleetd.model.reasons import Verdict
-from fleetd.ops.control_client import NoAnswer, NoDaemon, NotAllowed, OrderRefused
+from fleetd.ops.control_client import NoAnswer, NoDaemon, NotAllowed, OrderRefused, OtherDaemon
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What typer raises for a command line that it cannot read; typer itself does not name it."""
@@ -60,7 +60,7 @@ def exit_code(error: BaseException) -> ExitCode:
             return ExitCode.BROKEN_PIPE
         case Unauthorized() | KeyUnusable():
             return ExitCode.KEY_REFUSED
-        case ConfigError() | OrderRefused(status=422):
+        case ConfigError() | OtherDaemon() | OrderRefused(status=422):
             return ExitCode.CONFIG
         case RetryLater() | MalformedAnswer():
             return ExitCode.PROVIDER_UNAVAILABLE
@@ -128,6 +128,8 @@ def _advice(error: FleetdError) -> Iterator[str]:
             yield "Try again later; systemctl restart fleetd ends a daemon that hangs, and the journal stays."
         case NoDaemon() if not isinstance(error, NotAllowed):
             yield "Start it (systemctl start fleetd, or fleetd run); fleetd machines works by hand without one."
+        case OtherDaemon():
+            yield "If that one is meant, name its config with -c, or its state directory with --state-dir."
         case SeatLost():
             yield "No call is made that cannot be journaled; the next fleetd settles by looking what is under way."
         case OrderRefused(reason="busy" | "activity_unknown"):

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fleetd import wiring
 from fleetd.cli.logs import log_above, log_to_stderr
-from fleetd.cli.options import ConfigOption, duration, examples
+from fleetd.cli.options import ConfigOption, StateDirOption, duration, examples
 from fleetd.cli.output import err, say, show
 from fleetd.cli.render_apply import Bar, bars, summary
 from fleetd.ops.escape import printable
@@ -66,15 +66,15 @@ def apply(
     show(summary(document, seconds))
 
 
-def reload(config: ConfigOption = None) -> None:
+def reload(config: ConfigOption = None, state_dir: StateDirOption = None) -> None:
     """Have the running daemon read its config again: swapped whole, or not at all when it has a fault."""
-    settings = wiring.load_for_daemon(wiring.find_config(config))
+    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
 
-    async def order() -> None:
-        await wiring.order(settings, "POST", "/reload")
+    async def order() -> Document:
+        return await wiring.order(settings, "POST", "/reload")
 
-    anyio.run(order)
-    say(f"the daemon has read {printable(settings.source)} again")
+    document = anyio.run(order)
+    say(f"the daemon has read {printable(str(document.get('config', settings.source)))} again")
 
 
 RUN_EXAMPLES = examples("fleetd run -c fleetd.toml", "systemctl start fleetd  # the same, by deploy/fleetd.service")

@@ -15,7 +15,7 @@ from rich.text import Text
 from fleetd import config as config_file
 from fleetd import wiring
 from fleetd.cli.failures import ExitCode
-from fleetd.cli.options import ConfigOption, JsonOption, examples, moment, moment_ago
+from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, examples, moment, moment_ago
 from fleetd.cli.output import out, say, show, show_json
 from fleetd.cli.render_history import history_document, history_line, history_view
 from fleetd.cli.render_plan import plan_view
@@ -94,7 +94,7 @@ def plan(
     settings = wiring.load_settings(wiring.find_config(config))
 
     async def look() -> Any:
-        return await wiring.plan_once(settings, at=instant, on_silence=_warn_of_silence)
+        return await wiring.plan_once(settings, at=instant, on_silence=_warn_of_silence, on_other=_warn_of_other)
 
     found = anyio.run(look)
     vetoes = found.memory.holds
@@ -108,6 +108,7 @@ def plan(
 
 def status(
     config: ConfigOption = None,
+    state_dir: StateDirOption = None,
     as_json: JsonOption = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", metavar="", help="Look again every two seconds.")] = False,
 ) -> None:
@@ -115,7 +116,7 @@ def status(
 
     From the running daemon; without one, from the journal and the API.
     """
-    settings = wiring.load_for_daemon(wiring.find_config(config))
+    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     if watch:
         anyio.run(_watch, settings, as_json)
         return
@@ -128,6 +129,7 @@ def status(
 
 def history(
     config: ConfigOption = None,
+    state_dir: StateDirOption = None,
     as_json: JsonOption = False,
     since: Annotated[
         str,
@@ -156,7 +158,7 @@ def history(
     As JSON, one object a line. 90 days and at most 100 000 entries are kept.
     """
     start = moment_ago(since, datetime.now(UTC)) if since else None
-    settings = wiring.load_for_daemon(wiring.find_config(config))
+    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     most = limit if limit is not None else (None if as_json or since else LATEST)
 
     async def look() -> list[tuple[int, HistoryEntry]]:
@@ -246,6 +248,10 @@ async def _watch(settings: Settings, as_json: bool) -> None:
 
 def _warn_of_silence(pid: int | None) -> None:
     say(f"warning: {silent_words({'pid': pid})}", style="yellow")
+
+
+def _warn_of_other(who: str) -> None:
+    say(f"warning: who is idle is not asked: {printable(who)}", style="yellow")
 
 
 def _warn(faults: list[Fault]) -> None:

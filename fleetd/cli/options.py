@@ -72,6 +72,15 @@ ConfigOption = Annotated[
         show_default=False,
     ),
 ]
+StateDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state-dir",
+        metavar="DIR",
+        help="The daemon that acts on this state directory, whatever config it runs on; -c does not count then.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.", show_default=False)]
 
 

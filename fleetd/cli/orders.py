@@ -10,7 +10,7 @@ import typer
 
 from fleetd import wiring
 from fleetd.cli.failures import ExitCode
-from fleetd.cli.options import ConfigOption, JsonOption, duration, examples
+from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, duration, examples
 from fleetd.cli.output import say, show_json
 from fleetd.cli.vetoes import MachineName, ReasonOption
 from fleetd.cli.words import until
@@ -37,13 +37,17 @@ EvenIfBusy = Annotated[
 
 
 def start(
-    machine: MachineName, reason: ReasonOption, config: ConfigOption = None, as_json: JsonOption = False
+    machine: MachineName,
+    reason: ReasonOption,
+    config: ConfigOption = None,
+    state_dir: StateDirOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Have the daemon start one stopped machine, within the target and the cost caps.
 
     Ends with 75 when it is declined: held, frozen, or beyond the target. A veto is never overridden.
     """
-    _order(MachineOrder(Verb.START, machine, reason), config, as_json=as_json)
+    _order(MachineOrder(Verb.START, machine, reason), config, state_dir, as_json=as_json)
 
 
 def stop(
@@ -57,6 +61,7 @@ def stop(
     ] = KEEP_OFF,
     even_if_busy: EvenIfBusy = False,
     config: ConfigOption = None,
+    state_dir: StateDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Have the daemon stop one machine, and keep it off for a while; nothing takes its place meanwhile.
@@ -64,7 +69,7 @@ def stop(
     Ends with 75 when it is declined: held, frozen, in use, or on its way somewhere. fleetd release lets it start
     again before its time.
     """
-    _order(MachineOrder(Verb.STOP, machine, reason, even_if_busy, lasts), config, as_json=as_json)
+    _order(MachineOrder(Verb.STOP, machine, reason, even_if_busy, lasts), config, state_dir, as_json=as_json)
 
 
 def restart(
@@ -72,17 +77,18 @@ def restart(
     reason: ReasonOption,
     even_if_busy: EvenIfBusy = False,
     config: ConfigOption = None,
+    state_dir: StateDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Have the daemon restart one machine that is up.
 
     Ends with 75 when it is declined: held, frozen, in use, or on its way somewhere.
     """
-    _order(MachineOrder(Verb.RESTART, machine, reason, even_if_busy), config, as_json=as_json)
+    _order(MachineOrder(Verb.RESTART, machine, reason, even_if_busy), config, state_dir, as_json=as_json)
 
 
-def _order(order: MachineOrder, config: Any, *, as_json: bool) -> None:
-    settings = wiring.load_for_daemon(wiring.find_config(config))
+def _order(order: MachineOrder, config: Any, state_dir: Any, *, as_json: bool) -> None:
+    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     document = anyio.run(wiring.order_machine, settings, order)
     if as_json:
         show_json(document)

@@ -10,7 +10,7 @@ import typer
 
 from fleetd import wiring
 from fleetd.cli.failures import UsageError
-from fleetd.cli.options import ConfigOption, JsonOption, duration, examples
+from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, duration, examples
 from fleetd.cli.output import say, show_json
 from fleetd.cli.words import until
 from fleetd.model.journal import VetoOrder
@@ -59,16 +59,22 @@ def hold(
     reason: ReasonOption,
     verb: VerbOption = None,
     config: ConfigOption = None,
+    state_dir: StateDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Forbid everything, or some verbs, on one machine until the hold ends. In force when this returns."""
     verbs = frozenset(verb) if verb else frozenset(Verb)
-    _veto(VetoOrder("hold", machine, verbs, reason, lasts), config, as_json=as_json)
+    _veto(VetoOrder("hold", machine, verbs, reason, lasts), config, state_dir, as_json=as_json)
 
 
-def release(machine: MachineName, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def release(
+    machine: MachineName,
+    config: ConfigOption = None,
+    state_dir: StateDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """End the hold on one machine."""
-    _lift("hold", machine, config, as_json=as_json)
+    _lift("hold", machine, config, state_dir, as_json=as_json)
 
 
 def freeze(
@@ -77,23 +83,29 @@ def freeze(
     fleet: Fleet = None,
     verb: VerbOption = None,
     config: ConfigOption = None,
+    state_dir: StateDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Forbid everything, or some verbs, on a fleet or on all of them. In force when this returns."""
-    settings = wiring.load_for_daemon(wiring.find_config(config))
+    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     if fleet is not None:
         _must_be_known(settings, fleet)
     verbs = frozenset(verb) if verb else frozenset(Verb)
-    _veto(VetoOrder("freeze", fleet, verbs, reason, lasts), config, as_json=as_json)
+    _veto(VetoOrder("freeze", fleet, verbs, reason, lasts), config, state_dir, as_json=as_json)
 
 
-def unfreeze(fleet: Fleet = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def unfreeze(
+    fleet: Fleet = None,
+    config: ConfigOption = None,
+    state_dir: StateDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """End the freeze of a fleet, or of everything."""
-    _lift("freeze", fleet, config, as_json=as_json)
+    _lift("freeze", fleet, config, state_dir, as_json=as_json)
 
 
-def _veto(order: VetoOrder, config: Any, *, as_json: bool) -> None:
-    settings = wiring.load_for_daemon(wiring.find_config(config))
+def _veto(order: VetoOrder, config: Any, state_dir: Any, *, as_json: bool) -> None:
+    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     document = anyio.run(wiring.veto, settings, order)
     if as_json:
         show_json(document)
@@ -115,8 +127,8 @@ def _must_be_known(settings: Settings, fleet: str) -> None:
         raise typer.BadParameter(f"the config has no fleet {fleet!r}; it has {listed}")
 
 
-def _lift(kind: str, subject: str | None, config: Any, *, as_json: bool) -> None:
-    settings = wiring.load_for_daemon(wiring.find_config(config))
+def _lift(kind: str, subject: str | None, config: Any, state_dir: Any, *, as_json: bool) -> None:
+    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     removed = anyio.run(wiring.lift, settings, kind, subject)
     # Looked at afterwards: a veto on a fleet or a machine that is no more can still be ended.
     if not removed and subject is not None:

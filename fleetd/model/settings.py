@@ -120,6 +120,8 @@ class Settings:
     costs: Costs = field(default_factory=Costs)
     idle_sources: Mapping[str, IdleSource] = field(default_factory=lambda: MappingProxyType({}))
     schedules: Schedules = Schedules()
+    asked_state_dir: Path | None = None
+    """The state directory that a command line named (``--state-dir``): its daemon is meant, whatever its config."""
 
     def fleet(self, name: str) -> Fleet | None:
         """The fleet of that name, or None."""

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from fleetd.model.errors import ConfigError, NotYet, OrderDeclined, StateLocked, StateUnusable, StoreError
 from fleetd.ops import orders
+from fleetd.ops.addressee import MISDIRECTED, Identity
 from fleetd.ops.answers import MAX_BODY, Fault, Handler, serving, tell_faults
 from fleetd.ops.control_client import LOGIN, is_listening
 from fleetd.ops.escape import printable
@@ -28,12 +30,15 @@ _UCRED = struct.Struct("3i")
 
 
 @asynccontextmanager
-async def serve_control(seat: Seat, path: Path, *, reads: Iterable[web.RouteDef] = ()) -> AsyncIterator[None]:
+async def serve_control(
+    seat: Seat, path: Path, *, identity: Identity | None = None, reads: Iterable[web.RouteDef] = ()
+) -> AsyncIterator[None]:
     """Listen on ``path`` (mode 0600) while entered; one that a killed daemon left there is replaced.
 
     Args:
         seat: the daemon.
         path: where; a directory that is missing is made with mode 0700.
+        identity: who this is; an order that is for another daemon is refused.
         reads: further routes, as ``read_routes`` gives them.
 
     Raises:
@@ -43,8 +48,11 @@ async def serve_control(seat: Seat, path: Path, *, reads: Iterable[web.RouteDef]
     listening = _bind(path)
     own = _identity(path)
     try:
-        app = web.Application(client_max_size=MAX_BODY, middlewares=[tell_faults, _check_peer, _tell_of_orders])
+        checks = [tell_faults, _check_peer, *([] if identity is None else [_addressed(identity)]), _tell_of_orders]
+        app = web.Application(client_max_size=MAX_BODY, middlewares=checks)
         app.add_routes([*_Orders(seat).routes(), *reads])
+        if identity is not None:
+            app.add_routes([web.get("/whoami", _whoami(identity))])
         async with serving(app, listening):
             yield
     finally:
@@ -105,7 +113,7 @@ class _Orders:
 
     async def reload(self, request: web.Request) -> web.Response:
         self._seat.reload(_actor(request))
-        return web.json_response({"reloaded": True})
+        return web.json_response({"reloaded": True, "config": self._seat.status()["daemon"]["config"]})
 
     async def wake(self, _request: web.Request) -> web.Response:
         self._seat.wake()
@@ -134,6 +142,26 @@ async def _check_peer(request: web.Request, handler: Handler) -> web.StreamRespo
     if _peer_uid(request) not in {0, os.getuid()}:
         raise Fault(403, "only root and the daemon's own user may use the control socket")
     return await handler(request)
+
+
+def _addressed(identity: Identity) -> Middleware:
+    """Only orders that are for this daemon, by its config file or its state directory."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not identity.is_meant(request.headers):
+            who = f"the daemon found there (pid {os.getpid()}) runs on {identity.config}, state in {identity.state}"
+            raise Fault(MISDIRECTED, f"{who}: nothing was done")
+        return await handler(request)
+
+    return check
+
+
+def _whoami(identity: Identity) -> Handler:
+    async def whoami(_request: web.Request) -> web.Response:
+        return web.json_response(identity.document())
+
+    return whoami
 
 
 @web.middleware

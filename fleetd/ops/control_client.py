@@ -7,17 +7,20 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import aiohttp
 
 from fleetd.model.errors import FleetdError
+from fleetd.ops.addressee import MISDIRECTED
 
 LOGIN = "Fleetd-Login"
 """Header in which root says on whose behalf it asks (``sudo``); from anyone else it counts for nothing."""
 ORDER_TIMEOUT = 40.0
 """Seconds for one order: a veto waits for the calls under way, which the provider's timeout bounds."""
+WHO_TIMEOUT = 3.0
+"""Seconds for who it is: asked beside what does not need an answer."""
 READ_TIMEOUT = 10.0
 """Seconds for an answer that the daemon has ready."""
 
@@ -32,6 +35,10 @@ class NotAllowed(NoDaemon):
 
 class NoAnswer(NoDaemon):
     """Somebody listens on the control socket, and does not answer as a daemon does."""
+
+
+class OtherDaemon(FleetdError):
+    """A daemon listens there and is not the one that was meant; nothing was done. The text says which it is."""
 
 
 class OrderRefused(FleetdError):
@@ -66,12 +73,20 @@ class ControlClient:
     Args:
         control: the control socket's path.
         environ: SUDO_USER in it is whom root asks for; it is recorded beside root.
+        meant: headers that name the daemon that is meant (``addressee``); without any, whoever listens is.
     """
 
-    def __init__(self, control: Path, *, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        control: Path,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        meant: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._socket = control
         login = environ.get("SUDO_USER", "")
-        self._headers = {LOGIN: login} if login.isascii() and login.isprintable() and login else {}
+        named = login.isascii() and login.isprintable() and login
+        self._headers = dict(meant) | ({LOGIN: login} if named else {})
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -101,11 +116,11 @@ class ControlClient:
 
         Raises:
             NoDaemon: nobody listens; NotAllowed: this user may not connect; NoAnswer: it does not answer.
-            OrderRefused: the daemon declined.
+            OtherDaemon: it is another than the one that was meant. OrderRefused: the daemon declined.
         """
         if self._session is None:
             raise RuntimeError("enter the client first")
-        seconds = READ_TIMEOUT if method == "GET" else ORDER_TIMEOUT
+        seconds = ORDER_TIMEOUT if method != "GET" else WHO_TIMEOUT if path == "/whoami" else READ_TIMEOUT
         try:
             async with self._session.request(
                 method, f"http://fleetd{path}", json=body or None, timeout=aiohttp.ClientTimeout(total=seconds)
@@ -129,8 +144,10 @@ class ControlClient:
         return NoDaemon(f"{self._socket}: no daemon listens there")
 
 
-def _refusal(status: int, document: Any) -> OrderRefused:
+def _refusal(status: int, document: Any) -> OrderRefused | OtherDaemon:
     error = document.get("error") if isinstance(document, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
+    if status == MISDIRECTED:
+        return OtherDaemon(str(message or "another daemon listens there"))
     reason = error.get("reason") if isinstance(error, dict) else None
     return OrderRefused(str(message or f"refused ({status})"), status=status, reason=str(reason or ""))

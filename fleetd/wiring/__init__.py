@@ -1,8 +1,8 @@
 """The one place where everything is put together: ports meet their adapters here, and nowhere else."""
 
 from fleetd.wiring.looking import current_status, journal_mark, knows_machine, month_bills, plan_once, read_history
-from fleetd.wiring.ordering import lift, order, order_machine, veto
-from fleetd.wiring.places import find_config, load_for_daemon, load_settings, state_path
+from fleetd.wiring.ordering import lift, order_machine, veto
+from fleetd.wiring.places import find_config, load_settings, state_path
 from fleetd.wiring.provider import (
     ONE_SHOT_LIMIT,
     SECRETS,
@@ -11,6 +11,8 @@ from fleetd.wiring.provider import (
     open_machines_api,
     serve_simulator,
 )
+from fleetd.wiring.reaching import ask as order
+from fleetd.wiring.reaching import load_for_daemon
 from fleetd.wiring.running import Engine, assemble, converge, run_daemon
 
 __all__ = [

@@ -18,15 +18,16 @@ from fleetd.model.errors import NotFound
 from fleetd.model.journal import HistoryEntry, IdleReport
 from fleetd.model.machine import Machine, month_of
 from fleetd.model.settings import Settings
-from fleetd.ops.control_client import ControlClient, NoAnswer, NoDaemon
+from fleetd.ops.control_client import NoAnswer, NoDaemon, OtherDaemon
 from fleetd.planner.billing import GONE, Bill, MonthBills, gone_since, told_bill, written_bill
 from fleetd.planner.orphans import orphans_of
 from fleetd.planner.ownership import owners
 from fleetd.store.lock import read_holder
 from fleetd.store.paths import journal_path
 from fleetd.store.sqlite import SqliteJournal
-from fleetd.wiring.places import control_sockets, state_path
+from fleetd.wiring.places import state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud, within
+from fleetd.wiring.reaching import ask, at_its_state
 from fleetd.wiring.running import idle_clocks
 
 
@@ -36,6 +37,7 @@ async def plan_once(
     at: datetime | None = None,
     forecast: bool = False,
     on_silence: Callable[[int | None], object] = lambda _pid: None,
+    on_other: Callable[[str], object] = lambda _who: None,
 ) -> PassReport:
     """``fleetd plan``: what the next pass would do, or one at another time. Writes nothing.
 
@@ -46,6 +48,7 @@ async def plan_once(
         at: when; None is now.
         forecast: work out every fleet's month, with a budget or without.
         on_silence: told the pid, where it is known, of a daemon that runs and does not answer.
+        on_other: told of a daemon that acts on this state directory by another config; it is not asked.
 
     Raises:
         CloudError: the provider could not be looked at within 25 s.
@@ -56,6 +59,9 @@ async def plan_once(
     except NoAnswer:
         idle = None
         on_silence(_holder(settings)["pid"])
+    except OtherDaemon as other:
+        idle = None
+        on_other(str(other))
     return await _survey(settings, at=at, idle=idle, forecast=forecast)
 
 
@@ -77,6 +83,8 @@ async def current_status(settings: Settings) -> dict[str, Any]:
     else:
         if running is not None:
             return running
+    if not settings.provider.kind:
+        raise NoDaemon(f"no daemon runs on {state_path(settings)}")
     report = await _survey(settings)
     daemon = standing | {
         "config": settings.source,
@@ -95,13 +103,19 @@ async def read_history(
     after_id: int = 0,
     limit: int | None = None,
 ) -> list[tuple[int, HistoryEntry]]:
-    """``fleetd history``: entries with their row ids, oldest first."""
+    """``fleetd history``: entries with their row ids, oldest first.
+
+    Raises:
+        OtherDaemon: the journal is that of a daemon that runs on another config file.
+    """
+    settings = await at_its_state(settings)
     async with _journal(settings) as journal:
         return list(await journal.history(since=since, fleet=fleet, machine=machine, after_id=after_id, limit=limit))
 
 
 async def knows_machine(settings: Settings, subject: str) -> bool:
     """Whether the journal or the running daemon knows, or knew, a machine by that id or name, or a hold on it."""
+    settings = await at_its_state(settings)
     async with _journal(settings) as journal:
         if any(subject in {f.machine_id, f.name} for f in await journal.facts()):
             return True
@@ -131,8 +145,10 @@ async def month_bills(settings: Settings, month: str) -> MonthBills:
     The provider's word counts. Of a machine of which it tells nothing any more, the journal's: what it told last.
 
     Raises:
+        OtherDaemon: the journal is that of a daemon that runs on another config file.
         CloudError: the provider could not be asked; ``Unsupported`` where the dialect has no billing data.
     """
+    settings = await at_its_state(settings)
     async with _journal(settings) as journal, open_cloud(settings) as cloud:
         with within(ONE_SHOT_LIMIT):
             listing = await cloud.list_machines()
@@ -190,16 +206,13 @@ def _month_bills(
 
 
 async def _running_status(settings: Settings) -> dict[str, Any] | None:
-    """None without a daemon; NoAnswer of one that hangs."""
-    for socket in control_sockets(settings):
-        try:
-            async with ControlClient(socket) as client:
-                return await client.status()
-        except NoAnswer:
-            raise
-        except NoDaemon:
-            continue
-    return None
+    """None without a daemon; NoAnswer of one that hangs, OtherDaemon of one on another file."""
+    try:
+        return await ask(settings, "GET", "/status")
+    except NoAnswer:
+        raise
+    except NoDaemon:
+        return None
 
 
 def _holder(settings: Settings) -> dict[str, Any]:

@@ -15,35 +15,14 @@ from fleetd.model.errors import StateLocked
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.settings import Settings
-from fleetd.ops.control_client import ControlClient, NoAnswer, NoDaemon, NotAllowed
+from fleetd.ops.control_client import NoAnswer, NoDaemon, NotAllowed
 from fleetd.ops.escape import printable
-from fleetd.store.lock import StateLock, read_holder
+from fleetd.store.lock import StateLock
 from fleetd.store.paths import journal_path
 from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
-from fleetd.wiring.places import control_sockets, state_path
-
-
-async def order(settings: Settings, method: str, path: str, **body: Any) -> dict[str, Any]:
-    """One order to the running daemon.
-
-    Raises:
-        NoDaemon: none runs on this state directory, or this user may not ask it.
-        NoAnswer: it hangs, and may carry the order out later.
-        OrderRefused: it declined.
-    """
-    refusal = NoDaemon(f"no daemon runs on {state_path(settings)}")
-    for socket in control_sockets(settings):
-        try:
-            async with ControlClient(socket) as client:
-                return await client.order(method, path, **body)
-        except NoAnswer as error:
-            holder = read_holder(state_path(settings))
-            who = f"the daemon (pid {holder.pid})" if holder else "the daemon"
-            raise NoAnswer(f"{who} does not answer; it may still carry this out when it does ({error})") from error
-        except NoDaemon as error:
-            refusal = error
-    raise refusal
+from fleetd.wiring.places import state_path
+from fleetd.wiring.reaching import ask
 
 
 async def order_machine(settings: Settings, order_: MachineOrder) -> dict[str, Any]:
@@ -58,7 +37,7 @@ async def order_machine(settings: Settings, order_: MachineOrder) -> dict[str, A
         body["even_if_busy"] = True
     if order_.keep_off:
         body["seconds"] = order_.keep_off.total_seconds()
-    return await order(settings, "POST", "/request", **body)
+    return await ask(settings, "POST", "/request", **body)
 
 
 async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
@@ -68,6 +47,7 @@ async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
         NotAllowed: a daemon runs, and this user may not ask it.
         NoAnswer: a daemon runs and hangs; it may carry the order out later.
         OrderRefused: it declined.
+        OtherDaemon: one runs on this state directory, on another config file.
         StoreError: the journal cannot be written.
     """
     body = {
@@ -77,9 +57,7 @@ async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
         "seconds": order_.lasts.total_seconds(),
     }
     try:
-        return await order(
-            settings, "POST", "/veto", **body, **({"subject": order_.subject} if order_.subject else {})
-        )
+        return await ask(settings, "POST", "/veto", **body, **({"subject": order_.subject} if order_.subject else {}))
     except NotAllowed:
         raise
     except NoDaemon as error:
@@ -104,7 +82,7 @@ async def lift(settings: Settings, kind: str, subject: str | None) -> int:
     """``fleetd release`` and ``unfreeze``: the number of vetoes ended. Raises as ``veto`` does."""
     try:
         body = {"kind": kind, **({"subject": subject} if subject else {})}
-        return int((await order(settings, "POST", "/lift", **body))["removed"])
+        return int((await ask(settings, "POST", "/lift", **body))["removed"])
     except NotAllowed:
         raise
     except NoDaemon as error:

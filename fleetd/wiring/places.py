@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fleetd import config
-from fleetd.model.errors import ConfigError
-from fleetd.model.settings import DaemonSettings, ProviderSettings, Settings
-from fleetd.ops.control_client import is_listening
+from fleetd.model.settings import Settings
+from fleetd.ops.word import SERVICE_RUNTIME
 from fleetd.store.paths import CONTROL_SOCKET, control_socket_path, state_dir
 
 DEFAULT_CONFIG = Path("/etc/fleetd/fleetd.toml")
 SERVICE_STATE = Path("/var/lib/fleetd")
 """Where systemd's StateDirectory= puts the unit's state; commands in a shell look there too."""
-SERVICE_RUNTIME = Path("/run/fleetd")
 
 
 def find_config(option: Path | None) -> Path:
@@ -33,26 +31,6 @@ def load_settings(path: Path) -> Settings:
         ConfigError: it cannot be read, or has faults; all of them are in it.
     """
     return config.load(path)
-
-
-def load_for_daemon(path: Path) -> Settings:
-    """What a command needs that speaks to the running daemon: a faulty file keeps nobody from asking or stopping it.
-
-    Where the file has faults and a daemon listens, which then runs on the config before them, the settings say no
-    more than where it listens; they have no fleets, and no key.
-
-    Raises:
-        ConfigError: the file has faults, and no daemon listens.
-    """
-    try:
-        return load_settings(path)
-    except ConfigError:
-        nothing = ProviderSettings(kind="", base_url="", api_key=None)
-        daemon = DaemonSettings(state_dir=config.state_dir_of(path))
-        found = Settings(source=str(path), provider=nothing, fleets=(), daemon=daemon)
-        if any(is_listening(control) for control in control_sockets(found)):
-            return found
-        raise
 
 
 def state_path(settings: Settings) -> Path:

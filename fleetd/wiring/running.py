@@ -32,12 +32,14 @@ from fleetd.model.errors import FleetdError, OrderDeclined
 from fleetd.model.settings import Settings
 from fleetd.ops import alarms as alarm_clock
 from fleetd.ops import systemd
+from fleetd.ops.addressee import Identity
 from fleetd.ops.control import serve_control
 from fleetd.ops.http import serve_http
 from fleetd.ops.lag import watch_lag
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.page.service import Page
 from fleetd.ops.reads import read_routes
+from fleetd.ops.word import word_left
 from fleetd.store.lock import StateLock
 from fleetd.store.paths import control_socket_path, journal_path
 from fleetd.store.port import Journal
@@ -250,6 +252,8 @@ async def _endpoints(settings: Settings, seat: EngineSeat, metrics: Metrics, pag
 @asynccontextmanager
 async def _control(settings: Settings, seat: EngineSeat, metrics: Metrics) -> AsyncIterator[None]:
     """The control socket, over which commands reach this process."""
-    control = control_socket_path(os.environ, state_path(settings))
-    async with serve_control(seat, control, reads=read_routes(seat, metrics, SystemClock().now)):
-        yield
+    state = state_path(settings)
+    control, identity = control_socket_path(os.environ, state), Identity.of(settings.source, state)
+    async with serve_control(seat, control, identity=identity, reads=read_routes(seat, metrics, SystemClock().now)):
+        with word_left(identity, control, os.environ):
+            yield

@@ -1,0 +1,79 @@
+"""Whom an order is for: the daemon of a config file, or of a state directory. The daemon decides, not the sender."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+CONFIG, CONFIG_REAL, CONFIG_FILE = "Fleetd-Config", "Fleetd-Config-Real", "Fleetd-Config-File"
+"""Headers: a config's path, the same without links, and ``device:inode`` where the file is there."""
+STATE = "Fleetd-State"
+"""Header: a state directory; then the config does not matter."""
+MISDIRECTED = 421
+"""HTTP's status for an order that is for another daemon (RFC 9110, 15.5.20)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a daemon answers when it is asked who it is."""
+
+    config: Path
+    """Its config file, absolute, as it was named at the start; every reload reads what is there then."""
+    state: Path
+    """Its state directory, absolute."""
+
+    @classmethod
+    def of(cls, config: str | Path, state: Path) -> Identity:
+        """With both paths made absolute now, before anybody changes the directory."""
+        return cls(Path(os.path.abspath(config)), Path(os.path.abspath(state)))  # noqa: PTH100 - without ".."
+
+    def document(self) -> dict[str, Any]:
+        """The answer to ``GET /whoami``."""
+        return {"pid": os.getpid(), "config": str(self.config), "state_dir": str(self.state)}
+
+    def is_meant(self, headers: Mapping[str, str]) -> bool:
+        """Whether an order with these headers is for this daemon; one that names nobody is for whom it reached."""
+        if STATE in headers:
+            asked = _path(headers[STATE])
+            return asked == self.state or os.path.realpath(asked) == os.path.realpath(self.state)
+        if CONFIG not in headers:
+            return True
+        real = headers.get(CONFIG_REAL)
+        return (
+            _path(headers[CONFIG]) == self.config
+            or (real is not None and str(_path(real)) == os.path.realpath(self.config))
+            or (CONFIG_FILE in headers and headers[CONFIG_FILE] == _file(self.config))
+        )
+
+
+def for_config(config: str | Path) -> dict[str, str]:
+    """The headers of an order for the daemon that runs on this config file, whether the file is there or not."""
+    path = os.path.abspath(config)  # noqa: PTH100 - without ".."
+    file = _file(path)
+    named = {CONFIG: _text(path), CONFIG_REAL: _text(os.path.realpath(path))}
+    return named if file is None else named | {CONFIG_FILE: file}
+
+
+def for_state(state: Path) -> dict[str, str]:
+    """The headers of an order for the daemon that acts on this state directory."""
+    return {STATE: _text(os.path.abspath(state))}  # noqa: PTH100 - without ".."
+
+
+def _text(path: str) -> str:
+    return quote_from_bytes(os.fsencode(path))
+
+
+def _path(text: str) -> Path:
+    return Path(os.fsdecode(unquote_to_bytes(text)))
+
+
+def _file(path: str | Path) -> str | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - text or path
+    except (OSError, ValueError):
+        return None
+    return f"{status.st_dev}:{status.st_ino}"
