@@ -134,8 +134,10 @@ def _advice(error: FleetdError) -> Iterator[str]:
             yield "No call is made that cannot be journaled; the next fleetd settles by looking what is under way."
         case OrderRefused(reason="busy" | "activity_unknown"):
             yield "--even-if-busy does it all the same."
-        case OrderRefused(reason="held" | "frozen"):
-            yield "A veto is never overridden: fleetd release MACHINE, or fleetd unfreeze, ends it."
+        case OrderRefused(reason="held"):
+            yield "Ask whoever holds it. fleetd release MACHINE ends the hold."
+        case OrderRefused(reason="frozen"):
+            yield "Ask whoever froze it. fleetd unfreeze [FLEET] ends the freeze; fleetd status says what is frozen."
         case ConfigError(source=source, faults=faults) if any(f.path == source for f in faults):
             yield "Name a config with -c or in FLEETD_CONFIG; fleetd demo needs none."
 

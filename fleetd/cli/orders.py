@@ -10,9 +10,9 @@ import typer
 
 from fleetd import wiring
 from fleetd.cli.failures import ExitCode
-from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, duration, examples
+from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, examples
 from fleetd.cli.output import say, show_json
-from fleetd.cli.vetoes import MachineName, ReasonOption
+from fleetd.cli.vetoes import MachineName, ReasonOption, span_of_veto
 from fleetd.cli.words import until
 from fleetd.model.journal import MachineOrder
 from fleetd.model.reasons import Verb
@@ -45,7 +45,8 @@ def start(
 ) -> None:
     """Have the daemon start one stopped machine, within the target and the cost caps.
 
-    Ends with 75 when it is declined: held, frozen, or beyond the target. A veto is never overridden.
+    Ends what fleetd stop left to keep it off, and says so; any other veto stands. Ends with 75 when it is declined:
+    held, frozen, or beyond the target.
     """
     _order(MachineOrder(Verb.START, machine, reason), config, state_dir, as_json=as_json)
 
@@ -56,7 +57,11 @@ def stop(
     lasts: Annotated[
         timedelta,
         typer.Option(
-            "--for", metavar="SPAN", parser=duration, help="How long it stays off. Default: 4h.", show_default=False
+            "--for",
+            metavar="SPAN",
+            parser=span_of_veto,
+            help="How long it stays off, 31d at most. Default: 4h.",
+            show_default=False,
         ),
     ] = KEEP_OFF,
     even_if_busy: EvenIfBusy = False,
@@ -106,6 +111,11 @@ def _words(order: MachineOrder, document: dict[str, Any]) -> list[str]:
             step = document.get("transition")
             due = f", due by {until(step['deadline'], datetime.now(UTC))}" if step else ""
             lines = [f"{name}: {UNDER_WAY[order.verb]}{due}"]
+            for hold in document.get("lifted") or ():
+                why = f"{printable(hold['actor'])}: {printable(hold['reason'])}"
+                lines.append(
+                    f"It was to stay off until {until(hold['expires_at'], datetime.now(UTC))} ({why}); that is over."
+                )
             if document.get("kept_off_until"):
                 end = until(document["kept_off_until"], datetime.now(UTC))
                 lines.append(f"It stays off until {end}; fleetd release {name} ends that.")

@@ -14,6 +14,7 @@ from fleetd.cli.output import shown
 from fleetd.cli.render_money import money_lines
 from fleetd.cli.words import CELLS, PHASE_WORDS, instant, money, reason_words, since, skip_words, until
 from fleetd.ops.escape import printable
+from fleetd.planner.draft import only_words
 from fleetd.planner.ownership import made_for
 from fleetd.planner.standing import orphans
 
@@ -94,7 +95,7 @@ def fleets_table(document: Document, now: datetime) -> Table:
             str(fleet["target"]),
             *(_number(phase, fleet.get(phase, 0)) for phase in phases),
             Text(money(fleet.get("hourly")).removesuffix("/h")),
-            _standing(fleet, _freeze(document, name), now),
+            _standing(fleet, _freezes(document, name), now),
             *([Text(_next(fleet, now), style="dim")] if changes else []),
         )
     return table
@@ -141,7 +142,7 @@ def veto_words(veto: Document, now: datetime) -> str:
     """One hold or freeze."""
     subject = "everything" if veto["subject"] is None else shown(veto["subject"])
     verbs = veto.get("verbs") or ()
-    only = f" ({', '.join(shown(v) for v in verbs)})" if 0 < len(verbs) < 6 else ""
+    only = _only(veto)
     reason, actor = shown(veto["reason"]), shown(veto["actor"])
     if veto["kind"] == "hold" and list(verbs) == ["start"]:
         return f"{subject} is kept off: {reason}, by {actor}, until {until(veto['expires_at'], now)}"
@@ -177,7 +178,7 @@ def _remarks(machine: Document, now: datetime) -> str:
     parts = []
     hold = machine.get("hold")
     if isinstance(hold, Mapping):
-        done = "kept off" if list(hold.get("verbs") or ()) == ["start"] else "held"
+        done = "kept off" if list(hold.get("verbs") or ()) == ["start"] else f"held{_only(hold)}"
         parts.append(
             f"{done} by {shown(hold['actor'])}: {shown(hold['reason'])}, until {until(hold['expires_at'], now)}"
         )
@@ -191,18 +192,24 @@ def _remarks(machine: Document, now: datetime) -> str:
     return "; ".join(parts)
 
 
-def _freeze(document: Document, fleet: str) -> Document | None:
-    """The freeze that lasts longest of those on a fleet."""
+def _only(veto: Document) -> str:
+    only = shown(only_words(veto.get("verbs") or ()))
+    return f" ({only})" if only else ""
+
+
+def _freezes(document: Document, fleet: str) -> list[Document]:
+    """The freeze that lasts longest of those on a fleet, for each set of verbs; what forbids everything first."""
     found = [v for v in document.get("vetoes", ()) if v["kind"] == "freeze" and v["subject"] in {None, fleet}]
-    return max(found, key=lambda v: str(v["expires_at"]), default=None)
+    longest = {_only(v): v for v in sorted(found, key=lambda v: str(v["expires_at"]))}
+    return [longest[only] for only in sorted(longest)]
 
 
-def _standing(fleet: Document, freeze: Document | None, now: datetime) -> Text:
+def _standing(fleet: Document, freezes: Sequence[Document], now: datetime) -> Text:
     text = Text("converged", style="green") if fleet["converged"] else Text("not converged", style="yellow")
     if fleet.get("window"):
         text.append(f" (window {shown(fleet['window'])}; else {fleet['configured_target']})")
-    if freeze is not None:
-        text.append(f"; frozen until {until(freeze['expires_at'], now)}", style="yellow")
+    for freeze in freezes:
+        text.append(f"; frozen{_only(freeze)} until {until(freeze['expires_at'], now)}", style="yellow")
     return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -12,11 +13,14 @@ from fleetd import wiring
 from fleetd.cli.failures import UsageError
 from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, duration, examples
 from fleetd.cli.output import say, show_json
+from fleetd.cli.render_status import veto_words
 from fleetd.cli.words import until
 from fleetd.model.journal import VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
+from fleetd.ops.orders import LONGEST_VETO
+from fleetd.planner.draft import only_words
 
 HOLD_EXAMPLES = examples(
     'fleetd hold training-7k3mqggq --for 4h --reason "debugging with Ada"',
@@ -30,8 +34,22 @@ FREEZE_EXAMPLES = examples(
 )
 UNFREEZE_EXAMPLES = examples("fleetd unfreeze training", "fleetd unfreeze  # everything that was frozen as a whole")
 
+
+def span_of_veto(text: str | timedelta) -> timedelta:
+    """How long a veto lasts: more than nothing, and not for good."""
+    lasts = duration(text)
+    if not timedelta(0) < lasts <= LONGEST_VETO:
+        raise typer.BadParameter(
+            f"a veto lasts {LONGEST_VETO.days} days at most (31d), got {text}: give it again later"
+        )
+    return lasts
+
+
 ForOption = Annotated[
-    timedelta, typer.Option("--for", metavar="SPAN", parser=duration, help="How long, e.g. 4h; it always ends.")
+    timedelta,
+    typer.Option(
+        "--for", metavar="SPAN", parser=span_of_veto, help="How long, e.g. 4h, 31d at most; it always ends."
+    ),
 ]
 
 
@@ -112,7 +130,8 @@ def _veto(order: VetoOrder, config: Any, state_dir: Any, *, as_json: bool) -> No
         return
     subject = printable(order.subject or "everything")
     done = "held" if order.kind == "hold" else "frozen"
-    forbidden = "" if order.verbs == frozenset(Verb) else f" ({', '.join(sorted(order.verbs))} only)"
+    only = only_words(order.verbs)
+    forbidden = f" ({only})" if only else ""
     end = until(document["expires_at"], datetime.now(UTC))
     say(f"{subject} is {done}{forbidden} until {end}: {printable(order.reason)}")
     if order.kind == "hold" and not document.get("machines"):
@@ -129,7 +148,8 @@ def _must_be_known(settings: Settings, fleet: str) -> None:
 
 def _lift(kind: str, subject: str | None, config: Any, state_dir: Any, *, as_json: bool) -> None:
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
-    removed = anyio.run(wiring.lift, settings, kind, subject)
+    document = anyio.run(wiring.lift, settings, kind, subject)
+    removed, left = document["removed"], _left(document.get("left") or (), kind, subject)
     # Looked at afterwards: a veto on a fleet or a machine that is no more can still be ended.
     if not removed and subject is not None:
         if kind == "freeze":
@@ -137,7 +157,7 @@ def _lift(kind: str, subject: str | None, config: Any, state_dir: Any, *, as_jso
         elif not anyio.run(wiring.knows_machine, settings, subject):
             raise typer.BadParameter(f"no machine and no hold is called {subject!r}; nothing was released")
     if as_json:
-        show_json({"removed": removed})
+        show_json({"removed": removed, "left": left})
         return
     what = "hold" if kind == "hold" else "freeze"
     on = printable(subject or "everything")
@@ -145,3 +165,13 @@ def _lift(kind: str, subject: str | None, config: Any, state_dir: Any, *, as_jso
         say(f"{on}: {removed} {what}{'s' if removed != 1 else ''} ended")
     else:
         say(f"{on} has no {what} of its own; fleetd status lists what is in force")
+    for freeze in left:
+        end = "fleetd unfreeze" if freeze["subject"] is None else f"fleetd unfreeze {printable(freeze['subject'])}"
+        say(f"{veto_words(freeze, datetime.now(UTC))}: that goes on; {end} ends it", style="yellow")
+
+
+def _left(freezes: Sequence[Mapping[str, Any]], kind: str, subject: str | None) -> list[Mapping[str, Any]]:
+    """Those that go on where something was ended: of what was named, and of everything."""
+    if kind == "freeze" and subject is None:
+        return list(freezes)
+    return [v for v in freezes if v["subject"] is None or (kind == "freeze" and v["subject"] == subject)]

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import anyio
 
+from fleetd.engine.keepoff import remember
 from fleetd.model.journal import Hold, Intent, Request
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb
@@ -84,6 +85,7 @@ class Orders:
                     now=now,
                     expires_at=now + request.keep_off,
                 )
+                await remember(self._journal, self._kept_off[request.machine_id], now)
 
     async def decided(
         self, requests: Sequence[Request], actions: Iterable[Action], skips: Iterable[Skip], intents: Iterable[Intent]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,9 +13,9 @@ from fleetd.engine.ports import Clock
 from fleetd.engine.status import hold_document, status_document, time_text, transition_document
 from fleetd.engine.vetoes import entry_words, names_of, veto_entry
 from fleetd.model.errors import NotYet, OrderDeclined
-from fleetd.model.journal import HistoryEntry, MachineOrder, Request, VetoOrder
+from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
 from fleetd.model.machine import Machine
-from fleetd.model.reasons import Outcome, Reason
+from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.sentences import sentence
 
 STALE_PASSES = 5
@@ -104,11 +105,13 @@ class EngineSeat:
     async def request(self, order: MachineOrder, actor: str) -> dict[str, Any]:
         """See ``Seat.request``."""
         machine, fleet = self._owned(order.subject)
+        lifted = await self._lift_keep_off(machine, fleet, order, actor) if order.verb is Verb.START else []
         request = Request(order.verb, machine.id, actor, order.reason, order.even_if_busy, order.keep_off)
         orders = self._daemon.reconciler.recall.orders
         self._daemon.wake()
         decision = await orders.ask(request, patience=DECIDED_WITHIN)
-        about = {"verb": str(order.verb), "machine": machine.id, "name": machine.name, "fleet": fleet}
+        about: dict[str, Any] = {"verb": str(order.verb), "machine": machine.id, "name": machine.name, "fleet": fleet}
+        about["lifted"] = [hold_document(h) for h in lifted]
         if decision is None:
             return about | {"result": "undecided"}
         if decision.begun:
@@ -124,6 +127,7 @@ class EngineSeat:
         else:
             why = f"{machine.name}: the pass failed: {self._daemon.last_error or 'its machine is not there any more'}"
         words = why if skip is None else sentence(skip, self._clock.now())
+        words += "; the hold that the last stop left on it is ended all the same" if lifted else ""
         await self._record(
             HistoryEntry(
                 ts=self._clock.now(),
@@ -171,6 +175,16 @@ class EngineSeat:
                 )
             self._owned(subject)
         return [*there, *sorted(remembered)]
+
+    async def _lift_keep_off(self, machine: Machine, fleet: str, order: MachineOrder, actor: str) -> Sequence[Hold]:
+        """A person's start ends what a person's stop left, and no other veto."""
+        lifted = await self._daemon.reconciler.vetoes.lift_keep_off(machine, fleet)
+        for hold in lifted:
+            words = f"{order.reason}; it was kept off by {hold.actor}: {hold.reason}"
+            await self._record(
+                veto_entry("release", machine.name, [(machine, fleet)], actor, self._clock.now(), words)
+            )
+        return lifted
 
     def _owned(self, subject: str) -> tuple[Machine, str]:
         found = self._called(subject)

@@ -9,10 +9,12 @@ from datetime import datetime
 
 import anyio
 
+from fleetd.engine.keepoff import lift as lift_keep_off
 from fleetd.engine.ports import Clock
 from fleetd.model.journal import HistoryEntry, Hold
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.planner.draft import only_words
 from fleetd.store.port import Journal
 
 
@@ -85,6 +87,12 @@ class Vetoes:
                 await call.over.wait()
         return hold
 
+    async def lift_keep_off(self, machine: Machine, fleet: str) -> Sequence[Hold]:
+        """Remove what an operator's stop left on a machine; what was removed."""
+        lifted = await lift_keep_off(self._journal, machine.id, machine.name, fleet, self._clock.now())
+        await self.read()
+        return lifted
+
     async def lift(self, kind: str, subjects: Iterable[str | None]) -> int:
         """Remove the vetoes of that kind on any of these; the number removed."""
         removed = 0
@@ -96,8 +104,8 @@ class Vetoes:
 
 def entry_words(hold: Hold) -> str:
     """What history says of a new veto: why, what it forbids where that is not everything, and until when."""
-    only = "" if hold.verbs == frozenset(Verb) else f"; {', '.join(sorted(hold.verbs))} only"
-    return f"{hold.reason}{only}; until {hold.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+    only = only_words(hold.verbs)
+    return f"{hold.reason}{f'; {only}' if only else ''}; until {hold.expires_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def names_of(subject: str | None, found: Sequence[tuple[Machine, str]]) -> list[str | None]:

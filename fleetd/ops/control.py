@@ -125,7 +125,9 @@ class _Orders:
 
     async def lift(self, request: web.Request) -> web.Response:
         actor, (kind, subject) = _actor(request), orders.lift(await orders.read_body(request))
-        return web.json_response({"removed": await self._seat.lift(kind, subject, actor)})
+        removed = await self._seat.lift(kind, subject, actor)
+        left = [v for v in self._seat.status()["vetoes"] if v["kind"] == "freeze"]
+        return web.json_response({"removed": removed, "left": left})
 
     async def request(self, request: web.Request) -> web.Response:
         actor, order = _actor(request), orders.machine_order(await orders.read_body(request))

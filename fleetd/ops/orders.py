@@ -111,7 +111,8 @@ def _lasts(body: Body, *, allow_zero: bool = False) -> timedelta:
     seconds = body.get("seconds")
     limit = LONGEST_VETO.total_seconds()
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= limit:
-        raise Fault(400, f"seconds must be a number up to {limit:.0f}: everything here expires")
+        days = f"{LONGEST_VETO.days} days"
+        raise Fault(400, f"seconds must be a number up to {limit:.0f} ({days}): everything here expires")
     if seconds == 0 and not allow_zero:
         raise Fault(400, "seconds must be more than 0")
     return timedelta(seconds=seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -226,5 +226,11 @@ def veto_reason(hold: Hold) -> Reason:
 
 
 def veto_words(hold: Hold) -> str:
-    """Whose veto it is, and why: ``ada: moving data``."""
-    return f"{hold.actor}: {hold.reason}"
+    """Whose veto it is, why, and what it forbids where that is not everything: ``ada: moving data (stop only)``."""
+    only = "" if hold.keeps_off else only_words(hold.verbs)
+    return f"{hold.actor}: {hold.reason}{f' ({only})' if only else ''}"
+
+
+def only_words(verbs: Collection[str]) -> str:
+    """``stop and destroy only``; nothing where every verb is forbidden, or none is named."""
+    return f"{' and '.join(sorted(str(v) for v in verbs))} only" if 0 < len(verbs) < len(Verb) else ""

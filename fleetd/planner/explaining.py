@@ -8,6 +8,7 @@ from typing import Any
 
 from fleetd.model.plan import FleetView, NextChange, Skip
 from fleetd.model.reasons import Reason, Verb
+from fleetd.planner.draft import only_words
 from fleetd.planner.sentences import change_sentence, clock, fleet_sentence, sentence, span
 from fleetd.planner.standing import standing_sentence
 
@@ -65,11 +66,12 @@ def veto_sentence(veto: Document, now: datetime) -> str:
     verbs = veto.get("verbs") or ()
     left = f", for another {span(ends - now)}" if ends > now else ""
     until = f"until {clock(ends)}{left}: {veto['reason']}."
+    words = only_words(verbs)
+    only = f" ({words})" if words else ""
     if veto["kind"] == "hold":
         if list(verbs) == [Verb.START]:
             return f"{veto['actor']} keeps {veto['subject']} off {until}"
-        return f"{veto['actor']} holds {veto['subject']} {until}"
-    only = f" ({', '.join(verbs)} only)" if len(verbs) < len(Verb) else ""
+        return f"{veto['actor']} holds {veto['subject']}{only} {until}"
     what = "everything" if veto["subject"] is None else f"fleet {veto['subject']}"
     return f"{veto['actor']} has frozen {what}{only} {until}"
 

@@ -78,11 +78,14 @@ async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
         return hold_document(hold) | {"machines": [m.id for m, _ in found]}
 
 
-async def lift(settings: Settings, kind: str, subject: str | None) -> int:
-    """``fleetd release`` and ``unfreeze``: the number of vetoes ended. Raises as ``veto`` does."""
+async def lift(settings: Settings, kind: str, subject: str | None) -> dict[str, Any]:
+    """``fleetd release`` and ``unfreeze``: how many vetoes ended (``removed``), and what freezes go on (``left``).
+
+    Raises as ``veto`` does.
+    """
     try:
         body = {"kind": kind, **({"subject": subject} if subject else {})}
-        return int((await ask(settings, "POST", "/lift", **body))["removed"])
+        return await ask(settings, "POST", "/lift", **body)
     except NotAllowed:
         raise
     except NoDaemon as error:
@@ -93,7 +96,8 @@ async def lift(settings: Settings, kind: str, subject: str | None) -> int:
                 verb = "release" if kind == "hold" else "unfreeze"
                 entry = veto_entry(verb, subject, found, _myself(), datetime.now(UTC), None)
                 await journal.append_history(entry)
-            return removed
+            left = [h for h in await journal.holds(now=datetime.now(UTC)) if h.kind == "freeze"]
+            return {"removed": removed, "left": [hold_document(h) for h in left]}
 
 
 @asynccontextmanager

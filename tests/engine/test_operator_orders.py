@@ -66,12 +66,74 @@ def test_a_release_lets_it_start_again_at_once() -> None:
             seat = seat_of(world)
             await seat.request(stop(), ADA)
             await anyio.sleep(300)
-            with pytest.raises(OrderDeclined, match=r"an operator holds it \(ada .uid 1000.: its fan is loud\)"):
-                await seat.request(MachineOrder(Verb.START, "ps1", "wanted back"), "bob")
             assert await seat.lift("hold", "ps1", "bob") == 1, "made by its name, ended by its id"
             await anyio.sleep(300)
             assert world.cloud.writes() == ["create", "stop ps1", "start ps1"]
-            assert ("start", "ps1", "not_sent", "bob") in await recorded(world)
+
+    run_virtual(story)
+
+
+def test_a_persons_start_ends_what_a_persons_stop_left() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.daemon_running():
+            await anyio.sleep(300)
+            seat = seat_of(world)
+            for _ in range(2):  # as often as one likes
+                await seat.request(stop(), ADA)
+                await anyio.sleep(300)
+                answer = await seat.request(MachineOrder(Verb.START, "ps1", "wanted back"), "bob")
+                assert answer["result"] == "begun"
+                assert [(h["actor"], h["reason"]) for h in answer["lifted"]] == [(ADA, "its fan is loud")]
+                assert seat.status()["vetoes"] == []
+                await anyio.sleep(300)
+            assert world.cloud.writes() == ["create", *["stop ps1", "start ps1"] * 2]
+            assert [row for row in await recorded(world) if row[0] == "release"] == [
+                ("release", "ps1", "observed", "bob")
+            ] * 2
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "verbs", "reason"),
+    [
+        ("hold", "ps1", {Verb.START}, "held"),
+        ("hold", "ps1", set(Verb), "held"),
+        ("freeze", "training", {Verb.START}, "frozen"),
+        ("freeze", None, set(Verb), "frozen"),
+    ],
+)
+def test_a_persons_start_ends_nobodys_veto(kind: str, subject: str | None, verbs: set[Verb], reason: str) -> None:
+    """A hold that forbids starts alone looks like what a stop leaves, and is not."""
+
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.daemon_running():
+            await anyio.sleep(300)
+            seat = seat_of(world)
+            await seat.request(stop(), ADA)
+            await anyio.sleep(300)
+            await seat.veto(VetoOrder(kind, subject, frozenset(verbs), "mine", timedelta(hours=1)), "eve")
+            with pytest.raises(OrderDeclined, match="the hold that the last stop left on it is ended") as declined:
+                await seat.request(MachineOrder(Verb.START, "ps1", "wanted back"), "bob")
+            assert declined.value.reason == reason
+            assert [v["actor"] for v in seat.status()["vetoes"]] == ["eve"]
+            assert "start ps1" not in world.cloud.writes()
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("note", ["", "nonsense", "{}", '["1", null, true, 1e3]', "[" * 20_000])
+def test_an_odd_note_of_what_was_kept_off_costs_no_veto(note: str) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.daemon_running():
+            await anyio.sleep(300)
+            seat = seat_of(world)
+            await seat.request(stop(), ADA)
+            await anyio.sleep(300)
+            await world.journal.put_note("kept_off", note)
+            with pytest.raises(OrderDeclined, match="an operator holds it"):
+                await seat.request(MachineOrder(Verb.START, "ps1", "wanted back"), "bob")
+            assert len(seat.status()["vetoes"]) == 1
 
     run_virtual(story)
 
