@@ -125,9 +125,10 @@ def _advice(error: FleetdError) -> Iterator[str]:
         case CloudError():
             yield from _advice_on_provider(error)
         case NoAnswer():
-            yield "Try again later; systemctl restart fleetd ends a daemon that hangs, and the journal stays."
+            yield "Try again later; systemctl restart fleetd ends a daemon that hangs, and its journal stays."
         case NoDaemon() if not isinstance(error, NotAllowed):
-            yield "Start it (systemctl start fleetd, or fleetd run); fleetd machines works by hand without one."
+            yield "Start the one that is meant to run (systemctl start fleetd); one is enough for an account. "
+            yield "fleetd machines works by hand without one."
         case OtherDaemon():
             yield "If that one is meant, name its config with -c, or its state directory with --state-dir."
         case SeatLost():

@@ -32,7 +32,9 @@ def open_writable(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
         with _closing_on_error(_connect(path, "rw", busy_timeout=busy_timeout)) as db:
             (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
-                msg = f"the file system of {path} cannot carry the journal (no WAL): set daemon.state_dir elsewhere"
+                msg = (
+                    f"the file system of {path} cannot carry the journal (no WAL): state_dir must be on a local disk"
+                )
                 raise StateUnusable(msg)
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")

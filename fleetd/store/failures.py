@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
+import shlex
 import shutil
 import sqlite3
 from pathlib import Path
@@ -47,14 +49,14 @@ def file_failure(error: OSError, path: Path) -> StateUnusable:
         case errno.EMFILE | errno.ENFILE:
             what = f"no descriptor is left for {path}: raise their limit (LimitNOFILE= in the unit, ulimit -n)"
         case errno.EROFS:
-            what = f"{path} is on a read-only file system: remount it, or set daemon.state_dir to another place"
-        case errno.EACCES | errno.EPERM:
             what = (
-                f"{path} cannot be used by uid {os.geteuid()}: give it to that user (chown), or set daemon.state_dir "
-                "(or $STATE_DIRECTORY) to a directory of its own"
+                f"{path} is on a read-only file system: have it remounted writable. In another state_dir fleetd "
+                "would begin without its holds, freezes and history"
             )
+        case errno.EACCES | errno.EPERM:
+            what = f"{path} cannot be used by uid {os.geteuid()}: {_as_its_owner(path)}"
         case errno.ENOTDIR | errno.EEXIST:
-            what = f"{path} is not a directory, or lies under a file: set daemon.state_dir to another place"
+            what = f"{path} is not a directory, or lies under a file: daemon.state_dir must name a directory"
         case _:
             what = f"{path} cannot be used"
     return StateUnusable(f"{what} ({error.strerror or error})")
@@ -66,15 +68,15 @@ def _explain(code: int, path: Path) -> str:
             return f"no space left for the journal {path}: free some, fleetd goes on by itself"
         case sqlite3.SQLITE_READONLY:
             return (
-                f"the journal {path} cannot be written by uid {os.geteuid()}: check its owner and mode, those of its "
-                "directory, and whether the file system is mounted read-only"
+                f"the journal {path} cannot be written by uid {os.geteuid()}: {_as_its_owner(path)}. If you do: "
+                "check its mode, that of its directory, and whether the file system is mounted read-only"
             )
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            return f"the journal {path} cannot be opened by uid {os.geteuid()}: check its owner, mode and directory"
+            return f"the journal {path} cannot be opened by uid {os.geteuid()}: {_as_its_owner(path)}"
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return (
-                f"the journal {path} is locked by another process: end whatever else has it open for writing "
-                "(a backup, a sqlite3 shell; fuser names it)"
+                f"the journal {path} is locked by another process: wait for whatever else has it open for writing, "
+                "or end that (a backup, a sqlite3 shell; fuser names it)"
             )
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
             return (
@@ -86,6 +88,23 @@ def _explain(code: int, path: Path) -> str:
             return f"reading or writing the journal {path} failed: check the disk, its quota and the file size limit"
         case _:
             return f"the journal {path} cannot be used"
+
+
+def _as_its_owner(path: Path) -> str:
+    """Whom to act as: what is there is a daemon's most likely, and is not given to whoever runs a command."""
+    for place in (path, *path.parents):
+        try:
+            owner = place.stat().st_uid
+        except OSError:
+            continue
+        if owner == os.geteuid():
+            break
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = f"#{owner}"
+        return f"run this as the user it belongs to (sudo fleetd ..., or sudo -u {shlex.quote(name)} fleetd ...)"
+    return "check its mode and that of the directories above it, or run this as the daemon's user (sudo)"
 
 
 def _is_full(path: Path) -> bool:

@@ -160,7 +160,7 @@ def _identify(db: sqlite3.Connection, path: Path) -> int:
     if is_blank(db):
         return 0
     if _pragma(db, "application_id") != APPLICATION_ID:
-        msg = f"{path} is a database, but not one of fleetd's: move it away, or set daemon.state_dir to another place"
+        msg = f"{path} is a database, but not one of fleetd's: daemon.state_dir must name a directory of fleetd's own"
         raise StateUnusable(msg)
     version = _pragma(db, "user_version")
     oldest = version if version <= VERSION else _oldest_reader(db, version)

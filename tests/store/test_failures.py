@@ -148,7 +148,10 @@ def closed_directory() -> Iterator[Path]:
 
 
 async def test_a_directory_of_somebody_else_is_told(closed_directory):
-    with pytest.raises(StateUnusable, match=rf"{closed_directory}/journal\.db cannot be used by uid \d+: .*chown"):
+    with pytest.raises(
+        StateUnusable,
+        match=rf"{closed_directory}/journal\.db cannot be used by uid \d+: .*run this as the user it belongs to",
+    ):
         await opened(closed_directory / "journal.db")
     empty = await SqliteJournal.open_read_only(closed_directory / "journal.db")
     assert await empty.history() == []
