@@ -441,7 +441,10 @@ def test_a_veto_without_a_daemon_is_in_history_as_well(cli, config: Path) -> Non
     calm = ("--verb", "stop", "--for", "1h", "--reason", "calm")
     assert cli("freeze", "-c", str(config), *calm).code == 0
     none = cli("unfreeze", "training", "-c", str(config))
-    assert (none.code, none.err) == (0, "training has no freeze of its own; fleetd status lists what is in force\n")
+    first, rest = none.err.split("\n", 1)
+    assert (none.code, first) == (0, "training has no freeze of its own; fleetd status lists what is in force")
+    assert "freeze on everything (stop only): calm" in rest
+    assert "fleetd unfreeze ends it" in rest
     assert cli("release", "training-7k3mqggq", "-c", str(config)).code == 0
     rows = [json.loads(line) for line in cli("history", "-c", str(config), "--json").out.splitlines()]
     assert [(r["verb"], r["name"]) for r in rows] == [

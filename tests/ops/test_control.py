@@ -68,7 +68,7 @@ FREEZE = {
 @pytest.mark.parametrize(
     ("method", "path", "body", "seen", "answer"),
     [
-        pytest.param("POST", "/reload", {}, ("reload", ME), {"reloaded": True}, id="reload"),
+        pytest.param("POST", "/reload", {}, ("reload", ME), {"reloaded": True, "config": "/etc/fleetd/fleetd.toml"}, id="reload"),
         pytest.param("POST", "/wake", {}, ("wake",), {"woken": True}, id="wake"),
         pytest.param(
             "POST", "/veto", HOLD,
@@ -88,10 +88,10 @@ FREEZE = {
             {"id": 1, "kind": "freeze"}, id="freeze",
         ),
         pytest.param(
-            "POST", "/lift", {"kind": "freeze"}, ("lift", "freeze", None, ME), {"removed": 1}, id="unfreeze",
+            "POST", "/lift", {"kind": "freeze"}, ("lift", "freeze", None, ME), {"removed": 1, "left": []}, id="unfreeze",
         ),
         pytest.param(
-            "POST", "/lift", {"kind": "hold", "subject": "ps1"}, ("lift", "hold", "ps1", ME), {"removed": 1},
+            "POST", "/lift", {"kind": "hold", "subject": "ps1"}, ("lift", "hold", "ps1", ME), {"removed": 1, "left": []},
             id="release",
         ),
         pytest.param(
