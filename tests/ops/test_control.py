@@ -33,6 +33,8 @@ from fleetd.ops.reads import read_routes
 from fleetd.ops.seat import Seat
 from tests.support.fakeseat import AT, FakeSeat, document
 
+ENDED = {"removed": 1, "left": []}
+READ = {"reloaded": True, "config": "/etc/fleetd/fleetd.toml"}
 ME = f"{pwd.getpwuid(os.getuid()).pw_name} (uid {os.getuid()})"
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
 
@@ -68,7 +70,7 @@ FREEZE = {
 @pytest.mark.parametrize(
     ("method", "path", "body", "seen", "answer"),
     [
-        pytest.param("POST", "/reload", {}, ("reload", ME), {"reloaded": True, "config": "/etc/fleetd/fleetd.toml"}, id="reload"),
+        pytest.param("POST", "/reload", {}, ("reload", ME), READ, id="reload"),
         pytest.param("POST", "/wake", {}, ("wake",), {"woken": True}, id="wake"),
         pytest.param(
             "POST", "/veto", HOLD,
@@ -88,10 +90,10 @@ FREEZE = {
             {"id": 1, "kind": "freeze"}, id="freeze",
         ),
         pytest.param(
-            "POST", "/lift", {"kind": "freeze"}, ("lift", "freeze", None, ME), {"removed": 1, "left": []}, id="unfreeze",
+            "POST", "/lift", {"kind": "freeze"}, ("lift", "freeze", None, ME), ENDED, id="unfreeze",
         ),
         pytest.param(
-            "POST", "/lift", {"kind": "hold", "subject": "ps1"}, ("lift", "hold", "ps1", ME), {"removed": 1, "left": []},
+            "POST", "/lift", {"kind": "hold", "subject": "ps1"}, ("lift", "hold", "ps1", ME), ENDED,
             id="release",
         ),
         pytest.param(
