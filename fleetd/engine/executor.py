@@ -290,6 +290,7 @@ class Executor:
                     self._recall.creates_must_wait(timedelta(seconds=error.retry_after), str(error), now)
                 await journal.update_intent(intent.id, ambiguous_since=now)
                 if intent.verb is Verb.UPDATE:  # safe to repeat: the next check sees what became of it
+                    await self._recall.setbacks.add(intent, str(error), now, forgiven=True)
                     await journal.close_intent(intent.id, at=now, outcome=Outcome.LOST, error=str(error))
                     self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.LOST)
                 else:

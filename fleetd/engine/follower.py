@@ -101,7 +101,7 @@ class Follower:
             forgiven = ending.outcome is Outcome.LOST  # the answer may have been lost on the way there, just once
             back = await self._recall.setbacks.add(intent, ending.error or "", now, forgiven=forgiven)
         elif ending.outcome is Outcome.REACHED:
-            await self._recall.setbacks.worked(intent, now)
+            back = await self._recall.setbacks.worked(intent, now)
         if not await self._recall.journal.close_intent(intent.id, at=now, outcome=ending.outcome, error=ending.error):
             return  # it has a verdict already
         took = max(now - intent.created_at, timedelta(0))  # the wall clock may have been set back meanwhile

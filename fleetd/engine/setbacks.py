@@ -21,6 +21,8 @@ FORGOTTEN_AFTER = timedelta(hours=1)
 """How long after it may be tried again one counts that nobody has tried again: it is not wanted any more."""
 UNDONE_WITHIN = timedelta(minutes=10)
 """A machine that goes back by itself so soon after a call had its effect: that came to nothing as well."""
+MENDED_FOR = timedelta(days=1)
+"""A setting that has to be put right again so soon does not stay as it was set."""
 OURS_WITHIN = timedelta(minutes=30)
 """How long after a call came to nothing its effect may still be a late one."""
 
@@ -40,6 +42,8 @@ class Setbacks:
         """When each came to nothing last."""
         self._worked: dict[str, tuple[datetime, Intent | None, Setback | None]] = {}
         """By machine id: the call that had its effect last, and what it cleared."""
+        self._mended: dict[str, tuple[datetime, dict[str, object] | None]] = {}
+        """By key, of updates: when one had its effect last, and what it asked for."""
 
     async def load(self) -> None:
         """Read what an earlier process left. An entry that cannot be read is left out: its call is tried anew."""
@@ -74,13 +78,16 @@ class Setbacks:
         await self._save()
         return back
 
-    async def worked(self, intent: Intent, now: datetime) -> None:
-        """It had its effect."""
+    async def worked(self, intent: Intent, now: datetime) -> Setback | None:
+        """It had its effect. For an update that had it before, and was undone since: when it may be tried again."""
+        if intent.verb is Verb.UPDATE and self._undid(intent, now):
+            return await self.add(intent, "it was set before, and was undone since", now)
         before = self._known.pop(key_of(intent), None)
         if intent.machine_id is not None and intent.verb in _RAISES:
             self._worked[intent.machine_id] = (now, intent, before)
         if before is not None:
             await self._save()
+        return None
 
     async def undone(self, machine_id: str, *, up: bool, now: datetime) -> Setback | None:
         """A machine has turned, and nobody is known to have done it: a call that had just moved it was in vain."""
@@ -91,6 +98,12 @@ class Setbacks:
         if before is not None:
             self._known[key_of(again)] = before
         return await self.add(again, f"it was undone {round((now - at).total_seconds())} s after its effect", now)
+
+    def _undid(self, intent: Intent, now: datetime) -> bool:
+        key, asked = key_of(intent), dict(intent.parameters)
+        at, before = self._mended.get(key, (now, None))
+        self._mended[key] = (now, asked)
+        return before == asked and is_waiting(at, MENDED_FOR, now)
 
     async def late(self, machine: Machine, now: datetime) -> bool:
         """Whether a machine's turn is the late effect of a call that had come to nothing; it counts no more then."""

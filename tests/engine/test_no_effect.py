@@ -12,10 +12,11 @@ import anyio
 import pytest
 
 from fleetd.engine.seat import EngineSeat
-from fleetd.model.errors import NotFound, Refused
+from fleetd.model.errors import Ambiguous, NotFound, Refused
 from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ScaleIn, ShutdownTimeout, Window
 from fleetd.model.journal import Request
 from fleetd.model.machine import SnapshotPolicy
+from fleetd.model.plan import Check
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.explaining import explain_fleet
 from tests.support.build import fleet, token_name
@@ -217,6 +218,26 @@ def test_a_start_that_never_works_keeps_its_place_until_it_is_held(error: Refuse
 
 def explained(world: Rig) -> list[str]:
     return explain_fleet(document(world), "training", world.clock.now())
+
+
+@virtual
+async def test_a_setting_that_is_undone_again_and_again_is_told_and_waits() -> None:
+    async with vain("update", "silent") as world, world.daemon_running():
+        world.cloud.vain.clear()
+        for _ in range(60):
+            await anyio.sleep(60)
+            world.cloud.set("ps1", shutdown_timeout_hours=168)
+            world.reconciler.checks.rung(Check.SHUTDOWN_TIMEOUT)
+        assert 2 <= calls(world, "update") <= MOST + 1, "the first time is nothing to wonder at"
+        assert document(world)["fleets"]["training"]["no_effect"] == {"update": 1}  # type: ignore[index]
+
+
+@virtual
+async def test_an_update_whose_answer_is_always_lost_waits_as_well() -> None:
+    async with vain("update", "silent") as world, world.daemon_running():
+        world.cloud.after = lambda op, _id: Ambiguous("reset", operation=op) if op == "update" else None
+        await anyio.sleep(HOUR)
+        assert 2 <= calls(world, "update") <= MOST + 1
 
 
 @virtual

@@ -1,0 +1,133 @@
+"""What came to nothing, as it is kept: over restarts, over rubbish, over steps of the clock."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from fleetd.engine.setbacks import FORGOTTEN_AFTER, NOTE, Setbacks
+from fleetd.model.reasons import Reason, Verb
+from fleetd.store.sqlite import SqliteJournal
+from tests.support.build import NOW, intent, later
+from tests.support.inline_executor import InlineExecutor
+from tests.support.virtual_time import virtual
+
+STOP = intent(Verb.STOP, 1, reason=Reason.OVER_TARGET, baseline_event="old")
+CREATE = intent(Verb.CREATE)
+
+
+async def setbacks(tmp_path: Path) -> tuple[SqliteJournal, Setbacks]:
+    journal = await SqliteJournal.open(tmp_path / "journal.db", executor=InlineExecutor())
+    found = Setbacks(journal)
+    await found.load()
+    return journal, found
+
+
+def test_it_waits_longer_each_time_and_an_effect_ends_it(tmp_path: Path) -> None:
+    @virtual
+    async def check() -> None:
+        journal, kept = await setbacks(tmp_path)
+        now, waits = NOW, []
+        for _ in range(6):
+            back = await kept.add(STOP, "host is gone", now)
+            waits.append((back.until - now).total_seconds() / 60)
+            now = back.until
+            kept = Setbacks(journal)
+            await kept.load()
+        assert waits == [1, 2, 5, 10, 30, 30]
+        ((key, back),) = kept.known(now).items()
+        assert (key, back.attempt, back.since, back.words) == ("stop:ps1", 6, NOW, "host is gone")
+        await kept.worked(STOP, now)
+        assert kept.known(now) == {}
+        kept = Setbacks(journal)
+        await kept.load()
+        assert kept.known(now) == {}
+        await journal.aclose()
+
+    check()
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "{",
+        "[]",
+        "17",
+        "null",
+        '{"stop:ps1": 5}',
+        '{"stop:ps1": {"until": 5}}',
+        '{"stop:ps1": {"until": "2026-03-02T12:01:00", "words": "", "since": null, "attempt": 1, "baseline": null}}',
+        '{"stop:ps1": {"until": "soon", "words": "", "since": null, "attempt": 1, "baseline": null}}',
+        '{"stop:ps1": {"until": "2026-03-02T12:01:00Z", "words": "", "since": 5, "attempt": []}}',
+    ],
+)
+def test_rubbish_in_the_note_is_left_out(tmp_path: Path, note: str) -> None:
+    @virtual
+    async def check() -> None:
+        journal, kept = await setbacks(tmp_path)
+        await journal.put_note(NOTE, note)
+        await kept.load()
+        assert kept.known(NOW) == {}
+        await kept.add(STOP, "x", NOW)
+        assert set(kept.known(NOW)) == {"stop:ps1"}
+        await journal.aclose()
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("after", "waits", "counts"),
+    [
+        (timedelta(seconds=30), True, True),
+        (timedelta(minutes=1), False, True),
+        (FORGOTTEN_AFTER, False, True),
+        (FORGOTTEN_AFTER + timedelta(minutes=1), False, False),
+        (-timedelta(hours=10), False, False),
+        (timedelta(days=100), False, False),
+    ],
+)
+def test_when_it_waits_and_when_it_counts(tmp_path: Path, after: timedelta, waits: bool, counts: bool) -> None:
+    """A clock that is set back prolongs no wait; what nobody has tried again for an hour is not wanted any more."""
+
+    @virtual
+    async def check() -> None:
+        journal, kept = await setbacks(tmp_path)
+        await kept.add(STOP, "x", NOW)
+        found = kept.known(NOW + after)
+        assert bool(found) is counts
+        assert any(NOW + after < back.until for back in found.values()) is waits
+        await journal.aclose()
+
+    check()
+
+
+def test_creates_that_fail_together_are_one_trouble(tmp_path: Path) -> None:
+    @virtual
+    async def check() -> None:
+        journal, kept = await setbacks(tmp_path)
+        for _ in range(4):
+            back = await kept.add(CREATE, "vanished", NOW)
+        assert back.attempt == 1
+        back = await kept.add(CREATE, "vanished", later(minutes=1))
+        assert back.attempt == 2
+        await journal.aclose()
+
+    check()
+
+
+def test_a_new_config_has_creates_and_updates_tried_anew(tmp_path: Path) -> None:
+    @virtual
+    async def check() -> None:
+        journal, kept = await setbacks(tmp_path)
+        update = intent(Verb.UPDATE, 1, reason=Reason.TIMEOUT_DRIFT)
+        for one in (STOP, CREATE, update):
+            await kept.add(one, "x", NOW)
+        assert set(kept.known(NOW)) == {"stop:ps1", "create:training", "update:ps1:timeout_drift"}
+        kept.reconfigured()
+        assert set(kept.known(NOW)) == {"stop:ps1"}
+        await journal.aclose()
+
+    check()
