@@ -54,7 +54,7 @@ from fleetd.cloud.progress import Progress, only_once, trace_config
 from fleetd.cloud.rate import FIRST, Admission
 from fleetd.cloud.retry import IN_PLACE, Attempts, RetryPolicy, retry_after
 from fleetd.cloud.text import betrays, presentable
-from fleetd.cloud.unpacking import read_body
+from fleetd.cloud.unpacking import BadCoding, read_body
 from fleetd.model.errors import (
     Ambiguous,
     Busy,
@@ -305,6 +305,8 @@ class HttpClient:
         unsent, timed_out = progress.unsent(e), isinstance(e, TimeoutError)
         said = str(e) or type(e).__name__
         match unsent, timed_out:
+            case _ if isinstance(e, BadCoding):
+                code, problem = "lost", said
             case True, True:
                 code, problem = "unreachable", f"no connection within {min(seconds, CONNECT_TIMEOUT):.3g} s"
             case True, False:

@@ -36,7 +36,6 @@ BODIES = {
 PACKINGS = {
     "as it is": (lambda body: body, {}),
     "gzip": (lambda body: gzip.compress(body, 1), {"Content-Encoding": "gzip"}),
-    "deflate": (lambda body: zlib.compress(body, 1), {"Content-Encoding": "deflate"}),
 }
 MOST_MEMORY = 12 * BODY_LIMIT
 """Bytes at the worst: the answer, and its values."""
@@ -90,7 +89,10 @@ async def test_what_cannot_be_unpacked_is_no_answer(said, coding):
         await client.aclose()
 
 
-@pytest.mark.parametrize(("pack", "headers"), PACKINGS.values(), ids=PACKINGS.keys())
+@pytest.mark.parametrize(
+    ("pack", "headers"),
+    [*PACKINGS.values(), (lambda body: zlib.compress(body, 1), {"Content-Encoding": "deflate"})],
+)
 async def test_a_packed_answer_is_read(pack, headers):
     body = b"[" + b",".join(MACHINE % n for n in range(999)) + b"]"
     async with scripted(answer(200, body=pack(body), headers=headers)) as server:
