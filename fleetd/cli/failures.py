@@ -24,6 +24,7 @@ from fleetd.model.errors import (
     SeatLost,
     StateLocked,
     Unauthorized,
+    Untrusted,
     WaitEnded,
 )
 from fleetd.model.reasons import Verdict
@@ -147,6 +148,8 @@ def _advice_on_provider(error: CloudError) -> Iterator[str]:
     match error:
         case Unauthorized():
             yield "The provider refuses the API key: see where provider.api_key in the config takes it from."
+        case Untrusted():
+            yield "Trying again changes nothing; a renewed certificate does, or this host's clock or CA certificates."
         case RateLimited(retry_after=seconds):
             after = "" if seconds is None else f", in {seconds:.0f} s"
             yield f"The provider asks for fewer requests: try again later{after}."

@@ -96,12 +96,14 @@ class KeyHeader:
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """The limits in the config's ``[provider]`` table."""
+    """What the config's ``[provider]`` table says of requests."""
 
     max_requests_per_second: float = 10.0
     max_concurrency: int = 10
     request_timeout: float = 30.0
     """Seconds for a call from its first request to its outcome, retries and the waits between them included."""
+    proxy: str | None = None
+    """Address of an HTTP proxy; the environment's is never used."""
 
 
 class Sender(Protocol):

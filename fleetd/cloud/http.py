@@ -7,6 +7,7 @@ effect and is decided here:
 what happened                      read             repeatable write  once (create, restart)
 =================================  ===============  ================  =================================
 no connection                      Unavailable      Unavailable       Unavailable
+certificate expired or not its own Untrusted        Untrusted         Untrusted
 timeout, reset, cut off later on   Unavailable      Ambiguous         Ambiguous
 429                                RateLimited      RateLimited       Ambiguous
 503 with Retry-After               RateLimited      RateLimited       Ambiguous
@@ -66,6 +67,7 @@ from fleetd.model.errors import (
     RetryLater,
     Unauthorized,
     Unavailable,
+    Untrusted,
     Withheld,
 )
 
@@ -260,6 +262,7 @@ class HttpClient:
                 self._url(call),
                 headers=headers,
                 data=None if call.body is None else msgspec.json.encode(call.body),
+                proxy=self.limits.proxy,
                 allow_redirects=False,  # nobody else is shown the key
                 timeout=aiohttp.ClientTimeout(total=seconds, connect=CONNECT_TIMEOUT),
                 trace_request_ctx=progress,
@@ -307,6 +310,10 @@ class HttpClient:
         match unsent, timed_out:
             case _ if isinstance(e, BadCoding):
                 code, problem = "lost", said
+            case True, False if isinstance(e, aiohttp.ClientConnectorCertificateError):
+                said = str(e.certificate_error)
+                problem = f"the provider's certificate is not accepted, and nothing was sent: {said}"
+                return "unreachable", _Failure(Untrusted(self._presentable(problem), operation=call.operation))
             case True, True:
                 code, problem = "unreachable", f"no connection within {min(seconds, CONNECT_TIMEOUT):.3g} s"
             case True, False:

@@ -23,7 +23,12 @@ class Progress:
 
     def unsent(self, error: BaseException) -> bool:
         """Whether it is certain that nothing was sent when the request ended in ``error``."""
-        connecting = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+        connecting = (
+            aiohttp.ClientConnectorError,
+            aiohttp.ClientHttpProxyError,  # the proxy declined to connect
+            aiohttp.ConnectionTimeoutError,
+            aiohttp.InvalidURL,
+        )
         return isinstance(error, connecting) or (self.begun and not self.sent)
 
     @property

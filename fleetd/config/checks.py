@@ -62,6 +62,8 @@ def _check_provider(provider: TableView) -> Iterator[Finding]:
             "the embedded simulator listens on this machine only: leave base_url out, or give a loopback address",
             "base_url",
         )
+    if kind == "simulator" and provider.has("proxy"):
+        yield provider.fault("the embedded simulator is on this machine: leave this out", "proxy")
     key = provider.get("api_key")
     if isinstance(key, dict):
         given = [place for place in _KEY_PLACES if place in key]

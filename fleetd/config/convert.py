@@ -80,6 +80,7 @@ def _provider(table: ProviderTable, base: Path) -> ProviderSettings:
     return ProviderSettings(
         kind=table.kind,
         base_url=table.base_url if table.base_url is not None else BASE_URLS[table.kind],
+        proxy=table.proxy,
         api_key=_key_source(table.api_key, base) if table.api_key is not None else None,
         max_requests_per_second=table.max_requests_per_second,
         max_concurrency=table.max_concurrency,

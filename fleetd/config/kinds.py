@@ -24,6 +24,7 @@ from fleetd.config.units import (
     parse_duration,
     parse_limit,
     parse_listen,
+    parse_proxy,
     parse_time,
     parse_url,
 )
@@ -78,6 +79,9 @@ FileName = Annotated[str, PlainValidator(parse_file_name), WithJsonSchema({"type
 EnvName = Annotated[str, PlainValidator(parse_env_name), WithJsonSchema(ENV_NAME_JSON)]
 CredentialName = Annotated[
     str, PlainValidator(parse_credential_name), WithJsonSchema({"type": "string", "minLength": 1})
+]
+ProxyUrl = Annotated[
+    str, PlainValidator(parse_proxy), WithJsonSchema({"type": "string", "pattern": "^https?://[^/?#]+/?$"})
 ]
 KeyedUrl = Annotated[
     str, PlainValidator(partial(parse_url, clear_text=False)), WithJsonSchema({"type": "string", "format": "uri"})

@@ -25,6 +25,7 @@ from fleetd.config.kinds import (
     Opening,
     Poll,
     Positive,
+    ProxyUrl,
     Schedule,
     Share,
     Span,
@@ -104,6 +105,10 @@ class ProviderTable(Table):
         None,
         "The API's address. Default: https://api.paperspace.io (paperspace-core), "
         "https://api.paperspace.com/v1 (paperspace), a free loopback port (simulator).",
+    )
+    proxy: ProxyUrl | None = optional(
+        None,
+        "HTTP proxy through which the provider is reached. The environment's proxy variables are not read.",
     )
     api_key: Annotated[ApiKeyTable, BeforeValidator(not_inline)] | None = optional(
         None, "Where the API key is read from; the simulator needs none."

@@ -154,12 +154,23 @@ def parse_url(value: object, *, clear_text: bool) -> str:
         raise Misspelt('expected an address that starts with "https://" or "http://" and names a host')
     if parts.username is not None or parts.password is not None:
         raise Misspelt("must not hold a user or password: a secret may not stand in the config")
+    if not clear_text and ("?" in value or "#" in value):
+        raise Misspelt('expected an address without "?" and "#": the paths of calls are put behind it')
     if parts.scheme == "http" and not clear_text and not is_loopback(parts.hostname):
         raise Misspelt(
             f'expected "https://{parts.hostname}…": over plain http the API key would travel in clear text '
             "(allowed to this machine only, e.g. http://127.0.0.1:8080)"
         )
     return value.rstrip("/")
+
+
+def parse_proxy(value: object) -> str:
+    """An address of a host and port alone. http is fine: the provider's TLS goes through it unopened."""
+    address = parse_url(value, clear_text=True)
+    parts = _split(address)
+    if parts is None or parts.path or "?" in address or "#" in address:
+        raise Misspelt('expected a proxy\'s host and port such as "http://proxy.example:3128", without a path')
+    return address
 
 
 def parse_listen(value: object) -> str:

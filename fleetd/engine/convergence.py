@@ -8,7 +8,7 @@ import anyio
 
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.reconciler import PassReport
-from fleetd.model.errors import FleetdError, StoreError, Unauthorized, Unavailable
+from fleetd.model.errors import FleetdError, StoreError, Unauthorized, Unavailable, Untrusted
 from fleetd.model.reasons import PASSING, Reason
 from fleetd.planner.sentences import fleet_sentence, sentence
 
@@ -59,7 +59,7 @@ class ConvergenceWatch:
         if self._daemon is None:
             return
         if isinstance(result, FleetdError):
-            if isinstance(result, Unauthorized | StoreError) or not self._answered.is_set():
+            if isinstance(result, Unauthorized | Untrusted | StoreError) or not self._answered.is_set():
                 self.failure = result
                 self._daemon.stop()
             return

@@ -16,6 +16,7 @@
     │   │   └── WaitEnded           a machine waited for did not get there, ``verdict`` says how
     │   └── AskHuman                repeating changes nothing
     │       ├── Unauthorized        the key is refused
+    │       ├── Untrusted           whoever answers cannot prove to be the provider
     │       ├── Refused             the provider understood and declined, ``message`` says why
     │       └── Unsupported         this dialect has no such call
     ├── StoreError                  the state directory
@@ -131,6 +132,10 @@ class AskHuman(CloudError):
 
 class Unauthorized(AskHuman):
     """The API key is refused."""
+
+
+class Untrusted(AskHuman):
+    """The certificate of whoever answers has expired, or is not the provider's. Nothing was sent."""
 
 
 class Refused(AskHuman):

@@ -41,6 +41,8 @@ class ProviderSettings:
     max_requests_per_second: float = 10.0
     max_concurrency: int = 10
     request_timeout: timedelta = timedelta(seconds=30)
+    proxy: str | None = None
+    """Address of the HTTP proxy through which the provider is reached; None: directly."""
     simulator: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     """The ``[provider.simulator]`` table with every default filled in: speed (float), seed (int), faults
     (Path or None), latency (timedelta), dialect (str), machines (tuple of mappings: name, state, perhaps id)."""

@@ -130,4 +130,5 @@ def _limits(provider: ProviderSettings) -> HttpLimits:
         max_concurrency=provider.max_concurrency,
         max_requests_per_second=provider.max_requests_per_second,
         request_timeout=provider.request_timeout.total_seconds(),
+        proxy=provider.proxy,
     )

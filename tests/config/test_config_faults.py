@@ -66,6 +66,36 @@ FAULTS: dict[str, tuple[dict[str, str], str, str]] = {
         "provider.base_url",
         'expected "https://api.paperspace.io…": over plain http the API key would travel',
     ),
+    "base_url with a query": (
+        {"provider": provider(f'{ENV}\nbase_url = "https://api.paperspace.io/?key=1"')},
+        "provider.base_url",
+        'expected an address without "?" and "#": the paths of calls are put behind it',
+    ),
+    "base_url with a fragment": (
+        {"provider": provider(f'{ENV}\nbase_url = "https://api.paperspace.io#v1"')},
+        "provider.base_url",
+        'expected an address without "?" and "#": the paths of calls are put behind it',
+    ),
+    "base_url with an empty query": (
+        {"provider": provider(f'{ENV}\nbase_url = "https://api.paperspace.io?"')},
+        "provider.base_url",
+        'expected an address without "?" and "#": the paths of calls are put behind it',
+    ),
+    "proxy with a path": (
+        {"provider": provider(f'{ENV}\nproxy = "http://proxy.example:3128/pac"')},
+        "provider.proxy",
+        'expected a proxy\'s host and port such as "http://proxy.example:3128", without a path',
+    ),
+    "proxy with a password": (
+        {"provider": provider(f'{ENV}\nproxy = "http://me:hush@proxy.example:3128"')},
+        "provider.proxy",
+        "must not hold a user or password: a secret may not stand in the config",
+    ),
+    "proxy without a scheme": (
+        {"provider": provider(f'{ENV}\nproxy = "proxy.example:3128"')},
+        "provider.proxy",
+        'expected an address that starts with "https://" or "http://" and names a host',
+    ),
     "base_url with password": (
         {"provider": provider(f'{ENV}\nbase_url = "https://me:hush@host"')},
         "provider.base_url",
