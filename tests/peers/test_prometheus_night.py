@@ -24,7 +24,7 @@ sources = ["gpu"]
 [idle_sources.gpu]
 kind = "prometheus"
 url = "{url}"
-query = 'max(max_over_time(gpu_active{{host="{{name}}"}}[{{window}}]))'
+query = 'max_over_time(gpu_active{{host="{{name}}"}}[{{window}}])'
 below = 0.02
 step = "1500ms"
 """
