@@ -34,10 +34,12 @@ def status_view(document: Document, now: datetime) -> RenderableType:
     if owned:
         parts += [Text(""), machines_table(owned, now)]
     left = orphans(document["machines"])
-    foreign = len(document["machines"]) - len(owned) - len(left)
+    twins = [m for m in document["machines"] if m.get("look_alike")]
+    foreign = len(document["machines"]) - len(owned) - len(left) - len(twins)
     if foreign:
         parts.append(Text(f"{_count(foreign, 'machine')} of other people, never touched", style="dim"))
     parts += _section("Not owned, though a fleetd made them: adopt them, or stop them by hand", "yellow", _left(left))
+    parts += _section("Look-alikes of ours, never touched", "yellow", _left(twins))
     parts += _section("Blocked", "red", [skip_words(s, now) for s in document["blocked"]])
     parts += _section("Holds and freezes", "yellow", [veto_words(v, now) for v in document.get("vetoes", ())])
     return Group(*parts)
@@ -182,6 +184,8 @@ def _remarks(machine: Document, now: datetime) -> str:
         parts.append(
             f"{done} by {shown(hold['actor'])}: {shown(hold['reason'])}, until {until(hold['expires_at'], now)}"
         )
+    if machine.get("unconfirmed"):
+        parts.append(shown(machine["unconfirmed"]).replace("_", " "))
     if machine.get("failure"):
         parts.append(shown(machine["failure"]))
     transition = machine.get("transition")

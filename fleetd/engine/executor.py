@@ -212,6 +212,8 @@ class Executor:
         owner = owners([fresh], [fleet], self._recall.facts).get(fresh.id)
         if owner is None:
             return f"it is called {fresh.name} now and is not ours"
+        if action.verb is Verb.DESTROY and owner.unconfirmed is not None:
+            return "nobody has confirmed that it is ours"
         return None
 
     def _outdated(self, fleet: Fleet) -> bool:

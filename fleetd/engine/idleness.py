@@ -186,7 +186,7 @@ class Idleness:
     ) -> IdleReport:
         readings = [*(said[source] for source in sorted(said)), *self._leased(machine, now)]
         evidence = "; ".join(f"{r.source}: {r.verdict}, {r.evidence}" for r in readings)
-        own = [h for h in holds if h.kind == "hold" and h.subject in {machine.id, machine.name}]
+        own = [h for h in holds if h.is_on(machine.id, machine.name)]
         held = any(now < h.expires_at for h in own)
         ends = [h.expires_at for h in own if h.expires_at <= now]
         used_until = max([*ends, self.leases.last_use(machine.id, now) or datetime.min.replace(tzinfo=now.tzinfo)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 
 import structlog
 
@@ -10,7 +10,7 @@ from fleetd.engine.money_news import MoneyNews
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Observation, Plan, Skip
 from fleetd.model.reasons import PASSING
-from fleetd.planner.ownership import made_for
+from fleetd.planner.ownership import lookalikes, made_for
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +29,7 @@ class News:
         self._unreadable: set[str] = set()
         self._unidentified = 0
         self._money = MoneyNews()
+        self._alike: set[str] = set()
 
     def observed(self, observation: Observation) -> None:
         """Say that an observation cannot be used, once for each reason."""
@@ -46,11 +47,25 @@ class News:
         else:
             self._observation = None
 
-    def owned(self, machines: Iterable[Machine], owned: Container[str]) -> None:
-        """Say which fleet has machines that no fleet of the config owns, once until it has none any more."""
+    def owned(self, machines: Sequence[Machine], owned: Container[str], fleets: Iterable[str]) -> None:
+        """Say which fleet has machines that no fleet of the config owns, once until it has none any more.
+
+        And which machines are look-alikes of a configured fleet's, once each.
+        """
+        twins = {m.id: m for m in lookalikes(machines, owned, fleets)}
+        for machine_id in sorted(twins.keys() - self._alike):
+            twin = twins[machine_id]
+            log.warning(
+                "machine.was_lookalike",
+                fleet=made_for(twin.name),
+                machine=twin.id,
+                name=twin.name,
+                state=twin.state,
+            )
+        self._alike = set(twins)
         orphans: dict[str, list[Machine]] = {}
         for machine in machines:
-            fleet = None if machine.id in owned else made_for(machine.name)
+            fleet = None if machine.id in owned or machine.id in twins else made_for(machine.name)
             if fleet is not None:
                 orphans.setdefault(fleet, []).append(machine)
         for fleet in sorted(orphans.keys() - self._orphaned):

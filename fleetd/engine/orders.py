@@ -79,6 +79,7 @@ class Orders:
                 self._kept_off[request.machine_id] = await self._journal.add_hold(
                     kind="hold",
                     subject=stops[request.machine_id],
+                    machine=request.machine_id,
                     verbs=frozenset({Verb.START}),
                     reason=request.reason,
                     actor=request.actor,

@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from fleetd.engine.orders import Orders
 from fleetd.engine.setbacks import Setbacks
 from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memory, Setback, setback_key
+from fleetd.model.plan import Observation
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner.facts import Learnt
+from fleetd.planner.ownership import Owner
 from fleetd.planner.transitions import next_backoff
 from fleetd.planner.waits import is_waiting
 from fleetd.store.port import Journal
@@ -53,6 +55,11 @@ class Recall:
             provider_failing=provider_failing,
         )
 
+    async def made(self, observation: Observation, owned: Mapping[str, Owner]) -> frozenset[str]:
+        """Those of the owned machines that are not remembered, and that this journal's creates made all the same."""
+        strangers = {m.id: m.name for m in observation.machines if m.id in owned and m.id not in self.facts}
+        return await self.journal.made(strangers)
+
     async def learn(self, learnt: Learnt) -> None:
         """Keep what a pass learnt."""
         if learnt.changed:
@@ -68,6 +75,14 @@ class Recall:
         kept = list(facts)
         await self.journal.put_facts(kept)
         self.facts.update({f.machine_id: f for f in kept})
+
+    async def confirm(self, machine_id: str) -> bool:
+        """A person says that a machine is ours; False where nobody doubted it."""
+        fact = self.facts.get(machine_id)
+        if fact is None or not fact.unconfirmed:
+            return False
+        await self.put([replace(fact, unconfirmed=False)])
+        return True
 
     async def created(self, intent: Intent, machine_id: str, now: datetime) -> None:
         """A create has its machine: from now on a listing that lacks it is doubted."""

@@ -203,7 +203,7 @@ class Reconciler:
             await self._prices.learn(settled, settings.costs.prices, started)
         self.checks.report(due, settings.fleets, observation.machines, owned, memory, self._clock.now())
         if observation.sane:
-            self._news.owned(observation.machines, owned)
+            self._news.owned(observation.machines, owned, fleets)
             await self._snapshots.check(due, settings.fleets, observation.machines, owned)
         decided, memory = await self._snapshots.decide(
             memory,
@@ -349,11 +349,13 @@ class Reconciler:
     async def _learn(self, observation: Observation, intents: Sequence[Intent], settings: Settings) -> None:
         facts = self.recall.facts
         owned = owners(observation.machines, settings.fleets, facts, intents)
-        learnt = learn(observation, owned, facts, intents)
+        learnt = learn(observation, owned, facts, intents, await self.recall.made(observation, owned))
         await self.recall.learn(learnt)
         for fact in learnt.new:
-            log.info(
-                "machine.adopted", fleet=fact.fleet, machine=fact.machine_id, name=fact.name, state=fact.last_state
-            )
+            keys = {"fleet": fact.fleet, "machine": fact.machine_id, "name": fact.name, "state": fact.last_state}
+            if fact.unconfirmed and not fact.adopted:
+                log.warning("machine.was_recovered", **keys)
+            else:
+                log.info("machine.adopted", unconfirmed=fact.unconfirmed or None, **keys)
         for change in learnt.outside:
             await self._outside.report(change, observation.at)

@@ -11,6 +11,7 @@ from fleetd.model.journal import Hold, IdleReport, Intent, MachineFacts
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action, FleetView, Plan, Skip
 from fleetd.model.reasons import PASSING, Reason, Verb
+from fleetd.planner.ownership import lookalikes
 from fleetd.planner.standing import standing
 
 FORMAT = 1
@@ -124,6 +125,7 @@ def hold_document(hold: Hold) -> dict[str, Any]:
         "id": hold.id,
         "kind": hold.kind,
         "subject": hold.subject,
+        "machine": hold.machine,
         "verbs": sorted(str(v) for v in hold.verbs),
         "reason": hold.reason,
         "actor": hold.actor,
@@ -152,11 +154,12 @@ def time_text(at: datetime | None) -> str | None:
 def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Sequence[Hold]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     leaving = {s.machine for s in report.plan.skips if s.reason is Reason.LEAVING}
+    twins = {m.id for m in lookalikes(report.observation.machines, report.owned, report.plan.fleets)}
     for machine in sorted(report.observation.machines, key=lambda m: (m.name, m.id)):
         owner = report.owned.get(machine.id)
         intent = moving.get(machine.id)
         facts = report.memory.facts.get(machine.id)
-        hold = next((h for h in holds if h.kind == "hold" and h.subject in {machine.id, machine.name}), None)
+        hold = next((h for h in holds if h.is_on(machine.id, machine.name)), None)
         idle = report.memory.idle.get(machine.id)
         rows.append(
             {
@@ -167,6 +170,8 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
                 "phase": str(machine.phase),
                 "owned": owner is not None,
                 "leaving": machine.id in leaving,
+                "look_alike": machine.id in twins,
+                "unconfirmed": None if owner is None or owner.unconfirmed is None else str(owner.unconfirmed),
                 "transition": transition_document(intent) if intent is not None else None,
                 "hold": hold_document(hold) if hold is not None else None,
                 "type": machine.machine_type,
@@ -188,6 +193,8 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
             "phase": "rising",
             "owned": True,
             "leaving": False,
+            "look_alike": False,
+            "unconfirmed": None,
             "transition": transition_document(intent),
             "hold": None,
             "type": None,

@@ -21,7 +21,7 @@ from fleetd.engine.snapshots import Snapshots
 from fleetd.model.journal import IdleReport, Memory
 from fleetd.model.plan import NOTHING_DUE, Check, Due, Observation
 from fleetd.model.settings import Settings
-from fleetd.planner.facts import believed, expected_ids, turned
+from fleetd.planner.facts import believed, expected_ids, learn, turned
 from fleetd.planner.ownership import Owner, owners
 from fleetd.planner.plan import plan
 from fleetd.planner.policies import may_judge
@@ -65,6 +65,10 @@ async def survey(
     memory = await recall.memory(clock.now(), provider_failing=timedelta(0))
     seen = believed(seen, memory.facts)
     owned = owners(seen.machines, settings.fleets, memory.facts, memory.intents)
+    if seen.sane:
+        new = learn(seen, owned, memory.facts, memory.intents, await recall.made(seen, owned)).new
+        memory = replace(memory, facts={**memory.facts, **{f.machine_id: f for f in new}})
+        owned = owners(seen.machines, settings.fleets, memory.facts, memory.intents)
     due: Due = {machine: frozenset(Check) for machine in owned} if seen.sane else NOTHING_DUE
     if seen.sane:
         memory = replace(

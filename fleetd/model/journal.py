@@ -112,7 +112,7 @@ class Hold:
 
     id: int
     subject: str | None
-    """Machine id or name for a hold, fleet name for a freeze, None for a freeze of everything."""
+    """As it was typed: machine id or name for a hold, fleet name for a freeze, None for a freeze of everything."""
     kind: str
     """"hold" or "freeze"."""
     reason: str
@@ -121,6 +121,8 @@ class Hold:
     expires_at: datetime
     verbs: frozenset[Verb] = frozenset(Verb)
     """The verbs that it forbids."""
+    machine: str | None = None
+    """Id of the machine that was called so when a hold was given; None where nobody could tell, and of a freeze."""
 
     @property
     def keeps_off(self) -> bool:
@@ -135,7 +137,13 @@ class Hold:
             return self.subject in {None, fleet, machine_id, name}
         if self.kind == "freeze":
             return self.subject is None or self.subject == fleet
-        return self.subject in {machine_id, name}
+        return self.is_on(machine_id, name)
+
+    def is_on(self, machine_id: str | None, name: str) -> bool:
+        """Whether it is a hold on that machine, whatever that is called by now."""
+        if self.kind != "hold":
+            return False
+        return self.subject in {machine_id, name} if self.machine is None else self.machine == machine_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +212,8 @@ class MachineFacts:
     started_by: str | None = None
     """As ``stopped_by``."""
     started_at: datetime | None = None
+    unconfirmed: bool = False
+    """Ours by its name alone, or by a pattern of ``adopt``: never destroyed before a person has confirmed it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,8 @@ class Reason(StrEnum):
     RESPECT_MANUAL = "respect_manual"
     MANUAL_START = "manual_start"
     FRESH_LOOK_DIFFERS = "fresh_look_differs"
+    RECOVERED = "recovered"
+    ADOPTED_BY_GLOB = "adopted_by_glob"
     SNAPSHOT_TOO_OLD = "snapshot_too_old"
     ALREADY_SO = "already_so"
     WRONG_STATE = "wrong_state"
@@ -120,6 +122,7 @@ class Standing(StrEnum):
 
     FOREIGN = "foreign"
     ORPHAN = "orphan"
+    LOOK_ALIKE = "look_alike"
     ANSWER_LOST = "answer_lost"
     UNDER_WAY = "under_way"
     UNKNOWN_STATE = "unknown_state"

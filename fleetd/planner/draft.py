@@ -36,6 +36,8 @@ class Draft:
     """By machine id, why nobody can tell its state."""
     on_fault: OnFault | None = None
     """None: a fault is raised."""
+    unconfirmed: Mapping[str, Reason] = field(default_factory=dict)
+    """By machine id, why it is not destroyed before a person has confirmed it."""
     actions: list[Action] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
@@ -131,6 +133,13 @@ class Draft:
         detail = setback.words if why is Reason.REFUSED_RECENTLY else tried(setback)
         skip = self.make_skip(verb, why, machine, until=setback.until, detail=detail, count=count)
         return replace(skip, since=setback.since)
+
+    def strange(self, machine: Machine) -> bool:
+        """Whether a person has to confirm that the machine is ours before it is destroyed; says so."""
+        why = self.unconfirmed.get(machine.id)
+        if why is not None:
+            self.skip(Verb.DESTROY, why, machine)
+        return why is not None
 
     def unsaved(self, machine: Machine) -> str | None:
         """Why the fleet's rule on snapshots forbids to destroy it, which is then said; None when it does not."""

@@ -51,6 +51,8 @@ def explain_machine(status: Document, machine: Document, now: datetime) -> list[
     lines.append(standing_sentence(machine, fleet, now))
     if not machine["owned"] or fleet is None:
         return lines
+    if machine.get("unconfirmed"):
+        lines.append(confirmation_words(machine["unconfirmed"]))
     lines += _activity(machine, now)
     about = [b for b in status["blocked"] if b["machine"] == machine["id"]]
     lines += [_blocked(b, now) for b in about]
@@ -58,6 +60,19 @@ def explain_machine(status: Document, machine: Document, now: datetime) -> list[
     if machine["phase"] == "down" and not about and machine["transition"] is None:
         lines.append(_why_not_started(status, machine, fleet, now))
     return [*lines, *_next(fleet, now)]
+
+
+def confirmation_words(code: str) -> str:
+    """What it means for a machine that nobody has confirmed it."""
+    if code == Reason.RECOVERED:
+        return (
+            "It is recovered: its name says that fleetd made it, and this journal does not know of that. It is "
+            "counted, started and stopped, and never destroyed before `fleetd adopt` confirms it."
+        )
+    return (
+        "A pattern of adopt has taken it: it is counted, started and stopped, and never destroyed before "
+        "`fleetd adopt` confirms it, or adopt has its whole name or id."
+    )
 
 
 def veto_sentence(veto: Document, now: datetime) -> str:
@@ -80,7 +95,9 @@ def _vetoes(status: Document, fleet: str, machines: set[str], now: datetime) -> 
     return [
         veto_sentence(v, now)
         for v in status.get("vetoes", ())
-        if (v["subject"] in {None, fleet} if v["kind"] == "freeze" else v["subject"] in machines)
+        if (
+            v["subject"] in {None, fleet} if v["kind"] == "freeze" else (v.get("machine") or v["subject"]) in machines
+        )
     ]
 
 

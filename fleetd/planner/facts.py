@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -118,8 +118,12 @@ def learn(
     owned: Mapping[str, Owner],
     facts: Mapping[str, MachineFacts],
     intents: Sequence[Intent],
+    made: Collection[str] = (),
 ) -> Learnt:
-    """Compare a sane observation with what was remembered."""
+    """Compare a sane observation with what was remembered.
+
+    ``made``: ids of machines that the journal does not remember, and whose create it has all the same.
+    """
     now = observation.at
     moving = {i.machine_id: i for i in intents if i.machine_id is not None and i.verb is not Verb.UPDATE}
     changed: list[MachineFacts] = []
@@ -133,6 +137,8 @@ def learn(
             continue  # the next listing is compared with what was believed last
         old = facts.get(machine.id)
         if old is None:
+            if machine.id in made:
+                owner = replace(owner, unconfirmed=None)
             fact = _first_sight(machine, owner, moving.get(machine.id), now)
             if machine.id in observation.leaving:
                 fact = _left(fact, now)
@@ -166,6 +172,7 @@ def _first_sight(machine: Machine, owner: Owner, intent: Intent | None, now: dat
         last_seen=now,
         last_state=machine.state,
         adopted=owner.adopted,
+        unconfirmed=owner.unconfirmed is not None,
         first_ready_at=now if up else None,
         up_since=now if up else None,
         last_up_at=now if up else None,
@@ -181,6 +188,7 @@ def _update(old: MachineFacts, machine: Machine, owner: Owner, now: datetime) ->
         old,
         fleet=owner.fleet,
         adopted=owner.adopted,
+        unconfirmed=old.unconfirmed and owner.unconfirmed is not None,  # a person may have come in between
         last_state=machine.state,
         gone_at=None,
         destroyed=False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -11,7 +11,7 @@ from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Intent, MachineFacts
 from fleetd.model.machine import Machine
 from fleetd.model.naming import split_name
-from fleetd.model.reasons import Verb
+from fleetd.model.reasons import Reason, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class Owner:
     fleet: str
     adopted: bool
     """Owned only because the config adopts it."""
+    unconfirmed: Reason | None = None
+    """Why it is not destroyed before a person has confirmed it: ``RECOVERED`` or ``ADOPTED_BY_GLOB``; else None."""
 
 
 def owners(
@@ -33,33 +35,78 @@ def owners(
 
     Owned = the journal knows the id, or the name carries a valid token of a configured fleet, or ``adopt`` names
     it. A token is never drawn twice, so where the journal knows one machine of a name, another of the same name is
-    a look-alike and foreign; where it knows none, the oldest is ours.
+    a look-alike and foreign; where it knows none, the oldest is ours. A pattern of ``adopt`` takes no name that a
+    fleetd drew, be it for this fleet or another: that one's machine has an owner, or is an orphan.
     """
     names = {f.name for f in fleets}
-    by_id: dict[str, str] = {m: f.fleet for m, f in facts.items() if not f.adopted and f.fleet in names}
-    taken: dict[str, str] = {f.name: m for m, f in facts.items() if m in by_id}
-    for intent in intents:
-        if intent.verb is Verb.CREATE and intent.machine_id is not None and intent.fleet in names:
-            by_id[intent.machine_id] = intent.fleet
-            taken[intent.name] = intent.machine_id
+    claims = _Claims.of(names, facts, intents)
 
-    owned = {m.id: Owner(by_id[m.id], adopted=False) for m in machines if m.id in by_id}
-    for machine in sorted(machines, key=oldest_first):
+    def doubt(machine: Machine, why: Reason) -> Reason | None:
+        return None if claims.sure(machine, facts) or is_written_out(machine, fleets) else why
+
+    owned: dict[str, Owner] = {}
+    for machine in machines:
+        if machine.id in claims.by_id:
+            why = doubt(machine, Reason.RECOVERED)
+            owned[machine.id] = Owner(claims.by_id[machine.id], adopted=False, unconfirmed=why)
+    for machine in sorted(machines, key=lambda m: (m.id not in facts, *oldest_first(m))):
         if machine.id in owned:
             continue
         split = split_name(machine.name, names)
-        if split is not None and taken.setdefault(machine.name, machine.id) == machine.id:
-            owned[machine.id] = Owner(split[0], adopted=False)
+        if split is not None and claims.taken.setdefault(machine.name, machine.id) == machine.id:
+            owned[machine.id] = Owner(split[0], adopted=False, unconfirmed=doubt(machine, Reason.RECOVERED))
             continue
-        adopter = _adopter(machine, fleets)
+        adopter = _adopter(machine, fleets, claims.taken)
         if adopter is not None:
-            owned[machine.id] = Owner(adopter, adopted=True)
+            why = doubt(machine, Reason.ADOPTED_BY_GLOB)
+            owned[machine.id] = Owner(adopter, adopted=True, unconfirmed=why)
     return owned
 
 
-def lookalikes(machines: Sequence[Machine], owned: Mapping[str, Owner], fleets: Sequence[Fleet]) -> list[Machine]:
-    """Foreign machines that carry a valid token of ours: reported, never written to."""
-    names = {f.name for f in fleets}
+@dataclass(frozen=True, slots=True)
+class _Claims:
+    """What the journal says, whatever machines are called."""
+
+    by_id: dict[str, str]
+    """Fleets by machine id."""
+    taken: dict[str, str]
+    """Machine ids by name: another machine of that name is a look-alike."""
+    made: set[str]
+    """Ids that open creates were answered with."""
+    drawn: set[str]
+    """Names of creates that wait for their answer, or have lost it."""
+
+    @classmethod
+    def of(cls, names: Container[str], facts: Mapping[str, MachineFacts], intents: Iterable[Intent]) -> _Claims:
+        by_id = {m: f.fleet for m, f in facts.items() if not f.adopted and f.fleet in names}
+        claims = cls(by_id, {f.name: m for m, f in facts.items() if m in by_id}, set(), set())
+        for intent in intents:
+            if intent.verb is not Verb.CREATE or intent.fleet not in names:
+                continue
+            if intent.machine_id is None:
+                claims.drawn.add(intent.name)
+                continue
+            claims.made.add(intent.machine_id)
+            by_id[intent.machine_id] = intent.fleet
+            claims.taken[intent.name] = intent.machine_id
+        return claims
+
+    def sure(self, machine: Machine, facts: Mapping[str, MachineFacts]) -> bool:
+        """Whether this journal made it, or a person has confirmed it."""
+        known = facts.get(machine.id)
+        if known is not None:
+            return not known.unconfirmed
+        return machine.id in self.made or machine.name in self.drawn
+
+
+def is_written_out(machine: Machine, fleets: Iterable[Fleet]) -> bool:
+    """Whether ``adopt`` has its id or its whole name, as against a pattern that it matches."""
+    return any(machine.id in f.adopt or machine.name in f.adopt for f in fleets)
+
+
+def lookalikes(machines: Iterable[Machine], owned: Container[str], fleets: Iterable[str]) -> list[Machine]:
+    """Foreign machines that carry a valid token of one of these fleets: reported, never written to."""
+    names = frozenset(fleets)
     return [m for m in machines if m.id not in owned and split_name(m.name, names) is not None]
 
 
@@ -73,11 +120,16 @@ def made_for(name: str) -> str | None:
     return fleet if fleet and split_name(name, (fleet,)) is not None else None
 
 
-def _adopter(machine: Machine, fleets: Sequence[Fleet]) -> str | None:
-    # An id is more certain than a glob, so ids of all fleets come before globs of any.
+def _adopter(machine: Machine, fleets: Sequence[Fleet], taken: dict[str, str]) -> str | None:
+    # An id is more certain than a name, and a name than a pattern, so those of all fleets come first.
     for fleet in fleets:
         if machine.id in fleet.adopt:
             return fleet.name
+    for fleet in fleets:
+        if machine.name in fleet.adopt:  # of several machines of one name that takes one
+            return fleet.name if taken.setdefault(machine.name, machine.id) == machine.id else None
+    if made_for(machine.name) is not None:
+        return None
     for fleet in fleets:
         if any(fnmatchcase(machine.name, pattern) for pattern in fleet.adopt):
             return fleet.name

@@ -58,6 +58,7 @@ def plan(
     """
     costs = costs or Costs()
     owned = owners(observation.machines, fleets, memory.facts, memory.intents)
+    unconfirmed = {m: o.unconfirmed for m, o in owned.items() if o.unconfirmed is not None}
     doubt = doubt_of(observation, now, stale_after, memory.provider_failing)
     views: dict[str, FleetView] = {}
     rates: dict[str, Decimal | None] = {}
@@ -73,7 +74,9 @@ def plan(
         now_in_force = effective(fleet, now)
         rates[fleet.name] = _current_rate(members, costs.prices)
         views[fleet.name] = _view(members, now_in_force, rates[fleet.name], now, {})
-        drafted = Draft(members, memory, now, observation.at, costs.prices, observation.unverified, on_fault)
+        drafted = Draft(
+            members, memory, now, observation.at, costs.prices, observation.unverified, on_fault, unconfirmed
+        )
         try:
             decide(drafted, now_in_force, due)
         except Exception as error:

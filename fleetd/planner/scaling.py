@@ -73,10 +73,11 @@ def shrink(draft: Draft, surplus: int) -> None:
         surplus -= 1
         stops -= 1
         if verb is Verb.DESTROY:
-            why = draft.unsaved(machine)
+            strange = draft.strange(machine)
+            why = None if strange else draft.unsaved(machine)
             if why == NOT_LOOKED:
                 continue
-            if why is not None:
+            if strange or why is not None:
                 # Its place goes to no other machine, and it costs less stopped.
                 if draft.spared(Verb.STOP, machine):
                     continue
@@ -128,7 +129,7 @@ def drop_standby(draft: Draft) -> None:
         if machine.id in draft.taken or machine.id in draft.members.moving or draft.vetoed(Verb.DESTROY, machine):
             continue
         beyond -= 1
-        if draft.refused(Verb.DESTROY, machine) or draft.unsaved(machine) is not None:
+        if draft.refused(Verb.DESTROY, machine) or draft.strange(machine) or draft.unsaved(machine) is not None:
             continue
         draft.act(Verb.DESTROY, Reason.BEYOND_STANDBY, machine, Decimal(0))
 

@@ -38,6 +38,8 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.FRESH_LOOK_DIFFERS: "a last look before the call showed something else than the plan had seen",
         Reason.ALREADY_SO: "it is so already, or on its way there",
         Reason.WRONG_STATE: "that cannot be done to a machine in its state",
+        Reason.RECOVERED: "it is ours by its name alone, and the journal has not made it: a person has to confirm it",
+        Reason.ADOPTED_BY_GLOB: "it is ours by a pattern of adopt alone: a person has to confirm it",
         Reason.SNAPSHOT_TOO_OLD: "its newest snapshot is older than destroy_requires_snapshot, or missing",
         Reason.FROZEN: "an operator froze it",
         Reason.CAPACITY_BACKOFF: "the provider had no capacity; it is tried again later",
@@ -84,6 +86,7 @@ DONE: frozenset[Reason] = frozenset(
 
 _ANEW = "That is looked at again in every pass."
 _GOES_ON = "The next pass goes on, as far as those under way have ended."
+_BY_ADOPTION = "That ends with fleetd adopt, or with its whole name or id in adopt."
 _BY_PERSON = "That changes only when a person changes it."
 
 ENDS: Mapping[Reason, str] = MappingProxyType(
@@ -102,6 +105,8 @@ ENDS: Mapping[Reason, str] = MappingProxyType(
         Reason.RESPECT_MANUAL: "That ends after respect_manual, or when somebody starts it.",
         Reason.MANUAL_START: "That ends with the window.",
         Reason.FRESH_LOOK_DIFFERS: "The next pass decides anew.",
+        Reason.RECOVERED: _BY_ADOPTION,
+        Reason.ADOPTED_BY_GLOB: _BY_ADOPTION,
         Reason.SNAPSHOT_TOO_OLD: "That ends with its next snapshot.",
         Reason.ALREADY_SO: "There is nothing to wait for.",
         Reason.WRONG_STATE: "That changes with its state.",

@@ -20,6 +20,8 @@ STANDINGS: Mapping[Standing, str] = MappingProxyType(
         Standing.FOREIGN: "It is not fleetd's: neither created nor adopted, so it is never touched.",
         Standing.ORPHAN: "By its name a fleetd made it, for fleet {made_for}, and no fleet of this config owns it. "
         "It costs money while it is up, and fleetd does not touch it: adopt it, or stop it by hand.",
+        Standing.LOOK_ALIKE: "It is a look-alike: its name is one that fleetd drew for fleet {made_for}, and another "
+        "machine has it. It is never touched; give it another name, or its id to adopt.",
         Standing.ANSWER_LOST: "The answer to its {verb} was lost, so it is being looked for, until {deadline}.",
         Standing.UNDER_WAY: "{verb} since {since} ({ago}), due by {deadline}: {why}.",
         Standing.UNKNOWN_STATE: "fleetd does not know the state {state}: it keeps its place, and is left alone.",
@@ -74,6 +76,8 @@ def standing(machine: Row, fleet: Row | None) -> Standing:
     """
     step = machine["transition"]
     if not machine["owned"]:
+        if machine.get("look_alike"):
+            return Standing.LOOK_ALIKE
         return Standing.FOREIGN if made_for(machine["name"]) is None else Standing.ORPHAN
     if step is not None:
         return Standing.ANSWER_LOST if step["ambiguous"] else Standing.UNDER_WAY
@@ -93,7 +97,7 @@ def standing(machine: Row, fleet: Row | None) -> Standing:
 
 def orphans(machines: Iterable[Row]) -> list[Row]:
     """Those of a status document's machines that nobody looks after, although by their names a fleetd made them."""
-    return [m for m in machines if not m["owned"] and made_for(m["name"]) is not None]
+    return [m for m in machines if not m["owned"] and not m.get("look_alike") and made_for(m["name"]) is not None]
 
 
 def standing_sentence(machine: Row, fleet: Row | None, now: datetime) -> str:

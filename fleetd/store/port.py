@@ -6,7 +6,7 @@ any point the journal opens with every returned write in it and no half of any o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -42,6 +42,13 @@ class Journal(Protocol):
 
     async def open_intents(self) -> Sequence[Intent]:
         """All open intents, oldest first."""
+        ...
+
+    async def made(self, machines: Mapping[str, str]) -> frozenset[str]:
+        """Those of these machines (names by id) that a create of this journal's made, or may have made.
+
+        That is one whose id a create has, or whose name one was written with that never heard of its machine.
+        """
         ...
 
     async def append_history(self, entry: HistoryEntry) -> None:
@@ -109,6 +116,7 @@ class Journal(Protocol):
         actor: str,
         now: datetime,
         expires_at: datetime,
+        machine: str | None = None,
     ) -> Hold:
         """Store a veto. Durable before it returns, so that it is obeyed from the next call on."""
         ...

@@ -123,6 +123,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 """Statements that lead from version n to n + 1. A released entry is never changed: a change is a new entry."""
 
+ADDED: tuple[tuple[str, str, str], ...] = (
+    ("hold", "machine", "TEXT"),
+    ("facts", "unconfirmed", "INTEGER NOT NULL DEFAULT 0"),
+)
+"""Columns (table, name, declaration) that older versions know nothing of and do not miss: the format's number stays,
+so that a rollback keeps history and vetoes."""
+
 VERSION = len(MIGRATIONS)
 
 OLDEST_READER = 1
@@ -149,6 +156,7 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
         raise damaged(path, "; ".join(findings))
     if version < VERSION:
         _migrate(db)
+    _add_columns(db)
 
 
 def is_blank(db: sqlite3.Connection) -> bool:
@@ -199,6 +207,12 @@ def _migrate(db: sqlite3.Connection) -> None:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def _add_columns(db: sqlite3.Connection) -> None:
+    for table, column, declaration in ADDED:
+        if not any(row[1] == column for row in db.execute(f"PRAGMA table_info({table})")):
+            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -13,7 +13,7 @@ whose sync failed, SQLite may find that commit again: an intent too many is sett
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import datetime
@@ -136,6 +136,17 @@ class SqliteJournal:
         """See ``Journal.open_intents``."""
         return await self._database.rows(INTENTS, "WHERE closed_at IS NULL ORDER BY id")
 
+    async def made(self, machines: Mapping[str, str]) -> frozenset[str]:
+        """See ``Journal.made``."""
+
+        def look(db: sqlite3.Connection) -> frozenset[str]:
+            rows = db.execute("SELECT name, machine_id FROM intent WHERE verb = ?", (str(Verb.CREATE),)).fetchall()
+            unheard = {cell_to_text(name) for name, machine in rows if machine is None}
+            known = {cell_to_text(machine) for _, machine in rows if machine is not None}
+            return frozenset(m for m, name in machines.items() if m in known or name in unheard)
+
+        return await self._database.read(look) if machines else frozenset()
+
     async def append_history(self, entry: HistoryEntry) -> None:
         """See ``Journal.append_history``."""
         row = HISTORY.encode(entry)
@@ -227,6 +238,7 @@ class SqliteJournal:
         actor: str,
         now: datetime,
         expires_at: datetime,
+        machine: str | None = None,
     ) -> Hold:
         """See ``Journal.add_hold``."""
         hold = Hold(
@@ -238,6 +250,7 @@ class SqliteJournal:
             created_at=now,
             expires_at=expires_at,
             verbs=verbs,
+            machine=machine,
         )
         row = HOLDS.encode(hold)
         number = await self._database.write(lambda db: db.execute(HOLDS.insert, row).lastrowid)

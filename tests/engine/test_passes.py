@@ -564,7 +564,9 @@ def test_adding_a_veto_waits_for_the_calls_that_it_forbids() -> None:
 
 def test_destroys_are_verified_gone() -> None:
     async def story() -> None:
-        destroying = fleet(target=0, scale_in=ScaleIn.DESTROY, allow_destroy=True, guards=LOOSE)
+        destroying = fleet(
+            target=0, scale_in=ScaleIn.DESTROY, allow_destroy=True, guards=LOOSE, adopt=(token_name(1),)
+        )
         async with rig(destroying) as world, world.passes_by_hand():
             world.cloud.add(token_name(1), machine_type="P4000")
             world.cloud.add("training-backup", "off")

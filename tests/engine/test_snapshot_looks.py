@@ -22,6 +22,7 @@ CAREFUL = fleet(
     target=1,
     scale_in=ScaleIn.DESTROY,
     allow_destroy=True,
+    adopt=tuple(token_name(n) for n in range(1, 6)),  # else they are recovered, and none is destroyed
     destroy_requires_snapshot=timedelta(hours=24),
     guards=Guards(max_stops_per_pass=Limit(percent=100)),
 )

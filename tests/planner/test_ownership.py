@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -93,7 +94,7 @@ def test_a_lookalike_of_a_known_machine_is_foreign() -> None:
     twin = machine(2, name=token_name(1))
     found = owners([machine(1), twin], FLEETS, {"ps1": facts(1)})
     assert set(found) == {"ps1"}
-    assert lookalikes([machine(1), twin], found, FLEETS) == [twin]
+    assert lookalikes([machine(1), twin], found, [f.name for f in FLEETS]) == [twin]
 
 
 def test_of_two_strangers_with_one_token_the_older_is_ours() -> None:
@@ -115,3 +116,61 @@ def test_an_adopted_machine_is_released_when_the_config_lets_go() -> None:
 
 def test_a_fleet_that_left_the_config_owns_nothing() -> None:
     assert owned([machine(1), machine(2, name="x")], fleets=FLEETS[1:], known=[facts(1), facts(2)]) == {}
+
+
+def unconfirmed(listed, *, fleets=FLEETS, known=(), intents=()) -> dict[str, str | None]:
+    found = owners(listed, fleets, {f.machine_id: f for f in known}, intents)
+    return {m: None if o.unconfirmed is None else str(o.unconfirmed) for m, o in found.items()}
+
+
+ODD = machine(1, name="old-gpu-1")
+
+
+@pytest.mark.parametrize(
+    ("listed", "adopt", "known", "intents", "expected"),
+    [
+        pytest.param(machine(1), (), (), (), "recovered", id="its name alone"),
+        pytest.param(machine(1), (), (facts(1, unconfirmed=True),), (), "recovered", id="as remembered"),
+        pytest.param(machine(1), (), (facts(1),), (), None, id="made by us"),
+        pytest.param(machine(1), (), (), (intent(Verb.CREATE, 1),), None, id="of a create"),
+        pytest.param(machine(1), (), (), (intent(Verb.CREATE, name=token_name(1)),), None, id="of a lost create"),
+        pytest.param(machine(1), (), (), (intent(Verb.STOP, 1),), "recovered", id="of a stop"),
+        pytest.param(machine(1), ("ps1",), (), (), None, id="its id is written out"),
+        pytest.param(machine(1), (token_name(1),), (), (), None, id="its name is written out"),
+        pytest.param(machine(1), ("training-*",), (), (), "recovered", id="a pattern confirms nothing"),
+        pytest.param(ODD, ("old-*",), (), (), "adopted_by_glob", id="a pattern"),
+        pytest.param(ODD, ("old-gpu-1",), (), (), None, id="a whole name"),
+        pytest.param(ODD, ("ps1",), (), (), None, id="an id"),
+        pytest.param(ODD, ("old-*",), (facts(1, adopted=True),), (), None, id="a pattern, and confirmed"),
+    ],
+)
+def test_who_needs_a_persons_word_before_a_destroy(listed, adopt, known, intents, expected) -> None:
+    found = unconfirmed([listed], fleets=(fleet(adopt=adopt),), known=known, intents=intents)
+    assert found == {"ps1": expected}
+
+
+@pytest.mark.parametrize(
+    ("name", "adopt", "taken"),
+    [
+        pytest.param(token_name(1, "training"), "train*", False, id="another fleet's, by a pattern"),
+        pytest.param(token_name(1, "training"), "*", False, id="another fleet's, by all"),
+        pytest.param(token_name(1, "training"), token_name(1, "training"), True, id="another fleet's, written out"),
+        pytest.param(token_name(1, "training"), "ps1", True, id="another fleet's, by its id"),
+        pytest.param("training-old", "train*", True, id="nobody's"),
+        pytest.param("training-7k3mq9", "train*", True, id="a name of an earlier version"),
+    ],
+)
+def test_a_pattern_takes_no_name_that_a_fleetd_drew(name, adopt, taken) -> None:
+    rig = fleet("rig", adopt=(adopt,))
+    assert owned([machine(1, name=name)], fleets=(rig,)) == ({"ps1": ("rig", True)} if taken else {})
+
+
+def test_no_pattern_and_no_whole_name_takes_a_second_machine_of_one_name() -> None:
+    twins = [machine(1, created_at=ago(days=2)), machine(2, name=token_name(1), created_at=ago(days=1))]
+    for adopt in ("training-*", token_name(1)):
+        assert owned(twins, fleets=(fleet(adopt=(adopt,)),)) == {"ps1": ("training", False)}
+        desks = [replace(m, name="desk") for m in twins]
+    assert owned(desks, fleets=(fleet(adopt=("desk",)),)) == {"ps1": ("training", True)}
+    assert owned(desks, fleets=(fleet(adopt=("desk",)),), known=[facts(2, adopted=True, name="desk")]) == {
+        "ps2": ("training", True)
+    }

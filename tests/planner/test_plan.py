@@ -25,6 +25,7 @@ from tests.support.build import (
     machine,
     machines,
     memory,
+    remembered,
     seen,
     token_name,
 )
@@ -41,7 +42,7 @@ def decide(fleets, observation, recalled=None, **kwargs) -> Plan:
     if not isinstance(fleets, list):
         fleets = [fleets]
     kwargs.setdefault("costs", PRICES)
-    return plan(fleets, observation, recalled or memory(), NOW, **kwargs)
+    return plan(fleets, observation, remembered(observation, recalled or memory()), NOW, **kwargs)
 
 
 def actions(decided: Plan) -> list[str]:

@@ -11,7 +11,7 @@ from fleetd.model.machine import SnapshotPolicy, SnapshotSight
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.plan import plan
 from fleetd.planner.policies import NOT_LOOKED, snapshot_missed, unsaved
-from tests.support.build import NOW, ago, fleet, later, machine, machines, memory, seen
+from tests.support.build import NOW, ago, fleet, later, machine, machines, memory, remembered, seen
 
 LOOSE = Guards(max_stops_per_pass=Limit(percent=100), max_destroys_per_pass=10)
 CAREFUL = fleet(
@@ -51,7 +51,8 @@ def test_what_stands_in_the_way_of_a_destroy(want, known, why) -> None:
 
 def decide(listed, **sights):
     known = {s.machine_id: s for s in sights.values()}
-    decided = plan([CAREFUL], seen(*listed), memory(snapshots=known), NOW)
+    observation = seen(*listed)
+    decided = plan([CAREFUL], observation, remembered(observation, memory(snapshots=known)), NOW)
     does = [f"{a.verb} {a.machine}" for a in decided.actions]
     left = {(s.machine, s.detail) for s in decided.skips if s.reason is Reason.SNAPSHOT_TOO_OLD}
     assert all(s.verb is Verb.DESTROY for s in decided.skips if s.reason is Reason.SNAPSHOT_TOO_OLD)

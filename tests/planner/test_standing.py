@@ -39,6 +39,10 @@ CASES = [
         row("ready", "up", owned=False, fleet=None, name=machine_name("web", make_token("web", [1, 2, 3, 4, 5]))),
         None, Standing.ORPHAN, "a fleetd made it, for fleet web, and no fleet of this config owns it. It costs money",
     ),
+    (
+        row(owned=False, fleet=None, look_alike=True), None,
+        Standing.LOOK_ALIKE, "one that fleetd drew for fleet training, and another machine has it",
+    ),
     (row(transition=STEP | {"ambiguous": True}), FLEET, Standing.ANSWER_LOST, "until 2026-03-02 12:08:00 UTC"),
     (
         row("starting", "rising", transition=STEP), FLEET, Standing.UNDER_WAY,

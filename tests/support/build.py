@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from fleetd.model.machine import Machine, MachineEvent
 from fleetd.model.naming import make_token
 from fleetd.model.plan import Observation
 from fleetd.model.reasons import Reason, Verb
+from fleetd.planner.ownership import made_for
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 PARAMETERS: Mapping[str, Any] = {
@@ -93,6 +95,16 @@ def idle(verdict: str = "idle", minutes: float = 120, **fields: Any) -> IdleRepo
 
 def seen(*listed: Machine, at: datetime = NOW, **fields: Any) -> Observation:
     return Observation(at, tuple(listed), **fields)
+
+
+def remembered(observation: Observation, known: Memory) -> Memory:
+    """With facts of every machine that was seen: the journal has made them all."""
+    made = {
+        m.id: MachineFacts(m.id, m.name.rpartition("-")[0], m.name, ago(days=30), NOW, m.state)
+        for m in observation.machines
+        if m.id not in known.facts and made_for(m.name) is not None
+    }
+    return replace(known, facts={**made, **known.facts})
 
 
 def memory(**fields: Any) -> Memory:

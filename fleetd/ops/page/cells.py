@@ -74,6 +74,8 @@ def remarks_of(machine: Mapping[str, Any], scene: Scene) -> str:
         parts.append(
             f"{done} by {hold['actor']}{f' until {clock(until, scene.now)} UTC' if until else ''}: {hold['reason']}"
         )
+    if machine.get("unconfirmed"):
+        parts.append(f"{str(machine['unconfirmed']).replace('_', ' ')}: not destroyed before fleetd adopt")
     if machine.get("failure"):
         parts.append(str(machine["failure"]))
     elif machine["phase"] == "down" and machine.get("standing") in _WHY_OFF:

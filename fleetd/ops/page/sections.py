@@ -25,7 +25,6 @@ from fleetd.ops.page.words import (
     troubles,
     veto_words,
 )
-from fleetd.planner.ownership import made_for
 from fleetd.planner.sentences import UNDER_WAY, span
 from fleetd.planner.standing import orphans, standing_sentence
 
@@ -164,11 +163,17 @@ def left_behind(scene: Scene) -> Markup | None:
 
 def others(scene: Scene) -> Markup | None:
     """Machines of other people: there, and never touched."""
-    foreign = [m for m in scene.document["machines"] if not m["owned"] and made_for(m["name"]) is None]
+    left = {m["id"] for m in orphans(scene.document["machines"])}
+    foreign = [m for m in scene.document["machines"] if not m["owned"] and m["id"] not in left]
     if not foreign:
         return None
     rows = [
-        tag("li", m["name"], tag("span", f" {m['state']}", class_="dim"), data_key=f"other {m['id']}")
+        tag(
+            "li",
+            m["name"],
+            tag("span", f" {m['state']}{', a look-alike of ours' if m.get('look_alike') else ''}", class_="dim"),
+            data_key=f"other {m['id']}",
+        )
         for m in foreign[:OTHERS]
     ]
     if len(foreign) > OTHERS:
