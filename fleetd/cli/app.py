@@ -139,6 +139,7 @@ for command, panel, epilog in (
     (vetoes.release, VETOES, vetoes.RELEASE_EXAMPLES),
     (vetoes.freeze, VETOES, vetoes.FREEZE_EXAMPLES),
     (vetoes.unfreeze, VETOES, vetoes.UNFREEZE_EXAMPLES),
+    (vetoes.adopt, VETOES, vetoes.ADOPT_EXAMPLES),
     (orders.start, ORDERS, orders.START_EXAMPLES),
     (orders.stop, ORDERS, orders.STOP_EXAMPLES),
     (orders.restart, ORDERS, orders.RESTART_EXAMPLES),

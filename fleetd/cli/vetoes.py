@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import anyio
 import typer
 
 from fleetd import wiring
-from fleetd.cli.failures import UsageError
+from fleetd.cli.failures import UsageError, leaf
 from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, duration, examples
 from fleetd.cli.output import say, show_json
 from fleetd.cli.render_status import veto_words
@@ -18,6 +20,7 @@ from fleetd.cli.words import until
 from fleetd.model.journal import VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.model.settings import Settings
+from fleetd.ops.control_client import OrderRefused
 from fleetd.ops.escape import printable
 from fleetd.ops.orders import LONGEST_VETO
 from fleetd.planner.draft import only_words
@@ -26,6 +29,7 @@ HOLD_EXAMPLES = examples(
     'fleetd hold training-7k3mqggq --for 4h --reason "debugging with Ada"',
     'fleetd hold training-7k3mqggq --verb stop --verb destroy --for 8h --reason "long run"',
 )
+ADOPT_EXAMPLES = examples('fleetd adopt training-7k3mqggq --reason "ours: the journal was lost on Monday"')
 RELEASE_EXAMPLES = examples("fleetd release training-7k3mqggq")
 FREEZE_EXAMPLES = examples(
     'fleetd freeze training --for 2h --reason "incident 42"',
@@ -122,9 +126,49 @@ def unfreeze(
     _lift("freeze", fleet, config, state_dir, as_json=as_json)
 
 
+def adopt(
+    machine: MachineName,
+    reason: ReasonOption,
+    config: ConfigOption = None,
+    state_dir: StateDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Confirm that a recovered machine is fleetd's, or one that a pattern of adopt took.
+
+    It is ours already, by its name or by that pattern, and is counted, started and stopped; confirmed it may be
+    destroyed like every other machine of its fleet. A machine that is nobody's goes into adopt in the config.
+    """
+    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
+    with _usage():
+        document = anyio.run(wiring.adopt, settings, machine, reason)
+    if as_json:
+        show_json(document)
+        return
+    name, fleet = printable(document["name"]), printable(document["fleet"])
+    done = "is confirmed" if document["confirmed"] else "needs no confirmation; nothing was changed: it is"
+    say(f"{name} {done} as a machine of fleet {fleet}")
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """What is no machine of ours is a usage error, whoever found out."""
+    try:
+        yield
+    except OrderRefused as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        raise typer.BadParameter(str(error)) from error
+    except BaseException as error:
+        unknown = leaf(error)
+        if type(unknown) is not LookupError:
+            raise
+        raise typer.BadParameter(str(unknown)) from error
+
+
 def _veto(order: VetoOrder, config: Any, state_dir: Any, *, as_json: bool) -> None:
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
-    document = anyio.run(wiring.veto, settings, order)
+    with _usage():
+        document = anyio.run(wiring.veto, settings, order)
     if as_json:
         show_json(document)
         return
@@ -135,7 +179,8 @@ def _veto(order: VetoOrder, config: Any, state_dir: Any, *, as_json: bool) -> No
     end = until(document["expires_at"], datetime.now(UTC))
     say(f"{subject} is {done}{forbidden} until {end}: {printable(order.reason)}")
     if order.kind == "hold" and not document.get("machines"):
-        say(f"warning: no machine of fleetd's is called {subject} now; one that will be is held", style="yellow")
+        unknown = "warning: nobody could be asked which machine that is; whatever is called"
+        say(f"{unknown} {subject} is held", style="yellow")
 
 
 def _must_be_known(settings: Settings, fleet: str) -> None:

@@ -11,7 +11,7 @@ from fleetd.engine.daemon import HEARTBEAT, Daemon
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import Clock
 from fleetd.engine.status import hold_document, status_document, time_text, transition_document
-from fleetd.engine.vetoes import entry_words, names_of, veto_entry
+from fleetd.engine.vetoes import adopt_entry, entry_words, no_machine, veto_entry
 from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
 from fleetd.model.machine import Machine
@@ -77,6 +77,7 @@ class EngineSeat:
         """See ``Seat.veto``."""
         if order.kind == "freeze" and order.subject is not None:
             self._must_know_fleet(order.subject)
+        found = self._to_hold(order.subject or "") if order.kind == "hold" else []
         hold = await self._daemon.reconciler.vetoes.add(
             kind=order.kind,
             subject=order.subject,
@@ -84,16 +85,16 @@ class EngineSeat:
             reason=order.reason,
             actor=actor,
             expires_at=self._clock.now() + order.lasts,
+            machine=found[0][0].id or None if found else None,
         )
-        found = self._called(order.subject) if order.kind == "hold" else []
         await self._record(veto_entry(order.kind, order.subject, found, actor, self._clock.now(), entry_words(hold)))
         self._daemon.wake()
-        return hold_document(hold) | {"machines": [m.id for m, _ in found]}
+        return hold_document(hold) | {"machines": [m.id for m, _ in found if m.id]}
 
     async def lift(self, kind: str, subject: str | None, actor: str) -> int:
         """See ``Seat.lift``. A hold ends by the machine's id and by its name, whichever it was made with."""
         found = self._called(subject) if kind == "hold" else []
-        removed = await self._daemon.reconciler.vetoes.lift(kind, names_of(subject, found))
+        removed = await self._daemon.reconciler.vetoes.lift(kind, subject, found)
         if removed:
             for machine, _ in found:  # it was in use until now: no round may have fallen into the hold
                 await self._leases.put(machine.id, "hold", self._clock.now(), actor, now=self._clock.now())
@@ -185,6 +186,48 @@ class EngineSeat:
                 veto_entry("release", machine.name, [(machine, fleet)], actor, self._clock.now(), words)
             )
         return lifted
+
+    async def adopt(self, subject: str, reason: str, actor: str) -> dict[str, Any]:
+        """See ``Seat.adopt``."""
+        machine, fleet = self._owned(subject)
+        recall = self._daemon.reconciler.recall
+        if machine.id not in recall.facts:
+            raise LookupError(f"{subject}: no pass has remembered it yet; try again after the next")
+        confirmed = await recall.confirm(machine.id)
+        if confirmed:
+            await self._record(adopt_entry(machine, fleet, actor, self._clock.now(), reason))
+            self._daemon.wake()
+        return {"machine": machine.id, "name": machine.name, "fleet": fleet, "confirmed": confirmed}
+
+    def _to_hold(self, subject: str) -> list[tuple[Machine, str]]:
+        """The machine that a hold is to be on; one whose create waits for its answer has no id yet.
+
+        Nothing is found where no pass has ended well yet, and the journal does not know it: then the hold is on
+        whatever has that id or name.
+
+        Raises:
+            LookupError: no machine of ours is called so, or more than one.
+        """
+        found = self._called(subject)
+        recall, report = self._daemon.reconciler.recall, self._daemon.reconciler.last
+        if not found:
+            found = [
+                (Machine(f.machine_id, f.name, f.last_state), f.fleet)
+                for f in recall.facts.values()
+                if subject in {f.machine_id, f.name} and f.gone_at is None and not f.destroyed
+            ]
+        if not found and report is not None:
+            found = [
+                (Machine(i.machine_id or "", i.name, "creating"), i.fleet)
+                for i in report.intents
+                if i.verb is Verb.CREATE and subject in {i.machine_id, i.name}
+            ]
+        fleets = [f.name for f in self._daemon.reconciler.settings.fleets]
+        if len(found) > 1:
+            raise LookupError(f"{subject}: more than one machine is called so; use its id")
+        if not found and (report is not None or subject in fleets or any(c in subject for c in "*?[")):
+            raise LookupError(no_machine(subject, fleets))
+        return found
 
     def _owned(self, subject: str) -> tuple[Machine, str]:
         found = self._called(subject)

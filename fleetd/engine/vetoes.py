@@ -75,11 +75,19 @@ class Vetoes:
         reason: str,
         actor: str,
         expires_at: datetime,
+        machine: str | None = None,
     ) -> Hold:
         """Store a veto and wait until no call that it forbids is on its way any more."""
         now = self._clock.now()
         hold = await self._journal.add_hold(
-            kind=kind, subject=subject, verbs=verbs, reason=reason, actor=actor, now=now, expires_at=expires_at
+            kind=kind,
+            subject=subject,
+            verbs=verbs,
+            reason=reason,
+            actor=actor,
+            now=now,
+            expires_at=expires_at,
+            machine=machine,
         )
         await self.read()
         for call in list(self._calls):
@@ -93,13 +101,54 @@ class Vetoes:
         await self.read()
         return lifted
 
-    async def lift(self, kind: str, subjects: Iterable[str | None]) -> int:
-        """Remove the vetoes of that kind on any of these; the number removed."""
-        removed = 0
-        for subject in subjects:
-            removed += await self._journal.remove_holds(kind=kind, subject=subject)
+    async def lift(self, kind: str, subject: str | None, found: Sequence[tuple[Machine, str]]) -> int:
+        """Remove the vetoes of that kind on this; see ``lift``."""
+        removed = await lift(self._journal, kind, subject, found, self._clock.now())
         await self.read()
         return removed
+
+
+async def lift(
+    journal: Journal, kind: str, subject: str | None, found: Sequence[tuple[Machine, str]], now: datetime
+) -> int:
+    """Remove vetoes; the number removed.
+
+    A hold ends by its machine's id, by what that is called now, and by what it was typed as, unless that is what
+    another machine is called by now.
+
+    Args:
+        journal: where they are.
+        kind: hold or freeze.
+        subject: what was typed.
+        found: for a hold, the machines of ours that are called so, each with its fleet.
+        now: the time.
+    """
+    if kind != "hold":
+        return await journal.remove_holds(kind=kind, subject=subject)
+    ids, names = {m.id for m, _ in found}, names_of(subject, found)
+    ended = [
+        hold
+        for hold in await journal.holds(now=now)
+        if hold.kind == "hold"
+        and (
+            hold.subject in names
+            if hold.machine is None
+            else hold.machine in {subject, *ids} or (not found and hold.subject == subject)
+        )
+    ]
+    for hold in ended:
+        await journal.remove_hold(hold.id)
+    return len(ended)
+
+
+def no_machine(subject: str, fleets: Iterable[str]) -> str:
+    """Why that cannot be held."""
+    if subject in set(fleets):
+        return f"{subject} is a fleet, and a hold is on one machine: fleetd freeze {subject} is what stops a fleet"
+    hint = ""
+    if any(c in subject for c in "*?["):
+        hint = "; a hold takes no patterns: fleetd freeze FLEET stops a fleet"
+    return f"no machine of ours is called {subject}; nothing is held{hint}"
 
 
 def entry_words(hold: Hold) -> str:
@@ -143,4 +192,19 @@ def veto_entry(
         outcome=Outcome.OBSERVED,
         actor=actor,
         evidence=words,
+    )
+
+
+def adopt_entry(machine: Machine, fleet: str, actor: str, at: datetime, reason: str) -> HistoryEntry:
+    """What history says of a machine that a person has confirmed to be ours."""
+    return HistoryEntry(
+        ts=at,
+        fleet=fleet,
+        machine=machine.id,
+        name=machine.name,
+        verb="adopt",
+        reason=Reason.OPERATOR_REQUEST,
+        outcome=Outcome.OBSERVED,
+        actor=actor,
+        evidence=reason,
     )

@@ -104,6 +104,7 @@ class _Orders:
             web.post("/wake", self.wake),
             web.post("/veto", self.veto),
             web.post("/lift", self.lift),
+            web.post("/adopt", self.adopt),
             web.post("/request", self.request),
             web.put("/lease", self.lease),
         )
@@ -128,6 +129,10 @@ class _Orders:
         removed = await self._seat.lift(kind, subject, actor)
         left = [v for v in self._seat.status()["vetoes"] if v["kind"] == "freeze"]
         return web.json_response({"removed": removed, "left": left})
+
+    async def adopt(self, request: web.Request) -> web.Response:
+        actor, (machine, reason) = _actor(request), orders.adoption(await orders.read_body(request))
+        return web.json_response(await self._seat.adopt(machine, reason, actor))
 
     async def request(self, request: web.Request) -> web.Response:
         actor, order = _actor(request), orders.machine_order(await orders.read_body(request))

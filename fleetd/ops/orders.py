@@ -59,6 +59,11 @@ def lift(body: Body) -> tuple[str, str | None]:
     return kind, _subject(body, kind)
 
 
+def adoption(body: Body) -> tuple[str, str]:
+    """``{"machine", "reason"}``."""
+    return _called(body, "machine"), _text(body, "reason")
+
+
 def machine_order(body: Body) -> MachineOrder:
     """``{"verb", "machine", "reason", "even_if_busy"}``, and for a stop ``"seconds"``: how long it stays off."""
     verb = Verb(_one_of(body, "verb", tuple(str(v) for v in _REQUESTS)))

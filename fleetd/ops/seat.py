@@ -32,11 +32,21 @@ class Seat(Protocol):
         ...
 
     async def veto(self, order: VetoOrder, actor: str) -> dict[str, Any]:
-        """Store a veto; on return no call that it forbids is under way any more. Raises ``StoreError``."""
+        """Store a veto; on return no call that it forbids is under way any more.
+
+        Raises ``LookupError`` for a hold on no machine of ours, ``StoreError``.
+        """
         ...
 
     async def lift(self, kind: str, subject: str | None, actor: str) -> int:
         """Remove vetoes; the number removed. Raises ``StoreError``."""
+        ...
+
+    async def adopt(self, subject: str, reason: str, actor: str) -> dict[str, Any]:
+        """Confirm that a machine is ours, so that it may be destroyed like any other.
+
+        Raises ``LookupError`` if it is not owned, ``StoreError``.
+        """
         ...
 
     async def request(self, order: MachineOrder, actor: str) -> dict[str, Any]:

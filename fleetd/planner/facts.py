@@ -137,9 +137,7 @@ def learn(
             continue  # the next listing is compared with what was believed last
         old = facts.get(machine.id)
         if old is None:
-            if machine.id in made:
-                owner = replace(owner, unconfirmed=None)
-            fact = _first_sight(machine, owner, moving.get(machine.id), now)
+            fact = _first_sight(machine, owner, moving.get(machine.id), now, made=machine.id in made)
             if machine.id in observation.leaving:
                 fact = _left(fact, now)
             changed.append(fact)
@@ -162,7 +160,7 @@ def learn(
     return Learnt(tuple(changed), forget, tuple(outside), tuple(new))
 
 
-def _first_sight(machine: Machine, owner: Owner, intent: Intent | None, now: datetime) -> MachineFacts:
+def _first_sight(machine: Machine, owner: Owner, intent: Intent | None, now: datetime, *, made: bool) -> MachineFacts:
     up = machine.phase is Phase.UP
     return MachineFacts(
         machine_id=machine.id,
@@ -172,7 +170,7 @@ def _first_sight(machine: Machine, owner: Owner, intent: Intent | None, now: dat
         last_seen=now,
         last_state=machine.state,
         adopted=owner.adopted,
-        unconfirmed=owner.unconfirmed is not None,
+        unconfirmed=owner.unconfirmed is not None and not made,
         first_ready_at=now if up else None,
         up_since=now if up else None,
         last_up_at=now if up else None,

@@ -31,6 +31,7 @@ from fleetd.store.rows import (
     INTENTS,
     Cell,
     as_text,
+    cell_to_text,
     instant_to_cell,
     text_to_cell,
 )

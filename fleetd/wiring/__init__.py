@@ -1,7 +1,7 @@
 """The one place where everything is put together: ports meet their adapters here, and nowhere else."""
 
 from fleetd.wiring.looking import current_status, journal_mark, knows_machine, month_bills, plan_once, read_history
-from fleetd.wiring.ordering import lift, order_machine, veto
+from fleetd.wiring.ordering import adopt, lift, order_machine, veto
 from fleetd.wiring.places import find_config, load_settings, state_path
 from fleetd.wiring.provider import (
     ONE_SHOT_LIMIT,
@@ -19,6 +19,7 @@ __all__ = [
     "ONE_SHOT_LIMIT",
     "SECRETS",
     "Engine",
+    "adopt",
     "assemble",
     "check_online",
     "converge",

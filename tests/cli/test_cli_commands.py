@@ -263,10 +263,12 @@ def test_a_typo_in_what_is_to_be_released_is_no_success(cli, config: Path) -> No
     assert "no machine and no hold is called 'nosuch'" in said
     assert ended("unfreeze")[0] == ended("unfreeze", "training")[0] == 0
 
-    assert ended("hold", "to-be-made", "--for", "1h", "--reason", "x")[0] == 0
-    code, said = ended("release", "to-be-made")
+    assert cli("apply", "-c", str(config)).code == 0
+    name = json.loads(cli("history", "-c", str(config), "--json").out.splitlines()[0])["name"]
+    assert ended("hold", name, "--for", "1h", "--reason", "x")[0] == 0
+    code, said = ended("release", name)
     assert (code, "1 hold ended" in said) == (0, True)
-    code, said = ended("release", "to-be-made")
+    code, said = ended("release", name)
     assert (code, "has no hold of its own" in said) == (0, True), "known, with nothing to end"
 
 
@@ -435,9 +437,9 @@ def test_an_order_needs_a_daemon_and_says_how_to_do_without(cli, config: Path) -
 
 
 def test_a_veto_without_a_daemon_is_in_history_as_well(cli, config: Path) -> None:
-    held = cli("hold", "training-7k3mqggq", "-c", str(config), "--for", "1h", "--reason", "mine")
-    assert held.code == 0
-    assert "warning: no machine of fleetd's is called training-7k3mqggq" in held.err
+    assert cli("apply", "-c", str(config)).code == 0
+    name = json.loads(cli("history", "-c", str(config), "--json").out.splitlines()[0])["name"]
+    assert cli("hold", name, "-c", str(config), "--for", "1h", "--reason", "mine").code == 0
     calm = ("--verb", "stop", "--for", "1h", "--reason", "calm")
     assert cli("freeze", "-c", str(config), *calm).code == 0
     none = cli("unfreeze", "training", "-c", str(config))
@@ -445,10 +447,11 @@ def test_a_veto_without_a_daemon_is_in_history_as_well(cli, config: Path) -> Non
     assert (none.code, first) == (0, "training has no freeze of its own; fleetd status lists what is in force")
     assert "freeze on everything (stop only): calm" in rest
     assert "fleetd unfreeze ends it" in rest
-    assert cli("release", "training-7k3mqggq", "-c", str(config)).code == 0
+    assert cli("release", name, "-c", str(config)).code == 0
     rows = [json.loads(line) for line in cli("history", "-c", str(config), "--json").out.splitlines()]
+    rows = [row for row in rows if row["verb"] != "create"]
     assert [(r["verb"], r["name"]) for r in rows] == [
-        ("hold", "training-7k3mqggq"), ("freeze", "everything"), ("release", "training-7k3mqggq"),
+        ("hold", name), ("freeze", "everything"), ("release", name),
     ]  # fmt: skip
     assert rows[0]["actor"].startswith(f"{_me()} (uid {os.getuid()})")
     assert rows[0]["evidence"].startswith("mine; until ")
@@ -481,3 +484,21 @@ def test_a_watched_status_stays_when_the_provider_goes_and_says_that_it_is_old(
     shown = screen.getvalue()
     assert shown.count("No daemon runs") == 2, "what was seen last stays on the screen"
     assert "this is old: list: connection refused" in shown
+
+
+@pytest.mark.parametrize("subject", ["training", "training-*", "training-typo", "someone-elses"])
+@pytest.mark.parametrize("daemon", [True, False], ids=["with a daemon", "without one"])
+def test_a_hold_on_what_is_no_machine_is_a_usage_error(cli, config: Path, tmp_path: Path, subject, daemon) -> None:
+    hold = ("hold", subject, "-c", str(config), "--for", "1h", "--reason", "mine")
+    log = tmp_path / "log"
+    if daemon:
+        with started("run", "-c", str(config), log=log):
+            until(lambda: "fleet.converged" in log.read_text(), saying="it never converged")
+            done = cli(*hold)
+            vetoes = json.loads(cli("status", "-c", str(config), "--json").out)["vetoes"]
+    else:
+        done = cli(*hold)
+        vetoes = json.loads(cli("status", "-c", str(config), "--json").out)["vetoes"]
+    assert (done.code, vetoes) == (64, [])
+    said = {"training": "fleetd freeze training", "training-*": "fleetd freeze"}.get(subject, "no machine of ours")
+    assert said in done.err

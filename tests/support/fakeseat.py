@@ -83,6 +83,10 @@ class FakeSeat:
         self._note("lift", kind, subject, actor)
         return 1
 
+    async def adopt(self, subject: str, reason: str, actor: str) -> dict[str, Any]:
+        self._note("adopt", subject, reason, actor)
+        return {"machine": subject, "confirmed": True}
+
     async def request(self, order: MachineOrder, actor: str) -> dict[str, Any]:
         self._note("request", order, actor)
         return {"verb": str(order.verb), "machine": order.subject}
