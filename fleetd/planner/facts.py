@@ -210,6 +210,8 @@ def _nothing_new(old: MachineFacts, machine: Machine, owner: Owner, now: datetim
         and old.last_state == machine.state
         and old.fleet == owner.fleet
         and old.adopted == owner.adopted
+        and old.unconfirmed == (owner.unconfirmed is not None)
+        and (old.up_since is None or old.up_since <= now)
         and old.gone_at is None
         and not old.destroyed
         and (not up or (old.failure is None and old.first_ready_at is not None))
