@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
 from fleetd.engine.faults import Faults
 from fleetd.engine.recall import Recall
 from fleetd.model.journal import HistoryEntry
-from fleetd.model.machine import Phase
+from fleetd.model.machine import Machine, Phase
 from fleetd.model.reasons import Outcome
 from fleetd.planner.facts import OutsideChange
 from fleetd.planner.outside import Culprit, classify, remember
+from fleetd.planner.waits import is_waiting
 
 log = structlog.get_logger(__name__)
+
+
+FIGHT = 3
+"""Turns by somebody else within ``FIGHT_WITHIN`` from which on it is no wish of a person's any more: another program,
+another daemon perhaps, wants the machine otherwise and will not stop."""
+FIGHT_WITHIN = timedelta(hours=1)
 
 
 class Outsiders:
@@ -23,6 +30,7 @@ class Outsiders:
     def __init__(self, recall: Recall, faults: Faults) -> None:
         self._recall = recall
         self._faults = faults
+        self._turns: dict[str, list[datetime]] = {}
 
     async def report(self, change: OutsideChange, at: datetime) -> None:
         """Say what changed and by whom, as far as the events tell."""
@@ -46,6 +54,8 @@ class Outsiders:
         ):
             up = change.machine.phase in {Phase.UP, Phase.RISING}
             await setbacks.undone(change.machine.id, up=up, now=at)
+        elif change.machine is not None and culprit is Culprit.OPERATOR:
+            await self._fight(change, change.machine, at)
         log.warning(
             "machine.changed_outside",
             fleet=was.fleet,
@@ -55,6 +65,8 @@ class Outsiders:
             became=change.became,
             reason=str(culprit),
         )
+        if change.machine is None:
+            self._turns.pop(was.machine_id, None)
         now_known = self._recall.facts.get(was.machine_id)
         if now_known is not None:
             await self._recall.put([remember(now_known, change.machine, culprit, at)])
@@ -70,4 +82,21 @@ class Outsiders:
                 error=f"{was.last_state} -> {change.became}",
                 actor="outside",
             )
+        )
+
+    async def _fight(self, change: OutsideChange, machine: Machine, at: datetime) -> None:
+        """Somebody turns it again and again: fleetd's own calls for it grow apart, and a person is told."""
+        turns = [t for t in self._turns.get(machine.id, []) if is_waiting(t, FIGHT_WITHIN, at)]
+        self._turns[machine.id] = turns = [*turns, at]
+        if len(turns) < FIGHT:
+            return
+        back = await self._recall.setbacks.undone(machine.id, up=machine.phase in {Phase.UP, Phase.RISING}, now=at)
+        log.error(
+            "machine.was_fought_over",
+            fleet=change.facts.fleet,
+            machine=machine.id,
+            name=machine.name,
+            became=change.became,
+            count=len(turns),
+            until=None if back is None else back.until.isoformat(),
         )

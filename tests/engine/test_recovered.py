@@ -146,3 +146,27 @@ def test_a_lookalike_is_told_as_one_and_not_as_an_orphan() -> None:
             assert world.cloud.writes() == ["create"]
 
     run_virtual(story)
+
+
+def test_a_machine_that_somebody_turns_again_and_again_is_an_alert_and_not_fought() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1, guards=LOOSE)) as world, world.passes_by_hand():
+            await passes(world, 120)
+            ((machine_id, _),) = world.reconciler.recall.facts.items()
+            world.configure(fleet(target=0, guards=LOOSE))
+            with capture_logs() as logs:
+                off = 0
+                for _ in range(
+                    120
+                ):  # an hour, in which another daemon starts it whenever it has been off for a while
+                    await passes(world, 30)
+                    off = off + 1 if "off" in world.cloud.states().values() else 0
+                    if off == 2:
+                        world.cloud.human("start", machine_id)
+            stops = world.cloud.writes().count(f"stop {machine_id}")
+            assert stops <= 10, "it grows apart: 1, 2, 5, 10, 30 minutes"
+            said = [line for line in logs if line["event"] == "machine.was_fought_over"]
+            assert said
+            assert (said[0]["machine"], said[0]["count"], said[0]["log_level"]) == (machine_id, 3, "error")
+
+    run_virtual(story)
