@@ -35,6 +35,7 @@ LOOKING = 0.5
 _PASSES_SOON = frozenset(
     {
         Reason.GUARD_STOPS,
+        Reason.CALLS_USED_UP,
         Reason.OBSERVATION_PARTIAL,
         Reason.OBSERVATION_REJECTED,
         Reason.OBSERVATION_STALE,

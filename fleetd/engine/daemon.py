@@ -84,6 +84,8 @@ class Daemon:
         self._on_pass = on_pass
         self._wake = anyio.Event()
         self._stop = anyio.Event()
+        self._goes_on = False
+        """The last pass has left something to the next that need not wait."""
         self._passing: anyio.CancelScope | None = None
         self._faulty = 0
         """Passes in a row that met a fault."""
@@ -98,6 +100,7 @@ class Daemon:
         )
         async with anyio.create_task_group() as group:
             self._follower.attach(group)
+            self.reconciler.executor.beside.attach(group)
             group.start_soon(self._poller.run, name="poller")
             self._alarms.start(self._rung)
             self._schedule()
@@ -106,6 +109,7 @@ class Daemon:
                     self._passing = passes
                     group.start_soon(self._close_down, passes, name="shutdown")
                     await self._passes()
+                    await self.reconciler.executor.beside.drain()
             finally:
                 self._alarms.stop()
                 with anyio.CancelScope(shield=True):
@@ -117,7 +121,7 @@ class Daemon:
         """Begin no more calls, let those under way end, and return from ``run``."""
         if not self._stop.is_set():
             log.info("daemon.stop_requested")
-            self.reconciler.executor.closing = True
+            self.reconciler.executor.gate.close()
             self._notifier.stopping()
             self._stop.set()
             self._wake.set()
@@ -244,6 +248,7 @@ class Daemon:
             self._faulty = 0
             self.reconciler.health.worked(self._clock.now())
             self.last_error = None
+            self._goes_on = report.goes_on
             self._tell(report)
 
     def _failed(self, error: FleetdError) -> None:
@@ -263,6 +268,9 @@ class Daemon:
         left = interval * self._rng.uniform(1 - JITTER, 1 + JITTER)
         began = anyio.current_time()
         await self._idle_until(began + self.pause, self._stop)  # what a provider asks for, no wake-up shortens
+        if self._goes_on:
+            self._goes_on = False
+            return
         await self._idle_until(began + left, self._wake)
         if self._wake.is_set():
             await self._idle_until(anyio.current_time() + min(interval * WAKE_GAP, LONGEST_GAP), self._stop)

@@ -1,39 +1,43 @@
-"""Carrying out a plan: intent, fresh look, veto, call, in that order, one action at a time a machine."""
+"""Carrying out a plan: place, fresh look, veto, intent, call, in that order, one action at a time a machine."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
-import anyio
 import structlog
 
 from fleetd.cloud.port import Cloud, MachineChange
+from fleetd.engine.approach import Approach, LastWord
 from fleetd.engine.basis import Basis
+from fleetd.engine.beside import Beside, Job
 from fleetd.engine.follower import Follower
+from fleetd.engine.gate import FRESH, Gate, Objection, Ticket
+from fleetd.engine.pace import Pace
 from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.recall import Recall
+from fleetd.engine.slowstart import SlowStart
 from fleetd.engine.vetoes import Vetoes
-from fleetd.model.errors import Ambiguous, AskHuman, Busy, CloudError, LookAgain, NotFound, RetryLater
+from fleetd.model.errors import Ambiguous, AskHuman, Busy, CloudError, LookAgain, NotFound, RetryLater, Withheld
 from fleetd.model.fleet import Deadlines, Fleet
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
 from fleetd.model.naming import ALPHABET, DRAWN, machine_name, make_token
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
-from fleetd.planner.draft import veto_reason, veto_words
 from fleetd.planner.guards import merge
-from fleetd.planner.ownership import owners
+from fleetd.planner.sharing import share_out
 
 log = structlog.get_logger(__name__)
 
-LastWord = Callable[[Action, Machine], Awaitable[Reason | None]]
-"""Asked right before a call with the freshly seen machine; a reason drops the action."""
+LOOKS = 3
+"""How often a machine is looked at for one call that could not leave right after the look."""
 
 
-async def _no_objection(_action: Action, _machine: Machine) -> Reason | None:
+async def _no_objection(_action: Action, _machine: Machine, _cloud: Cloud) -> Reason | None:
     return None
 
 
@@ -50,24 +54,26 @@ class Executor:
         meter: Meter,
         rng: random.Random,
         *,
-        in_force: Callable[[str], Fleet | None],
+        gate: Gate,
+        pace: Callable[[], Pace],
         last_word: LastWord = _no_objection,
         progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._cloud = cloud
         self._recall = recall
-        self._vetoes = vetoes
         self._follower = follower
         self._clock = clock
         self._meter = meter
         self._rng = rng
-        self._in_force = in_force
-        self._last_word = last_word
+        self.gate = gate
+        self.beside = Beside(gate)
+        self._pace = pace
+        self._approach = Approach(recall, vetoes, gate, last_word)
         self._progress = progress
         self._made: set[str] = set()
         """Ids that creates of this pass were answered with."""
-        self.closing = False
-        """Set on shutdown: no call begins any more."""
+        self.unanswered: set[int] = set()
+        """Intents of calls that this process has made, or is about to, and that have not been answered."""
 
     async def carry_out(
         self, actions: Sequence[Action], fleets: Mapping[str, Fleet], basis: Basis, pass_id: int
@@ -77,78 +83,74 @@ class Executor:
         ``basis``: what they were decided on. The others are looked at afresh; a create has nothing else to rest on,
         and is dropped when that has grown old.
         """
-        skips: list[Skip] = []
         self._made.clear()
+        pace = self._pace()
+        kept, skips = share_out(actions, pace.requests)
+        jobs: list[Job] = []
+        starts: list[SlowStart] = []
+        for fleet in (f for f in fleets.values() if any(a.fleet == f.name for a in kept)):
+            queue = [a for a in kept if a.fleet == fleet.name]
+            others = [a for a in queue if a.verb is not Verb.CREATE]
+            for behind, action in enumerate(others):
+                jobs.append(partial(self._one, action, fleet, pass_id, behind, skips))
+            creates = [a for a in queue if a.verb is Verb.CREATE]
+            if creates:
+                start = SlowStart(fleet, creates, partial(self._create, fleet=fleet, basis=basis, pass_id=pass_id))
+                starts.append(start)
+                jobs.append(partial(self._creates, start, skips))
+        try:
+            await self.beside.run(jobs, pace)
+        finally:
+            for start in starts:
+                skips += start.over()
+        return merge(skips)
 
-        async def existing(action: Action) -> None:
-            skip = await self._existing(action, fleets[action.fleet], pass_id)
-            self._progress()
-            if skip is not None:
-                skips.append(skip)
+    async def _one(self, action: Action, fleet: Fleet, pass_id: int, behind: int, skips: list[Skip]) -> None:
+        skip = await self._existing(action, fleet, pass_id, behind)
+        self._progress()
+        if skip is not None:
+            skips.append(skip)
 
-        async with anyio.create_task_group() as group:
-            for action in actions:
-                if action.verb is not Verb.CREATE:
-                    group.start_soon(existing, action)
-        for fleet in fleets.values():
-            creates = [a for a in actions if a.verb is Verb.CREATE and a.fleet == fleet.name]
-            skips += await self._slow_start(creates, fleet, basis, pass_id)
-        return skips
+    async def _creates(self, start: SlowStart, skips: list[Skip]) -> None:
+        if any(t.verb is Verb.CREATE and t.fleet.name == start.fleet.name for t in self.gate.tickets):
+            return  # whether they work is not known yet; ``over`` says so
+        skips += await start.run(self._progress)
 
-    async def _slow_start(self, creates: Sequence[Action], fleet: Fleet, basis: Basis, pass_id: int) -> list[Skip]:
-        """1, 2, 4, ... at once; a failure ends it, so that a broken template costs one call and not ten."""
-        done, size = 0, 1
-        while done < len(creates):
-            batch = creates[done : done + size]
-            skips: list[Skip | None] = []
-
-            async def create(action: Action, into: list[Skip | None]) -> None:
-                into.append(await self._create(action, fleet, basis, pass_id))
-
-            async with anyio.create_task_group() as group:
-                for action in batch:
-                    group.start_soon(create, action, skips)
-            self._progress()
-            done += len(batch)
-            failed = [s for s in skips if s is not None]
-            if failed:
-                return merge([*failed, *self._left_for_later(fleet, len(creates) - done, failed)])
-            size *= 2
-        return []
-
-    def _left_for_later(self, fleet: Fleet, count: int, failed: Sequence[Skip]) -> list[Skip]:
-        if not count:
-            return []
-        stale = [s for s in failed if s.reason is Reason.OBSERVATION_STALE]
-        return [replace(s, count=count) for s in stale[:1]] or [
-            Skip(fleet.name, Verb.CREATE, Reason.SLOW_START, count=count)
-        ]
-
-    async def _create(self, action: Action, fleet: Fleet, basis: Basis, pass_id: int) -> Skip | None:
+    async def _create(self, action: Action, behind: int, *, fleet: Fleet, basis: Basis, pass_id: int) -> Skip | None:
         """One create: the intent is durable before the call (design 6). A skip means that the batch ends."""
-        if self.closing:
-            return Skip(fleet.name, Verb.CREATE, Reason.SHUTTING_DOWN)
         name = self._new_name(fleet, frozenset(m.name for m in basis.observation.machines))
-        with self._vetoes.calling(Verb.CREATE, fleet=fleet.name, machine_id=None, name=name):
-            hold = await self._vetoes.forbidding(Verb.CREATE, fleet=fleet.name, machine_id=None, name=name)
-            if hold is not None:
-                return Skip(fleet.name, Verb.CREATE, Reason.FROZEN, until=hold.expires_at, detail=veto_words(hold))
-            if self._outdated(fleet):
-                return Skip(fleet.name, Verb.CREATE, Reason.CONFIG_CHANGED)
-            doubt = basis.doubt(self._clock.now())
-            if doubt is not None:
-                return Skip(fleet.name, Verb.CREATE, doubt.reason, detail=doubt.detail)
-            wait = self._recall.creates_wait(self._clock.now())
-            if wait is not None:
-                return Skip(fleet.name, Verb.CREATE, Reason.PROVIDER_SAID_WAIT, until=wait[0], detail=wait[1])
-            intent = await self._write_intent(action, fleet, name, baseline=None, parameters=fleet.parameters)
+        with self.gate.ticket(Verb.CREATE, fleet, None, name, basis=basis) as ticket:
+            with ticket.scope:
+                async with self._cloud.place(
+                    Verb.CREATE, behind=behind, leave=partial(self.gate.leave, ticket)
+                ) as cloud:
+                    return await self._create_from(cloud, ticket, action, pass_id)
+            return _create_skip(ticket.objection, fleet)
+
+    async def _create_from(self, cloud: Cloud, ticket: Ticket, action: Action, pass_id: int) -> Skip | None:
+        fleet, name = ticket.fleet, ticket.name
+        objection = await self._approach.forbidden(ticket)
+        wait = self._recall.creates_wait(self._clock.now())
+        if objection is None and wait is not None:
+            objection = Objection(Reason.PROVIDER_SAID_WAIT, wait[1], wait[0])
+        if objection is not None or not ticket.commit():
+            return _create_skip(objection or ticket.objection, fleet)
+        intent = await self._write_intent(action, fleet, name, baseline=None, parameters=fleet.parameters)
+        self.unanswered.add(intent.id)
+        try:
             self._say_requested(intent, pass_id)
             try:
-                machine = await self._cloud.create(name, fleet.parameters)
-                await self._must_be_new(machine, name, basis)
+                machine = await cloud.create(name, fleet.parameters)
+                if ticket.basis is not None:
+                    await self._must_be_new(machine, name, ticket.basis)
+            except Withheld:
+                await self._not_sent(intent, ticket.objection)
+                return _create_skip(ticket.objection, fleet)
             except CloudError as error:
                 return await self._call_failed(intent, error, fleet)
             await self._accepted(intent, machine.id)
+        finally:
+            self.unanswered.discard(intent.id)
         return None
 
     async def _must_be_new(self, machine: Machine, name: str, basis: Basis) -> None:
@@ -157,82 +159,96 @@ class Executor:
         Raises:
             Ambiguous: so it is; what the create did is not known.
         """
-        known: set[str] = {i.machine_id or "" for i in await self._recall.journal.open_intents()}
-        known |= {m.id for m in basis.observation.machines} | self._recall.facts.keys() | self._made
+        # A later pass may have seen this very machine before its create was answered.
+        others = {i.machine_id or "" for i in await self._recall.journal.open_intents() if i.name != name}
+        learnt = {f.machine_id for f in self._recall.facts.values() if f.name != name}
+        known = others | learnt | {m.id for m in basis.observation.machines} | self._made
         if machine.name != name:
             raise Ambiguous(f"asked for {name}, answered with {machine.name}", operation="create")
         if machine.id in known:
             raise Ambiguous(f"asked for {name}, answered with {machine.id}, which was there", operation="create")
         self._made.add(machine.id)
 
-    async def _existing(self, action: Action, fleet: Fleet, pass_id: int) -> Skip | None:
-        machine_id = action.machine or ""
-        with self._vetoes.calling(action.verb, fleet=fleet.name, machine_id=machine_id, name=action.name):
-            try:
-                fresh = await self._cloud.show(machine_id)
-            except CloudError as error:
-                return self._drop(action, Reason.FRESH_LOOK_DIFFERS, f"no fresh look: {error}")
-            differs = self._differs(action, fresh, fleet)
-            if differs is not None:
-                return self._drop(action, Reason.FRESH_LOOK_DIFFERS, differs)
-            objection = await self._last_word(action, fresh)
-            if objection is not None:
-                return self._drop(action, objection, "asked again right before the call")
-            hold = await self._vetoes.forbidding(
-                action.verb, fleet=fleet.name, machine_id=machine_id, name=fresh.name
-            )
-            if hold is not None:
-                return self._drop(action, veto_reason(hold), veto_words(hold), until=hold.expires_at)
-            if self.closing:
-                return self._drop(action, Reason.SHUTTING_DOWN, "no new actions")
-            if self._outdated(fleet):
-                return self._drop(action, Reason.CONFIG_CHANGED, "the plan was made by the old config")
-            events = fresh.events or ()
-            intent = await self._write_intent(
-                action,
-                fleet,
-                fresh.name,
-                baseline=None if fresh.events is None else events[0].handle if events else "",
-                parameters=_place(fresh, fleet) if action.verb is Verb.START else action.changes,
-            )
-            self._say_requested(intent, pass_id)
-            try:
-                await self._call(action)
-            except CloudError as error:
-                return await self._call_failed(intent, error, fleet)
-            await self._accepted(intent, machine_id)
+    async def _existing(self, action: Action, fleet: Fleet, pass_id: int, behind: int) -> Skip | None:
+        with self.gate.ticket(action.verb, fleet, action.machine, action.name, anyhow=action.even_if_busy) as ticket:
+            with ticket.scope:
+                async with self._cloud.place(
+                    action.verb, behind=behind, leave=partial(self.gate.leave, ticket)
+                ) as cloud:
+                    return await self._existing_from(cloud, ticket, action, pass_id)
+            return self._drop(action, ticket.objection)
+
+    async def _existing_from(self, cloud: Cloud, ticket: Ticket, action: Action, pass_id: int) -> Skip | None:
+        """From its place in the queue: look, ask, write the intent, call. Where that took too long, look again."""
+        objection = _TOO_SLOW
+        try:
+            for _ in range(LOOKS):
+                ended = await self._attempt(cloud, ticket, action, pass_id)
+                if not isinstance(ended, Objection):
+                    return ended
+                objection = ended
+                if ended is not _TOO_SLOW:
+                    break
+            if ticket.intent is not None:
+                await self._not_sent(ticket.intent, objection)
+            return self._drop(action, objection)
+        finally:
+            if ticket.intent is not None:
+                self.unanswered.discard(ticket.intent.id)
+
+    async def _attempt(self, cloud: Cloud, ticket: Ticket, action: Action, pass_id: int) -> Objection | Skip | None:
+        """One look and, if nobody objects, the call; an objection where it was not made."""
+        objection = await self._approach.ready(cloud, ticket, action)
+        if objection is not None:
+            return objection
+        if ticket.is_stale():
+            return _TOO_SLOW
+        if ticket.intent is None and not ticket.commit():
+            return ticket.objection or _NOTHING_NEW
+        intent = ticket.intent or await self._begin(ticket, action, pass_id)
+        if intent.baseline_event not in {None, _newest(ticket)}:
+            return Objection(Reason.FRESH_LOOK_DIFFERS, "something was done to it meanwhile")
+        try:
+            await self._call(cloud, action)
+        except Withheld:
+            return _TOO_SLOW if ticket.is_stale() else ticket.objection or _NOTHING_NEW
+        except CloudError as error:
+            return await self._call_failed(intent, error, ticket.fleet)
+        await self._accepted(intent, action.machine or "")
         return None
 
-    def _differs(self, action: Action, fresh: Machine, fleet: Fleet) -> str | None:
-        """Why the machine is not what the plan was made for, or None."""
-        if fresh.id != action.machine:
-            return f"asked for {action.machine}, answered with {fresh.id}"
-        if action.expected_state is not None and fresh.state != action.expected_state:
-            return f"it is {fresh.state}, the plan saw {action.expected_state}"
-        owner = owners([fresh], [fleet], self._recall.facts).get(fresh.id)
-        if owner is None:
-            return f"it is called {fresh.name} now and is not ours"
-        if action.verb is Verb.DESTROY and owner.unconfirmed is not None:
-            return "nobody has confirmed that it is ours"
-        return None
+    async def _begin(self, ticket: Ticket, action: Action, pass_id: int) -> Intent:
+        machine, fleet = ticket.fresh or Machine(id="", name=ticket.name, state=""), ticket.fleet
+        intent = await self._write_intent(
+            action,
+            fleet,
+            ticket.name,
+            baseline=_newest(ticket),
+            parameters=_place(machine, fleet) if action.verb is Verb.START else action.changes,
+        )
+        ticket.intent = intent
+        self.unanswered.add(intent.id)
+        self._say_requested(intent, pass_id)
+        return intent
 
-    def _outdated(self, fleet: Fleet) -> bool:
-        """Whether a reload has changed or released the fleet since the plan was made."""
-        return self._in_force(fleet.name) != fleet
+    async def _not_sent(self, intent: Intent, objection: Objection | None) -> None:
+        why = "held back" if objection is None else f"{objection.reason}: {objection.detail}"
+        await self._recall.journal.close_intent(intent.id, at=self._clock.now(), outcome=Outcome.NOT_SENT, error=why)
+        self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.NOT_SENT)
 
-    async def _call(self, action: Action) -> None:
+    async def _call(self, cloud: Cloud, action: Action) -> None:
         machine_id = action.machine or ""
         match action.verb:
             case Verb.START:
-                await self._cloud.start(machine_id)
+                await cloud.start(machine_id)
             case Verb.STOP:
-                await self._cloud.stop(machine_id)
+                await cloud.stop(machine_id)
             case Verb.RESTART:
-                await self._cloud.restart(machine_id)
+                await cloud.restart(machine_id)
             case Verb.DESTROY:
-                await self._cloud.destroy(machine_id, release_public_ip=bool(action.changes.get("release_public_ip")))
+                await cloud.destroy(machine_id, release_public_ip=bool(action.changes.get("release_public_ip")))
             case Verb.UPDATE:
-                await self._cloud.update(machine_id, MachineChange(**action.changes))  # type: ignore[arg-type]
+                await cloud.update(machine_id, MachineChange(**action.changes))  # type: ignore[arg-type]
             case Verb.CREATE:  # pragma: no cover - creates have a path of their own
                 raise AssertionError(action)
 
@@ -331,7 +347,8 @@ class Executor:
             if name not in taken and name not in known:
                 return name
 
-    def _drop(self, action: Action, reason: Reason, detail: str, *, until: datetime | None = None) -> Skip:
+    def _drop(self, action: Action, objection: Objection | None) -> Skip:
+        reason, detail, until = _said(objection)
         log.info(
             "machine.action_dropped",
             fleet=action.fleet,
@@ -356,6 +373,26 @@ class Executor:
             evidence=intent.evidence,
             actor=intent.actor if intent.actor != "fleetd" else None,
         )
+
+
+_TOO_SLOW = Objection(Reason.FRESH_LOOK_DIFFERS, f"no call could leave within {FRESH:g} s of a look, {LOOKS} times")
+_NOTHING_NEW = Objection(Reason.SHUTTING_DOWN, "no new actions")
+
+
+def _said(objection: Objection | None) -> tuple[Reason, str, datetime | None]:
+    """A ticket that was cancelled from outside has no objection: then the whole daemon ends."""
+    objection = objection or _NOTHING_NEW
+    return objection.reason, objection.detail, objection.until
+
+
+def _create_skip(objection: Objection | None, fleet: Fleet) -> Skip:
+    reason, detail, until = _said(objection)
+    return Skip(fleet.name, Verb.CREATE, reason, until=until, detail=detail)
+
+
+def _newest(ticket: Ticket) -> str | None:
+    events = None if ticket.fresh is None else ticket.fresh.events
+    return None if events is None else events[0].handle if events else ""
 
 
 def _place(machine: Machine, fleet: Fleet) -> dict[str, object]:

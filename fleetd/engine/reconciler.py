@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,6 +16,7 @@ from fleetd.engine.checks import Checks
 from fleetd.engine.executor import Executor
 from fleetd.engine.faults import Faults
 from fleetd.engine.follower import Follower
+from fleetd.engine.gate import Gate
 from fleetd.engine.health import Health
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.ledger import Billed, Ledger, billed_machines
@@ -23,6 +24,7 @@ from fleetd.engine.news import News
 from fleetd.engine.nightly import Nightly
 from fleetd.engine.observer import Observer
 from fleetd.engine.outsiders import Outsiders
+from fleetd.engine.pace import Pace
 from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.prices import Prices
 from fleetd.engine.recall import Recall
@@ -70,6 +72,20 @@ class PassReport:
         """Every fleet at its target with nothing under way."""
         return self.plan.complete and not self.intents and all(v.converged for v in self.plan.fleets.values())
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the next pass follows at once: this one was cut by a limit of its own, and nothing of it failed.
+
+        A guard on creates is a slow start and not a speed limit; the other guards keep the interval's pace.
+        """
+        dropped = {s.reason for s in self.skips[len(self.plan.skips) :]}
+        if dropped:
+            return dropped == {Reason.CALLS_USED_UP}
+        creates = [s for s in self.skips if s.verb is Verb.CREATE]
+        cut = {s.fleet for s in creates if s.reason is Reason.GUARD_CREATES}
+        otherwise = {s.fleet for s in creates if s.reason is not Reason.GUARD_CREATES}
+        return bool((cut & {a.fleet for a in self.plan.actions if a.verb is Verb.CREATE}) - otherwise)
+
 
 class Reconciler:
     """Runs passes, one at a time."""
@@ -101,7 +117,8 @@ class Reconciler:
             clock,
             meter,
             rng,
-            in_force=self._fleet_in_force,
+            gate=Gate(self.vetoes, clock, in_force=self._fleet_in_force, leased=self._leased),
+            pace=lambda: Pace.of(self.settings),
             last_word=self._last_word,
             progress=progress,
         )
@@ -176,8 +193,7 @@ class Reconciler:
                 expected, lambda machines: turned(machines, facts, settings.fleets, intents)
             )
         except CloudError:
-            for intent in intents:  # an earlier process left them; a verdict is due by the deadline all the same
-                self._follower.follow(intent)
+            self._follow(intents)  # an earlier process left them; a verdict is due by the deadline all the same
             raise
         basis = Basis(observation, seen_at, stale_after=2 * settings.daemon.interval)
         failing = self.health.failing_for(self._clock.now())
@@ -218,8 +234,7 @@ class Reconciler:
                 on_fault=self._faults.saw,
             ),
         )
-        for intent in memory.intents:
-            self._follower.follow(intent)
+        self._follow(memory.intents)
         dropped = await self._act(memory, decided, fleets, basis)
         self.checks.made(due, observation.machines, memory.intents, decided.actions, (*decided.skips, *dropped))
         report = PassReport(
@@ -266,24 +281,36 @@ class Reconciler:
         await self._idleness.save()
         return reports
 
+    def _follow(self, intents: Iterable[Intent]) -> None:
+        """All but those whose call has not been answered: the executor goes on with them."""
+        for intent in intents:
+            if intent.id not in self.executor.unanswered:
+                self._follower.follow(intent)
+
     def _fleet_in_force(self, name: str) -> Fleet | None:
         """The fleet as the config has it now: a reload may have come since the pass began."""
         return self.settings.fleet(name)
 
-    async def _last_word(self, action: Action, machine: Machine) -> Reason | None:
+    def _leased(self, machine_id: str) -> str | None:
+        return self._idleness.leases.holder(machine_id, self._clock.now())
+
+    async def _last_word(self, action: Action, machine: Machine, cloud: Cloud) -> Reason | None:
         fleet = self.settings.fleet(action.fleet)
         if fleet is None:
             return None
         objection = await self._idleness.last_word(fleet, action, machine)
-        objection = objection or await self._snapshots.last_word(fleet, action)
+        objection = objection or await self._snapshots.last_word(fleet, action, cloud)
         if objection is None and action.verb is Verb.DESTROY:
             await self.ledger.before_destroy(Billed(machine.id, fleet.name, machine.name))
         return objection
 
     async def _doubt_unanswered(self, now: datetime) -> Sequence[Intent]:
-        """Open intents. Calls never overlap a pass's start: one without an answer lost it when a process died."""
+        """Open intents. One without an answer that no call of ours waits for lost it when a process died."""
         intents: list[Intent] = []
         for intent in await self.recall.journal.open_intents():
+            if intent.id in self.executor.unanswered:
+                intents.append(intent)
+                continue
             if (
                 intent.verb is Verb.UPDATE and intent.accepted_at is None
             ):  # nothing to follow, and safe to repeat: this start's checks look anew
@@ -314,7 +341,8 @@ class Reconciler:
         still_open: list[Intent] = []
         taken = {*self.recall.facts, *(i.machine_id for i in intents if i.machine_id is not None)}
         for intent in intents:
-            if intent.verb is not Verb.CREATE or intent.machine_id is not None:
+            answered = intent.machine_id is not None or intent.id in self.executor.unanswered
+            if intent.verb is not Verb.CREATE or answered:
                 still_open.append(intent)
                 continue
             found = self._find(intent, observation.machines, taken)

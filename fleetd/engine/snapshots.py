@@ -58,11 +58,11 @@ class Snapshots:
         memory = replace(memory, snapshots={**memory.snapshots, **await self._look(wanted)})
         return planned(memory), memory
 
-    async def last_word(self, fleet: Fleet, action: Action) -> Reason | None:
-        """Look afresh right before a destroy; a reason forbids it."""
+    async def last_word(self, fleet: Fleet, action: Action, cloud: Cloud) -> Reason | None:
+        """Look afresh right before a destroy, from its place in the rate limit; a reason forbids it."""
         if action.verb is not Verb.DESTROY or fleet.destroy_requires_snapshot is None or action.machine is None:
             return None
-        sight = (await self._look([action.machine]))[action.machine]
+        sight = (await self._look([action.machine], cloud))[action.machine]
         return None if unsaved(fleet, sight, self._clock.now()) is None else Reason.SNAPSHOT_TOO_OLD
 
     async def check(
@@ -117,12 +117,12 @@ class Snapshots:
         self._said[key] = what
         return known != what
 
-    async def _look(self, machine_ids: Iterable[str]) -> dict[str, SnapshotSight]:
+    async def _look(self, machine_ids: Iterable[str], cloud: Cloud | None = None) -> dict[str, SnapshotSight]:
         found: dict[str, SnapshotSight] = {}
 
         async def look(machine_id: str) -> None:
             try:
-                sight = await self._cloud.snapshots(machine_id)
+                sight = await (cloud or self._cloud).snapshots(machine_id)
             except CloudError as error:
                 log.debug("check.look_failed", machine=machine_id, error=str(error))
                 self._kept.pop(machine_id, None)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-import anyio
+import anyio.lowlevel
 
 from fleetd.engine.keepoff import lift as lift_keep_off
 from fleetd.engine.ports import Clock
@@ -17,23 +15,16 @@ from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.draft import only_words
 from fleetd.store.port import Journal
 
-
-@dataclass(eq=False, slots=True)
-class _Call:
-    verb: Verb
-    fleet: str
-    machine_id: str | None
-    name: str
-    over: anyio.Event = field(default_factory=anyio.Event)
+TURNS = 2
+"""Turns of the loop in which a call that has just been let go is on the wire."""
 
 
 class Vetoes:
-    """Knows which calls are forbidden, and which are on their way."""
+    """Knows which calls are forbidden."""
 
     def __init__(self, journal: Journal, clock: Clock) -> None:
         self._journal = journal
         self._clock = clock
-        self._calls: list[_Call] = []
         self._known: tuple[Hold, ...] = ()
 
     @property
@@ -49,22 +40,15 @@ class Vetoes:
     async def forbidding(self, verb: Verb, *, fleet: str, machine_id: str | None, name: str) -> Hold | None:
         """The veto in force against this call, read from the journal: one that another process wrote counts too."""
         await self.read()
+        return self.against(verb, fleet=fleet, machine_id=machine_id, name=name)
+
+    def against(self, verb: Verb, *, fleet: str, machine_id: str | None, name: str) -> Hold | None:
+        """As ``forbidding``, by what is in mind: every veto that this process has acknowledged."""
         now = self._clock.now()
         for hold in self._known:
             if hold.forbids(verb, fleet=fleet, machine_id=machine_id, name=name, now=now):
                 return hold
         return None
-
-    @contextmanager
-    def calling(self, verb: Verb, *, fleet: str, machine_id: str | None, name: str) -> Iterator[None]:
-        """Mark a write as on its way. Enter before asking ``forbidding``: then no veto falls in between."""
-        call = _Call(verb, fleet, machine_id, name)
-        self._calls.append(call)
-        try:
-            yield
-        finally:
-            self._calls.remove(call)
-            call.over.set()
 
     async def add(
         self,
@@ -77,7 +61,10 @@ class Vetoes:
         expires_at: datetime,
         machine: str | None = None,
     ) -> Hold:
-        """Store a veto and wait until no call that it forbids is on its way any more."""
+        """Store a veto. When this returns, no call that it forbids leaves the process any more.
+
+        It waits for no call: what has not left is asked right before it would (``engine.gate``).
+        """
         now = self._clock.now()
         hold = await self._journal.add_hold(
             kind=kind,
@@ -90,9 +77,8 @@ class Vetoes:
             machine=machine,
         )
         await self.read()
-        for call in list(self._calls):
-            if hold.forbids(call.verb, fleet=call.fleet, machine_id=call.machine_id, name=call.name, now=now):
-                await call.over.wait()
+        for _ in range(TURNS):
+            await anyio.lowlevel.checkpoint()
         return hold
 
     async def lift_keep_off(self, machine: Machine, fleet: str) -> Sequence[Hold]:

@@ -106,13 +106,22 @@ class Reason(StrEnum):
     OBSERVATION_STALE = "observation_stale"
     PROVIDER_SAID_WAIT = "provider_said_wait"
     PROVIDER_FAILING = "provider_failing"
+    CALLS_USED_UP = "calls_used_up"
+    CREATE_UNANSWERED = "create_unanswered"
     SHUTTING_DOWN = "shutting_down"
     CONFIG_CHANGED = "config_changed"
     INTERNAL_FAULT = "internal_fault"
 
 
 PASSING = frozenset(
-    {Reason.IN_TRANSITION, Reason.STILL_FALLING, Reason.SLOW_START, Reason.ALREADY_SO, Reason.WRONG_STATE}
+    {
+        Reason.IN_TRANSITION,
+        Reason.STILL_FALLING,
+        Reason.SLOW_START,
+        Reason.CALLS_USED_UP,
+        Reason.ALREADY_SO,
+        Reason.WRONG_STATE,
+    }
 )
 """Reasons that end by themselves within a pass or two: not logged, and they do not make a fleet blocked."""
 

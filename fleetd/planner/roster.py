@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -67,6 +67,14 @@ def roster(
 ) -> Roster:
     """Sort the machines of one fleet. ``leaving``: ids of those that somebody else destroys."""
     own = [i for i in intents if i.fleet == fleet.name]
+    # A create may show before it is answered: it is one machine, not two.
+    listed_as = {m.name: m.id for m in machines}
+    own = [
+        replace(i, machine_id=listed_as[i.name])
+        if i.verb is Verb.CREATE and i.machine_id is None and i.name in listed_as
+        else i
+        for i in own
+    ]
     moving = {i.machine_id: i for i in own if i.machine_id is not None and i.verb is not Verb.UPDATE}
     listed = {m.id for m in machines}
     sorted_out: dict[str, list[Machine]] = {phase: [] for phase in (*Phase, "leaving")}

@@ -10,6 +10,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from fleetd.cloud.rate import Admission
 from fleetd.model.errors import Unavailable
 from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout
 from fleetd.model.machine import SnapshotPolicy
@@ -123,15 +124,8 @@ def outlived(world: Rig, count: int) -> None:
 
 
 def paced(world: Rig, per_second: float) -> None:
-    """One call at a time, so many a second, as the client's limiter has it."""
-    turn, begin = anyio.Lock(), world.cloud._begin
-
-    async def limited(operation: str, machine_id: str | None, detail: object = None) -> None:
-        async with turn:
-            await anyio.sleep(1 / per_second)
-        await begin(operation, machine_id, detail)
-
-    world.cloud._begin = limited  # type: ignore[method-assign]
+    """So many calls a second, as the client's queue has it."""
+    world.cloud.admission = Admission(per_second, 10)
 
 
 async def passes(world: Rig, count: int) -> None:
@@ -153,8 +147,8 @@ def test_a_fleet_that_takes_long_to_look_at_is_held_to_its_timeout_in_turns() ->
             outlived(world, 700)
             paced(world, 10)
             await reconciler.run_pass()
-            assert 100 <= len(stopped(world)) <= 200, "as many as half an interval allows to look at"
-            for turn in range(2, 12):  # the schedule rings on meanwhile, and starves nobody
+            assert 50 <= len(stopped(world)) <= 100, "as many as half an interval allows to look at and call"
+            for turn in range(2, 16):  # the schedule rings on meanwhile, and starves nobody
                 if turn % 3 == 0:
                     reconciler.checks.rung(Check.SHUTDOWN_TIMEOUT)
                 await passes(world, 1)

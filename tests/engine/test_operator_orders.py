@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from fleetd.engine import seat
 from fleetd.engine.leases import Leases
 from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import OrderDeclined, RateLimited, Refused, Unavailable
@@ -287,19 +288,21 @@ def test_an_order_that_no_pass_came_to_is_never_carried_out() -> None:
     run_virtual(story)
 
 
-def test_an_order_that_a_pass_is_at_is_undecided_and_not_withdrawn() -> None:
+def test_an_order_that_a_pass_is_at_is_undecided_and_not_withdrawn(monkeypatch) -> None:
+    monkeypatch.setattr(seat, "DECIDED_WITHIN", 5.0)
+
     async def story() -> None:
         async with rig(fleet(target=1)) as world, world.daemon_running():
             await anyio.sleep(300)
             show = world.cloud.show
 
             async def slow(machine_id: str) -> object:
-                await anyio.sleep(40)
+                await anyio.sleep(10)
                 return await show(machine_id)
 
             world.cloud.show = slow  # type: ignore[method-assign, assignment]
             assert (await seat_of(world).request(stop(), ADA))["result"] == "undecided"
-            await anyio.sleep(200)
+            await anyio.sleep(40)
             assert world.cloud.writes() == ["create", "stop ps1"]
 
     run_virtual(story)

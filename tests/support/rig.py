@@ -133,6 +133,7 @@ class Rig:
         await self.reconciler.load()
         async with anyio.create_task_group() as group:
             self.follower.attach(group)
+            self.reconciler.executor.beside.attach(group)
             group.start_soon(self.poller.run)
             yield self.reconciler
             group.cancel_scope.cancel()
