@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
 import anyio
 import structlog
@@ -10,6 +11,7 @@ from anyio.abc import TaskGroup
 
 from fleetd.engine.gate import Gate, Objection
 from fleetd.engine.pace import Pace
+from fleetd.model.errors import StoreError
 from fleetd.model.reasons import Reason
 
 log = structlog.get_logger(__name__)
@@ -19,11 +21,23 @@ Job = Callable[[], Awaitable[None]]
 LEFT_OVER = Objection(Reason.CALLS_USED_UP, "the pass is over")
 
 
+@dataclass(eq=False, slots=True)
+class _Batch:
+    """One pass's jobs."""
+
+    left: int
+    waited_for: bool = True
+    raised: list[Exception] = field(default_factory=list)
+
+
 class Beside:
     """Runs a pass's calls in the daemon's task group, so that no pass ends one, and none waits for one that hangs."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(
+        self, gate: Gate, on_fault: Callable[[str, BaseException], object] = lambda _where, _error: None
+    ) -> None:
         self._gate = gate
+        self._on_fault = on_fault
         self._group: TaskGroup | None = None
         self._running = 0
 
@@ -49,38 +63,39 @@ class Beside:
             await self._gate.moved.wait()
 
     async def _run(self, group: TaskGroup, jobs: Sequence[Job], pace: Pace) -> None:
-        raised: list[Exception] = []
-        waiting = [True]
-        left = len(jobs)
-
-        async def one(job: Job) -> None:
-            nonlocal left
-            try:
-                await job()
-            except Exception as error:  # noqa: BLE001 - handed on below, or logged: it must not end the daemon
-                if waiting:
-                    raised.append(error)
-                else:
-                    log.error("call.failed", error=f"{type(error).__name__}: {error}")  # noqa: TRY400
-            finally:
-                self._running -= 1
-                left -= 1
-                self._gate.move()
-
+        batch = _Batch(len(jobs))
         for job in jobs:
             self._running += 1
-            group.start_soon(one, job)
-        ends = anyio.current_time() + pace.acting
-        while left and (seconds := ends - anyio.current_time()) > 0:
-            with anyio.move_on_after(min(seconds, pace.quiet)) as limit:
-                await self._gate.moved.wait()
-            if limit.cancelled_caught and not any(t.looking and not t.committed for t in self._gate.tickets):
-                break
+            group.start_soon(self._one, job, batch)
+        await self._watch(batch, pace)
         slow = f"looking and asking took more than {pace.acting:g} s"
         for ticket in self._gate.tickets:
             ticket.end(Objection(Reason.FRESH_LOOK_DIFFERS, slow) if ticket.looking else LEFT_OVER)
-        while left and any(not t.committed for t in self._gate.tickets):
+        while batch.left and any(not t.committed for t in self._gate.tickets):
             await self._gate.moved.wait()
-        waiting.clear()
-        if raised:
-            raise ExceptionGroup("calls of this pass failed", raised)
+        batch.waited_for = False
+        if batch.raised:
+            raise ExceptionGroup("calls of this pass failed", batch.raised)
+
+    async def _watch(self, batch: _Batch, pace: Pace) -> None:
+        ends = anyio.current_time() + pace.acting
+        while batch.left and (seconds := ends - anyio.current_time()) > 0:
+            with anyio.move_on_after(min(seconds, pace.quiet)) as limit:
+                await self._gate.moved.wait()
+            if limit.cancelled_caught and not any(t.looking and not t.committed for t in self._gate.tickets):
+                return
+
+    async def _one(self, job: Job, batch: _Batch) -> None:
+        try:
+            await job()
+        except Exception as error:  # noqa: BLE001 - handed on to the pass, or noted: it ends no daemon
+            if batch.waited_for:
+                batch.raised.append(error)
+            elif isinstance(error, StoreError):
+                log.error("journal.failed", error=str(error))  # noqa: TRY400 - no traceback wanted
+            else:
+                self._on_fault("call", error)
+        finally:
+            self._running -= 1
+            batch.left -= 1
+            self._gate.move()

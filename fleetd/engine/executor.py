@@ -56,6 +56,7 @@ class Executor:
         *,
         gate: Gate,
         pace: Callable[[], Pace],
+        on_fault: Callable[[str, BaseException], object] = lambda _where, _error: None,
         last_word: LastWord = _no_objection,
         progress: Callable[[], None] = lambda: None,
     ) -> None:
@@ -66,7 +67,7 @@ class Executor:
         self._meter = meter
         self._rng = rng
         self.gate = gate
-        self.beside = Beside(gate)
+        self.beside = Beside(gate, on_fault)
         self._pace = pace
         self._approach = Approach(recall, vetoes, gate, last_word)
         self._progress = progress
@@ -104,6 +105,23 @@ class Executor:
             for start in starts:
                 skips += start.over()
         return merge(skips)
+
+    async def on_its_way(self, machine_id: str) -> Verb | None:
+        """What may take a machine from whoever uses it, and has left the process already; None where nothing has.
+
+        Ask it after the lease is in force: nothing leaves in between.
+        """
+        left = self.gate.departed(machine_id)
+        if left is not None:
+            return left
+        return next(
+            (
+                i.verb
+                for i in await self._recall.journal.open_intents()
+                if i.machine_id == machine_id and i.verb.destructive and (i.accepted_at or i.ambiguous_since)
+            ),
+            None,
+        )
 
     async def _one(self, action: Action, fleet: Fleet, pass_id: int, behind: int, skips: list[Skip]) -> None:
         skip = await self._existing(action, fleet, pass_id, behind)

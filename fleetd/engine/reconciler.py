@@ -119,6 +119,7 @@ class Reconciler:
             rng,
             gate=Gate(self.vetoes, clock, in_force=self._fleet_in_force, leased=self._leased),
             pace=lambda: Pace.of(self.settings),
+            on_fault=faults.saw,
             last_word=self._last_word,
             progress=progress,
         )

@@ -151,6 +151,9 @@ class EngineSeat:
         found = self._leased(machine)
         for machine_id in found:
             await self._leases.put(machine_id, source, now + lasts, actor, now=now)
+            verb = await self._daemon.reconciler.executor.on_its_way(machine_id)
+            if verb is not None and lasts:
+                raise OrderDeclined(f"{machine}: its {verb} is on the way", reason=str(Reason.IN_TRANSITION))
         return {"machine": found[0], "source": source, "until": time_text(now + lasts)}
 
     def _leased(self, subject: str) -> list[str]:
