@@ -19,11 +19,12 @@ from unittest import mock
 from fleetd.cloud.http import HttpClient
 from fleetd.config import reading
 from fleetd.engine import daemon
+from fleetd.engine.approach import Approach
 from fleetd.engine.executor import Executor
+from fleetd.engine.gate import Gate
 from fleetd.engine.observer import Observer
 from fleetd.engine.poller import Poller
 from fleetd.engine.reconciler import Reconciler
-from fleetd.engine.vetoes import Vetoes
 from fleetd.model.fleet import Window
 from fleetd.model.journal import Hold
 from fleetd.planner import guards, idle, ownership, policies, roster, scaling, transitions, windows
@@ -131,9 +132,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         1,
         "a plan goes on after its fleet left the config",
-        Executor._outdated,
-        "return self._in_force(fleet.name) != fleet",
-        "return False",
+        Gate.objection,
+        "if self._in_force(ticket.fleet.name) != ticket.fleet:",
+        "if False:",
         story(
             _at(1, "reload", fleets=(replace(FLEET, target=1),), **{"for": 1800.0}),
             Beat(HOUR + 16, "reload", {"fleets": (replace(FLEET, name="other", target=1),), "for": 900.0}),
@@ -178,9 +179,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         3,
         "stops without a fresh look",
-        Executor._existing,
-        "fresh = await self._cloud.show(machine_id)",
-        "fresh = {m.id: m for m in (await self._cloud.list_machines()).machines}[machine_id]",
+        Approach._look,
+        'fresh = await cloud.show(action.machine or "")',
+        'fresh = {m.id: m for m in (await cloud.list_machines()).machines}[action.machine or ""]',
         story(SHRINKS),
     ),
     Mutation(
@@ -214,10 +215,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         5,
         "repeats a create whose answer was lost",
-        Executor._create,
+        Executor._create_from,
         "except CloudError as error:",
         "except LookAgain:\n"
-        "            machine = await self._cloud.create(name, fleet.parameters)\n"
+        "            machine = await cloud.create(name, fleet.parameters)\n"
         "        except CloudError as error:",
         story(rules=LOST),
     ),
@@ -247,15 +248,15 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         7,
-        "a freeze is acknowledged while calls that it forbids are on their way",
-        Vetoes.add,
-        "await call.over.wait()",
-        "pass",
+        "a freeze stops nothing that is in the queue already",
+        Gate.objection,
+        "if hold is not None:",
+        "if False:",
         story(
             _at(1, "reload", fleets=(replace(FLEET, target=0, stops="100%"),), **{"for": 1800.0}),
             Beat(HOUR + 16, "freeze_all", {"verbs": None, "for": HOUR}),
             fleets=(replace(FLEET, target=14, stops="100%"),),
-            rules=(f.TimeoutBefore(operation="stop", after=HOUR, limit=10),),
+            rules=(f.SlowDrip(operation="show", seconds=14, after=HOUR, until=HOUR + 60),),
         ),
     ),
     Mutation(
