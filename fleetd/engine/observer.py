@@ -21,15 +21,31 @@ Turned = Callable[[Sequence[Machine]], Sequence[MachineFacts]]
 """What is remembered of those machines of a listing that are not as they were left; see ``planner.facts.turned``."""
 
 
+MANY_LOOKS = 1_000_000
+"""For a provider without a rate."""
+
+
 class Observer:
     """Lists, and verifies with ``show`` whatever a listing should hold and does not, or holds otherwise than it was.
 
-    ``progress`` is called after every page and every look at a machine: many of them take long.
+    ``progress`` is called after every page and every look at a machine: many of them take long. ``looks``: how many
+    of the machines that are listed otherwise than they were left one pass looks at; those beyond are unverified.
     """
 
-    def __init__(self, cloud: Cloud, clock: Clock, *, progress: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        clock: Clock,
+        *,
+        looks: Callable[[], int] = lambda: MANY_LOOKS,
+        progress: Callable[[], None] = lambda: None,
+    ) -> None:
         self._cloud = cloud
         self._clock = clock
+        self._looks = looks
+        self._turn = 0
+        self._looked: dict[str, int] = {}
+        """By machine id: the turn in which it was looked at last, of those that are doubtful."""
         self._progress = progress
         self._unidentified = 0
         """Entries without an id in the last listing that lacked nothing for it."""
@@ -66,13 +82,23 @@ class Observer:
             return inquiry.answered(machine_id, *await self._look(machine_id))
 
         # A bad listing is wrong about many machines; one that is found is enough to reject it.
-        doubtful = inquiry.doubtful
+        doubtful = self._in_turn(inquiry)
         fault = await _first(doubtful[:1], verify) or await _first(doubtful[1:], verify) or inquiry.too_many()
         if fault is not None:
             return Observation(at, listing.machines, rejected=fault, unidentified=listing.unidentified)
         if not (inquiry.hidden and inquiry.missing):
             self._unidentified = listing.unidentified
         return inquiry.observation(at)
+
+    def _in_turn(self, inquiry: _Inquiry) -> list[str]:
+        """What is looked at in this pass: all that are missing, and of the others those that have waited longest."""
+        others = sorted(inquiry.others, key=lambda m: (self._looked.get(m, 0), m))
+        now, later = others[: self._looks()], others[self._looks() :]
+        self._turn += 1
+        self._looked = {m: self._looked[m] for m in later if m in self._looked} | dict.fromkeys(now, self._turn)
+        for machine_id in later:
+            inquiry.put_off(machine_id)
+        return [*sorted(inquiry.missing), *sorted(now)]
 
     async def _look(self, machine_id: str) -> tuple[Machine | None, CloudError | None]:
         """The machine, None when there is none, or why nobody could tell."""
@@ -117,9 +143,14 @@ class _Inquiry:
         return {m.id for m in readable if m.id in self.left and m.phase is Phase.UNKNOWN}
 
     @property
-    def doubtful(self) -> list[str]:
-        """Ids to look at, the missing ones first."""
-        return [*sorted(self.missing), *sorted({*self.left, *self.odd} - self.missing)]
+    def others(self) -> set[str]:
+        """Ids to look at that are listed."""
+        return {*self.left, *self.odd} - self.missing
+
+    def put_off(self, machine_id: str) -> None:
+        """It is not looked at in this pass, so nothing is believed of it; one that went has not come back."""
+        if machine_id not in self.left or not went(self.left[machine_id]):
+            self.unverified[machine_id] = f"{machine_id} has changed with many others, and its turn has not come yet"
 
     def answered(self, machine_id: str, machine: Machine | None, error: CloudError | None) -> str | None:
         """Take what ``show`` says; why the listing is to be rejected because of it, else None."""

@@ -19,6 +19,15 @@ QUIET = (1.0, 5.0)
 """Seconds, at least and at most, in which nothing moves before a pass leaves calls that hang to themselves."""
 
 
+POLLING = 0.3
+"""Share of the rate that looking closer at transitions may take."""
+
+
+def looks_a_tick(settings: Settings) -> int:
+    """How many machines the poller looks at closer in one tick, at most."""
+    return max(2, int(POLLING * settings.provider.max_requests_per_second * settings.daemon.poll.total_seconds()))
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """What a pass may use."""

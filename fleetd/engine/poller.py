@@ -13,15 +13,19 @@ import anyio
 import structlog
 
 from fleetd.cloud.port import Cloud
+from fleetd.cloud.retry import LONGEST_RETRY_AFTER
 from fleetd.engine.faults import Faults
 from fleetd.engine.ports import Clock
-from fleetd.model.errors import CloudError, NotFound
+from fleetd.model.errors import CloudError, NotFound, RetryLater
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Verb
 from fleetd.planner.transitions import Course, Ending, Sight, at_deadline, judge, onward, wants_events
 
 log = structlog.get_logger(__name__)
+
+MANY_LOOKS = 1000
+"""For a provider without a rate."""
 
 
 @dataclass(eq=False, slots=True)
@@ -31,13 +35,19 @@ class _Waiter:
     course: Course = field(default_factory=Course)
     last: Machine | None = None
     ending: Ending | None = None
+    looked: int = 0
+    """The tick in which it was looked at closer last."""
     done: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Poller:
     """Follows transitions by polling. Run ``run`` in the daemon's task group; call ``wait_for`` from any task."""
 
-    def __init__(self, cloud: Cloud, clock: Clock, faults: Faults, *, poll: timedelta) -> None:
+    """``looks``: machines that one tick looks at closer, at most; those that have waited longest come first."""
+
+    def __init__(
+        self, cloud: Cloud, clock: Clock, faults: Faults, *, poll: timedelta, looks: int = MANY_LOOKS
+    ) -> None:
         self._faults = faults
         self._cloud = cloud
         self._clock = clock
@@ -46,6 +56,10 @@ class Poller:
         self._arrived = anyio.Event()
         self._known_machines = 1
         self._unidentified = 0
+        self._looks = looks
+        self._ticks = 0
+        self._not_before = float("-inf")
+        """The loop's clock until which the provider asked to be left alone."""
 
     async def run(self) -> None:
         """Tick while anyone waits; sleep on an event while nobody does."""
@@ -53,7 +67,7 @@ class Poller:
             if not self._waiters:
                 self._arrived = anyio.Event()
                 await self._arrived.wait()
-            await anyio.sleep(self.poll.total_seconds())
+            await anyio.sleep(max(self.poll.total_seconds(), self._not_before - anyio.current_time()))
             try:
                 await self.tick()
             except Exception as error:  # noqa: BLE001 - the next tick looks again; the others wait by their deadlines
@@ -79,6 +93,7 @@ class Poller:
 
     async def tick(self) -> None:
         """Look once at every machine that is waited for."""
+        self._ticks += 1
         waiters = [w for w in self._waiters if w.ending is None and w.intent.machine_id is not None]
         if not waiters:
             return
@@ -90,7 +105,7 @@ class Poller:
                 await self._from_listing(waiters)
         except CloudError as error:
             # The next tick looks again; the pass is what reports a provider that is down.
-            log.debug("transition.look_failed", error=str(error))
+            self._failed(error)
 
     async def _from_listing(self, waiters: list[_Waiter]) -> None:
         listing = await self._cloud.list_machines()
@@ -106,7 +121,8 @@ class Poller:
                 closer.append(waiter)
             else:
                 self._see(waiter, Sight(machine))
-        await self._each(closer, listed=set(by_id))
+        closer.sort(key=lambda w: w.looked)
+        await self._each(closer[: self._looks], listed=set(by_id))
 
     async def _each(self, waiters: list[_Waiter], *, listed: set[str] | None) -> None:
         async with anyio.create_task_group() as group:
@@ -115,13 +131,20 @@ class Poller:
 
     async def _look(self, waiter: _Waiter, listed: set[str] | None) -> None:
         machine_id = waiter.intent.machine_id or ""
+        waiter.looked = self._ticks
         try:
             self._see(waiter, Sight(await self._cloud.show(machine_id), closer=True))
         except NotFound:
             if await self._works_without(machine_id, listed) and not self._may_be_hidden(waiter.intent):
                 self._see(waiter, Sight(None, proven_gone=True))
         except CloudError as error:
-            log.debug("transition.look_failed", machine=machine_id, error=str(error))
+            self._failed(error, machine_id)
+
+    def _failed(self, error: CloudError, machine_id: str | None = None) -> None:
+        log.debug("transition.look_failed", machine=machine_id, error=str(error))
+        if isinstance(error, RetryLater) and error.retry_after is not None:
+            wait = min(error.retry_after, LONGEST_RETRY_AFTER)
+            self._not_before = max(self._not_before, anyio.current_time() + wait)
 
     async def _works_without(self, machine_id: str, listed: set[str] | None) -> bool:
         """Whether another call with the same key works, and lacks the machine as well."""
@@ -129,7 +152,7 @@ class Poller:
             try:
                 listing = await self._cloud.list_machines()
             except CloudError as error:
-                log.debug("transition.look_failed", machine=machine_id, error=str(error))
+                self._failed(error, machine_id)
                 return False
             if not listing.complete:
                 return False

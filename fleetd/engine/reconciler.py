@@ -127,7 +127,7 @@ class Reconciler:
         self.undecided = False
         """Whether a pass is under way that has called nothing yet: it may be given up at any point."""
         self._cloud = cloud
-        self._observer = Observer(cloud, clock, progress=progress)
+        self._observer = Observer(cloud, clock, looks=lambda: Pace.of(self.settings).looks, progress=progress)
         self._idleness = idleness
         self.checks = Checks(cloud, progress=progress)
         self._snapshots = Snapshots(cloud, clock, progress=progress)

@@ -22,6 +22,7 @@ from fleetd.engine.faults import Faults
 from fleetd.engine.follower import Follower
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
+from fleetd.engine.pace import looks_a_tick
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms, Clock, Meter, Notifier, SystemClock
 from fleetd.engine.recall import Recall
@@ -84,7 +85,7 @@ def assemble(
     """
     recall = Recall(journal)
     faults = Faults(clock, meter)
-    poller = Poller(cloud, clock, faults, poll=settings.daemon.poll)
+    poller = Poller(cloud, clock, faults, poll=settings.daemon.poll, looks=looks_a_tick(settings))
     follower = Follower(poller, recall, clock, meter, faults)
     leases = Leases(journal)
     idleness = idle_clocks(journal, clock, leases, sources)

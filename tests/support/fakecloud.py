@@ -53,6 +53,8 @@ class FakeCloud:
     """Asked before a call has any effect."""
     after: Callable[[str, str | None], Exception | None] = lambda _op, _id: None
     """Asked when the call has had its effect: the answer is lost."""
+    hangs: Callable[[str, object], float] = lambda _op, _detail: 0.0
+    """Seconds between the call's arrival and its effect."""
     no_capacity: bool = False
     hourly_rate: float | None = None
     """What utilization says of every machine."""
@@ -239,6 +241,7 @@ class FakeCloud:
             held[1]()
         await anyio.sleep(self.latency)
         self.calls.append(Call(operation, machine_id, self.clock.now(), detail))
+        await anyio.sleep(self.hangs(operation, detail))
         fault = self.before(operation, machine_id)
         if fault is not None:
             raise fault
