@@ -7,6 +7,7 @@ from typing import Any
 
 from fleetd.model.errors import Fault
 from fleetd.model.fleet import Fleet
+from fleetd.model.regions import normal_region
 
 Rows = Mapping[str, Mapping[str, Any]]
 """What an account has of one kind, by id."""
@@ -29,7 +30,7 @@ def elsewhere(fleet: Fleet, name: str, rows: Rows) -> list[Fault]:
     """Whether what the parameter names is in another region than the fleet."""
     row = rows.get(str(fleet.parameters.get(name)))
     region = row.get("region") if row is not None else None
-    if region in {None, fleet.region}:
+    if not isinstance(region, str) or normal_region(region) == fleet.region:
         return []
     return [Fault(place(fleet, name), f"is in {region}, and the fleet's region is {fleet.region}")]
 

@@ -17,6 +17,7 @@ from fleetd.cloud.listing import LONGEST_ID, identity
 from fleetd.model.bounds import MOST_MONEY, plausible
 from fleetd.model.errors import CloudError, MalformedAnswer
 from fleetd.model.machine import UNREADABLE, Machine
+from fleetd.model.regions import normal_region
 
 T = TypeVar("T")
 
@@ -87,9 +88,27 @@ def _name(entry: dict[str, object]) -> str:
     return name if isinstance(name, str) and len(name) <= LONGEST_NAME else ""
 
 
+def read_available(content: object) -> bool:
+    """The answer of availability.
+
+    Raises:
+        Unreadable: it has no such attribute.
+    """
+    available = content.get("available") if isinstance(content, dict) else None
+    if not isinstance(available, bool):
+        raise Unreadable("Expected an object with a boolean `available`")
+    return available
+
+
 def text(value: object) -> str | None:
     """Text that is not empty, cut to ``LONGEST_TEXT``."""
     return value[:LONGEST_TEXT] if isinstance(value, str) and value else None
+
+
+def region(value: object) -> str | None:
+    """A region in its normal form."""
+    name = text(value)
+    return None if name is None else normal_region(name)
 
 
 def flag(value: object) -> bool | None:

@@ -31,6 +31,7 @@ from fleetd.model.fleet import (
     ShutdownTimeout,
     Window,
 )
+from fleetd.model.regions import normal_region
 from fleetd.model.settings import DaemonSettings, IdleSource, KeySource, ProviderSettings, Schedules, Settings
 
 BASE_URLS: Mapping[str, str] = MappingProxyType(
@@ -120,7 +121,7 @@ def _fleet(name: str, table: FleetTable, general: GuardsTable, dialect: str) -> 
         name=name,
         target=table.target,
         machine_type=str(parameters["machineType"]),
-        region=str(parameters["region"]),
+        region=normal_region(str(parameters["region"])),
         parameters=MappingProxyType(parameters),
         scale_in=ScaleIn(table.scale_in),
         allow_destroy=table.allow_destroy,

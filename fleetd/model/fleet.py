@@ -125,6 +125,7 @@ class Fleet:
     target: int
     machine_type: str
     region: str
+    """In its normal form; the parameters have it as it was typed."""
     parameters: Mapping[str, Scalar]
     """The create call's parameters, by the API's own names, without the machine's name."""
     scale_in: ScaleIn = ScaleIn.STOP

@@ -110,6 +110,7 @@ _ROUTES: Mapping[tuple[str, ...], _Route] = {
     ("PATCH", "machines", "", "start"): _Route("start", machines.start),
     ("PATCH", "machines", "", "stop"): _Route("stop", machines.stop),
     ("PATCH", "machines", "", "restart"): _Route("restart", machines.restart),
+    ("GET", "machine-availability"): _Route("availability", account.availability),
     ("GET", "machines", "", "accessors"): _Route("accessors", machines.accessors),
     ("GET", "machines", "", "accessors", ""): _Route("accessor", machines.accessor),
     ("POST", "machines", "", "accessors"): _Route("set_access", machines.add_accessor),

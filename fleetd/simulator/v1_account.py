@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from msgspec import UNSET
 
+from fleetd.model.regions import normal_region
 from fleetd.simulator import v1_body as body
 from fleetd.simulator import v1_json as form
-from fleetd.simulator.catalogue import REGIONS, Template
+from fleetd.simulator.catalogue import MACHINE_TYPES, REGIONS, Template
 from fleetd.simulator.records import EventRecord, NetworkRecord, Refusal, ScriptRecord, SnapshotRecord
 from fleetd.simulator.v1_call import V1Call, by_time, listed, page_answer
 from fleetd.simulator.v1_pages import Paging, Sorting, cut
@@ -267,6 +268,27 @@ def _snapshot_answer(call: V1Call, done: tuple[SnapshotRecord, EventRecord]) -> 
     snapshot, event = done
     event_form = form.event(event, call.world.clock, call.world.state.t)
     return json_answer(200, {"data": form.snapshot(snapshot), "event": event_form}, executed=True)
+
+
+class AvailabilityQuery(body.Parameters, kw_only=True):
+    """What is asked for; both are required."""
+
+    machine_type: str
+    region: str
+
+
+def availability(call: V1Call) -> Answer:
+    """GET /machine-availability: whether such a machine can be had in a region now."""
+    asked = body.read_query(AvailabilityQuery, call.request)
+    region = normal_region(asked.region)
+    if region not in REGIONS:
+        raise Refusal("Invalid region", subject="region")
+    if asked.machine_type not in MACHINE_TYPES:
+        raise Refusal("Invalid machine type", subject="machineType")
+    t = call.world.advance()
+    key = (region, asked.machine_type)
+    sold_out = key in call.world.state.no_capacity or call.plan.sold_out(*key, t)
+    return json_answer(200, {"available": not sold_out}, executed=True)
 
 
 def _template_forms(call: V1Call, templates: Iterable[Template]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from fleetd.model.regions import normal_region
 from fleetd.simulator.admission import Changes, NewMachine
 from fleetd.simulator.catalogue import MACHINE_TYPES
 from fleetd.simulator.records import MachineRecord, Refusal
@@ -172,7 +173,7 @@ def new_machine(body: Create) -> NewMachine:
     return NewMachine(
         name=body.name,
         machine_type=body.machine_type,
-        region=body.region,
+        region=normal_region(body.region),
         template_id=body.template_id,
         size_gb=body.disk_size,
         network_id=_or(body.network_id, None),

@@ -7,6 +7,7 @@ from typing import Literal
 
 from msgspec import UNSET
 
+from fleetd.model.regions import normal_region
 from fleetd.simulator import v1_body as body
 from fleetd.simulator import v1_json as form
 from fleetd.simulator.lifecycle import begin_nothing
@@ -57,7 +58,7 @@ def list_machines(call: V1Call) -> Answer:
         record
         for record in records
         if query.name in {None, record.name}
-        and query.region in {None, record.region}
+        and (query.region is None or normal_region(query.region) == record.region)
         and query.agent_type in {None, record.template.agent_type}
         and query.machine_type in {None, record.machine_type}
     ]

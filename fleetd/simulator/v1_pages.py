@@ -15,8 +15,8 @@ from fleetd.simulator.v1_body import Parameters
 
 PAGE = 20
 """Items on a page unless ``limit`` says otherwise. The vendor does not document its own figure."""
-LARGEST = 100
-"""The most items on a page; a larger ``limit`` counts as this."""
+LARGEST = 120
+"""The most items on a page; a larger ``limit`` is refused."""
 
 _BEYOND = "beyond"
 
@@ -27,7 +27,7 @@ class Paging(Parameters, kw_only=True):
     """The parameters of every list. The newest come first unless the order is asked for."""
 
     after: str | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1)] = PAGE
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)] = PAGE
     order: Literal["asc", "desc"] = "desc"
 
 
@@ -71,7 +71,7 @@ def cut(items: Sequence[T], paging: Paging, sorting: Sorting[T], *, shift: int =
     start = 0
     if paging.after is not None:
         start = max(0, _start(items, _open(paging.after), sorting, paging.order) + shift)
-    end = start + min(paging.limit, LARGEST)
+    end = start + paging.limit
     page = list(items[start:end])
     return Page(page, _seal(sorting.place(page[-1])) if page and end < len(items) else None)
 
@@ -87,7 +87,7 @@ def unending(page: Page[T], paging: Paging, sorting: Sorting[T], way: str, stran
         stranger: the n-th item that does not exist.
     """
     before = _open(paging.after) if paging.after is not None else ("", "")
-    size = min(paging.limit, LARGEST)
+    size = paging.limit
     if before[0] == _BEYOND:
         first = int(before[1])
         return Page([stranger(first + n) for n in range(size)], _seal((_BEYOND, str(first + size))))

@@ -49,7 +49,7 @@ def test_list(ask, sim: SimulatorProcess, box: str) -> None:
     done = ask("list", "--name", "a-box", "--state", "ready", "--json")
     assert done.code == 0, done.err
     assert box in [m["id"] for m in json.loads(done.out)]
-    assert requests(sim) == [("GET", "/v1/machines", {"name": "a-box", "limit": "100"})]
+    assert requests(sim) == [("GET", "/v1/machines", {"name": "a-box", "limit": "120"})]
     table = ask("list")
     assert "10.64." in table.out, "the private address, by this API's name for it"
 
@@ -133,13 +133,15 @@ def test_set_access(ask, sim: SimulatorProcess, box: str) -> None:
     ]
 
 
-def test_availability_comes_from_the_templates(ask, sim: SimulatorProcess) -> None:
+def test_availability_has_a_call_of_its_own(ask, sim: SimulatorProcess) -> None:
     done = ask("availability", "--region", "East Coast (NY2)", "--machine-type", "A4000")
     assert done.out == "A4000 can be had in East Coast (NY2) now\n"
     unknown = ask("availability", "--region", "East Coast (NY2)", "--machine-type", "A1")
     assert unknown.code == 1
-    assert "no template lists machine type A1" in unknown.err
-    assert [c["operation"] for c in sim.calls()] == ["templates", "custom_templates"] * 2
+    assert "Invalid machine type" in unknown.err
+    short = ask("availability", "--region", "ny2", "--machine-type", "A4000")
+    assert short.out == "A4000 can be had in ny2 now\n"
+    assert [c["operation"] for c in sim.calls()] == ["availability"] * 3
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def bodies(wire_: Any) -> list[Any]:
 
 
 async def test_the_key_is_a_bearer(wire) -> None:
-    wire.get(f"{BASE}/machines?limit=100&orderBy=dtCreated&order=asc", payload=page(MACHINE))
+    wire.get(f"{BASE}/machines?limit=120&orderBy=dtCreated&order=asc", payload=page(MACHINE))
     async with dialect() as (cloud, _):
         listing = await cloud.list_machines()
         assert [m.id for m in listing.machines] == ["ps1"]
@@ -59,7 +59,7 @@ async def test_the_key_is_a_bearer(wire) -> None:
 async def test_a_limit_that_the_api_refuses_is_not_given_again(wire) -> None:
     refused = {"code": "BAD_REQUEST", "message": "limit: Number must be less than or equal to 50"}
     first = f"{BASE}/private-networks"
-    wire.get(f"{first}?limit=100", status=400, payload=refused)
+    wire.get(f"{first}?limit=120", status=400, payload=refused)
     wire.get(first, payload=page({"id": "n1"}, after="c1"))
     wire.get(f"{first}?after=c1", payload=page({"id": "n2"}))
     async with dialect() as (_, api):
@@ -68,7 +68,7 @@ async def test_a_limit_that_the_api_refuses_is_not_given_again(wire) -> None:
 
 
 async def test_another_refusal_of_a_page_stands(wire) -> None:
-    wire.get(f"{BASE}/private-networks?limit=100", status=400, payload={"code": "BAD_REQUEST", "message": "no"})
+    wire.get(f"{BASE}/private-networks?limit=120", status=400, payload={"code": "BAD_REQUEST", "message": "no"})
     async with dialect() as (_, api):
         with pytest.raises(Refused, match="no"):
             await api.networks()
@@ -86,7 +86,7 @@ async def test_another_refusal_of_a_page_stands(wire) -> None:
     ids=["no hasMore", "no items", "no cursor", "empty cursor", "an array"],
 )
 async def test_what_is_no_page_is_malformed(wire, answer: Any) -> None:
-    wire.get(f"{BASE}/machines?limit=100&orderBy=dtCreated&order=asc", payload=answer)
+    wire.get(f"{BASE}/machines?limit=120&orderBy=dtCreated&order=asc", payload=answer)
     async with dialect() as (cloud, _):
         with pytest.raises(MalformedAnswer):
             await cloud.list_machines()
@@ -94,7 +94,7 @@ async def test_what_is_no_page_is_malformed(wire, answer: Any) -> None:
 
 async def test_pages_without_an_end_are_not_complete(wire) -> None:
     for order in ("asc", "desc"):
-        url = f"{BASE}/machines?limit=100&orderBy=dtCreated&order={order}"
+        url = f"{BASE}/machines?limit=120&orderBy=dtCreated&order={order}"
         wire.get(url, payload=page(MACHINE, after="c1"), repeat=True)
         wire.get(f"{url}&after=c1", payload=page(MACHINE, after="c1"), repeat=True)
     async with dialect() as (cloud, _):
@@ -150,7 +150,7 @@ async def test_events_of_another_machine_are_not_taken_for_this_ones(wire) -> No
     strangers = [{"id": "e2", "name": "start", "state": "error", "machineId": "ps2"}, {"id": "e3", "name": "start"}]
     mine = {"id": "e1", "name": "create", "state": "done", "machineId": "ps1"}
     wire.get(
-        f"{BASE}/machine-events?limit=100&machineId=ps1&orderBy=dtCreated&order=desc", payload=page(*strangers, mine)
+        f"{BASE}/machine-events?limit=120&machineId=ps1&orderBy=dtCreated&order=desc", payload=page(*strangers, mine)
     )
     wire.get(f"{BASE}/machines/ps1", payload=MACHINE)
     async with dialect() as (cloud, _):
@@ -173,7 +173,7 @@ async def test_events_of_another_machine_are_not_taken_for_this_ones(wire) -> No
 async def test_a_machine_whose_events_cannot_be_read_is_shown_without_them_and_it_is_said_once(
     wire, status: int, payload: Any
 ) -> None:
-    url = f"{BASE}/machine-events?limit=100&machineId=ps1&orderBy=dtCreated&order=desc"
+    url = f"{BASE}/machine-events?limit=120&machineId=ps1&orderBy=dtCreated&order=desc"
     wire.get(f"{BASE}/machines/ps1", payload=MACHINE, repeat=True)
     for _ in range(3):
         wire.get(url, status=status, payload=payload)
@@ -196,7 +196,7 @@ async def test_a_machine_whose_events_cannot_be_read_is_shown_without_them_and_i
 async def test_neither_a_machine_that_is_not_there_nor_a_refused_key_is_a_matter_of_events(
     wire,
 ) -> None:
-    url = f"{BASE}/machine-events?limit=100&machineId=ps1&orderBy=dtCreated&order=desc"
+    url = f"{BASE}/machine-events?limit=120&machineId=ps1&orderBy=dtCreated&order=desc"
     gone = {"code": "NOT_FOUND", "message": "no such machine"}
     wire.get(url, status=404, payload=gone)
     wire.get(f"{BASE}/machines/ps1", status=404, payload=gone)
@@ -210,7 +210,7 @@ async def test_neither_a_machine_that_is_not_there_nor_a_refused_key_is_a_matter
 
 
 async def test_another_machine_than_the_one_asked_for_is_malformed(wire) -> None:
-    wire.get(f"{BASE}/machine-events?limit=100&machineId=ps2&orderBy=dtCreated&order=desc", payload=page())
+    wire.get(f"{BASE}/machine-events?limit=120&machineId=ps2&orderBy=dtCreated&order=desc", payload=page())
     wire.get(f"{BASE}/machines/ps2", payload=MACHINE)
     async with dialect() as (cloud, _):
         with pytest.raises(MalformedAnswer, match="asked about ps2"):

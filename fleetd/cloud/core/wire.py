@@ -24,7 +24,9 @@ from fleetd.cloud.reading import (
     flag,
     moment,
     money,
+    read_available,
     read_listed,
+    region,
     text,
     whole,
 )
@@ -119,25 +121,13 @@ def read_utilization(content: object, machine_id: str, month: str) -> Utilizatio
     )
 
 
-def read_available(content: object) -> bool:
-    """The answer of availability.
-
-    Raises:
-        Unreadable: it has no such attribute.
-    """
-    available = content.get("available") if isinstance(content, dict) else None
-    if not isinstance(available, bool):
-        raise Unreadable("Expected an object with a boolean `available`")
-    return available
-
-
 def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = None) -> Machine:
     return Machine(
         id=wire.id,
         name=wire.name,
         state=wire.state,
         machine_type=text(wire.machine_type),
-        region=text(wire.region),
+        region=region(wire.region),
         created_at=moment(wire.dt_created),
         private_ip=text(wire.private_ip_address),
         public_ip=text(wire.public_ip_address),

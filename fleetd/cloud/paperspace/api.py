@@ -220,19 +220,10 @@ class PaperspaceApi:
         )
 
     async def availability(self, region: str, machine_type: str) -> Json:
-        """Whether some template can be had on that machine type now: ``{"available": bool}``.
-
-        The API tells it for each template and for no region; a template of the account's own counts in its region.
-
-        Raises:
-            Refused: no template knows the machine type.
-        """
-        templates = [*await self.templates(), *await self.custom_templates()]
-        here = [t for t in templates if t.get("region") in {None, region}]
-        found = wire.available(here, machine_type)
-        if found is None:
-            raise Refused(f"no template lists machine type {machine_type}", operation="availability")
-        return {"available": found}
+        """Whether such a machine can be had there now: ``{"available": bool}``."""
+        return await self._requests.get(
+            "availability", "/machine-availability", {"machineType": machine_type, "region": region}
+        )
 
     async def wait_for(self, machine_id: str, state: str, *, timeout: float, poll: float = 5.0) -> Json:
         """Poll ``show`` until the machine is in ``state`` and return it; see ``waiting.wait_until``."""

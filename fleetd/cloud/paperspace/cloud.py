@@ -14,7 +14,7 @@ from fleetd.cloud.paperspace.errors import state_named
 from fleetd.cloud.paperspace.events_sight import EventsSight
 from fleetd.cloud.paperspace.requests import PAGE_SIZE
 from fleetd.cloud.port import Capabilities, Json, Leave, MachineChange, Progress, freely
-from fleetd.cloud.reading import understood
+from fleetd.cloud.reading import read_available, understood
 from fleetd.model.errors import Ambiguous, Busy, MalformedAnswer, NotFound, Refused
 from fleetd.model.machine import PHASES, Machine, Phase, SnapshotSight, Utilization, month_of
 from fleetd.model.plan import Listing
@@ -109,11 +109,12 @@ class PaperspaceCloud:
         return snapshots.sight(machine_id, rows, wire.read_events(events))
 
     async def availability(self, region: str, machine_type: str) -> bool | None:
-        """Whether some template can be had on that machine type now; None when none lists it."""
+        """Whether such a machine can be had there now; None of a type or region that the API does not know."""
         try:
-            return bool((await self._api.availability(region, machine_type))["available"])
+            content = await self._api.availability(region, machine_type)
         except Refused:
             return None
+        return understood("availability", read_available, content)
 
     async def utilization(self, machine_id: str, month: str) -> Utilization:
         """Use and rates in one month (``YYYY-MM``, UTC), worked out from the machine and its events."""

@@ -11,6 +11,7 @@ from fleetd.cloud.paperspace import wire
 from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.model.errors import Fault, Refused, Unavailable
 from fleetd.model.fleet import Fleet
+from fleetd.model.regions import normal_region
 from fleetd.model.settings import Settings
 from fleetd.model.vendor import CORE_REGIONS
 
@@ -26,7 +27,8 @@ async def inquire(api: PaperspaceApi, settings: Settings) -> list[Fault]:
     """
     templates = by_id([*await api.templates(), *await api.custom_templates()])
     networks, scripts = by_id(await api.networks()), by_id(await api.scripts())
-    seen = {str(row["region"]) for row in (*templates.values(), *networks.values()) if row.get("region")}
+    placed = (*templates.values(), *networks.values())
+    seen = {normal_region(str(row["region"])) for row in placed if row.get("region")}
     regions = sorted(seen | set(CORE_REGIONS))
     faults = await _standing(api)
     for fleet in settings.fleets:

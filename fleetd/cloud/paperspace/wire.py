@@ -23,6 +23,7 @@ from fleetd.cloud.reading import (
     moment,
     money,
     read_listed,
+    region,
     text,
     whole,
 )
@@ -126,7 +127,7 @@ def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = Non
         name=wire.name,
         state=wire.state,
         machine_type=text(wire.machine_type),
-        region=text(wire.region),
+        region=region(wire.region),
         created_at=moment(wire.dt_created),
         private_ip=text(wire.private_ip),
         public_ip=text(wire.public_ip),
