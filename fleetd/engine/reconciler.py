@@ -153,6 +153,7 @@ class Reconciler:
         await self.recall.load()
         await self._idleness.load()
         await self._prices.load()
+        await self._retention.load()
         await self.ledger.load()
         await self.vetoes.read()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import anyio
 import structlog
 
 from fleetd.store.port import Journal
@@ -17,18 +18,50 @@ MOST_ROWS = 100_000
 EVERY = timedelta(hours=24)
 
 
+STEP = timedelta(hours=1)
+"""A wall clock that goes further ahead than that, against the monotonic one, is doubted for a day."""
+
+
 class Retention:
-    """Prunes the journal once a day, and after a start."""
+    """Prunes the journal once a day, and after a start.
+
+    By age only where the clock is believed. One that is ahead of all that the journal holds by more than ``KEEP``
+    would drop it all: it is doubted until the process has run for a day. So is one that was set ahead meanwhile.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._pruned_at: datetime | None = None
+        self._newest: datetime | None = None
+        self._apart: float | None = None
+        self._doubted_at: float | None = None
+
+    async def load(self) -> None:
+        """See what was written last by an earlier process."""
+        rows = await self._journal.history(limit=1)
+        self._newest = rows[-1][1].ts if rows else None
 
     async def keep(self, now: datetime) -> None:
         """Prune if it is time. A clock that was set back counts as time."""
+        doubted = self._doubts(now)
         if self._pruned_at is not None and timedelta(0) <= now - self._pruned_at < EVERY:
             return
         self._pruned_at = now
-        dropped = await self._journal.prune(before=now - KEEP, max_rows=MOST_ROWS)
+        before = datetime.min.replace(tzinfo=now.tzinfo) if doubted else now - KEEP
+        dropped = await self._journal.prune(before=before, max_rows=MOST_ROWS)
         if dropped:
-            log.info("journal.was_pruned", dropped=dropped, before=(now - KEEP).isoformat())
+            log.info("journal.was_pruned", dropped=dropped, before=before.isoformat())
+
+    def _doubts(self, now: datetime) -> bool:
+        """Whether the wall clock may be far ahead."""
+        ticks = anyio.current_time()
+        apart = now.timestamp() - ticks
+        if self._apart is None:
+            ahead = self._newest is not None and now - self._newest > KEEP
+        else:
+            ahead = apart - self._apart > STEP.total_seconds()
+        self._apart = apart
+        if ahead:
+            self._doubted_at = ticks
+            log.warning("journal.was_not_pruned", now=now.isoformat(), newest=str(self._newest or ""))
+        return self._doubted_at is not None and ticks - self._doubted_at < EVERY.total_seconds()

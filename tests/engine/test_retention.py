@@ -41,6 +41,25 @@ def test_a_running_daemon_drops_what_is_too_old_and_too_much(monkeypatch: pytest
     run_virtual(story)
 
 
+def test_a_clock_far_ahead_drops_nothing() -> None:
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with rig(fleet(target=0), interval=600) as world:
+                for days in (50, 96, 95):
+                    await world.journal.append_history(entry(world.clock.now() - timedelta(days=days)))
+                async with world.daemon_running():
+                    await anyio.sleep(3600)
+                    assert len(await entries(world)) == 3, "the newest is 95 days old: so far ahead may the clock be"
+                    await anyio.sleep(25 * 3600)
+                    assert len(await entries(world)) == 1, "a clock that is so for a day is right"
+                    world.clock.step(100 * 86400)
+                    await anyio.sleep(3600)
+                    assert len(await entries(world)) == 1
+        assert [line["event"] for line in logs].count("journal.was_not_pruned") == 2
+
+    run_virtual(story)
+
+
 def entry(at: datetime) -> HistoryEntry:
     return HistoryEntry(at, "training", "ps1", "a", "outside", "operator", "observed")
 
