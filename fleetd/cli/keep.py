@@ -31,7 +31,7 @@ def run(config: ConfigOption = None) -> None:
     log_to_stderr("info")
 
     async def keep() -> None:
-        await wiring.run_daemon(settings, lambda: wiring.load_settings(path))
+        await wiring.run_daemon(settings, lambda: wiring.reload_settings(path))
 
     anyio.run(keep)
 

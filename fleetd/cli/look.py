@@ -54,8 +54,9 @@ def check(
 
     Warnings do not make it fail.
     """
-    settings = wiring.load_settings(wiring.find_config(config))
-    unwise = list(config_file.warnings(settings))
+    path = wiring.find_config(config)
+    settings = wiring.load_settings(path)
+    unwise = [*config_file.file_warnings(path), *config_file.warnings(settings)]
     unwise += config_file.command_warnings(settings.idle_sources.values(), os.environ)
     if settings.provider.api_key is not None:
         unwise += config_file.key_warnings(settings.provider.api_key, os.environ)

@@ -14,6 +14,7 @@ from fleetd.config.idle_advice import advise_idle, advise_source
 from fleetd.config.machine_table import advise_machine
 from fleetd.config.overlaps import overlaps
 from fleetd.config.units import format_duration, is_loopback, shown
+from fleetd.config.zones import zone_warning
 from fleetd.model.errors import Fault
 from fleetd.model.fleet import Fleet, Guards, ScaleIn, Window
 from fleetd.model.settings import IdleSource, Settings
@@ -207,6 +208,9 @@ def _fleet_cap(fleet: Fleet, guards: Guards, settings: Settings) -> Iterator[Fau
 def _windows(fleet: Fleet) -> Iterator[Fault]:
     for place, window in enumerate(fleet.windows):
         where = f"windows[{place}]"
+        trap = zone_warning(window.timezone)
+        if trap is not None:
+            yield _at(fleet, f"{where}.timezone", trap)
         if window.start == window.end:
             yield _at(fleet, f"{where}.end", "is the same as start: the window stays open for 24 hours")
         useless = sorted(set(window.except_dates) - set(window.dates))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
 from urllib.parse import urlsplit
-from zoneinfo import available_timezones
 
 from fleetd.config.faults import Finding, suggestion
 from fleetd.config.idle_advice import open_ended
@@ -15,6 +13,7 @@ from fleetd.config.schema_extra import FLEET_NAME_PATTERN, SOURCE_NAME_PATTERN
 from fleetd.config.units import is_loopback, shown
 from fleetd.config.values import KEY_SPELLING
 from fleetd.config.view import TableView
+from fleetd.config.zones import zone_hint, zones
 from fleetd.model.settings import PLACEHOLDERS, PROMQL_MATCHER
 
 _KEY_PLACES = ("env", "file", "credential")
@@ -110,8 +109,8 @@ def _check_windows(fleet: TableView) -> Iterator[Finding]:
         if window.get("dates") == [] and not window.has("days"):
             yield window.fault("is empty: name a day, or leave dates out", "dates")
         zone = window.get("timezone")
-        if isinstance(zone, str) and zone not in _zones():
-            yield window.fault(f"unknown time zone {shown(zone)}{_zone_hint(zone)}", "timezone")
+        if isinstance(zone, str) and zone not in zones():
+            yield window.fault(f"unknown time zone {shown(zone)}{zone_hint(zone)}", "timezone")
 
 
 def _check_idle(fleet: TableView, config: TableView) -> Iterator[Finding]:
@@ -190,19 +189,6 @@ def _check_placeholders(source: TableView, text: object, *within: str | int) -> 
 
 def _is_local(url: str) -> bool:
     return is_loopback(urlsplit(url).hostname or "")
-
-
-@cache
-def _zones() -> frozenset[str]:
-    # The zone database does not change while a process runs, and listing it walks a directory tree.
-    return frozenset(available_timezones())
-
-
-def _zone_hint(zone: str) -> str:
-    city = zone.replace(" ", "_").rpartition("/")[2].lower()
-    same_city = sorted(z for z in _zones() if z.rpartition("/")[2].lower() == city)
-    meant = same_city[0] if same_city else suggestion(zone.replace(" ", "_"), _zones())
-    return f"; did you mean {_q(meant)}?" if meant else '; expected an IANA name such as "Europe/Berlin"'
 
 
 def _q(text: str) -> str:

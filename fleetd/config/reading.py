@@ -21,8 +21,16 @@ from fleetd.model.settings import Settings
 _POSITION = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 
 
-def load(path: Path) -> Settings:
+CUT = "does not end with a line end, as if it had been cut while it was written"
+
+
+def load(path: Path, *, whole: bool = False) -> Settings:
     """The settings in a file.
+
+    Args:
+        path: the file.
+        whole: refuse one whose last line has no end. A file that is read while somebody writes it may be cut
+            anywhere, and ``target = 12`` reads as 1.
 
     Raises:
         ConfigError: the file cannot be read, is no TOML, or has faults; all of them are in it.
@@ -35,7 +43,22 @@ def load(path: Path) -> Settings:
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
         raise ConfigError(source, (Fault(source, f"cannot be read: {reason}"),)) from e
+    if whole and _is_cut(text):
+        raise ConfigError(source, (Fault("end of file", f"{CUT}: end the last line, and reload again"),))
     return parse(text, source)
+
+
+def file_warnings(path: Path) -> tuple[Fault, ...]:
+    """What is suspicious about the file itself."""
+    try:
+        cut = _is_cut(path.read_text("utf-8-sig"))
+    except (OSError, ValueError):
+        return ()
+    return (Fault("end of file", f"{CUT}: a reload refuses it; end the last line"),) if cut else ()
+
+
+def _is_cut(text: str) -> bool:
+    return bool(text) and not text.endswith("\n")
 
 
 def state_dir_of(path: Path) -> Path | None:

@@ -42,7 +42,7 @@ from fleetd.config.schema_extra import (
     MACHINE_JSON,
     PROVIDER_RULE,
 )
-from fleetd.config.values import not_inline
+from fleetd.config.values import no_span_of_days, not_inline
 
 
 def optional(default: Any, description: str) -> Any:
@@ -160,9 +160,9 @@ class WindowTable(Table):
     """A span of local time in which another rule applies; the later in the file wins where two overlap."""
 
     name: Text = Field(description="What the window is called in plans and logs.")
-    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] | None = optional(
-        None, "Weekdays on which it opens. Default: every day, or only on dates where those are given."
-    )
+    days: Annotated[
+        list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] | None, BeforeValidator(no_span_of_days)
+    ] = optional(None, "Weekdays on which it opens. Default: every day, or only on dates where those are given.")
     dates: list[Day] = Field(default_factory=list, description="Single days on which it opens as well.")
     except_dates: list[Day] = Field(default_factory=list, description="Days on which it does not open.")
     start: Opening = Field(

@@ -17,6 +17,8 @@ from fleetd.config.units import Misspelt, parse_decimal, parse_duration, shown
 _ENV_NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,63}", re.ASCII)
 _CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _CRON_FIELDS = 5
+_WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAYS = re.compile(rf"({'|'.join(_WEEK)})[a-z]*\s*(?:-|\.\.|to|through)\s*({'|'.join(_WEEK)})[a-z]*")
 
 KEY_SPELLING = (
     'api_key = { env = "PAPERSPACE_API_KEY" }, { file = "/etc/fleetd/api-key" } '
@@ -68,6 +70,18 @@ def parse_text(value: object) -> str:
         raise Misspelt("must not be empty")
     if any(ord(c) < 32 and c not in "\n\t" for c in value):
         raise Misspelt("must not hold control characters")
+    return value
+
+
+def no_span_of_days(value: object) -> object:
+    """Lets a list of days pass; of ``mon-fri`` it says which days that are."""
+    words = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    for word in words:
+        match = _DAYS.fullmatch(word.strip().lower()) if isinstance(word, str) else None
+        if match is not None:
+            first, last = _WEEK.index(match[1]), _WEEK.index(match[2])
+            days = [_WEEK[(first + n) % 7] for n in range((last - first) % 7 + 1)]
+            raise Misspelt(f"expected single days, got {shown(word)}: write {str(days).replace(chr(39), chr(34))}")
     return value
 
 

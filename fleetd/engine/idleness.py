@@ -118,10 +118,10 @@ class Idleness:
         self._refreshed_at = self._clock.now()
         return reports
 
-    async def save(self) -> None:
-        """Keep the clocks for the next process; at most once a minute."""
+    async def save(self, *, at_once: bool = False) -> None:
+        """Keep the clocks for the next process; at most once a minute, unless it is the last time."""
         now = self._clock.now()
-        if self._saved_at is not None and timedelta(0) <= now - self._saved_at < SAVE_EVERY:
+        if not at_once and self._saved_at is not None and timedelta(0) <= now - self._saved_at < SAVE_EVERY:
             return
         self._saved_at = now
         rows = {

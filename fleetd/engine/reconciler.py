@@ -31,7 +31,7 @@ from fleetd.engine.recall import Recall
 from fleetd.engine.retention import Retention
 from fleetd.engine.snapshots import Snapshots
 from fleetd.engine.vetoes import Vetoes
-from fleetd.model.errors import CloudError
+from fleetd.model.errors import CloudError, StoreError
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import IdleReport, Intent, Memory
 from fleetd.model.machine import Machine
@@ -158,7 +158,12 @@ class Reconciler:
         await self.vetoes.read()
 
     async def aclose(self) -> None:
-        """Close the idle sources. Idempotent."""
+        """Keep the idle clocks for the next process, and close the idle sources. Idempotent."""
+        try:
+            if self.last is not None:
+                await self._idleness.save(at_once=True)
+        except StoreError as error:  # those of a minute ago are in the journal
+            log.error("journal.failed", error=str(error))  # noqa: TRY400 - no traceback wanted
         await self._idleness.aclose()
 
     async def run_pass(self) -> PassReport:

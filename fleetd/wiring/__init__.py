@@ -2,7 +2,7 @@
 
 from fleetd.wiring.looking import current_status, journal_mark, knows_machine, month_bills, plan_once, read_history
 from fleetd.wiring.ordering import adopt, lift, order_machine, veto
-from fleetd.wiring.places import find_config, load_settings, state_path
+from fleetd.wiring.places import find_config, load_settings, reload_settings, state_path
 from fleetd.wiring.provider import (
     ONE_SHOT_LIMIT,
     SECRETS,
@@ -37,6 +37,7 @@ __all__ = [
     "order_machine",
     "plan_once",
     "read_history",
+    "reload_settings",
     "run_daemon",
     "serve_simulator",
     "state_path",

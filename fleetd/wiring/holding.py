@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
 import structlog
 
 from fleetd.engine.daemon import Daemon
 from fleetd.model.errors import FleetdError, SeatLost
+from fleetd.ops.hangup import hangup_came, ignore_hangups
 
 log = structlog.get_logger(__name__)
 
@@ -24,17 +26,25 @@ async def obey_signals(daemon: Daemon, *, hangup_reloads: bool) -> None:
     wanted = [signal.SIGTERM, signal.SIGINT]
     if hangup_reloads or hangup_counts():
         wanted.append(signal.SIGHUP)
-    with anyio.open_signal_receiver(*wanted) as signals:
-        async for received in signals:
-            if received is not signal.SIGHUP or not hangup_reloads:
-                if received is signal.SIGHUP:
-                    leave_terminal()
-                daemon.stop()
-                continue
-            try:
-                daemon.reload()
-            except FleetdError:
-                continue  # logged and shown in status; the old config stays in force
+    try:
+        with anyio.open_signal_receiver(*wanted) as signals:
+            if hangup_reloads and hangup_came():  # while the process was being put together
+                _reload(daemon)
+            async for received in signals:
+                if received is not signal.SIGHUP or not hangup_reloads:
+                    if received is signal.SIGHUP:
+                        leave_terminal()
+                    daemon.stop()
+                    continue
+                _reload(daemon)
+    finally:
+        if hangup_reloads:
+            ignore_hangups()
+
+
+def _reload(daemon: Daemon) -> None:
+    with suppress(FleetdError):  # logged and shown in status; the old config stays in force
+        daemon.reload()
 
 
 def hangup_counts() -> bool:

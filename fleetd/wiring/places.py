@@ -33,6 +33,15 @@ def load_settings(path: Path) -> Settings:
     return config.load(path)
 
 
+def reload_settings(path: Path) -> Settings:
+    """Read a config file for a daemon that runs: one that may have been cut while it was written is refused.
+
+    Raises:
+        ConfigError: as ``load_settings``.
+    """
+    return config.load(path, whole=True)
+
+
 def state_path(settings: Settings) -> Path:
     """The state directory of a config.
 

@@ -367,6 +367,30 @@ FAULTS: dict[str, tuple[dict[str, str], str, str]] = {
         "fleets.training.windows[0].timezone",
         '"America/New_York"',
     ),
+    **{
+        f"window zone {zone}": ({"rest": window(timezone=f'"{zone}"')}, "fleets.training.windows[0].timezone", right)
+        for zone, right in {
+            "GMT+2": "an offset knows no summer time, so name a city",
+            "UTC-5": "an offset knows no summer time",
+            "+02:00": "an offset knows no summer time",
+            "PST": 'did you mean "America/Los_Angeles"?',
+            "EDT": 'did you mean "America/New_York"?',
+            "JST": 'did you mean "Asia/Tokyo"?',
+            "IST": "abbreviations mean different things",
+            "CST": "abbreviations mean different things",
+            "XYZ": "abbreviations mean different things",
+        }.items()
+    },
+    **{
+        f"window days {span}": ({"rest": window(days=days)}, "fleets.training.windows[0].days", f"write {right}")
+        for span, days, right in (
+            ("mon-fri", '["mon-fri"]', '["mon", "tue", "wed", "thu", "fri"]'),
+            ("as text", '"mon-fri"', '["mon", "tue", "wed", "thu", "fri"]'),
+            ("past sunday", '["Sat - Mon"]', '["sat", "sun", "mon"]'),
+            ("long names", '["monday to wednesday"]', '["mon", "tue", "wed"]'),
+            ("among others", '["mon", "thu..fri"]', '["thu", "fri"]'),
+        )
+    },
     "window zone is a path": (
         {"rest": window(timezone='"../../etc/passwd"')},
         "fleets.training.windows[0].timezone",

@@ -175,6 +175,16 @@ WARNINGS: dict[str, tuple[dict[str, str], str, str]] = {
         "fleets.training.windows[1]",
         "on 2024-01-06",
     ),
+    "zone without summer time": (
+        {"rest": window("a", "20:00", "21:00", zone="EST")},
+        "fleets.training.windows[0].timezone",
+        'EST has no summer time; "America/New_York"',
+    ),
+    "zone with its sign turned": (
+        {"rest": window("a", "20:00", "21:00", zone="Etc/GMT+2")},
+        "fleets.training.windows[0].timezone",
+        "Etc/GMT+2 is 2 hours behind UTC",
+    ),
     "overlap across zones": (
         {"rest": NIGHT + window("tokyo", "12:00", "15:30", zone="Asia/Tokyo")},
         "fleets.training.windows[1]",

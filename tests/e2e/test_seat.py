@@ -199,3 +199,28 @@ def test_what_was_started_with_nohup_goes_on(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(timeout=30) == 130
         log.close()
+
+
+def test_a_hangup_at_any_time_of_a_start_ends_no_run_and_is_obeyed(tmp_path: Path) -> None:
+    """The imports alone take most of a second; a reload may come before they are over."""
+    with simulator(tmp_path) as sim:
+        config = write_config(tmp_path, sim.url, target=1)
+        log = (tmp_path / "log").open("w+")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fleetd", "run", "-c", str(config)],
+            stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment(),
+        )  # fmt: skip
+
+        def keeps() -> bool:
+            """Whether SIGHUP is caught (proc(5), SigCgt): the first thing that the program does."""
+            caught = next(
+                line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "SigCgt" in line
+            )
+            return bool(int(caught.split()[1], 16) & 1)
+
+        until(keeps, every=0.002)
+        process.send_signal(signal.SIGHUP)
+        until(lambda: "config.reloaded" in (tmp_path / "log").read_text())
+        process.terminate()
+        assert process.wait(timeout=30) == 0, (tmp_path / "log").read_text()
+        log.close()
