@@ -176,9 +176,12 @@ def at_deadline(intent: Intent, machine: Machine | None, course: Course) -> Endi
 def came_to_nothing(intent: Intent, ending: Ending) -> bool:
     """Whether the same call is not to be repeated at once (design 7): it was made, and nothing came of it.
 
-    A lack of capacity has a backoff of its own, under the machine's region and type.
+    A lack of capacity has a backoff of its own, under the machine's region and type. That ends with any machine of
+    the kind that comes up; a start that fails for this machine alone must not be repeated then.
     """
     match ending.outcome:
+        case Outcome.FAILED_TO_START:
+            return intent.verb is Verb.START
         case Outcome.NO_EFFECT:
             return True
         case Outcome.WRONG_STATE | Outcome.LOST:

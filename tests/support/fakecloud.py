@@ -60,9 +60,9 @@ class FakeCloud:
     """What utilization says of every machine."""
     stuck: bool = False
     vain: dict[str, str] = field(default_factory=dict)
-    """By operation, how it comes to nothing although it is accepted: silent (no event), done, error, wordless (an
-    error of null), endless (in progress for ever), late (done, five minutes later), bounce (the state moves and comes
-    back), bounce_silent (without an event)."""
+    """By operation, or by operation and machine (``"start ps1"``), how it comes to nothing although it is accepted:
+    silent (no event), done, error, wordless (an error of null), endless (in progress for ever), late (done, five
+    minutes later), bounce (the state moves and comes back), bounce_silent (without an event)."""
     listing: Callable[[Listing], Listing] = lambda listing: listing
     defaults: dict[str, Any] = field(default_factory=dict)
     """Fields of every machine that is created."""
@@ -259,7 +259,7 @@ class FakeCloud:
 
     def _in_vain(self, machine_id: str, name: str, through: str) -> bool:
         """Let a call come to nothing in the way that ``vain`` says, if it says one."""
-        way = self.vain.get(name)
+        way = self.vain.get(f"{name} {machine_id}", self.vain.get(name))
         if way is None:
             return False
         machine, now, handle = self._machines[machine_id], anyio.current_time(), f"h{next(self._handles)}"
