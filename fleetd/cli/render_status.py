@@ -64,6 +64,8 @@ def daemon_lines(daemon: Document, now: datetime) -> Iterator[Text]:
         yield Text(f"last pass: {began} ago, took {took} s, {_count(int(last.get('actions') or 0), 'action')}")
     provider = shown(daemon.get("provider"))
     yield Text.assemble("provider: ", (provider, "green" if provider == "ok" else "bold red"))
+    if daemon.get("provider_until"):
+        yield Text(f"  it asked to be left alone: no pass before {shown(daemon['provider_until'])}", style="yellow")
     yield from (Text(f"  {shown(remark)}", style="yellow") for remark in daemon.get("provider_remarks") or ())
     if daemon.get("error"):
         yield Text(f"last error: {shown(daemon['error'])}", style="red")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import anyio
@@ -66,6 +66,8 @@ class Daemon:
         self.pause = 0.0
         """Seconds after the last pass in which no other begins, whatever wakes the daemon: the provider asked to be
         left alone, or passes meet faults."""
+        self.left_alone_until: datetime | None = None
+        """When the pause ends that the provider asked for; None where it asked for none."""
         self.config_since: datetime | None = None
         """When the config in force was read."""
         self.reload_fault: str | None = None
@@ -227,14 +229,15 @@ class Daemon:
 
     async def _pass(self) -> None:
         self.pass_began_at = self._clock.now()
-        self.pause = 0.0
+        self.pause, self.left_alone_until = 0.0, None
         try:
             self._mind_steps()
             report = await self.reconciler.run_pass()
         except* CloudError as group:
-            self._failed(_first(group))
             self.reconciler.health.failed(_first(group), self._clock.now())
             self.pause = self.reconciler.health.retry_after
+            self._say_wait()
+            self._failed(_first(group))
         except* StoreError as group:
             self._failed(_first(group))
             log.error("journal.failed", error=self.last_error)  # noqa: TRY400 - no traceback wanted
@@ -250,6 +253,14 @@ class Daemon:
             self.last_error = None
             self._goes_on = report.goes_on
             self._tell(report)
+
+    def _say_wait(self) -> None:
+        """The provider asked to be left alone: until when, in the log here, in status and page from now on."""
+        if self.pause:
+            self.left_alone_until = self._clock.now() + timedelta(seconds=self.pause)
+            log.warning(
+                "provider.said_wait", until=self.left_alone_until.isoformat(), retry_after_s=round(self.pause, 3)
+            )
 
     def _failed(self, error: FleetdError) -> None:
         self.last_error = str(error)

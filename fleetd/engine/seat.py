@@ -277,6 +277,7 @@ class EngineSeat:
                 "actions": len(report.plan.actions),
             },
             "provider": daemon.reconciler.health.word,
+            "provider_until": time_text(daemon.left_alone_until),
             "provider_remarks": list(daemon.reconciler.remarks),
             "error": daemon.last_error,
             "faults": daemon.faults.count,

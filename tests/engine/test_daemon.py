@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import anyio
@@ -95,6 +96,8 @@ def test_a_provider_that_asks_to_be_left_alone_is_whatever_wakes_the_daemon(aske
                 await anyio.sleep(40)
                 assert len(world.cloud.calls) == before + 1
                 turned_away = world.cloud.calls[-1].at
+                ends = datetime.fromisoformat(str(seat.status()["daemon"]["provider_until"]))
+                assert abs((ends - turned_away).total_seconds() - waits) < 1
                 while (world.clock.now() - turned_away).total_seconds() < waits - 30:
                     await anyio.sleep(20)
                     daemon.wake()
@@ -108,6 +111,8 @@ def test_a_provider_that_asks_to_be_left_alone_is_whatever_wakes_the_daemon(aske
                 assert daemon.last_error is None
         down = next(line for line in logs if line["event"] == "provider.unavailable")
         assert down["retry_after_s"] == waits
+        said = [line for line in logs if line["event"] == "provider.said_wait"]
+        assert [line["retry_after_s"] for line in said] == [waits]
 
     run_virtual(story)
 

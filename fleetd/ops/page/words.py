@@ -174,9 +174,10 @@ def troubles(document: Document) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     if daemon.get("provider") not in {None, "ok"}:
         words = {"key_refused": "The provider refuses the key", "unavailable": "The provider does not answer"}
-        found.append(
-            (words.get(str(daemon["provider"]), f"Provider: {daemon['provider']}"), "Machines may have changed.")
-        )
+        until = instant(daemon.get("provider_until"))
+        waits = "" if until is None else f" It asked to be left alone until {until:%H:%M:%S} UTC."
+        what = words.get(str(daemon["provider"]), f"Provider: {daemon['provider']}")
+        found.append((what, f"Machines may have changed.{waits}"))
     found += [("The provider answers in part only", _line(r)) for r in daemon.get("provider_remarks") or ()]
     if daemon.get("error"):
         found.append(("The last pass failed", _line(daemon["error"])))
