@@ -15,8 +15,8 @@ from rich.text import Text
 from fleetd.cli.render_money import money_lines
 from fleetd.cli.words import SYMBOLS, money, money_change
 from fleetd.engine.status import money_document
-from fleetd.model.plan import Action, NextChange, Plan, Skip
-from fleetd.model.reasons import Verb
+from fleetd.model.plan import Action, NextChange, Plan, Skip, Unconfirmed
+from fleetd.model.reasons import Reason, Verb
 from fleetd.ops.escape import printable
 from fleetd.planner.explaining import veto_sentence
 from fleetd.planner.sentences import SENTENCES, change_sentence, clock, fleet_sentence, sentence, span
@@ -54,6 +54,9 @@ def plan_view(
             parts.append(_actions(mine))
         parts.append(Text(""))
     parts += [Text(line, style="yellow") for line in money_lines(money_document(plan))]
+    if plan.unconfirmed:
+        lines = [Text(f"  {_unconfirmed(u)}", style="yellow") for u in plan.unconfirmed]
+        parts += [Text("Never destroyed before fleetd adopt confirms them:", style="bold"), *lines, Text("")]
     if plan.skips:
         parts += [Text("Not done:", style="bold"), _skips(plan.skips, plan.at), Text("")]
     if vetoes:
@@ -61,6 +64,11 @@ def plan_view(
         parts += [Text("Holds and freezes:", style="bold"), *lines, Text("")]
     parts.append(footer(plan))
     return Group(*parts)
+
+
+def _unconfirmed(found: Unconfirmed) -> str:
+    by = "its name alone" if found.reason is Reason.RECOVERED else "a pattern of adopt"
+    return f"{printable(found.name)} ({printable(found.machine)}): of fleet {printable(found.fleet)} by {by}"
 
 
 def footer(plan: Plan) -> Text:

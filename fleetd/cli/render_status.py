@@ -199,8 +199,8 @@ def _remarks(machine: Document, now: datetime) -> str:
 
 
 def _only(veto: Document) -> str:
-    only = shown(only_words(veto.get("verbs") or ()))
-    return f" ({only})" if only else ""
+    only = only_words(veto.get("verbs") or ())
+    return f" ({shown(only)})" if only else ""
 
 
 def _freezes(document: Document, fleet: str) -> list[Document]:

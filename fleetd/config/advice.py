@@ -140,6 +140,13 @@ def _adoption(fleet: Fleet, fleets: tuple[Fleet, ...]) -> Iterator[Fault]:
                 fleet, where, f"{shown(entry)} takes over every machine of the account, those of people included"
             )
             continue
+        if _is_glob(entry) and fleet.allow_destroy:
+            yield _at(
+                fleet,
+                where,
+                f"nothing that the pattern {shown(entry)} takes is destroyed before `fleetd adopt` confirms it, and "
+                "it takes no name that a fleetd drew: write ids or whole names for those",
+            )
         for other in fleets:
             rival = next(
                 (e for e in other.adopt if other is not fleet and _is_glob(e) and fnmatchcase(entry, e)), None

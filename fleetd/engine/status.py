@@ -31,6 +31,10 @@ def plan_document(plan: Plan, vetoes: Iterable[Hold] = ()) -> dict[str, Any]:
         "skips": [skip_document(s) for s in plan.skips],
         "hourly_before": _money(plan.hourly_before),
         "hourly_after": _money(plan.hourly_after),
+        "unconfirmed": [
+            {"machine": u.machine, "name": u.name, "fleet": u.fleet, "reason": str(u.reason)}
+            for u in plan.unconfirmed
+        ],
         **money_document(plan),
     }
 

@@ -215,6 +215,18 @@ class BudgetView:
 
 
 @dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """A machine of ours that is not destroyed before a person has confirmed it."""
+
+    machine: str
+    """Id."""
+    name: str
+    fleet: str
+    reason: Reason
+    """``RECOVERED``, or ``ADOPTED_BY_GLOB``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What the next pass does and does not do."""
 
@@ -230,3 +242,4 @@ class Plan:
     orphans: tuple[OrphanView, ...] = ()
     over_caps: tuple[OverCap, ...] = ()
     budgets: tuple[BudgetView, ...] = ()
+    unconfirmed: tuple[Unconfirmed, ...] = ()

@@ -11,7 +11,7 @@ from typing import TypeVar
 from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.journal import Memory, setback_key
 from fleetd.model.machine import Machine
-from fleetd.model.plan import NOTHING_DUE, Action, Due, FleetView, NextChange, Observation, Plan, Skip
+from fleetd.model.plan import NOTHING_DUE, Action, Due, FleetView, NextChange, Observation, Plan, Skip, Unconfirmed
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.budgets import cut_budgets
 from fleetd.planner.costs import fleet_rate, hourly_rate, total
@@ -111,6 +111,11 @@ def plan(
         orphans=left,
         over_caps=over_caps(caps, rates, costs.max_hourly_cost, others),
         budgets=budgets,
+        unconfirmed=tuple(
+            Unconfirmed(m.id, m.name, owned[m.id].fleet, unconfirmed[m.id])
+            for m in sorted(observation.machines, key=lambda m: (m.name, m.id))
+            if m.id in unconfirmed
+        ),
     )
 
 

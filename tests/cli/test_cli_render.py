@@ -20,7 +20,7 @@ from fleetd.cli.render_plan import plan_view
 from fleetd.cli.render_status import status_view
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.naming import machine_name, make_token
-from fleetd.model.plan import Action, FleetView, NextChange, Plan, Skip
+from fleetd.model.plan import Action, FleetView, NextChange, Plan, Skip, Unconfirmed
 from fleetd.model.reasons import Reason, Verb
 from tests.support.build import NOW, later
 
@@ -348,3 +348,14 @@ def test_the_demo_ends_in_words() -> None:
         "Converged in 3 s: training 1/3 up, 1 rising, 1 being created.  $1.02/h",
         "Machines of other people, never touched: grace-desktop.",
     ]
+
+
+def test_a_plan_names_what_a_pattern_took_and_what_is_recovered() -> None:
+    found = (
+        Unconfirmed("ps1", "old-gpu-1", "training", Reason.ADOPTED_BY_GLOB),
+        Unconfirmed("ps2", HOSTILE, "training", Reason.RECOVERED),
+    )
+    shown = drawn(plan_view(plan_of(unconfirmed=found)))
+    assert "Never destroyed before fleetd adopt confirms them:" in shown
+    assert "  old-gpu-1 (ps1): of fleet training by a pattern of adopt\n" in shown
+    assert f"  {SHOWN} (ps2): of fleet training by its name alone\n" in shown

@@ -52,6 +52,8 @@ def test_it_is_started_and_stopped_as_ours_and_never_destroyed(name, adopt, reas
             assert reason in reasons(world)
             (row,) = status_document(world.reconciler.last, daemon={})["machines"]
             assert row["unconfirmed"] == str(reason)
+            assert world.reconciler.last is not None
+            assert [(u.name, u.reason) for u in world.reconciler.last.plan.unconfirmed] == [(name, reason)]
             await world.reconciler.recall.confirm(theirs.id)
             await passes(world, 60)
             assert world.cloud.states() == {}
