@@ -21,7 +21,12 @@ from fleetd.model.vendor import (
     CORE_RESTORE_POINT_FREQUENCIES,
     ParameterType,
 )
-from fleetd.model.vendor_v1 import V1_PUBLIC_IP_TYPES, V1_RESTORE_POINT_FREQUENCIES, V1_SNAPSHOT_FREQUENCIES
+from fleetd.model.vendor_v1 import (
+    V1_DISK_SIZES,
+    V1_PUBLIC_IP_TYPES,
+    V1_RESTORE_POINT_FREQUENCIES,
+    V1_SNAPSHOT_FREQUENCIES,
+)
 
 _TWINS: Mapping[str, str] = MappingProxyType(
     {
@@ -50,7 +55,7 @@ _TWINS_BACK: Mapping[str, str] = MappingProxyType(
 )
 """Where a v1 parameter's meaning stands with Core."""
 
-_LISTED: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
+_LISTED: Mapping[str, Mapping[str, tuple[str | int, ...]]] = MappingProxyType(
     {
         "paperspace-core": {
             "region": CORE_REGIONS,
@@ -59,6 +64,7 @@ _LISTED: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "restorePointFrequency": CORE_RESTORE_POINT_FREQUENCIES,
         },
         "paperspace": {
+            "diskSize": V1_DISK_SIZES,
             "publicIpType": V1_PUBLIC_IP_TYPES,
             "autoSnapshotFrequency": tuple(V1_SNAPSHOT_FREQUENCIES),
             "restorePointFrequency": V1_RESTORE_POINT_FREQUENCIES,
@@ -107,8 +113,9 @@ def advise_machine(fleet: Fleet, dialect: str) -> Iterator[Fault]:
     for key, known in _LISTED.get(dialect, {}).items():
         value = fleet.parameters.get(key)
         if value is not None and value not in known:
-            meant = suggestion(str(value), known, closeness=0.8)
-            hint = f"did you mean {meant}?" if meant else f"it lists {', '.join(known)}"
+            words = [str(word) for word in known]
+            meant = suggestion(str(value), words, closeness=0.8) if isinstance(value, str) else None
+            hint = f"did you mean {meant}?" if meant else f"it lists {', '.join(words)}"
             yield Fault(f"{at}.{key}", f"the vendor's {source} not list {shown(value)}; {hint}")
     if any(key in fleet.parameters for key in _NEW_USER):
         yield Fault(

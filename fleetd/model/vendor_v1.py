@@ -79,6 +79,9 @@ V1_LOCAL_FILTERS: Mapping[str, ParameterType] = MappingProxyType(
 )
 """list: filters that the API does not have and that the client therefore applies itself."""
 
+V1_DISK_SIZES = (50, 100, 250, 500, 1000, 2000)
+"""create and update, ``diskSize`` in GB: the closed list that the vendor's reference is sure of. It can only grow."""
+
 V1_ORDERS = ("dtCreated", "name", "state")
 """list, ``orderBy``."""
 

@@ -141,6 +141,7 @@ _ROUTES: Mapping[tuple[str, ...], _Route] = {
     ("POST", "startup-scripts"): _Route("create_script", account.create_script),
     ("POST", "startup-scripts", "", "assign"): _Route("assign_script", account.assign_script, of="script"),
     ("POST", "startup-scripts", "", "unassign"): _Route("unassign_script", account.unassign_script, of="script"),
+    ("GET", "auth", "session"): _Route("session", account.session, of=""),
     ("GET", "billing", "account-standing"): _Route("account", account.account, of=""),
 }
 

@@ -239,6 +239,12 @@ def unassign_script(call: V1Call) -> Answer:
     return json_answer(200, _script(call, script), executed=True)
 
 
+def session(call: V1Call) -> Answer:
+    """GET /auth/session."""
+    body.read_query(body.Parameters, call.request)
+    return json_answer(200, {"user": {"id": "u1"}, "team": {"id": "t1", "maxMachines": 1000}}, executed=True)
+
+
 def account(call: V1Call) -> Answer:
     """GET /billing/account-standing."""
     body.read_query(body.Parameters, call.request)

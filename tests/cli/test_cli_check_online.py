@@ -121,6 +121,7 @@ def account(**told: Any) -> Any:
         "custom_templates": [],
         "networks": [],
         "scripts": [{"id": "sc1", "name": "exporter", "isEnabled": True}],
+        "session": {"user": {}, "team": {}},
         "account_standing": {"isInGoodStanding": True, "isAdminLocked": False, "messages": []},
     } | told
 

@@ -14,11 +14,14 @@ from structlog.testing import capture_logs
 
 from fleetd.cloud.calls import HttpLimits
 from fleetd.cloud.paperspace import PaperspaceApi, PaperspaceCloud, paperspace_client, snapshots, wire
+from fleetd.cloud.paperspace.inquiry import inquire
 from fleetd.cloud.port import MachineChange
 from fleetd.cloud.reading import Unreadable
 from fleetd.cloud.retry import RetryPolicy
 from fleetd.model.errors import Ambiguous, Busy, CloudError, MalformedAnswer, NotFound, Refused, Unauthorized
 from fleetd.model.machine import MachineEvent, SnapshotPolicy
+from tests.support.build import fleet
+from tests.support.rig import settings
 
 BASE = "https://api.example.test/v1"
 KEY = "k3y-0f-the-t3st"
@@ -335,3 +338,28 @@ def test_how_old_the_newest_snapshot_is(rows: Any, events: Any, newest: int | No
     sight = snapshots.sight("ps1", rows, events)
     assert sight.newest_at == (None if newest is None else AT.replace(hour=newest))
     assert (sight.doubt, sight.failure is not None) == (doubt, failed)
+
+
+@pytest.mark.parametrize(
+    ("status", "session", "told"),
+    [
+        (200, {"team": {"maxMachines": 5}}, True),
+        (200, {"team": {"maxMachines": "5"}}, True),
+        (200, {"team": {"maxMachines": 6}}, False),
+        (200, {"team": {"maxMachines": None}}, False),
+        (200, {"team": {}}, False),
+        (200, {"team": None}, False),
+        (200, {"user": {}}, False),
+        (403, {"code": "FORBIDDEN", "message": "no"}, False),
+        (404, {"code": "NOT_FOUND", "message": "no"}, False),
+    ],
+)
+async def test_targets_are_compared_with_the_accounts_limit(wire, status: int, session: Any, told: bool) -> None:
+    for path in ("os-templates", "custom-templates", "private-networks", "startup-scripts"):
+        wire.get(f"{BASE}/{path}?limit=120", payload=page())
+    wire.get(f"{BASE}/billing/account-standing", payload={"isInGoodStanding": True})
+    wire.get(f"{BASE}/auth/session", status=status, payload=session)
+    async with dialect() as (_, api):
+        faults = await inquire(api, settings(fleet(target=4), fleet("other", target=2)))
+    said = [str(fault) for fault in faults if fault.path == "fleets"]
+    assert said == (["fleets: the targets come to 6 machines, and the account may have 5"] if told else [])

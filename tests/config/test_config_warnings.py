@@ -70,6 +70,11 @@ WARNINGS: dict[str, tuple[dict[str, str], str, str]] = {
         "fleets.training.machine.publicIpType",
         "do not list 'statik'; did you mean static?",
     ),
+    "disk size that v1 does not sell": (
+        {"provider": V1_PROVIDER, "machine": V1_MACHINE.replace("diskSize = 50", "diskSize = 60")},
+        "fleets.training.machine.diskSize",
+        "do not list 60; it lists 50, 100, 250, 500, 1000, 2000",
+    ),
     "destroy that waits for a snapshot that nobody takes": (
         {
             "provider": V1_PROVIDER,

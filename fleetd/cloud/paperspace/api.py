@@ -269,6 +269,10 @@ class PaperspaceApi:
         """The account's startup scripts (``id``, ``name``, ...)."""
         return await self._all("scripts", "/startup-scripts", {})
 
+    async def session(self) -> Json:
+        """Whose key it is, and the team's limits: ``user``, ``team`` with ``maxMachines``, ..."""
+        return await self._requests.get("session", "/auth/session")
+
     async def account_standing(self) -> Json:
         """Whether the account may be used: ``isInGoodStanding``, ``isAdminLocked``, ``messages``, ..."""
         return await self._requests.get("account", "/billing/account-standing")

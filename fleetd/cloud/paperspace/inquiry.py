@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
 from fleetd.cloud.http import FORBIDDEN
 from fleetd.cloud.inquiry import Rows, by_id, elsewhere, place, unknown
 from fleetd.cloud.paperspace import wire
 from fleetd.cloud.paperspace.api import PaperspaceApi
+from fleetd.cloud.port import Json
+from fleetd.cloud.reading import whole
 from fleetd.model.errors import Fault, Refused, Unavailable
 from fleetd.model.fleet import Fleet
 from fleetd.model.regions import normal_region
@@ -30,7 +32,7 @@ async def inquire(api: PaperspaceApi, settings: Settings) -> list[Fault]:
     placed = (*templates.values(), *networks.values())
     seen = {normal_region(str(row["region"])) for row in placed if row.get("region")}
     regions = sorted(seen | set(CORE_REGIONS))
-    faults = await _standing(api)
+    faults = [*await _standing(api), *await _room(api, settings)]
     for fleet in settings.fleets:
         for name, rows in (("templateId", templates), ("networkId", networks), ("startupScriptId", scripts)):
             faults += unknown(fleet, name, rows)
@@ -44,19 +46,34 @@ async def inquire(api: PaperspaceApi, settings: Settings) -> list[Fault]:
 
 
 async def _standing(api: PaperspaceApi) -> list[Fault]:
-    try:
-        standing = await api.account_standing()
-    except Refused:
-        return []
-    except Unavailable as error:
-        if error.status != FORBIDDEN:
-            raise
-        return []  # a key may manage machines and not see the account
+    standing = await _if_seen(api.account_standing())
     if standing.get("isInGoodStanding") is not False and standing.get("isAdminLocked") is not True:
         return []
     messages = standing.get("messages")
     said = "; ".join(str(m) for m in messages) if isinstance(messages, list) and messages else "it does not say why"
     return [Fault("provider", f"the vendor does not let the account make machines: {said}")]
+
+
+async def _room(api: PaperspaceApi, settings: Settings) -> list[Fault]:
+    """Whether the account may have as many machines as the fleets want at the most."""
+    team = (await _if_seen(api.session())).get("team")
+    most = whole(team.get("maxMachines")) if isinstance(team, dict) else None
+    wanted = sum(max([f.target, *(w.target or 0 for w in f.windows)]) for f in settings.fleets)
+    if most is None or most < 0 or wanted <= most:
+        return []
+    return [Fault("fleets", f"the targets come to {wanted} machines, and the account may have {most}")]
+
+
+async def _if_seen(asked: Awaitable[Json]) -> Json:
+    """The answer; empty where the key may manage machines and not see the account."""
+    try:
+        return await asked
+    except Refused:
+        return {}
+    except Unavailable as error:
+        if error.status != FORBIDDEN:
+            raise
+        return {}
 
 
 def _disabled(fleet: Fleet, scripts: Rows) -> list[Fault]:
