@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from datetime import UTC, datetime, timedelta
@@ -82,10 +83,9 @@ def test_a_veto_on_some_verbs_names_them_wherever_it_is_shown(kind: str, verbs: 
         "reason": "incident", "actor": "ada", "created_at": AT.isoformat(), "expires_at": ends.isoformat(),
     }  # fmt: skip
     row = machine_row("training-x", hold=veto if kind == "hold" else None)
-    console = Console(width=300, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(width=300, record=True, file=io.StringIO())
     console.print(status_view(document(vetoes=[veto], machines=[row]), AT))
     status = console.export_text()
-    console.file.close()
     shown = [
         veto_words(hold), entry_words(hold), veto_sentence(veto, AT), page_words(veto, AT)[0],
         *[line for line in status.splitlines() if "1 h" in line or "13:00" in line],
@@ -96,6 +96,19 @@ def test_a_veto_on_some_verbs_names_them_wherever_it_is_shown(kind: str, verbs: 
         assert "only" in text, text
 
 
-def test_a_whole_freeze_is_no_freeze_of_some_verbs() -> None:
-    hold = Hold(1, None, "freeze", "incident", "ada", AT, datetime.now(UTC))
-    assert veto_words(hold) == "ada: incident"
+@pytest.mark.parametrize("kind", ["hold", "freeze"])
+def test_a_whole_veto_is_no_veto_on_some_verbs(kind: str) -> None:
+    ends = AT + timedelta(hours=1)
+    veto = {
+        "id": 1, "kind": kind, "subject": "training" if kind == "freeze" else "training-x", "verbs": sorted(Verb),
+        "reason": "incident", "actor": "ada", "created_at": AT.isoformat(), "expires_at": ends.isoformat(),
+    }  # fmt: skip
+    row = machine_row("training-x", hold=veto if kind == "hold" else None)
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(status_view(document(vetoes=[veto], machines=[row]), AT))
+    status = console.export_text()
+    assert veto_words(Hold(1, None, kind, "incident", "ada", AT, datetime.now(UTC))) == "ada: incident"
+    for text in (veto_sentence(veto, AT), page_words(veto, AT)[0], status):
+        assert "only" not in text
+        assert "(-)" not in text
+    assert {"hold": "held by ada: incident", "freeze": "frozen until"}[kind] in status
