@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -73,6 +73,11 @@ class Executor:
         self._progress = progress
         self._made: set[str] = set()
         """Ids that creates of this pass were answered with."""
+        self._hung: dict[str, int] = {}
+        """Fleets whose last create got no answer, each with the number of its last try."""
+        self._tries = 0
+        self._creating: set[str] = set()
+        """Fleets with creates under way."""
         self.unanswered: set[int] = set()
         """Intents of calls that this process has made, or is about to, and that have not been answered."""
 
@@ -89,7 +94,7 @@ class Executor:
         kept, skips = share_out(actions, pace.requests)
         jobs: list[Job] = []
         starts: list[SlowStart] = []
-        for fleet in (f for f in fleets.values() if any(a.fleet == f.name for a in kept)):
+        for fleet in self._doubted_last(f for f in fleets.values() if any(a.fleet == f.name for a in kept)):
             queue = [a for a in kept if a.fleet == fleet.name]
             others = [a for a in queue if a.verb is not Verb.CREATE]
             for behind, action in enumerate(others):
@@ -129,10 +134,24 @@ class Executor:
         if skip is not None:
             skips.append(skip)
 
+    def _doubted_last(self, fleets: Iterable[Fleet]) -> list[Fleet]:
+        """Fleets whose last create got no answer begin after all others, those that have waited longest first."""
+        return sorted(fleets, key=lambda f: self._hung.get(f.name, 0))
+
     async def _creates(self, start: SlowStart, skips: list[Skip]) -> None:
-        if any(t.verb is Verb.CREATE and t.fleet.name == start.fleet.name for t in self.gate.tickets):
+        name = start.fleet.name
+        if name in self._creating:
             return  # whether they work is not known yet; ``over`` says so
-        skips += await start.run(self._progress)
+        if name in self._hung:
+            if sum(other in self._hung for other in self._creating) >= self._pace().doubtful:
+                return  # a few fleets whose creates hang must not take all the slots again
+            self._tries += 1
+            self._hung[name] = self._tries
+        self._creating.add(name)
+        try:
+            skips += await start.run(self._progress)
+        finally:
+            self._creating.discard(name)
 
     async def _create(self, action: Action, behind: int, *, fleet: Fleet, basis: Basis, pass_id: int) -> Skip | None:
         """One create: the intent is durable before the call (design 6). A skip means that the batch ends."""
@@ -165,7 +184,10 @@ class Executor:
                 await self._not_sent(intent, ticket.objection)
                 return _create_skip(ticket.objection, fleet)
             except CloudError as error:
+                if isinstance(error, Ambiguous):
+                    self._hung.setdefault(fleet.name, 1)
                 return await self._call_failed(intent, error, fleet)
+            self._hung.pop(fleet.name, None)
             await self._accepted(intent, machine.id)
         finally:
             self.unanswered.discard(intent.id)

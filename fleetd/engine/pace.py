@@ -38,6 +38,8 @@ class Pace:
     """For its calls, the looks before them included."""
     looks: int
     """At machines that are listed otherwise than they were left."""
+    doubtful: int
+    """Creates under way at one time of fleets whose last create got no answer."""
     quiet: float
     """Seconds without any progress after which calls without an answer are not waited for any more."""
 
@@ -50,5 +52,6 @@ class Pace:
             acting=acting,
             requests=max(2, int(OF_THE_RATE * rate * acting)),
             looks=max(2, int(LOOKING * rate * interval)),
+            doubtful=max(1, (settings.provider.max_concurrency - 2) // 2),
             quiet=min(max(min(max(interval / 6, QUIET[0]), QUIET[1]), 2 * LOOK_AND_CALL / rate), acting),
         )

@@ -80,7 +80,7 @@ class PassReport:
         """
         dropped = {s.reason for s in self.skips[len(self.plan.skips) :]}
         if dropped:
-            return dropped == {Reason.CALLS_USED_UP}
+            return Reason.CALLS_USED_UP in dropped <= {Reason.CALLS_USED_UP, Reason.CREATE_UNANSWERED}
         creates = [s for s in self.skips if s.verb is Verb.CREATE]
         cut = {s.fleet for s in creates if s.reason is Reason.GUARD_CREATES}
         otherwise = {s.fleet for s in creates if s.reason is not Reason.GUARD_CREATES}

@@ -24,43 +24,40 @@ class SlowStart:
         self._creates = creates
         self._create = create
         self._begun = 0
+        self._failed: list[Skip] = []
         self._ended = False
 
     async def run(self, progress: Callable[[], None]) -> list[Skip]:
         """Make them in batches, each when the one before it has succeeded; what is not made as skips."""
         size = 1
         while not self._ended and self._begun < len(self._creates):
-            failed = await self._batch(self._creates[self._begun : self._begun + size])
+            await self._batch(self._creates[self._begun : self._begun + size])
             progress()
-            if failed and not self._ended:
-                self._ended = True
-                return merge([*failed, *self._left_for_later(failed)])
-            if failed:
-                return failed
+            if self._failed:
+                return self.over()
             size *= 2
         return []
 
     def over(self) -> list[Skip]:
-        """The pass is over: no further batch begins. What had not begun and was not told yet."""
+        """The pass is over: no further batch begins. What was not made and not told yet."""
         ended, self._ended = self._ended, True
+        if not ended and self._failed:
+            return merge([*self._failed, *self._left_for_later(self._failed)])
         left = len(self._creates) - self._begun
         if ended or not left:
             return []
         return [Skip(self.fleet.name, Verb.CREATE, Reason.CREATE_UNANSWERED, count=left)]
 
-    async def _batch(self, batch: Sequence[Action]) -> list[Skip]:
-        failed: list[Skip] = []
-
+    async def _batch(self, batch: Sequence[Action]) -> None:
         async def one(action: Action, behind: int) -> None:
             skip = await self._create(action, behind)
             if skip is not None:
-                failed.append(skip)
+                self._failed.append(skip)
 
         async with anyio.create_task_group() as group:
             for number, action in enumerate(batch):
                 group.start_soon(one, action, self._begun + number)
             self._begun += len(batch)
-        return failed
 
     def _left_for_later(self, failed: Sequence[Skip]) -> list[Skip]:
         count = len(self._creates) - self._begun

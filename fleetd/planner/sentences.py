@@ -63,7 +63,7 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.PROVIDER_SAID_WAIT: "the provider answered a create with too many requests, and when to come again",
         Reason.PROVIDER_FAILING: "the provider has been failing; nothing destructive is done until it recovers",
         Reason.CALLS_USED_UP: "the pass has made as many calls as one may (max_requests_per_second)",
-        Reason.CREATE_UNANSWERED: "another create of the fleet has not been answered yet",
+        Reason.CREATE_UNANSWERED: "a create before it has not been answered yet",
         Reason.SHUTTING_DOWN: "the daemon is shutting down and begins nothing new",
         Reason.CONFIG_CHANGED: "a reload changed the fleet after the plan was made",
         Reason.INTERNAL_FAULT: "fleetd met a fault of its own over it, which is in the log, and leaves it alone",

@@ -58,7 +58,7 @@ def hang(world: Rig, *, lost: bool) -> None:
         world.cloud.create = answered_never  # type: ignore[method-assign, assignment]
 
 
-@pytest.mark.parametrize("bad", [2])
+@pytest.mark.parametrize("bad", [2, 12])
 @pytest.mark.parametrize("lost", [True, False])
 def test_creates_that_hang_delay_no_other_fleet(bad: int, lost: bool) -> None:
     """The sick ones stand first in the file, and hang in every pass."""
