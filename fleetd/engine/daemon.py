@@ -16,7 +16,7 @@ from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms, Clock, Meter, Notifier
 from fleetd.engine.reconciler import PassReport, Reconciler
 from fleetd.engine.steps import Steps
-from fleetd.model.errors import CloudError, ConfigError, Fault, FleetdError, PassFailed, StoreError
+from fleetd.model.errors import CloudError, ConfigError, Fault, FleetdError, OrderDeclined, PassFailed, StoreError
 from fleetd.model.journal import Intent
 from fleetd.model.plan import Check
 from fleetd.model.settings import Settings
@@ -149,6 +149,7 @@ class Daemon:
 
         Raises:
             ConfigError: the new one has faults; the old one stays in force.
+            OrderDeclined: this process keeps to the config that it began with.
         """
         self._notifier.reloading()
         try:
@@ -160,6 +161,8 @@ class Daemon:
             log.error(  # noqa: TRY400 - the faults are the message
                 "config.reload_rejected", faults=[str(f) for f in error.faults], config=error.source
             )
+            raise
+        except OrderDeclined:
             raise
         except Exception as error:
             self.reload_fault = f"a fault in fleetd kept it from being read: {self.faults.saw('reload', error)}"
