@@ -10,10 +10,11 @@ from functools import partial
 
 import structlog
 
-from fleetd.cloud.port import Cloud, MachineChange
+from fleetd.cloud.port import Cloud
 from fleetd.engine.approach import Approach, LastWord
 from fleetd.engine.basis import Basis
 from fleetd.engine.beside import Beside, Job
+from fleetd.engine.calling import deadline_of, make_call, place_of, say_requested
 from fleetd.engine.follower import Follower
 from fleetd.engine.gate import FRESH, Gate, Objection, Ticket
 from fleetd.engine.pace import Pace
@@ -22,7 +23,7 @@ from fleetd.engine.recall import Recall
 from fleetd.engine.slowstart import SlowStart
 from fleetd.engine.vetoes import Vetoes
 from fleetd.model.errors import Ambiguous, AskHuman, Busy, CloudError, LookAgain, NotFound, RetryLater, Withheld
-from fleetd.model.fleet import Deadlines, Fleet
+from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
 from fleetd.model.naming import ALPHABET, DRAWN, machine_name, make_token
@@ -175,7 +176,7 @@ class Executor:
         intent = await self._write_intent(action, fleet, name, baseline=None, parameters=fleet.parameters)
         self.unanswered.add(intent.id)
         try:
-            self._say_requested(intent, pass_id)
+            say_requested(intent, pass_id)
             try:
                 machine = await cloud.create(name, fleet.parameters)
                 if ticket.basis is not None:
@@ -249,7 +250,7 @@ class Executor:
         if intent.baseline_event not in {None, _newest(ticket)}:
             return Objection(Reason.FRESH_LOOK_DIFFERS, "something was done to it meanwhile")
         try:
-            await self._call(cloud, action)
+            await make_call(cloud, action)
         except Withheld:
             return _TOO_SLOW if ticket.is_stale() else ticket.objection or _NOTHING_NEW
         except CloudError as error:
@@ -264,33 +265,17 @@ class Executor:
             fleet,
             ticket.name,
             baseline=_newest(ticket),
-            parameters=_place(machine, fleet) if action.verb is Verb.START else action.changes,
+            parameters=place_of(machine, fleet) if action.verb is Verb.START else action.changes,
         )
         ticket.intent = intent
         self.unanswered.add(intent.id)
-        self._say_requested(intent, pass_id)
+        say_requested(intent, pass_id)
         return intent
 
     async def _not_sent(self, intent: Intent, objection: Objection | None) -> None:
         why = "held back" if objection is None else f"{objection.reason}: {objection.detail}"
         await self._recall.journal.close_intent(intent.id, at=self._clock.now(), outcome=Outcome.NOT_SENT, error=why)
         self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.NOT_SENT)
-
-    async def _call(self, cloud: Cloud, action: Action) -> None:
-        machine_id = action.machine or ""
-        match action.verb:
-            case Verb.START:
-                await cloud.start(machine_id)
-            case Verb.STOP:
-                await cloud.stop(machine_id)
-            case Verb.RESTART:
-                await cloud.restart(machine_id)
-            case Verb.DESTROY:
-                await cloud.destroy(machine_id, release_public_ip=bool(action.changes.get("release_public_ip")))
-            case Verb.UPDATE:
-                await cloud.update(machine_id, MachineChange(**action.changes))  # type: ignore[arg-type]
-            case Verb.CREATE:  # pragma: no cover - creates have a path of their own
-                raise AssertionError(action)
 
     async def _accepted(self, intent: Intent, machine_id: str) -> None:
         now = self._clock.now()
@@ -400,20 +385,6 @@ class Executor:
         )
         return Skip(action.fleet, action.verb, reason, action.machine, action.name, until=until, detail=detail)
 
-    def _say_requested(self, intent: Intent, pass_id: int) -> None:
-        log.info(
-            _REQUESTED[intent.verb],
-            fleet=intent.fleet,
-            machine=intent.machine_id,
-            name=intent.name,
-            action=str(intent.verb),
-            reason=str(intent.reason),
-            intent=intent.id,
-            pass_id=pass_id,
-            evidence=intent.evidence,
-            actor=intent.actor if intent.actor != "fleetd" else None,
-        )
-
 
 _TOO_SLOW = Objection(Reason.FRESH_LOOK_DIFFERS, f"no call could leave within {FRESH:g} s of a look, {LOOKS} times")
 _NOTHING_NEW = Objection(Reason.SHUTTING_DOWN, "no new actions")
@@ -433,32 +404,3 @@ def _create_skip(objection: Objection | None, fleet: Fleet) -> Skip:
 def _newest(ticket: Ticket) -> str | None:
     events = None if ticket.fresh is None else ticket.fresh.events
     return None if events is None else events[0].handle if events else ""
-
-
-def _place(machine: Machine, fleet: Fleet) -> dict[str, object]:
-    return {"region": machine.region or fleet.region, "machineType": machine.machine_type or fleet.machine_type}
-
-
-def deadline_of(verb: Verb, deadlines: Deadlines) -> timedelta:
-    """How long a transition of this verb may take."""
-    match verb:
-        case Verb.CREATE:
-            return deadlines.create
-        case Verb.START:
-            return deadlines.start
-        case Verb.STOP:
-            return deadlines.stop
-        case Verb.RESTART | Verb.UPDATE:
-            return deadlines.restart
-        case Verb.DESTROY:
-            return deadlines.destroy
-
-
-_REQUESTED = {
-    Verb.CREATE: "machine.create_requested",
-    Verb.START: "machine.start_requested",
-    Verb.STOP: "machine.stop_requested",
-    Verb.RESTART: "machine.restart_requested",
-    Verb.DESTROY: "machine.destroy_requested",
-    Verb.UPDATE: "machine.update_requested",
-}
