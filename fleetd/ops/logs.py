@@ -8,7 +8,9 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TextIO
 
@@ -74,6 +76,7 @@ def configure(
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            _unless_silenced(keep_all=least <= logging.DEBUG),
             _flat_errors(tracebacks=least <= logging.DEBUG),
             _stamp(now),
             lines.own_up,
@@ -89,6 +92,28 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [_ToStructlog(now)]
     root.setLevel(logging.WARNING)
+
+
+_silenced: ContextVar[bool] = ContextVar("silenced", default=False)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Within it only errors are logged: for code of the daemon's that a command runs to look, and not to report."""
+    token = _silenced.set(True)
+    try:
+        yield
+    finally:
+        _silenced.reset(token)
+
+
+def _unless_silenced(*, keep_all: bool) -> Processor:
+    def drop(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        if _silenced.get() and not keep_all and event.get("level") not in {"error", "critical"}:
+            raise structlog.DropEvent
+        return event
+
+    return drop
 
 
 def _flat_errors(*, tracebacks: bool) -> Processor:

@@ -46,8 +46,8 @@ class Moving(Exception):
     """The file changed hands while it was read, as it seems; look again in a moment. Says what is wrong if not."""
 
 
-def open_snapshot(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
-    """A read-only copy in memory of what the journal holds now; an empty one where there is no journal yet.
+def open_snapshot(path: Path, *, busy_timeout: float, read_only: bool = True) -> sqlite3.Connection:
+    """A copy in memory of what the journal holds now; an empty one where there is no journal yet.
 
     Nothing is written to the state directory, not even SQLite's own side files, and no lock stays behind:
     a daemon may run, may have been killed, or may start or stop meanwhile.
@@ -59,7 +59,8 @@ def open_snapshot(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
     with _explained(path), _closing_on_error(sqlite3.connect(":memory:", isolation_level=None)) as copy:
         _copy_into(copy, path, busy_timeout)
         schema.prepare(copy, path)
-        copy.execute("PRAGMA query_only = ON")
+        if read_only:
+            copy.execute("PRAGMA query_only = ON")
         return copy
 
 

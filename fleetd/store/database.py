@@ -35,6 +35,8 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._closed = False
+        self._copied = False
+        """Whether it is a copy in memory: what becomes of the file does not matter to it."""
         self._guard: Callable[[], None] = lambda: None
 
     @classmethod
@@ -49,12 +51,15 @@ class Database:
         return database
 
     @classmethod
-    async def open_read_only(cls, path: Path, *, executor: Executor | None, busy_timeout: float) -> Database:
-        """See ``SqliteJournal.open_read_only``."""
+    async def open_copy(
+        cls, path: Path, *, executor: Executor | None, busy_timeout: float, read_only: bool
+    ) -> Database:
+        """See ``SqliteJournal.open_read_only`` and ``open_scratch``."""
         for look in range(1, _LOOKS + 1):
-            database = cls(path, Worker(executor), read_only=True)
+            database = cls(path, Worker(executor), read_only=read_only)
+            database._copied = True
             try:
-                await database._connect(lambda: open_snapshot(path, busy_timeout=busy_timeout))
+                await database._connect(lambda: open_snapshot(path, busy_timeout=busy_timeout, read_only=read_only))
             except Moving as moving:
                 if look == _LOOKS:
                     raise StateUnusable(str(moving)) from moving
@@ -140,7 +145,7 @@ class Database:
             SeatLost: the file was moved, deleted or replaced, or the guard's own.
         """
         self._guard()
-        if not self.read_only and _identity(self.path) != self._identity:
+        if not self._copied and _identity(self.path) != self._identity:
             # Writes to a deleted file return and are lost with the process.
             msg = f"the journal {self.path} was moved, deleted or replaced while fleetd had it open"
             raise SeatLost(msg)

@@ -82,7 +82,23 @@ class SqliteJournal:
         Raises:
             StateUnusable: the file cannot be read, is damaged, or is of a newer fleetd.
         """
-        return cls(await Database.open_read_only(path, executor=executor, busy_timeout=busy_timeout))
+        return cls(await Database.open_copy(path, executor=executor, busy_timeout=busy_timeout, read_only=True))
+
+    @classmethod
+    async def open_scratch(
+        cls, path: Path, *, executor: Executor | None = None, busy_timeout: float = 5.0
+    ) -> SqliteJournal:
+        """As ``open_read_only``, and can be written: what is written goes into the copy, and is gone with it.
+
+        Raises:
+            StateUnusable: the file cannot be read, is damaged, or is of a newer fleetd.
+        """
+        return cls(await Database.open_copy(path, executor=executor, busy_timeout=busy_timeout, read_only=False))
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._database.path
 
     def check(self) -> None:
         """Make sure that the file is still this process's to write. Raises ``SeatLost``."""

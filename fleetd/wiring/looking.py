@@ -18,6 +18,7 @@ from fleetd.model.errors import NotFound
 from fleetd.model.journal import HistoryEntry, IdleReport
 from fleetd.model.machine import Machine, month_of
 from fleetd.model.settings import Settings
+from fleetd.ops import logs
 from fleetd.ops.control_client import NoAnswer, NoDaemon, OtherDaemon
 from fleetd.planner.billing import GONE, Bill, MonthBills, gone_since, told_bill, written_bill
 from fleetd.planner.orphans import orphans_of
@@ -246,11 +247,21 @@ async def _survey(
     idle: Mapping[str, IdleReport] | None = None,
     forecast: bool = False,
 ) -> PassReport:
-    async with _journal(settings) as journal, open_cloud(settings) as cloud:
-        with within(ONE_SHOT_LIMIT):
+    async with _scratch(settings) as journal, open_cloud(settings) as cloud:
+        with within(ONE_SHOT_LIMIT), logs.silenced():
             clock = SystemClock()
             idleness = idle_clocks(journal, clock, Leases(journal))
             return await survey(settings, cloud, journal, clock, idleness, at=at, idle=idle, forecast=forecast)
+
+
+@asynccontextmanager
+async def _scratch(settings: Settings) -> AsyncIterator[SqliteJournal]:
+    """The same, in a copy that takes what a pass would write."""
+    journal = await SqliteJournal.open_scratch(journal_path(state_path(settings)))
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
 
 
 @asynccontextmanager

@@ -10,12 +10,15 @@ import pytest
 
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
+from fleetd.engine.reconciler import PassReport
 from fleetd.engine.survey import survey
 from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ShutdownTimeout, Window
 from fleetd.model.plan import Plan
 from fleetd.model.reasons import Verb
 from fleetd.planner.idle import Activity
+from fleetd.store.sqlite import SqliteJournal
 from tests.support.build import fleet, token_name
+from tests.support.inline_executor import InlineExecutor
 from tests.support.rig import Rig, rig, settings
 from tests.support.scripted_source import ScriptedSource
 from tests.support.virtual_time import run_virtual
@@ -32,11 +35,23 @@ PARKED = fleet(
 
 
 async def look(world: Rig, want: Fleet, source: ScriptedSource, at: datetime | None = None) -> Plan:
-    idleness = Idleness(lambda _tables: {"gpu": source}, Leases(world.journal), world.journal, world.clock)
-    before = await world.journal.get_note("idle_clocks")
-    report = await survey(settings(want), world.cloud, world.journal, world.clock, idleness, at=at)
-    assert await world.journal.get_note("idle_clocks") == before, "it only looks"
+    before = await everything(world.journal)
+    report = await surveyed(world, want, source, at)
+    assert await everything(world.journal) == before, "it only looks"
     return report.plan
+
+
+async def surveyed(world: Rig, want: Fleet, source: ScriptedSource, at: datetime | None = None) -> PassReport:
+    journal = await SqliteJournal.open_scratch(world.journal.path, executor=InlineExecutor())
+    idleness = Idleness(lambda _tables: {"gpu": source}, Leases(journal), journal, world.clock)
+    try:
+        return await survey(settings(want), world.cloud, journal, world.clock, idleness, at=at)
+    finally:
+        await journal.aclose()
+
+
+async def everything(journal: SqliteJournal) -> list[str]:
+    return await journal._database.read(lambda db: list(db.iterdump()))
 
 
 def does(plan: Plan) -> list[tuple[str, str, str | None]]:
@@ -99,10 +114,31 @@ def test_a_held_machine_is_in_use_because_it_is_held_and_says_so() -> None:
                 now=world.clock.now(),
                 expires_at=world.clock.now() + timedelta(hours=1),
             )
-            idleness = Idleness(lambda _tables: {"gpu": source}, Leases(world.journal), world.journal, world.clock)
-            report = await survey(settings(PARKED), world.cloud, world.journal, world.clock, idleness)
+            report = await surveyed(world, PARKED, source)
             held, free = report.memory.idle["ps1"], report.memory.idle["ps2"]
             assert (held.verdict, free.verdict) == ("active", "idle")
             assert held.evidence == f"held, which counts as in use; {free.evidence}"
+
+    run_virtual(story, start=START)
+
+
+def test_a_plan_knows_what_the_next_pass_learns_of_a_persons_stop() -> None:
+    """Three up, no daemon; a person stops one: the next pass respects that, and so the plan starts nothing."""
+    want = fleet(target=3)
+
+    async def story() -> None:
+        async with rig(want) as world:
+            for n in (1, 2, 3):
+                world.cloud.add(token_name(n), machine_type="P4000")
+            async with world.daemon_running():
+                await anyio.sleep(300)
+            world.cloud.human("stop", "ps2")
+            plan = await look(world, want, ScriptedSource())
+            assert does(plan) == []
+            assert [(s.reason, s.machine) for s in plan.skips] == [("respect_manual", "ps2")]
+            async with world.passes_by_hand() as reconciler:
+                report = await reconciler.run_pass()
+            assert does(report.plan) == does(plan)
+            assert world.cloud.writes() == []
 
     run_virtual(story, start=START)

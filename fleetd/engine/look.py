@@ -1,0 +1,170 @@
+"""Everything of a pass but its calls: observe, settle, learn, check, ask who is idle, plan.
+
+The daemon acts on what comes of it; ``plan``, ``explain`` and ``status`` without a daemon run the same code on a copy
+of the journal and only show it. So what they say is what the next pass does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import anyio
+
+from fleetd.cloud.port import Cloud
+from fleetd.engine.basis import Basis
+from fleetd.engine.checks import Checks
+from fleetd.engine.faults import Faults
+from fleetd.engine.idleness import Idleness
+from fleetd.engine.ledger import Ledger
+from fleetd.engine.observer import Observer
+from fleetd.engine.outsiders import Outsiders
+from fleetd.engine.pace import Pace
+from fleetd.engine.ports import Clock, Meter
+from fleetd.engine.prices import Prices
+from fleetd.engine.recall import Recall
+from fleetd.engine.settling import Settling
+from fleetd.engine.snapshots import Snapshots
+from fleetd.model.journal import IdleReport, Memory
+from fleetd.model.plan import NOTHING_DUE, Due, Observation, Plan
+from fleetd.model.settings import Settings
+from fleetd.planner.facts import believed, expected_ids, turned
+from fleetd.planner.guards import PROVIDER_DOUBT
+from fleetd.planner.ownership import Owner, owners
+from fleetd.planner.plan import plan
+from fleetd.planner.policies import may_judge
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was seen, what is known, and what is to be done."""
+
+    started_at: datetime
+    began: float
+    """The loop's clock at the start."""
+    basis: Basis
+    observation: Observation
+    """As it is believed."""
+    owned: Mapping[str, Owner]
+    due: Due
+    memory: Memory
+    plan: Plan
+
+
+class Look:
+    """Looks. What it learns goes into the journal behind ``recall``."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        recall: Recall,
+        clock: Clock,
+        meter: Meter,
+        idleness: Idleness,
+        faults: Faults,
+        pace: Callable[[], Pace],
+        *,
+        unanswered: Callable[[], Collection[int]] = frozenset,
+        progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.checks = Checks(cloud, progress=progress)
+        self.snapshots = Snapshots(cloud, clock, progress=progress)
+        self.prices = Prices(cloud, recall.journal)
+        self.ledger = Ledger(cloud, recall.journal, clock, progress=progress)
+        self._recall = recall
+        self._clock = clock
+        self._idleness = idleness
+        self._faults = faults
+        self._observer = Observer(cloud, clock, looks=lambda: pace().looks, progress=progress)
+        self._settling = Settling(recall, Outsiders(recall, faults), clock, meter, unanswered=unanswered)
+
+    async def load(self) -> None:
+        """Read what an earlier process left in the journal."""
+        await self._recall.load()
+        await self._idleness.load()
+        await self.prices.load()
+        await self.ledger.load()
+
+    async def look(
+        self,
+        settings: Settings,
+        *,
+        failing: timedelta = timedelta(0),
+        at: datetime | None = None,
+        idle: Mapping[str, IdleReport] | None = None,
+        forecast: bool = False,
+    ) -> Looked:
+        """One look.
+
+        Args:
+            settings: what is wanted.
+            failing: for how long the provider has answered nothing but errors, until now.
+            at: plan as if it were then, with the machines as they are now.
+            idle: who is idle, as another process knows it; without it the sources are asked.
+            forecast: work out every fleet's month, with a budget or without.
+
+        Raises:
+            CloudError: the provider could not be looked at.
+            StoreError: the journal could not be written.
+        """
+        started, began = self._clock.now(), anyio.current_time()
+        await self._idleness.use(settings.idle_sources)
+        observation, basis = await self._observe(settings, started)
+        memory = await self._recall.memory(self._clock.now(), provider_failing=failing)
+        observation = believed(observation, memory.facts)
+        owned = owners(observation.machines, settings.fleets, memory.facts, memory.intents)
+        due = self.checks.due(owned) if observation.sane else NOTHING_DUE
+        memory = replace(
+            memory,
+            idle=await self._idle(settings, observation, owned, memory) if idle is None else idle,
+            bills=self.ledger.month(started),
+            shown=await self.checks.look(
+                due, settings.fleets, observation.machines, owned, interval=settings.daemon.interval
+            ),
+        )
+        if due:
+            moving = {i.machine_id for i in memory.intents}
+            settled = [m for m in observation.machines if m.id in due and may_judge(m, moving)]
+            await self.prices.learn(settled, settings.costs.prices, started)
+        decided, memory = await self.snapshots.decide(
+            memory,
+            lambda known: plan(
+                settings.fleets,
+                observation if at is None else replace(observation, at=at),
+                known,
+                at or self._clock.now(),
+                costs=replace(settings.costs, prices=self.prices.known(settings.costs.prices)),
+                stale_after=basis.stale_after,
+                due=due,
+                on_fault=self._faults.saw,
+                forecast=forecast,
+            ),
+        )
+        return Looked(started, began, basis, observation, owned, due, memory, decided)
+
+    async def _observe(self, settings: Settings, started: datetime) -> tuple[Observation, Basis]:
+        intents = await self._settling.doubt_unanswered(started)
+        facts = self._recall.facts
+        expected = expected_ids(facts, settings.fleets, intents, started)
+        seen_at = anyio.current_time()
+        observation = await self._observer.observe(
+            expected, lambda machines: turned(machines, facts, settings.fleets, intents)
+        )
+        if observation.sane:
+            fleets = {f.name: f for f in settings.fleets}
+            intents = await self._settling.settle(intents, observation, fleets)
+            await self._settling.learn(observation, intents, settings.fleets)
+        return observation, Basis(observation, seen_at, stale_after=2 * settings.daemon.interval)
+
+    async def _idle(
+        self, settings: Settings, observation: Observation, owned: Mapping[str, Owner], memory: Memory
+    ) -> Mapping[str, IdleReport]:
+        """Idle clocks stand still while the provider fails or the listing cannot be trusted."""
+        if not observation.sane or memory.provider_failing > PROVIDER_DOUBT:
+            return {}
+        reports = await self._idleness.refresh(
+            settings.fleets, observation.machines, owned, memory.holds, interval=settings.daemon.interval
+        )
+        await self._idleness.save()
+        return reports

@@ -1,0 +1,128 @@
+"""What a pass settles and learns before it decides: lost creates, answers that never came, what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from fleetd.engine.outsiders import Outsiders
+from fleetd.engine.ports import Clock, Meter
+from fleetd.engine.recall import Recall
+from fleetd.model.fleet import Fleet, Guards
+from fleetd.model.journal import Intent
+from fleetd.model.machine import Machine
+from fleetd.model.plan import Observation
+from fleetd.model.reasons import Outcome, Verb, known
+from fleetd.planner.facts import learn, may_be_hidden
+from fleetd.planner.ownership import oldest_first, owners
+
+log = structlog.get_logger(__name__)
+
+FOREIGN_INTENT = timedelta(days=1)
+"""How long an open intent whose verb only another version knows keeps its machine from being touched, at most."""
+
+
+class Settling:
+    """Brings memory up to what was seen. ``unanswered``: ids of intents whose call is still waited for."""
+
+    def __init__(
+        self,
+        recall: Recall,
+        outside: Outsiders,
+        clock: Clock,
+        meter: Meter,
+        *,
+        unanswered: Callable[[], Collection[int]],
+    ) -> None:
+        self._recall = recall
+        self._outside = outside
+        self._clock = clock
+        self._meter = meter
+        self._unanswered = unanswered
+
+    async def doubt_unanswered(self, now: datetime) -> Sequence[Intent]:
+        """Open intents. One without an answer that no call of ours waits for lost it when a process died."""
+        intents: list[Intent] = []
+        for intent in await self._recall.journal.open_intents():
+            if intent.id in self._unanswered():
+                intents.append(intent)
+                continue
+            if intent.verb is Verb.UPDATE and intent.accepted_at is None:
+                # Nothing to follow, and safe to repeat: this start's checks look anew.
+                await self._give_up(intent, "whether it arrived is not known")
+                continue
+            if not known(intent.verb):
+                if now >= min(intent.deadline_at, intent.created_at + FOREIGN_INTENT) or now < intent.created_at:
+                    await self._give_up(
+                        intent, f"another version of fleetd began it: {intent.verb} is not known here"
+                    )
+                else:
+                    intents.append(intent)
+                continue
+            doubted = intent
+            since = intent.ambiguous_since
+            unanswered = intent.accepted_at is None and since is None
+            # A clock that was set back starts the search anew: nobody knows how much of it is over.
+            if unanswered or (since is not None and since > now):
+                await self._recall.journal.update_intent(intent.id, ambiguous_since=now)
+                doubted = replace(intent, ambiguous_since=now)
+            intents.append(doubted)
+        return intents
+
+    async def settle(
+        self, intents: Sequence[Intent], observation: Observation, fleets: Mapping[str, Fleet]
+    ) -> list[Intent]:
+        """Look for the machines of lost creates; close those whose settle time has passed (design 6)."""
+        still_open: list[Intent] = []
+        taken = {*self._recall.facts, *(i.machine_id for i in intents if i.machine_id is not None)}
+        for intent in intents:
+            answered = intent.machine_id is not None or intent.id in self._unanswered()
+            if intent.verb is not Verb.CREATE or answered:
+                still_open.append(intent)
+                continue
+            found = self._find(intent, observation.machines, taken)
+            if found is not None:
+                now = self._clock.now()
+                await self._recall.journal.update_intent(intent.id, machine_id=found.id, accepted_at=now)
+                await self._recall.created(intent, found.id, now)
+                taken.add(found.id)
+                still_open.append(replace(intent, machine_id=found.id, accepted_at=now))
+                log.info("intent.settled", fleet=intent.fleet, machine=found.id, name=intent.name, intent=intent.id)
+                continue
+            fleet = fleets.get(intent.fleet)
+            settle = fleet.guards.settle if fleet is not None else Guards().settle
+            over = intent.ambiguous_since is not None and observation.at >= intent.ambiguous_since + settle
+            if over and not may_be_hidden(intent, observation, self._recall.facts):
+                await self._give_up(intent, "the answer was lost and no such machine appeared")
+                continue
+            still_open.append(intent)
+        return still_open
+
+    async def learn(self, observation: Observation, intents: Sequence[Intent], fleets: Sequence[Fleet]) -> None:
+        """Remember what a sane observation shows, and report what changed although fleetd did not ask for it."""
+        facts = self._recall.facts
+        owned = owners(observation.machines, fleets, facts, intents)
+        learnt = learn(observation, owned, facts, intents, await self._recall.made(observation, owned))
+        await self._recall.learn(learnt)
+        for fact in learnt.new:
+            keys = {"fleet": fact.fleet, "machine": fact.machine_id, "name": fact.name, "state": fact.last_state}
+            if fact.unconfirmed and not fact.adopted:
+                log.warning("machine.was_recovered", **keys)
+            else:
+                log.info("machine.adopted", unconfirmed=fact.unconfirmed or None, **keys)
+        for change in learnt.outside:
+            await self._outside.report(change, observation.at)
+
+    async def _give_up(self, intent: Intent, error: str) -> None:
+        now = self._clock.now()
+        if not await self._recall.journal.close_intent(intent.id, at=now, outcome=Outcome.LOST, error=error):
+            return
+        self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.LOST)
+        log.warning("intent.lost", fleet=intent.fleet, name=intent.name, intent=intent.id, error=error)
+
+    def _find(self, intent: Intent, machines: Sequence[Machine], taken: Collection[str]) -> Machine | None:
+        found = [m for m in machines if m.name == intent.name and m.id not in taken]
+        return min(found, key=oldest_first, default=None)
