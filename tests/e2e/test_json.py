@@ -89,12 +89,14 @@ def test_every_document_has_its_fields(tmp_path: Path) -> None:
     assert set(rows) >= BILL | {"machines"}
     assert {m["id"] for m in rows["machines"]} == {m["id"] for m in mine}, "a foreign machine is nobody's cost"
     assert all(set(m) >= BILL | {"id", "name"} for m in rows["machines"])
-    assert all(MONEY.fullmatch(part) for part in cost["total"].values())
+    assert all(MONEY.fullmatch(cost["total"][part]) for part in BILL)
+    assert {part: cost["total"][part] for part in BILL} == cost["total"]["known"]
 
 
 def test_a_month_without_machines_costs_nothing_and_a_month_that_is_none_is_refused(tmp_path: Path) -> None:
     with simulator(tmp_path) as sim:
         config = write_config(tmp_path, sim.url, target=0)
         cost = answer("cost", "-c", str(config), "--month", "2026-02")
-        assert (cost["month"], cost["total"]) == ("2026-02", {"hours": "0", "compute": "0", "storage": "0"})
+        nothing = {"hours": "0", "compute": "0", "storage": "0"}
+        assert (cost["month"], cost["total"]) == ("2026-02", nothing | {"known": nothing})
         assert fleetd("cost", "-c", str(config), "--month", "2026-13").returncode == 64
