@@ -14,10 +14,14 @@ from tests.support.processes import fleetd
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 CONFIG = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[0]
 COMMANDS = [c for c in re.findall(r"`(fleetd [^`]*)`", README) if "-c fleetd.toml" in c and " run " not in c]
-SIMULATED = """[provider]
+HELD = re.findall(r"`fleetd hold (\S+) ", README)[0]
+SIMULATED = f"""[provider]
 kind = "simulator"
 [provider.simulator]
 speed = 120
+[[provider.simulator.machines]]
+name = "{HELD}"
+state = "off"
 [daemon]
 interval = "1s"
 poll = "100ms"
