@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -104,6 +105,8 @@ class HttpLimits:
     """Seconds for a call from its first request to its outcome, retries and the waits between them included."""
     proxy: str | None = None
     """Address of an HTTP proxy; the environment's is never used."""
+    on_date: Callable[[datetime], None] = lambda _date: None
+    """Told the Date of every answer, as it comes in."""
 
 
 class Sender(Protocol):

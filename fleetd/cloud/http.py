@@ -70,6 +70,7 @@ from fleetd.model.errors import (
     Untrusted,
     Withheld,
 )
+from fleetd.model.httpdate import http_date
 
 log = structlog.get_logger(__name__)
 
@@ -268,6 +269,9 @@ class HttpClient:
                 trace_request_ctx=progress,
             ) as response:
                 progress.status = response.status
+                told = http_date(response.headers.get("Date", ""))
+                if told is not None:
+                    self.limits.on_date(told)
                 body, whole = await read_body(response, longest=BODY_LIMIT)
         except Withheld as e:
             return "withheld", _Failure(Withheld(e.message, operation=call.operation))

@@ -15,6 +15,7 @@ import anyio
 from fleetd.cloud.port import Cloud
 from fleetd.engine.basis import Basis
 from fleetd.engine.checks import Checks
+from fleetd.engine.clocks import Agreement
 from fleetd.engine.faults import Faults
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.ledger import Ledger
@@ -77,11 +78,16 @@ class Look:
         self._idleness = idleness
         self._faults = faults
         self._observer = Observer(cloud, clock, looks=lambda: pace().looks, progress=progress)
-        self._settling = Settling(recall, Outsiders(recall, faults), clock, meter, unanswered=unanswered)
+        self.agreement = Agreement(clock)
+        """Whether our clock and the provider's agree."""
+        self._settling = Settling(
+            recall, Outsiders(recall, faults), clock, meter, self.agreement, unanswered=unanswered
+        )
 
     async def load(self) -> None:
         """Read what an earlier process left in the journal."""
         await self._recall.load()
+        await self._settling.load()
         await self._idleness.load()
         await self.prices.load()
         await self.ledger.load()
@@ -112,6 +118,7 @@ class Look:
         await self._idleness.use(settings.idle_sources)
         observation, basis = await self._observe(settings, started)
         memory = await self._recall.memory(self._clock.now(), provider_failing=failing)
+        memory = replace(memory, clocks_apart=self.agreement.told_doubt())
         observation = believed(observation, memory.facts)
         owned = owners(observation.machines, settings.fleets, memory.facts, memory.intents)
         due = self.checks.due(owned) if observation.sane else NOTHING_DUE

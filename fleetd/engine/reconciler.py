@@ -11,6 +11,7 @@ import anyio
 import structlog
 
 from fleetd.cloud.port import Cloud
+from fleetd.engine.clocks import Agreement
 from fleetd.engine.executor import Executor
 from fleetd.engine.faults import Faults
 from fleetd.engine.follower import Follower
@@ -33,6 +34,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Observation, Plan, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.settings import Settings
+from fleetd.planner.guards import goes_by_age
 from fleetd.planner.ownership import Owner
 from fleetd.store.port import Journal
 
@@ -136,6 +138,11 @@ class Reconciler:
         self._passes = 0
 
     @property
+    def agreement(self) -> Agreement:
+        """Whether our clock and the provider's agree; wiring tells it what the provider says."""
+        return self._look.agreement
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What of the provider cannot be read at the moment although it answers."""
         return self._cloud.remarks
@@ -222,7 +229,8 @@ class Reconciler:
             await self._look.snapshots.check(seen.due, settings.fleets, machines, owned)
             billed = billed_machines(seen.observation, owned, seen.memory, settings.fleets)
             await self._look.ledger.keep(billed, seen.memory.facts, seen.started_at)
-        await self._retention.keep(seen.started_at)
+        if self.agreement.doubt is None:  # by a clock that is wrong, everything may be old
+            await self._retention.keep(seen.started_at)
 
     async def _act(self, seen: Looked) -> Sequence[Skip]:
         self.undecided = False
@@ -246,6 +254,8 @@ class Reconciler:
         fleet = self.settings.fleet(action.fleet)
         if fleet is None:
             return None
+        if self.agreement.doubt is not None and goes_by_age(action):
+            return Reason.CLOCKS_APART
         objection = await self._idleness.last_word(fleet, action, machine)
         objection = objection or await self._look.snapshots.last_word(fleet, action, cloud)
         if objection is None and action.verb is Verb.DESTROY:

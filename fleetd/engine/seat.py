@@ -278,6 +278,7 @@ class EngineSeat:
             },
             "provider": daemon.reconciler.health.word,
             "provider_until": time_text(daemon.left_alone_until),
+            "clock_ahead_s": None if (ahead := daemon.reconciler.agreement.ahead) is None else round(ahead, 1),
             "provider_remarks": list(daemon.reconciler.remarks),
             "error": daemon.last_error,
             "faults": daemon.faults.count,

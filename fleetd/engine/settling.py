@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import anyio
 import structlog
 
+from fleetd.engine.clocks import Agreement
 from fleetd.engine.outsiders import Outsiders
 from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.recall import Recall
@@ -34,6 +36,7 @@ class Settling:
         outside: Outsiders,
         clock: Clock,
         meter: Meter,
+        agreement: Agreement,
         *,
         unanswered: Callable[[], Collection[int]],
     ) -> None:
@@ -42,9 +45,21 @@ class Settling:
         self._clock = clock
         self._meter = meter
         self._unanswered = unanswered
+        self._agreement = agreement
+        self._inherited: frozenset[int] = frozenset()
+        """Intents that an earlier process left open: only wall time tells how long they have been looked for."""
+        self._looked_since: dict[int, float] = {}
+        """By intent of this process: since when its machine is looked for, on the event loop's clock."""
+        self._passes: tuple[float | None, float | None] = (None, None)
+        """When the pass before and this one began, on the same clock."""
+
+    async def load(self) -> None:
+        """Take note of what an earlier process left open."""
+        self._inherited = frozenset(i.id for i in await self._recall.journal.open_intents())
 
     async def doubt_unanswered(self, now: datetime) -> Sequence[Intent]:
         """Open intents. One without an answer that no call of ours waits for lost it when a process died."""
+        self._passes = (self._passes[1], anyio.current_time())
         intents: list[Intent] = []
         for intent in await self._recall.journal.open_intents():
             if intent.id in self._unanswered():
@@ -95,11 +110,24 @@ class Settling:
             fleet = fleets.get(intent.fleet)
             settle = fleet.guards.settle if fleet is not None else Guards().settle
             over = intent.ambiguous_since is not None and observation.at >= intent.ambiguous_since + settle
+            over = self._looked_for(intent) >= settle and over  # asked first: it counts from the first time
             if over and not may_be_hidden(intent, observation, self._recall.facts):
                 await self._give_up(intent, "the answer was lost and no such machine appeared")
                 continue
             still_open.append(intent)
         return still_open
+
+    def _looked_for(self, intent: Intent) -> timedelta:
+        """How long a lost create has been looked for at the least, whatever was done to the wall clock meanwhile."""
+        if intent.id in self._inherited and self._agreement.doubt is None:
+            return timedelta.max
+        ticks, since = anyio.current_time(), intent.ambiguous_since
+        if intent.id not in self._looked_since and since is not None:
+            # Its answer was lost after the pass before had begun; when exactly only the wall clock knows.
+            longest = 0.0 if self._passes[0] is None else ticks - self._passes[0]
+            lost_for = (self._clock.now() - since).total_seconds()
+            self._looked_since[intent.id] = ticks - min(max(lost_for, 0.0), longest)
+        return timedelta(seconds=ticks - self._looked_since.get(intent.id, ticks))
 
     async def learn(self, observation: Observation, intents: Sequence[Intent], fleets: Sequence[Fleet]) -> None:
         """Remember what a sane observation shows, and report what changed although fleetd did not ask for it."""

@@ -300,5 +300,7 @@ class Memory:
     """By machine id: machines whose snapshots were looked at, because a destroy or a check depends on them."""
     bills: tuple[BilledMonth, ...] = ()
     """Of the current month, one a machine that was ours in it."""
+    clocks_apart: str | None = None
+    """How far our clock and the provider's are apart, where no age can be relied on because of it."""
     provider_failing: timedelta = timedelta(0)
     """For how long the provider has answered nothing but errors."""

@@ -111,6 +111,7 @@ class Reason(StrEnum):
     SHUTTING_DOWN = "shutting_down"
     CONFIG_CHANGED = "config_changed"
     INTERNAL_FAULT = "internal_fault"
+    CLOCKS_APART = "clocks_apart"
 
 
 PASSING = frozenset(

@@ -150,6 +150,11 @@ class Metrics:
         self._lag = Gauge(
             "fleetd_event_loop_lag_seconds", "The most that a timer was late in the last minute.", registry=r
         )
+        self._ahead = Gauge(
+            "fleetd_clock_ahead_seconds",
+            "How far our wall clock is ahead of the provider's, negative for behind; NaN before it told.",
+            registry=r,
+        )
         self._begin()
 
     def action(self, *, fleet: str, verb: str, result: str) -> None:
@@ -199,6 +204,8 @@ class Metrics:
         if daemon.get("since") is not None:
             self._started.set(_unix(daemon["since"]))
         self._age.set(float("nan") if seen is None else max(0.0, now.timestamp() - _unix(seen["at"])))
+        ahead = daemon.get("clock_ahead_s")
+        self._ahead.set(float("nan") if ahead is None else ahead)
         for state in PROVIDER_STATES:
             self._provider.labels(state).set(daemon.get("provider") == state)
         self._cap.set(float(document.get("max_hourly_cost") or "nan"))
@@ -213,6 +220,7 @@ class Metrics:
     def _begin(self) -> None:
         """Make the series whose absence would hide their first increase."""
         self._age.set(float("nan"))
+        self._ahead.set(float("nan"))
         self._reloaded.set(1)
         for result in OBSERVATIONS:
             self._observations.labels(result)

@@ -62,6 +62,23 @@ def cut_doubtful(actions: Iterable[Action], doubt: Doubt | None) -> tuple[list[A
     return kept, merge(cut)
 
 
+def cut_apart(actions: Iterable[Action], apart: str | None) -> tuple[list[Action], list[Skip]]:
+    """Drop destroys, and stops of what outlived its timeout, while our clock and the provider's do not agree."""
+    kept: list[Action] = []
+    cut: list[Skip] = []
+    for action in actions:
+        if apart is not None and goes_by_age(action):
+            cut.append(_skip(action, Reason.CLOCKS_APART, apart))
+        else:
+            kept.append(action)
+    return kept, cut
+
+
+def goes_by_age(action: Action) -> bool:
+    """Whether it rests on how old something is, or cannot be undone."""
+    return action.verb is Verb.DESTROY or action.reason is Reason.OUTLIVED_TIMEOUT
+
+
 def cut_counts(
     fleet: Fleet, size: int, actions: Iterable[Action], moving: Iterable[Intent]
 ) -> tuple[list[Action], list[Skip]]:

@@ -17,7 +17,7 @@ from fleetd.planner.budgets import cut_budgets
 from fleetd.planner.costs import fleet_rate, hourly_rate, total
 from fleetd.planner.draft import Draft, OnFault
 from fleetd.planner.fleetplan import decide
-from fleetd.planner.guards import cut_costs, cut_counts, cut_doubtful, doubt_of, merge, over_caps
+from fleetd.planner.guards import cut_apart, cut_costs, cut_counts, cut_doubtful, doubt_of, merge, over_caps
 from fleetd.planner.leaving import frees_its_place
 from fleetd.planner.orphans import orphan_views, orphans_of
 from fleetd.planner.ownership import owners
@@ -86,11 +86,12 @@ def plan(
             skips.append(Skip(fleet.name, None, Reason.INTERNAL_FAULT, detail=words))
             continue
         sure, doubtful = cut_doubtful(drafted.actions, doubt)
+        sure, apart = cut_apart(sure, memory.clocks_apart)
         stuck = _stuck(memory, members, drafted)
         views[fleet.name] = _view(members, now_in_force, rates[fleet.name], now, stuck)
         kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values())
         actions += kept
-        skips += [*drafted.skips, *doubtful, *beyond]
+        skips += [*drafted.skips, *doubtful, *apart, *beyond]
     caps = {f.name: f.guards.max_hourly_cost for f in fleets}
     left = orphan_views(orphans_of(observation.machines, owned, memory.facts, fleets), costs.prices)
     others = {view.fleet: view.hourly for view in left}

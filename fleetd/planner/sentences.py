@@ -66,6 +66,7 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.CREATE_UNANSWERED: "a create before it has not been answered yet",
         Reason.SHUTTING_DOWN: "the daemon is shutting down and begins nothing new",
         Reason.CONFIG_CHANGED: "a reload changed the fleet after the plan was made",
+        Reason.CLOCKS_APART: "our clock and the provider's are more than five minutes apart, so no age is relied on",
         Reason.INTERNAL_FAULT: "fleetd met a fault of its own over it, which is in the log, and leaves it alone",
     }
 )
@@ -137,6 +138,7 @@ ENDS: Mapping[Reason, str] = MappingProxyType(
         Reason.CREATE_UNANSWERED: "That ends with its answer, after request_timeout at the latest.",
         Reason.SHUTTING_DOWN: "The daemon goes on when it is started again.",
         Reason.CONFIG_CHANGED: "The next pass decides by the new config.",
+        Reason.CLOCKS_APART: "That ends when the two agree: look at the clock of this host (timedatectl).",
         Reason.INTERNAL_FAULT: "The next pass tries again; a fault that stays needs another version of fleetd.",
     }
 )

@@ -8,6 +8,8 @@ import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import anyio
@@ -32,14 +34,17 @@ SECRETS = Secrets()
 
 @asynccontextmanager
 async def open_cloud(
-    settings: Settings, *, on_request: OnRequest = lambda _operation, _code, _seconds: None
+    settings: Settings,
+    *,
+    on_request: OnRequest = lambda _operation, _code, _seconds: None,
+    on_date: Callable[[datetime], None] = lambda _date: None,
 ) -> AsyncIterator[Cloud]:
     """The provider of a config, behind the port; the embedded simulator where that is what it names.
 
     Raises:
         ConfigError: the key cannot be read.
     """
-    limits = _limits(settings.provider)
+    limits = replace(_limits(settings.provider), on_date=on_date)
     async with _address(settings.provider, settings.source) as (base_url, key):
         opened = DIALECTS[settings.provider.dialect].open_cloud
         cloud = opened(base_url, lambda: key, rng=random.Random(), limits=limits, on_request=on_request)

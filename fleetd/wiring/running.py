@@ -210,7 +210,11 @@ async def _engine(
         locked = SeatWatch(lock.check)
         journal = await SqliteJournal.open(journal_path(state), guard=locked.check)
         try:
-            async with open_cloud(settings, on_request=metrics.request) as cloud:
+
+            def dated(date: datetime) -> None:
+                engine.reconciler.agreement.told(date)
+
+            async with open_cloud(settings, on_request=metrics.request, on_date=dated) as cloud:
 
                 def passed(result: PassReport | FleetdError) -> None:
                     on_pass(result)

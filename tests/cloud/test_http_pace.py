@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import asynccontextmanager
+from datetime import datetime
 from itertools import pairwise
 
 import anyio
@@ -25,8 +26,8 @@ BUSY = answer(429, headers={"Retry-After": "4"})
 
 
 @asynccontextmanager
-async def client(url, *, rate=1000.0, width=10, timeout=30.0, retries=None, seed=3):
-    limits = HttpLimits(max_requests_per_second=rate, max_concurrency=width, request_timeout=timeout)
+async def client(url, *, rate=1000.0, width=10, timeout=30.0, retries=None, seed=3, **more):
+    limits = HttpLimits(max_requests_per_second=rate, max_concurrency=width, request_timeout=timeout, **more)
     made = HttpClient(
         url, KeyHeader("x-api-key", lambda: "k3y"), classify, rng=random.Random(seed), limits=limits, retries=retries
     )
@@ -186,3 +187,18 @@ async def test_cancelling_frees_the_place_in_the_queue():
         with anyio.fail_after(1.0):
             await made.send(LIST)
     assert len(server.requests) == 2
+
+
+@virtual
+async def test_the_date_of_every_answer_is_told_and_an_odd_one_is_not():
+    told: list[datetime] = []
+    dates = ["Tue, 05 Mar 2030 10:00:00 GMT", "soon", "Tue, 05 Mar 9999 10:00:00 GMT"]
+    dates.append("Tue, 05 Mar 2030 10:00:07 GMT")
+    script = [answer(200, [], headers={"Date": date}) for date in dates[:3]]
+    script.append(answer(404, {"message": "no"}, headers={"Date": dates[3]}))
+    async with scripted(*script) as server, client(server.url, on_date=told.append) as made:
+        for _ in dates[:3]:
+            await made.send(LIST)
+        with pytest.raises(CloudError):
+            await made.send(LIST)
+    assert [at.isoformat() for at in told] == ["2030-03-05T10:00:00+00:00", "2030-03-05T10:00:07+00:00"]

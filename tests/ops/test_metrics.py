@@ -51,6 +51,7 @@ NAMES = {
     "fleetd_config_last_reload_successful": "gauge",
     "fleetd_event_loop_lag_seconds": "gauge",
     "fleetd_faults": "counter where",
+    "fleetd_clock_ahead_seconds": "gauge",
 }
 """The interface: dashboards and alerts are built on it. A change needs a line in the changelog."""
 

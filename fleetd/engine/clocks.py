@@ -1,0 +1,60 @@
+"""Whether our wall clock and the provider's agree: every answer of the provider tells its own."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import anyio
+import structlog
+
+from fleetd.engine.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+APART = 300.0
+"""Seconds by which the two may differ before nothing is destroyed, stopped or dropped because of an age."""
+
+
+class Agreement:
+    """What the provider said last of the time, carried on by the event loop's clock, against ours.
+
+    So a step of ours shows at once, and not with the next answer. A host that slept looks like one whose clock was
+    set ahead, until that answer comes. A provider that tells no time is not contradicted.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._told: tuple[datetime, float] | None = None
+        self._said = False
+
+    def told(self, theirs: datetime) -> None:
+        """An answer has come with this Date."""
+        self._told = (theirs, anyio.current_time())
+
+    @property
+    def ahead(self) -> float | None:
+        """Seconds by which ours is ahead, negative for behind; None where the provider has told no time."""
+        if self._told is None:
+            return None
+        theirs, ticks = self._told
+        return self._clock.now().timestamp() - theirs.timestamp() - (anyio.current_time() - ticks)
+
+    @property
+    def doubt(self) -> str | None:
+        """In words how far apart they are; None while they agree."""
+        ahead = self.ahead
+        if ahead is None or abs(ahead) <= APART:
+            return None
+        return f"ours is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the provider's"
+
+    def told_doubt(self) -> str | None:
+        """``doubt``, said in the log when it begins and when it ends."""
+        doubt = self.doubt
+        if (doubt is not None) != self._said:
+            self._said = doubt is not None
+            by = round(self.ahead or 0.0)
+            if self._said:
+                log.error("clock.disagreed", by_s=by)
+            else:
+                log.info("clock.agreed", by_s=by)
+        return doubt
