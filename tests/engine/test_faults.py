@@ -28,7 +28,7 @@ PLACES = {
     "fleetd.engine.settling": ("learn", "Settling.settle", "Settling.learn", "Settling.doubt_unanswered"),
     "fleetd.engine.observer": ("Observer._verdict", "Observer.observe"),
     "fleetd.engine.executor": (
-        "Executor.carry_out", "Executor._existing", "Executor._create", "owners",
+        "Executor.carry_out", "Executor._existing", "Executor._create",
         "machine_name",
     ),
     "fleetd.engine.follower": ("Follower._close", "Follower._report"),
