@@ -65,6 +65,7 @@ class Leases:
         self._journal = journal
         self._leases: dict[tuple[str, str], Lease] = {}
         self._since: float | None = None
+        self._putting = anyio.Lock()
 
     async def load(self, now: datetime) -> None:
         """Read what an earlier process was told. A row that cannot be read is said, and ends no process."""
@@ -89,14 +90,15 @@ class Leases:
         ticks = anyio.current_time()
         lasts = max(until - now, timedelta(0))
         lease = Lease(machine_id, source, now, now + lasts, actor, ticks + lasts.total_seconds())
-        others = {key: known for key, known in self._leases.items() if key != (machine_id, source)}
-        kept = self._room(others, now, ticks) | {(machine_id, source): lease}
-        rows = [
-            {"machine": m, "source": s, "began": _text(one.began), "until": _text(one.until), "actor": one.actor}
-            for (m, s), one in sorted(kept.items())
-        ]
-        await self._journal.put_note(_NOTE, json.dumps(rows))
-        self._leases = kept
+        async with self._putting:  # one after the other: who waits for the file must not forget who came meanwhile
+            others = {key: known for key, known in self._leases.items() if key != (machine_id, source)}
+            kept = self._room(others, now, ticks) | {(machine_id, source): lease}
+            rows = [
+                {"machine": m, "source": s, "began": _text(one.began), "until": _text(one.until), "actor": one.actor}
+                for (m, s), one in sorted(kept.items())
+            ]
+            await self._journal.put_note(_NOTE, json.dumps(rows))
+            self._leases = kept
 
     def in_force(self, machine_id: str, now: datetime) -> Lease | None:
         """The longest lease on a machine that has not expired."""

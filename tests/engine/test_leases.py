@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,25 @@ def test_a_start_with_a_clock_far_ahead_drops_no_lease() -> None:
             await ahead.put("ps2", "job", far + timedelta(hours=1), ME, now=far)
             await after.load(START + timedelta(minutes=5))
             assert after.in_force("ps1", START + timedelta(minutes=5)) is not None
+
+    run(story)
+
+
+def test_leases_that_are_taken_in_one_moment_are_all_kept() -> None:
+    """None is lost to another that was being written just then, and the file has all of them."""
+
+    async def story() -> None:
+        async with rig(fleet(target=0)) as world:
+            leases = Leases(world.journal)
+            now = world.clock.now()
+            async with anyio.create_task_group() as group:
+                for number in range(8):
+                    put = partial(leases.put, f"ps{number}", "job", now + SECOND, ME, now=now)
+                    group.start_soon(put)
+            again = Leases(world.journal)
+            await again.load(now)
+            for kept in (leases, again):
+                assert [kept.holder(f"ps{n}", now) is not None for n in range(8)] == [True] * 8
 
     run(story)
 

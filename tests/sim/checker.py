@@ -16,11 +16,9 @@ from tests.sim.breach import Breach
 from tests.sim.checks_of_people import unknown_is_active, vetoes_are_obeyed
 from tests.sim.grounds import (
     FRESH,
-    REQUEST_TIMEOUT,
     decided_since,
     fleet_of,
     insane_looks,
-    look_before,
     off_target,
     ordered,
     outlived,
@@ -29,6 +27,7 @@ from tests.sim.grounds import (
     shows,
     surplus,
     targets,
+    unconfirmed,
     unknowable,
 )
 from tests.sim.record import Record
@@ -36,6 +35,8 @@ from tests.sim.settling import quiet_from
 from tests.sim.truth import ON, Truth, created_name, moment
 
 VERBS = frozenset({"create", "start", "stop", "restart", "destroy", "update"})
+ON_ITS_WAY = 5.0
+"""Seconds between the last word on a call and its arrival, at most."""
 UNNOTICED = 3600.0
 """Seconds for which a daemon whose lock was removed may go on looking."""
 NO_EFFECT_STEPS = (60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -45,12 +46,14 @@ def check(record: Record) -> list[Breach]:
     """Everything that was promised and not kept, in the order of time."""
     truth = Truth(record)
     found = [breach for promise in PROMISES.values() for breach in promise(truth)]
-    found += [
-        Breach(0, span.ended, f"life {span.number} {span.how}")
-        for span in record.lives
-        if span.how.startswith("crashed")
-    ]
     return sorted(found, key=lambda b: (b.at, b.promise))
+
+
+def no_life_ends_by_itself(truth: Truth) -> Iterator[Breach]:
+    """0. Nothing from outside ends the process, and no fault in a pass does."""
+    for span in truth.record.lives:
+        if span.how.startswith("crashed"):
+            yield Breach(0, span.ended, f"life {span.number} {span.how}")
 
 
 def foreign_is_left_alone(truth: Truth) -> Iterator[Breach]:
@@ -104,6 +107,8 @@ def destroys_are_allowed(truth: Truth) -> Iterator[Breach]:
         fleet, _ = fleet_of(truth, call)
         if fleet is None:
             continue
+        if unconfirmed(truth, call.machine_id, at):
+            yield Breach(3, at, f"{call.machine_id} destroyed, which nobody has confirmed")
         if not fleet.allow_destroy:
             yield Breach(3, at, f"{call.machine_id} destroyed, {fleet.name} does not allow it")
         under_way = [(m, f) for m, f in under_way if truth.state(m, at) != "gone" and m != call.machine_id]
@@ -122,13 +127,16 @@ def sane_observations_only(truth: Truth) -> Iterator[Breach]:
         if call.operation not in {"create", "start", "stop", "destroy"}:
             continue
         at = moment(call)
-        look = look_before(truth.record, at)
-        if look is None or look.listed is None:
-            yield Breach(4, at, f"{call.operation} of {call.machine_id} without an answered look")
-        elif id(look) in insane:
-            yield Breach(4, at, f"{call.operation} of {call.machine_id} on a listing that lacked {insane[id(look)]}")
-        elif at - look.began > 2 * interval + 2 * REQUEST_TIMEOUT:
-            yield Breach(4, at, f"{call.operation} on a look that is {at - look.began:.0f} s old")
+        recent = [
+            look
+            for look in truth.record.looks
+            if look.listed is not None and at - 2 * interval - ON_ITS_WAY < look.began and look.ended <= at
+        ]
+        if not recent:
+            yield Breach(4, at, f"{call.operation} of {call.machine_id} without a look that was answered lately")
+        elif all(id(look) in insane for look in recent):
+            lacked = insane[id(recent[-1])]
+            yield Breach(4, at, f"{call.operation} of {call.machine_id} on a listing that lacked {lacked}")
 
 
 def journaled_and_single(truth: Truth) -> Iterator[Breach]:
@@ -241,6 +249,7 @@ def windows_are_honoured(truth: Truth) -> Iterator[Breach]:
 
 
 PROMISES: dict[int, Callable[[Truth], Iterator[Breach]]] = {
+    0: no_life_ends_by_itself,
     1: foreign_is_left_alone,
     2: never_more_than_the_target,
     3: destroys_are_allowed,

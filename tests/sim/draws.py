@@ -181,7 +181,8 @@ def _host_beats(rng: random.Random, at: Callable[[], float]) -> list[Beat]:
     if rng.random() < 0.25:
         beats.append(Beat(at(), "second"))
     if rng.random() < 0.15:
-        beats.append(Beat(at(), "unlock", {"for": rng.choice((900, 3600))}))
+        way = rng.choice(("lock", "directory"))
+        beats.append(Beat(at(), "unlock", {"way": way, "for": rng.choice((900, 3600))}))
     if rng.random() < 0.2:
         beats.append(Beat(at(), "trouble", {"times": rng.choice((1, 1, 3))}))
     if rng.random() < 0.1:
@@ -199,6 +200,11 @@ def _person(rng: random.Random, at: float) -> Beat:
     more: dict[str, Any] = {}
     what = rng.choice(PEOPLE)
     match what:
+        case "use":
+            lasts = rng.choice((600, 3600, 4 * HOUR, 12 * HOUR))
+            more = {"count": rng.choice((1, 1, 3, 8)), "for": lasts, "starves": rng.random() < 0.2}
+        case "slow_destroy":
+            more = {"for": rng.choice((None, 900.0, 7200.0))}
         case "lease":
             count, lasts, every = rng.choice(((1, 3600, 0), (1, 4 * HOUR, 0), (40, 20, 60), (6, 1200, 900)))
             more = {"count": count, "for": lasts, "every": every}

@@ -36,7 +36,8 @@ def fleet_of(truth: Truth, call: Call) -> tuple[Fleet | None, Settings | None]:
 
 
 def look_before(record: Record, at: float) -> Look | None:
-    return next((look for look in reversed(record.looks) if look.began <= at), None)
+    """The newest look that was answered: calls of a pass may still wait while the next one looks."""
+    return next((look for look in reversed(record.looks) if look.ended <= at and look.listed is not None), None)
 
 
 def decided_since(truth: Truth, at: float) -> float:
@@ -180,6 +181,12 @@ def outlived(truth: Truth, fleet: Fleet, machine: str, at: float) -> bool:
     return bool(boots) and at - boots[-1] > hours * 3600 - steps - 600
 
 
+def unconfirmed(truth: Truth, machine: str, at: float) -> bool:
+    """Whether nothing but its name says that a machine is fleetd's: nobody ever confirms one here."""
+    born = truth.born.get(machine)
+    return born is None or any(born.at < t <= at for t in truth.record.losses)
+
+
 def off_target(truth: Truth, fleet: Fleet, at: float, settings: Settings) -> str | None:
     """What is wrong with a fleet that should be at its target, or None."""
     record = truth.record
@@ -200,7 +207,7 @@ def off_target(truth: Truth, fleet: Fleet, at: float, settings: Settings) -> str
         return where
     if len(up) > target and spare:
         return f"{where}, {spare[0]} is too many"
-    down = truth.on(fleet.name, at, settings, states={"off"})
+    down = [m for m in truth.on(fleet.name, at, settings, states={"off"}) if not unconfirmed(truth, m, at)]
     if fleet.scale_in is ScaleIn.DESTROY and fleet.allow_destroy and len(down) > fleet.standby:
         return f"{fleet.name} keeps {len(down)} stopped machines, standby is {fleet.standby}"
     return None

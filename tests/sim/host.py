@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from contextlib import suppress
 from typing import Any
 
@@ -106,7 +107,15 @@ class Host:
         """Somebody removes the lock's file, and a second daemon starts beside the first."""
         if self._site.alive is None:
             return
-        (self._site.state / "lock").unlink(missing_ok=True)
+        state = self._site.state
+        if beat.more["way"] == "lock":
+            (state / "lock").unlink(missing_ok=True)
+        else:  # somebody put a backup in its place
+            backup = state.with_name(f"{state.name}-backup-{len(self._record.unlocked)}")
+            shutil.copytree(state, backup)
+            state.rename(state.with_name(f"{backup.name}-old"))
+            backup.rename(state)
+            (state / "lock").unlink(missing_ok=True)
         self._record.unlocked.append(self._now())
         second = self._site.new_life()
         async with anyio.create_task_group() as group:

@@ -34,6 +34,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import anyio
+
 from fleetd import config
 from fleetd.activity.plain import LeaseSource
 from fleetd.activity.port import Source
@@ -41,7 +43,6 @@ from fleetd.cloud.calls import HttpLimits
 from fleetd.cloud.core.factory import open_core_cloud
 from fleetd.cloud.port import Cloud
 from fleetd.engine.leases import Leases
-from fleetd.engine.observer import Observer
 from fleetd.model.errors import ConfigError, FleetdError
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Plan
@@ -62,6 +63,10 @@ from tests.support.virtual_time import VirtualClock, virtual_loop
 
 OpenCloud = Callable[..., Cloud]
 """``open_core_cloud``, or another dialect's function of the same signature."""
+
+
+SEAT_LOOK = 60.0
+"""Seconds between two looks at the state directory; every write looks for itself."""
 
 
 class Killed(BaseException):
@@ -163,6 +168,8 @@ class Life:
         self.engine: Engine | None = None
         """There once it has its state and its config."""
         self.dead = False
+        self.troubles = 0
+        """How often its planner broke down because the story has it so."""
         self._task: asyncio.Task[Any] | None = None
 
     @property
@@ -181,12 +188,12 @@ class Life:
         try:
             await self._run()
             faults = self.engine.daemon.faults if self.engine is not None else None
-            if faults is not None and faults.count and not self.site.faults_wanted:
+            if faults is not None and faults.count > self.troubles and not self.site.faults_wanted:
                 how = f"crashed: {faults.count} faults were contained, the last: {faults.last}"
-        except FleetdError as error:
-            how = f"refused: {error}"
         except BaseException as error:  # noqa: BLE001 - a kill arrives as anything; all else is a crash, reported
-            how = "killed" if self.dead else f"crashed: {_leaf(error)!r}"
+            leaf = _leaf(error)
+            how = f"refused: {leaf}" if isinstance(leaf, FleetdError) else f"crashed: {leaf!r}"
+            how = "killed" if self.dead else how
         if not self.dead:
             self.span.how, self.span.ended = how, virtual_loop().time()
         self.dead = True
@@ -236,14 +243,17 @@ class Life:
     async def _run(self) -> None:
         site = self.site
         settings = site.load()
-        with StateLock(site.state, pid=self.number, since=site.clock.now()):
-            journal = await SqliteJournal.open(site.journal, executor=_MortalExecutor(self))
+        with StateLock(site.state, pid=self.number, since=site.clock.now()) as lock:
+            journal = await SqliteJournal.open(site.journal, executor=_MortalExecutor(self), guard=lock.check)
             cloud = site.open_cloud(
                 site.url, lambda: site.key, rng=random.Random(f"{site.seed}:{self.number}:http"), limits=site.limits
             )
             try:
                 self.engine = self._assemble(settings, cloud, journal)
-                await self.engine.daemon.run()
+                async with anyio.create_task_group() as group:
+                    group.start_soon(_watch_seat, journal)
+                    await self.engine.daemon.run()
+                    group.cancel_scope.cancel()
             finally:
                 journal._database._closed = self.dead or journal._database._closed
                 if self.dead:
@@ -266,7 +276,7 @@ class Life:
             sources=lambda tables: {name: self._source(table) for name, table in tables.items()},
         )
         # Listings of passes are told from those of the poller.
-        engine.reconciler._observer = Observer(WatchedLooks(self, cloud), site.clock)  # type: ignore[arg-type]
+        engine.reconciler._look._observer._cloud = WatchedLooks(self, cloud)  # type: ignore[assignment]
         return engine
 
     def _source(self, table: IdleSource) -> Source:
@@ -290,6 +300,7 @@ def breakable() -> Iterator[None]:
         life = _LIFE.get()
         if life is not None and life.site.trouble > 0:
             life.site.trouble -= 1
+            life.troubles += 1
             raise KeyError("trouble")
         return plan(*arguments, **named)
 
@@ -306,6 +317,13 @@ class _MortalExecutor(InlineExecutor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         self._life.check()
         return super().submit(fn, *args, **kwargs)
+
+
+async def _watch_seat(journal: SqliteJournal) -> None:
+    """As ``fleetd run`` does, less often: in virtual time every look costs real time."""
+    while True:
+        await anyio.sleep(SEAT_LOOK)
+        journal.check()
 
 
 class _Nobody:

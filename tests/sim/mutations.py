@@ -1,110 +1,34 @@
-"""Broken builds, at least one for each promise: a check that does not catch its own is worth nothing.
-
-A mutation replaces a piece of fleetd's source by another, in this process and for as long as the block lasts. Each
-comes with the short story in which the promise hangs on that piece.
-"""
+"""Broken builds, at least one for each promise: a check that does not catch its own is worth nothing."""
 
 from __future__ import annotations
-import __future__ as future
 
-import inspect
-import sys
-import textwrap
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
-from unittest import mock
 
 from fleetd.cloud.http import HttpClient
 from fleetd.config import reading
-from fleetd.engine import daemon
+from fleetd.engine import daemon, rounds
 from fleetd.engine.approach import Approach
 from fleetd.engine.executor import Executor
 from fleetd.engine.gate import Gate
+from fleetd.engine.leases import Leases
 from fleetd.engine.observer import Observer
 from fleetd.engine.poller import Poller
-from fleetd.engine.reconciler import Reconciler
+from fleetd.engine.seat import EngineSeat
+from fleetd.engine.setbacks import Setbacks
+from fleetd.engine.settling import Settling
 from fleetd.model.fleet import Window
 from fleetd.model.journal import Hold
-from fleetd.planner import guards, idle, ownership, policies, roster, scaling, transitions, windows
+from fleetd.planner import guards, idle, leaving, ownership, policies, roster, scaling, transitions, windows
 from fleetd.simulator import faults as f
+from fleetd.store.database import Database
 from fleetd.store.lock import StateLock
 from fleetd.store.sqlite import SqliteJournal
-from tests.sim.spec import Beat, FleetSpec
-from tests.sim.story import CALM, DAY, Story
+from tests.sim.mutation import FLEET, HOUR, Mutation, story
+from tests.sim.spec import Beat
 
-HOUR = 3600.0
-LENGTH = 2 * HOUR + CALM
-FLEET = FleetSpec("training", target=6, stops="50%")
 PARKING = Window("night", 13 * 60, 23 * 60, "UTC", park_idle=True)
 """Opens an hour after a story's start."""
-
-
-def story(*beats: Beat, fleets: tuple[FleetSpec, ...] = (FLEET,), **fields: Any) -> Story:
-    """A short story at noon, UTC."""
-    fields.setdefault("rules", ())
-    fields.setdefault("foreign", ())
-    fields.setdefault("interval", 120)
-    return Story(
-        seed="mutation",
-        machines=8,
-        days=LENGTH / DAY,
-        poll=15,
-        page_size=None,
-        vendor_timer=False,
-        latency=(0.005, 0.02),
-        fleets=fleets,
-        beats=beats,
-        epoch_offset=12 * HOUR,
-        **fields,
-    )
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """A broken build."""
-
-    promise: int
-    name: str
-    piece: Any
-    """The function, method or property that is broken."""
-    old: str
-    new: str
-    story: Story = field(default_factory=story)
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """With the piece replaced wherever it is known by name."""
-        with rewritten(self.piece, self.old, self.new):
-            yield
-
-
-@contextmanager
-def rewritten(piece: Any, old: str, new: str) -> Iterator[None]:
-    """A function with a part of its source replaced; the part must be there."""
-    function = piece.fget if isinstance(piece, property) else piece
-    function = inspect.unwrap(getattr(function, "__func__", function))
-    source = textwrap.dedent(inspect.getsource(function))
-    assert old in source, f"{function.__qualname__} does not read {old!r} any more: mend the mutation"
-    module = sys.modules[function.__module__]
-    text = source.replace(old, new)
-    code = compile(text, inspect.getfile(function), "exec", flags=future.annotations.compiler_flag, dont_inherit=True)
-    made: dict[str, Any] = {}
-    exec(code, module.__dict__, made)
-    owner, _, name = function.__qualname__.rpartition(".")
-    known_in = [getattr(module, owner)] if owner else [m for m in _modules() if getattr(m, name, None) is function]
-    with ExitStack() as stack:
-        for cached in [c for c in vars(module).values() if hasattr(c, "cache_clear")]:
-            cached.cache_clear()
-            stack.callback(cached.cache_clear)
-        for place in known_in:
-            stack.enter_context(mock.patch.object(place, name, made[name]))
-        yield
-
-
-def _modules() -> list[Any]:
-    return [module for name, module in list(sys.modules.items()) if name.startswith("fleetd.")]
 
 
 def _at(hours: float, what: str, **more: Any) -> Beat:
@@ -116,6 +40,7 @@ LOST = (f.ResetAfter(operation="create", nth=(2, 3)), f.Invisible(seconds=80))
 DESTROYING = replace(FLEET, scale_in="destroy", allow_destroy=True, stops="100%")
 PARKED = replace(FLEET, window=PARKING, idle_after=20, target=4)
 PARTIAL = (f.PartialList(share=0.6, after=0.5 * HOUR, until=1.2 * HOUR),)
+WORK = {"count": 3, "for": 4 * HOUR, "starves": False}
 SHRINKS = _at(1, "reload", fleets=(replace(FLEET, target=2),), **{"for": 1800.0})
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -127,6 +52,26 @@ MUTATIONS: tuple[Mutation, ...] = (
         'split = (machine.name.rpartition("-")[0],) if machine.name.rpartition("-")[0] in names else None',
         story(
             foreign=(("training-backup", "ready"), ("training-abcdef", "ready")), fleets=(replace(FLEET, target=1),)
+        ),
+    ),
+    Mutation(
+        0,
+        "a fault inside a pass ends the process",
+        daemon.Daemon._pass,
+        "except* Exception as group:",
+        "except* ZeroDivisionError as group:",
+        story(_at(1, "trouble", times=1)),
+    ),
+    Mutation(
+        1,
+        "a create's answer may bring a machine that was there before",
+        Executor._must_be_new,
+        "if machine.id in known:",
+        "if False:",
+        story(
+            _at(1, "reload", fleets=(replace(FLEET, target=0, stops="100%"),), **{"for": 1800.0}),
+            rules=(f.OtherMachine(operation="create", of="alice*", keep_name=True, nth=1),),
+            foreign=(("alice-workstation", "ready"),),
         ),
     ),
     Mutation(
@@ -142,6 +87,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     Mutation(
+        1,
+        "a pattern of another fleetd takes what ours has made",
+        ownership._adopter,
+        "if made_for(machine.name) is not None:",
+        "if False:",
+        story(_at(1, "other", target=0, **{"for": 0.7 * HOUR})),
+    ),
+    Mutation(
         2,
         "creates whose answer was lost do not count",
         roster.Roster.have,
@@ -152,10 +105,18 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         2,
         "lost creates are not waited for",
-        Reconciler._settle,
+        Settling.settle,
         "observation.at >= intent.ambiguous_since + settle",
         "True",
         story(rules=LOST, interval=30),
+    ),
+    Mutation(
+        2,
+        "a create that was answered 429 was not carried out",
+        HttpClient._declined,
+        "failed = kind in {Unavailable, RateLimited}",
+        "failed = kind is Unavailable",
+        story(rules=(f.RateLimit(operation="create", executed=True, limit=3), f.Invisible(seconds=80)), interval=30),
     ),
     Mutation(
         3,
@@ -166,6 +127,18 @@ MUTATIONS: tuple[Mutation, ...] = (
         story(
             _at(1, "reload", fleets=(replace(DESTROYING, allow_destroy=False, target=2),), **{"for": 1800.0}),
             fleets=(replace(DESTROYING, allow_destroy=False),),
+        ),
+    ),
+    Mutation(
+        3,
+        "destroys what is ours by its name alone",
+        ownership.owners,
+        "return None if claims.sure(machine, facts) or is_written_out(machine, fleets) else why",
+        "return None",
+        story(
+            _at(0.5, "journal", way="deleted", place=0, **{"for": 30}),
+            _at(1, "reload", fleets=(replace(DESTROYING, target=2),), **{"for": 1800.0}),
+            fleets=(DESTROYING,),
         ),
     ),
     Mutation(
@@ -199,9 +172,9 @@ MUTATIONS: tuple[Mutation, ...] = (
         "if age > stale_after or age < -stale_after:",
         "if False:",
         story(
-            fleets=(FLEET, replace(FLEET, name="other")),
-            interval=20,
-            rules=(f.SlowDrip(operation="create", seconds=25, until=0.5 * HOUR),),
+            SHRINKS,
+            interval=10,
+            rules=(f.SlowDrip(operation="list", seconds=28, after=0.9 * HOUR, until=1.4 * HOUR),),
         ),
     ),
     Mutation(
@@ -236,7 +209,44 @@ MUTATIONS: tuple[Mutation, ...] = (
         idle.may_park,
         "if now - report.idle_since < rule.after:",
         "if False:",
-        story(_at(0.8, "use"), _at(0.8, "use"), fleets=(PARKED,)),
+        story(_at(0.8, "use", count=2, starves=False, **{"for": 900.0}), fleets=(PARKED,)),
+    ),
+    Mutation(
+        6,
+        "a lease that ended between two passes was no use",
+        Leases.last_use,
+        "return max(",
+        "return None and max(",
+        story(
+            *(_at(0.2, "lease", count=250, **{"for": 2.0}, every=25.0) for _ in range(8)),
+            fleets=(replace(PARKED, stops="100%"),),
+            foreign=(),
+        ),
+    ),
+    Mutation(
+        6,
+        "a source is believed about an address that two machines have",
+        rounds.shared_names,
+        "if other is not None:",
+        "if False:",
+        story(
+            _at(0.1, "use", **WORK),
+            *(_at(0.2, "address", **{"for": 3 * HOUR}) for _ in range(6)),
+            fleets=(PARKED,),
+            foreign=(),
+        ),
+    ),
+    Mutation(
+        6,
+        "a gap is forgiven in one piece",
+        idle.advance,
+        "gap > max_gap * (FORGIVEN / GAPS) or ",
+        "",
+        story(
+            _at(0.95, "use", count=4, starves=True, **{"for": 240.0}),
+            fleets=(replace(PARKED, idle_after=60, target=2),),
+            interval=30,
+        ),
     ),
     Mutation(
         7,
@@ -261,6 +271,17 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         14,
+        "a hold is on the word that was typed",
+        EngineSeat.veto,
+        "machine=found[0][0].id or None if found else None",
+        "machine=None",
+        story(
+            *(_at(0.5, "held_rename", by="name", after=60, **{"for": HOUR}) for _ in range(4)),
+            _at(1, "reload", fleets=(replace(FLEET, target=0, stops="100%"),), **{"for": 1800.0}),
+        ),
+    ),
+    Mutation(
+        14,
         "vetoes end with the process that took them",
         SqliteJournal.holds,
         '"WHERE expires_at > ? ORDER BY id", (instant_to_cell(now),)',
@@ -273,10 +294,20 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         8,
         "the lock keeps nobody out",
-        StateLock._acquire,
-        "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
-        "pass",
+        StateLock.__enter__,
+        "self._directory = self._take(self._open_directory())\n        self._descriptor = self._acquire()",
+        "self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT)",
         story(_at(1, "second")),
+    ),
+    Mutation(
+        8,
+        "nobody looks whether the state directory is still its own",
+        Database.check,
+        "self._guard()",
+        "return",
+        story(
+            _at(0.5, "unlock", way="directory", **{"for": 1.4 * HOUR}), *(_at(h, "destroy") for h in (0.7, 1, 1.3))
+        ),
     ),
     Mutation(
         9,
@@ -317,6 +348,22 @@ MUTATIONS: tuple[Mutation, ...] = (
         "f[2] is not None and f[2] != f[3]",
         "f[2] is not None",
         story(fleets=(replace(FLEET, timeout_hours=1000),)),
+    ),
+    Mutation(
+        11,
+        "a machine that lingers while it is destroyed keeps its place",
+        leaving.leaves,
+        "return surely_leaves(machine) or",
+        "return False and",
+        story(_at(0.5, "slow_destroy", **{"for": None}), foreign=()),
+    ),
+    Mutation(
+        12,
+        "repeats at once what has no effect",
+        Setbacks.add,
+        "next_backoff(attempt) if attempt else timedelta(0)",
+        "timedelta(0)",
+        story(SHRINKS, rules=(f.NoEffect(operation="stop", until=2 * HOUR),)),
     ),
     Mutation(
         12,

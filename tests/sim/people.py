@@ -66,7 +66,7 @@ class People:
                 self._world.set_price(more["machine_type"], Decimal(more["hourly"]))
                 return
         try:
-            self._do(what, machine)
+            self._do(what, machine, more)
         except Refusal:
             return  # the console says no
 
@@ -179,7 +179,7 @@ class People:
         await self._impose(VetoOrder("hold", subject, frozenset(Verb), "somebody needs it", lasts), machine)
         await anyio.sleep(more["after"])
         with suppress(Refusal):
-            self._do("rename", machine)
+            self._do("rename", machine, {})
 
     async def _share_address(self, machine: MachineRecord, more: Mapping[str, Any]) -> None:
         """Another machine has the same private address for a while, as overlapping networks have it."""
@@ -229,11 +229,11 @@ class People:
         with suppress(LookupError, FleetdError, Killed):
             await life.engine.seat.request(MachineOrder(verb, machine.id, "it hangs", even_if_busy=forced), "ada")
 
-    def _do(self, what: str, machine: MachineRecord) -> None:
+    def _do(self, what: str, machine: MachineRecord, more: Mapping[str, Any]) -> None:
         world = self._world
         match what:
             case "use":
-                self._use(machine)
+                self._use(machine, more)
                 return
             case "look_alike":
                 name = self._rng.choice(
@@ -252,21 +252,20 @@ class People:
             case "destroy":
                 world.human_destroy(machine.id)
             case "slow_destroy":
-                lasts = self._rng.choice((None, 900.0, 7200.0))
+                lasts = more["for"]
                 world.human_destroy(machine.id, Fate(lingers=True, lingers_seconds=lasts))
                 what = "destroy"
         self._record.acts.append(Act(self._now(), what, machine.id))
 
-    def _use(self, first: MachineRecord) -> None:
-        """Some people begin to work, each on a machine that is up; most for hours."""
+    def _use(self, first: MachineRecord, more: Mapping[str, Any]) -> None:
+        """Some people begin to work, each on a machine that is up."""
         now = self._now()
-        count = self._rng.choice((1, 1, 3, 8))
         ready = [m for m in self._alive() if m.state in {"ready", "serviceready"}]
         self._rng.shuffle(ready)
-        for machine in [m for m in (first, *ready) if m.state in {"ready", "serviceready"}][:count]:
-            lasts = self._rng.choice((600, 3600, 4 * 3600, 12 * 3600))
+        for machine in [m for m in (first, *ready) if m.state in {"ready", "serviceready"}][: more["count"]]:
+            lasts = more["for"]
             self._record.uses.setdefault(machine.id, []).append((now, min(now + lasts, self._end + 1)))
-            if self._rng.random() < 0.2:  # the work starves what would tell of it
+            if more["starves"]:  # the work starves what would tell of it
                 gap = (now - 1, min(now + lasts + 1, self._record.calm_from))
                 self._record.gaps.setdefault(machine.id, []).append(gap)
 

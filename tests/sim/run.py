@@ -19,6 +19,7 @@ import anyio
 import fleetd.cloud.core.api
 import fleetd.engine.daemon
 import fleetd.simulator.core
+from fleetd.cloud.calls import HttpLimits
 from fleetd.model.errors import ConfigError
 from fleetd.model.machine import Machine
 from fleetd.planner.idle import Activity
@@ -108,7 +109,10 @@ async def _play(story: Story, root: Path, dialect: Dialect, level: str) -> Stage
     for name, state in story.foreign:
         world.add_machine(name, state)
     async with serve(world, key=KEY, faults=story.rules, keep_reads=None, latency=story.latency) as server:
-        site = Site(root, server.url + dialect.path, KEY, clock, seed=story.seed, open_cloud=dialect.open_cloud)
+        limits = HttpLimits(max_requests_per_second=story.rate)
+        site = Site(
+            root, server.url + dialect.path, KEY, clock, seed=story.seed, open_cloud=dialect.open_cloud, limits=limits
+        )
         site.capture_log(level)
         stage = Stage(story, world, server, site, dialect)
         async with AsyncExitStack() as stack:

@@ -43,6 +43,8 @@ class Story:
     beats: tuple[Beat, ...]
     epoch_offset: float
     """Seconds from the epoch of all stories to the start of this one."""
+    rate: float = 1000
+    """Requests a second that the daemon allows itself."""
 
     @property
     def calm_from(self) -> float:
@@ -58,7 +60,8 @@ class Story:
         """The config file with these fleets."""
         head = (
             f'version = 1\n[provider]\nkind = "{dialect.kind}"\napi_key = {{ env = "PAPERSPACE_API_KEY" }}\n'
-            f'[daemon]\ninterval = "{self.interval}s"\npoll = "{self.poll}s"\nlisten = ""\n'
+            + (f"max_requests_per_second = {self.rate:g}\n" if self.rate < 1000 else "")
+            + f'[daemon]\ninterval = "{self.interval}s"\npoll = "{self.poll}s"\nlisten = ""\n'
             '[prices]\nP4000 = 0.51\nP5000 = 0.78\n[schedules]\nsnapshot_check = "every 20m"\n'
         )
         idle = '[idle_sources.gpu]\nkind = "http"\nurl = "http://{private_ip}:9100/idle"\n'
@@ -113,6 +116,7 @@ def draw_story(seed: str, *, days: float, machines: int) -> Story:
         rules=tuple(rules),
         beats=tuple(sorted(beats, key=lambda beat: beat.at)),
         epoch_offset=offset,
+        rate=rng.choice((1000, 1000, 1000, 4)),
     )
 
 
