@@ -24,13 +24,11 @@ from tests.support.rig import rig
 from tests.support.virtual_time import run_virtual
 
 PLACES = {
-    "fleetd.engine.reconciler": (
-        "owners", "believed", "learn", "turned", "expected_ids", "plan",
-        "Reconciler._settle", "Reconciler._learn", "Reconciler._doubt_unanswered",
-    ),
+    "fleetd.engine.look": ("owners", "believed", "turned", "expected_ids", "plan"),
+    "fleetd.engine.settling": ("learn", "Settling.settle", "Settling.learn", "Settling.doubt_unanswered"),
     "fleetd.engine.observer": ("Observer._verdict", "Observer.observe"),
     "fleetd.engine.executor": (
-        "Executor.carry_out", "Executor._existing", "Executor._create", "owners",
+        "Executor.carry_out", "Executor._existing", "Executor._create",
         "machine_name",
     ),
     "fleetd.engine.follower": ("Follower._close", "Follower._report"),
@@ -105,7 +103,7 @@ def test_a_failed_pass_is_said_once_with_its_traceback_and_counted_each_time() -
         with capture_logs() as logs:
             ready = rig(fleet(target=1), faults_wanted=True, on_pass=results.append)
             async with ready as world, world.daemon_running() as daemon:
-                with broken("fleetd.engine.reconciler:owners"):
+                with broken("fleetd.engine.look:owners"):
                     await anyio.sleep(3600)
                 assert daemon.last_error == "a fault in fleetd ended the pass: Fault: here"
                 failed = world.meter.said.count(("fault", "pass"))
@@ -142,7 +140,7 @@ def test_one_machines_fault_is_one_machines() -> None:
 
             with mock.patch.object(errands, "timeout_drift", side_effect=drift, wraps=errands.timeout_drift):
                 report = await world.reconciler.run_pass()
-            assert world.cloud.writes() == ["update ps2", "create"]
+            assert sorted(world.cloud.writes()) == ["create", "update ps2"]
             skips = [(s.machine, s.reason, s.detail) for s in report.skips]
             assert skips == [("ps1", Reason.INTERNAL_FAULT, "Fault: ps1")]
             assert world.faults.last is not None
@@ -173,7 +171,7 @@ def test_one_fleets_fault_is_one_fleets() -> None:
     run_virtual(story)
 
 
-@pytest.mark.parametrize("target", ["fleetd.engine.reconciler:plan", "fleetd.engine.checks:Checks.made"])
+@pytest.mark.parametrize("target", ["fleetd.engine.look:plan", "fleetd.engine.checks:Checks.made"])
 def test_an_order_whose_pass_failed_is_told_what_became_of_it_and_leaves_no_hold_behind(target: str) -> None:
     """Before the calls nothing was done; after them it was, although the pass failed."""
 
