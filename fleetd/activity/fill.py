@@ -13,6 +13,10 @@ from fleetd.model.settings import PLACEHOLDERS, PROMQL_MATCHER
 _NAMES = re.compile("|".join(r"\{" + name + r"\}" for name in PLACEHOLDERS))
 
 
+_SELECTED = re.compile(r"([A-Za-z_]\w*)\s*" + PROMQL_MATCHER.pattern)
+_RELABELS = re.compile(r"\b(label_replace|label_join|count_values|group_left|group_right)\b")
+
+
 class Missing(ValueError):
     """The machine lacks something that is asked for; a young one has no address yet."""
 
@@ -50,6 +54,24 @@ def fill_promql(query: str, values: Mapping[str, str]) -> str:
         return f"{operator}{space}{quote_mark}{_fill(inside, values, escape)}{quote_mark}"
 
     return _fill(PROMQL_MATCHER.sub(matcher, query), {"window": values["window"]}, str)
+
+
+def labels_of(query: str, values: Mapping[str, str]) -> dict[str, set[str]]:
+    """What the labels by which a query selects one machine say in its answer, where they are there at all.
+
+    Only labels that are always matched by ``=``; none where the query may give them other values itself.
+    """
+    if _RELABELS.search(query):
+        return {}
+    found: dict[str, set[str]] = {}
+    loose: set[str] = set()
+    for label, operator, _, literal in _SELECTED.findall(query):
+        inside = literal[1:-1]
+        if operator == "=" and "\\" not in inside:
+            found.setdefault(label, set()).add(_fill(inside, values, str))
+        else:
+            loose.add(label)
+    return {label: told for label, told in found.items() if label not in loose}
 
 
 def fill_url(url: str, values: Mapping[str, str]) -> str:

@@ -6,16 +6,23 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import aiohttp
+import anyio
 
 from fleetd.activity.asking import Said, Unusable, ask_each, open_session, read_body
 from fleetd.activity.fill import Missing, fill_url, values_of
 from fleetd.activity.verdict import parse_verdict
+from fleetd.model.httpdate import http_date
 from fleetd.model.machine import Machine
 from fleetd.model.settings import IdleSource
 from fleetd.planner.idle import Activity, Reading
 
 LONGEST_ANSWER = 64 * 1024
 """Bytes of an answer."""
+FRESH = timedelta(minutes=1)
+"""How far from now the Date of an answer may be, or how old a cache may say that it is."""
+
+ANEW = {"Cache-Control": "no-cache"}
+"""What a cache on the way told before is not asked for."""
 
 
 class HttpSource:
@@ -30,8 +37,13 @@ class HttpSource:
 
     async def read(self, machines: Sequence[Machine], *, window: timedelta, now: datetime) -> Mapping[str, Reading]:
         """See ``Source.read``."""
+        began = anyio.current_time()
         return await ask_each(
-            self.name, machines, lambda machine: self._ask(machine, window), at_once=self._at_once, now=now
+            self.name,
+            machines,
+            lambda machine: self._ask(machine, window, now, began),
+            at_once=self._at_once,
+            now=now,
         )
 
     async def aclose(self) -> None:
@@ -40,14 +52,15 @@ class HttpSource:
             await self._session.close()
             self._session = None
 
-    async def _ask(self, machine: Machine, window: timedelta) -> Said:
+    async def _ask(self, machine: Machine, window: timedelta, now: datetime, began: float) -> Said:
         if self._session is None:
             self._session = open_session()
         timeout = aiohttp.ClientTimeout(total=self._timeout.total_seconds())
         try:
             url = fill_url(self._url, values_of(machine, window, self._url))
-            async with self._session.get(url, timeout=timeout, allow_redirects=False) as answer:
+            async with self._session.get(url, timeout=timeout, allow_redirects=False, headers=ANEW) as answer:
                 body = await read_body(answer, longest=LONGEST_ANSWER)
+            judge_age(answer.headers, now + timedelta(seconds=anyio.current_time() - began))
         except (Missing, Unusable) as error:
             return Activity.UNKNOWN, str(error)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -55,3 +68,16 @@ class HttpSource:
         if answer.status != 200:
             return Activity.UNKNOWN, f"HTTP {answer.status}"
         return parse_verdict(body, machine.id)
+
+
+def judge_age(headers: Mapping[str, str], now: datetime) -> None:
+    """An answer that a cache kept is about another time. One that does not say when it was made passes.
+
+    Raises:
+        Unusable: it says that it was made at another time.
+    """
+    made, age = http_date(headers.get("Date", "")), headers.get("Age", "0").strip()
+    if not age.isdecimal() or int(age[:9]) > FRESH.total_seconds():
+        raise Unusable(f"a cache had it already: Age {age[:20]!r}")
+    if made is not None and abs(made - now) > FRESH:
+        raise Unusable(f"the answer is of {made:%Y-%m-%dT%H:%M:%SZ}, and it is {now:%Y-%m-%dT%H:%M:%SZ}")

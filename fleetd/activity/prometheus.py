@@ -22,7 +22,7 @@ import aiohttp
 import anyio
 
 from fleetd.activity.asking import Said, Unusable, ask_each, open_session, read_body
-from fleetd.activity.fill import Missing, fill_promql, values_of
+from fleetd.activity.fill import Missing, fill_promql, labels_of, values_of
 from fleetd.activity.series import Asked, asked_about, judge_answer, judge_series, standing
 from fleetd.model.httpdate import http_date
 from fleetd.model.machine import Machine
@@ -68,10 +68,11 @@ class PrometheusSource:
 
     async def _one(self, machine: Machine, asked: Asked, now: datetime, began: float) -> Said:
         try:
-            query = fill_promql(self._query, values_of(machine, self._step, self._query))
+            values = values_of(machine, self._step, self._query)
+            query = fill_promql(self._query, values)
             body, date = await self._ask(query, asked)
             judge_date(date, now + timedelta(seconds=anyio.current_time() - began), self._step)
-            found = judge_answer(body, asked)
+            found = judge_answer(body, asked, labels_of(self._query, values))
             verdict, evidence = judge_series(found, self._below, asked)
             missing = self._missing(machine, standing(found, asked))
         except (Missing, Unusable) as error:

@@ -7,7 +7,8 @@ Two steps in a row are a gap, and in a gap somebody may have worked.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -15,6 +16,7 @@ from itertools import pairwise
 import msgspec
 
 from fleetd.activity.asking import Said, Unusable
+from fleetd.model.singlekeys import refuse_doubled_keys
 from fleetd.planner.idle import COVERAGE, Activity
 
 FORGIVEN = 1
@@ -24,6 +26,9 @@ SLACK = 0.01
 
 Samples = Sequence[tuple[float, float]]
 """(unix time, value), oldest first."""
+
+Labels = Mapping[str, AbstractSet[str]]
+"""What a label may say in an answer, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,9 @@ class Asked:
 
 
 class _Series(msgspec.Struct):
+    metric: dict[str, str] = {}
     values: list[tuple[float, str]] = []
+    histograms: list[msgspec.Raw] = []
 
 
 class _Data(msgspec.Struct, rename="camel"):
@@ -58,6 +65,7 @@ class _Answer(msgspec.Struct, rename="camel"):
     status: str
     data: _Data = msgspec.field(default_factory=_Data)
     error: str = ""
+    error_type: str = ""
     warnings: list[str] = []
     is_partial: bool = False
 
@@ -68,27 +76,35 @@ def asked_about(window: timedelta, step: timedelta, now: datetime) -> Asked:
     return Asked(round(end - window.total_seconds() + step.total_seconds(), 3), round(end, 3), step.total_seconds())
 
 
-def judge_answer(body: bytes, asked: Asked) -> list[Samples]:
+def judge_answer(body: bytes, asked: Asked, labels: Labels | None = None) -> list[Samples]:
     """The samples of each series in an answer to what was asked.
 
+    Args:
+        body: the answer.
+        asked: the times that it must be about.
+        labels: what a series must be labelled as, where it has such a label.
+
     Raises:
-        Unusable: an error, warnings, a part of an answer, no series, values that are no measurement (not a number,
-            infinite, negative), or times that were not asked about.
+        Unusable: an error, warnings, a part of an answer, no series, one series twice or one of another machine,
+            values that are no measurement (not a number, infinite, negative, a histogram), times that were not asked
+            about, or a key twice.
     """
     try:
         answer = msgspec.json.decode(body, type=_Answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        refuse_doubled_keys(body)
+    except (msgspec.MsgspecError, ValueError) as error:
         raise Unusable(f"not an answer of Prometheus: {error}") from error
     except RecursionError as error:
         raise Unusable("not an answer of Prometheus: nested too deep") from error
-    if answer.status != "success":
-        raise Unusable(f"error: {answer.error[:200]}")
+    if answer.status != "success" or answer.error or answer.error_type:
+        raise Unusable(f"error: {answer.error[:200] or answer.error_type[:200]}")
     if answer.warnings:
         raise Unusable(f"warning: {answer.warnings[0][:200]}")
     if answer.is_partial:
         raise Unusable("a part of an answer only (isPartial)")
     if answer.data.result_type != "matrix" or not answer.data.result:
         raise Unusable("no series")
+    _refuse_what_is_not_its_own([series.metric for series in answer.data.result], labels or {})
     return [_read(series, asked) for series in answer.data.result]
 
 
@@ -116,7 +132,19 @@ def standing(found: Sequence[Samples], asked: Asked) -> int:
     return sum(bool(samples) and samples[-1][0] > limit for samples in found)
 
 
+def _refuse_what_is_not_its_own(metrics: Sequence[Mapping[str, str]], labels: Labels) -> None:
+    """A Prometheus gives each series once, and none that was not selected; what merges or caches answers may not."""
+    if len({frozenset(metric.items()) for metric in metrics}) < len(metrics):
+        raise Unusable("one series twice, with the same labels: which of them is it?")
+    for metric in metrics:
+        for label, allowed in labels.items():
+            if label in metric and metric[label] not in allowed:
+                raise Unusable(f"a series is of {label}={metric[label][:60]!r}, which was not asked about")
+
+
 def _read(series: _Series, asked: Asked) -> Samples:
+    if series.histograms:
+        raise Unusable("a series has histograms, which say no load")
     samples = [(at, _number(text)) for at, text in series.values]
     before: float | None = None
     for at, _ in samples:

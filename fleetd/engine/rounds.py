@@ -161,7 +161,8 @@ class Rounds:
 def shared_names(table: IdleSource | None, machines: Iterable[Machine], listed: Sequence[Machine]) -> dict[str, str]:
     """By machine id, in words: whose address or name, as far as the source asks by it, another machine has as well.
 
-    Overlapping networks and addresses that are handed on do that. What is said of such an address is of nobody.
+    Overlapping networks and addresses that are handed on do that. What is said of such an address is of nobody, and
+    so is what is said of one that no machine can have, such as 0.0.0.0.
     """
     doubts: dict[str, str] = {}
     for placeholder in ("private_ip", "name"):
@@ -172,6 +173,8 @@ def shared_names(table: IdleSource | None, machines: Iterable[Machine], listed: 
             bearers.setdefault(_called(machine, placeholder), []).append(machine)
         for machine in machines:
             called = _called(machine, placeholder)
+            if placeholder == "private_ip" and _everybodys(called):
+                doubts[machine.id] = f"its private_ip {called[:60]} is no machine's own"
             other = next((m for m in bearers.get(called, ()) if called and m.id != machine.id), None)
             if other is not None:
                 doubts[machine.id] = f"its {placeholder} {called[:60]} is also that of {other.id}: it is nobody's"
@@ -179,10 +182,20 @@ def shared_names(table: IdleSource | None, machines: Iterable[Machine], listed: 
 
 
 def _called(machine: Machine, placeholder: str) -> str:
+    """A name in one case, as names of hosts have none; an address in one form of the many that there are."""
     if placeholder == "name":
-        return machine.name
+        return machine.name.casefold()
     text = (machine.private_ip or "").strip()
     try:
-        return str(ip_address(text))
+        address = ip_address(text)
     except ValueError:
         return text
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def _everybodys(text: str) -> bool:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    return address.is_unspecified or address.is_loopback or address.is_multicast or text == "255.255.255.255"

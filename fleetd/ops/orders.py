@@ -12,6 +12,7 @@ from aiohttp import web
 
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
+from fleetd.model.singlekeys import single_keys
 from fleetd.ops.answers import Fault
 
 LONGEST_VETO = timedelta(days=31)
@@ -35,7 +36,7 @@ async def read_body(request: web.Request) -> Body:
     """
     try:
         with anyio.fail_after(BODY_WITHIN):
-            body = json.loads(await request.read())
+            body = json.loads(await request.read(), object_pairs_hook=single_keys)
     except TimeoutError as error:
         raise Fault(408, f"the body did not come within {BODY_WITHIN:.0f} s") from error
     except (OSError, web.RequestPayloadError) as error:

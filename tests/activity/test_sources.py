@@ -55,7 +55,7 @@ def test_urls_are_encoded_and_arguments_are_not() -> None:
 
 
 def matrix(*series: list[tuple[float, str]], **more: object) -> bytes:
-    result = [{"metric": {}, "values": values} for values in series]
+    result = [{"metric": {"gpu": f"{n}"}, "values": values} for n, values in enumerate(series)]
     return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}, **more}).encode()
 
 
@@ -66,6 +66,18 @@ END = NOW.timestamp()
 
 def samples(count: int, value: float = 0.0, *, until: float = 0.0) -> list[tuple[float, str]]:
     return [(END - until - 30 * i, f"{value:g}") for i in reversed(range(count))]
+
+
+def answer_of(*entries: dict[str, object], **more: object) -> bytes:
+    return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": entries}, **more}).encode()
+
+
+BUSY = json.dumps(samples(20, 90))
+QUIET = json.dumps(samples(20))
+TWICE = {
+    "values": f'"values": {BUSY}, "values": {QUIET}',
+    "metric": f'"metric": {{}}, "metric": {{}}, "values": {QUIET}',
+}
 
 
 def without(*places: int, value: float = 0.0) -> list[tuple[float, str]]:
@@ -97,6 +109,21 @@ def without(*places: int, value: float = 0.0) -> list[tuple[float, str]]:
         (matrix(list(reversed(samples(20)))), "several for one time"),
         (matrix([(END - i, "0") for i in reversed(range(20))]), "several for one time"),
         (b'{"status": "success", "data": {"resultType": "scalar", "result": []}}', "no series"),
+        (answer_of({"metric": {}, "values": samples(20)}, {"metric": {}, "values": samples(20)}), "one series twice"),
+        (answer_of({"values": samples(20), "histograms": [[END, {"count": "3"}]]}), "histograms"),
+        (matrix(samples(20), error="a shard is down"), "a shard is down"),
+        (matrix(samples(20), errorType="timeout"), "timeout"),
+        *(
+            (b'{"status": "success", "data": {"resultType": "matrix", "result": [{%s}]}}' % inside.encode(), "twice")
+            for inside in TWICE.values()
+        ),
+        (
+            matrix(samples(20, 90))[:-1]
+            + b', "data": '
+            + json.dumps(json.loads(matrix(samples(20)))["data"]).encode()
+            + b"}",
+            "twice",
+        ),
     ],
 )
 def test_answers_from_which_nothing_follows(body, why) -> None:
@@ -130,9 +157,20 @@ def test_every_series_is_judged_alone(found, verdict) -> None:
     assert judge_series(judge_answer(matrix(*found), ASKED), 0.02, ASKED)[0] is verdict
 
 
+OTHER_TIMES = {
+    "yesterday",
+    *(format_datetime(NOW + timedelta(seconds=s), usegmt=True) for s in (59, -7200, -3600, 3600, 7200)),
+}
+
+
 @asynccontextmanager
 async def server(handler) -> AsyncIterator[str]:
+    async def our_time(_request: web.Request, response: web.StreamResponse) -> None:
+        if response.headers["Date"] not in OTHER_TIMES:
+            response.headers["Date"] = format_datetime(NOW, usegmt=True)
+
     app = web.Application()
+    app.on_response_prepare.append(our_time)
     app.router.add_route("*", "/{tail:.*}", handler)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -220,6 +258,11 @@ DEEP = '{"idle": true, "more": ' + "[" * 4096 + "]" * 4096 + "}"
         pytest.param('{"idle": true, "machine": 1}', Activity.UNKNOWN, id="no id"),
         pytest.param(DEEP, Activity.UNKNOWN, id="nested too deep"),
         pytest.param('{"idle": true}{"idle": true}', Activity.UNKNOWN, id="twice"),
+        pytest.param('{"idle": false, "idle": true}', Activity.UNKNOWN, id="both"),
+        pytest.param('{"idle": true, "machine": "ps2", "machine": "ps1"}', Activity.UNKNOWN, id="two machines'"),
+        pytest.param('{"idle": true, "machine": null}', Activity.UNKNOWN, id="no machine's"),
+        pytest.param('{"idle": true, "machine": "ps1", "id": null}', Activity.UNKNOWN, id="no machine's, as id"),
+        pytest.param('{"idle": true, "more": %s}' % ("9" * 5000), Activity.IDLE, id="a long number beside it"),
     ],
 )
 async def test_whose_verdict_it_is(body, verdict, tmp_path: Path) -> None:
@@ -383,6 +426,56 @@ async def test_prometheus_is_believed_only_about_the_time_that_it_was_asked_abou
         ((found, evidence),) = await ask(source)
     assert found is verdict, evidence
     assert ("clock" in evidence) is (verdict is Activity.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("query", "labels", "verdict"),
+    [
+        pytest.param('up{i="{private_ip}:9400"}', {"i": "10.64.1.99:9400"}, Activity.IDLE, id="its own"),
+        pytest.param('up{i="{private_ip}:9400"}', {"i": "10.1.1.1:9400"}, Activity.UNKNOWN, id="another's"),
+        pytest.param('max(up{i = "{private_ip}:9400"})', {}, Activity.IDLE, id="without the label"),
+        pytest.param(
+            'up{i="{private_ip}:1"} or up{i="{private_ip}:2"}', {"i": "10.64.1.99:2"}, Activity.IDLE, id="or"
+        ),
+        pytest.param('up{i=~"{private_ip}:.*"}', {"i": "10.64.1.99:9400"}, Activity.IDLE, id="by a pattern"),
+        pytest.param('up{i!="x",h="{id}"}', {"i": "y", "h": "ps1"}, Activity.IDLE, id="by its id"),
+        pytest.param('up{i!="x",h="{id}"}', {"i": "y", "h": "ps2"}, Activity.UNKNOWN, id="by another's id"),
+        pytest.param('label_replace(up{i="{id}"}, "i", "x", "", "")', {"i": "x"}, Activity.IDLE, id="relabelled"),
+    ],
+)
+async def test_series_of_another_machine_say_nothing(query, labels, verdict) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=answer_of({"metric": labels, "values": samples(20)}))
+
+    async with server(answer) as url:
+        ((found, evidence),) = await ask(IdleSource("gpu", "prometheus", url=url, query=query, below=0.5))
+    assert found is verdict, evidence
+
+
+@pytest.mark.parametrize(
+    ("headers", "verdict"),
+    [
+        pytest.param({}, Activity.IDLE, id="made now"),
+        pytest.param({"Age": "0"}, Activity.IDLE, id="through a cache that had none"),
+        pytest.param({"Age": "3600"}, Activity.UNKNOWN, id="from a cache"),
+        pytest.param({"Age": "old"}, Activity.UNKNOWN, id="of nobody knows when"),
+        pytest.param(
+            {"Date": format_datetime(NOW - timedelta(hours=1), usegmt=True)}, Activity.UNKNOWN, id="an hour old"
+        ),
+        pytest.param(
+            {"Date": format_datetime(NOW + timedelta(hours=1), usegmt=True)}, Activity.UNKNOWN, id="to come"
+        ),
+        pytest.param({"Date": "yesterday"}, Activity.IDLE, id="it does not say"),
+    ],
+)
+async def test_http_is_believed_only_about_now(headers, verdict) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        assert request.headers["Cache-Control"] == "no-cache"
+        return web.Response(text='{"idle": true}', headers=headers)
+
+    async with server(answer) as url:
+        ((found, evidence),) = await ask(http_source(url))
+    assert found is verdict, evidence
 
 
 def command(code: str, *, seconds: float = 5) -> IdleSource:

@@ -132,6 +132,10 @@ def boxes(*addresses: str | None) -> list[Any]:
         pytest.param(("10.0.0.1", "10.0.0.1"), "{private_ip}", {"ps1"}, id="shared"),
         pytest.param(("10.0.0.1", " 10.0.0.1 "), "{private_ip}", {"ps1"}, id="written otherwise"),
         pytest.param(("fd00::1", "fd00:0:0::1"), "{private_ip}", {"ps1"}, id="written otherwise, version 6"),
+        pytest.param(("10.0.0.1", "::ffff:10.0.0.1"), "{private_ip}", {"ps1"}, id="written as version 6"),
+        pytest.param(("0.0.0.0", "10.0.0.1"), "{private_ip}", {"ps1"}, id="that of any machine"),
+        pytest.param(("127.0.0.1", None), "{private_ip}", {"ps1"}, id="that of whoever asks"),
+        pytest.param(("0.0.0.0", None), "{id}", set(), id="that of any machine, not asked by it"),
         pytest.param(("10.0.0.1", "10.0.0.1"), "{id}", set(), id="not asked by it"),
         pytest.param((None, None), "{private_ip}", set(), id="none at all"),
     ],
@@ -147,6 +151,8 @@ def test_so_is_a_name() -> None:
     source = IdleSource("gpu", "prometheus", query='up{host="{name}"}')
     ours, other = machine(1), machine(2, name=machine(1).name)
     assert set(shared_names(source, [ours], [ours, other])) == {"ps1"}
+    shouting = machine(2, name=machine(1).name.upper())
+    assert set(shared_names(source, [ours], [ours, shouting])) == {"ps1"}, "names of hosts have no case"
 
 
 @pytest.mark.parametrize("owner", ["ours", "foreign"])
