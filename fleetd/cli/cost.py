@@ -144,7 +144,7 @@ def _remarks(found: MonthBills, *, computed: bool) -> list[str]:
     if untold:
         remarks.append(f"not in the sums: {_machines(len(untold))} of which neither provider nor journal tells (?)")
     if any(bill.at_most for _, bill in rows):
-        remarks.append("<= : the provider did not tell the end; counted as if it had run until it went")
+        remarks.append("<= : the provider did not tell all; counted as if it had run until it went, or until now")
     if storage:
         remarks.append(f"not in the sums: storage of {_machines(storage)}, whose rate is not known")
     return remarks

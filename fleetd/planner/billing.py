@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
-from fleetd.model.journal import BilledMonth, HistoryEntry
-from fleetd.model.machine import Machine, Utilization, month_of
+from fleetd.model.journal import BilledMonth, HistoryEntry, MachineFacts
+from fleetd.model.machine import Machine, Phase, Utilization, month_of
 from fleetd.model.reasons import Outcome, Verb
 
 CENT = Decimal("0.01")
@@ -142,6 +142,27 @@ def at_the_end(bill: BilledMonth, ran_until: datetime | None, gone_at: datetime)
     )
 
 
+def bill_until(bill: BilledMonth, machine: Machine | None, fact: MachineFacts | None, now: datetime) -> BilledMonth:
+    """What a machine has cost at the most, where the provider tells nothing more of it.
+
+    Args:
+        bill: the newest word.
+        machine: as it is listed; None where it is not.
+        fact: what is remembered of it.
+        now: wall time.
+    """
+    if bill.gone:
+        return bill
+    if machine is None and fact is not None and (fact.destroyed or fact.gone_at is not None):
+        ran, there = fact.last_up_at, fact.gone_at or fact.last_seen
+    elif machine is not None and fact is not None and _off(machine.state) and _off(fact.last_state):
+        ran, there = fact.last_up_at, now
+    else:
+        ran, there = now, now
+    so_far = at_the_end(bill, ran, there)
+    return replace(so_far, gone=False)
+
+
 def amount_of(bill: BilledMonth) -> Decimal | None:
     """Dollars, compute and storage together. None when a rate of what was used is not known."""
     told = written_bill(bill)
@@ -183,6 +204,10 @@ def _went(entry: HistoryEntry) -> bool:
     destroyed = entry.verb == Verb.DESTROY and entry.outcome == Outcome.REACHED
     missed = entry.verb == "outside" and (entry.error or "").endswith(f"-> {GONE}")
     return destroyed or missed or entry.outcome == Outcome.GONE
+
+
+def _off(state: str) -> bool:
+    return Machine("", "", state).phase is Phase.DOWN
 
 
 def _most(told: Decimal | None, kept: Decimal | None) -> Decimal | None:

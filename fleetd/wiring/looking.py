@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -14,13 +14,13 @@ from fleetd.engine.ports import SystemClock
 from fleetd.engine.reconciler import PassReport
 from fleetd.engine.status import status_document, time_text
 from fleetd.engine.survey import survey
-from fleetd.model.errors import NotFound
+from fleetd.model.errors import CloudError, Unauthorized, Unsupported, Untrusted
 from fleetd.model.journal import HistoryEntry, IdleReport
 from fleetd.model.machine import Machine, month_of
 from fleetd.model.settings import Settings
 from fleetd.ops import logs
 from fleetd.ops.control_client import NoAnswer, NoDaemon, OtherDaemon
-from fleetd.planner.billing import GONE, Bill, MonthBills, gone_since, told_bill, written_bill
+from fleetd.planner.billing import GONE, Bill, MonthBills, bill_until, gone_since, told_bill, written_bill
 from fleetd.planner.orphans import orphans_of
 from fleetd.planner.ownership import owners
 from fleetd.store.lock import read_holder
@@ -143,7 +143,8 @@ def journal_mark(settings: Settings) -> tuple[object, ...]:
 async def month_bills(settings: Settings, month: str) -> MonthBills:
     """``fleetd cost``: by fleet, what a month (``YYYY-MM``) cost of everything that a fleetd made or adopted.
 
-    The provider's word counts. Of a machine of which it tells nothing any more, the journal's: what it told last.
+    The provider's word counts. Of a machine of which it tells nothing, or nothing that can be understood, the
+    journal's: what it told last, and all that may have come since.
 
     Raises:
         OtherDaemon: the journal is that of a daemon that runs on another config file.
@@ -156,6 +157,7 @@ async def month_bills(settings: Settings, month: str) -> MonthBills:
         facts = {f.machine_id: f for f in await journal.facts()}
         owned = owners(listing.machines, settings.fleets, facts, await journal.open_intents())
         names = [f.name for f in settings.fleets]
+        now = datetime.now(UTC)
         written = {bill.machine_id: bill for bill in await journal.bills(month=month)}
         here = {m.id: m for m in listing.machines}
         since, _ = month_of(month)
@@ -172,11 +174,13 @@ async def month_bills(settings: Settings, month: str) -> MonthBills:
 
         async def ask(machine_id: str) -> None:
             bill = written.get(machine_id)
-            kept = None if bill is None else written_bill(bill)
             try:
                 use = await cloud.utilization(machine_id, month)
-            except NotFound:
-                found[machine_id] = kept
+            except (Unauthorized, Untrusted, Unsupported):
+                raise
+            except CloudError:  # whatever is wrong with one machine's bill is no reason to keep the others' back
+                until = None if bill is None else bill_until(bill, here.get(machine_id), facts.get(machine_id), now)
+                found[machine_id] = None if until is None else written_bill(until)
             else:
                 found[machine_id] = told_bill(use, bill)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from rich.console import Console
 
 from fleetd import wiring
 from fleetd.cli.cost import cost_document, cost_view
-from fleetd.model.errors import NotFound
-from fleetd.model.journal import HistoryEntry
+from fleetd.model.errors import CloudError, MalformedAnswer, NotFound, Refused, Unauthorized, Unavailable
+from fleetd.model.journal import BilledMonth, HistoryEntry, MachineFacts
 from fleetd.model.machine import Utilization
 from fleetd.planner.billing import MonthBills
 from fleetd.store.sqlite import SqliteJournal
@@ -42,7 +43,12 @@ class _Leaving(FakeCloud):
 
 
 async def month(
-    cloud: FakeCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *history: HistoryEntry
+    cloud: FakeCloud,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *history: HistoryEntry,
+    bills: Sequence[BilledMonth] = (),
+    facts: Sequence[MachineFacts] = (),
 ) -> MonthBills:
     @asynccontextmanager
     async def opened(_settings):
@@ -54,6 +60,8 @@ async def month(
     journal = await SqliteJournal.open(tmp_path / "journal.db")
     for entry in history:
         await journal.append_history(entry)
+    await journal.put_bills(bills)
+    await journal.put_facts(facts)
     await journal.aclose()
     return await wiring.month_bills(wiring.load_settings(path), "2026-03")
 
@@ -94,3 +102,68 @@ async def test_a_machine_that_was_destroyed_in_the_month_is_in_its_cost_as_far_a
     text = screen.file.getvalue()
     assert "training-gone99 (gone)" in text
     assert ("not in the sums: 1 machine of which" in text) is not told
+
+
+class _OddOfOne(FakeCloud):
+    """Tells of one machine nothing that helps."""
+
+    odd: CloudError
+
+    async def utilization(self, machine_id: str, month: str) -> Utilization:
+        if machine_id == "ps1":
+            raise self.odd
+        return Utilization(machine_id, month, 7200.0, Decimal("0.50"), 0.0, Decimal(5))
+
+
+ODD = [NotFound("no bill"), MalformedAnswer("a list"), Refused("not now"), Unavailable("500")]
+NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda error: type(error).__name__)
+async def test_what_is_wrong_with_one_machines_bill_keeps_no_other_back(
+    odd: CloudError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = _OddOfOne(_At())
+    cloud.odd = odd
+    for number in (1, 2):
+        cloud.add(token_name(number))
+    found = await month(cloud, tmp_path, monkeypatch)
+    assert [m.id for m, _ in found.bills["training"]] == ["ps2"]
+    assert [m.id for m in found.untold["training"]] == ["ps1"]
+    assert cost_document(found)["total"]["known"]["compute"] == "1.00"
+
+
+async def test_a_key_that_is_refused_is_not_one_machines_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = _OddOfOne(_At())
+    cloud.odd = Unauthorized("Invalid API token")
+    cloud.add(token_name(1))
+    with pytest.raises(ExceptionGroup) as caught:
+        await month(cloud, tmp_path, monkeypatch)
+    assert caught.group_contains(Unauthorized)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    ("state", "last_state", "hours"),
+    [
+        pytest.param("ready", "ready", "14.0", id="it runs"),
+        pytest.param("off", "ready", "14.0", id="it went off unseen"),
+        pytest.param("off", "off", "5.0", id="it was seen to go off"),
+    ],
+)
+async def test_an_old_word_on_a_machine_that_is_there_is_not_its_bill(
+    odd: CloudError, state: str, last_state: str, hours: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written at noon of the month's last day: two hours. It may have run on, to the month's end."""
+    cloud = _OddOfOne(_At())
+    cloud.odd = odd
+    cloud.add(token_name(1), state)
+    bill = BilledMonth("2026-03", "ps1", "training", token_name(1), NOON, 7200.0, Decimal("0.50"), 0.0, Decimal(5))
+    fact = MachineFacts(
+        "ps1", "training", token_name(1), NOON, NOON, last_state, last_up_at=NOON + timedelta(hours=3)
+    )
+    found = await month(cloud, tmp_path, monkeypatch, bills=[bill], facts=[fact])
+    ((_, told),) = found.bills["training"]
+    assert (told.hours, told.at_most) == (Decimal(hours), True)

@@ -183,7 +183,11 @@ async def test_orders_that_make_no_sense_are_refused(
     ("raw", "status"),
     [
         pytest.param(b"", 400, id="nothing"),
-        pytest.param(b'{"machine": "a", "source": "b", "seconds": 3600, "seconds": 0}', 400, id="two things at once"),
+        pytest.param(
+            b'{"kind": "hold", "subject": "a", "subject": "b", "reason": "c", "seconds": 60}',
+            400,
+            id="two things at once",
+        ),
         pytest.param(b"{", 400, id="no JSON"),
         pytest.param(b"[1]", 400, id="a list"),
         pytest.param(b"\xff\xfe\x00", 400, id="no text"),
