@@ -27,6 +27,8 @@ EVERY = timedelta(hours=6)
 """How old what is written of a machine may grow. What it used since is reckoned with its price."""
 ASKED_AT_ONCE = 5
 """Machines that one pass asks about at the most: the rest have their turn in the next passes."""
+YOUNG = timedelta(minutes=10)
+"""A machine that is older when it is first seen has cost what nobody here saw: it is asked about at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +38,18 @@ class Billed:
     machine_id: str
     fleet: str
     name: str
+    created_at: datetime | None = None
 
 
 def billed_machines(
     observation: Observation, owned: Mapping[str, Owner], memory: Memory, fleets: Sequence[Fleet]
 ) -> list[Billed]:
     """Every machine that is ours, and every one whose fleet left the config."""
-    found = [Billed(m.id, owned[m.id].fleet, m.name) for m in observation.machines if m.id in owned]
+    found = [Billed(m.id, owned[m.id].fleet, m.name, m.created_at) for m in observation.machines if m.id in owned]
     orphans = orphans_of(observation.machines, owned, memory.facts, fleets)
-    return found + [Billed(m.id, fleet, m.name) for fleet, machines in orphans.items() for m in machines]
+    return found + [
+        Billed(m.id, fleet, m.name, m.created_at) for fleet, machines in orphans.items() for m in machines
+    ]
 
 
 class Ledger:
@@ -83,7 +88,7 @@ class Ledger:
             ran = fact.last_up_at if fact.last_up_at is not None and fact.last_up_at > bill.as_of else None
             await self._put([at_the_end(bill, ran, went)])
         due = [(m, before) for m in machines if self._unfinished(before, m.machine_id, facts.get(m.machine_id), now)]
-        due += [(m, this) for m in machines if self._old(this, m.machine_id, facts.get(m.machine_id), now)]
+        due += [(m, this) for m in machines if self._old(this, m, facts.get(m.machine_id), now)]
         due.sort(key=lambda one: (one[1], self._asked(one[1], one[0].machine_id), one[0].machine_id))
         async with anyio.create_task_group() as group:
             for machine, month in due[:ASKED_AT_ONCE]:
@@ -133,9 +138,13 @@ class Ledger:
         lacking = young or (bill is not None and not bill.gone and bill.as_of < ends)
         return lacking and now - self._asked(month, machine_id) >= EVERY
 
-    def _old(self, month: str, machine_id: str, fact: MachineFacts | None, now: datetime) -> bool:
-        first = fact.first_seen if fact is not None else now - EVERY
-        return now - max(self._asked(month, machine_id), min(first, now)) >= EVERY
+    def _old(self, month: str, machine: Billed, fact: MachineFacts | None, now: datetime) -> bool:
+        first = min(fact.first_seen, now) if fact is not None else now - EVERY
+        key = (month, machine.machine_id)
+        seen_late = machine.created_at is None or first - machine.created_at > YOUNG
+        if seen_late and first >= month_of(month)[0] and key not in self._bills and key not in self._tried:
+            return True
+        return now - max(self._asked(*key), first) >= EVERY
 
     def _asked(self, month: str, machine_id: str) -> datetime:
         bill, tried = self._bills.get((month, machine_id)), self._tried.get((month, machine_id))

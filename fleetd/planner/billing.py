@@ -65,9 +65,10 @@ def gone_since(history: Iterable[HistoryEntry], here: Collection[str], month: st
 
 
 def bill_of(use: Utilization) -> Bill:
-    """Compute by the hour, storage by the share of the month in which the disk existed."""
+    """Compute by the hour, storage by the share of the month in which the disk existed. A rate of 0 is no price."""
     hours = None if use.seconds_used is None else Decimal(str(use.seconds_used)) / 3600
-    compute = None if hours is None or use.hourly_rate is None else _cents(hours * use.hourly_rate)
+    unpriced = use.hourly_rate is None or (hours and use.hourly_rate == 0)
+    compute = None if hours is None or use.hourly_rate is None or unpriced else _cents(hours * use.hourly_rate)
     share = min(Decimal(1), Decimal(str(use.storage_seconds_used)) / month_seconds(use.month))
     storage = None if use.storage_monthly_rate is None else _cents(share * use.storage_monthly_rate)
     return Bill(None if hours is None else hours.quantize(Decimal("0.1"), ROUND_HALF_UP), compute, storage)

@@ -162,7 +162,24 @@ def test_a_month_without_use_is_no_use():
     assert (used.seconds_used, used.storage_seconds_used, used.hourly_rate) == (0.0, 0.0, None)
 
 
-@pytest.mark.parametrize("content", [None, [], {"utilization": 5}, {"utilization": {"secondsUsed": "much"}}])
+def test_use_that_is_not_said_is_not_none():
+    used = wire.read_utilization({"utilization": {"hourlyRate": "0.51", "secondsUsed": None}}, "ps1", "2022-03")
+    assert used.seconds_used is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        [],
+        {"utilization": 5},
+        {"utilization": {"secondsUsed": "much"}},
+        {"utilization": {"secondsUsed": 0, "billingMonth": "2020-01"}},
+        {"utilization": {"secondsUsed": 0, "machineId": "ps9"}},
+        {"storageUtilization": {"secondsUsed": 0, "machineId": "ps9"}},
+        {"storageUtilization": {"secondsUsed": 0, "billingMonth": "2020-01"}},
+    ],
+)
 def test_a_utilization_that_is_none(content):
     with pytest.raises(wire.Unreadable):
         wire.read_utilization(content, "ps1", "2022-03")

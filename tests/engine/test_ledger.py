@@ -153,6 +153,25 @@ async def test_every_machine_is_asked_about_every_six_hours_a_few_at_a_time() ->
 
 
 @on_virtual_time
+async def test_what_a_machine_cost_before_it_was_first_seen_is_asked_for_at_once() -> None:
+    """Adopted, or the journal is new: it may leave the config, or be destroyed, before six hours are over."""
+    cloud = Billing(virtual_clock())
+    cloud.add(token_name(1))
+    await anyio.sleep(2 * 3600)
+    async with rig(fleet(target=2), cloud=cloud) as r, r.passes_by_hand() as reconciler:
+        for _ in range(2):
+            await reconciler.run_pass()
+        (bill,) = await r.journal.bills(month=f"{r.clock.now():%Y-%m}")
+        assert (bill.machine_id, round(bill.seconds_used or 0)) == ("ps1", 7200)
+        for _ in range(3):
+            await anyio.sleep(60)
+            await reconciler.run_pass()
+        asked_once = asked(cloud)
+        assert asked_once.count("ps1") <= 2, "the price, and the bill"
+        assert set(asked_once) == {"ps1"}, "what fleetd has just made has cost nothing yet"
+
+
+@on_virtual_time
 async def test_a_provider_that_tells_nothing_of_a_machine_is_not_asked_in_every_pass() -> None:
     cloud = Billing(virtual_clock())
     cloud.silent = True

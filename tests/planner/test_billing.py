@@ -25,6 +25,16 @@ from fleetd.planner.billing import Bill, bill_of, gone_since, sum_of
             id="off for a whole February",
         ),
         pytest.param(
+            Utilization("ps", "2022-03", 3600.0, Decimal(0), 0.0, None),
+            Bill(Decimal("1.0"), None, None),
+            id="0 is none",
+        ),
+        pytest.param(
+            Utilization("ps", "2022-03", 0.0, Decimal(0), 0.0, None),
+            Bill(Decimal("0.0"), Decimal("0.00"), None),
+            id="off",
+        ),
+        pytest.param(
             Utilization("ps", "2022-03", 3600.0, None, 0.0, None), Bill(Decimal("1.0"), None, None), id="no rates"
         ),
     ],

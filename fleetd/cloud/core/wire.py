@@ -70,6 +70,8 @@ class WireUsage(msgspec.Struct, frozen=True, rename="camel"):
     seconds_used: float | str | None = None
     hourly_rate: Any = None
     monthly_rate: Any = None
+    machine_id: str | None = None
+    billing_month: str | None = None
 
 
 class WireUtilization(msgspec.Struct, frozen=True, rename="camel"):
@@ -104,17 +106,22 @@ def read_created(content: object) -> Machine:
 
 
 def read_utilization(content: object, machine_id: str, month: str) -> Utilization:
-    """One machine's use in a month.
+    """One machine's use in a month; ``seconds_used`` is None where the half is there and does not say.
 
     Raises:
-        Unreadable: it is no utilization, or its seconds are no number.
+        Unreadable: it is no utilization, its seconds are no number, or a half is of another machine or month.
     """
     wire = convert(content, WireUtilization)
+    for half in (wire.utilization, wire.storage_utilization):
+        if half is not None and half.machine_id not in {None, machine_id}:
+            raise Unreadable("Expected the machine that was asked about - at `$.machineId`")
+        if half is not None and half.billing_month not in {None, month}:
+            raise Unreadable("Expected the month that was asked about - at `$.billingMonth`")
     used, storage = wire.utilization or WireUsage(), wire.storage_utilization or WireUsage()
     return Utilization(
         machine_id=machine_id,
         month=month,
-        seconds_used=_seconds(used),
+        seconds_used=None if wire.utilization is not None and used.seconds_used is None else _seconds(used),
         hourly_rate=money(used.hourly_rate),
         storage_seconds_used=_seconds(storage),
         storage_monthly_rate=money(storage.monthly_rate),
