@@ -166,9 +166,7 @@ async def test_what_a_machine_cost_before_it_was_first_seen_is_asked_for_at_once
         for _ in range(3):
             await anyio.sleep(60)
             await reconciler.run_pass()
-        asked_once = asked(cloud)
-        assert asked_once.count("ps1") <= 2, "the price, and the bill"
-        assert set(asked_once) == {"ps1"}, "what fleetd has just made has cost nothing yet"
+        assert asked(cloud).count("ps1") <= 2, "the price, and the bill"
 
 
 @on_virtual_time
