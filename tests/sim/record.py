@@ -159,10 +159,9 @@ class Record:
         return any(begins <= last and since < ends for begins, ends in self.uses.get(machine_id, ()))
 
     def leased(self, machine_id: str, at: float) -> bool:
-        """Whether an acknowledged lease is in force at an instant."""
+        """Whether an acknowledged lease is in force at an instant; a clock that is set back revives none."""
         return any(
-            lease.machine_id == machine_id and lease.since < at < lease.until and self.wall(at) < lease.expires
-            for lease in self.leases
+            lease.machine_id == machine_id and lease.since < at < self.lease_end(lease) for lease in self.leases
         )
 
     def lease_end(self, lease: Lease) -> float:
