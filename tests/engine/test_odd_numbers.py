@@ -113,7 +113,7 @@ def test_no_number_and_no_date_of_a_machine_ends_a_pass(dialect: Any, fields: di
             show_everything(world)
             for machine in odd:  # somebody stopped them all: who, is told from their events and timers
                 world.cloud.put(replace(machine, state="off"))
-            await settle_down(world, 90)
+            await settle_down(world, 600)  # a pass looks closer at so many only
             show_everything(world)
             outside = [entry for _, entry in await world.journal.history() if entry.verb == "outside"]
             assert len(outside) == len(odd)

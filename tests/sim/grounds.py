@@ -182,7 +182,10 @@ def outlived(truth: Truth, fleet: Fleet, machine: str, at: float) -> bool:
 
 
 def unconfirmed(truth: Truth, machine: str, at: float) -> bool:
-    """Whether nothing but its name says that a machine is fleetd's: nobody ever confirms one here."""
+    """Whether nothing but its name says that a machine is fleetd's: neither the journal nor the config names it."""
+    configs = truth.record.configs_within(decided_since(truth, at), at)
+    if any(machine in fleet.adopt for settings in configs for fleet in settings.fleets):
+        return False
     born = truth.born.get(machine)
     return born is None or any(born.at < t <= at for t in truth.record.losses)
 

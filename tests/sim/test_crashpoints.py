@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 
-from fleetd.engine.reconciler import Reconciler
+from fleetd.engine.settling import Settling
 from fleetd.model.journal import Hold, Intent
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner import scaling
@@ -80,13 +80,13 @@ Patch = Callable[[], Any]
 def forgets_what_has_no_answer() -> Any:
     """A create whose answer never came is taken for one that never was."""
 
-    async def doubt(self: Reconciler, now: datetime) -> Sequence[Intent]:
-        for intent in await self.recall.journal.open_intents():
+    async def doubt(self: Settling, now: datetime) -> Sequence[Intent]:
+        for intent in await self._recall.journal.open_intents():
             if intent.accepted_at is None:
-                await self.recall.journal.close_intent(intent.id, at=now, outcome=Outcome.LOST)
-        return await self.recall.journal.open_intents()
+                await self._recall.journal.close_intent(intent.id, at=now, outcome=Outcome.LOST)
+        return await self._recall.journal.open_intents()
 
-    return mock.patch.object(Reconciler, "_doubt_unanswered", doubt)
+    return mock.patch.object(Settling, "doubt_unanswered", doubt)
 
 
 def remembers_in_memory_only() -> Any:
@@ -97,21 +97,6 @@ def remembers_in_memory_only() -> Any:
         return replace(intent, id=next(numbers))
 
     return mock.patch.object(SqliteJournal, "write_intent", write)
-
-
-def believes_that_updates_arrive() -> Any:
-    """What fleetd did until these tests: an update without an answer was followed like a start."""
-
-    async def doubt(self: Reconciler, now: datetime) -> Sequence[Intent]:
-        intents = [
-            replace(i, ambiguous_since=i.ambiguous_since or now) for i in await self.recall.journal.open_intents()
-        ]
-        for intent in intents:
-            if intent.accepted_at is None:
-                await self.recall.journal.update_intent(intent.id, ambiguous_since=intent.ambiguous_since)
-        return intents
-
-    return mock.patch.object(Reconciler, "_doubt_unanswered", doubt)
 
 
 def counts_on_destroys_to_arrive() -> Any:
@@ -135,7 +120,6 @@ def forgets_holds() -> Any:
         (remembers_in_memory_only, "create", f"executed {Verb.CREATE}"),
         (counts_on_destroys_to_arrive, "destroy, and wanted again after it", f"before call.{Verb.DESTROY}"),
         (forgets_holds, "stop, with one machine held", "after journal.add_hold"),
-        (believes_that_updates_arrive, "update", f"before call.{Verb.UPDATE}"),
     ],
 )
 def test_a_build_that_does_it_wrong_is_caught(broken: Patch, path: str, point: str) -> None:
