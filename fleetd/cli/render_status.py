@@ -26,7 +26,7 @@ _ALWAYS = frozenset({"up", "down"})
 
 def status_view(document: Document, now: datetime) -> RenderableType:
     """The whole answer of ``fleetd status``."""
-    parts: list[RenderableType] = [*daemon_lines(document["daemon"], now)]
+    parts: list[RenderableType] = [*daemon_lines(document["daemon"], now), *belief_lines(document, now)]
     if document["fleets"]:
         parts += [Text(""), fleets_table(document, now)]
     parts += [Text(line, style="yellow") for line in money_lines(document)]
@@ -79,6 +79,21 @@ def daemon_lines(daemon: Document, now: datetime) -> Iterator[Text]:
         first, *more = str(daemon["config_fault"]).splitlines()
         yield Text(f"reload rejected, the config from before is in force: {shown(first)}", style="red")
         yield from (Text(shown(line), style="red") for line in more)
+
+
+def belief_lines(document: Document, now: datetime) -> Iterator[Text]:
+    """Since when the picture below is an old one, and why; nothing while the last look was believed."""
+    seen = document.get("observation") or {}
+    doubted, believed = seen.get("doubted_since"), seen.get("believed_at")
+    away = document["daemon"].get("provider") not in {None, "ok"}
+    if doubted is None and not away:
+        return
+    shown_as = "nothing was believed yet" if believed is None else f"shown as of {since(believed, now)} ago"
+    if doubted is not None:
+        why = seen.get("rejected") or "the listing is not whole"
+        yield Text(f"not believed for {since(doubted, now)}: {shown(why)}; {shown_as}", style="bold red")
+    else:
+        yield Text(f"not seen at the moment; {shown_as}", style="bold red")
 
 
 def silent_words(daemon: Document) -> str:

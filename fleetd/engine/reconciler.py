@@ -114,6 +114,10 @@ class Reconciler:
             progress=progress,
         )
         self.last: PassReport | None = None
+        self.believed: PassReport | None = None
+        """The last one whose look was believed: what is shown of fleets and machines is from it."""
+        self.doubted_since: datetime | None = None
+        """Since when no look has been believed; None while the last one was."""
         self.undecided = False
         """Whether a pass is under way that has called nothing yet: it may be given up at any point."""
         self._cloud = cloud
@@ -207,6 +211,10 @@ class Reconciler:
             memory=seen.memory,
         )
         self.last = report
+        if report.observation.sane:
+            self.believed, self.doubted_since = report, None
+        else:
+            self.doubted_since = self.doubted_since or report.started_at
         await self.recall.orders.decided(seen.memory.requests, seen.plan.actions, report.skips, report.intents)
         await self.vetoes.read()
         await self._afterwards(seen, report, settings)

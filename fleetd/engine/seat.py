@@ -39,7 +39,13 @@ class EngineSeat:
         """See ``Seat.status``."""
         reconciler = self._daemon.reconciler
         cap = reconciler.settings.costs.max_hourly_cost
-        document = status_document(reconciler.last, daemon=self._about(), vetoes=reconciler.vetoes.in_force)
+        document = status_document(
+            reconciler.last,
+            daemon=self._about(),
+            vetoes=reconciler.vetoes.in_force,
+            believed=reconciler.believed,
+            doubted_since=reconciler.doubted_since,
+        )
         return document | {"max_hourly_cost": str(cap) if cap else None}
 
     def alive(self) -> str | None:

@@ -40,7 +40,12 @@ def plan_document(plan: Plan, vetoes: Iterable[Hold] = ()) -> dict[str, Any]:
 
 
 def status_document(
-    report: PassReport | None, *, daemon: dict[str, Any], vetoes: Sequence[Hold] | None = None
+    report: PassReport | None,
+    *,
+    daemon: dict[str, Any],
+    vetoes: Sequence[Hold] | None = None,
+    believed: PassReport | None = None,
+    doubted_since: datetime | None = None,
 ) -> dict[str, Any]:
     """``status --json``.
 
@@ -48,17 +53,21 @@ def status_document(
         report: of the last pass; without one there is nothing to say of fleets.
         daemon: the document's ``daemon`` part.
         vetoes: those in force now; by default those that the pass knew.
+        believed: of the last pass whose look was believed: fleets and machines are shown as it saw them.
+        doubted_since: since when no look was believed.
     """
     if report is None:
         shown = [hold_document(h) for h in vetoes or ()]
         return {"format": FORMAT, "daemon": daemon, "fleets": {}, "machines": [], "blocked": [], "vetoes": shown}
+    last = report
+    report = believed or last
     under_way = sorted(report.intents, key=lambda i: i.verb is not Verb.UPDATE)  # what moves it says more
     moving: dict[str | None, Intent] = {i.machine_id: i for i in under_way if i.machine_id is not None}
     holds = report.memory.holds if vetoes is None else vetoes
     fleets: dict[str | None, dict[str, Any]] = {
         name: _fleet(view)
         | {
-            "converged": view.converged and report.plan.complete,
+            "converged": view.converged and last.plan.complete,
             "hourly": _money(view.hourly),
             "parked": view.parked,
             "next": _next(view),
@@ -73,14 +82,16 @@ def status_document(
         "daemon": daemon,
         "fleets": fleets,
         "machines": rows,
-        "blocked": [skip_document(s) for s in report.skips if s.reason not in PASSING],
+        "blocked": [skip_document(s) for s in last.skips if s.reason not in PASSING],
         "vetoes": [hold_document(h) for h in holds],
         "hourly": _money(report.plan.hourly_before),
         **money_document(report.plan),
         "observation": {
-            "at": time_text(report.observation.at),
-            "complete": report.observation.complete,
-            "rejected": report.observation.rejected,
+            "at": time_text(last.observation.at),
+            "complete": last.observation.complete,
+            "rejected": last.observation.rejected,
+            "believed_at": time_text(report.observation.at) if report.observation.sane else None,
+            "doubted_since": time_text(doubted_since),
         },
     }
 

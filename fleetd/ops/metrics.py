@@ -131,7 +131,7 @@ class Metrics:
             ["result"],
             registry=r,
         )
-        self._age = Gauge("fleetd_observation_age_seconds", "Age of the last look.", registry=r)
+        self._age = Gauge("fleetd_observation_age_seconds", "Age of the last look that was believed.", registry=r)
         self._passes = Counter("fleetd_passes", "Passes by how they ended.", ["result"], registry=r)
         self._pass_seconds = Histogram(
             "fleetd_pass_duration_seconds", "How long a pass took.", buckets=_PASS_BUCKETS, registry=r
@@ -203,7 +203,8 @@ class Metrics:
         daemon, seen, fleets = document["daemon"], document.get("observation"), document["fleets"]
         if daemon.get("since") is not None:
             self._started.set(_unix(daemon["since"]))
-        self._age.set(float("nan") if seen is None else max(0.0, now.timestamp() - _unix(seen["at"])))
+        believed_at = None if seen is None else seen.get("believed_at", seen["at"])
+        self._age.set(float("nan") if believed_at is None else max(0.0, now.timestamp() - _unix(believed_at)))
         ahead = daemon.get("clock_ahead_s")
         self._ahead.set(float("nan") if ahead is None else ahead)
         for state in PROVIDER_STATES:

@@ -183,7 +183,10 @@ def test_a_quiet_status_fits_a_small_terminal_without_a_broken_word() -> None:
 def test_status_without_a_daemon_and_with_troubles() -> None:
     daemon = {"running": False, "config": "f.toml", "provider": "unavailable", "last_pass": None}
     shown = drawn(status_view(document(daemon=daemon, fleets={}, machines=[], vetoes=[]), NOW))
-    assert shown == "No daemon runs on f.toml; this is from the journal and the API\nprovider: unavailable"
+    assert shown == (
+        "No daemon runs on f.toml; this is from the journal and the API\nprovider: unavailable\n"
+        "not seen at the moment; nothing was believed yet"
+    )
     troubled = document()["daemon"] | {"error": "list: no connection", "config_fault": "f.toml: 1 fault"}
     shown = drawn(status_view(document(daemon=troubled), NOW))
     assert "last error: list: no connection" in shown

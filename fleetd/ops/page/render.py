@@ -11,7 +11,7 @@ from urllib.parse import quote
 from fleetd.ops.page import fleets, sections
 from fleetd.ops.page.html import Markup, join, tag
 from fleetd.ops.page.scene import Scene
-from fleetd.ops.page.words import blocked, clock, headline, troubles
+from fleetd.ops.page.words import blocked, clock, headline, instant, troubles
 
 REFRESH = 30
 """Seconds between reloads where there is no JavaScript."""
@@ -82,7 +82,8 @@ def content_security_policy() -> str:
 
 
 def _banner(scene: Scene, mood: str) -> Markup:
-    at = clock(scene.now, scene.now)
+    looked = instant((scene.document.get("observation") or {}).get("believed_at")) or scene.now
+    at = clock(looked, scene.now)
     return tag(
         "header",
         tag("h1", tag("span", class_=f"lamp {mood}", aria_hidden="true"), "fleetd"),
@@ -90,7 +91,7 @@ def _banner(scene: Scene, mood: str) -> Markup:
         tag(
             "p",
             tag("span", id="link", hidden=True),
-            tag("span", join("as of ", tag("time", at, datetime=scene.now.isoformat()), " UTC"), id="asof"),
+            tag("span", join("as of ", tag("time", at, datetime=looked.isoformat()), " UTC"), id="asof"),
             class_="asof",
         ),
         id="banner",

@@ -165,7 +165,18 @@ def headline(document: Document, now: datetime) -> str:
         words = f"Not at target: {', '.join(away[:3])}{more}."
     doubts = len(troubles(document)) + sum(not b.ordinary for b in blocked(document["blocked"], now))
     doubts += sum(m["phase"] != Phase.DOWN for m in orphans(document["machines"]))
+    words = f"{blind_words(document)}{words}"
     return f"{words} {count(doubts, 'thing')} may need a person." if doubts else words
+
+
+def blind_words(document: Document) -> str:
+    """That the picture is an old one, and of when; "" while the last look was believed."""
+    seen = document.get("observation") or {}
+    away = document["daemon"].get("provider") not in {None, "ok"} or document["daemon"].get("error")
+    believed = instant(seen.get("believed_at"))
+    if not (away or seen.get("doubted_since")):
+        return ""
+    return "Nothing seen yet. " if believed is None else f"Not seen since {believed:%H:%M:%S} UTC. Then: "
 
 
 def troubles(document: Document) -> list[tuple[str, str]]:
