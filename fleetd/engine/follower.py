@@ -17,6 +17,7 @@ from fleetd.model.fleet import Fleet, Guards
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Phase
 from fleetd.model.reasons import Outcome, Verb, known
+from fleetd.planner.ownership import UNSEEN
 from fleetd.planner.transitions import Ending, came_to_nothing, goal_of
 
 log = structlog.get_logger(__name__)
@@ -71,7 +72,12 @@ class Follower:
         fleet = self.fleets.get(intent.fleet)
         settle = fleet.guards.settle if fleet is not None else Guards().settle
         try:
-            ending = await self._poller.wait_for(intent, settle=settle)
+            ending = await self._poller.wait_for(intent, settle=settle, unseen=self._is_unseen(intent))
+            if ending.outcome is Outcome.GONE and self._is_unseen(intent):
+                # One that turns up under its name all the same is ours by that, whatever id it has.
+                ending = Ending(
+                    Outcome.LOST, f"{intent.machine_id} was the answer, and no such machine has been seen"
+                )
             await self._close(intent, ending, fleet)
         except StoreError as error:
             # The intent stays open in the journal; the next pass finds it and follows it again.
@@ -98,7 +104,8 @@ class Follower:
                 await self._recall.has_capacity(*key)
         back = None
         if came_to_nothing(intent, ending):
-            forgiven = ending.outcome is Outcome.LOST  # the answer may have been lost on the way there, just once
+            # The answer may have been lost on the way there, just once.
+            forgiven = ending.outcome is Outcome.LOST and intent.verb is not Verb.CREATE
             back = await self._recall.setbacks.add(intent, ending.error or "", now, forgiven=forgiven)
         elif ending.outcome is Outcome.REACHED:
             back = await self._recall.setbacks.worked(intent, now)
@@ -127,6 +134,10 @@ class Follower:
                 until=backoff.until.isoformat(),
                 error=ending.error,
             )
+
+    def _is_unseen(self, intent: Intent) -> bool:
+        fact = self._recall.facts.get(intent.machine_id or "")
+        return fact is not None and fact.last_state == UNSEEN
 
     def _report(self, intent: Intent, ending: Ending, took: timedelta) -> None:
         keys: dict[str, object] = {

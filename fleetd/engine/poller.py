@@ -20,6 +20,7 @@ from fleetd.model.errors import CloudError, NotFound, RetryLater
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Verb
+from fleetd.planner.ownership import is_mistaken
 from fleetd.planner.transitions import Course, Ending, Sight, at_deadline, judge, onward, wants_events
 
 log = structlog.get_logger(__name__)
@@ -32,6 +33,8 @@ MANY_LOOKS = 1000
 class _Waiter:
     intent: Intent
     settle: timedelta
+    unseen: bool = False
+    """Nobody has seen the machine yet under the name that its create gave it."""
     course: Course = field(default_factory=Course)
     last: Machine | None = None
     ending: Ending | None = None
@@ -73,12 +76,13 @@ class Poller:
             except Exception as error:  # noqa: BLE001 - the next tick looks again; the others wait by their deadlines
                 self._faults.saw("poller", error)
 
-    async def wait_for(self, intent: Intent, *, settle: timedelta) -> Ending:
+    async def wait_for(self, intent: Intent, *, settle: timedelta, unseen: bool = False) -> Ending:
         """Wait for the verdict on an intent's transition; by its deadline there is one.
 
-        ``settle``: how long a young machine may be invisible.
+        ``settle``: how long a young machine may be invisible. ``unseen``: its id is known from the create's answer
+        alone, so a machine of that id and of another name is not the one that was made.
         """
-        waiter = _Waiter(intent, settle)
+        waiter = _Waiter(intent, settle, unseen)
         self._waiters.append(waiter)
         self._arrived.set()
         left = (intent.deadline_at - self._clock.now()).total_seconds()
@@ -166,6 +170,11 @@ class Poller:
 
     def _see(self, waiter: _Waiter, sight: Sight) -> None:
         machine = sight.machine
+        if waiter.unseen and machine is not None and machine.name:
+            if is_mistaken(machine, waiter.intent.name):
+                machine, sight = None, Sight(None, proven_gone=True)
+            else:
+                waiter.unseen = False
         try:
             now = self._clock.now()
             if machine is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memo
 from fleetd.model.plan import Observation
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner.facts import Learnt
-from fleetd.planner.ownership import Owner
+from fleetd.planner.ownership import UNSEEN, Owner
 from fleetd.planner.transitions import next_backoff
 from fleetd.planner.waits import is_waiting
 from fleetd.store.port import Journal
@@ -66,15 +66,19 @@ class Recall:
             await self.journal.put_facts(learnt.changed)
             self.facts.update({f.machine_id: f for f in learnt.changed})
         if learnt.forget:
-            await self.journal.forget_facts(learnt.forget)
-            for machine_id in learnt.forget:
-                self.facts.pop(machine_id, None)
+            await self.forget(learnt.forget)
 
     async def put(self, facts: Iterable[MachineFacts]) -> None:
         """Store facts."""
         kept = list(facts)
         await self.journal.put_facts(kept)
         self.facts.update({f.machine_id: f for f in kept})
+
+    async def forget(self, machine_ids: Sequence[str]) -> None:
+        """Drop what is remembered of machines."""
+        await self.journal.forget_facts(machine_ids)
+        for machine_id in machine_ids:
+            self.facts.pop(machine_id, None)
 
     async def confirm(self, machine_id: str) -> bool:
         """A person says that a machine is ours; False where nobody doubted it."""
@@ -88,12 +92,15 @@ class Recall:
         """A create has its machine: from now on a listing that lacks it is doubted."""
         known = self.facts.get(machine_id)
         if known is None:
-            await self.put([MachineFacts(machine_id, intent.fleet, intent.name, now, now, last_state="provisioning")])
+            await self.put([MachineFacts(machine_id, intent.fleet, intent.name, now, now, last_state=UNSEEN)])
 
     async def ended(self, intent: Intent, outcome: Outcome, error: str | None, now: datetime) -> None:
         """Remember what a transition's ending says about its machine."""
         fact = self.facts.get(intent.machine_id or "")
         if fact is None:
+            return
+        if fact.last_state == UNSEEN and outcome is Outcome.LOST:
+            await self.forget([fact.machine_id])
             return
         by = str(intent.reason)
         match intent.verb, outcome:

@@ -13,6 +13,9 @@ from fleetd.model.machine import Machine
 from fleetd.model.naming import split_name
 from fleetd.model.reasons import Reason, Verb
 
+UNSEEN = "unseen"
+"""The last state of a machine that nobody has seen: all that is known of it is the id in a create's answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -37,6 +40,9 @@ def owners(
     it. A token is never drawn twice, so where the journal knows one machine of a name, another of the same name is
     a look-alike and foreign; where it knows none, the oldest is ours. A pattern of ``adopt`` takes no name that a
     fleetd drew, be it for this fleet or another: that one's machine has an owner, or is an orphan.
+
+    The id in a create's answer is a claim until a machine of that id and of the create's name has been seen: one
+    that is called otherwise at first sight is somebody else's.
     """
     names = {f.name for f in fleets}
     claims = _Claims.of(names, facts, intents)
@@ -46,7 +52,7 @@ def owners(
 
     owned: dict[str, Owner] = {}
     for machine in machines:
-        if machine.id in claims.by_id:
+        if machine.id in claims.by_id and not is_mistaken(machine, claims.unseen.get(machine.id)):
             why = doubt(machine, Reason.RECOVERED)
             owned[machine.id] = Owner(claims.by_id[machine.id], adopted=False, unconfirmed=why)
     for machine in sorted(machines, key=lambda m: (m.id not in facts, *oldest_first(m))):
@@ -75,11 +81,16 @@ class _Claims:
     """Ids that open creates were answered with."""
     drawn: set[str]
     """Names of creates that wait for their answer, or have lost it."""
+    unseen: dict[str, str]
+    """Names of creates by the id that they were answered with, of machines that nobody has seen."""
 
     @classmethod
     def of(cls, names: Container[str], facts: Mapping[str, MachineFacts], intents: Iterable[Intent]) -> _Claims:
         by_id = {m: f.fleet for m, f in facts.items() if not f.adopted and f.fleet in names}
-        claims = cls(by_id, {f.name: m for m, f in facts.items() if m in by_id}, set(), set())
+        unseen = {m: f.name for m, f in facts.items() if m in by_id and f.last_state == UNSEEN}
+        claims = cls(
+            by_id, {f.name: m for m, f in facts.items() if m in by_id and m not in unseen}, set(), set(), unseen
+        )
         for intent in intents:
             if intent.verb is not Verb.CREATE or intent.fleet not in names:
                 continue
@@ -97,6 +108,11 @@ class _Claims:
         if known is not None:
             return not known.unconfirmed
         return machine.id in self.made or machine.name in self.drawn
+
+
+def is_mistaken(machine: Machine, made_as: str | None) -> bool:
+    """Whether it cannot be the machine that a create of this name made. One without a readable name may be."""
+    return made_as is not None and bool(machine.name) and machine.name != made_as
 
 
 def is_written_out(machine: Machine, fleets: Iterable[Fleet]) -> bool:

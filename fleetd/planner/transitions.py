@@ -184,7 +184,9 @@ def came_to_nothing(intent: Intent, ending: Ending) -> bool:
             return intent.verb is Verb.START
         case Outcome.NO_EFFECT:
             return True
-        case Outcome.WRONG_STATE | Outcome.LOST:
+        case Outcome.LOST:
+            return intent.verb is not Verb.CREATE or intent.machine_id is not None
+        case Outcome.WRONG_STATE:
             return intent.verb is not Verb.CREATE
         case Outcome.TIMED_OUT:
             return ending.stayed and intent.verb is not Verb.CREATE

@@ -47,7 +47,8 @@ class Journal(Protocol):
     async def made(self, machines: Mapping[str, str]) -> frozenset[str]:
         """Those of these machines (names by id) that a create of this journal's made, or may have made.
 
-        That is one whose id a create has, or whose name one was written with that never heard of its machine.
+        That is one whose id a create has, or whose name one was written with that never heard of its machine, or
+        was answered with an id under which none was ever seen.
         """
         ...
 

@@ -157,9 +157,11 @@ class SqliteJournal:
         """See ``Journal.made``."""
 
         def look(db: sqlite3.Connection) -> frozenset[str]:
-            rows = db.execute("SELECT name, machine_id FROM intent WHERE verb = ?", (str(Verb.CREATE),)).fetchall()
-            unheard = {cell_to_text(name) for name, machine in rows if machine is None}
-            known = {cell_to_text(machine) for _, machine in rows if machine is not None}
+            rows = db.execute(
+                "SELECT name, machine_id, outcome FROM intent WHERE verb = ?", (str(Verb.CREATE),)
+            ).fetchall()
+            unheard = {cell_to_text(n) for n, machine, outcome in rows if machine is None or outcome == Outcome.LOST}
+            known = {cell_to_text(m) for _, m, outcome in rows if m is not None and outcome != Outcome.LOST}
             return frozenset(m for m, name in machines.items() if m in known or name in unheard)
 
         return await self._database.read(look) if machines else frozenset()

@@ -67,6 +67,63 @@ def test_a_create_answered_with_another_machine_is_ambiguous(answers) -> None:
     run_virtual(story)
 
 
+UNSEEN_IDS: dict[str, Callable[[Confused, Machine], str]] = {
+    "an id that nobody knows": lambda _cloud, _made: "ps-nobody",
+    "its id in capitals": lambda _cloud, made: made.id.upper() + "X",
+    "the id of a machine that somebody made meanwhile": lambda cloud, _made: cloud.add("carol-new").id,
+}
+
+
+@pytest.mark.parametrize("answered", UNSEEN_IDS.values(), ids=UNSEEN_IDS)
+def test_the_id_in_an_answer_is_a_claim_until_the_machine_is_seen_under_its_name(answered) -> None:
+    wanted = fleet(target=2, scale_in=ScaleIn.DESTROY, allow_destroy=True, guards=LOOSE)
+
+    async def story() -> None:
+        cloud = Confused(virtual_clock())
+        cloud.confuse = lambda made: replace(made, id=answered(cloud, made))
+        async with rig(wanted, cloud=cloud) as world, world.passes_by_hand():
+            await passes(world, 400)
+            assert world.reconciler.last is not None
+            assert world.reconciler.last.converged
+            assert world.cloud.writes() == ["create"] * 2
+            strangers = {cloud.named(name).id for name in cloud.states() if name == "carol-new"}
+            assert not strangers & world.reconciler.last.owned.keys()
+            world.configure(replace(wanted, target=0))
+            await passes(world, 300)
+            assert set(world.cloud.states()) <= {"carol-new"}
+            assert not [w for w in world.cloud.writes() if strangers & set(w.split())]
+
+    run_virtual(story)
+
+
+def test_two_creates_whose_answers_were_swapped_keep_their_fleets() -> None:
+    async def story() -> None:
+        cloud = Confused(virtual_clock())
+        made: dict[str, Machine] = {}
+
+        async def create(name: str, parameters: Mapping[str, object]) -> Machine:
+            made[name] = await FakeCloud.create(cloud, name, parameters)
+            await anyio.sleep(1)  # the other one is made meanwhile
+            (other,) = (m for m in made.values() if m.name != name)
+            return replace(made[name], id=other.id)
+
+        cloud.create = create  # type: ignore[method-assign]
+        async with (
+            rig(fleet("left", target=1), fleet("right", target=1), cloud=cloud) as world,
+            world.passes_by_hand(),
+        ):
+            await passes(world, 400)
+            assert world.reconciler.last is not None
+            owned = world.reconciler.last.owned
+            assert {m.name.partition("-")[0]: owned[m.id].fleet for m in made.values()} == {
+                "left": "left",
+                "right": "right",
+            }
+            assert world.cloud.writes() == ["create"] * 2
+
+    run_virtual(story)
+
+
 def test_two_creates_answered_with_one_machine_are_not_both_believed() -> None:
     async def story() -> None:
         cloud = Confused(virtual_clock())
