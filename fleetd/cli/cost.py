@@ -145,6 +145,10 @@ def _remarks(found: MonthBills, *, computed: bool) -> list[str]:
         remarks.append(f"not in the sums: {_machines(len(untold))} of which neither provider nor journal tells (?)")
     if any(bill.at_most for _, bill in rows):
         remarks.append("<= : the provider did not tell all; counted as if it had run until it went, or until now")
+    if any(
+        "~" in cell for name in (*found.bills, None) for cell in _sum_cells(found, [name] if name else [*found.bills])
+    ):
+        remarks.append("~ : some parts may be less, and others are not known")
     if storage:
         remarks.append(f"not in the sums: storage of {_machines(storage)}, whose rate is not known")
     return remarks
@@ -168,7 +172,7 @@ def _sum_cells(found: MonthBills, names: Sequence[str]) -> tuple[str, ...]:
     bills = _all(found, names)
     whole, known = sum_of(bills), known_sum(bills)
     cells = zip((whole.hours, whole.compute, whole.storage), _cells(known), strict=True)
-    return tuple(cell if part is not None else f">= {cell}" for part, cell in cells)
+    return tuple(cell if part is not None else f">= {cell}".replace(">= <= ", "~ ") for part, cell in cells)
 
 
 def _machines(count: int) -> str:

@@ -167,3 +167,24 @@ async def test_an_old_word_on_a_machine_that_is_there_is_not_its_bill(
     found = await month(cloud, tmp_path, monkeypatch, bills=[bill], facts=[fact])
     ((_, told),) = found.bills["training"]
     assert (told.hours, told.at_most) == (Decimal(hours), True)
+
+
+async def test_a_sum_of_what_may_be_less_and_what_is_not_known_is_neither_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent(FakeCloud):
+        async def utilization(self, machine_id: str, month: str) -> Utilization:
+            del month
+            raise NotFound(f"no bill of {machine_id}")
+
+    cloud = Silent(_At())
+    for number in (1, 2):
+        cloud.add(token_name(number))
+    bill = BilledMonth("2026-03", "ps1", "training", token_name(1), NOON, 7200.0, Decimal("0.50"), 0.0, Decimal(5))
+    found = await month(cloud, tmp_path, monkeypatch, bills=[bill])
+    screen = Console(width=100, file=io.StringIO())
+    screen.print(cost_view(found))
+    text = screen.file.getvalue()
+    assert ">= <=" not in text
+    assert "~ $7.00" in text
+    assert "~ : some parts may be less" in text
