@@ -43,19 +43,22 @@ class Lease:
     """When it was taken or renewed."""
     until: datetime
     actor: str
-    ticks: float | None = None
-    """Its end on the event loop's clock; None for one that an earlier process took."""
+    ticks: float
+    """Its end on the event loop's clock."""
+    ours: bool = True
+    """This process took it; of another's, the wall clock alone says whether it is in force."""
 
     def in_force(self, now: datetime, ticks: float) -> bool:
         """Whether the machine is leased at this moment of both clocks."""
         by_wall = is_waiting(self.began, self.until - self.began, now)
-        return by_wall or (self.ticks is not None and ticks < self.ticks)
+        return by_wall or (self.ours and ticks < self.ticks)
 
     def ended(self, now: datetime, ticks: float) -> datetime:
         """When it ended, by the wall clock of now; for one that is not in force."""
-        if self.ticks is None:
-            return min(self.until, now)
-        return max(min(self.until, now), now - timedelta(seconds=ticks - self.ticks))
+        by_loop = now - timedelta(seconds=max(0.0, ticks - self.ticks))
+        if self.until > now:  # the wall clock was set back since: only the loop's can tell, and it goes on
+            return by_loop
+        return max(self.until, by_loop) if self.ours else self.until
 
 
 class Leases:
@@ -71,7 +74,7 @@ class Leases:
         """Read what an earlier process was told. A row that cannot be read is said, and ends no process."""
         note = await self._journal.get_note(_NOTE)
         self._since = anyio.current_time()
-        self._leases = {(lease.machine, lease.source): lease for lease in _read(note, now)}
+        self._leases = {(lease.machine, lease.source): lease for lease in _read(note, now, self._since)}
 
     async def put(self, machine_id: str, source: str, until: datetime, actor: str, *, now: datetime) -> None:
         """Store a lease, replacing the same source's earlier one. Durable before it returns.
@@ -134,7 +137,7 @@ class Leases:
         return kept
 
 
-def _read(note: str | None, now: datetime) -> Iterable[Lease]:
+def _read(note: str | None, now: datetime, ticks: float) -> Iterable[Lease]:
     try:
         rows = json.loads(note or "[]")
     except (ValueError, RecursionError):
@@ -142,13 +145,18 @@ def _read(note: str | None, now: datetime) -> Iterable[Lease]:
     for row in rows if isinstance(rows, list) else [rows]:
         try:
             until = datetime.fromisoformat(row["until"])
-            lease = Lease(str(row["machine"]), str(row["source"]), _began(row, now), until, str(row["actor"]))
+            ends = ticks + (until - now).total_seconds()
+            machine, source, actor = str(row["machine"]), str(row["source"]), str(row["actor"])
+            lease = Lease(machine, source, _began(row, now), until, actor, ends, ours=False)
             over = not lease.in_force(now, 0.0) or lease.until - lease.began > LONGEST
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             log.warning("lease.was_unreadable", error=f"{type(error).__name__} {error}", row=str(row)[:200])
             continue
         # One that was read off a clock ahead of this one ended nobody knows when: now at the latest.
-        yield replace(lease, began=min(lease.began, now), until=min(lease.until, now)) if over else lease
+        ended = replace(
+            lease, began=min(lease.began, now), until=min(lease.until, now), ticks=min(lease.ticks, ticks)
+        )
+        yield ended if over else lease
 
 
 def _began(row: dict[str, str], now: datetime) -> datetime:

@@ -98,8 +98,13 @@ def unmet(machine: Machine, changes: Mapping[str, object]) -> str:
 
 
 def last_started(machine: Machine) -> datetime | None:
-    """When it was started (or made) last, by the provider's clock; None when the events do not say."""
+    """When it was started (or made) last, by the provider's clock; None when the events do not say.
+
+    Behind an event whose name cannot be read may be a later start than any that can.
+    """
     for event in machine.events or ():
+        if not event.name:
+            return None
         if event.name in {"start", "restart", "create"} and not event.failed:
             return event.finished_at or event.created_at
     return None

@@ -161,6 +161,31 @@ async def test_events_of_another_machine_are_not_taken_for_this_ones(wire) -> No
         assert [e.handle for e in shown.events or ()] == ["e1"]
 
 
+EVENT = {"machineId": "ps1", "name": "start", "state": "done", "dtCreated": "2026-03-02T12:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("start", "create"),
+    [
+        pytest.param("same", "same", id="two of one id"),
+        pytest.param(None, "e1", id="none"),
+        pytest.param(17, "e1", id="a number"),
+    ],
+)
+async def test_events_that_cannot_be_told_apart_are_not_read_as_if_the_lost_ones_had_not_been(
+    wire, start: object, create: str
+) -> None:
+    """The last start may be what is lost, and the create before it says that the machine is up for days."""
+    born = EVENT | {"id": create, "name": "create", "dtCreated": "2026-03-01T12:00:00Z"}
+    url = f"{BASE}/machine-events?limit=120&machineId=ps1&orderBy=dtCreated&order=desc"
+    wire.get(url, payload=page(EVENT | {"id": start}, born))
+    wire.get(f"{BASE}/machines/ps1", payload=MACHINE)
+    async with dialect() as (cloud, _):
+        shown = await cloud.show("ps1")
+    assert shown.events is None
+    assert shown.not_looked == "some of its events have no id of their own"
+
+
 @pytest.mark.parametrize(
     ("status", "payload"),
     [

@@ -155,6 +155,28 @@ def test_a_lease_lasts_as_long_as_was_asked_for_whatever_the_wall_clock_does() -
     run(story)
 
 
+@pytest.mark.parametrize("process", ["the one that took it", "the next"])
+def test_the_end_of_a_lease_lies_ever_further_back_also_where_the_clock_was_set_back(process: str) -> None:
+    """Otherwise its machine is never idle for long enough, for as many days as the clock went back."""
+
+    async def story() -> None:
+        async with rig() as world:
+            ahead = START + timedelta(days=3)
+            leases = Leases(world.journal)
+            await leases.load(ahead)
+            await leases.put("ps1", "job", ahead + timedelta(hours=1), ME, now=ahead)
+            await anyio.sleep(600)
+            if process == "the next":
+                leases = Leases(world.journal)
+                await leases.load(ahead + timedelta(seconds=600))
+            await anyio.sleep(6000)  # it ended 3000 s ago; then the clock goes back
+            assert leases.last_use("ps1", START) == START - timedelta(seconds=3000)
+            await anyio.sleep(1800)
+            assert leases.last_use("ps1", START + timedelta(seconds=1800)) == START - timedelta(seconds=3000)
+
+    run(story)
+
+
 def test_a_start_with_a_clock_far_ahead_drops_no_lease() -> None:
     async def story() -> None:
         async with rig() as world:

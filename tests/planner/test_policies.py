@@ -77,6 +77,8 @@ def test_a_drift_says_what_changes_in_the_vendors_words() -> None:
         (started(25, "create"), 25),
         (started(1, state="error") + started(25), 25),
         (started(1, "stop") + started(25), 25),
+        pytest.param(started(1, "") + started(25, "create"), None, id="behind an unreadable name"),
+        pytest.param(started(1) + started(2, "") + started(25, "create"), 1, id="before an unreadable name"),
         ((), None),
         (None, None),
     ],

@@ -6,7 +6,7 @@ Paths, parameters and shapes: the types that the vendor's CLI is generated from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -128,9 +128,13 @@ class PaperspaceApi:
     ) -> Rows:
         """Its events, newest first, as far back as one of a kind: by default its last start. ``most`` in pages.
 
-        An entry that is not this machine's, or that has no id of its own, is none of its events.
+        An entry that is not this machine's is none of its events.
+
+        Raises:
+            MalformedAnswer: some have no id of their own. The last start may be among them.
         """
         pages = 0
+        seen: list[Json] = []
 
         def enough(items: Rows) -> bool:
             nonlocal pages
@@ -139,12 +143,19 @@ class PaperspaceApi:
 
         query = {"machineId": machine_id, "orderBy": "dtCreated", "order": "desc"}
         fetch = self._fetch("events", "/machine-events", query, about=machine_id, patient=patient)
-        reading = await read_on(fetch, enough=enough)
+
+        async def fetch_and_note(after: str | None) -> Page:
+            page = await fetch(after)
+            seen.extend(page.items)
+            return page
+
+        reading = await read_on(fetch_and_note, enough=enough)
         if reading.failure is not None:
             raise reading.failure
+        if not _told_apart(item for item in seen if item.get("machineId") == machine_id):
+            raise MalformedAnswer("some of its events have no id of their own", operation="events")
         # A feed that ignored the filter would show other machines' events as this one's.
-        mine = (item for item in reading.items if item.get("machineId") == machine_id)
-        return [item for item in mine if isinstance(item.get("id"), str)]
+        return [item for item in reading.items if item.get("machineId") == machine_id]
 
     async def create(self, parameters: Mapping[str, object]) -> Json:
         """Create one machine. Never repeated.
@@ -309,6 +320,16 @@ class PaperspaceApi:
         answer = await self._requests.write(verb, "PATCH", path, {}, effect=effect, about=machine_id)
         must_be_about(machine_id, answer, operation=verb, write=True)
         return answer
+
+
+def _told_apart(events: Iterable[Json]) -> bool:
+    """Whether each event has an id, and no two that differ in name or date share one."""
+    known: dict[str, tuple[object, object]] = {}
+    for event in events:
+        id_, what = event.get("id"), (event.get("name"), event.get("dtCreated"))
+        if not isinstance(id_, str) or known.setdefault(id_, what) != what:
+            return False
+    return True
 
 
 def _is_rise(event: Json) -> bool:
