@@ -1,14 +1,16 @@
 """The policy checks: for which machines they are due, what they look at, and what they say beside ``plan``'s actions.
 
-A check is due for a machine when its schedule has rung since it was last made, and when it never was: of a machine
-that is new, and of all of them after a start. One in transition is checked when that is over; a drift that could not
-be mended is tried again; and one that should have been looked at or stopped, and was not for a reason that passes
-soon, has its turn in the next pass. None of them waits for the next ring: it may be a day away.
+A check is due for a machine when its schedule has rung since it was last made, and when it never was by the policy
+that the machine's fleet has now: of a machine that is new, of all of them after a start, and of those whose fleet has
+another policy since a reload. One in transition is checked when that is over; a drift that could not be mended is
+tried again; and one that should have been looked at or stopped, and was not for a reason that passes soon, has its
+turn in the next pass. None of them waits for the next ring: it may be a day away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime, timedelta
 
 import anyio
@@ -32,6 +34,10 @@ LOOKS_AT_ONCE = 10
 LOOKING = 0.5
 """Share of the interval after which a pass begins no more looks: after two intervals it may decide nothing."""
 
+Standing = Mapping[str, Mapping[Check, str]]
+"""By machine id: the checks that are not due, each with the policy by which it was made."""
+_Stamp = tuple[int, str]
+
 _PASSES_SOON = frozenset(
     {
         Reason.GUARD_STOPS,
@@ -51,6 +57,14 @@ _PASSES_SOON = frozenset(
 """Why a stop is put off that a later pass may make. A veto and somebody's use last: they wait for the next ring."""
 
 
+def policy_words(fleet: Fleet, check: Check) -> str:
+    """What a check holds the fleet's machines to, as the document of status has it."""
+    policy = fleet.shutdown_timeout if check is Check.SHUTDOWN_TIMEOUT else fleet.auto_snapshot
+    if policy is None:
+        return "none"
+    return ", ".join(f"{f.name} = {str(getattr(policy, f.name)).lower()}" for f in fields(policy))
+
+
 class Checks:
     """Knows what is due, looks closer where a check needs events, and reports what cannot be verified.
 
@@ -62,9 +76,9 @@ class Checks:
         self._progress = progress
         self._said: set[tuple[str, str]] = set()
         self._rings = dict.fromkeys(Check, 0)
-        self._made: dict[str, dict[Check, int]] = {}
-        """By machine id: the ring after which each check was last made of it."""
-        self._asked: Mapping[Check, int] = {}
+        self._made: dict[str, dict[Check, _Stamp]] = {}
+        """By machine id: after which ring, and by which policy, each check was last made of it."""
+        self._asked: dict[str, dict[Check, _Stamp]] = {}
         self._turn = 0
         self._turns: dict[str, int] = {}
         """By machine id: when it was looked at last, counted in looks of ours, not in time."""
@@ -77,14 +91,32 @@ class Checks:
         """Its schedule says that it is time: it is due for every machine."""
         self._rings[check] += 1
 
-    def due(self, owned: Iterable[str]) -> Due:
-        """The checks that are due, for the machines with these ids; those with none are left out."""
-        self._asked = dict(self._rings)
+    def due(self, owned: Mapping[str, Owner], fleets: Sequence[Fleet]) -> Due:
+        """The checks that are due, by the ids of the machines; those with none are left out."""
+        policies = {f.name: {check: policy_words(f, check) for check in Check} for f in fleets}
+        self._asked = {
+            machine: {check: (self._rings[check], words) for check, words in policies[owner.fleet].items()}
+            for machine, owner in owned.items()
+        }
         found = {
-            machine: frozenset(c for c, ring in self._asked.items() if self._made.get(machine, {}).get(c) != ring)
-            for machine in owned
+            machine: frozenset(c for c, stamp in asked.items() if self._made.get(machine, {}).get(c) != stamp)
+            for machine, asked in self._asked.items()
         }
         return {machine: checks for machine, checks in found.items() if checks}
+
+    def standing(self) -> Standing:
+        """The checks that have been made since they rang last."""
+        return {
+            machine: {check: words for check, (ring, words) in made.items() if ring == self._rings[check]}
+            for machine, made in self._made.items()
+        }
+
+    def assume(self, standing: Standing) -> None:
+        """Take over what another process has ``standing``."""
+        self._made = {
+            machine: {check: (self._rings[check], words) for check, words in made.items()}
+            for machine, made in standing.items()
+        }
 
     def made(
         self,
@@ -116,7 +148,7 @@ class Checks:
             if machine.id not in due or not may_judge(machine, moving) or machine.id in unmended:
                 continue
             left = {Check.SHUTDOWN_TIMEOUT} if machine.id in waiting else set()
-            made = {check: ring for check, ring in self._asked.items() if check not in left}
+            made = {check: stamp for check, stamp in self._asked[machine.id].items() if check not in left}
             self._made[machine.id] = self._made.get(machine.id, {}) | made
         listed = {m.id for m in machines}
         self._made = {machine: rings for machine, rings in self._made.items() if machine in listed}
@@ -207,8 +239,8 @@ class Checks:
                 evidence=report.evidence,
             )
 
-    def _say_unverified(self, fleet: Fleet, machine: Machine, fields: Sequence[str]) -> None:
-        new = [field for field in fields if (machine.id, field) not in self._said]
+    def _say_unverified(self, fleet: Fleet, machine: Machine, unsaid: Sequence[str]) -> None:
+        new = [field for field in unsaid if (machine.id, field) not in self._said]
         if new:
             self._said.update((machine.id, field) for field in new)
             log.info(

@@ -121,7 +121,7 @@ class Look:
         memory = replace(memory, clocks_apart=self.agreement.told_doubt())
         observation = believed(observation, memory.facts)
         owned = owners(observation.machines, settings.fleets, memory.facts, memory.intents)
-        due = self.checks.due(owned) if observation.sane else NOTHING_DUE
+        due = self.checks.due(owned, settings.fleets) if observation.sane else NOTHING_DUE
         memory = replace(
             memory,
             idle=await self._idle(settings, observation, owned, memory) if idle is None else idle,

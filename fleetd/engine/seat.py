@@ -46,7 +46,11 @@ class EngineSeat:
             believed=reconciler.believed,
             doubted_since=reconciler.doubted_since,
         )
-        return document | {"max_hourly_cost": str(cap) if cap else None}
+        made = {
+            machine: {str(check): policy for check, policy in checks.items()}
+            for machine, checks in reconciler.checks.standing().items()
+        }
+        return document | {"max_hourly_cost": str(cap) if cap else None, "checks_made": made}
 
     def alive(self) -> str | None:
         """See ``Seat.alive``."""

@@ -8,6 +8,7 @@ from datetime import datetime
 import anyio
 
 from fleetd.cloud.port import Cloud
+from fleetd.engine.checks import Standing
 from fleetd.engine.faults import Faults
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.look import Look
@@ -29,6 +30,7 @@ async def survey(
     *,
     at: datetime | None = None,
     idle: Mapping[str, IdleReport] | None = None,
+    standing: Standing | None = None,
     forecast: bool = False,
 ) -> PassReport:
     """Look at the world and plan, as the next pass does, without acting.
@@ -42,6 +44,8 @@ async def survey(
         at: plan as if it were then: what would be done tonight with the machines as they are now.
         forecast: work out every fleet's month, with a budget or without.
         idle: what a running daemon knows of who is idle; without it the sources are asked.
+        standing: the policy checks that a running daemon has made since they rang last; without it all are due, as
+            after a start.
 
     Raises:
         CloudError: the provider could not be looked at.
@@ -50,6 +54,7 @@ async def survey(
     look = Look(cloud, Recall(journal), clock, meter, idleness, Faults(clock, meter), lambda: Pace.of(settings))
     try:
         await look.load()
+        look.checks.assume(standing or {})
         seen = await look.look(settings, at=at, idle=idle, forecast=forecast)
     finally:
         await idleness.aclose()

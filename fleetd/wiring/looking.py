@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 
+from fleetd.engine.checks import Standing
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import SystemClock
 from fleetd.engine.reconciler import PassReport
@@ -17,6 +18,7 @@ from fleetd.engine.survey import survey
 from fleetd.model.errors import CloudError, Unauthorized, Unsupported, Untrusted
 from fleetd.model.journal import HistoryEntry, IdleReport
 from fleetd.model.machine import Machine, month_of
+from fleetd.model.plan import Check
 from fleetd.model.settings import Settings
 from fleetd.ops import logs
 from fleetd.ops.control_client import NoAnswer, NoDaemon, OtherDaemon
@@ -42,7 +44,9 @@ async def plan_once(
 ) -> PassReport:
     """``fleetd plan``: what the next pass would do, or one at another time. Writes nothing.
 
-    Who is idle is asked of the running daemon; without one of the idle sources, from where its clocks stood.
+    Who is idle, and which policy checks wait for their next ring, is asked of the running daemon. Without one the
+    idle sources are asked, from where its clocks stood, and every check is due, as after a start. So it is at another
+    time: the schedules will have rung by then.
 
     Args:
         settings: what to plan for.
@@ -55,15 +59,16 @@ async def plan_once(
         CloudError: the provider could not be looked at within 25 s.
         StoreError: the journal cannot be read.
     """
+    running = None
     try:
-        idle = await _idle_now(settings)
+        running = await _running_status(settings)
     except NoAnswer:
-        idle = None
         on_silence(_holder(settings)["pid"])
     except OtherDaemon as other:
-        idle = None
         on_other(str(other))
-    return await _survey(settings, at=at, idle=idle, forecast=forecast)
+    idle = None if running is None else _idle_of(running)
+    standing = None if running is None or at is not None else _checks_of(running)
+    return await _survey(settings, at=at, idle=idle, standing=standing, forecast=forecast)
 
 
 async def current_status(settings: Settings) -> dict[str, Any]:
@@ -228,11 +233,8 @@ def _holder(settings: Settings) -> dict[str, Any]:
     }
 
 
-async def _idle_now(settings: Settings) -> dict[str, IdleReport] | None:
-    """What the running daemon knows of who is idle; None without one."""
-    document = await _running_status(settings)
-    if document is None:
-        return None
+def _idle_of(document: Mapping[str, Any]) -> dict[str, IdleReport]:
+    """What a running daemon knows of who is idle."""
     return {
         row["id"]: IdleReport(
             row["idle"]["verdict"],
@@ -244,18 +246,30 @@ async def _idle_now(settings: Settings) -> dict[str, IdleReport] | None:
     }
 
 
+def _checks_of(document: Mapping[str, Any]) -> Standing:
+    """The policy checks that a running daemon makes again at their next ring only; none by one of another version."""
+    names = {str(check): check for check in Check}
+    return {
+        machine: {names[name]: policy for name, policy in made.items() if name in names}
+        for machine, made in document.get("checks_made", {}).items()
+    }
+
+
 async def _survey(
     settings: Settings,
     *,
     at: datetime | None = None,
     idle: Mapping[str, IdleReport] | None = None,
+    standing: Standing | None = None,
     forecast: bool = False,
 ) -> PassReport:
     async with _scratch(settings) as journal, open_cloud(settings) as cloud:
         with within(ONE_SHOT_LIMIT), logs.silenced():
             clock = SystemClock()
             idleness = idle_clocks(journal, clock, Leases(journal))
-            return await survey(settings, cloud, journal, clock, idleness, at=at, idle=idle, forecast=forecast)
+            return await survey(
+                settings, cloud, journal, clock, idleness, at=at, idle=idle, standing=standing, forecast=forecast
+            )
 
 
 @asynccontextmanager
