@@ -6,7 +6,7 @@ Paths, parameters and shapes: the types that the vendor's CLI is generated from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -128,10 +128,8 @@ class PaperspaceApi:
     ) -> Rows:
         """Its events, newest first, as far back as one of a kind: by default its last start. ``most`` in pages.
 
-        An entry that is not this machine's is none of its events.
-
-        Raises:
-            MalformedAnswer: some have no id of their own. The last start may be among them.
+        An entry that is not this machine's is none of its events. One that has no id of its own has no name either:
+        something was there, and the last start may be it.
         """
         pages = 0
         seen: list[Json] = []
@@ -152,10 +150,8 @@ class PaperspaceApi:
         reading = await read_on(fetch_and_note, enough=enough)
         if reading.failure is not None:
             raise reading.failure
-        if not _told_apart(item for item in seen if item.get("machineId") == machine_id):
-            raise MalformedAnswer("some of its events have no id of their own", operation="events")
         # A feed that ignored the filter would show other machines' events as this one's.
-        return [item for item in reading.items if item.get("machineId") == machine_id]
+        return _told_apart([item for item in seen if item.get("machineId") == machine_id])
 
     async def create(self, parameters: Mapping[str, object]) -> Json:
         """Create one machine. Never repeated.
@@ -322,14 +318,20 @@ class PaperspaceApi:
         return answer
 
 
-def _told_apart(events: Iterable[Json]) -> bool:
-    """Whether each event has an id, and no two that differ in name or date share one."""
-    known: dict[str, tuple[object, object]] = {}
+def _told_apart(events: Rows) -> Rows:
+    """Each event once, the last copy in the first one's place; one that cannot be told from others has no name."""
+    kinds: dict[str, set[str]] = {}
     for event in events:
-        id_, what = event.get("id"), (event.get("name"), event.get("dtCreated"))
-        if not isinstance(id_, str) or known.setdefault(id_, what) != what:
-            return False
-    return True
+        if isinstance(event.get("id"), str):
+            kinds.setdefault(event["id"], set()).add(repr((event.get("name"), event.get("dtCreated"))))
+    rows: dict[str | int, Json] = {}
+    for number, event in enumerate(events):
+        id_ = event.get("id")
+        if isinstance(id_, str) and len(kinds[id_]) == 1:
+            rows[id_] = event
+        else:
+            rows[number] = {**event, "id": None, "name": None}
+    return list(rows.values())
 
 
 def _is_rise(event: Json) -> bool:
