@@ -15,6 +15,8 @@ FRESH = 90.0
 """Seconds that a fresh look may be old when its write arrives: the write may wait behind calls that hang."""
 HANDED_OVER = 1.0
 """Seconds between a decision and its call's arrival, where nothing hangs."""
+ON_TIME = 60.0
+"""Seconds from a listing to the ``show`` of what it lacks, at most."""
 REQUEST_TIMEOUT = 30.0
 GRACE = 60.0
 ORDER_WAITS = 7200.0
@@ -115,10 +117,34 @@ def established(truth: Truth, machine: str, look: Look, settings: Settings) -> b
     settle = wanted.guards.settle.total_seconds() if wanted is not None else 90.0
     if born is not None and look.began - born.at < settle + REQUEST_TIMEOUT:
         return False
+    if wanted is not None and _may_be_leaving(truth, machine, look, wanted.guards.deadlines.destroy.total_seconds()):
+        return False
     # What was being destroyed when the look began may be lacking.
     return not any(
         c.machine_id == machine and c.operation == "destroy" and c.world_seconds <= look.ended for c in truth.writes
     ) and not any(a.machine_id == machine and a.verb == "destroy" and a.at <= look.ended for a in truth.record.acts)
+
+
+def _may_be_leaving(truth: Truth, machine: str, look: Look, patience: float) -> bool:
+    """Whether listings have lacked it for so long while ``show`` was answered with a state that nobody knows."""
+    odd = [
+        moment(c)
+        for c in truth.record.calls
+        if c.operation == "show" and c.machine_id == machine and "unknown_state" in c.faults and c.status == 200
+    ]
+    lacked: float | None = None
+    for seen in reversed(truth.record.looks):
+        if seen.began > look.began or seen.listed is None:
+            continue
+        if machine in seen.listed:
+            break
+        lacked = seen.began
+    return (
+        lacked is not None
+        and any(lacked <= t <= lacked + ON_TIME for t in odd)
+        and any(look.began - ON_TIME <= t <= look.ended + ON_TIME for t in odd)
+        and look.ended - lacked >= patience
+    )
 
 
 def ordered(record: Record, machine: str, at: float, *, forced: bool = False) -> bool:

@@ -20,12 +20,14 @@ FAULTS = {
     *("timeout_before", "timeout_after", "reset_before", "reset_after"),
     *("capacity", "stuck", "invisible_after_create", "vanish", "unknown_state"),
     *("stale_list", "partial_list", "empty_list", "duplicated_list", "reordered_list", "shifting_pages"),
+    *("other_machine", "stray_answer", "no_effect", "lingering", "odd_values", "endless_list"),
 }
 """Of the provider."""
 EVENTS = {
     *("start", "stop", "restart", "rename", "destroy", "look_alike", "use", "order"),
     *("hold", "freeze", "freeze_all", "lift", "reload", "bad_reload", "clock", "silence"),
-    *("kill", "second", "disk", "journal"),
+    *("slow_destroy", "held_rename", "lease", "lease_race", "address", "price", "late"),
+    *("kill", "second", "disk", "journal", "unlock", "trouble", "other"),
 }
 """Everything else that befalls it."""
 
