@@ -34,6 +34,8 @@ class Database:
         self._worker = worker
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._beside: dict[Path, tuple[int, int]] = {}
+        """SQLite's side files, by their identity: the newest commits are in the log alone."""
         self._closed = False
         self._copied = False
         """Whether it is a copy in memory: what becomes of the file does not matter to it."""
@@ -48,6 +50,7 @@ class Database:
         database._guard = guard
         await database._connect(lambda: open_writable(path, busy_timeout=busy_timeout))
         database._identity = _identity(path)
+        await database._worker.run(database._note_side_files)
         return database
 
     @classmethod
@@ -149,6 +152,17 @@ class Database:
             # Writes to a deleted file return and are lost with the process.
             msg = f"the journal {self.path} was moved, deleted or replaced while fleetd had it open"
             raise SeatLost(msg)
+        for path, before in self._beside.items():
+            if _identity(path) != before:
+                msg = f"{path}, in which the journal keeps its newest entries, was moved, deleted or replaced"
+                raise SeatLost(msg)
+
+    def _note_side_files(self) -> None:
+        for suffix in ("-wal", "-shm"):
+            path = self.path.with_name(f"{self.path.name}{suffix}")
+            found = _identity(path)
+            if found is not None:
+                self._beside[path] = found
 
     def _transact(self, db: sqlite3.Connection, job: Callable[[sqlite3.Connection], T]) -> T:
         self.check()

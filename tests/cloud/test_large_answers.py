@@ -79,7 +79,11 @@ async def test_what_one_answer_costs(body, pack, headers):
         assert isinstance(outcome, MalformedAnswer)
 
 
-@pytest.mark.parametrize("said", [b"no gzip at all", gzip.compress(b"[]")[:-9], gzip.compress(b"[1]")[:12]])
+@pytest.mark.parametrize(
+    "said",
+    [b"no gzip at all", gzip.compress(b"[]")[:-9], gzip.compress(b"[1]")[:12]],
+    ids=["no gzip", "cut at the end", "cut in the middle"],  # gzip writes the time: workers must agree on the names
+)
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "gzip, gzip"])
 async def test_what_cannot_be_unpacked_is_no_answer(said, coding):
     async with scripted(answer(200, body=said, headers={"Content-Encoding": coding})) as server:
@@ -92,6 +96,7 @@ async def test_what_cannot_be_unpacked_is_no_answer(said, coding):
 @pytest.mark.parametrize(
     ("pack", "headers"),
     [*PACKINGS.values(), (lambda body: zlib.compress(body, 1), {"Content-Encoding": "deflate"})],
+    ids=[*PACKINGS.keys(), "deflate"],
 )
 async def test_a_packed_answer_is_read(pack, headers):
     body = b"[" + b",".join(MACHINE % n for n in range(999)) + b"]"

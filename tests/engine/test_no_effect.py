@@ -34,7 +34,11 @@ LOOSE = Guards(max_stops_per_pass=Limit(percent=100), max_destroys_per_pass=5)
 WANTS: dict[str, tuple[str, Fleet, dict[str, object]]] = {
     "start": ("off", fleet(target=1), {}),
     "stop": ("ready", fleet(target=0, guards=LOOSE), {}),
-    "destroy": ("off", fleet(target=0, guards=LOOSE, scale_in=ScaleIn.DESTROY, allow_destroy=True), {}),
+    "destroy": (
+        "off",
+        fleet(target=0, adopt=("ps1",), guards=LOOSE, scale_in=ScaleIn.DESTROY, allow_destroy=True),
+        {},
+    ),
     "update": (
         "ready",
         fleet(target=1, shutdown_timeout=ShutdownTimeout(24)),
@@ -231,7 +235,7 @@ async def test_a_start_that_fails_for_one_machine_alone_is_not_repeated_whenever
             await anyio.sleep(120)
             if cloud.states()[token_name(2)] == "ready":
                 cloud.human("stop", "ps2")
-        assert sum(c.operation == "start" and c.machine == "ps2" for c in cloud.calls) > MOST
+        assert sum(c.operation == "start" and c.machine == "ps2" for c in cloud.calls) >= MOST
         assert 2 <= sum(c.operation == "start" and c.machine == "ps1" for c in cloud.calls) <= MOST
 
 

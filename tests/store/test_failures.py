@@ -18,9 +18,10 @@ import anyio
 import pytest
 
 from fleetd.model.errors import SeatLost, StateUnusable
+from fleetd.model.reasons import Verb
 from fleetd.store import schema
 from fleetd.store.sqlite import SqliteJournal
-from tests.store.test_journal import ENTRY, INTENT
+from tests.store.test_journal import ENTRY, INTENT, NOW
 from tests.support.inline_executor import InlineExecutor
 
 
@@ -246,6 +247,23 @@ async def test_a_journal_deleted_under_the_daemon_takes_no_more_writes(path, jou
         path.touch()
     with pytest.raises(SeatLost, match="moved, deleted or replaced"):
         await journal.write_intent(INTENT)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+async def test_nor_does_one_whose_side_files_were_taken_away(path, journal, suffix, replaced):
+    """The newest commits are in the log alone: writes to a deleted one return, and are lost with the process."""
+    await journal.write_intent(INTENT)
+    beside = path.with_name(f"{path.name}{suffix}")
+    beside.unlink()
+    if replaced:
+        beside.touch()
+    with pytest.raises(SeatLost, match="moved, deleted or replaced"):
+        await journal.add_hold(
+            kind="hold", subject="ps1", verbs=frozenset(Verb), reason="r", actor="a", now=NOW, expires_at=NOW
+        )
+    with pytest.raises(SeatLost):
+        journal.check()
 
 
 async def test_an_upgrade_is_whole_or_not_at_all(path, monkeypatch):
