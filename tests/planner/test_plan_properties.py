@@ -160,6 +160,8 @@ def assert_within_caps(
 
 def counts(box: Machine, step: Intent | None) -> bool:
     """Whether it is up, comes up, or may be up for all that anybody knows."""
+    if step is not None and step.verb is Verb.DESTROY and step.accepted_at is not None:
+        return False  # it is leaving, whatever state the provider shows meanwhile (design 7)
     if box.phase is Phase.UNKNOWN:
         return True
     if step is not None:
