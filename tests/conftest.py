@@ -7,6 +7,7 @@ import shutil
 import signal
 
 import pytest
+import structlog
 
 PEERS = {
     "node": ("node", "npm"),
@@ -31,3 +32,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if os.environ.get("CI") == "true":
                 pytest.fail(message, pytrace=False)
             pytest.skip(message)
+
+
+def pytest_runtest_teardown() -> None:
+    """What a command of one test logs, and how, is nothing to the next test of the same process."""
+    structlog.reset_defaults()

@@ -138,7 +138,7 @@ def _people(here: Situation, sim: Any) -> None:
     here.order("hold", here.names["held"], "--for", "3h", "--reason", "a run that must not be lost")
     here.order("freeze", "inference", "--verb", "create", "--for", "2h", "--reason", "moving data")
     asyncio.run(_take_lease(here, ids[used]))
-    here.config.write_text(here.config.read_text().replace("P4000 = 0.51", "P4000 = 0.50"))
+    here.config.write_text(here.config.read_text().replace("P4000 = 0.51", "P4000 = 0.52"))
     here.order("reload")
     until(lambda: _seen_off(here, here.names["loud"]), every=0.3)
     sim.ask(f"/_sim/machines/{ids[here.names['lost']]}", {"action": "destroy"})

@@ -60,7 +60,7 @@ AFTERNOON = [
         [
             rf"^At {CLOCK}, in (4 h \d+ min|5 h), with the machines as they are now:",
             r"training: 6 of 2 up, 2 down; window night is open, the configured target is 8",
-            r"- stop .*the fleet has more machines up than its target .*-\$0\.50/h",
+            r"- stop .*the fleet has more machines up than its target .*-\$0\.52/h",
             r"Plan: .* to stop",
         ],
     ),
@@ -77,11 +77,11 @@ AFTERNOON = [
         "explain training",
         [rf"At {CLOCK}, in (4 h \d+ min|5 h), window night is in force: target 2\."],
     ),
-    ("What does it cost an hour?", "explain training", [r"It costs \$3\.00 an hour now\."]),
+    ("What does it cost an hour?", "explain training", [r"It costs \$3\.12 an hour now\."]),
     (
         "What has it cost this month?",
         "cost",
-        [r"training .* 8 machines .* \$\d+\.\d\d .* \$\d+\.\d\d ", r" all .* \$"],
+        [r"training .* 9 machines .* >= \$\d+\.\d\d .* >= \$\d+\.\d\d ", r" all .* \$"],
     ),
     (
         "What is held, until when, by whom and why?",
@@ -114,7 +114,7 @@ AFTERNOON = [
         [
             r"spare: 1 of 3 up",
             r"2 machines of spare are not created: it would cost more than max_hourly_cost allows",
-            r"\(\$0\.50/h of \$0\.6/h for fleet spare\)\. That changes only when a person changes it\.",
+            r"\(\$0\.52/h of \$0\.6/h for fleet spare\)\. That changes only when a person changes it\.",
         ],
     ),
     (
@@ -136,7 +136,7 @@ AFTERNOON = [
     (
         "What would it do next, if I let it?",
         "plan",
-        [r"Not done:", r"! respect_manual ", r"! guard_cost ", r"Nothing to do\.  \$4\.50/h"],
+        [r"Not done:", r"! respect_manual ", r"! guard_cost ", r"Nothing to do\.  \$4\.68/h"],
     ),
     ("Is the file sound, before I reload it?", "check", [r"is valid: training \(target 8\), inference \(target 2\)"]),
     (
