@@ -48,8 +48,9 @@ _PASSES_SOON = frozenset(
         Reason.PROVIDER_FAILING,
         Reason.FRESH_LOOK_DIFFERS,
         Reason.REFUSED_RECENTLY,
+        Reason.RATE_LIMITED,
         Reason.NO_EFFECT,
-        Reason.CREATE_UNSETTLED,
+        Reason.CALL_UNSETTLED,
         Reason.CONFIG_CHANGED,
         Reason.SHUTTING_DOWN,
     }

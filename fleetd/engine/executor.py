@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 import structlog
@@ -15,6 +15,7 @@ from fleetd.engine.approach import Approach, LastWord
 from fleetd.engine.basis import Basis
 from fleetd.engine.beside import Beside, Job
 from fleetd.engine.calling import deadline_of, make_call, place_of, say_requested
+from fleetd.engine.failures import Failures
 from fleetd.engine.follower import Follower
 from fleetd.engine.gate import FRESH, Gate, Objection, Ticket
 from fleetd.engine.pace import Pace
@@ -22,7 +23,7 @@ from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.recall import Recall
 from fleetd.engine.slowstart import SlowStart
 from fleetd.engine.vetoes import Vetoes
-from fleetd.model.errors import Ambiguous, AskHuman, Busy, CloudError, LookAgain, NotFound, RetryLater, Withheld
+from fleetd.model.errors import Ambiguous, CloudError, Withheld
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
@@ -64,6 +65,7 @@ class Executor:
         self._cloud = cloud
         self._recall = recall
         self._follower = follower
+        self._failures = Failures(recall, follower, clock, meter)
         self._clock = clock
         self._meter = meter
         self._rng = rng
@@ -187,7 +189,7 @@ class Executor:
             except CloudError as error:
                 if isinstance(error, Ambiguous):
                     self._hung.setdefault(fleet.name, 1)
-                return await self._call_failed(intent, error, fleet)
+                return await self._failures.sort_out(intent, error, fleet)
             self._hung.pop(fleet.name, None)
             await self._accepted(intent, machine.id)
         finally:
@@ -254,7 +256,7 @@ class Executor:
         except Withheld:
             return _TOO_SLOW if ticket.is_stale() else ticket.objection or _NOTHING_NEW
         except CloudError as error:
-            return await self._call_failed(intent, error, ticket.fleet)
+            return await self._failures.sort_out(intent, error, ticket.fleet)
         await self._accepted(intent, action.machine or "")
         return None
 
@@ -284,63 +286,6 @@ class Executor:
         if intent.verb is Verb.CREATE:
             await self._recall.created(intent, machine_id, now)
         self._follower.follow(replace(intent, machine_id=machine_id, accepted_at=now))
-
-    async def _call_failed(self, intent: Intent, error: CloudError, fleet: Fleet) -> Skip:
-        """Sort out what a failed call means for its intent."""
-        now = self._clock.now()
-        keys: dict[str, object] = {
-            "fleet": intent.fleet,
-            "machine": intent.machine_id,
-            "name": intent.name,
-            "action": str(intent.verb),
-            "intent": intent.id,
-            "error": str(error),
-        }
-        journal = self._recall.journal
-        skip = Skip(
-            fleet.name, intent.verb, Reason.REFUSED_RECENTLY, intent.machine_id, intent.name, detail=str(error)
-        )
-        match error:
-            case AskHuman():
-                subject = fleet.name if intent.verb is Verb.CREATE else intent.machine_id or ""
-                until = self._recall.refused(intent.verb, subject, str(error), now)
-                await journal.close_intent(intent.id, at=now, outcome=Outcome.REFUSED, error=str(error))
-                self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.REFUSED)
-                log.error("machine.action_refused", until=until.isoformat(), **keys)
-                return replace(skip, until=until)
-            case RetryLater():
-                await journal.close_intent(intent.id, at=now, outcome=Outcome.NOT_SENT, error=str(error))
-                self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.NOT_SENT)
-                log.warning("machine.action_failed", **keys)
-                return replace(skip, reason=Reason.PROVIDER_FAILING)
-            case Busy():
-                # Nothing was done, and the next look may show why. Should it not, the attempts grow apart.
-                until = self._recall.refused(intent.verb, intent.machine_id or "", str(error), now)
-                await journal.close_intent(intent.id, at=now, outcome=Outcome.NOT_SENT, error=str(error))
-                self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.NOT_SENT)
-                log.warning("machine.action_failed", until=until.isoformat(), **keys)
-                return replace(skip, until=until)
-            case NotFound() if intent.verb is not Verb.DESTROY:
-                # The look right before found it. Whatever that means, asking again at once brings no other answer.
-                until = self._recall.refused(intent.verb, intent.machine_id or "", str(error), now)
-                await journal.close_intent(intent.id, at=now, outcome=Outcome.NOT_SENT, error=str(error))
-                self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.NOT_SENT)
-                log.warning("machine.action_failed", until=until.isoformat(), **keys)
-                return replace(skip, until=until)
-            case LookAgain():
-                log.warning("machine.answer_lost", **keys)
-                if intent.verb is Verb.CREATE and isinstance(error, Ambiguous) and error.retry_after:
-                    self._recall.creates_must_wait(timedelta(seconds=error.retry_after), str(error), now)
-                await journal.update_intent(intent.id, ambiguous_since=now)
-                if intent.verb is Verb.UPDATE:  # safe to repeat: the next check sees what became of it
-                    await self._recall.setbacks.add(intent, str(error), now, forgiven=True)
-                    await journal.close_intent(intent.id, at=now, outcome=Outcome.LOST, error=str(error))
-                    self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.LOST)
-                else:
-                    self._follower.follow(replace(intent, ambiguous_since=now))
-                return replace(skip, reason=Reason.CREATE_UNSETTLED)
-            case _:  # pragma: no cover - the error tree has no other branch
-                raise error
 
     async def _write_intent(
         self, action: Action, fleet: Fleet, name: str, *, baseline: str | None, parameters: Mapping[str, object]

@@ -10,7 +10,7 @@ from fleetd.engine.orders import Orders
 from fleetd.engine.setbacks import Setbacks
 from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memory, Setback, setback_key
 from fleetd.model.plan import Observation
-from fleetd.model.reasons import Outcome, Verb
+from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.facts import Learnt
 from fleetd.planner.ownership import UNSEEN, Owner
 from fleetd.planner.transitions import next_backoff
@@ -47,7 +47,7 @@ class Recall:
             facts=dict(self.facts),
             holds=tuple(await self.journal.holds(now=now)),
             backoffs={k: b for k, b in self._backoffs.items() if _in_force(b.attempt, b.until, now)},
-            refusals={k: b for k, b in self._refusals.items() if _in_force(b.attempt, b.until, now)},
+            refusals={k: b for k, b in self._refusals.items() if _in_force(b.attempt, b.until, now, b.lasts)},
             futile=self.setbacks.known(now),
             creates_wait=self.creates_wait(now),
             idle=idle or {},
@@ -151,14 +151,24 @@ class Recall:
         if self._backoffs.pop((region, machine_type), None) is not None:
             await self.journal.clear_backoff(region, machine_type)
 
-    def refused(self, verb: Verb, subject: str, words: str, now: datetime) -> datetime:
-        """Remember a refusal; returns when it may be tried again."""
+    def refused(
+        self,
+        verb: Verb,
+        subject: str,
+        words: str,
+        now: datetime,
+        *,
+        why: Reason = Reason.REFUSED_RECENTLY,
+        at_least: timedelta = timedelta(0),
+    ) -> datetime:
+        """Remember that a call was declined; returns when it may be tried again, not before ``at_least`` is over."""
         before = self._refusals.get(setback_key(verb, subject))
         attempt = 1 if before is None else before.attempt + 1
         since = now if before is None or before.since is None else min(before.since, now)
-        until = now + next_backoff(attempt)
-        self._refusals[setback_key(verb, subject)] = Setback(until, words, since, attempt)
-        return until
+        lasts = max(next_backoff(attempt), at_least)
+        back = Setback(now + lasts, words, since, attempt, why=why, lasts=lasts)
+        self._refusals[setback_key(verb, subject)] = back
+        return back.until
 
     def creates_must_wait(self, lasts: timedelta, words: str, now: datetime) -> None:
         """The provider asked that the next create wait for so long, of whatever fleet it is."""
@@ -178,8 +188,8 @@ class Recall:
         self._refusals.pop(setback_key(verb, subject), None)
 
     def forget_refusals(self) -> None:
-        """A new config may have mended what was refused, or had no effect."""
-        self._refusals.clear()
+        """A new config may have mended what was refused, or had no effect; the provider is as busy as before."""
+        self._refusals = {k: b for k, b in self._refusals.items() if b.why is Reason.RATE_LIMITED}
         self.setbacks.reconfigured()
 
 
@@ -187,6 +197,6 @@ _BEGUN = {Verb.START: "starting", Verb.RESTART: "restarting"}
 """The state that an accepted call puts a machine in."""
 
 
-def _in_force(attempt: int, until: datetime, now: datetime) -> bool:
-    step = next_backoff(attempt)
+def _in_force(attempt: int, until: datetime, now: datetime, lasts: timedelta | None = None) -> bool:
+    step = next_backoff(attempt) if lasts is None else lasts
     return is_waiting(until - step, step, now)

@@ -171,6 +171,10 @@ class Setback:
     """How often in a row; 0 is one that is forgiven: it may be tried again at once."""
     baseline: str | None = None
     """``Intent.baseline_event`` of the last attempt: the events after it show whose a late effect is."""
+    why: Reason | None = None
+    """Of a call that was declined: what is said of it."""
+    lasts: timedelta | None = None
+    """The length of a wait that the provider asked for; None where ``attempt`` tells it."""
 
 
 def setback_key(verb: Verb, subject: str, reason: Reason | None = None) -> str:

@@ -89,7 +89,9 @@ class Reason(StrEnum):
     IDLE_SURGE = "idle_surge"
     DESTROY_NOT_ALLOWED = "destroy_not_allowed"
     CREATE_UNSETTLED = "create_unsettled"
+    CALL_UNSETTLED = "call_unsettled"
     REFUSED_RECENTLY = "refused_recently"
+    RATE_LIMITED = "rate_limited"
     NO_EFFECT = "no_effect"
 
     # why something is not done: guards and doubt

@@ -119,7 +119,7 @@ class Draft:
         subject = self.fleet.name if machine is None else machine.id
         keys = {setback_key(verb, subject), setback_key(verb, subject, reason)}
         found = [
-            (setback, why)
+            (setback, setback.why or why)
             for why, known in (
                 (Reason.REFUSED_RECENTLY, self.memory.refusals),
                 (Reason.NO_EFFECT, self.memory.futile),
@@ -130,7 +130,7 @@ class Draft:
         if not found:
             return None
         setback, why = max(found, key=lambda one: one[0].until)
-        detail = setback.words if why is Reason.REFUSED_RECENTLY else tried(setback)
+        detail = tried(setback) if why is Reason.NO_EFFECT else setback.words
         skip = self.make_skip(verb, why, machine, until=setback.until, detail=detail, count=count)
         return replace(skip, since=setback.since)
 

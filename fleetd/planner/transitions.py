@@ -189,7 +189,8 @@ def came_to_nothing(intent: Intent, ending: Ending) -> bool:
         case Outcome.WRONG_STATE:
             return intent.verb is not Verb.CREATE
         case Outcome.TIMED_OUT:
-            return ending.stayed and intent.verb is not Verb.CREATE
+            # A destroy may yet be late, and ends its machine then. Any other end of it is a machine to destroy again.
+            return intent.verb is Verb.DESTROY or (ending.stayed and intent.verb is not Verb.CREATE)
         case Outcome.GONE:
             return intent.verb is Verb.CREATE
         case _:

@@ -6,7 +6,17 @@ import pytest
 
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.reasons import Outcome, Verb
-from fleetd.planner.transitions import Course, Sight, goal_of, has_moved, judge, next_backoff, wants_events
+from fleetd.planner.transitions import (
+    Course,
+    Sight,
+    at_deadline,
+    came_to_nothing,
+    goal_of,
+    has_moved,
+    judge,
+    next_backoff,
+    wants_events,
+)
 from tests.support.build import NOW, ago, event, intent, machine
 
 SETTLE = timedelta(seconds=90)
@@ -239,3 +249,15 @@ def test_every_listed_state_has_a_phase_and_others_are_unknown() -> None:
     states = ["off", "starting", "stopping", "restarting", "serviceready", "ready", "upgrading", "provisioning"]
     assert Phase.UNKNOWN not in {Machine(id="x", name="x", state=s).phase for s in states}
     assert Machine(id="x", name="x", state="Ready").phase is Phase.UNKNOWN
+
+
+@pytest.mark.parametrize("state", ["off", "ready", "stopping", "archiving", None])
+@pytest.mark.parametrize("verb", [Verb.START, Verb.STOP, Verb.RESTART, Verb.UPDATE, Verb.DESTROY])
+def test_what_is_not_done_by_its_deadline_is_late_or_has_come_to_nothing(verb: Verb, state: str | None) -> None:
+    """Only a machine that still moves may be late; a destroy waits in any case before it is made again."""
+    made = intent(verb, 1, accepted_at=ago(minutes=20), expected_state="provisioning")
+    seen = None if state is None else machine(1, state)
+    course = Course(moved=True, left=True, rest_at=ago(seconds=5) if state in {"off", "ready"} else None)
+    ending = at_deadline(made, seen, course)
+    assert ending.outcome is Outcome.TIMED_OUT
+    assert came_to_nothing(made, ending) is (verb is Verb.DESTROY or state in {"off", "ready"})

@@ -40,6 +40,7 @@ ORDINARY = frozenset(
         Reason.HELD,
         Reason.FROZEN,
         Reason.CREATE_UNSETTLED,
+        Reason.CALL_UNSETTLED,
         Reason.GUARD_CREATES,
         Reason.GUARD_STOPS,
         Reason.GUARD_DESTROYS,

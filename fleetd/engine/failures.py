@@ -1,0 +1,113 @@
+"""What a call that failed means for its intent, and when it may be made again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from fleetd.engine.follower import Follower
+from fleetd.engine.ports import Clock, Meter
+from fleetd.engine.recall import Recall
+from fleetd.model.errors import Ambiguous, AskHuman, Busy, CloudError, LookAgain, NotFound, RateLimited, RetryLater
+from fleetd.model.fleet import Fleet
+from fleetd.model.journal import Intent
+from fleetd.model.plan import Skip
+from fleetd.model.reasons import Outcome, Reason, Verb
+
+log = structlog.get_logger(__name__)
+
+
+class Failures:
+    """Closes the intents of calls that did nothing, and has those followed whose effect is open."""
+
+    def __init__(self, recall: Recall, follower: Follower, clock: Clock, meter: Meter) -> None:
+        self._recall = recall
+        self._follower = follower
+        self._clock = clock
+        self._meter = meter
+
+    async def sort_out(self, intent: Intent, error: CloudError, fleet: Fleet) -> Skip:
+        """Why the action is not done, or not known to be done."""
+        now = self._clock.now()
+        skip = Skip(
+            fleet.name, intent.verb, Reason.REFUSED_RECENTLY, intent.machine_id, intent.name, detail=str(error)
+        )
+        match error:
+            case AskHuman():
+                until = self._remember(intent, error, now)
+                await self._close(intent, error, now, Outcome.REFUSED)
+                log.error("machine.action_refused", until=until.isoformat(), **_keys(intent, error))
+                return replace(skip, until=until)
+            case RetryLater() if isinstance(error, RateLimited) or error.retry_after is not None:
+                until = self._leave_alone(intent, error, error.retry_after, now)
+                await self._close(intent, error, now, Outcome.NOT_SENT)
+                log.warning("machine.action_failed", until=until.isoformat(), **_keys(intent, error))
+                return replace(skip, reason=Reason.RATE_LIMITED, until=until)
+            case RetryLater():
+                await self._close(intent, error, now, Outcome.NOT_SENT)
+                log.warning("machine.action_failed", **_keys(intent, error))
+                return replace(skip, reason=Reason.PROVIDER_FAILING)
+            case Busy():
+                # Nothing was done, and the next look may show why. Should it not, the attempts grow apart.
+                return await self._later(intent, error, skip, now)
+            case NotFound() if intent.verb is not Verb.DESTROY:
+                # The look right before found it. Whatever that means, asking again at once brings no other answer.
+                return await self._later(intent, error, skip, now)
+            case LookAgain():
+                await self._open(intent, error, now)
+                create = intent.verb is Verb.CREATE
+                return replace(skip, reason=Reason.CREATE_UNSETTLED if create else Reason.CALL_UNSETTLED)
+            case _:  # pragma: no cover - the error tree has no other branch
+                raise error
+
+    async def _later(self, intent: Intent, error: CloudError, skip: Skip, now: datetime) -> Skip:
+        until = self._remember(intent, error, now)
+        await self._close(intent, error, now, Outcome.NOT_SENT)
+        log.warning("machine.action_failed", until=until.isoformat(), **_keys(intent, error))
+        return replace(skip, until=until)
+
+    async def _open(self, intent: Intent, error: CloudError, now: datetime) -> None:
+        """Whether it was carried out is looked for; it may be repeated where that shows that it was not."""
+        log.warning("machine.answer_lost", **_keys(intent, error))
+        if isinstance(error, Ambiguous) and error.retry_after:
+            if intent.verb is Verb.CREATE:
+                self._recall.creates_must_wait(timedelta(seconds=error.retry_after), str(error), now)
+            else:
+                self._leave_alone(intent, error, error.retry_after, now)
+        await self._recall.journal.update_intent(intent.id, ambiguous_since=now)
+        if intent.verb is Verb.UPDATE:  # safe to repeat: the next check sees what became of it
+            await self._recall.setbacks.add(intent, str(error), now, forgiven=True)
+            await self._close(intent, error, now, Outcome.LOST)
+        else:
+            self._follower.follow(replace(intent, ambiguous_since=now))
+
+    async def _close(self, intent: Intent, error: CloudError, now: datetime, outcome: Outcome) -> None:
+        await self._recall.journal.close_intent(intent.id, at=now, outcome=outcome, error=str(error))
+        self._meter.action(fleet=intent.fleet, verb=intent.verb, result=outcome)
+
+    def _remember(self, intent: Intent, error: CloudError, now: datetime) -> datetime:
+        return self._recall.refused(intent.verb, _subject(intent), str(error), now)
+
+    def _leave_alone(self, intent: Intent, error: CloudError, seconds: float | None, now: datetime) -> datetime:
+        """The provider is busy: the same call is made ever more rarely, and not before it asked for."""
+        at_least = timedelta(seconds=seconds or 0)
+        return self._recall.refused(
+            intent.verb, _subject(intent), str(error), now, why=Reason.RATE_LIMITED, at_least=at_least
+        )
+
+
+def _subject(intent: Intent) -> str:
+    return intent.fleet if intent.verb is Verb.CREATE else intent.machine_id or ""
+
+
+def _keys(intent: Intent, error: CloudError) -> dict[str, object]:
+    return {
+        "fleet": intent.fleet,
+        "machine": intent.machine_id,
+        "name": intent.name,
+        "action": str(intent.verb),
+        "intent": intent.id,
+        "error": str(error),
+    }
