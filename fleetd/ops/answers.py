@@ -46,9 +46,13 @@ class Fault(Exception):
         self.more = more
 
 
+Listen = Callable[[socket.socket], Awaitable[None]]
+"""Takes one more bound socket."""
+
+
 @asynccontextmanager
-async def serving(app: web.Application, *listening: socket.socket) -> AsyncIterator[None]:
-    """Answer on bound sockets while entered; they are closed in any case."""
+async def serving(app: web.Application, *listening: socket.socket) -> AsyncIterator[Listen]:
+    """Answer on bound sockets while entered, and on those handed over later; they are closed in any case."""
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -59,18 +63,25 @@ async def serving(app: web.Application, *listening: socket.socket) -> AsyncItera
         shutdown_timeout=FAREWELL,
     )
     servers: list[asyncio.Server] = []
+    taken = list(listening)
+
+    async def listen(one: socket.socket) -> None:
+        if one not in taken:
+            taken.append(one)
+        doors = asyncio.get_running_loop().create_server(door, sock=one, backlog=_BACKLOG)
+        servers.append(await doors)
+
     try:
         await runner.setup()
         door = _Door(runner)
         for one in listening:
-            doors = asyncio.get_running_loop().create_server(door, sock=one, backlog=_BACKLOG)
-            servers.append(await doors)
-        yield
+            await listen(one)
+        yield listen
     finally:
         for server in servers:
             server.close()
         await runner.cleanup()
-        for one in listening:
+        for one in taken:
             one.close()
 
 

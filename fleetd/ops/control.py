@@ -6,11 +6,13 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
+import anyio
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -18,13 +20,15 @@ from aiohttp.typedefs import Middleware
 from fleetd.model.errors import ConfigError, NotYet, OrderDeclined, StateLocked, StateUnusable, StoreError
 from fleetd.ops import orders
 from fleetd.ops.addressee import MISDIRECTED, Identity
-from fleetd.ops.answers import MAX_BODY, Fault, Handler, serving, tell_faults
+from fleetd.ops.answers import MAX_BODY, Fault, Handler, Listen, serving, tell_faults
 from fleetd.ops.control_client import LOGIN, is_listening
 from fleetd.ops.escape import printable
 from fleetd.ops.seat import Seat
 
 log = structlog.get_logger(__name__)
 
+LOOK_EVERY = 2.0
+"""Seconds between looks at whether the socket is still there."""
 _LONGEST_LOGIN = 32
 _UCRED = struct.Struct("3i")
 
@@ -32,8 +36,11 @@ _UCRED = struct.Struct("3i")
 @asynccontextmanager
 async def serve_control(
     seat: Seat, path: Path, *, identity: Identity | None = None, reads: Iterable[web.RouteDef] = ()
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Any]]]:
     """Listen on ``path`` (mode 0600) while entered; one that a killed daemon left there is replaced.
+
+    What it yields is to be run in a task: it makes the socket anew when somebody took it away, for a daemon that
+    nobody can reach cannot be told to stop.
 
     Args:
         seat: the daemon.
@@ -46,18 +53,47 @@ async def serve_control(
         StateUnusable: the socket cannot be made.
     """
     listening = _bind(path)
-    own = _identity(path)
+    mine = _Mine(path)
     try:
         checks = [tell_faults, _check_peer, *([] if identity is None else [_addressed(identity)]), _tell_of_orders]
         app = web.Application(client_max_size=MAX_BODY, middlewares=checks)
         app.add_routes([*_Orders(seat).routes(), *reads])
         if identity is not None:
             app.add_routes([web.get("/whoami", _whoami(identity))])
-        async with serving(app, listening):
-            yield
+        async with serving(app, listening) as listen:
+            yield partial(mine.keep, listen)
     finally:
-        if own is not None and _identity(path) == own:  # another's may have come in its place
+        if mine.is_there():  # another's may have come in its place
             _remove(path)
+
+
+class _Mine:
+    """The socket that this process made at a path."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._own = _identity(path)
+
+    def is_there(self) -> bool:
+        """Whether commands still find it."""
+        return self._own is not None and _identity(self._path) == self._own
+
+    async def keep(self, listen: Listen) -> None:
+        """Look every few seconds, and make it anew where it is gone. One that another process listens on stays."""
+        failed: str | None = None
+        while True:
+            await anyio.sleep(LOOK_EVERY)
+            if self.is_there():
+                continue
+            try:
+                await listen(_bind(self._path))
+            except (StateLocked, StateUnusable) as error:
+                if failed != str(error):
+                    failed = str(error)
+                    log.error("control.socket_lost", socket=str(self._path), error=failed)  # noqa: TRY400
+                continue
+            self._own, failed = _identity(self._path), None
+            log.warning("control.socket_renewed", socket=str(self._path))
 
 
 def _bind(path: Path) -> socket.socket:

@@ -136,7 +136,11 @@ async def run_daemon(
             interval=lambda: engine.reconciler.settings.daemon.interval,
             version=__version__,
         )
-        async with _endpoints(settings, engine.seat, metrics, page), anyio.create_task_group() as group:
+        async with (
+            _endpoints(settings, engine.seat, metrics, page) as keep_socket,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(keep_socket)
             group.start_soon(partial(obey_signals, engine.daemon, hangup_reloads=hangup_reloads))
             group.start_soon(engine.watch_seat)
             group.start_soon(watch_lag, metrics.lag)
@@ -171,7 +175,8 @@ async def converge(
         settings, load, notifier=systemd.NullNotifier(), metrics=metrics, on_pass=watch.saw, command="apply"
     ) as engine:
         watch.attach(engine.daemon, lambda: on_status(engine.seat.status()))
-        async with _control(settings, engine.seat, metrics), anyio.create_task_group() as group:
+        async with _control(settings, engine.seat, metrics) as keep_socket, anyio.create_task_group() as group:
+            group.start_soon(keep_socket)
             group.start_soon(partial(obey_signals, engine.daemon, hangup_reloads=False))
             group.start_soon(engine.watch_seat)
             group.start_soon(watch.first_answer)
@@ -244,21 +249,26 @@ async def _engine(
 
 
 @asynccontextmanager
-async def _endpoints(settings: Settings, seat: EngineSeat, metrics: Metrics, page: Page) -> AsyncIterator[None]:
-    """The control socket, and on ``daemon.listen`` the read-only endpoints and the page."""
+async def _endpoints(
+    settings: Settings, seat: EngineSeat, metrics: Metrics, page: Page
+) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Any]]]:
+    """The control socket, and on ``daemon.listen`` the read-only endpoints and the page; yields as ``_control``."""
     async with (
-        _control(settings, seat, metrics),
+        _control(settings, seat, metrics) as keep_socket,
         serve_http(seat, metrics, settings.daemon.listen, now=SystemClock().now, pages=page.routes()),
         page.open() if settings.daemon.listen else nullcontext(),
     ):
-        yield
+        yield keep_socket
 
 
 @asynccontextmanager
-async def _control(settings: Settings, seat: EngineSeat, metrics: Metrics) -> AsyncIterator[None]:
-    """The control socket, over which commands reach this process."""
+async def _control(
+    settings: Settings, seat: EngineSeat, metrics: Metrics
+) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Any]]]:
+    """The control socket, over which commands reach this process; yields what makes it anew when it is removed."""
     state = state_path(settings)
     control, identity = control_socket_path(os.environ, state), Identity.of(settings.source, state)
-    async with serve_control(seat, control, identity=identity, reads=read_routes(seat, metrics, SystemClock().now)):
+    reads = read_routes(seat, metrics, SystemClock().now)
+    async with serve_control(seat, control, identity=identity, reads=reads) as keep_socket:
         with word_left(identity, control, os.environ):
-            yield
+            yield keep_socket

@@ -289,6 +289,47 @@ async def test_what_is_not_there_is_said_in_json(
     assert caught.value.status == status
 
 
+@pytest.mark.parametrize("instead", ["nothing", "a plain file", "its directory gone"])
+async def test_a_socket_that_was_taken_away_is_made_anew(
+    seat: FakeSeat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead: str
+) -> None:
+    monkeypatch.setattr("fleetd.ops.control.LOOK_EVERY", 0.02)
+    path = tmp_path / "run" / "control.sock"
+    with capture_logs() as logs:
+        async with serve_control(seat, path) as keep, anyio.create_task_group() as group:
+            group.start_soon(keep)
+            await anyio.sleep(0.1)
+            assert logs == []
+            path.unlink()
+            if instead == "a plain file":
+                path.touch()
+            if instead == "its directory gone":
+                path.parent.rmdir()
+            with anyio.fail_after(5):
+                while not any(line["event"] == "control.socket_renewed" for line in logs):  # noqa: ASYNC110
+                    await anyio.sleep(0.02)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            async with ControlClient(path) as client:
+                assert await client.status() == document()
+            group.cancel_scope.cancel()
+    assert not path.exists()
+
+
+async def test_a_socket_that_another_process_listens_on_is_left_to_it(
+    seat: FakeSeat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleetd.ops.control.LOOK_EVERY", 0.02)
+    path = tmp_path / "control.sock"
+    with capture_logs() as logs:
+        async with serve_control(seat, path) as keep, anyio.create_task_group() as group:
+            path.unlink()
+            async with serve_control(FakeSeat(), path):
+                group.start_soon(keep)
+                await anyio.sleep(0.2)
+                assert [line["event"] for line in logs] == ["control.socket_lost"]
+                group.cancel_scope.cancel()
+
+
 async def test_the_socket_is_the_owners_alone_and_goes_with_the_daemon(seat: FakeSeat, tmp_path: Path) -> None:
     path = tmp_path / "run" / "control.sock"
     async with serve_control(seat, path):
