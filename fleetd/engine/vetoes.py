@@ -37,13 +37,8 @@ class Vetoes:
         """Read them from the journal."""
         self._known = tuple(await self._journal.holds(now=self._clock.now()))
 
-    async def forbidding(self, verb: Verb, *, fleet: str, machine_id: str | None, name: str) -> Hold | None:
-        """The veto in force against this call, read from the journal: one that another process wrote counts too."""
-        await self.read()
-        return self.against(verb, fleet=fleet, machine_id=machine_id, name=name)
-
     def against(self, verb: Verb, *, fleet: str, machine_id: str | None, name: str) -> Hold | None:
-        """As ``forbidding``, by what is in mind: every veto that this process has acknowledged."""
+        """The veto in force against this call: every one that this process has acknowledged counts."""
         now = self._clock.now()
         for hold in self._known:
             if hold.forbids(verb, fleet=fleet, machine_id=machine_id, name=name, now=now):
