@@ -46,9 +46,10 @@ def owners(
     """
     names = {f.name for f in fleets}
     claims = _Claims.of(names, facts, intents)
+    adoption = _Adoption.of(fleets)
 
     def doubt(machine: Machine, why: Reason) -> Reason | None:
-        return None if claims.sure(machine, facts) or is_written_out(machine, fleets) else why
+        return None if claims.sure(machine, facts) or adoption.writes_out(machine) else why
 
     owned: dict[str, Owner] = {}
     for machine in machines:
@@ -62,7 +63,7 @@ def owners(
         if split is not None and claims.taken.setdefault(machine.name, machine.id) == machine.id:
             owned[machine.id] = Owner(split[0], adopted=False, unconfirmed=doubt(machine, Reason.RECOVERED))
             continue
-        adopter = _adopter(machine, fleets, claims.taken)
+        adopter = adoption.adopter(machine, claims.taken)
         if adopter is not None:
             why = doubt(machine, Reason.ADOPTED_BY_GLOB)
             owned[machine.id] = Owner(adopter, adopted=True, unconfirmed=why)
@@ -110,14 +111,44 @@ class _Claims:
         return machine.id in self.made or machine.name in self.drawn
 
 
+@dataclass(frozen=True, slots=True)
+class _Adoption:
+    """What all fleets' ``adopt`` says, made ready once: an account can have many thousand foreign machines."""
+
+    written: dict[str, str]
+    """Fleets by what is written out, ids and whole names; the first fleet in the file of several."""
+    patterns: tuple[tuple[str, str], ...]
+    """(pattern, fleet), in the file's order."""
+
+    @classmethod
+    def of(cls, fleets: Sequence[Fleet]) -> _Adoption:
+        written: dict[str, str] = {}
+        for fleet in fleets:
+            for entry in fleet.adopt:
+                written.setdefault(entry, fleet.name)
+        patterns = tuple((e, f.name) for f in fleets for e in f.adopt if any(c in e for c in "*?["))
+        return cls(written, patterns)
+
+    def writes_out(self, machine: Machine) -> bool:
+        """Whether ``adopt`` has its id or its whole name, as against a pattern that it matches."""
+        return machine.id in self.written or machine.name in self.written
+
+    def adopter(self, machine: Machine, taken: dict[str, str]) -> str | None:
+        """The fleet that adopts it, if any. ``taken``: machine ids by name."""
+        # An id is more certain than a name, and a name than a pattern, so those of all fleets come first.
+        if machine.id in self.written:
+            return self.written[machine.id]
+        if machine.name in self.written:  # of several machines of one name that takes one
+            mine = taken.setdefault(machine.name, machine.id) == machine.id
+            return self.written[machine.name] if mine else None
+        if not self.patterns or made_for(machine.name) is not None:
+            return None
+        return next((fleet for pattern, fleet in self.patterns if fnmatchcase(machine.name, pattern)), None)
+
+
 def is_mistaken(machine: Machine, made_as: str | None) -> bool:
     """Whether it cannot be the machine that a create of this name made. One without a readable name may be."""
     return made_as is not None and bool(machine.name) and machine.name != made_as
-
-
-def is_written_out(machine: Machine, fleets: Iterable[Fleet]) -> bool:
-    """Whether ``adopt`` has its id or its whole name, as against a pattern that it matches."""
-    return any(machine.id in f.adopt or machine.name in f.adopt for f in fleets)
 
 
 def lookalikes(machines: Iterable[Machine], owned: Container[str], fleets: Iterable[str]) -> list[Machine]:
@@ -134,22 +165,6 @@ def made_for(name: str) -> str | None:
     """
     fleet = name.rpartition("-")[0]
     return fleet if fleet and split_name(name, (fleet,)) is not None else None
-
-
-def _adopter(machine: Machine, fleets: Sequence[Fleet], taken: dict[str, str]) -> str | None:
-    # An id is more certain than a name, and a name than a pattern, so those of all fleets come first.
-    for fleet in fleets:
-        if machine.id in fleet.adopt:
-            return fleet.name
-    for fleet in fleets:
-        if machine.name in fleet.adopt:  # of several machines of one name that takes one
-            return fleet.name if taken.setdefault(machine.name, machine.id) == machine.id else None
-    if made_for(machine.name) is not None:
-        return None
-    for fleet in fleets:
-        if any(fnmatchcase(machine.name, pattern) for pattern in fleet.adopt):
-            return fleet.name
-    return None
 
 
 def oldest_first(machine: Machine) -> tuple[datetime, str]:

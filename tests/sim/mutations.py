@@ -89,9 +89,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         1,
         "a pattern of another fleetd takes what ours has made",
-        ownership._adopter,
-        "if made_for(machine.name) is not None:",
-        "if False:",
+        ownership._Adoption.adopter,
+        "if not self.patterns or made_for(machine.name) is not None:",
+        "if not self.patterns:",
         story(_at(1, "other", target=0, **{"for": 0.7 * HOUR})),
     ),
     Mutation(
@@ -133,7 +133,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         3,
         "destroys what is ours by its name alone",
         ownership.owners,
-        "return None if claims.sure(machine, facts) or is_written_out(machine, fleets) else why",
+        "return None if claims.sure(machine, facts) or adoption.writes_out(machine) else why",
         "return None",
         story(
             _at(0.5, "journal", way="deleted", place=0, **{"for": 30}),

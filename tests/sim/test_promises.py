@@ -14,7 +14,8 @@ from tests.sim.mutations import MUTATIONS, Mutation
 from tests.sim.report import Job, Totals, run_all
 from tests.sim.run import run_story
 
-SEEDS = 200
+SEEDS = 60
+"""A day takes about four seconds of two cores; the long run is for hundreds and thousands of them."""
 FAULTS = {
     *("error", "rate_limit", "unavailable", "unauthorized", "foreign_body", "truncated", "slow_drip"),
     *("timeout_before", "timeout_after", "reset_before", "reset_after"),
