@@ -64,18 +64,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         1,
-        "a create's answer may bring a machine that was there before",
-        Executor._must_be_new,
-        "if machine.id in known:",
-        "if False:",
-        story(
-            _at(1, "reload", fleets=(replace(FLEET, target=0, stops="100%"),), **{"for": 1800.0}),
-            rules=(f.OtherMachine(operation="create", of="alice*", keep_name=True, nth=1),),
-            foreign=(("alice-workstation", "ready"),),
-        ),
-    ),
-    Mutation(
-        1,
         "a plan goes on after its fleet left the config",
         Gate.objection,
         "if self._in_force(ticket.fleet.name) != ticket.fleet:",
@@ -106,17 +94,9 @@ MUTATIONS: tuple[Mutation, ...] = (
         2,
         "lost creates are not waited for",
         Settling.settle,
-        "observation.at >= intent.ambiguous_since + settle",
+        "self._looked_for(intent) >= settle and over",
         "True",
         story(rules=LOST, interval=30),
-    ),
-    Mutation(
-        2,
-        "a create that was answered 429 was not carried out",
-        HttpClient._declined,
-        "failed = kind in {Unavailable, RateLimited}",
-        "failed = kind is Unavailable",
-        story(rules=(f.RateLimit(operation="create", executed=True, limit=3), f.Invisible(seconds=80)), interval=30),
     ),
     Mutation(
         3,
@@ -190,7 +170,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "repeats a create whose answer was lost",
         Executor._create_from,
         "except CloudError as error:",
-        "except LookAgain:\n"
+        "except Ambiguous:\n"
         "            machine = await cloud.create(name, fleet.parameters)\n"
         "        except CloudError as error:",
         story(rules=LOST),
