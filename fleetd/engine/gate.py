@@ -98,8 +98,6 @@ class Gate:
         self.moved = anyio.Event()
         """Set, and replaced, whenever a write comes a step further."""
         self.closing = False
-        self.last_check: Callable[[], Objection | None] = lambda: None
-        """Asked right before every write: whether this process may still act at all."""
         self._vetoes = vetoes
         self._clock = clock
         self._in_force = in_force
@@ -154,9 +152,7 @@ class Gate:
         if self._in_force(ticket.fleet.name) != ticket.fleet:
             return Objection(Reason.CONFIG_CHANGED, "the plan was made by the old config")
         doubt = None if ticket.basis is None else ticket.basis.doubt(self._clock.now())
-        if doubt is not None:
-            return Objection(doubt.reason, doubt.detail)
-        return self.last_check()
+        return None if doubt is None else Objection(doubt.reason, doubt.detail)
 
     def leave(self, ticket: Ticket) -> None:
         """A write is about to leave: the last word on it.
