@@ -40,10 +40,10 @@ HOSTILE = (
     "evil%s%n{0}{name}${PATH}`id`$(id); rm -rf /",
     "evil[bold red]markup[/bold red][link=http://x.example]y[/link]",
     'evil"} 1\nfleetd_fleet_target{fleet="evil',
-    "evil" + "A" * 990_000,
-    "evil" + "\u00e9\x1b[31m" * 50_000,
 )  # fmt: skip
 """One in a config's glob is a machine of ours, with all that is said of those."""
+ENDLESS = ("evil" + "A" * 990_000, "evil" + "\u00e9\x1b[31m" * 50_000)
+"""Longer than any name that is read: such an entry is nobody's that we know, and is told of."""
 
 FLEET = {"training": (len(HOSTILE), 'adopt = ["*evil*"]')}
 BOUND = 200_000
@@ -66,6 +66,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     directory = tmp_path_factory.mktemp("hostile")
     with simulator(directory, speed=SPEED) as sim:
         ids = [sim.add(name=name, state="ready")["id"] for name in HOSTILE]
+        endless = [sim.add(name=name, state="ready")["id"] for name in ENDLESS]
         config = write(directory, sim.url, FLEET, listen="127.0.0.1:0")
         with living(config, directory / "daemon.log") as daemon:
             daemon.wait_for("fleet.converged", seconds=60)
@@ -74,7 +75,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
                 sim.ask(f"/_sim/machines/{machine}", {"action": "stop"})
             until(lambda: len([c for c in sim.writes() if c["operation"] == "start"]) >= len(ids), seconds=60)
             until(lambda: daemon.text().count("machine.became_ready") >= len(ids), seconds=60)
-            yield Stage(sim, daemon, config, ids, daemon.lines("endpoint.opened")[0]["url"])
+            assert sorted(line["machine"] for line in daemon.lines("machine.was_unreadable")) == sorted(endless)
+            assert not {c["machine"] for c in sim.writes()} & set(endless)
+            yield Stage(sim, daemon, config, ids + endless, daemon.lines("endpoint.opened")[0]["url"])
             assert daemon.process.poll() is None
             assert not daemon.lines("request.crashed")
             assert daemon.end() == 0
