@@ -84,7 +84,8 @@ def _everywhere(environ: Mapping[str, str]) -> Iterator[Path]:
 def _of_user(uid: int, runtime: str | None) -> Iterator[Path]:
     if runtime:
         yield Path(runtime) / "fleetd"
-    if (USERS_RUNTIME / str(uid)).is_dir():
+    # os.path answers no where it may not look, as in a unit with ProtectHome=; Path.is_dir raises before Python 3.14.
+    if os.path.isdir(USERS_RUNTIME / str(uid)):  # noqa: PTH112
         yield USERS_RUNTIME / str(uid) / "fleetd"
     yield SHARED / f"fleetd-{uid}"
 
