@@ -8,8 +8,8 @@ import signal
 import subprocess
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,9 @@ class Shift:
     def start(self) -> None:
         """Start the daemon."""
         self.process: subprocess.Popen[str] = self._stack.enter_context(
-            started("run", "-c", str(self.path), log=self.log)
+            started(
+                "run", "-c", str(self.path), log=self.log, module="tests.peers.faulty", FAULT=str(self.state / "fault")
+            )
         )
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
@@ -68,6 +70,16 @@ class Shift:
         self.process.send_signal(how)
         self.process.wait(timeout=PATIENCE)
         self._stack.close()
+
+    @contextmanager
+    def fault(self) -> Iterator[None]:
+        """A fault in its own code, while this lasts."""
+        file = self.state / "fault"
+        file.touch()
+        try:
+            yield
+        finally:
+            file.unlink()
 
     def config(self, **changes: Any) -> Path:
         """Write the config anew."""

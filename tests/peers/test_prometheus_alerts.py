@@ -1,6 +1,6 @@
 """A real Prometheus scrapes real daemons and evaluates the shipped rules: each alert fires on its fault, and clears.
 
-Ten daemons with an account each have their troubles at the same time. In the rules every minute counts a second
+A dozen daemons with an account each have their troubles at the same time. In the rules every minute counts a second
 (``shortened``); apart from that they are those that are shipped.
 """
 
@@ -157,6 +157,22 @@ def has_orphans_and_knows_nothing_of_its_users(shift: Shift) -> None:
     shift.until_clear("FleetdMachineSilent")
 
 
+def cannot_stop_a_machine(shift: Shift) -> None:
+    shift.faults({"kind": "no_effect", "operation": "stop"})
+    shift.reload(target=0)
+    shift.until_firing("FleetdActionWithoutEffect")
+    shift.faults()
+    shift.reload(target=1)
+    shift.until_clear("FleetdActionWithoutEffect")
+
+
+def meets_a_fault_of_its_own(shift: Shift) -> None:
+    with shift.fault():
+        shift.until_firing("FleetdFault")
+    shift.until_clear("FleetdFault")
+    shift.until_converged(1)
+
+
 @dataclass(frozen=True)
 class Story:
     """A day that goes wrong."""
@@ -190,6 +206,8 @@ STORIES = [
         {"FleetdOrphans", "FleetdIdleSourceSilent", "FleetdMachineSilent"},
         LATE,
     ),
+    Story(cannot_stop_a_machine, {"FleetdActionWithoutEffect"}, LATE),
+    Story(meets_a_fault_of_its_own, {"FleetdFault"}, LATE),
 ]
 
 

@@ -50,11 +50,11 @@ def popen(*arguments: str, **extra: str) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def started(*arguments: str, log: Path, **extra: str) -> Iterator[subprocess.Popen[str]]:
+def started(*arguments: str, log: Path, module: str = "fleetd", **extra: str) -> Iterator[subprocess.Popen[str]]:
     """A command that goes on; its output, both streams, is appended to ``log``. Ends with SIGTERM."""
     with log.open("a") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "fleetd", *arguments],
+            [sys.executable, "-m", module, *arguments],
             stdout=stream,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
