@@ -1,4 +1,4 @@
-"""``fleetd`` with a fault in its own code: deciding what a fleet needs fails while the file that FAULT names exists."""
+"""``fleetd`` with a fault in its code: deciding what a fleet needs fails while the file that FAULT names exists."""
 
 from __future__ import annotations
 

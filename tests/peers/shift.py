@@ -47,6 +47,7 @@ class Shift:
         self.log = folder / "log"
         self.state = folder / "state"
         self._folder = folder
+        self._fault = str(folder / "fault")
         self._values = {"listen": f"127.0.0.1:{self.port}"} | values
         self._stack = ExitStack()
         self.path = self.config()
@@ -59,11 +60,8 @@ class Shift:
 
     def start(self) -> None:
         """Start the daemon."""
-        self.process: subprocess.Popen[str] = self._stack.enter_context(
-            started(
-                "run", "-c", str(self.path), log=self.log, module="tests.peers.faulty", FAULT=str(self.state / "fault")
-            )
-        )
+        command = started("run", "-c", str(self.path), log=self.log, module="tests.peers.faulty", FAULT=self._fault)
+        self.process: subprocess.Popen[str] = self._stack.enter_context(command)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End the daemon, and wait until it is gone."""
@@ -74,12 +72,11 @@ class Shift:
     @contextmanager
     def fault(self) -> Iterator[None]:
         """A fault in its own code, while this lasts."""
-        file = self.state / "fault"
-        file.touch()
+        Path(self._fault).touch()
         try:
             yield
         finally:
-            file.unlink()
+            Path(self._fault).unlink()
 
     def config(self, **changes: Any) -> Path:
         """Write the config anew."""
