@@ -18,6 +18,7 @@ from fleetd.model.errors import FleetdError
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
+from fleetd.planner.called import meant, named
 from fleetd.planner.explaining import explain_fleet, explain_machine
 
 EXPLAIN_EXAMPLES = examples("fleetd explain training", "fleetd explain training-7k3mqggq")
@@ -64,7 +65,8 @@ def sentences_about(status: dict[str, Any], subject: str, past: Sequence[History
     """
     if subject in status["fleets"]:
         return explain_fleet(status, subject, now)
-    found = [m for m in status["machines"] if subject in {m["id"], m["name"]}]
+    called = {(n.id, n.name) for n in meant(subject, named(status["machines"]))}
+    found = [m for m in status["machines"] if (m["id"] or "", m["name"]) in called]
     if found:
         return [line for machine in found for line in explain_machine(status, machine, now)]
     if past:

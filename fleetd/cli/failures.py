@@ -6,6 +6,7 @@ import errno
 import resource
 from collections.abc import Iterator
 from enum import IntEnum
+from http import HTTPStatus
 
 import typer
 
@@ -69,7 +70,7 @@ def exit_code(error: BaseException) -> ExitCode:
             return ExitCode.TEMPORARY
         case ApplyTimedOut() | ApplyBlocked(temporary=True) | WaitEnded(verdict=Verdict.TIMED_OUT):
             return ExitCode.TEMPORARY
-        case other if isinstance(other, UsageError):
+        case other if isinstance(other, UsageError) or _names_nothing(other):
             return ExitCode.USAGE
         case _:
             return ExitCode.ERROR
@@ -111,6 +112,11 @@ def leaf(error: BaseException) -> BaseException:
             if isinstance(found, wanted):
                 return found
     return leaves[0]
+
+
+def _names_nothing(error: BaseException) -> bool:
+    """Whether nothing is called as the command has it, or more than one machine."""
+    return isinstance(error, OrderRefused) and error.status == HTTPStatus.NOT_FOUND
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -36,6 +36,7 @@ from fleetd.cli.machine_options import (
 from fleetd.cli.options import ConfigOption, JsonOption, duration, examples
 from fleetd.cli.output import err, say, show, show_json
 from fleetd.cli.render_machines import machine_view, machines_view, object_view
+from fleetd.cli.vetoes import usage
 from fleetd.cloud.port import Json, MachinesApi
 from fleetd.config.units import format_duration
 from fleetd.model.errors import CloudError, NotFound, Unavailable
@@ -57,7 +58,11 @@ machines = typer.Typer(
 
 LOOK, CHANGE = "Look", "Change"
 
-MachineId = Annotated[str, typer.Argument(metavar="ID", help="The machine's id, such as psabc123.")]
+MachineId = Annotated[
+    str, typer.Argument(metavar="ID", help="The machine's id, such as psabc123, or its name where only one has it.")
+]
+LOOKS_LIKE_AN_ID = re.compile(r"ps[0-9a-z]+", re.ASCII)
+"""What the vendor's ids look like: such a word is not looked up."""
 
 
 class WaitState(StrEnum):
@@ -87,6 +92,7 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False, *, given: di
 @machines.command("show", rich_help_panel=LOOK, epilog=examples("fleetd machines show psabc123"))
 def show_(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show one machine with its events; a failed start's reason is among them."""
+    machine_id = _id_of(machine_id, config)
     found = _look(config, lambda api, _settings: api.show(machine_id))
     _answer(found, machine_view(found), as_json=as_json)
 
@@ -120,6 +126,7 @@ def create(config: ConfigOption = None, as_json: JsonOption = False, *, given: d
 @machines.command(rich_help_panel=CHANGE, epilog=examples("fleetd machines start psabc123"))
 def start(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Start a machine; nothing happens where it is up."""
+    machine_id = _id_of(machine_id, config)
     _confirm(
         _ask(config, lambda api, _settings: api.start(machine_id)), f"{machine_id}: start accepted", as_json=as_json
     )
@@ -128,6 +135,7 @@ def start(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOptio
 @machines.command(rich_help_panel=CHANGE, epilog=examples("fleetd machines stop psabc123"))
 def stop(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Stop a machine at once: users who are logged in are kicked out."""
+    machine_id = _id_of(machine_id, config)
     _confirm(
         _ask(config, lambda api, _settings: api.stop(machine_id)), f"{machine_id}: stop accepted", as_json=as_json
     )
@@ -136,6 +144,7 @@ def stop(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption
 @machines.command(rich_help_panel=CHANGE, epilog=examples("fleetd machines restart psabc123"))
 def restart(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Restart a machine at once: users who are logged in are kicked out."""
+    machine_id = _id_of(machine_id, config)
     answer = _ask(config, lambda api, _settings: api.restart(machine_id))
     _confirm(answer, f"{machine_id}: restart accepted", as_json=as_json)
 
@@ -157,6 +166,7 @@ def destroy(
 
     Asks first, and refuses where there is no terminal to ask on.
     """
+    machine_id = _id_of(machine_id, config, former=False)
     if not yes:
         _make_sure(machine_id, config)
     release = given.get("releasePublicIp")
@@ -177,6 +187,7 @@ def update(
     machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False, *, given: dict[str, Any]
 ) -> None:
     """Change attributes of a machine; what is not given stays as it is."""
+    machine_id = _id_of(machine_id, config)
     if not given:
         raise UsageError("nothing to change: give at least one parameter of the API")
 
@@ -220,6 +231,7 @@ def utilization(
     as_json: JsonOption = False,
 ) -> None:
     """Show how long a machine ran in a month, and its rates."""
+    machine_id = _id_of(machine_id, config)
     month = billing_month or f"{datetime.now(UTC):%Y-%m}"
     if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month, re.ASCII):
         raise UsageError(f"--billing-month: expected a month such as 2026-03, got {month!r}")
@@ -245,6 +257,7 @@ def set_access(
     as_json: JsonOption = False,
 ) -> None:
     """Give a user access to a machine, or take it away."""
+    machine_id = _id_of(machine_id, config)
     answer = _ask(config, lambda api, _settings: api.set_access(machine_id, user_id, enable_access=enable_access))
     done = f"{user_id} {'has' if enable_access else 'has no'} access to {machine_id}"
     _confirm(answer, done, as_json=as_json)
@@ -272,6 +285,7 @@ def wait_for(
 
     Ends with 75 when it is not in time, and with 1 when the machine is gone or failed to start.
     """
+    machine_id = _id_of(machine_id, config)
 
     async def wait(api: MachinesApi, settings: Settings) -> Json:
         poll = settings.daemon.poll.total_seconds()
@@ -281,6 +295,23 @@ def wait_for(
 
     found = _ask(config, wait)
     _answer(found, machine_view(found), as_json=as_json)
+
+
+def _id_of(word: str, config: Path | None, *, former: bool = True) -> str:
+    """The id of the machine that is meant, which is said where it was not given.
+
+    ``former``: a name that it had before will do.
+    """
+    if LOOKS_LIKE_AN_ID.fullmatch(word):
+        return word
+    settings = wiring.load_settings(wiring.find_config(config))
+    with usage():
+        named = anyio.run(wiring.machine_meant, settings, word)
+    if named.former == word and not former:
+        raise UsageError(f"{word} is what {named.id} was called before; it is {named.name} now: give its id")
+    if named.id != word:
+        say(f"{printable(word)} is {named.id}" + (f", called {printable(named.name)} now" if named.former else ""))
+    return named.id
 
 
 def _look(config: Path | None, question: Callable[[MachinesApi, Settings], Awaitable[T]]) -> T:

@@ -72,7 +72,7 @@ VerbOption = Annotated[
     typer.Option("--verb", help="Forbid only this; may be given several times. Default: everything."),
 ]
 Fleet = Annotated[str | None, typer.Argument(metavar="[FLEET]", help="A fleet's name; without one: everything.")]
-MachineName = Annotated[str, typer.Argument(metavar="MACHINE", help="A machine's id or name.")]
+MachineName = Annotated[str, typer.Argument(metavar="MACHINE", help="A machine's id or name, or the name it had first.")]
 
 
 def hold(
@@ -139,7 +139,7 @@ def adopt(
     destroyed like every other machine of its fleet. A machine that is nobody's goes into adopt in the config.
     """
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
-    with _usage():
+    with usage():
         document = anyio.run(wiring.adopt, settings, machine, reason)
     if as_json:
         show_json(document)
@@ -150,7 +150,7 @@ def adopt(
 
 
 @contextmanager
-def _usage() -> Iterator[None]:
+def usage() -> Iterator[None]:
     """What is no machine of ours is a usage error, whoever found out."""
     try:
         yield
@@ -167,7 +167,7 @@ def _usage() -> Iterator[None]:
 
 def _veto(order: VetoOrder, config: Any, state_dir: Any, *, as_json: bool) -> None:
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
-    with _usage():
+    with usage():
         document = anyio.run(wiring.veto, settings, order)
     if as_json:
         show_json(document)
@@ -193,7 +193,8 @@ def _must_be_known(settings: Settings, fleet: str) -> None:
 
 def _lift(kind: str, subject: str | None, config: Any, state_dir: Any, *, as_json: bool) -> None:
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
-    document = anyio.run(wiring.lift, settings, kind, subject)
+    with usage():
+        document = anyio.run(wiring.lift, settings, kind, subject)
     removed, left = document["removed"], _left(document.get("left") or (), kind, subject)
     # Looked at afterwards: a veto on a fleet or a machine that is no more can still be ended.
     if not removed and subject is not None:

@@ -16,6 +16,7 @@ from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.planner.called import Named, meant, ours, several
 from fleetd.planner.sentences import sentence
 
 STALE_PASSES = 5
@@ -106,7 +107,9 @@ class EngineSeat:
         found = self._called(subject) if kind == "hold" else []
         removed = await self._daemon.reconciler.vetoes.lift(kind, subject, found)
         if removed:
-            for machine, _ in found:  # it was in use until now: no round may have fallen into the hold
+            for machine in (
+                m for m, _ in found if m.id
+            ):  # it was in use until now: no round may have fallen into the hold
                 await self._leases.put(machine.id, "hold", self._clock.now(), actor, now=self._clock.now())
             verb = "release" if kind == "hold" else "unfreeze"
             await self._record(veto_entry(verb, subject, found, actor, self._clock.now(), None))
@@ -136,7 +139,9 @@ class EngineSeat:
             why = f"{machine.name}: no pass has come to it within {DECIDED_WITHIN:.0f} s"
             why += f": {self._daemon.last_error}" if self._daemon.last_error else ""
         else:
-            why = f"{machine.name}: the pass failed: {self._daemon.last_error or 'its machine is not there any more'}"
+            failed = self._daemon.last_error
+            why = f"the pass failed: {failed}" if failed else "the last listing has no such machine"
+            why = f"{machine.name}: {why}"
         words = why if skip is None else sentence(skip, self._clock.now())
         words += "; the hold that the last stop left on it is ended all the same" if lifted else ""
         await self._record(
@@ -167,28 +172,20 @@ class EngineSeat:
         return {"machine": found[0], "source": source, "until": time_text(now + lasts)}
 
     def _leased(self, subject: str) -> list[str]:
-        """Ids of the machines that a job may mean: what is called so now, and what is remembered by that name.
+        """Ids of the machines that a job may mean: what is called so now, and what was when the job began.
 
-        A job goes on under the name that its machine had when it began, and in passes whose listing lacks it.
+        A lease protects: where one name was two machines' one after the other, both are leased.
         """
         reconciler = self._daemon.reconciler
-        called = self._called(subject)
+        found = meant(subject, self._ours())
+        called = [n for n in found if n.former != subject]
         if len(called) > 1:
-            self._owned(subject)
-        there = {m.id for m, _ in called}
-        remembered = [
-            fact.machine_id
-            for fact in reconciler.recall.facts.values()
-            if subject in {fact.machine_id, fact.name} and fact.gone_at is None and not fact.destroyed
-            if reconciler.settings.fleet(fact.fleet) is not None and fact.machine_id not in there
-        ]
-        if not called and not remembered:
-            if reconciler.last is None:
-                raise NotYet(
-                    f"{subject}: no pass has ended yet, and no machine is remembered by that name: try again"
-                )
-            self._owned(subject)
-        return [*there, *sorted(remembered)]
+            raise LookupError(several(subject, called))
+        if not found:
+            raise self._nobody(subject)
+        if all(reconciler.settings.fleet(n.fleet) is None for n in found):
+            raise LookupError(f"{subject}: no machine of ours is called so")
+        return [n.id for n in sorted(found, key=lambda n: (n not in called, n.id))]
 
     async def _lift_keep_off(self, machine: Machine, fleet: str, order: MachineOrder, actor: str) -> Sequence[Hold]:
         """A person's start ends what a person's stop left, and no other veto."""
@@ -221,42 +218,49 @@ class EngineSeat:
         Raises:
             LookupError: no machine of ours is called so, or more than one.
         """
+        reconciler = self._daemon.reconciler
         found = self._called(subject)
-        recall, report = self._daemon.reconciler.recall, self._daemon.reconciler.last
-        if not found:
-            found = [
-                (Machine(f.machine_id, f.name, f.last_state), f.fleet)
-                for f in recall.facts.values()
-                if subject in {f.machine_id, f.name} and f.gone_at is None and not f.destroyed
-            ]
-        if not found and report is not None:
-            found = [
-                (Machine(i.machine_id or "", i.name, "creating"), i.fleet)
-                for i in report.intents
-                if i.verb is Verb.CREATE and subject in {i.machine_id, i.name}
-            ]
-        fleets = [f.name for f in self._daemon.reconciler.settings.fleets]
-        if len(found) > 1:
-            raise LookupError(f"{subject}: more than one machine is called so; use its id")
-        if not found and (report is not None or subject in fleets or any(c in subject for c in "*?[")):
+        fleets = [f.name for f in reconciler.settings.fleets]
+        if not found and (reconciler.last is not None or subject in fleets or any(c in subject for c in "*?[")):
             raise LookupError(no_machine(subject, fleets))
         return found
 
     def _owned(self, subject: str) -> tuple[Machine, str]:
-        found = self._called(subject)
-        if len(found) == 1:
-            return found[0]
-        what = "more than one machine is called so; use its id" if found else "no machine of ours is called so"
-        raise LookupError(f"{subject}: {what}")
+        """The machine of a configured fleet that is meant, with its fleet.
+
+        Raises:
+            LookupError: no machine of ours is called so, or more than one.
+            NotYet: nobody knows yet what there is.
+        """
+        settings = self._daemon.reconciler.settings
+        found = [(m, fleet) for m, fleet in self._called(subject) if settings.fleet(fleet) is not None]
+        if not found:
+            raise self._nobody(subject)
+        return found[0]
+
+    def _nobody(self, subject: str) -> Exception:
+        if self._daemon.reconciler.last is None:
+            return NotYet(f"{subject}: no pass has ended yet, and no machine is remembered by that name: try again")
+        return LookupError(f"{subject}: no machine of ours is called so")
 
     def _called(self, subject: str | None) -> list[tuple[Machine, str]]:
-        """Machines of ours of that id or name, each with its fleet, as the last pass saw them."""
-        report = self._daemon.reconciler.last
-        return [
-            (m, report.owned[m.id].fleet)
-            for m in (report.observation.machines if report is not None else ())
-            if subject in {m.id, m.name} and report is not None and m.id in report.owned
-        ]
+        """The machine that is meant, with its fleet; none where nothing is called so.
+
+        Raises:
+            LookupError: more than one is.
+        """
+        found = meant(subject, self._ours())
+        if len(found) > 1:
+            raise LookupError(several(subject or "", found))
+        return [(n.machine, n.fleet) for n in found]
+
+    def _ours(self) -> list[Named]:
+        """Machines of ours as they were seen last, and as they are remembered."""
+        reconciler = self._daemon.reconciler
+        report, facts = reconciler.believed or reconciler.last, reconciler.recall.facts
+        if report is None:
+            return ours((), {}, facts)
+        return ours(report.observation.machines, report.owned, facts, report.intents)
 
     def _must_know_fleet(self, name: str) -> None:
         settings = self._daemon.reconciler.settings

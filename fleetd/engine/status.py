@@ -180,6 +180,7 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
             {
                 "id": machine.id,
                 "name": machine.name,
+                "former_name": None if facts is None or facts.name == machine.name else facts.name,
                 "fleet": owner.fleet if owner is not None else None,
                 "state": machine.state,
                 "phase": str(machine.phase),
@@ -203,6 +204,7 @@ def _machines(report: PassReport, moving: dict[str | None, Intent], holds: Seque
         {
             "id": intent.machine_id,
             "name": intent.name,
+            "former_name": None,
             "fleet": intent.fleet,
             "state": "creating",
             "phase": "rising",

@@ -46,7 +46,8 @@ def explain_machine(status: Document, machine: Document, now: datetime) -> list[
     fleet = status["fleets"].get(machine["fleet"])
     lasts = f" for {span(now - datetime.fromisoformat(machine['state_since']))}" if machine.get("state_since") else ""
     place = f", in fleet {machine['fleet']}" if machine["owned"] else ""
-    name = f"{machine['name']} ({machine['id'] or 'no id yet'})"
+    before = f", {machine['former_name']} before" if machine.get("former_name") else ""
+    name = f"{machine['name']} ({machine['id'] or 'no id yet'}{before})"
     lines = [*_doubts(status), f"{name} is {machine['state']}{lasts}{place}."]
     lines.append(standing_sentence(machine, fleet, now))
     if not machine["owned"] or fleet is None:

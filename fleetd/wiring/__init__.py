@@ -1,6 +1,14 @@
 """The one place where everything is put together: ports meet their adapters here, and nowhere else."""
 
-from fleetd.wiring.looking import current_status, journal_mark, knows_machine, month_bills, plan_once, read_history
+from fleetd.wiring.looking import (
+    current_status,
+    journal_mark,
+    knows_machine,
+    machine_meant,
+    month_bills,
+    plan_once,
+    read_history,
+)
 from fleetd.wiring.ordering import adopt, lift, order_machine, veto
 from fleetd.wiring.places import find_config, load_settings, reload_settings, state_path
 from fleetd.wiring.provider import (
@@ -30,6 +38,7 @@ __all__ = [
     "lift",
     "load_for_daemon",
     "load_settings",
+    "machine_meant",
     "month_bills",
     "open_cloud",
     "open_machines_api",

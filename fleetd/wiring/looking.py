@@ -15,7 +15,7 @@ from fleetd.engine.ports import SystemClock
 from fleetd.engine.reconciler import PassReport
 from fleetd.engine.status import status_document, time_text
 from fleetd.engine.survey import survey
-from fleetd.model.errors import CloudError, Unauthorized, Unsupported, Untrusted
+from fleetd.model.errors import CloudError, StoreError, Unauthorized, Unsupported, Untrusted
 from fleetd.model.journal import HistoryEntry, IdleReport
 from fleetd.model.machine import Machine, month_of
 from fleetd.model.plan import Check
@@ -23,10 +23,12 @@ from fleetd.model.settings import Settings
 from fleetd.ops import logs
 from fleetd.ops.control_client import NoAnswer, NoDaemon, OtherDaemon
 from fleetd.planner.billing import GONE, Bill, MonthBills, bill_until, gone_since, told_bill, written_bill
+from fleetd.planner.called import Named, meant, named, ours, the_one
 from fleetd.planner.orphans import orphans_of
 from fleetd.planner.ownership import owners
 from fleetd.store.lock import read_holder
 from fleetd.store.paths import journal_path
+from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring.places import state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud, within
@@ -116,7 +118,12 @@ async def read_history(
     """
     settings = await at_its_state(settings)
     async with _journal(settings) as journal:
-        return list(await journal.history(since=since, fleet=fleet, machine=machine, after_id=after_id, limit=limit))
+        words = [None] if machine is None else sorted({machine, *await _ids_of(settings, journal, machine)})
+        rows: dict[int, HistoryEntry] = {}
+        for word in words:
+            rows.update(await journal.history(since=since, fleet=fleet, machine=word, after_id=after_id, limit=limit))
+    found = sorted(rows.items(), key=lambda row: row[0])
+    return found if limit is None else found[max(0, len(found) - limit) :]
 
 
 async def knows_machine(settings: Settings, subject: str) -> bool:
@@ -128,7 +135,47 @@ async def knows_machine(settings: Settings, subject: str) -> bool:
         if await journal.history(machine=subject, limit=1):
             return True
     document = await _running_status(settings)
-    return document is not None and any(subject in {m["id"], m["name"]} for m in document["machines"])
+    return document is not None and bool(meant(subject, named(document["machines"])))
+
+
+async def machine_meant(settings: Settings, word: str) -> Named:
+    """The machine that is meant by hand, whoever owns it.
+
+    By the account's listing, and by the names that the journal remembers. What nothing is called by is taken for an
+    id: the provider may not list all that it has.
+
+    Raises:
+        LookupError: more than one machine is called so.
+        CloudError: the account cannot be listed.
+    """
+    async with open_cloud(settings) as cloud:
+        with within(ONE_SHOT_LIMIT):
+            listing = await cloud.list_machines()
+    try:
+        async with _journal(settings) as journal:
+            first = {f.machine_id: f.name for f in await journal.facts()}
+    except StoreError:  # by hand it goes without a state directory
+        first = {}
+    known = [
+        Named(m.id, m.name, former=first[m.id] if first.get(m.id, m.name) != m.name else "", state=m.state)
+        for m in listing.machines
+    ]
+    found = meant(word, known)
+    return the_one(word, known) if found else Named(word, word)
+
+
+async def _ids_of(settings: Settings, journal: Journal, word: str) -> list[str]:
+    """Ids of the machines that a word may mean, as far as somebody here knows."""
+    remembered = ours((), {}, {f.machine_id: f for f in await journal.facts()})
+    if any(n.id == word for n in remembered):
+        return [word]
+    try:
+        document = await _running_status(settings)
+    except NoDaemon:
+        document = None
+    seen = [] if document is None else named(document["machines"])
+    there = {n.id for n in seen}
+    return [n.id for n in meant(word, [*seen, *(n for n in remembered if n.id not in there)])]
 
 
 def journal_mark(settings: Settings) -> tuple[object, ...]:

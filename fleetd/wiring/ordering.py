@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,11 +17,11 @@ from fleetd.model.errors import CloudError, ConfigError, StateLocked
 from fleetd.model.journal import MachineFacts, MachineOrder, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Observation
-from fleetd.model.reasons import Verb
 from fleetd.model.settings import Settings
 from fleetd.ops.control_client import NoAnswer, NoDaemon, NotAllowed
 from fleetd.ops.escape import printable
-from fleetd.planner.facts import learn, went
+from fleetd.planner.called import Named, meant, ours, several, the_one
+from fleetd.planner.facts import learn
 from fleetd.planner.ownership import owners
 from fleetd.store.lock import StateLock
 from fleetd.store.paths import journal_path
@@ -30,6 +30,9 @@ from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring.places import state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud, within
 from fleetd.wiring.reaching import ask
+
+RENAMED_LIMIT = 5.0
+"""Seconds that the provider has to say what machines are called now, where the journal knows one of that name."""
 
 
 async def order_machine(settings: Settings, order_: MachineOrder) -> dict[str, Any]:
@@ -79,11 +82,11 @@ async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
                 actor=actor,
                 now=now,
                 expires_at=now + order_.lasts,
-                machine=found[0][0].id if found else None,
+                machine=found[0][0].id or None if found else None,
             )
             entry = veto_entry(order_.kind, order_.subject, found, actor, now, entry_words(hold))
             await journal.append_history(entry)
-        return hold_document(hold) | {"machines": [m.id for m, _ in found]}
+        return hold_document(hold) | {"machines": [m.id for m, _ in found if m.id]}
 
 
 async def lift(settings: Settings, kind: str, subject: str | None) -> dict[str, Any]:
@@ -98,7 +101,7 @@ async def lift(settings: Settings, kind: str, subject: str | None) -> dict[str, 
         raise
     except NoDaemon as error:
         async with _offline_journal(settings, error) as journal:
-            found = await _known(journal, subject) if kind == "hold" else []
+            found = await _called(settings, journal, subject) if kind == "hold" else []
             removed = await lift_from(journal, kind, subject, found, datetime.now(UTC))
             if removed:
                 verb = "release" if kind == "hold" else "unfreeze"
@@ -123,14 +126,13 @@ async def adopt(settings: Settings, machine: str, reason: str) -> dict[str, Any]
     except NoDaemon as error:
         async with _offline_journal(settings, error) as journal:
             now, actor = datetime.now(UTC), _myself()
-            known = [f for f in await journal.facts() if machine in {f.machine_id, f.name} and not went(f)]
-            facts = known or await _listed(settings, journal, machine)
-            if len(facts) != 1:
-                what = (
-                    "more than one machine is called so; use its id" if facts else "no machine of ours is called so"
-                )
-                raise LookupError(f"{machine}: {what}") from None
-            fact = facts[0]
+            view = await _view(settings, journal, machine)
+            if view.error is not None and not meant(machine, view.ours):
+                raise view.error from None
+            named = the_one(machine, view.ours)
+            fact = view.facts.get(named.id)
+            if fact is None:
+                raise LookupError(f"{machine}: nobody has seen it yet") from None
             if fact.unconfirmed:
                 await journal.put_facts([replace(fact, unconfirmed=False)])
                 shown = Machine(fact.machine_id, fact.name, fact.last_state)
@@ -143,22 +145,55 @@ async def adopt(settings: Settings, machine: str, reason: str) -> dict[str, Any]
             }
 
 
-async def _listed(settings: Settings, journal: Journal, subject: str) -> list[MachineFacts]:
-    """Machines of ours that are called so, as a pass would remember them, from the provider's listing."""
-    async with open_cloud(settings) as cloud:
-        with within(ONE_SHOT_LIMIT):
-            listing = await cloud.list_machines()
+@dataclass(frozen=True, slots=True)
+class _View:
+    """Machines of ours as the journal and, where it can be asked, the provider have them."""
+
+    ours: Sequence[Named]
+    facts: Mapping[str, MachineFacts]
+    """By id; of machines that no pass has seen yet, as one would remember them."""
+    listed: bool
+    """Whether the provider was asked."""
+    error: CloudError | ConfigError | None = None
+    """Why not."""
+
+
+async def _view(settings: Settings, journal: Journal, word: str | None) -> _View:
+    """Only the provider knows what a machine is called by now. Where the word is an id it is not asked."""
     facts = {f.machine_id: f for f in await journal.facts()}
     intents = await journal.open_intents()
+    known = ours((), {}, facts, intents)
+    if any(n.id == word for n in known) or not settings.provider.kind:  # a file with faults names no provider
+        return _View(known, facts, listed=False)
+    try:
+        async with open_cloud(settings) as cloud:
+            with within(RENAMED_LIMIT if meant(word, known) else ONE_SHOT_LIMIT):
+                listing = await cloud.list_machines()
+    except (CloudError, ConfigError) as error:
+        return _View(known, facts, listed=False, error=error)
     owned = owners(listing.machines, settings.fleets, facts, intents)
-    called = {m.id: m.name for m in listing.machines if subject in {m.id, m.name} and m.id in owned}
-    seen = Observation(datetime.now(UTC), tuple(m for m in listing.machines if m.id in called))
+    mine = [m for m in listing.machines if m.id in owned]
+    found = ours(mine, owned, facts, intents)
+    called = {n.id: n.name for n in meant(word, found)}
+    seen = Observation(datetime.now(UTC), tuple(m for m in mine if m.id in called))
     new = learn(seen, owned, facts, intents, await journal.made(called)).new
-    return [*(facts[m] for m in called if m in facts), *new]
+    return _View(found, {f.machine_id: f for f in new} | facts, listed=True)
+
+
+async def _called(settings: Settings, journal: Journal, word: str | None) -> list[tuple[Machine, str]]:
+    """The machine that is meant, with its fleet; none where nothing is known to be called so.
+
+    Raises:
+        LookupError: more than one is.
+    """
+    found = meant(word, (await _view(settings, journal, word)).ours)
+    if len(found) > 1:
+        raise LookupError(several(word or "", found))
+    return [(n.machine, n.fleet) for n in found]
 
 
 async def _to_hold(settings: Settings, journal: Journal, subject: str) -> list[tuple[Machine, str]]:
-    """The machine that a hold is to be on: by the journal, else by the provider's listing.
+    """The machine that a hold is to be on.
 
     Nothing is found where nobody could be asked: then the hold is on whatever has that id or name.
 
@@ -166,24 +201,13 @@ async def _to_hold(settings: Settings, journal: Journal, subject: str) -> list[t
         LookupError: no machine of ours is called so, or more than one.
     """
     fleets = [f.name for f in settings.fleets]
-    found = await _known(journal, subject)
-    if not found:
-        if subject in fleets or any(c in subject for c in "*?["):
-            raise LookupError(no_machine(subject, fleets))
-        if not settings.provider.kind:  # the file has faults
-            return []
-        try:
-            listed = await _listed(settings, journal, subject)
-        except (CloudError, ConfigError):
-            return []
-        found = [(Machine(f.machine_id, f.name, f.last_state), f.fleet) for f in listed]
-        if not found and any(i.verb is Verb.CREATE and i.name == subject for i in await journal.open_intents()):
-            return []
+    view = await _view(settings, journal, subject)
+    found = meant(subject, view.ours)
     if len(found) > 1:
-        raise LookupError(f"{subject}: more than one machine is called so; use its id")
-    if not found:
+        raise LookupError(several(subject, found))
+    if not found and (view.listed or subject in fleets or any(c in subject for c in "*?[")):
         raise LookupError(no_machine(subject, fleets))
-    return found
+    return [(n.machine, n.fleet) for n in found]
 
 
 @asynccontextmanager
@@ -206,15 +230,6 @@ async def _offline_journal(settings: Settings, why: NoDaemon) -> AsyncIterator[S
             yield journal
         finally:
             await journal.aclose()
-
-
-async def _known(journal: Journal, subject: str | None) -> list[tuple[Machine, str]]:
-    """Machines that the journal remembers by that id or name, each with its fleet."""
-    return [
-        (Machine(f.machine_id, f.name, f.last_state), f.fleet)
-        for f in await journal.facts()
-        if subject in {f.machine_id, f.name} and f.gone_at is None and not f.destroyed
-    ]
 
 
 def _myself() -> str:

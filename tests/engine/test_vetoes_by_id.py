@@ -72,7 +72,8 @@ def test_a_machine_that_gets_a_held_ones_name_is_not_held_nor_releases_it() -> N
             world.cloud.set(two, name=name)
             world.configure(fleet(target=0, guards=LOOSE))
             await passes(world, 60)
-            assert await seat.lift("hold", name, "bob") == 0, "that is the other machine now"
+            with pytest.raises(LookupError, match=f"use its id: .*{one}.*{two}"):
+                await seat.lift("hold", name, "bob")
             await passes(world, 60)
             assert world.cloud.writes()[2:] == [f"stop {two}"]
 

@@ -1,0 +1,104 @@
+"""One word means one machine, while no daemon runs: by its id, its name, and the name it had before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from fleetd.model.journal import MachineFacts
+from fleetd.model.naming import machine_name, make_token
+from fleetd.store.paths import journal_path
+from fleetd.store.sqlite import SqliteJournal
+from tests.cli.conftest import Cli
+from tests.support.processes import KEY, SimulatorProcess, simulator, write_config
+
+FIRST = machine_name("training", make_token("training", [1, 2, 3, 4, 5]))
+OTHER = machine_name("training", make_token("training", [5, 4, 3, 2, 1]))
+
+
+@pytest.fixture(scope="module")
+def sim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
+    with simulator(tmp_path_factory.mktemp("sim"), speed=1000) as process:
+        yield process
+
+
+@pytest.fixture
+def world(sim: SimulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str, str]:
+    """A config; the id of a machine of ours that is called ``my-box`` now, and of one that has its first name."""
+    monkeypatch.setenv("PAPERSPACE_API_KEY", KEY)
+    for machine in sim.machines():
+        sim.ask(f"/_sim/machines/{machine['id']}", {"action": "vanish"})
+    renamed = str(sim.add(name="my-box", state="ready")["id"])
+    other = str(sim.add(name=OTHER, state="ready")["id"])
+    now = datetime.now(UTC)
+    facts = [
+        MachineFacts(renamed, "training", FIRST, now, now, "ready", unconfirmed=True),
+        MachineFacts(other, "training", OTHER, now, now, "ready"),
+    ]
+
+    (tmp_path / "state").mkdir(mode=0o700)
+
+    async def remember() -> None:
+        journal = await SqliteJournal.open(journal_path(tmp_path / "state"))
+        await journal.put_facts(facts)
+        await journal.aclose()
+
+    asyncio.run(remember())
+    return str(write_config(tmp_path, sim.url, target=2)), renamed, other
+
+
+@pytest.mark.parametrize("word", ["id", "my-box", FIRST])
+def test_every_command_means_the_same_machine(cli: Cli, world: tuple[str, str, str], word: str) -> None:
+    config, renamed, _ = world
+    word = renamed if word == "id" else word
+    held = cli("hold", word, "--for", "1h", "--reason", "mine", "--json", "-c", config)
+    assert (held.code, json.loads(held.out)["machine"]) == (0, renamed), held.err
+    for command in ("explain", "history"):
+        flag = ("--machine",) if command == "history" else ()
+        said = cli(command, *flag, word, "-c", config)
+        assert (said.code, "mine" in said.out) == (0, True), said.out + said.err
+        assert command == "history" or renamed in said.out
+    assert json.loads(cli("machines", "show", word, "--json", "-c", config).out)["id"] == renamed
+    assert json.loads(cli("release", word, "--json", "-c", config).out)["removed"] == 1
+    adopted = json.loads(cli("adopt", word, "--reason", "ours", "--json", "-c", config).out)
+    assert (adopted["machine"], adopted["confirmed"]) == (renamed, True)
+
+
+COMMANDS = [
+    ("hold", "WORD", "--for", "1h", "--reason", "mine"),
+    ("release", "WORD"),
+    ("adopt", "WORD", "--reason", "ours"),
+    *(("machines", verb, "WORD") for verb in ("show", "start", "stop", "restart", "utilization")),
+    ("machines", "destroy", "WORD", "--yes"),
+    ("machines", "update", "WORD", "--shutdown-timeout-in-hours", "24"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: " ".join(c[:2]))
+def test_a_word_for_two_machines_is_a_usage_error_that_lists_them(
+    cli: Cli, world: tuple[str, str, str], sim: SimulatorProcess, command: tuple[str, ...]
+) -> None:
+    config, renamed, other = world
+    sim.ask(f"/_sim/machines/{other}", {"action": "rename", "name": FIRST})
+    sim.reset_calls()
+    ended = cli(*(FIRST if part == "WORD" else part for part in command), "-c", config)
+    assert ended.code == 64, ended.err
+    assert renamed in ended.err
+    assert other in ended.err
+    assert sim.writes() == []
+
+
+def test_a_destroy_by_hand_takes_no_name_of_the_past(
+    cli: Cli, world: tuple[str, str, str], sim: SimulatorProcess
+) -> None:
+    config, renamed, _ = world
+    sim.reset_calls()
+    ended = cli("machines", "destroy", FIRST, "--yes", "-c", config)
+    assert (ended.code, renamed in ended.err, sim.writes()) == (64, True, [])
+    assert cli("machines", "destroy", "my-box", "--yes", "-c", config).code == 0
+    assert [c["machine_id"] for c in sim.writes()] == [renamed]
