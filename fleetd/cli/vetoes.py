@@ -72,7 +72,7 @@ VerbOption = Annotated[
     typer.Option("--verb", help="Forbid only this; may be given several times. Default: everything."),
 ]
 Fleet = Annotated[str | None, typer.Argument(metavar="[FLEET]", help="A fleet's name; without one: everything.")]
-MachineName = Annotated[str, typer.Argument(metavar="MACHINE", help="A machine's id or name, or the name it had first.")]
+MachineName = Annotated[str, typer.Argument(metavar="MACHINE", help="A machine's id, name or first name.")]
 
 
 def hold(
