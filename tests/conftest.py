@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import structlog
 
+HERE = Path(__file__).parent
 PEERS = {
     "node": ("node", "npm"),
     "prometheus": ("prometheus", "promtool"),
@@ -19,8 +21,23 @@ PEERS = {
 """Real programs that some tests talk to, and what must be on the PATH for each."""
 
 
+LONG = ("chaos", "oncall", "peers", "sim", "systemd", "week")
+"""Folders of the long proofs: simulated days, killed processes, booted systems. ``-m long`` runs them."""
+ONE_BY_ONE = "sim"
+"""Its tests share nothing, so that two workers may take them as they come; a file of the others is one worker's."""
+
+
 # A shell ignores Ctrl-C for what it runs in the background, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(HERE).parts[0]
+        if folder in LONG:
+            item.add_marker(pytest.mark.long)
+        if folder != ONE_BY_ONE:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -43,7 +43,6 @@ import aiohttp
 import anyio
 import msgspec
 import structlog
-import tenacity
 import yarl
 
 from fleetd import __version__
@@ -156,17 +155,16 @@ class HttpClient:
         if not call.repeatable:
             return await self._attempt(call, attempts, held)
         retries = self._retries if held is None else IN_PLACE
-        again = tenacity.AsyncRetrying(
-            sleep=anyio.sleep,
-            retry=tenacity.retry_if_exception(lambda e: isinstance(e, CloudError) and attempts.hopeful),
-            wait=self._wait,
-            stop=lambda state: (
-                state.attempt_number >= retries.attempts
-                or min(attempts.left, retries.patience) <= state.upcoming_sleep
-            ),
-            reraise=True,
-        )
-        return await again(self._attempt, call, attempts, held)
+        for attempt in range(1, retries.attempts):
+            try:
+                return await self._attempt(call, attempts, held)
+            except CloudError as error:
+                asked = error.retry_after if isinstance(error, RetryLater) else None
+                wait = self._retries.wait(attempt, asked, self._rng)
+                if not attempts.hopeful or min(attempts.left, retries.patience) <= wait:
+                    raise
+            await anyio.sleep(wait)
+        return await self._attempt(call, attempts, held)
 
     def read_json(self, call: Call, answer: Answer) -> Any:
         """An answer's body as JSON. None for a write without a readable one, unless the call needs it.
@@ -198,11 +196,6 @@ class HttpClient:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome is not None else None
-        asked = error.retry_after if isinstance(error, RetryLater) else None
-        return self._retries.wait(state.attempt_number, asked, self._rng)
 
     async def _attempt(self, call: Call, attempts: Attempts, held: Held | None) -> Answer:
         headers = self._headers(call)

@@ -74,7 +74,8 @@ class Ledger:
 
     def month(self, now: datetime) -> tuple[BilledMonth, ...]:
         """What was billed in the month of ``now``, as far as it is written."""
-        return tuple(b for (month, _), b in sorted(self._bills.items()) if month == _month(now))
+        this = _month(now)
+        return tuple(b for (month, _), b in sorted(self._bills.items()) if month == this)
 
     async def keep(self, machines: Sequence[Billed], facts: Mapping[str, MachineFacts], now: datetime) -> None:
         """Write down what is due: machines not asked about for long, the month that ended, machines that went."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -142,6 +143,7 @@ class Utilization:
     storage_monthly_rate: Decimal | None
 
 
+@functools.lru_cache(maxsize=128)
 def month_of(month: str) -> tuple[datetime, datetime]:
     """The first instant of a billing month (``YYYY-MM``) and of the one after it, UTC."""
     year, number = (int(part) for part in month.split("-"))

@@ -41,6 +41,7 @@ def days() -> Totals:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("days")
 def test_every_promise_is_kept_on_every_day() -> None:
     totals = days()
     assert totals.broken == []
@@ -48,6 +49,7 @@ def test_every_promise_is_kept_on_every_day() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("days")
 def test_every_kind_of_fault_has_struck() -> None:
     assert set(days().faults) >= FAULTS | EVENTS
 

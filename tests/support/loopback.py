@@ -75,6 +75,11 @@ class Loopback:
         """A connection has reached its listener."""
         self._unaccepted.pop((client, server), None)
 
+    @property
+    def still(self) -> bool:
+        """Nothing at all is on its way."""
+        return not (self._expecting or self._connecting or self._unaccepted)
+
     def missing(self, ready: Container[int], reading: Callable[[int], bool]) -> bool:
         """Whether something is on its way that the descriptors that are ready do not account for."""
         if self._expecting and any(e.fd not in ready and reading(e.fd) for e in self._expecting):
