@@ -19,7 +19,7 @@ from fleetd.model.journal import HistoryEntry
 from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
 from fleetd.planner.called import meant, named
-from fleetd.planner.explaining import explain_fleet, explain_machine
+from fleetd.planner.explaining import doubts, explain_fleet, explain_machine
 
 EXPLAIN_EXAMPLES = examples("fleetd explain training", "fleetd explain training-7k3mqggq")
 
@@ -71,6 +71,9 @@ def sentences_about(status: dict[str, Any], subject: str, past: Sequence[History
         return [line for machine in found for line in explain_machine(status, machine, now)]
     if past:
         return [f"No machine is called {subject} now; the journal remembers one."]
+    seen = status.get("observation") or {}
+    if seen.get("doubted_since") is not None and seen.get("believed_at") is None:
+        return doubts(status, now)
     fleets = ", ".join(status["fleets"]) or "none"
     raise UnknownSubject(f"no fleet and no machine is called {subject}; fleets: {fleets}")
 

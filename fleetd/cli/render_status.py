@@ -85,15 +85,13 @@ def belief_lines(document: Document, now: datetime) -> Iterator[Text]:
     """Since when the picture below is an old one, and why; nothing while the last look was believed."""
     seen = document.get("observation") or {}
     doubted, believed = seen.get("doubted_since"), seen.get("believed_at")
-    away = document["daemon"].get("provider") not in {None, "ok"}
-    if doubted is None and not away:
-        return
     shown_as = "nothing was believed yet" if believed is None else f"shown as of {since(believed, now)} ago"
-    if doubted is not None:
-        why = seen.get("rejected") or "the listing is not whole"
-        yield Text(f"not believed for {since(doubted, now)}: {shown(why)}; {shown_as}", style="bold red")
-    else:
-        yield Text(f"not seen at the moment; {shown_as}", style="bold red")
+    if doubted is None:
+        if document["daemon"].get("provider") not in {None, "ok"}:
+            yield Text(f"not seen at the moment; {shown_as}", style="bold red")
+        return
+    why = seen.get("doubt") or "the last pass failed"
+    yield Text(f"not believed for {since(doubted, now)}: {shown(why)}; {shown_as}", style="bold red")
 
 
 def silent_words(daemon: Document) -> str:
@@ -226,7 +224,10 @@ def _freezes(document: Document, fleet: str) -> list[Document]:
 
 
 def _standing(fleet: Document, freezes: Sequence[Document], now: datetime) -> Text:
+    doubted = fleet["converged"] != fleet.get("was_converged", fleet["converged"])
     text = Text("converged", style="green") if fleet["converged"] else Text("not converged", style="yellow")
+    if doubted:
+        text = Text("converged then", style="yellow")
     if fleet.get("window"):
         text.append(f" (window {shown(fleet['window'])}; else {fleet['configured_target']})")
     for freeze in freezes:

@@ -267,6 +267,7 @@ class Daemon:
 
     def _failed(self, error: FleetdError) -> None:
         self.last_error = str(error)
+        self.reconciler.doubt(self.pass_began_at or self._clock.now())
         self._tell(error)
 
     def _tell(self, result: PassReport | FleetdError) -> None:

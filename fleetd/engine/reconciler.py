@@ -151,6 +151,10 @@ class Reconciler:
         """What of the provider cannot be read at the moment although it answers."""
         return self._cloud.remarks
 
+    def doubt(self, at: datetime) -> None:
+        """No look has been believed since then: the provider could not be asked, say, or a pass failed."""
+        self.doubted_since = self.doubted_since or at
+
     async def load(self) -> None:
         """Read what an earlier process left in the journal."""
         await self._look.load()
@@ -214,7 +218,7 @@ class Reconciler:
         if report.observation.sane:
             self.believed, self.doubted_since = report, None
         else:
-            self.doubted_since = self.doubted_since or report.started_at
+            self.doubt(report.started_at)
         await self.recall.orders.decided(seen.memory.requests, seen.plan.actions, report.skips, report.intents)
         await self.vetoes.read()
         await self._afterwards(seen, report, settings)

@@ -46,6 +46,7 @@ class EngineSeat:
             vetoes=reconciler.vetoes.in_force,
             believed=reconciler.believed,
             doubted_since=reconciler.doubted_since,
+            doubt=self._daemon.last_error,
         )
         made = {
             machine: {str(check): policy for check, policy in checks.items()}
@@ -257,7 +258,7 @@ class EngineSeat:
     def _ours(self) -> list[Named]:
         """Machines of ours as they were seen last, and as they are remembered."""
         reconciler = self._daemon.reconciler
-        report, facts = reconciler.believed or reconciler.last, reconciler.recall.facts
+        report, facts = reconciler.believed, reconciler.recall.facts
         if report is None:
             return ours((), {}, facts)
         return ours(report.observation.machines, report.owned, facts, report.intents)

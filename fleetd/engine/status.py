@@ -9,7 +9,7 @@ from typing import Any
 from fleetd.engine.reconciler import PassReport
 from fleetd.model.journal import Hold, IdleReport, Intent, MachineFacts
 from fleetd.model.machine import Machine, Phase
-from fleetd.model.plan import Action, FleetView, Plan, Skip
+from fleetd.model.plan import Action, FleetView, Observation, Plan, Skip
 from fleetd.model.reasons import PASSING, Reason, Verb
 from fleetd.planner.ownership import lookalikes
 from fleetd.planner.standing import standing
@@ -46,6 +46,7 @@ def status_document(
     vetoes: Sequence[Hold] | None = None,
     believed: PassReport | None = None,
     doubted_since: datetime | None = None,
+    doubt: str | None = None,
 ) -> dict[str, Any]:
     """``status --json``.
 
@@ -54,20 +55,34 @@ def status_document(
         daemon: the document's ``daemon`` part.
         vetoes: those in force now; by default those that the pass knew.
         believed: of the last pass whose look was believed: fleets and machines are shown as it saw them.
-        doubted_since: since when no look was believed.
+        doubted_since: since when no look was believed; by default the last pass says.
+        doubt: why not, where it is not the last pass's listing.
     """
     if report is None:
         shown = [hold_document(h) for h in vetoes or ()]
-        return {"format": FORMAT, "daemon": daemon, "fleets": {}, "machines": [], "blocked": [], "vetoes": shown}
+        nothing = {"format": FORMAT, "daemon": daemon, "fleets": {}, "machines": [], "blocked": [], "vetoes": shown}
+        return (
+            nothing if doubted_since is None else nothing | {"observation": _sight(None, None, doubted_since, doubt)}
+        )
     last = report
-    report = believed or last
+    if believed is None and last.observation.sane:
+        believed = last
+    if doubted_since is None and not last.observation.sane:
+        doubted_since = last.started_at
+    sight = {"observation": _sight(last.observation, believed, doubted_since, doubt)}
+    if believed is None:  # what was not believed counts nowhere
+        shown = [hold_document(h) for h in (last.memory.holds if vetoes is None else vetoes)]
+        blocked = [skip_document(s) for s in last.skips if s.reason not in PASSING]
+        return _nothing(daemon, shown) | {"blocked": blocked} | sight
+    report = believed
     under_way = sorted(report.intents, key=lambda i: i.verb is not Verb.UPDATE)  # what moves it says more
     moving: dict[str | None, Intent] = {i.machine_id: i for i in under_way if i.machine_id is not None}
     holds = report.memory.holds if vetoes is None else vetoes
     fleets: dict[str | None, dict[str, Any]] = {
         name: _fleet(view)
         | {
-            "converged": view.converged and last.plan.complete,
+            "converged": view.converged and doubted_since is None,
+            "was_converged": view.converged,
             "hourly": _money(view.hourly),
             "parked": view.parked,
             "next": _next(view),
@@ -86,13 +101,28 @@ def status_document(
         "vetoes": [hold_document(h) for h in holds],
         "hourly": _money(report.plan.hourly_before),
         **money_document(report.plan),
-        "observation": {
-            "at": time_text(last.observation.at),
-            "complete": last.observation.complete,
-            "rejected": last.observation.rejected,
-            "believed_at": time_text(report.observation.at) if report.observation.sane else None,
-            "doubted_since": time_text(doubted_since),
-        },
+        **sight,
+    }
+
+
+def _nothing(daemon: dict[str, Any], vetoes: list[dict[str, Any]]) -> dict[str, Any]:
+    """The document while there is nothing to say of fleets."""
+    return {"format": FORMAT, "daemon": daemon, "fleets": {}, "machines": [], "blocked": [], "vetoes": vetoes}
+
+
+def _sight(
+    seen: Observation | None, believed: PassReport | None, doubted_since: datetime | None, doubt: str | None
+) -> dict[str, Any]:
+    """How far what is shown of fleets and machines can be relied on."""
+    if seen is not None:
+        doubt = doubt or seen.rejected or (None if seen.complete else "the listing is not whole")
+    return {
+        "at": None if seen is None else time_text(seen.at),
+        "complete": seen is not None and seen.complete,
+        "rejected": None if seen is None else seen.rejected,
+        "believed_at": None if believed is None else time_text(believed.observation.at),
+        "doubted_since": time_text(doubted_since),
+        "doubt": None if doubted_since is None else doubt,
     }
 
 

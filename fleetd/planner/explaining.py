@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from fleetd.model.plan import FleetView, NextChange, Skip
@@ -26,7 +26,7 @@ def explain_fleet(status: Document, name: str, now: datetime) -> list[str]:
         leaving=fleet.get("leaving") or 0,
         no_effect=fleet.get("no_effect") or {},
     )
-    lines = [*_doubts(status), fleet_sentence(name, view)]
+    lines = [*doubts(status, now), fleet_sentence(name, view, doubted=_doubted(status) is not None)]
     if view.parked:
         lines.append("The open window parks: idle machines are stopped, and nothing is started or created.")
     lines += _missing(status, name, view)
@@ -48,7 +48,8 @@ def explain_machine(status: Document, machine: Document, now: datetime) -> list[
     place = f", in fleet {machine['fleet']}" if machine["owned"] else ""
     before = f", {machine['former_name']} before" if machine.get("former_name") else ""
     name = f"{machine['name']} ({machine['id'] or 'no id yet'}{before})"
-    lines = [*_doubts(status), f"{name} is {machine['state']}{lasts}{place}."]
+    was = "was" if _doubted(status) is not None else "is"
+    lines = [*doubts(status, now), f"{name} {was} {machine['state']}{lasts}{place}."]
     lines.append(standing_sentence(machine, fleet, now))
     if not machine["owned"] or fleet is None:
         return lines
@@ -108,7 +109,7 @@ def _missing(status: Document, name: str, view: FleetView) -> list[str]:
     seen = status.get("observation") or {}
     short = 0 if view.parked else view.target - view.have - view.unknown
     moving = view.rising or view.falling or view.intents or any(m["transition"] for m in _owned(status, name))
-    doubtful = seen.get("rejected") is not None or not seen.get("complete", True)
+    doubtful = seen.get("doubted_since") or seen.get("rejected") is not None or not seen.get("complete", True)
     if short > 0 and not (moving or doubtful or any(b["fleet"] == name for b in status["blocked"])):
         are, them = ("machine is", "it") if short == 1 else ("machines are", "them")
         lines.append(f"{short} {are} missing: the next pass starts or creates {them}.")
@@ -156,6 +157,11 @@ def _why_not_started(status: Document, machine: Document, fleet: Document, now: 
     return f"{machine['fleet']} has {up}; the next pass decides about it."
 
 
+def _doubted(status: Document) -> datetime | None:
+    since = (status.get("observation") or {}).get("doubted_since")
+    return None if since is None else datetime.fromisoformat(since)
+
+
 def _blocked(blocked: Document, now: datetime) -> str:
     until = blocked["until"]
     skip = Skip(
@@ -172,11 +178,19 @@ def _blocked(blocked: Document, now: datetime) -> str:
     return sentence(skip, now)
 
 
-def _doubts(status: Document) -> list[str]:
+def doubts(status: Document, now: datetime) -> list[str]:
     """What makes the picture itself doubtful; it comes first."""
     lines = []
-    daemon, observation = status["daemon"], status.get("observation", {})
-    if daemon.get("error") is not None:
+    daemon, observation = status["daemon"], status.get("observation") or {}
+    since = _doubted(status)
+    if since is not None:
+        why = f": {observation['doubt']}" if observation.get("doubt") else ""
+        believed = observation.get("believed_at")
+        then = "Nothing has been believed yet"
+        if believed is not None:
+            then = f"What follows is as of {clock(datetime.fromisoformat(believed))}"
+        lines.append(f"Not believed since {clock(since)}, for {span(max(now - since, timedelta(0)))}{why}. {then}.")
+    elif daemon.get("error") is not None:
         lines.append(f"The last pass failed, so this may be old: {daemon['error']}.")
     if daemon.get("last_fault") is not None and daemon.get("error") is None:
         fault = daemon["last_fault"]

@@ -194,8 +194,8 @@ def sentence(skip: Skip, now: datetime) -> str:
     return f"{text}. {_when(skip, now)}{_instead(skip, now)}"
 
 
-def fleet_sentence(name: str, view: FleetView) -> str:
-    """How a fleet stands, in one sentence."""
+def fleet_sentence(name: str, view: FleetView, *, doubted: bool = False) -> str:
+    """How a fleet stands, in one sentence; ``doubted``: how it stood when it was believed last."""
     parts = [f"{view.up} of {view.target} up"]
     for count, word in (
         (view.rising, "rising"),
@@ -210,7 +210,8 @@ def fleet_sentence(name: str, view: FleetView) -> str:
     text = f"{name}: {', '.join(parts)}"
     if view.window is not None:
         text += f"; window {view.window} is open, the configured target is {view.configured_target}"
-    return f"{text}. {'It is converged.' if view.converged else 'It is not converged.'}"
+    then = ("was", " then") if doubted else ("is", "")
+    return f"{text}. It {then[0]} {'' if view.converged else 'not '}converged{then[1]}."
 
 
 def change_sentence(change: NextChange, now: datetime) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,10 +12,11 @@ import anyio
 import pytest
 from rich.console import Console
 
+from fleetd.cli.explain import sentences_about
 from fleetd.cli.render_status import status_view
 from fleetd.engine.leases import Leases
 from fleetd.engine.seat import EngineSeat
-from fleetd.model.errors import Unavailable
+from fleetd.model.errors import StateUnusable, Unauthorized, Unavailable
 from fleetd.model.plan import Listing
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.page.words import headline
@@ -42,6 +44,10 @@ def gone(_listing: Listing) -> Listing:
     raise Unavailable("no answer", operation="list")
 
 
+def refused(_listing: Listing) -> Listing:
+    raise Unauthorized("no such key", operation="list")
+
+
 def text(document: dict[str, Any], now: datetime) -> str:
     screen = Console(width=200, file=io.StringIO())
     screen.print(status_view(document, now))
@@ -54,7 +60,8 @@ def text(document: dict[str, Any], now: datetime) -> str:
         pytest.param(partial, "the listing is not whole", id="partial"),
         pytest.param(lacking, "the listing lacks", id="lacks machines"),
         pytest.param(stopped, "the listing has", id="contradicted"),
-        pytest.param(gone, "", id="provider gone"),
+        pytest.param(gone, "no answer", id="provider gone"),
+        pytest.param(refused, "no such key", id="key refused"),
     ],
 )
 def test_the_last_believed_picture_stays_with_its_time(turn: Any, why: str) -> None:
@@ -87,6 +94,7 @@ def test_the_last_believed_picture_stays_with_its_time(turn: Any, why: str) -> N
 
 def check(world: Rig, good: dict[str, Any], doubted: dict[str, Any], why: str) -> None:
     numbers = {k: v for k, v in doubted["fleets"]["training"].items() if k != "converged"}
+    assert numbers["was_converged"]
     assert numbers == {k: v for k, v in good["fleets"]["training"].items() if k != "converged"}
     assert numbers["up"] == 3
     assert [m["state"] for m in doubted["machines"]] == ["ready"] * 3
@@ -100,7 +108,64 @@ def check(world: Rig, good: dict[str, Any], doubted: dict[str, Any], why: str) -
     metrics.show(doubted, world.clock.now())
     assert metrics.registry.get_sample_value("fleetd_observation_age_seconds") == pytest.approx(age, abs=1)
     assert metrics.registry.get_sample_value("fleetd_fleet_machines", {"fleet": "training", "state": "up"}) == 3
-    if why:
-        assert why in shown
-        assert not doubted["fleets"]["training"]["converged"]
-        assert doubted["blocked"] == [] or doubted["observation"]["doubted_since"] is not None
+    assert why in shown
+    assert "converged then" in shown
+    assert "at target." in headline(doubted, world.clock.now())
+    assert not doubted["fleets"]["training"]["converged"]
+    assert metrics.registry.get_sample_value("fleetd_fleet_converged", {"fleet": "training"}) == 0
+    told(doubted, world.clock.now(), why, believed)
+    assert doubted["blocked"] == [] or doubted["observation"]["doubted_since"] is not None
+
+
+def told(doubted: dict[str, Any], now: datetime, why: str, believed: datetime) -> None:
+    """What explain says first: since when, why, and of when the rest is."""
+    for subject in ("training", token_name(1)):
+        first, then, *_ = sentences_about(doubted, subject, (), now)
+        assert re.match(r"Not believed since .* for 9 min|Not believed since .* for 10 min", first), first
+        assert why in first
+        assert first.endswith(f"What follows is as of {believed:%H:%M} UTC.") or f"{believed:%H:%M}" in first
+        assert "It is converged" not in then
+        assert " is ready" not in then
+
+
+@pytest.mark.parametrize("turn", [partial, gone, refused])
+def test_before_anything_was_believed_nothing_is_shown(turn: Any) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=3)) as world:
+            for n in (1, 2, 3):
+                world.cloud.add(token_name(n), machine_type="P4000")
+            world.cloud.listing = turn
+            seat = EngineSeat(world.daemon, Leases(world.journal), world.clock)
+            async with world.daemon_running():
+                await anyio.sleep(100)
+                document = seat.status()
+        assert (document["fleets"], document["machines"]) == ({}, [])
+        assert document["observation"]["doubted_since"] is not None
+        assert "nothing was believed yet" in text(document, world.clock.now())
+        (said, *_) = sentences_about(document, "training", (), world.clock.now())
+        assert said.endswith("Nothing has been believed yet.")
+        metrics = Metrics(version="1")
+        metrics.show(document, world.clock.now())
+        assert metrics.registry.get_sample_value("fleetd_fleet_converged", {"fleet": "training"}) is None
+
+    run_virtual(story, start=START)
+
+
+def test_a_pass_that_fails_after_its_look_leaves_an_old_picture_too() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world:
+            seat = EngineSeat(world.daemon, Leases(world.journal), world.clock)
+            async with world.daemon_running():
+                await anyio.sleep(200)
+
+                async def full(*_args: object, **_more: object) -> None:
+                    raise StateUnusable("the disk is full")
+
+                world.reconciler.recall.memory = full  # type: ignore[assignment,method-assign]
+                await anyio.sleep(300)
+                document = seat.status()
+        assert document["observation"]["doubt"] == "the disk is full"
+        assert not document["fleets"]["training"]["converged"]
+        assert "the disk is full" in sentences_about(document, "training", (), world.clock.now())[0]
+
+    run_virtual(story, start=START)

@@ -173,7 +173,7 @@ OUTAGE = [
     (
         "Can I believe what I see?",
         "explain training",
-        [r"^The last pass failed, so this may be old: ", r"A reload was rejected, and the old config is in force: "],
+        [r"^Not believed since .*What follows is as of ", r"A reload was rejected, and the old config is in force: "],
     ),
 ]
 

@@ -19,6 +19,7 @@ from fleetd.ops.page.words import (
     count,
     instant,
     money,
+    stood,
     veto_words,
 )
 from fleetd.planner.sentences import span
@@ -96,6 +97,8 @@ def _pill(scene: Scene, name: str, view: Mapping[str, Any]) -> Markup:
     rows = [b for b in blocked(scene.document["blocked"], scene.now) if b.fleet == name]
     if view["converged"]:
         return tag("span", "✓ at target", class_="pill ok")
+    if stood(view):
+        return tag("span", "? at target then", class_="pill warn")
     if any(not b.ordinary for b in rows):
         return tag("a", "! blocked", class_="pill bad", href="#blocked")
     if view["rising"] or view["falling"] or view["intents"]:

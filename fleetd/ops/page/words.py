@@ -52,6 +52,7 @@ ORDINARY = frozenset(
 
 NAMES_SHOWN = 8
 NOTHING = "\N{EN DASH}"
+NOTHING_SEEN = "Nothing seen yet. "
 """Where there is nothing to say."""
 
 
@@ -155,9 +156,11 @@ def headline(document: Document, now: datetime) -> str:
     fleets = document["fleets"]
     if document["daemon"].get("last_pass") is None:
         return "No pass has ended well yet."
+    if not fleets and blind_words(document) == NOTHING_SEEN:
+        return NOTHING_SEEN.strip()
     if not fleets:
         return "The config names no fleets."
-    away = [f"{name} {f['up']} of {f['target']} up" for name, f in fleets.items() if not f["converged"]]
+    away = [f"{name} {f['up']} of {f['target']} up" for name, f in fleets.items() if not stood(f)]
     if not away:
         whose = {1: "The fleet is", 2: "Both fleets are"}.get(len(fleets), f"All {len(fleets)} fleets are")
         words = f"{whose} at target."
@@ -170,6 +173,11 @@ def headline(document: Document, now: datetime) -> str:
     return f"{words} {count(doubts, 'thing')} may need a person." if doubts else words
 
 
+def stood(fleet: Document) -> bool:
+    """Whether a fleet was at its target when it was believed last: the headline says when that was."""
+    return bool(fleet.get("was_converged", fleet["converged"]))
+
+
 def blind_words(document: Document) -> str:
     """That the picture is an old one, and of when; "" while the last look was believed."""
     seen = document.get("observation") or {}
@@ -177,7 +185,7 @@ def blind_words(document: Document) -> str:
     believed = instant(seen.get("believed_at"))
     if not (away or seen.get("doubted_since")):
         return ""
-    return "Nothing seen yet. " if believed is None else f"Not seen since {believed:%H:%M:%S} UTC. Then: "
+    return NOTHING_SEEN if believed is None else f"Not seen since {believed:%H:%M:%S} UTC. Then: "
 
 
 def troubles(document: Document) -> list[tuple[str, str]]:
