@@ -36,11 +36,13 @@ class Failures:
         )
         match error:
             case AskHuman():
+                await self._recall.departures.add(intent, now, declined=True)
                 until = self._remember(intent, error, now)
                 await self._close(intent, error, now, Outcome.REFUSED)
                 log.error("machine.action_refused", until=until.isoformat(), **_keys(intent, error))
                 return replace(skip, until=until)
             case RetryLater() if isinstance(error, RateLimited) or error.retry_after is not None:
+                await self._recall.departures.add(intent, now, declined=True)
                 until = self._leave_alone(intent, error, error.retry_after, now)
                 await self._close(intent, error, now, Outcome.NOT_SENT)
                 log.warning("machine.action_failed", until=until.isoformat(), **_keys(intent, error))
@@ -63,6 +65,7 @@ class Failures:
                 raise error
 
     async def _later(self, intent: Intent, error: CloudError, skip: Skip, now: datetime) -> Skip:
+        await self._recall.departures.add(intent, now, declined=True)
         until = self._remember(intent, error, now)
         await self._close(intent, error, now, Outcome.NOT_SENT)
         log.warning("machine.action_failed", until=until.isoformat(), **_keys(intent, error))

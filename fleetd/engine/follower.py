@@ -104,6 +104,8 @@ class Follower:
                 await self._recall.has_capacity(*key)
         back = None
         if came_to_nothing(intent, ending):
+            if ending.outcome is not Outcome.WRONG_STATE:  # that has had its effect
+                await self._recall.departures.add(intent, now)
             # The answer may have been lost on the way there, just once.
             forgiven = ending.outcome is Outcome.LOST and intent.verb is not Verb.CREATE
             back = await self._recall.setbacks.add(intent, ending.error or "", now, forgiven=forgiven)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from fleetd.engine.departures import Departures
 from fleetd.engine.orders import Orders
 from fleetd.engine.setbacks import Setbacks
 from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memory, Setback, setback_key
@@ -29,6 +30,8 @@ class Recall:
         self._create_wait: tuple[datetime, timedelta, str] | None = None
         self.setbacks = Setbacks(journal)
         """What was accepted and came to nothing."""
+        self.departures = Departures(journal)
+        """What may have its effect late."""
         self.orders = Orders(journal)
         """What operators asked for since the last pass."""
 
@@ -37,6 +40,7 @@ class Recall:
         self.facts = {f.machine_id: f for f in await self.journal.facts()}
         self._backoffs = {(b.region, b.machine_type): b for b in await self.journal.backoffs()}
         await self.setbacks.load()
+        await self.departures.load()
 
     async def memory(
         self, now: datetime, *, provider_failing: timedelta, idle: Mapping[str, IdleReport] | None = None
@@ -49,6 +53,7 @@ class Recall:
             backoffs={k: b for k, b in self._backoffs.items() if _in_force(b.attempt, b.until, now)},
             refusals={k: b for k, b in self._refusals.items() if _in_force(b.attempt, b.until, now, b.lasts)},
             futile=self.setbacks.known(now),
+            departing=self.departures.known(now),
             creates_wait=self.creates_wait(now),
             idle=idle or {},
             requests=self.orders.take(),

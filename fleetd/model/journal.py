@@ -177,6 +177,15 @@ class Setback:
     """The length of a wait that the provider asked for; None where ``attempt`` tells it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A stop or destroy that came to nothing, and may have its effect late."""
+
+    at: datetime
+    """When it came to nothing."""
+    lasts: timedelta
+
+
 def setback_key(verb: Verb, subject: str, reason: Reason | None = None) -> str:
     """What a setback is remembered under: the verb, and the machine's id (of a create: the fleet's name).
 
@@ -293,6 +302,8 @@ class Memory:
     """By ``setback_key``: what the provider declined."""
     futile: Mapping[str, Setback] = field(default_factory=lambda: MappingProxyType({}))
     """By ``setback_key``: what the provider accepted, and nothing came of it."""
+    departing: Mapping[str, Departure] = field(default_factory=lambda: MappingProxyType({}))
+    """By machine id: whose stop or destroy may have its effect late."""
     creates_wait: tuple[datetime, str] | None = None
     """Until when the provider asked creates to wait, and its words."""
     idle: Mapping[str, IdleReport] = field(default_factory=lambda: MappingProxyType({}))

@@ -59,6 +59,16 @@ class Draft:
             self.taken.add(machine.id)
             self.skip(None, Reason.INTERNAL_FAULT, machine, detail=self.on_fault("machine", error))
 
+    def departing(self, machine: Machine) -> bool:
+        """Whether a stop or destroy of it, that came to nothing, may have its effect yet: no other goes in its place.
+
+        One that came up since has had that effect, or will not have it.
+        """
+        found = self.memory.departing.get(machine.id)
+        facts = self.memory.facts.get(machine.id)
+        since = None if facts is None else facts.up_since
+        return found is not None and machine.id not in self.taken and (since is None or since <= found.at)
+
     def spared(self, verb: Verb, machine: Machine, *, needs_idle: bool = False) -> bool:
         """Whether this machine may not be taken now; says why."""
         if machine.id in self.taken:

@@ -62,13 +62,14 @@ def shrink(draft: Draft, surplus: int) -> None:
     stops = max(0, draft.fleet.standby - len(draft.members.down)) if destroys else surplus
     members = draft.members
     first = {m.id for m in members.rising if m.id in members.moving} - {m.id for m in members.uncertain}
-    for machine in victim_order(members, draft.memory, draft.prices):
+    for machine in _departing_first(draft, victim_order(members, draft.memory, draft.prices)):
         if surplus <= 0:
             return
         verb = Verb.STOP if stops > 0 else Verb.DESTROY
+        going = draft.departing(machine)
         if draft.spared(verb, machine):
             # One that is coming up goes before any that has been ready, as soon as it has its verdict.
-            surplus -= machine.id in first
+            surplus -= going or machine.id in first
             continue
         surplus -= 1
         stops -= 1
@@ -94,9 +95,11 @@ def park(draft: Draft, effective: Effective) -> None:
     running = [m for m in victim_order(draft.members, draft.memory, draft.prices) if m not in draft.members.rising]
     excess = len(draft.members.up) - floor - sum(a.verb is Verb.STOP for a in draft.actions)
     surge = idle_surge(draft.fleet.idle, running, draft.memory.idle, draft.now)
-    for machine in running:
+    for machine in _departing_first(draft, running):
         if excess <= 0:
             break
+        going = draft.departing(machine)
+        excess -= going  # it may be gone at any moment, whatever is said of it now
         if draft.spared(Verb.STOP, machine, needs_idle=True):
             continue
         facts = draft.memory.facts.get(machine.id)
@@ -106,7 +109,7 @@ def park(draft: Draft, effective: Effective) -> None:
         if surge is not None:
             draft.skip(Verb.STOP, Reason.IDLE_SURGE, machine, until=surge)
             continue
-        excess -= 1
+        excess -= not going
         rate = hourly_rate(machine, draft.prices)
         report = draft.memory.idle.get(machine.id)
         evidence = report.evidence if report is not None else None
@@ -132,6 +135,10 @@ def drop_standby(draft: Draft) -> None:
         if draft.refused(Verb.DESTROY, machine) or draft.strange(machine) or draft.unsaved(machine) is not None:
             continue
         draft.act(Verb.DESTROY, Reason.BEYOND_STANDBY, machine, Decimal(0))
+
+
+def _departing_first(draft: Draft, machines: list[Machine]) -> list[Machine]:
+    return sorted(machines, key=lambda m: not draft.departing(m))
 
 
 def _places(draft: Draft, short: int) -> list[Reason]:

@@ -1,0 +1,66 @@
+"""Stops and destroys that came to nothing, and that may have their effect late (design 7: what has no effect).
+
+A machine whose stop was sent may go at any moment, whatever the provider said since. Were another one stopped in its
+place, both would be gone, and the fleet below its target. Kept in the journal: a restart forgets none of them.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+
+from fleetd.model.journal import Departure, Intent
+from fleetd.model.reasons import Verb
+from fleetd.planner.waits import is_waiting
+from fleetd.store.port import Journal
+
+NOTE = "departures"
+"""The journal's note that holds them."""
+LATE = timedelta(minutes=30)
+"""How long after an accepted call its effect may come; each further one begins it anew."""
+DECLINED = timedelta(minutes=10)
+"""The same of a call that was declined, from the first in a row: it should have done nothing."""
+
+
+class Departures:
+    """By machine id."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._known: dict[str, Departure] = {}
+
+    async def load(self) -> None:
+        """Read what an earlier process left. What cannot be read is left out."""
+        self._known = _read(await self._journal.get_note(NOTE))
+
+    def known(self, now: datetime) -> dict[str, Departure]:
+        """Those whose effect may come still."""
+        return {m: one for m, one in self._known.items() if is_waiting(one.at, one.lasts, now)}
+
+    async def add(self, intent: Intent, now: datetime, *, declined: bool = False) -> None:
+        """A call was sent, and nothing came of it so far."""
+        if intent.verb not in {Verb.STOP, Verb.DESTROY} or intent.machine_id is None:
+            return
+        known = self.known(now)
+        if declined and intent.machine_id in known:
+            return
+        known[intent.machine_id] = Departure(now, DECLINED if declined else LATE)
+        self._known = known
+        rows = {m: {"at": one.at.isoformat(), "s": one.lasts.total_seconds()} for m, one in sorted(known.items())}
+        await self._journal.put_note(NOTE, json.dumps(rows, separators=(",", ":")))
+
+
+def _read(note: str | None) -> dict[str, Departure]:
+    found: dict[str, Departure] = {}
+    try:
+        rows = json.loads(note or "{}")
+    except (ValueError, RecursionError):
+        return found
+    for machine, row in rows.items() if isinstance(rows, dict) else ():
+        try:
+            one = Departure(datetime.fromisoformat(row["at"]), timedelta(seconds=float(row["s"])))
+        except (LookupError, TypeError, ValueError, OverflowError):
+            continue
+        if one.at.tzinfo is not None and timedelta(0) <= one.lasts <= LATE:
+            found[machine] = one
+    return found
