@@ -35,7 +35,7 @@ def stops(memory: Memory, *, parks: bool, up_since: timedelta = timedelta(hours=
     want = fleet(target=1, guards=LOOSE)
     if parks:
         want = fleet(
-            target=3, guards=LOOSE, windows=(NIGHT,), idle=IdleRule(timedelta(hours=1), timedelta(0), ("gpu",))
+            target=3, guards=LOOSE, windows=(NIGHT,), idle=IdleRule(("gpu",), timedelta(hours=1), timedelta(0))
         )
     known = replace(memory, facts=facts, idle={m.id: IDLE for m in seen} if parks else {})
     return {a.machine for a in plan((want,), Observation(NOW, seen), known, NOW).actions if a.verb is Verb.STOP}
