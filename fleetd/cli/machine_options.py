@@ -27,10 +27,12 @@ from fleetd.model.vendor import (
 from fleetd.model.vendor_v1 import (
     V1_CREATE_PARAMETERS,
     V1_CREATE_REQUIRED,
+    V1_FIXED,
     V1_LIST_FILTERS,
     V1_LOCAL_FILTERS,
     V1_ORDERS,
     V1_PUBLIC_IP_TYPES,
+    V1_SET_UP_ONCE,
     V1_SNAPSHOT_FREQUENCIES,
     V1_UPDATE_PARAMETERS,
 )
@@ -118,12 +120,12 @@ UPDATE_HELP: Mapping[str, str] = MappingProxyType(
         "name": "A new name. A fleet's machine stays one by its id.",
         "machineType": "Another machine type: the machine restarts.",
         "diskSize": "Storage in GB; it can only grow.",
-        "networkId": "Another private network.",
-        "publicIpType": f"{', '.join(V1_PUBLIC_IP_TYPES)}.",
-        "autoShutdownEnabled": "Shut it down when its timeout is over.",
+        "networkId": "Another private network. Cannot be changed on a v1 machine.",
+        "publicIpType": f"{', '.join(V1_PUBLIC_IP_TYPES)}; dynamic by a create only.",
+        "autoShutdownEnabled": "Shut it down when its timeout is over. May be ignored but in a create.",
         "autoShutdownTimeout": "That timeout, in hours.",
         "autoShutdownForce": "Shut it down then although somebody is on it.",
-        "autoSnapshotEnabled": "Take automatic snapshots.",
+        "autoSnapshotEnabled": "Take automatic snapshots. May be ignored but in a create.",
         "restorePointEnabled": "Return to a snapshot.",
         "restorePointFrequency": f"When it returns to it: {', '.join(CORE_RESTORE_POINT_FREQUENCIES)}.",
         "restorePointSnapshotId": "The snapshot that it returns to.",
@@ -222,6 +224,27 @@ def fitting(
     if missing:
         raise UsageError(f'kind = "{dialect}" needs {", ".join(missing)} as well')
     return dict(given)
+
+
+def changeable(changes: dict[str, Any], dialect: str) -> dict[str, Any]:
+    """An update's changes as they are.
+
+    Raises:
+        UsageError: one of them cannot be made to a machine that exists; nothing is sent.
+    """
+    if dialect == "paperspace":
+        for name, values in V1_FIXED.items():
+            if name in changes and (not values or changes[name] in values):
+                given = f"--{kebab(name)}{f' {changes[name]}' if values else ''}"
+                raise UsageError(
+                    f"{given} cannot be changed on an existing machine of the v1 API: create one that has it"
+                )
+    return changes
+
+
+def may_be_ignored(changes: Mapping[str, Any], dialect: str) -> list[str]:
+    """Those of an update's changes that the vendor takes, and need not carry out."""
+    return [f"--{kebab(name)}" for name in V1_SET_UP_ONCE if dialect == "paperspace" and name in changes]
 
 
 def kebab(name: str) -> str:

@@ -30,7 +30,9 @@ from fleetd.cli.machine_options import (
     SWITCHES,
     UPDATE,
     UPDATE_HELP,
+    changeable,
     fitting,
+    may_be_ignored,
     takes,
 )
 from fleetd.cli.options import ConfigOption, JsonOption, duration, examples
@@ -192,15 +194,22 @@ def update(
         raise UsageError("nothing to change: give at least one parameter of the API")
 
     def change(api: MachinesApi, settings: Settings) -> Awaitable[Json | None]:
-        changes = fitting(given, UPDATE, settings.provider.dialect)
+        changes = changeable(fitting(given, UPDATE, settings.provider.dialect), settings.provider.dialect)
         if changes.get("autoSnapshotFrequency") in {"none", "null"}:
             if settings.provider.dialect != "paperspace-core":
                 raise UsageError("this API knows no frequency none: --no-auto-snapshot-enabled turns snapshots off")
             changes["autoSnapshotFrequency"] = None
+        doubtful.extend(may_be_ignored(changes, settings.provider.dialect))
         return api.update(machine_id, changes)
 
+    doubtful: list[str] = []
     answer = _ask(config, change)
     _confirm(answer, f"{machine_id} is updated: {', '.join(given)}", as_json=as_json)
+    if doubtful:
+        say(
+            f"{', '.join(doubtful)}: the vendor sets this up in the create alone, and may ignore it here; "
+            f"fleetd machines show {printable(machine_id)} tells what it is now"
+        )
 
 
 @machines.command(

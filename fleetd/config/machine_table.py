@@ -25,7 +25,9 @@ from fleetd.model.vendor_v1 import (
     V1_DISK_SIZES,
     V1_PUBLIC_IP_TYPES,
     V1_RESTORE_POINT_FREQUENCIES,
+    V1_SHUTDOWN_HOURS,
     V1_SNAPSHOT_FREQUENCIES,
+    V1_SNAPSHOTS_KEPT,
 )
 
 _TWINS: Mapping[str, str] = MappingProxyType(
@@ -74,6 +76,14 @@ _LISTED: Mapping[str, Mapping[str, tuple[str | int, ...]]] = MappingProxyType(
 """Values that the vendor lists: on its page for Core, in its types for v1, which do not list regions and machine
 types. The API may know others, so these only advise."""
 
+_RANGES: Mapping[str, tuple[tuple[int, int], str]] = MappingProxyType(
+    {
+        "autoShutdownTimeout": (V1_SHUTDOWN_HOURS, "shutdown_timeout.hours"),
+        "autoSnapshotSaveCount": (V1_SNAPSHOTS_KEPT, "auto_snapshot.keep"),
+    }
+)
+"""On v1: the least and the most that the vendor's pages allow, and the key of the policy that says it as well."""
+
 _ELSEWHERE: Mapping[str, str] = MappingProxyType(
     {"accessorIds": "not in a config; give access to a machine with: fleetd machines set-access"}
 )
@@ -82,6 +92,8 @@ _ELSEWHERE: Mapping[str, str] = MappingProxyType(
 _POLICIES = (("autoShutdown", "shutdown_timeout"), ("autoSnapshot", "auto_snapshot"))
 _NEW_USER = ("email", "firstName", "lastName")
 _LARGEST = 10**9
+_LEAST: Mapping[str, int] = MappingProxyType({"autoSnapshotSaveCount": 0})
+"""The smallest number that a parameter takes, where it is not 1."""
 
 
 def check_machine(machine: TableView, dialect: str | None, fleet: TableView) -> Iterator[Finding]:
@@ -117,12 +129,26 @@ def advise_machine(fleet: Fleet, dialect: str) -> Iterator[Fault]:
             meant = suggestion(str(value), words, closeness=0.8) if isinstance(value, str) else None
             hint = f"did you mean {meant}?" if meant else f"it lists {', '.join(words)}"
             yield Fault(f"{at}.{key}", f"the vendor's {source} not list {shown(value)}; {hint}")
+    if dialect == "paperspace":
+        yield from _out_of_range(fleet)
     if any(key in fleet.parameters for key in _NEW_USER):
         yield Fault(
             at,
             "email, firstName and lastName make a new user with every create, even with one that fails: "
             "make the user once and give userId",
         )
+
+
+def _out_of_range(fleet: Fleet) -> Iterator[Fault]:
+    policies = {"shutdown_timeout.hours": fleet.shutdown_timeout, "auto_snapshot.keep": fleet.auto_snapshot}
+    for key, ((least, most), policy) in _RANGES.items():
+        value = fleet.parameters.get(key)
+        if isinstance(value, int) and not least <= value <= most:
+            place = f"machine.{key}" if policies[policy] is None else policy
+            yield Fault(
+                dotted(("fleets", fleet.name)) + f".{place}",
+                f"the vendor's pages allow {least} to {most}, and a create with {value} is likely to be refused",
+            )
 
 
 def _check_key(machine: TableView, key: str, dialect: str | None) -> Iterator[Finding]:
@@ -137,7 +163,7 @@ def _check_key(machine: TableView, key: str, dialect: str | None) -> Iterator[Fi
         elif not known:
             yield machine.fault(unknown_key(key, _settable(None)), key)
         else:
-            problem = _misfit(machine.get(key), next(iter(known.values())))
+            problem = _misfit(machine.get(key), next(iter(known.values())), least=_LEAST.get(key, 1))
             if problem is not None:
                 yield machine.fault(problem, key)
 
@@ -157,13 +183,14 @@ def _settable(dialect: str | None) -> list[str]:
     return sorted(names - OWN_NAMES - SECRETS)
 
 
-def _misfit(value: object, kind: ParameterType) -> str | None:
+def _misfit(value: object, kind: ParameterType, *, least: int) -> str | None:
     if kind is bool:
         return None if isinstance(value, bool) else f"expected true or false, without quotes, got {shown(value)}"
     if kind is int:
         if isinstance(value, bool) or not isinstance(value, int):
             return f"expected a whole number, without quotes, got {shown(value)}"
-        return None if 0 < value <= _LARGEST else f"expected a number above zero, got {shown(value)}"
+        right = "above zero" if least else "of 0 or more"
+        return None if least <= value <= _LARGEST else f"expected a number {right}, got {shown(value)}"
     if not isinstance(value, str):
         return f"expected text in quotes, got {shown(value)}"
     return None if value.strip() else "must not be empty"

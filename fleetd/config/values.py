@@ -7,7 +7,7 @@ be a secret put in the wrong place is never echoed.
 from __future__ import annotations
 
 import re
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from apscheduler.triggers.cron import CronTrigger
@@ -17,6 +17,8 @@ from fleetd.config.units import Misspelt, parse_decimal, parse_duration, shown
 _ENV_NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,63}", re.ASCII)
 _CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _CRON_FIELDS = 5
+_ALL_KINDS_OF_YEARS = "2000-2039"
+"""Within these, each date falls on each weekday, the 29th of February too."""
 _WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAYS = re.compile(rf"({'|'.join(_WEEK)})[a-z]*\s*(?:-|\.\.|to|through)\s*({'|'.join(_WEEK)})[a-z]*")
 
@@ -121,4 +123,10 @@ def parse_schedule(value: object) -> str:
         CronTrigger.from_crontab(value, timezone=UTC)
     except ValueError as e:
         raise Misspelt(f"{right}, got {shown(value)}: {e}") from e
+    minute, hour, day, month, weekday = fields
+    trigger = CronTrigger(
+        minute=minute, hour=hour, day=day, month=month, day_of_week=weekday, year=_ALL_KINDS_OF_YEARS, timezone=UTC
+    )
+    if trigger.get_next_fire_time(None, datetime(2000, 1, 1, tzinfo=UTC)) is None:
+        raise Misspelt(f"{right}, got {shown(value)}, which never comes: none of its months has such a day")
     return value

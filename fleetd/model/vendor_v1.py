@@ -82,6 +82,18 @@ V1_LOCAL_FILTERS: Mapping[str, ParameterType] = MappingProxyType(
 V1_DISK_SIZES = (50, 100, 250, 500, 1000, 2000)
 """create and update, ``diskSize`` in GB: the closed list that the vendor's reference is sure of. It can only grow."""
 
+V1_SHUTDOWN_HOURS = (1, 168)
+"""create and update, ``autoShutdownTimeout`` in hours: the least and the most."""
+
+V1_SNAPSHOTS_KEPT = (0, 10)
+"""create and update, ``autoSnapshotSaveCount``: the least and the most."""
+
+V1_FIXED: Mapping[str, tuple[str, ...]] = MappingProxyType({"networkId": (), "publicIpType": ("dynamic",)})
+"""update: what the vendor's pages say cannot be changed on a machine that exists; none is any value."""
+
+V1_SET_UP_ONCE = ("autoSnapshotEnabled", "autoSnapshotFrequency", "autoSnapshotSaveCount", "autoShutdownEnabled")
+"""update: what its pages say is set up in the create alone. The call is taken, and may come to nothing."""
+
 V1_ORDERS = ("dtCreated", "name", "state")
 """list, ``orderBy``."""
 

@@ -19,8 +19,9 @@ from fleetd.simulator.state import WorldState
 from fleetd.simulator.wire import BROKEN, Request
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
-Hours = Annotated[float, msgspec.Meta(ge=1)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
+Hours = Annotated[float, msgspec.Meta(ge=1, le=168)]
+Kept = Annotated[int, msgspec.Meta(ge=0, le=10)]
+DiskSize = Literal[50, 100, 250, 500, 1000, 2000]
 
 FREQUENCIES: Mapping[str, str] = {"hourly": "hour", "daily": "day", "weekly": "week", "monthly": "month"}
 """Snapshot frequencies: v1's word, the world's word."""
@@ -38,7 +39,7 @@ class Policy(Parameters, kw_only=True):
     auto_shutdown_timeout: Hours | UnsetType = UNSET
     auto_snapshot_enabled: bool | UnsetType = UNSET
     auto_snapshot_frequency: Literal["hourly", "daily", "weekly", "monthly"] | UnsetType = UNSET
-    auto_snapshot_save_count: Count | UnsetType = UNSET
+    auto_snapshot_save_count: Kept | UnsetType = UNSET
     public_ip_type: Literal["static", "dynamic", "none"] | UnsetType = UNSET
     network_id: Text | UnsetType = UNSET
     restore_point_enabled: bool | UnsetType = UNSET
@@ -52,7 +53,7 @@ class Create(Policy, kw_only=True):
     machine_type: Text
     template_id: Text
     region: Text
-    disk_size: Count
+    disk_size: DiskSize
     start_on_create: bool = True
     startup_script_id: Text | UnsetType = UNSET
     accessor_ids: list[str] = []
@@ -66,7 +67,7 @@ class Update(Policy, kw_only=True):
 
     name: Text | UnsetType = UNSET
     machine_type: Text | UnsetType = UNSET
-    disk_size: Count | UnsetType = UNSET
+    disk_size: DiskSize | UnsetType = UNSET
     restore_point_snapshot_id: Text | UnsetType = UNSET
 
 
@@ -206,13 +207,15 @@ def changes_of(s: WorldState, record: MachineRecord, body: Update) -> Changes:
             raise Refusal("diskSize: a disk cannot be made smaller", subject="body")
     if body.machine_type is not UNSET and body.machine_type not in MACHINE_TYPES:
         raise Refusal("machine type not found", subject="machine_type", missing=True)
-    if body.network_id is not UNSET:
+    if body.network_id is not UNSET and body.network_id != record.network_id:
         network = s.networks.get(body.network_id)
         if network is None or network.region != record.region:
             raise Refusal("network not found", subject="network", missing=True)
-        changes["network_id"] = network.id
+        raise Refusal("networkId: cannot be changed on an existing machine", subject="body")
     if body.public_ip_type is not UNSET:
         changes["public_ip_type"] = body.public_ip_type
+        if body.public_ip_type == "dynamic" != record.public_ip_type:
+            raise Refusal("publicIpType: dynamic cannot be set on an existing machine", subject="body")
     return changes | _shutdown(record, body) | _snapshots(record, body) | _restore_point(record, body)
 
 

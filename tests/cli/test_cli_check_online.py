@@ -85,9 +85,10 @@ def test_what_the_account_lacks_is_named(check, kind: str, changes: dict[str, st
     assert words in done.err
 
 
-def test_a_template_of_the_account_is_had_in_its_own_region_only(check) -> None:
-    assert check(V1, templateId="t4v9own7").code == 0
-    done = check(V1, templateId="t4v9own7", region="Europe (AMS1)")
+@BOTH
+def test_a_template_of_the_account_is_had_in_its_own_region_only(check, kind: str) -> None:
+    assert check(kind, templateId="t4v9own7").code == 0
+    done = check(kind, templateId="t4v9own7", region="Europe (AMS1)")
     assert done.code == 78
     assert "machine.templateId: is in East Coast (NY2), and the fleet's region is Europe (AMS1)" in done.err
 

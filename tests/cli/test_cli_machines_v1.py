@@ -87,6 +87,8 @@ def test_create_sends_exactly_what_was_given(ask, sim: SimulatorProcess) -> None
         (CREATE[:-2], 'kind = "paperspace" needs --disk-size as well'),
         (("update", "ps1", "--shutdown-timeout-in-hours", "4"), "here it is --auto-shutdown-timeout"),
         (("list", "--cpus", "8"), "--cpus belongs to"),
+        (("update", "ps1", "--network-id", "n2"), "--network-id cannot be changed on an existing machine"),
+        (("update", "ps1", "--public-ip-type", "dynamic"), "--public-ip-type dynamic cannot be changed"),
         (("update", "ps1", "--auto-snapshot-frequency", "none"), "--no-auto-snapshot-enabled"),
     ],
 )
@@ -122,6 +124,24 @@ def test_update(ask, sim: SimulatorProcess, box: str) -> None:
             {"autoShutdownEnabled": True, "autoShutdownTimeout": 24, "name": "renamed"},
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (("--auto-shutdown-enabled", "--auto-shutdown-timeout", "8"), "--auto-shutdown-enabled: "),
+        (
+            ("--auto-snapshot-enabled", "--auto-snapshot-frequency", "daily", "--auto-snapshot-save-count", "3"),
+            "--auto-snapshot-enabled, --auto-snapshot-frequency, --auto-snapshot-save-count: ",
+        ),
+        (("--name", "renamed", "--public-ip-type", "static"), None),
+    ],
+)
+def test_an_update_says_what_the_vendor_may_ignore(ask, box: str, changes: tuple[str, ...], said: str | None) -> None:
+    done = ask("update", box, *changes)
+    assert done.code == 0, done.err
+    words = " ".join(done.err.split())
+    assert words.startswith(f"{said}the vendor sets this up in the create alone") if said else words == ""
 
 
 def test_set_access(ask, sim: SimulatorProcess, box: str) -> None:

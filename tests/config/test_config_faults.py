@@ -520,6 +520,19 @@ FAULTS: dict[str, tuple[dict[str, str], str, str]] = {
         "schedules.snapshot_check",
         "got '99 6 * * *'",
     ),
+    **{
+        f"schedule that never comes: {when}": (
+            {"rest": f"[schedules]\nsnapshot_check = '{when}'"},
+            "schedules.snapshot_check",
+            f"got '{when}', which never comes",
+        )
+        for when in ("0 0 31 2 *", "0 0 30 feb *", "0 6 31 4,6,9,11 *", "*/5 8-18 31 jun mon-fri")
+    },
+    "snapshots to keep on v1": (
+        {"provider": V1_PROVIDER, "machine": V1_MACHINE + "\nautoSnapshotSaveCount = -1"},
+        "fleets.training.machine.autoSnapshotSaveCount",
+        "of 0 or more, got -1",
+    ),
     "schedule weekday number": (
         {"rest": "[schedules]\nsnapshot_check = '0 6 * * 1'"},
         "schedules.snapshot_check",

@@ -75,6 +75,24 @@ WARNINGS: dict[str, tuple[dict[str, str], str, str]] = {
         "fleets.training.machine.diskSize",
         "do not list 60; it lists 50, 100, 250, 500, 1000, 2000",
     ),
+    **{
+        f"beyond what v1 allows: {key}": (
+            {"provider": V1_PROVIDER, "machine": V1_MACHINE + f"\n{line}" * (not rest), "rest": rest},
+            f"fleets.training.{key}",
+            words,
+        )
+        for key, line, rest, words in (
+            ("machine.autoShutdownTimeout", "autoShutdownTimeout = 169", "", "allow 1 to 168, and a create with 169"),
+            ("machine.autoSnapshotSaveCount", "autoSnapshotSaveCount = 11", "", "allow 0 to 10"),
+            ("shutdown_timeout.hours", "", "[fleets.training.shutdown_timeout]\nhours = 200", "allow 1 to 168"),
+            (
+                "auto_snapshot.keep",
+                "",
+                "[fleets.training.auto_snapshot]\nfrequency = 'day'\nkeep = 11",
+                "allow 0 to 10, and a create with 11",
+            ),
+        )
+    },
     "destroy that waits for a snapshot that nobody takes": (
         {
             "provider": V1_PROVIDER,
@@ -349,6 +367,23 @@ def test_warning(parts: dict[str, str], path: str, fragment: str) -> None:
         pytest.param({}, id="plain"),
         pytest.param(
             {"provider": V1_PROVIDER, "machine": V1_MACHINE.replace("P4000", "H100")}, id="newer type on v1"
+        ),
+        pytest.param(
+            {
+                "provider": V1_PROVIDER,
+                "machine": V1_MACHINE + "\nautoShutdownTimeout = 168\nautoSnapshotSaveCount = 10",
+            },
+            id="the most of v1",
+        ),
+        pytest.param(
+            {
+                "provider": V1_PROVIDER,
+                "machine": V1_MACHINE + "\nautoShutdownTimeout = 1\nautoSnapshotSaveCount = 0",
+            },
+            id="the least of v1",
+        ),
+        pytest.param(
+            {"rest": "[fleets.training.shutdown_timeout]\nhours = 200"}, id="a long timeout where it is allowed"
         ),
         pytest.param({"provider": SIMULATOR_PROVIDER, "guards": '[guards]\nsettle = "5s"'}, id="hasty simulator"),
         pytest.param({"rest": PARK + IDLE}, id="parking"),

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from fleetd.simulator.world import World
 from tests.support.exporter import free_port
 from tests.support.processes import SimulatorProcess, started, until, write_config
 
@@ -39,8 +40,10 @@ def ask(url: str, expression: str) -> list[dict[str, Any]]:
 class Shift:
     """A fleetd on duty. ``config`` changes its file; values are those of ``write_config``."""
 
-    def __init__(self, folder: Path, sim: SimulatorProcess, **values: Any) -> None:
+    def __init__(self, folder: Path, sim: SimulatorProcess, world: World, **values: Any) -> None:
         self.sim = sim
+        self.world = world
+        """What ``sim`` shows."""
         self.port = free_port()
         self.prometheus = ""
         """Its URL, once it runs."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,13 @@ def is_held_up(shift: Shift) -> None:
     os.kill(shift.process.pid, signal.SIGCONT)
     shift.until_firing("FleetdEventLoopSlow")
     shift.until_clear("FleetdEventLoopSlow")
+
+
+def is_told_another_time(shift: Shift) -> None:
+    shift.world.clock._epoch = shift.world.clock.epoch - timedelta(hours=1)
+    shift.until_firing("FleetdClockDisagrees")
+    shift.world.clock._epoch = shift.world.clock.epoch + timedelta(hours=1)
+    shift.until_clear("FleetdClockDisagrees")
 
 
 def loses_its_provider_and_its_key(shift: Shift) -> None:
@@ -182,6 +190,8 @@ class Story:
     may_fire: set[str] = field(default_factory=set)
     """What follows from the same fault when it lasts."""
     values: dict[str, Any] = field(default_factory=dict)
+    speed: float = 120
+    """The provider's. One that runs faster than its clients tells them their own time."""
 
 
 LATE = {"FleetdFleetNotConverged"}
@@ -190,6 +200,7 @@ STORIES = [
     Story(goes_down_and_keeps_restarting, {"FleetdDown", "FleetdRestarting"}, GONE | LATE),
     Story(cannot_write_its_journal, {"FleetdPassStale"}, LATE),
     Story(is_held_up, {"FleetdEventLoopSlow"}, GONE),
+    Story(is_told_another_time, {"FleetdClockDisagrees"}, set(), {"target": 0}, speed=1),
     Story(loses_its_provider_and_its_key, {"FleetdProviderUnavailable", "FleetdKeyRefused"}, LATE),
     Story(is_lied_to, {"FleetdObservationRejected"}, LATE),
     Story(finds_no_capacity, {"FleetdFleetNotConverged"}),
@@ -232,12 +243,13 @@ def test_each_alert_fires_on_its_fault_and_clears_after_it(tmp_path: Path) -> No
         for story in STORIES:
             folder = tmp_path / str(len(shifts))  # short: the path of a unix socket has 107 bytes
             folder.mkdir()
-            server = stack.enter_context(portal.wrap_async_context_manager(serve(World(seed=1, speed=120), key=KEY)))
-            shift = Shift(folder, SimulatorProcess(server.url), **{"target": 1, **story.values})
+            world = World(seed=1, speed=story.speed)
+            server = stack.enter_context(portal.wrap_async_context_manager(serve(world, key=KEY)))
+            shift = Shift(folder, SimulatorProcess(server.url), world, **{"target": 1, **story.values})
             stack.callback(shift.end)
             shifts.append(shift)
-        for shift in shifts:
-            shift.until_converged(1)
+        for story, shift in zip(STORIES, shifts, strict=True):
+            shift.until_converged(story.values.get("target", 1))
         ports = [shift.port for shift in shifts]
         url = stack.enter_context(prometheus(tmp_path, ports, shortened(RULES.read_text()), job="fleetd"))
         for shift in shifts:

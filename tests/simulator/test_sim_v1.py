@@ -133,7 +133,10 @@ async def test_a_wrong_key(headers: dict[str, str]) -> None:
         ),
         ({"name": ""}, "name: Expected `str` of length >= 1"),
         ({"diskSize": "50"}, "diskSize: Expected `int`"),
-        ({"diskSize": 0}, "diskSize: Expected `int` >= 1"),
+        ({"diskSize": 0}, "diskSize: Invalid enum value 0"),
+        ({"diskSize": 60}, "diskSize: Invalid enum value 60"),
+        ({"autoShutdownTimeout": 169}, "autoShutdownTimeout: Expected `float` <= 168.0"),
+        ({"autoSnapshotSaveCount": 11}, "autoSnapshotSaveCount: Expected `int` <= 10"),
         ({"startOnCreate": "true"}, "startOnCreate: Expected `bool`"),
         ({"publicIpType": "floating"}, "publicIpType: Invalid enum value 'floating'"),
         ({"autoSnapshotFrequency": "day"}, "autoSnapshotFrequency: Invalid enum value 'day'"),
@@ -290,7 +293,9 @@ async def test_the_feed_of_events_of_all_machines() -> None:
             {"autoSnapshotEnabled": True, "autoSnapshotFrequency": "weekly", "autoSnapshotSaveCount": 3},
             {"autoSnapshotEnabled": True, "autoSnapshotFrequency": "weekly", "autoSnapshotSaveCount": 3},
         ),
-        ({"publicIpType": "dynamic"}, {"publicIpType": "dynamic"}),
+        ({"publicIpType": "static"}, {"publicIpType": "static"}),
+        ({"autoSnapshotSaveCount": 0}, {"autoSnapshotSaveCount": 0}),
+        ({"autoShutdownEnabled": True, "autoShutdownTimeout": 168}, {"autoShutdownTimeout": 168}),
         ({"diskSize": 100}, {"storageTotal": 100 * 1024**3, "storageRate": 7.0}),
         ({"machineType": "A100"}, {"machineType": "A100", "state": "upgrading", "usageRate": 3.09}),
     ],
@@ -309,7 +314,9 @@ async def test_an_update(body: dict[str, Any], shown: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"diskSize": 10}, "diskSize: a disk cannot be made smaller"),
+        ({"diskSize": 60}, "diskSize: Invalid enum value 60"),
+        ({"publicIpType": "dynamic"}, "publicIpType: dynamic cannot be set on an existing machine"),
+        ({"autoSnapshotSaveCount": 11}, "autoSnapshotSaveCount: Expected `int` <= 10"),
         ({"machineType": "P9"}, "machine type not found"),
         ({"networkId": "nams1k2"}, "network not found"),
         ({"restorePointSnapshotId": "ssnobody"}, "Snapshot not found"),
@@ -322,6 +329,16 @@ async def test_refused_updates(body: dict[str, Any], message: str) -> None:
         record = sim.world.add_machine("a")
         reply = await sim.ask("PUT", f"/v1/machines/{record.id}", json=body)
         assert code(reply) == (400, "BAD_REQUEST", message)
+
+
+async def test_the_network_of_an_existing_machine_cannot_be_changed() -> None:
+    async with v1() as sim:
+        record = sim.world.add_machine("a")
+        other = (await sim.post("/v1/private-networks", {"name": "b", "region": record.region})).body["id"]
+        reply = await sim.ask("PUT", f"/v1/machines/{record.id}", json={"networkId": other})
+        assert code(reply) == (400, "BAD_REQUEST", "networkId: cannot be changed on an existing machine")
+        same = await sim.ask("PUT", f"/v1/machines/{record.id}", json={"networkId": record.network_id})
+        assert same.status == 200
 
 
 async def test_snapshots() -> None:

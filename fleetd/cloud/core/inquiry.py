@@ -26,7 +26,7 @@ async def inquire(api: CoreApi, settings: Settings) -> list[Fault]:
     for fleet in settings.fleets:
         for name, rows in found.items():
             faults += unknown(fleet, name, rows)
-        faults += elsewhere(fleet, "networkId", found["networkId"])
+            faults += elsewhere(fleet, name, rows)
         faults += await _type_and_region(api, fleet)
     return faults
 
