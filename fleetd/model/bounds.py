@@ -22,11 +22,6 @@ def plausible(at: datetime | None) -> datetime | None:
     return at if at is not None and FIRST <= at <= LAST else None
 
 
-def clamped(at: datetime) -> datetime:
-    """The instant nearest to ``at`` that can be reckoned with: for what must be kept although it is odd."""
-    return min(max(at, FIRST), LAST)
-
-
 def hours(number: float) -> timedelta:
     """So many hours, either way, and never more than ``LONGEST``; not a number is none."""
     return _times(number, 3600)

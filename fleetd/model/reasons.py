@@ -167,7 +167,6 @@ class Verdict(StrEnum):
     NO_EFFECT = "no_effect"
     """The provider accepted it, and the machine is as it was before."""
     TIMED_OUT = "timed_out"
-    CANCELLED = "cancelled"
 
 
 class Outcome(StrEnum):
@@ -179,7 +178,6 @@ class Outcome(StrEnum):
     WRONG_STATE = "wrong_state"
     NO_EFFECT = "no_effect"
     TIMED_OUT = "timed_out"
-    CANCELLED = "cancelled"
     REFUSED = "refused"
     """The provider declined the call."""
     NOT_SENT = "not_sent"

@@ -41,9 +41,6 @@ CORE_SNAPSHOT_FREQUENCIES = ("hour", "day", "week")
 CORE_RESTORE_POINT_FREQUENCIES = ("shutdown",)
 """create, ``restorePointFrequency``."""
 
-CORE_WAIT_STATES = ("off", "serviceready", "ready")
-"""waitFor, ``state``."""
-
 CORE_CREATE_REQUIRED = ("region", "machineType", "size", "billingType", "machineName", "templateId")
 """The create parameters that the page does not call optional."""
 

@@ -74,21 +74,6 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
 )
 """A sentence's second half: "not started: <sentence>". A test walks all reasons."""
 
-DONE: frozenset[Reason] = frozenset(
-    {
-        Reason.SHORT_OF_TARGET,
-        Reason.REPLACES_TIMED_OUT,
-        Reason.OVER_TARGET,
-        Reason.BEYOND_STANDBY,
-        Reason.PARKED_IDLE,
-        Reason.OUTLIVED_TIMEOUT,
-        Reason.TIMEOUT_DRIFT,
-        Reason.SNAPSHOT_DRIFT,
-        Reason.OPERATOR_REQUEST,
-    }
-)
-"""Reasons why something is done. All others, and ``over_target`` of an order, are why something is not."""
-
 _ANEW = "That is looked at again in every pass."
 _GOES_ON = "The next pass goes on, as far as those under way have ended."
 _BY_ADOPTION = "That ends with fleetd adopt, or with its whole name or id in adopt."
