@@ -7,14 +7,28 @@ import pytest
 
 from fleetd.model.plan import FleetView, NextChange, Skip
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.sentences import DONE, ENDS, SENTENCES, change_sentence, fleet_sentence, sentence, span
+from fleetd.planner.sentences import ENDS, SENTENCES, change_sentence, fleet_sentence, sentence, span
 from tests.support.build import NOW, later
+
+FOR = frozenset(
+    {
+        Reason.SHORT_OF_TARGET,
+        Reason.REPLACES_TIMED_OUT,
+        Reason.BEYOND_STANDBY,
+        Reason.PARKED_IDLE,
+        Reason.OUTLIVED_TIMEOUT,
+        Reason.TIMEOUT_DRIFT,
+        Reason.SNAPSHOT_DRIFT,
+        Reason.OPERATOR_REQUEST,
+    }
+)
+"""Reasons why something is done, which have no end; the others say why something is not."""
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_a_sentence_and_says_when_it_ends(reason: Reason) -> None:
     assert SENTENCES[reason].strip()
-    assert (reason in ENDS) == (reason not in DONE or reason is Reason.OVER_TARGET)
+    assert (reason in ENDS) == (reason not in FOR)
     bare = sentence(Skip("training", Verb.START, reason, "ps1", "training-7k3mqggq"), NOW)
     assert bare.startswith(f"training-7k3mqggq is not started: {SENTENCES[reason]}. ")
     assert bare.endswith(ENDS.get(reason, "That is looked at again in every pass."))
