@@ -96,6 +96,8 @@ def belief_lines(document: Document, now: datetime) -> Iterator[Text]:
 
 def silent_words(daemon: Document) -> str:
     """Of a daemon that hangs: that it is there, and where the rest is from."""
+    if daemon.get("why"):
+        return f"No daemon answers: {shown(daemon['why'])}; this is from the journal and the API"
     who = "A daemon" if daemon.get("pid") is None else f"A daemon (pid {shown(daemon['pid'])})"
     return f"{who} holds the state directory and does not answer; this is from the journal and the API"
 

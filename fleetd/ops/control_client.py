@@ -37,6 +37,10 @@ class NoAnswer(NoDaemon):
     """Somebody listens on the control socket, and does not answer as a daemon does."""
 
 
+class NotReached(NoAnswer):
+    """A process holds the state directory, and nobody listens where its control socket should be."""
+
+
 class OtherDaemon(FleetdError):
     """A daemon listens there and is not the one that was meant; nothing was done. The text says which it is."""
 

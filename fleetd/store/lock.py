@@ -148,6 +148,23 @@ class StateLock:
                 return descriptor
 
 
+def is_locked(state: Path) -> bool:
+    """Whether a process holds a state directory, whatever else can be seen of it. False where nobody may look."""
+    try:
+        descriptor = os.open(lock_path(state), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def read_holder(state_dir: Path) -> Holder | None:
     """Who wrote itself into the lock last; None when nobody did, or it cannot be read. It may be dead by now."""
     try:

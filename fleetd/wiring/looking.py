@@ -21,7 +21,7 @@ from fleetd.model.machine import Machine, month_of
 from fleetd.model.plan import Check
 from fleetd.model.settings import Settings
 from fleetd.ops import logs
-from fleetd.ops.control_client import NoAnswer, NoDaemon, OtherDaemon
+from fleetd.ops.control_client import NoAnswer, NoDaemon, NotAllowed, NotReached, OtherDaemon
 from fleetd.planner.billing import GONE, Bill, MonthBills, bill_until, gone_since, told_bill, written_bill
 from fleetd.planner.called import Named, meant, named, ours, the_one
 from fleetd.planner.orphans import orphans_of
@@ -76,18 +76,21 @@ async def plan_once(
 async def current_status(settings: Settings) -> dict[str, Any]:
     """``fleetd status``: from the running daemon, else from the journal and the API.
 
-    Of a daemon that hangs, ``daemon`` has ``answers = False``; the rest is from the journal and the API.
+    Of a daemon that hangs, or cannot be reached, ``daemon`` has ``answers = False``, and ``why`` of the latter; the
+    rest is from the journal and the API.
 
     Raises:
         NoAnswer: the daemon hangs, and the config has faults: there is nothing else to tell it from.
     """
     standing: dict[str, Any] = {"running": False, "pid": None, "since": None}
     try:
-        running = await _running_status(settings)
-    except NoAnswer:
+        running = await _running_status(settings, allowed_only=True)
+    except (NoAnswer, NotAllowed) as error:
         if not settings.provider.kind:
             raise
         standing = {"running": True, "answers": False} | _holder(settings)
+        if isinstance(error, NotAllowed | NotReached):
+            standing["why"] = str(error)
     else:
         if running is not None:
             return running
@@ -262,12 +265,19 @@ def _month_bills(
     )
 
 
-async def _running_status(settings: Settings) -> dict[str, Any] | None:
-    """None without a daemon; NoAnswer of one that hangs, OtherDaemon of one on another file."""
+async def _running_status(settings: Settings, *, allowed_only: bool = False) -> dict[str, Any] | None:
+    """None without a daemon; NoAnswer of one that hangs, OtherDaemon of one on another file.
+
+    ``allowed_only``: NotAllowed where this user may not ask it; else that is as if there were none.
+    """
     try:
         return await ask(settings, "GET", "/status")
     except NoAnswer:
         raise
+    except NotAllowed:
+        if allowed_only:
+            raise
+        return None
     except NoDaemon:
         return None
 

@@ -14,9 +14,9 @@ from fleetd import config
 from fleetd.model.errors import ConfigError
 from fleetd.model.settings import ProviderSettings, Settings
 from fleetd.ops.addressee import for_config, for_state
-from fleetd.ops.control_client import ControlClient, NoAnswer, NoDaemon, NotAllowed, OtherDaemon
+from fleetd.ops.control_client import ControlClient, NoAnswer, NoDaemon, NotAllowed, NotReached, OtherDaemon
 from fleetd.ops.word import words
-from fleetd.store.lock import read_holder
+from fleetd.store.lock import is_locked, read_holder
 from fleetd.store.paths import CONTROL_SOCKET
 from fleetd.wiring.places import control_sockets, load_settings, state_path
 
@@ -28,7 +28,7 @@ async def ask(settings: Settings, method: str, path: str, **body: Any) -> dict[s
 
     Raises:
         NoDaemon: none runs there; NotAllowed: this user may not ask it.
-        NoAnswer: it hangs, and may carry an order out later.
+        NoAnswer: it hangs, and may carry an order out later; or it holds the state directory, and listens nowhere.
         OtherDaemon: one runs where this config leads, but on another file.
         OrderRefused: it declined.
     """
@@ -50,6 +50,10 @@ async def ask(settings: Settings, method: str, path: str, **body: Any) -> dict[s
                 refusal = error
     if other is not None and not isinstance(refusal, NotAllowed):
         raise other
+    if not isinstance(refusal, NotAllowed) and is_locked(state_path(settings)):
+        holder = read_holder(state_path(settings))
+        who = f"a daemon (pid {holder.pid})" if holder else "a daemon"
+        raise NotReached(f"{who} holds {state_path(settings)} and cannot be reached ({refusal})") from refusal
     raise refusal
 
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from fleetd.engine.convergence import ApplyBlocked, ApplyTimedOut
 from fleetd.engine.status import status_document
 from fleetd.model.errors import Fault, Unavailable
 from fleetd.ops import control_client
+from fleetd.store.lock import StateLock
 from tests.support.config_text import config_text
 from tests.support.processes import KEY, environment, fleetd, started, until
 
@@ -502,3 +504,29 @@ def test_a_hold_on_what_is_no_machine_is_a_usage_error(cli, config: Path, tmp_pa
     assert (done.code, vetoes) == (64, [])
     said = {"training": "fleetd freeze training", "training-*": "fleetd freeze"}.get(subject, "no machine of ours")
     assert said in done.err
+
+
+@pytest.mark.parametrize("socket", ["removed", "stale"])
+def test_a_daemon_whose_socket_cannot_be_reached_is_not_reported_as_absent(
+    cli, config: Path, tmp_path: Path, socket: str
+) -> None:
+    """The lock says that one runs, whoever listens."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700, exist_ok=True)
+    if socket == "stale":
+        (state / "control.sock").touch()
+    with StateLock(state, pid=os.getpid(), since=datetime.now(UTC)):
+        status = cli("status", "-c", str(config))
+        assert "No daemon runs" not in status.out
+        assert f"a daemon (pid {os.getpid()}) holds {state} and cannot be reached" in " ".join(status.out.split())
+        daemon = json.loads(cli("status", "-c", str(config), "--json").out)["daemon"]
+        assert (daemon["running"], daemon["answers"], daemon["pid"]) == (True, False, os.getpid())
+        said = cli("explain", "training", "-c", str(config)).out
+        assert "cannot be reached" in said
+        assert "No daemon runs" not in said
+        for order in (("stop", "m", "--reason", "x"), ("hold", "m", "--for", "1h", "--reason", "x"), ("reload",)):
+            done = cli(*order, "-c", str(config))
+            assert done.code == 75, order
+            assert "cannot be reached" in done.err, order
+            assert "Start" not in done.err
+    assert "No daemon runs" in cli("status", "-c", str(config)).out
