@@ -25,7 +25,7 @@ from fleetd.model.plan import Action, Check, Due, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.idle import Activity
 from fleetd.planner.ownership import Owner
-from fleetd.planner.policies import may_judge, snapshot_drift, timeout_drift, vendor_stops_soon
+from fleetd.planner.policies import last_started, may_judge, snapshot_drift, timeout_drift, vendor_stops_soon
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +85,8 @@ class Checks:
         """By machine id: when it was looked at last, counted in looks of ours, not in time."""
         self._unseen: frozenset[str] = frozenset()
         """Those that the last look left out, or could not see."""
+        self.unjudged: frozenset[str] = frozenset()
+        """Those whose timeout should be enforced, and whose events did not tell when they were started."""
         self._enforced: frozenset[str] = frozenset()
         """Those that the last look was to find out about whether they outlived their timeout."""
 
@@ -198,6 +200,9 @@ class Checks:
                     group.start_soon(show, machine)
         self._unseen = frozenset(m.id for m in up) - shown.keys()
         self._enforced = frozenset(m.id for m in up if owned[m.id].fleet in enforced)
+        blind = {m for m in self._enforced & shown.keys() if last_started(shown[m]) is None}
+        ours = {m.id for m in machines if m.id in owned and owned[m.id].fleet in enforced}
+        self.unjudged = frozenset((self.unjudged - shown.keys() | blind) & ours)
         return shown
 
     def report(

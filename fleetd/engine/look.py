@@ -130,6 +130,7 @@ class Look:
                 due, settings.fleets, observation.machines, owned, interval=settings.daemon.interval
             ),
         )
+        memory = replace(memory, unjudged=self.checks.unjudged)
         if due:
             moving = {i.machine_id for i in memory.intents}
             settled = [m for m in observation.machines if m.id in due and may_judge(m, moving)]

@@ -24,6 +24,13 @@ another daemon perhaps, wants the machine otherwise and will not stop."""
 FIGHT_WITHIN = timedelta(hours=1)
 
 
+OUTSIDE = "outside"
+"""The verb of history's entries about them."""
+GONE = "gone"
+REMEMBERED = 5000
+"""Entries of history that a start reads."""
+
+
 class Outsiders:
     """Says who changed a machine of ours."""
 
@@ -31,6 +38,19 @@ class Outsiders:
         self._recall = recall
         self._faults = faults
         self._turns: dict[str, list[datetime]] = {}
+
+    async def load(self) -> None:
+        """Read from history what an earlier process reported, as far as anything follows from it still."""
+        for _, entry in await self._recall.journal.history(limit=REMEMBERED):
+            if entry.verb != OUTSIDE or entry.machine is None:
+                continue
+            if (entry.error or "").endswith(f"-> {GONE}"):
+                self._turns.pop(entry.machine, None)
+            elif entry.reason == Culprit.OPERATOR:
+                turns = [t for t in self._turns.get(entry.machine, []) if is_waiting(t, FIGHT_WITHIN, entry.ts)]
+                self._turns[entry.machine] = [*turns, entry.ts]
+            if entry.reason != Culprit.OPERATOR or len(self._turns.get(entry.machine, ())) >= FIGHT:
+                self._recall.setbacks.turned(entry.machine, entry.ts)
 
     async def report(self, change: OutsideChange, at: datetime) -> None:
         """Say what changed and by whom, as far as the events tell."""
@@ -76,7 +96,7 @@ class Outsiders:
                 fleet=was.fleet,
                 machine=was.machine_id,
                 name=was.name,
-                verb="outside",
+                verb=OUTSIDE,
                 reason=str(culprit),
                 outcome=Outcome.OBSERVED,
                 error=f"{was.last_state} -> {change.became}",

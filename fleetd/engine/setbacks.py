@@ -26,6 +26,9 @@ MENDED_FOR = timedelta(days=1)
 OURS_WITHIN = timedelta(minutes=30)
 """How long after a call came to nothing its effect may still be a late one."""
 
+REMEMBERED = 5000
+"""Effects that a start reads from the journal: more than a day's of any fleet that this looks after."""
+
 _RAISES: Mapping[Verb, bool] = MappingProxyType(
     {Verb.CREATE: True, Verb.START: True, Verb.RESTART: True, Verb.STOP: False}
 )
@@ -38,16 +41,27 @@ class Setbacks:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._known: dict[str, Setback] = {}
-        self._told: dict[str, datetime] = {}
-        """When each came to nothing last."""
-        self._worked: dict[str, tuple[datetime, Intent | None, Setback | None]] = {}
-        """By machine id: the call that had its effect last, and what it cleared."""
+        self._cleared: dict[str, tuple[datetime, Setback]] = {}
+        """By key: what an effect ended, and when. It counts again where that effect is undone at once."""
+        self._worked: dict[str, tuple[datetime, Intent]] = {}
+        """By machine id: the call that had its effect last."""
         self._mended: dict[str, tuple[datetime, dict[str, object] | None]] = {}
         """By key, of updates: when one had its effect last, and what it asked for."""
 
     async def load(self) -> None:
         """Read what an earlier process left. An entry that cannot be read is left out: its call is tried anew."""
-        self._known = _read(await self._journal.get_note(NOTE))
+        self._known, self._cleared = _read(await self._journal.get_note(NOTE))
+        for intent in await self._journal.reached(REMEMBERED):
+            at = intent.closed_at or intent.created_at
+            if intent.verb is Verb.UPDATE:
+                self._mended[key_of(intent)] = (at, dict(intent.parameters))
+            elif intent.machine_id is not None and intent.verb in _RAISES:
+                self._worked[intent.machine_id] = (at, intent)
+
+    def turned(self, machine_id: str, at: datetime) -> None:
+        """An earlier process knew by then that it had turned: an effect before that was asked about already."""
+        if machine_id in self._worked and self._worked[machine_id][0] <= at:
+            del self._worked[machine_id]
 
     def known(self, now: datetime) -> dict[str, Setback]:
         """Those that still count at ``now``; one whose wait is over may be tried again."""
@@ -74,7 +88,6 @@ class Setbacks:
         until = now + (next_backoff(attempt) if attempt else timedelta(0))
         back = Setback(until, words, since, attempt, intent.baseline_event)
         self._known = self.known(now) | {key: back}
-        self._told[key] = now
         await self._save()
         return back
 
@@ -82,21 +95,25 @@ class Setbacks:
         """It had its effect. For an update that had it before, and was undone since: when it may be tried again."""
         if intent.verb is Verb.UPDATE and self._undid(intent, now):
             return await self.add(intent, "it was set before, and was undone since", now)
-        before = self._known.pop(key_of(intent), None)
+        key = key_of(intent)
+        before, cleared = self._known.pop(key, None), self._cleared.pop(key, None)
         if intent.machine_id is not None and intent.verb in _RAISES:
-            self._worked[intent.machine_id] = (now, intent, before)
+            self._worked[intent.machine_id] = (now, intent)
         if before is not None:
+            self._cleared[key] = (now, before)
+        if before is not None or cleared is not None:
             await self._save()
         return None
 
     async def undone(self, machine_id: str, *, up: bool, now: datetime) -> Setback | None:
         """A machine has turned, and nobody is known to have done it: a call that had just moved it was in vain."""
-        at, intent, before = self._worked.pop(machine_id, (now, None, None))
+        at, intent = self._worked.pop(machine_id, (now, None))
         if intent is None or _RAISES[intent.verb] is up or not is_waiting(at, UNDONE_WITHIN, now):
             return None
         again = intent if not _RAISES[intent.verb] else replace(intent, verb=Verb.START)
-        if before is not None:
-            self._known[key_of(again)] = before
+        cleared = self._cleared.pop(key_of(intent), None)
+        if cleared is not None:
+            self._known[key_of(again)] = cleared[1]
         return await self.add(again, f"it was undone {round((now - at).total_seconds())} s after its effect", now)
 
     def _undid(self, intent: Intent, now: datetime) -> bool:
@@ -110,8 +127,7 @@ class Setbacks:
         verb = Verb.START if machine.phase in {Phase.UP, Phase.RISING} else Verb.STOP
         key = setback_key(verb, machine.id)
         back = self._known.get(key)
-        told = self._told.get(key)
-        if back is None or told is None or not is_waiting(told, OURS_WITHIN, now):
+        if back is None or not is_waiting(_told(back), OURS_WITHIN, now):
             return False
         if machine.events is not None and back.baseline is not None:
             handles = [e.handle for e in machine.events]
@@ -128,16 +144,10 @@ class Setbacks:
         self._known = {key: back for key, back in self._known.items() if not key.startswith(anew)}
 
     async def _save(self) -> None:
-        rows = {
-            key: {
-                "until": back.until.isoformat(),
-                "since": None if back.since is None else back.since.isoformat(),
-                "words": back.words,
-                "attempt": back.attempt,
-                "baseline": back.baseline,
-            }
-            for key, back in sorted(self._known.items())
-        }
+        rows = {key: _row(back) for key, (_, back) in sorted(self._cleared.items())}
+        for key, (at, _) in self._cleared.items():
+            rows[key]["cleared"] = at.isoformat()
+        rows |= {key: _row(back) for key, back in sorted(self._known.items())}
         await self._journal.put_note(NOTE, json.dumps(rows, separators=(",", ":")))
 
 
@@ -147,21 +157,45 @@ def key_of(intent: Intent) -> str:
     return setback_key(intent.verb, subject, intent.reason)
 
 
-def _read(note: str | None) -> dict[str, Setback]:
+def _told(back: Setback) -> datetime:
+    """When it came to nothing last."""
+    return back.until - (next_backoff(back.attempt) if back.attempt else timedelta(0))
+
+
+def _row(back: Setback) -> dict[str, object]:
+    return {
+        "until": back.until.isoformat(),
+        "since": None if back.since is None else back.since.isoformat(),
+        "words": back.words,
+        "attempt": back.attempt,
+        "baseline": back.baseline,
+    }
+
+
+def _read(note: str | None) -> tuple[dict[str, Setback], dict[str, tuple[datetime, Setback]]]:
+    """Those that count, and those that an effect has ended."""
+    found: dict[str, Setback] = {}
+    cleared: dict[str, tuple[datetime, Setback]] = {}
     try:
         rows = json.loads(note or "{}")
     except ValueError:
-        return {}
-    found: dict[str, Setback] = {}
+        return found, cleared
     for key, row in rows.items() if isinstance(rows, dict) else ():
         try:
-            found[key] = Setback(
+            back = Setback(
                 until=datetime.fromisoformat(row["until"]),
                 words=str(row["words"]),
                 since=None if row["since"] is None else datetime.fromisoformat(row["since"]),
                 attempt=int(row["attempt"]),
                 baseline=None if row["baseline"] is None else str(row["baseline"]),
             )
+            at = None if row.get("cleared") is None else datetime.fromisoformat(row["cleared"])
         except (LookupError, TypeError, ValueError, AttributeError):
             continue
-    return {key: back for key, back in found.items() if back.until.tzinfo is not None}
+        if back.until.tzinfo is None or (at is not None and at.tzinfo is None):
+            continue
+        if at is None:
+            found[key] = back
+        else:
+            cleared[key] = (at, back)
+    return found, cleared

@@ -55,6 +55,7 @@ class Settling:
 
     async def load(self) -> None:
         """Take note of what an earlier process left open."""
+        await self._outside.load()
         self._inherited = frozenset(i.id for i in await self._recall.journal.open_intents())
 
     async def doubt_unanswered(self, now: datetime) -> Sequence[Intent]:

@@ -311,6 +311,8 @@ class Memory:
     requests: tuple[Request, ...] = ()
     shown: Mapping[str, Machine] = field(default_factory=lambda: MappingProxyType({}))
     """By machine id: machines that a check looked at with ``show``, events included."""
+    unjudged: frozenset[str] = frozenset()
+    """Ids of machines whose timeout should be enforced, and whose events do not tell when they were started."""
     snapshots: Mapping[str, SnapshotSight] = field(default_factory=lambda: MappingProxyType({}))
     """By machine id: machines whose snapshots were looked at, because a destroy or a check depends on them."""
     bills: tuple[BilledMonth, ...] = ()

@@ -79,6 +79,7 @@ class Reason(StrEnum):
     RECOVERED = "recovered"
     ADOPTED_BY_GLOB = "adopted_by_glob"
     SNAPSHOT_TOO_OLD = "snapshot_too_old"
+    START_UNKNOWN = "start_unknown"
     ALREADY_SO = "already_so"
     WRONG_STATE = "wrong_state"
 

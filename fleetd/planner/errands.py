@@ -40,6 +40,8 @@ def police(draft: Draft, due: Due) -> None:
         if checks and may_judge(machine, moving) and machine.id not in draft.members.updating:
             draft.alone(machine, partial(_put_right, draft, machine, checks))
     for machine in draft.members.up:
+        if machine.id in draft.memory.unjudged:
+            draft.skip(Verb.STOP, Reason.START_UNKNOWN, machine)
         if Check.SHUTDOWN_TIMEOUT in due.get(machine.id, frozenset()):
             draft.alone(machine, partial(_end_overdue, draft, machine))
 

@@ -44,6 +44,10 @@ class Journal(Protocol):
         """All open intents, oldest first."""
         ...
 
+    async def reached(self, limit: int) -> Sequence[Intent]:
+        """The newest intents that have reached their goal, in the order of their ends; of destroys none."""
+        ...
+
     async def made(self, machines: Mapping[str, str]) -> frozenset[str]:
         """Those of these machines (names by id) that a create of this journal's made, or may have made.
 

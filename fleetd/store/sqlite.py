@@ -153,6 +153,12 @@ class SqliteJournal:
         """See ``Journal.open_intents``."""
         return await self._database.rows(INTENTS, "WHERE closed_at IS NULL ORDER BY id")
 
+    async def reached(self, limit: int) -> Sequence[Intent]:
+        """See ``Journal.reached``."""
+        some = "closed_at IS NOT NULL AND outcome = 'reached' AND verb != 'destroy'"
+        found = await self._database.rows(INTENTS, f"WHERE {some} ORDER BY id DESC LIMIT {limit:d}")
+        return sorted(found, key=lambda i: (i.closed_at or i.created_at, i.id))
+
     async def made(self, machines: Mapping[str, str]) -> frozenset[str]:
         """See ``Journal.made``."""
 

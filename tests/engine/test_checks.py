@@ -10,7 +10,10 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from fleetd.cli.explain import sentences_about
 from fleetd.cloud.rate import Admission
+from fleetd.engine.leases import Leases
+from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import Unavailable
 from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout
 from fleetd.model.machine import SnapshotPolicy
@@ -107,6 +110,30 @@ def test_a_machine_that_cannot_be_looked_at_is_not_stopped() -> None:
                 assert world.cloud.writes()[:1] == ["stop ps1"]
             (stop,) = [e for _, e in await world.journal.history() if e.verb == "stop"]
             assert (stop.reason, stop.evidence) == ("outlived_timeout", "up for 25.5 h of 24 h")
+
+    run_virtual(story, start=START)
+
+
+def test_that_a_start_is_not_known_is_told_until_it_is() -> None:
+    """Nobody knows whether it has outlived its timeout, so it is not enforced: in the passes between, too."""
+    want = replace(TIMED, shutdown_timeout=ShutdownTimeout(hours=24, enforce=True), idle=None)
+
+    async def story() -> None:
+        async with rig(want) as world:
+            box = world.cloud.add(
+                token_name(1), machine_type="P4000", shutdown_timeout_hours=24, shutdown_timeout_forces=False
+            )
+            seat = EngineSeat(world.daemon, Leases(world.journal), world.clock)
+            async with world.daemon_running() as daemon:
+                for _ in range(3):
+                    await anyio.sleep(100)
+                    told = " ".join(sentences_about(seat.status(), box.id, (), world.clock.now()))
+                    assert "its timeout is not enforced" in told
+                world.cloud.human("start", box.id, hours_ago=1)
+                await rings(world, daemon, Check.SHUTDOWN_TIMEOUT)
+                told = " ".join(sentences_about(seat.status(), box.id, (), world.clock.now()))
+                assert "not enforced" not in told
+                assert world.cloud.writes() == []
 
     run_virtual(story, start=START)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from fleetd.engine.setbacks import FORGOTTEN_AFTER, NOTE, Setbacks
-from fleetd.model.reasons import Reason, Verb
+from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.store.sqlite import SqliteJournal
 from tests.support.build import NOW, intent, later
 from tests.support.inline_executor import InlineExecutor
-from tests.support.virtual_time import virtual
+from tests.support.virtual_time import run_virtual, virtual
 
 STOP = intent(Verb.STOP, 1, reason=Reason.OVER_TARGET, baseline_event="old")
 CREATE = intent(Verb.CREATE)
@@ -131,3 +132,48 @@ def test_a_new_config_has_creates_and_updates_tried_anew(tmp_path: Path) -> None
         await journal.aclose()
 
     check()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_effect_that_is_undone_at_once_is_known_after_a_restart_too(tmp_path: Path, restarted: bool) -> None:
+    """What the effect had cleared counts again; who asks twice is told once."""
+
+    async def story() -> None:
+        journal, kept = await setbacks(tmp_path)
+        start = intent(Verb.START, 1)
+        await kept.add(start, "the host is gone", NOW)
+        await kept.add(start, "the host is gone", NOW + timedelta(minutes=1))
+        written = await journal.write_intent(start)
+        done = NOW + timedelta(minutes=4)
+        await kept.worked(written, done)
+        await journal.close_intent(written.id, at=done, outcome=Outcome.REACHED)
+        assert kept.known(done) == {}
+        if restarted:
+            kept = Setbacks(journal)
+            await kept.load()
+            assert kept.known(done) == {}
+        back = await kept.undone("ps1", up=False, now=done + timedelta(minutes=5))
+        assert back is not None
+        assert (back.attempt, back.words) == (3, "it was undone 300 s after its effect")
+        assert await kept.undone("ps1", up=False, now=done + timedelta(minutes=5)) is None
+        await journal.aclose()
+
+    run_virtual(story)
+
+
+def test_a_setting_that_was_undone_is_known_after_a_restart_too(tmp_path: Path) -> None:
+    async def story() -> None:
+        journal, kept = await setbacks(tmp_path)
+        change = {"shutdown_timeout_hours": 24, "shutdown_timeout_forces": False}
+        update = intent(Verb.UPDATE, 1, reason=Reason.TIMEOUT_DRIFT, parameters=change)
+        written = await journal.write_intent(update)
+        assert await kept.worked(written, NOW) is None
+        await journal.close_intent(written.id, at=NOW, outcome=Outcome.REACHED)
+        kept = Setbacks(journal)
+        await kept.load()
+        back = await kept.worked(replace(written, id=9), NOW + timedelta(hours=3))
+        assert back is not None
+        assert back.words == "it was set before, and was undone since"
+        await journal.aclose()
+
+    run_virtual(story)
