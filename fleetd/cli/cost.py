@@ -16,12 +16,14 @@ from rich.table import Table
 from fleetd import wiring
 from fleetd.cli.options import ConfigOption, JsonOption, examples
 from fleetd.cli.output import show, show_json
+from fleetd.cli.render_money import unbilled_words
 from fleetd.cloud.dialects import DIALECTS
 from fleetd.engine.status import money_document
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Plan
 from fleetd.ops.escape import printable
-from fleetd.planner.billing import GONE, UNKNOWN, Bill, MonthBills, known_sum, sum_of
+from fleetd.planner.amounts import CENT, Amount
+from fleetd.planner.billing import GONE, TENTH, UNKNOWN, Bill, MonthBills, known_sum, sum_of
 from fleetd.planner.sentences import clock
 
 COST_EXAMPLES = examples("fleetd cost", "fleetd cost --month 2026-02 --json", "fleetd cost --forecast")
@@ -66,7 +68,8 @@ def cost(
 def cost_document(found: MonthBills, *, computed: bool = False) -> dict[str, Any]:
     """``cost --json``; hours and money as decimal strings, null where they are not known.
 
-    ``known`` beside a sum is the sum of what is known: at least so much was billed.
+    Every number is an upper bound. ``known`` beside it is the lower one: at least so much was billed. The two differ
+    where ``at_most`` is set, and the lower one is without the parts of which nothing is known.
     """
     return {
         "format": 1,
@@ -77,7 +80,7 @@ def cost_document(found: MonthBills, *, computed: bool = False) -> dict[str, Any
             | {
                 "in_config": name not in found.left,
                 "machines": [
-                    {"id": m.id, "name": m.name, "gone": m.state == GONE, "at_most": bill.at_most} | _row(bill)
+                    {"id": m.id, "name": m.name, "gone": m.state == GONE, "at_most": bill.at_most} | _row(bill, bill)
                     for m, bill in rows
                 ],
                 "untold": [{"id": m.id, "name": m.name, "gone": m.state == GONE} for m in found.untold.get(name, ())],
@@ -116,42 +119,60 @@ def cost_view(found: MonthBills, *, computed: bool = False) -> Table:
 def forecast_view(plan: Plan) -> Table:
     """This month as it will be: spent, with what runs now, and at the targets; dollars, windows honoured."""
     month = plan.budgets[0].month
-    table = Table(title=f"Forecast of {month}", title_justify="left", caption=_FORECAST, caption_justify="left")
+    table = Table(title=f"Forecast of {month}", title_justify="left", caption_justify="left")
     table.add_column("fleet")
     for heading in ("budget", "spent", "with what runs", "at the targets"):
         table.add_column(heading, justify="right")
     table.add_column("used up")
     for view in (*plan.budgets[1:], plan.budgets[0]):
         amounts = (view.spent, view.committed, view.wanted)
+        most = "<= " if view.at_most else ""
         table.add_row(
             "all" if view.fleet is None else printable(view.fleet),
             f"${view.budget}" if view.budget else "-",
-            *("?" if amount is None else f"${amount}" for amount in amounts),
+            *("?" if amount is None else f"{most}${amount}" for amount in amounts),
             "" if view.used_up_at is None else clock(view.used_up_at),
             style="bold" if view.fleet is None else None,
         )
+    unbilled = [printable(name) for name in plan.budgets[0].unbilled]
+    table.caption = "\n".join([_FORECAST, *([unbilled_words(unbilled)] if unbilled else ())])
     return table
 
 
+NAMED = 5
+"""Machines that a remark names."""
 _FORECAST = "Reckoned from bills and prices; storage to come and machines in use beyond a window are not in it."
 
 
 def _remarks(found: MonthBills, *, computed: bool) -> list[str]:
     rows = [row for bills in found.bills.values() for row in bills]
     untold = [m for machines in found.untold.values() for m in machines]
-    storage = sum(bill.storage is None for _, bill in rows)
+    unstored = [m for m, bill in rows if bill.storage is None]
+    unpriced = [m for m, bill in rows if bill.compute is None]
     remarks = ["worked out from rates and events: the bill decides"] if computed else []
     if untold:
         remarks.append(f"not in the sums: {_machines(len(untold))} of which neither provider nor journal tells (?)")
     if any(bill.at_most for _, bill in rows):
-        remarks.append("<= : the provider did not tell all; counted as if it had run until it went, or until now")
-    if any(
-        "~" in cell for name in (*found.bills, None) for cell in _sum_cells(found, [name] if name else [*found.bills])
-    ):
+        remarks.append("<= : the provider did not tell all; the highest price, and all the time that it may have run")
+    if any("-" in cell for name in (*found.bills, None) for cell in _sum_cells(found, _names(found, name))):
+        remarks.append("- : between the two")
+    if any("~" in cell for name in (*found.bills, None) for cell in _sum_cells(found, _names(found, name))):
         remarks.append("~ : some parts may be less, and others are not known")
-    if storage:
-        remarks.append(f"not in the sums: storage of {_machines(storage)}, whose rate is not known")
+    if unpriced:
+        remarks.append(f"not in the sums: hours of {_named(unpriced)}, whose price is not known")
+    if unstored:
+        remarks.append(f"not in the sums: storage of {_named(unstored)}, whose rate is not known")
     return remarks
+
+
+def _names(found: MonthBills, name: str | None) -> list[str]:
+    return [*found.bills] if name is None else [name]
+
+
+def _named(machines: Sequence[Machine]) -> str:
+    names = [printable(m.name) for m in machines[:NAMED]]
+    more = f" and {len(machines) - NAMED} more" if len(machines) > NAMED else ""
+    return f"{_machines(len(machines))} ({', '.join(names)}{more})"
 
 
 def _called(machine: Machine) -> str:
@@ -165,31 +186,46 @@ def _all(found: MonthBills, names: Sequence[str]) -> list[Bill]:
 
 def _sums(found: MonthBills, names: Sequence[str]) -> dict[str, Any]:
     bills = _all(found, names)
-    return _row(sum_of(bills)) | {"known": _row(known_sum(bills))}
+    return _row(sum_of(bills), known_sum(bills))
 
 
 def _sum_cells(found: MonthBills, names: Sequence[str]) -> tuple[str, ...]:
     bills = _all(found, names)
     whole, known = sum_of(bills), known_sum(bills)
-    cells = zip((whole.hours, whole.compute, whole.storage), _cells(known), strict=True)
-    return tuple(cell if part is not None else f">= {cell}".replace(">= <= ", "~ ") for part, cell in cells)
+    parts = zip(_parts(whole), _parts(known), strict=True)
+    return tuple(_sum_cell(part, least, step, sign) for (part, step, sign), (least, _, _) in parts)
+
+
+def _sum_cell(whole: Amount | None, known: Amount | None, step: Decimal, sign: str) -> str:
+    """A sum that is known; between its bounds; at least so much; or neither."""
+    if known is None:
+        return "?"
+    if whole is None:
+        return f">= {sign}{known.low(step)}" if known.is_exact(step) else f"~ {sign}{known.high(step)}"
+    exact = whole.is_exact(step)
+    return f"{sign}{whole.high(step)}" if exact else f"{sign}{whole.low(step)} - {sign}{whole.high(step)}"
 
 
 def _machines(count: int) -> str:
     return f"{count} machine{'s' if count != 1 else ''}"
 
 
-def _row(bill: Bill) -> dict[str, Any]:
-    return {"hours": _text(bill.hours), "compute": _text(bill.compute), "storage": _text(bill.storage)}
+def _row(bill: Bill, known: Bill) -> dict[str, Any]:
+    names = ("hours", "compute", "storage")
+    high = {n: None if p is None else str(p.high(s)) for n, (p, s, _) in zip(names, _parts(bill), strict=True)}
+    low = {n: None if p is None else str(p.low(s)) for n, (p, s, _) in zip(names, _parts(known), strict=True)}
+    return {**high, "known": low}
 
 
 def _cells(bill: Bill) -> tuple[str, ...]:
-    most = "<= " if bill.at_most else ""
-    return (
-        "?" if bill.hours is None else f"{most}{bill.hours}",
-        *("?" if part is None else f"{most}${part}" for part in (bill.compute, bill.storage)),
-    )
+    return tuple(_cell(part, step, sign) for part, step, sign in _parts(bill))
 
 
-def _text(amount: Decimal | None) -> str | None:
-    return None if amount is None else str(amount)
+def _cell(part: Amount | None, step: Decimal, sign: str) -> str:
+    if part is None:
+        return "?"
+    return f"{'' if part.is_exact(step) else '<= '}{sign}{part.high(step)}"
+
+
+def _parts(bill: Bill) -> tuple[tuple[Amount | None, Decimal, str], ...]:
+    return ((bill.hours, TENTH, ""), (bill.compute, CENT, "$"), (bill.storage, CENT, "$"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -36,18 +36,27 @@ def money_lines(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _budget(budget: Mapping[str, Any]) -> str:
     known = budget["committed"] is not None
+    at_most = bool(budget.get("at_most")) and budget["spent"] is not None
     share = f" ({Decimal(budget['committed']) / Decimal(budget['budget']):.0%})" if known else ""
     parts = [
-        f"spent {_dollars(budget['spent'])}",
+        f"spent {'<= ' if at_most else ''}{_dollars(budget['spent'])}",
         f"with what runs {_dollars(budget['committed'])}{share} by the end of the month",
     ]
     if budget["wanted"] is not None:
         parts.append(f"at the targets {_dollars(budget['wanted'])}")
     if budget["used_up_at"] is not None:
         parts.append(f"which uses it up at {clock(datetime.fromisoformat(budget['used_up_at']))}")
+    unbilled = [printable(name) for name in budget.get("unbilled", ())]
     return (
         f"Budget of {_whose(budget['fleet'])} in {budget['month']}: {_dollars(budget['budget'])}; {', '.join(parts)}."
+        + (f" {unbilled_words(unbilled)}" if unbilled else "")
     )
+
+
+def unbilled_words(names: Sequence[str]) -> str:
+    """Which machines' bills are not known, and what that does to the sum."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"No bill for {', '.join(names[:SHOWN])}{more}: counted as if it had run since it was made."
 
 
 def _whose(fleet: str | None) -> str:

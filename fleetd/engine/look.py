@@ -18,7 +18,7 @@ from fleetd.engine.checks import Checks
 from fleetd.engine.clocks import Agreement
 from fleetd.engine.faults import Faults
 from fleetd.engine.idleness import Idleness
-from fleetd.engine.ledger import Ledger
+from fleetd.engine.ledger import Ledger, billed_machines
 from fleetd.engine.observer import Observer
 from fleetd.engine.outsiders import Outsiders
 from fleetd.engine.pace import Pace
@@ -27,6 +27,7 @@ from fleetd.engine.prices import Prices
 from fleetd.engine.recall import Recall
 from fleetd.engine.settling import Settling
 from fleetd.engine.snapshots import Snapshots
+from fleetd.engine.tariffs import Tariffs
 from fleetd.model.journal import IdleReport, Memory
 from fleetd.model.plan import NOTHING_DUE, Due, Observation, Plan
 from fleetd.model.settings import Settings
@@ -71,8 +72,9 @@ class Look:
     ) -> None:
         self.checks = Checks(cloud, progress=progress)
         self.snapshots = Snapshots(cloud, clock, progress=progress)
-        self.prices = Prices(cloud, recall.journal)
-        self.ledger = Ledger(cloud, recall.journal, clock, progress=progress)
+        self.tariffs = Tariffs(recall.journal)
+        self.prices = Prices(cloud, recall.journal, self.tariffs)
+        self.ledger = Ledger(cloud, recall.journal, clock, self.tariffs, progress=progress)
         self._recall = recall
         self._clock = clock
         self._idleness = idleness
@@ -89,6 +91,7 @@ class Look:
         await self._recall.load()
         await self._settling.load()
         await self._idleness.load()
+        await self.tariffs.load()
         await self.prices.load()
         await self.ledger.load()
 
@@ -122,6 +125,9 @@ class Look:
         observation = believed(observation, memory.facts)
         owned = owners(observation.machines, settings.fleets, memory.facts, memory.intents)
         due = self.checks.due(owned, settings.fleets) if observation.sane else NOTHING_DUE
+        if forecast and observation.sane:
+            ours = billed_machines(observation, owned, memory, settings.fleets)
+            await self.ledger.ask_all(ours, {m.id for m in observation.machines})
         memory = replace(
             memory,
             idle=await self._idle(settings, observation, owned, memory) if idle is None else idle,
@@ -134,7 +140,9 @@ class Look:
         if due:
             moving = {i.machine_id for i in memory.intents}
             settled = [m for m in observation.machines if m.id in due and may_judge(m, moving)]
-            await self.prices.learn(settled, settings.costs.prices, started)
+            rates = self.ledger.rates(started)
+            await self.prices.learn(settled, settings.costs.prices, started, billed=rates)
+            await self.tariffs.save()
         decided, memory = await self.snapshots.decide(
             memory,
             lambda known: plan(

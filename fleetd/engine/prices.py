@@ -11,6 +11,7 @@ import structlog
 
 from fleetd.cloud.port import Cloud
 from fleetd.engine.notes import read_note
+from fleetd.engine.tariffs import Tariffs
 from fleetd.model.bounds import MOST_MONEY
 from fleetd.model.errors import CloudError
 from fleetd.model.machine import Machine
@@ -20,6 +21,8 @@ from fleetd.store.port import Journal
 log = structlog.get_logger(__name__)
 
 _NOTE = "prices"
+ASKED_OF_A_TYPE = 3
+"""Machines of one type that a check asks about, at the most, until one of them has a price."""
 
 
 class Prices:
@@ -29,10 +32,13 @@ class Prices:
     count.
     """
 
-    def __init__(self, cloud: Cloud, journal: Journal) -> None:
+    def __init__(self, cloud: Cloud, journal: Journal, tariffs: Tariffs) -> None:
         self._cloud = cloud
         self._journal = journal
+        self._tariffs = tariffs
         self._learnt: dict[str, Decimal] = {}
+        self._turn: dict[str, int] = {}
+        """By machine type: which of its machines is asked about first."""
         self._said: dict[str, tuple[Decimal, Decimal]] = {}
         """By machine type: the two prices that were reported as apart."""
 
@@ -47,17 +53,27 @@ class Prices:
         return {kind: price for kind, price in found.items() if price is not None}
 
     async def learn(
-        self, machines: Sequence[Machine], configured: Mapping[str, Decimal], now: datetime, *, keep: bool = True
+        self,
+        machines: Sequence[Machine],
+        configured: Mapping[str, Decimal],
+        now: datetime,
+        *,
+        billed: Mapping[str, Decimal] | None = None,
+        keep: bool = True,
     ) -> None:
-        """Take the rate of every type among ``machines``: as they say, else by asking about one of them.
+        """Take the rate of every type among ``machines``: as they say, else by asking about some of them.
 
         A provider that does not tell, or tells 0, changes nothing. Where a type's machines have several rates the
-        highest counts. Without ``keep`` nothing is written and nothing reported.
+        highest counts, ``billed`` (by machine id, of their last bills) among them. Without ``keep`` nothing is
+        written and nothing reported.
         """
         before = dict(self._learnt)
         for kind in sorted({m.machine_type for m in machines if m.machine_type is not None}):
             of_kind = sorted((m for m in machines if m.machine_type == kind), key=lambda m: m.id)
-            rate = higher(*(m.hourly_rate for m in of_kind)) or higher(await self._ask(of_kind[0], now))
+            for machine in of_kind:
+                self._tariffs.saw(kind, machine.hourly_rate, now)
+            told = ((billed or {}).get(m.id) for m in of_kind)
+            rate = higher(*(m.hourly_rate for m in of_kind)) or higher(await self._ask(kind, of_kind, now), *told)
             if rate is not None and rate != self._learnt.get(kind):
                 if keep:
                     before_text = _text(self._learnt.get(kind))
@@ -88,15 +104,23 @@ class Prices:
                 )
         self._said = apart
 
-    async def _ask(self, machine: Machine, now: datetime) -> Decimal | None:
+    async def _ask(self, kind: str, machines: Sequence[Machine], now: datetime) -> Decimal | None:
+        """Ask about a few of them until one tells; about others the next time."""
         able = self._cloud.capabilities
         if not able.utilization or able.utilization_computed:
             return None
-        try:
-            return (await self._cloud.utilization(machine.id, f"{now:%Y-%m}")).hourly_rate
-        except CloudError as error:
-            log.debug("check.look_failed", machine=machine.id, error=str(error))
-            return None
+        first = self._turn.get(kind, 0) % len(machines)
+        self._turn[kind] = first + 1
+        for machine in (*machines[first:], *machines[:first])[:ASKED_OF_A_TYPE]:
+            try:
+                rate = (await self._cloud.utilization(machine.id, f"{now:%Y-%m}")).hourly_rate
+            except CloudError as error:
+                log.debug("check.look_failed", machine=machine.id, error=str(error))
+                continue
+            if higher(rate) is not None:
+                self._tariffs.saw(kind, rate, now)
+                return rate
+        return None
 
 
 def _read(note: Mapping[str, object]) -> dict[str, Decimal]:

@@ -18,7 +18,7 @@ from fleetd.engine.follower import Follower
 from fleetd.engine.gate import Gate
 from fleetd.engine.health import Health
 from fleetd.engine.idleness import Idleness
-from fleetd.engine.ledger import Billed, billed_machines
+from fleetd.engine.ledger import billed, billed_machines
 from fleetd.engine.look import Look, Looked
 from fleetd.engine.news import News
 from fleetd.engine.nightly import Nightly
@@ -239,8 +239,14 @@ class Reconciler:
         if seen.observation.sane:
             machines, owned = seen.observation.machines, seen.owned
             await self._look.snapshots.check(seen.due, settings.fleets, machines, owned)
-            billed = billed_machines(seen.observation, owned, seen.memory, settings.fleets)
-            await self._look.ledger.keep(billed, seen.memory.facts, seen.started_at)
+            ours = billed_machines(seen.observation, owned, seen.memory, settings.fleets)
+            await self._look.ledger.keep(
+                ours,
+                self.recall.facts,
+                seen.started_at,
+                listed={m.id for m in machines},
+                looks=3 * settings.daemon.interval,
+            )
         if self.agreement.doubt is None:  # by a clock that is wrong, everything may be old
             await self._retention.keep(seen.started_at)
 
@@ -271,5 +277,5 @@ class Reconciler:
         objection = await self._idleness.last_word(fleet, action, machine)
         objection = objection or await self._look.snapshots.last_word(fleet, action, cloud)
         if objection is None and action.verb is Verb.DESTROY:
-            await self._look.ledger.before_destroy(Billed(machine.id, fleet.name, machine.name))
+            await self._look.ledger.before_destroy(billed(machine, fleet.name))
         return objection

@@ -143,6 +143,8 @@ def money_document(plan: Plan) -> dict[str, Any]:
                 "committed": _money(b.committed),
                 "wanted": _money(b.wanted),
                 "used_up_at": time_text(b.used_up_at),
+                "at_most": b.at_most,
+                "unbilled": list(b.unbilled),
             }
             for b in plan.budgets
         ],

@@ -84,9 +84,11 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class BilledMonth:
-    """What one machine used in one billing month, as far as it was known at ``as_of``.
+    """What one machine used in one billing month, as far as the provider had told it at ``as_of``.
 
-    Kept for good: a machine that goes, or whose fleet leaves the config, has been billed all the same.
+    Kept for good: a machine that goes, or whose fleet leaves the config, has been billed all the same. What was used
+    is added up from answer to answer, each step at the prices before and after it, because the provider names but
+    one price a month: the one that holds when it is asked.
     """
 
     month: str
@@ -98,12 +100,26 @@ class BilledMonth:
     seconds_used: float | None
     """None: the provider does not say."""
     hourly_rate: Decimal | None
+    """The newest."""
     storage_seconds_used: float
     storage_monthly_rate: Decimal | None
     gone: bool = False
     """The machine is no more: nothing is added to this."""
     at_most: bool = False
-    """The provider did not say what was used up to the end; the whole time since the last word counts."""
+    """It may have been used after ``as_of``, until it went; where ``gone_at`` is None, ``seconds_used`` has that."""
+    machine_type: str | None = None
+    spent_least: Decimal | None = None
+    """Dollars by the hour until ``as_of``, at the least; None: ``seconds_used`` at ``hourly_rate``."""
+    spent_most: Decimal | None = None
+    stored_least: Decimal | None = None
+    """Dollars for storage until ``as_of``, likewise."""
+    stored_most: Decimal | None = None
+    off: bool = False
+    """It was off at ``as_of``, and whenever it was looked at since."""
+    gone_at: datetime | None = None
+    """When it was known to be no more, at the latest."""
+    more_seconds: float = 0.0
+    """For how long it may have run after ``as_of``, until it was seen to be off, or known to be no more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,13 +200,17 @@ class BudgetView:
     budget: Decimal
     """0: none is configured."""
     spent: Decimal | None
-    """Billed in the month so far; None when a price is not known."""
+    """Billed in the month so far, at the most; None when a price is not known."""
     committed: Decimal | None
     """What was billed, and what the machines that run now will cost by the end of the month, windows honoured."""
     wanted: Decimal | None
     """As ``committed``, with every fleet at its target from now on."""
     used_up_at: datetime | None
     """When ``wanted`` passes the budget; None when it does not in this month."""
+    at_most: bool = False
+    """The provider has not told all: ``spent`` may be less."""
+    unbilled: tuple[str, ...] = ()
+    """Machines whose bill is not known; in ``spent`` as if they had run since they were made."""
 
     @property
     def share(self) -> float:

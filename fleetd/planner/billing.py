@@ -5,31 +5,57 @@ from __future__ import annotations
 from calendar import monthrange
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
+from datetime import datetime, timedelta
+from decimal import Decimal
 
-from fleetd.model.journal import BilledMonth, HistoryEntry, MachineFacts
-from fleetd.model.machine import Machine, Phase, Utilization, month_of
+from fleetd.model.journal import BilledMonth, HistoryEntry
+from fleetd.model.machine import Machine, Utilization, month_of
 from fleetd.model.reasons import Outcome, Verb
+from fleetd.planner.amounts import (
+    NOTHING,
+    Amount,
+    PriceHistory,
+    hourly,
+    known_total,
+    monthly,
+    prices_during,
+    total,
+)
 
-CENT = Decimal("0.01")
+TENTH = Decimal("0.1")
 GONE = "gone"
 """The state of a machine that the provider does not list any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """One machine's month, or a sum of them. Dollars, to the cent; None where it is not known."""
+    """One machine's month, or a sum of them. Hours up and dollars, not rounded; None where nothing is known."""
 
-    hours: Decimal | None
-    """Hours up, to the tenth."""
-    compute: Decimal | None
-    storage: Decimal | None
-    at_most: bool = False
-    """The provider did not say all of it: the machine may have cost less."""
+    hours: Amount | None
+    compute: Amount | None
+    storage: Amount | None
+
+    @property
+    def at_most(self) -> bool:
+        """Whether it may have cost less than its upper bounds: the provider did not tell all of it."""
+        hours = self.hours is None or self.hours.is_exact(TENTH)
+        return not (hours and all(part is None or part.is_exact() for part in (self.compute, self.storage)))
 
 
 UNKNOWN = Bill(None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """A machine that is billed to this account because a fleetd made or adopted it."""
+
+    machine_id: str
+    fleet: str
+    name: str
+    created_at: datetime | None = None
+    machine_type: str | None = None
+    off: bool = False
+    """It was off when it was last looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,134 +90,179 @@ def gone_since(history: Iterable[HistoryEntry], here: Collection[str], month: st
     return found
 
 
-def bill_of(use: Utilization) -> Bill:
-    """Compute by the hour, storage by the share of the month in which the disk existed. A rate of 0 is no price."""
-    hours = None if use.seconds_used is None else Decimal(str(use.seconds_used)) / 3600
-    unpriced = use.hourly_rate is None or (hours and use.hourly_rate == 0)
-    compute = None if hours is None or use.hourly_rate is None or unpriced else _cents(hours * use.hourly_rate)
-    share = min(Decimal(1), Decimal(str(use.storage_seconds_used)) / month_seconds(use.month))
-    storage = None if use.storage_monthly_rate is None else _cents(share * use.storage_monthly_rate)
-    return Bill(None if hours is None else hours.quantize(Decimal("0.1"), ROUND_HALF_UP), compute, storage)
+def told(
+    row: BilledMonth | None, use: Utilization, machine: Billed, at: datetime, history: PriceHistory
+) -> BilledMonth:
+    """A machine's month after an answer of the provider's.
 
-
-def told_bill(use: Utilization, written: BilledMonth | None) -> Bill:
-    """The provider's word; what the journal has where the provider says less than it did before.
-
-    A figure that went down, or that it does not give any more, is no refund.
-    """
-    told = bill_of(use)
-    if written is None:
-        return told
-    kept = bill_of(use_of(written))
-    return Bill(
-        _most(told.hours, kept.hours),
-        _most(told.compute, kept.compute),
-        _most(told.storage, kept.storage),
-    )
-
-
-def written_bill(bill: BilledMonth) -> Bill:
-    """The same, from what the journal kept."""
-    return replace(bill_of(use_of(bill)), at_most=bill.at_most)
-
-
-def use_of(bill: BilledMonth) -> Utilization:
-    """What the provider had said."""
-    return Utilization(
-        bill.machine_id,
-        bill.month,
-        bill.seconds_used,
-        bill.hourly_rate,
-        bill.storage_seconds_used,
-        bill.storage_monthly_rate,
-    )
-
-
-def bill_now(use: Utilization, fleet: str, name: str, as_of: datetime) -> BilledMonth:
-    """What to keep of the provider's word."""
-    return BilledMonth(
-        month=use.month,
-        machine_id=use.machine_id,
-        fleet=fleet,
-        name=name,
-        as_of=as_of,
-        seconds_used=use.seconds_used,
-        hourly_rate=use.hourly_rate,
-        storage_seconds_used=use.storage_seconds_used,
-        storage_monthly_rate=use.storage_monthly_rate,
-    )
-
-
-def at_the_end(bill: BilledMonth, ran_until: datetime | None, gone_at: datetime) -> BilledMonth:
-    """The last word on a machine that went, where the provider says no more: all that it may have used since counts.
+    What was used since the last answer is added at the prices that held before and after it: the provider names one
+    price for the whole month, which is the present one. A figure that went down, or that it does not give any more,
+    is no refund.
 
     Args:
-        bill: the newest word.
-        ran_until: when it was last billed by the hour, as far as anybody saw; None when it was not since ``as_of``.
-        gone_at: when it went.
+        row: what was written last; None before the first answer.
+        use: the answer.
+        machine: which one; what is remembered of it.
+        at: when the provider was asked.
+        history: prices seen, for the time before the first answer.
     """
-    _, ends = month_of(bill.month)
-    ran = 0.0 if ran_until is None else max(0.0, (min(ran_until, ends) - bill.as_of).total_seconds())
-    stored = max(0.0, (min(gone_at, ends) - bill.as_of).total_seconds())
+    begins, ends = month_of(use.month)
+    first = row is None or row.seconds_used is None or row.hourly_rate is None
+    row = _without_end(row) if row is not None else replace(new_month(use.month, machine, begins), seconds_used=None)
+    as_of = max(row.as_of, min(at, ends))
+    prices = _prices(row.hourly_rate, use.hourly_rate)
+    if first:
+        born = max(begins, machine.created_at or begins)
+        prices |= prices_during(history, machine.machine_type, min(born, as_of), as_of)
+    seconds = _most(row.seconds_used, use.seconds_used)
+    spent = NOTHING if row.seconds_used is None else _spent(row, prices)
+    spent = None if seconds is None else total([spent, hourly(_more(row.seconds_used, seconds), prices)])
+    stored_s = max(row.storage_seconds_used, use.storage_seconds_used)
+    rates = {r for r in (row.storage_monthly_rate, use.storage_monthly_rate) if r is not None}
+    step = monthly(stored_s - row.storage_seconds_used, month_seconds(use.month), rates)
+    stored = total([_stored(row, rates), step]) if rates else None
     return replace(
-        bill,
-        as_of=max(bill.as_of, min(gone_at, ends)),
-        seconds_used=None if bill.seconds_used is None else bill.seconds_used + ran,
-        storage_seconds_used=bill.storage_seconds_used + stored,
-        gone=True,
-        at_most=bill.at_most or ran > 0 or stored > 0,
+        row,
+        fleet=machine.fleet,
+        name=machine.name,
+        machine_type=machine.machine_type or row.machine_type,
+        as_of=as_of,
+        seconds_used=seconds,
+        hourly_rate=use.hourly_rate if _prices(use.hourly_rate) else row.hourly_rate,
+        storage_seconds_used=stored_s,
+        storage_monthly_rate=_newest(use.storage_monthly_rate, row.storage_monthly_rate),
+        spent_least=None if spent is None else spent.least,
+        spent_most=None if spent is None else spent.most,
+        stored_least=None if stored is None else stored.least,
+        stored_most=None if stored is None else stored.most,
+        off=machine.off,
+        more_seconds=0.0,
     )
 
 
-def bill_until(bill: BilledMonth, machine: Machine | None, fact: MachineFacts | None, now: datetime) -> BilledMonth:
-    """What a machine has cost at the most, where the provider tells nothing more of it.
+def new_month(month: str, machine: Billed, as_of: datetime) -> BilledMonth:
+    """A machine's month of which the provider has told nothing yet."""
+    return BilledMonth(
+        month=month,
+        machine_id=machine.machine_id,
+        fleet=machine.fleet,
+        name=machine.name,
+        as_of=as_of,
+        seconds_used=0.0,
+        hourly_rate=None,
+        storage_seconds_used=0.0,
+        storage_monthly_rate=None,
+        machine_type=machine.machine_type,
+    )
+
+
+def following(row: BilledMonth) -> BilledMonth:
+    """The month after, of a machine that has not gone: nothing used yet, at the price that held last."""
+    _, begins = month_of(row.month)
+    return replace(
+        new_month(f"{begins:%Y-%m}", Billed(row.machine_id, row.fleet, row.name), begins),
+        machine_type=row.machine_type,
+        hourly_rate=row.hourly_rate,
+        storage_monthly_rate=row.storage_monthly_rate,
+        off=row.off,
+    )
+
+
+def unseen_seconds(row: BilledMonth, until: datetime, still_off: datetime | None) -> float:
+    """For how long it may have run since the provider's last word.
 
     Args:
-        bill: the newest word.
-        machine: as it is listed; None where it is not.
-        fact: what is remembered of it.
-        now: wall time.
+        row: the last word.
+        until: when it was known to be no more, or now.
+        still_off: when it was last seen to be off still, if it was off at the last word.
     """
-    if bill.gone:
-        return bill
-    if machine is None and fact is not None and (fact.destroyed or fact.gone_at is not None):
-        ran, there = fact.last_up_at, fact.gone_at or fact.last_seen
-    elif machine is not None and fact is not None and _off(machine.state) and _off(fact.last_state):
-        ran, there = fact.last_up_at, now
-    else:
-        ran, there = now, now
-    so_far = at_the_end(bill, ran, there)
-    return replace(so_far, gone=False)
+    until = _within(row, until)
+    whole = max(0.0, (until - row.as_of).total_seconds())
+    if not row.off or still_off is None:
+        return whole
+    return min(whole, row.more_seconds + max(0.0, (until - max(still_off, row.as_of)).total_seconds()))
 
 
-def amount_of(bill: BilledMonth) -> Decimal | None:
-    """Dollars, compute and storage together. None when a rate of what was used is not known."""
-    told = written_bill(bill)
-    if told.compute is None:
-        return None
-    # A dialect without storage rates says nothing of storage; the sum is of what is known, and ``cost`` says so.
-    return told.compute + (told.storage or Decimal(0))
+def seen_off(row: BilledMonth, at: datetime) -> BilledMonth:
+    """It is off, and the provider does not tell what it has used until then."""
+    return replace(row, off=True, more_seconds=unseen_seconds(row, at, None))
+
+
+def not_off(row: BilledMonth) -> BilledMonth:
+    """It may have run ever since the last word."""
+    return replace(row, off=False, more_seconds=0.0)
+
+
+def ended(row: BilledMonth, gone_at: datetime, still_off: datetime | None = None) -> BilledMonth:
+    """The last word on a machine that went. ``gone_at``: when it was known to be no more; else as above."""
+    more, until = unseen_seconds(row, gone_at, still_off), max(row.as_of, _within(row, gone_at))
+    return replace(
+        row, gone=True, gone_at=until, more_seconds=more, at_most=row.at_most or more > 0 or until > row.as_of
+    )
+
+
+def bill_at(
+    row: BilledMonth,
+    until: datetime,
+    *,
+    still_off: datetime | None = None,
+    history: PriceHistory | None = None,
+    price: Decimal | None = None,
+) -> Bill:
+    """What a month has cost until then, where the provider tells no more than is written.
+
+    Args:
+        row: the last word.
+        until: wall time, for one that has not gone.
+        still_off: see ``unseen_seconds``.
+        history: prices seen.
+        price: another price, in dollars an hour, that it may have.
+    """
+    more = row.more_seconds if row.gone else unseen_seconds(row, until, still_off)
+    until = (row.gone_at or row.as_of) if row.gone else max(row.as_of, _within(row, until))
+    prices = _prices(row.hourly_rate, price)
+    if more > 0:
+        prices |= prices_during(history or {}, row.machine_type, row.as_of, until)
+    stored_s = (until - row.as_of).total_seconds()
+    rates = [] if row.storage_monthly_rate is None else [row.storage_monthly_rate]
+    hours = None
+    if row.seconds_used is not None:
+        most = Decimal(str(row.seconds_used + more)) / 3600
+        hours = Amount(Decimal(0) if _is_rough(row) else Decimal(str(row.seconds_used)) / 3600, most)
+    return Bill(
+        hours,
+        _and_perhaps(_spent(row, prices), hourly(more, prices)),
+        _and_perhaps(_stored(row, rates), monthly(stored_s, month_seconds(row.month), rates)) if rates else None,
+    )
+
+
+def bill_of(use: Utilization) -> Bill:
+    """One answer alone. A rate of 0 for hours that were used is no price."""
+    _, ends = month_of(use.month)
+    return bill_at(told(None, use, Billed(use.machine_id, "", ""), ends, {}), ends)
+
+
+def dollars_of(bill: Bill) -> Amount | None:
+    """Compute and storage together; None when a rate of the hours used is not known.
+
+    A dialect without storage rates says nothing of storage; the sum is of what is known, and ``cost`` says so.
+    """
+    return None if bill.compute is None else bill.compute + (bill.storage or NOTHING)
 
 
 def sum_of(bills: Iterable[Bill]) -> Bill:
     """The sum; a part that is not known makes its sum unknown."""
     rows = list(bills)
-    return Bill(
-        _sum(b.hours for b in rows),
-        _sum(b.compute for b in rows),
-        _sum(b.storage for b in rows),
-        any(b.at_most for b in rows),
-    )
+    return Bill(total(b.hours for b in rows), total(b.compute for b in rows), total(b.storage for b in rows))
 
 
 def known_sum(bills: Iterable[Bill]) -> Bill:
-    """The sum of the parts that are known: what was spent at the least."""
+    """The sum of the parts that are known."""
     rows = list(bills)
     return Bill(
-        _known(b.hours for b in rows),
-        _known(b.compute for b in rows),
-        _known(b.storage for b in rows),
-        any(b.at_most for b in rows),
+        known_total(b.hours for b in rows),
+        known_total(b.compute for b in rows),
+        known_total(b.storage for b in rows),
     )
 
 
@@ -201,32 +272,71 @@ def month_seconds(month: str) -> int:
     return monthrange(year, number)[1] * 86_400
 
 
+def month_name(now: datetime) -> str:
+    """The billing month of an instant."""
+    return f"{now:%Y-%m}"
+
+
+def month_before(month: str) -> str:
+    """The one before it."""
+    begins, _ = month_of(month)
+    return f"{begins - timedelta(days=1):%Y-%m}"
+
+
+def _without_end(row: BilledMonth) -> BilledMonth:
+    """The provider tells of it after all: what was assumed of its end does not count."""
+    if not row.gone:
+        return row
+    return replace(row, gone=False, gone_at=None, more_seconds=0.0, at_most=_is_rough(row), off=False)
+
+
+def _is_rough(row: BilledMonth) -> bool:
+    """Whether its seconds have in them what it may have used at the end: so earlier versions wrote it."""
+    return row.at_most and row.gone and row.gone_at is None
+
+
+def _spent(row: BilledMonth, prices: Collection[Decimal]) -> Amount | None:
+    if row.spent_least is not None and row.spent_most is not None:
+        return Amount(row.spent_least, row.spent_most)
+    if row.seconds_used is None:
+        return None
+    known = hourly(row.seconds_used, _prices(row.hourly_rate) or prices)
+    return Amount(Decimal(0), known.most) if known is not None and _is_rough(row) else known
+
+
+def _stored(row: BilledMonth, rates: Collection[Decimal]) -> Amount | None:
+    if row.stored_least is not None and row.stored_most is not None:
+        return Amount(row.stored_least, row.stored_most)
+    known = monthly(row.storage_seconds_used, month_seconds(row.month), rates)
+    return Amount(Decimal(0), known.most) if known is not None and _is_rough(row) else known
+
+
+def _and_perhaps(known: Amount | None, more: Amount | None) -> Amount | None:
+    return None if known is None or more is None else Amount(known.least, known.most + more.most)
+
+
+def _within(row: BilledMonth, at: datetime) -> datetime:
+    return min(at, month_of(row.month)[1])
+
+
+def _prices(*prices: Decimal | None) -> frozenset[Decimal]:
+    return frozenset(p for p in prices if p is not None and p.is_finite() and p > 0)
+
+
+def _more(before: float | None, after: float) -> Decimal:
+    # As text: the difference of two floats has digits that neither has.
+    return max(Decimal(0), Decimal(str(after)) - Decimal(str(before or 0.0)))
+
+
+def _most(told: float | None, kept: float | None) -> float | None:
+    return max((part for part in (told, kept) if part is not None), default=None)
+
+
+def _newest(told: Decimal | None, kept: Decimal | None) -> Decimal | None:
+    return kept if told is None else told
+
+
 def _went(entry: HistoryEntry) -> bool:
     destroyed = entry.verb == Verb.DESTROY and entry.outcome == Outcome.REACHED
     missed = entry.verb == "outside" and (entry.error or "").endswith(f"-> {GONE}")
     return destroyed or missed or entry.outcome == Outcome.GONE
-
-
-def _off(state: str) -> bool:
-    return Machine("", "", state).phase is Phase.DOWN
-
-
-def _most(told: Decimal | None, kept: Decimal | None) -> Decimal | None:
-    return max((part for part in (told, kept) if part is not None), default=None)
-
-
-def _sum(parts: Iterable[Decimal | None]) -> Decimal | None:
-    total = Decimal(0)
-    for part in parts:
-        if part is None:
-            return None
-        total += part
-    return total
-
-
-def _known(parts: Iterable[Decimal | None]) -> Decimal:
-    return sum((part for part in parts if part is not None), Decimal(0))
-
-
-def _cents(amount: Decimal) -> Decimal:
-    return amount.quantize(CENT, ROUND_HALF_UP)

@@ -1,9 +1,9 @@
 """Monthly budgets: what was billed, what the machines that run will cost by the month's end, and what is refused.
 
-Three sums, in dollars a calendar month (UTC): *spent* is what was billed so far; *committed* adds what the machines
-that run now will cost by the end of the month if nothing else is started, windows honoured; *wanted* adds what the
-targets and windows ask for from now on. A start or create is refused when it would take *committed* beyond the
-budget: fleetd stops nothing because of money, so what it has started is what it can no longer save.
+Three sums, in dollars a calendar month (UTC): *spent* is what was billed so far, at the most; *committed* adds what
+the machines that run now will cost by the end of the month if nothing else is started, windows honoured; *wanted*
+adds what the targets and windows ask for from now on. A start or create is refused when it would take *committed*
+beyond the budget: fleetd stops nothing because of money, so what it has started is what it can no longer save.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 
@@ -20,7 +20,8 @@ from fleetd.model.journal import BilledMonth, Memory
 from fleetd.model.machine import Machine, month_of
 from fleetd.model.plan import Action, BudgetView, OrphanView, Skip
 from fleetd.model.reasons import Reason
-from fleetd.planner.billing import CENT, amount_of, month_seconds
+from fleetd.planner.amounts import CENT, NOTHING, Amount, known_total
+from fleetd.planner.billing import Billed, bill_at, dollars_of, month_name, new_month
 from fleetd.planner.costs import fleet_rate, hourly_rate
 from fleetd.planner.guards import merge
 from fleetd.planner.roster import Roster
@@ -28,6 +29,8 @@ from fleetd.planner.windows import Effective, effective, next_change
 
 WARN_AT = Decimal("0.8")
 """Committed share of a budget from which on it is reported."""
+YOUNG = timedelta(minutes=10)
+"""A machine that is not older has had no time to be asked about."""
 _CHANGES = 400
 """Changes of windows that are looked at ahead; a month of a fleet with several windows a day has fewer."""
 
@@ -51,13 +54,15 @@ class _Account:
     """Dollars an hour of every machine that runs, the costliest first."""
     own_rate: Decimal | None
     """Of a machine as the fleet would create it."""
-    spent: Decimal
+    spent: Amount = NOTHING
     unpriced: set[str] = field(default_factory=set)
     """Names of machines whose price is not known."""
+    unbilled: set[str] = field(default_factory=set)
+    """Names of machines whose bill is not known: they count as if they had run since they were made."""
 
     @property
     def committed(self) -> Decimal:
-        return self.spent + sum((self._costs(s, first=n == 0) for n, s in enumerate(self.segments)), Decimal(0))
+        return self.spent.most + sum((self._costs(s, first=n == 0) for n, s in enumerate(self.segments)), Decimal(0))
 
     def added(self, rate: Decimal) -> Decimal:
         """What one more machine costs by the end of the month: in spans that have no room for it, nothing."""
@@ -122,7 +127,8 @@ def cut_budgets(
     bills = {b.machine_id: b for b in memory.bills if b.month == month}
     accounts = {f.name: _account(f, members[f.name], bills, memory, costs, begins, now, ends) for f in fleets}
     here = {m.id for roster in members.values() for m in _all(roster)}
-    rest = _rest([b for b in bills.values() if b.machine_id not in here], accounts, orphans, now, ends)
+    others = [b for b in bills.values() if b.machine_id not in here]
+    rest = _rest(others, accounts, orphans, memory, now, ends)
     kept: list[Action] = []
     cut: list[Skip] = []
     own = {n: [_Scope(f"fleet {n}", budget, [accounts[n]])] for n, budget in budgets.items() if budget > 0}
@@ -173,22 +179,17 @@ def _account(
     now: datetime,
     ends: datetime,
 ) -> _Account:
-    account = _Account(segments(fleet, now, ends), [], fleet_rate(fleet, costs.prices), Decimal(0))
+    account = _Account(segments(fleet, now, ends), [], fleet_rate(fleet, costs.prices))
     billed = {m.id for m in roster.billed}
     for machine in _all(roster):
         rate = hourly_rate(machine, costs.prices)
         rate = account.own_rate if rate is None and machine.machine_type is None else rate
-        bill, fact = bills.get(machine.id), memory.facts.get(machine.id)
-        amount = Decimal(0) if bill is None else amount_of(bill)
-        up_since = None if fact is None else fact.up_since
-        since = bill.as_of if bill is not None else max(begins, up_since or machine.created_at or begins)
-        until = now if machine.id in billed else (fact.last_up_at if fact is not None else None) or since
-        ran = _hours(since, min(until, now))
-        if (rate is None and (ran or machine.id in billed)) or amount is None:
-            account.unpriced.add(machine.name)
-        account.spent += (amount or Decimal(0)) + ran * (rate or Decimal(0))
-        if bill is not None and bill.storage_monthly_rate is not None:
-            account.spent += bill.storage_monthly_rate * _hours(bill.as_of, now) * 3600 / month_seconds(bill.month)
+        row = bills.get(machine.id)
+        if row is None:
+            row = _unbilled(fleet, machine, begins, now)
+            if now - row.as_of > YOUNG:
+                account.unbilled.add(machine.name)
+        _spend(account, row, memory, now, rate)
         if machine.id in billed and rate is not None:
             account.rates.append(rate)
     for _ in roster.creating:
@@ -204,23 +205,39 @@ def _rest(
     bills: Sequence[BilledMonth],
     accounts: Mapping[str, _Account],
     orphans: Sequence[OrphanView],
+    memory: Memory,
     now: datetime,
     ends: datetime,
 ) -> _Account:
     """What is nobody's in the config, and is billed all the same. What went is added to its fleet's account."""
-    rest = _Account((Segment(_hours(now, ends), 0, ends),), [], None, Decimal(0))
+    rest = _Account((Segment(_hours(now, ends), 0, ends),), [], None)
+    known = {bill.name for bill in bills}
     for bill in bills:
-        amount = amount_of(bill)
-        account = accounts.get(bill.fleet, rest)
-        account.spent += amount or Decimal(0)
-        if amount is None:
-            account.unpriced.add(bill.name)
+        _spend(accounts.get(bill.fleet, rest), bill, memory, now, None)
     for view in orphans:
+        rest.unbilled |= set(view.names) - known
         if view.hourly is None:
             rest.unpriced.add(f"{view.fleet} (not in the config)")
         else:
             rest.rates.append(view.hourly)
     return rest
+
+
+def _unbilled(fleet: Fleet, machine: Machine, begins: datetime, now: datetime) -> BilledMonth:
+    """The month of a machine of which the provider has told nothing: it has run at the most since it was made."""
+    since = min(now, max(begins, machine.created_at or begins))
+    ours = Billed(machine.id, fleet.name, machine.name, machine_type=machine.machine_type)
+    return new_month(month_name(begins), ours, since)
+
+
+def _spend(account: _Account, row: BilledMonth, memory: Memory, now: datetime, price: Decimal | None) -> None:
+    fact = memory.facts.get(row.machine_id)
+    bill = bill_at(row, now, still_off=None if fact is None else fact.last_seen, price=price)
+    amount = dollars_of(bill)
+    if amount is None:
+        account.unpriced.add(row.name)
+    else:
+        account.spent += amount
 
 
 def _refusal(
@@ -232,9 +249,10 @@ def _refusal(
             detail = f"budget ${scope.budget} a month of {scope.whose}; no price for {named}"
             return _skip(action, Reason.PRICE_UNKNOWN, detail)
         if scope.committed + added > scope.budget:
-            spent = sum((part.spent for part in scope.parts), Decimal(0))
+            spent = _spent(scope.parts)
             detail = (
-                f"{scope.whose} in {month}: ${_cents(spent)} spent, ${_cents(scope.committed)} with what runs, "
+                f"{scope.whose} in {month}: {'' if spent.is_exact() else 'up to '}${spent.high()} spent, "
+                f"${_cents(scope.committed)} with what runs, "
                 f"${_cents(scope.committed + added)} with this one, of ${scope.budget}"
             )
             return _skip(action, Reason.GUARD_BUDGET, detail, until=ends)
@@ -243,21 +261,27 @@ def _refusal(
 
 def _view(name: str | None, month: str, budget: Decimal, parts: Sequence[_Account], now: datetime) -> BudgetView:
     unknown = any(part.unpriced for part in parts)
-    spent = sum((part.spent for part in parts), Decimal(0))
+    spent = _spent(parts)
     curve = _curve(parts, now)
     wanted, used_up = None, None
     if curve is not None and not unknown:
-        wanted, used_up = _run_out(spent, curve, budget)
+        wanted, used_up = _run_out(spent.most, curve, budget)
     committed = None if unknown else _cents(sum((part.committed for part in parts), Decimal(0)))
     return BudgetView(
         fleet=name,
         month=month,
         budget=budget,
-        spent=None if unknown else _cents(spent),
+        spent=None if unknown else spent.high(),
         committed=committed,
         wanted=None if wanted is None else _cents(wanted),
         used_up_at=used_up,
+        at_most=not spent.is_exact(),
+        unbilled=tuple(sorted({name for part in parts for name in part.unbilled})),
     )
+
+
+def _spent(parts: Sequence[_Account]) -> Amount:
+    return known_total(part.spent for part in parts)
 
 
 def _curve(parts: Sequence[_Account], now: datetime) -> list[tuple[datetime, datetime, Decimal]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -94,13 +95,13 @@ def utilization(machine_id: str, month: str, usage: Usage) -> dict[str, Any]:
         "utilization": {
             "machineId": machine_id,
             "secondsUsed": round(usage.seconds, 6),
-            "hourlyRate": f"{usage.hourly:.2f}",
+            "hourlyRate": _money(usage.hourly),
             "billingMonth": month,
         },
         "storageUtilization": {
             "machineId": machine_id,
             "secondsUsed": round(usage.storage_seconds, 6),
-            "monthlyRate": f"{usage.storage_monthly:.2f}",
+            "monthlyRate": _money(usage.storage_monthly),
             "billingMonth": month,
         },
     }
@@ -152,6 +153,11 @@ def script(record: ScriptRecord) -> dict[str, Any]:
         "isEnabled": record.enabled,
         "runOnce": record.run_once,
     }
+
+
+def _money(rate: Decimal) -> str:
+    """Two digits, as in the page's example; all of them where there are more."""
+    return f"{rate:.2f}" if rate == round(rate, 2) else str(rate)
 
 
 def _whole(hours: float | None) -> float | None:

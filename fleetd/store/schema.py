@@ -126,6 +126,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 ADDED: tuple[tuple[str, str, str], ...] = (
     ("hold", "machine", "TEXT"),
     ("facts", "unconfirmed", "INTEGER NOT NULL DEFAULT 0"),
+    ("bill", "machine_type", "TEXT"),
+    ("bill", "spent_least", "TEXT"),
+    ("bill", "spent_most", "TEXT"),
+    ("bill", "stored_least", "TEXT"),
+    ("bill", "stored_most", "TEXT"),
+    ("bill", "off", "INTEGER NOT NULL DEFAULT 0"),
+    ("bill", "gone_at", "INTEGER"),
+    ("bill", "more_seconds", "REAL NOT NULL DEFAULT 0"),
 )
 """Columns (table, name, declaration) that older versions know nothing of and do not miss: the format's number stays,
 so that a rollback keeps history and vetoes."""

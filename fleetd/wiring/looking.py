@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import anyio
-
+from fleetd.engine import books
 from fleetd.engine.checks import Standing
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import SystemClock
 from fleetd.engine.reconciler import PassReport
 from fleetd.engine.status import status_document, time_text
 from fleetd.engine.survey import survey
-from fleetd.model.errors import CloudError, StoreError, Unauthorized, Unsupported, Untrusted
+from fleetd.model.errors import StoreError
 from fleetd.model.journal import HistoryEntry, IdleReport
-from fleetd.model.machine import Machine, month_of
 from fleetd.model.plan import Check
 from fleetd.model.settings import Settings
 from fleetd.ops import logs
 from fleetd.ops.control_client import NoAnswer, NoDaemon, NotAllowed, NotReached, OtherDaemon
-from fleetd.planner.billing import GONE, Bill, MonthBills, bill_until, gone_since, told_bill, written_bill
+from fleetd.planner.billing import MonthBills
 from fleetd.planner.called import Named, meant, named, ours, the_one
-from fleetd.planner.orphans import orphans_of
-from fleetd.planner.ownership import owners
 from fleetd.store.lock import read_holder
 from fleetd.store.paths import journal_path
 from fleetd.store.port import Journal
@@ -209,60 +205,7 @@ async def month_bills(settings: Settings, month: str) -> MonthBills:
     async with _journal(settings) as journal, open_cloud(settings) as cloud:
         with within(ONE_SHOT_LIMIT):
             listing = await cloud.list_machines()
-        facts = {f.machine_id: f for f in await journal.facts()}
-        owned = owners(listing.machines, settings.fleets, facts, await journal.open_intents())
-        names = [f.name for f in settings.fleets]
-        now = datetime.now(UTC)
-        written = {bill.machine_id: bill for bill in await journal.bills(month=month)}
-        here = {m.id: m for m in listing.machines}
-        since, _ = month_of(month)
-        history = [e for _, e in await journal.history(since=since)]
-        asked = {m.id: (owned[m.id].fleet, m) for m in listing.machines if m.id in owned}
-        for fleet, machines in orphans_of(listing.machines, owned, facts, settings.fleets).items():
-            asked.update({m.id: (fleet, m) for m in machines})
-        for fleet, machines in gone_since(history, here, month).items():
-            asked.update({m.id: (fleet, m) for m in machines if m.id not in asked})
-        for bill in written.values():
-            machine = here.get(bill.machine_id) or Machine(bill.machine_id, bill.name, GONE)
-            asked.setdefault(bill.machine_id, (bill.fleet, machine))
-        found: dict[str, Bill | None] = {}
-
-        async def ask(machine_id: str) -> None:
-            bill = written.get(machine_id)
-            try:
-                use = await cloud.utilization(machine_id, month)
-            except (Unauthorized, Untrusted, Unsupported):
-                raise
-            except CloudError:  # whatever is wrong with one machine's bill is no reason to keep the others' back
-                until = None if bill is None else bill_until(bill, here.get(machine_id), facts.get(machine_id), now)
-                found[machine_id] = None if until is None else written_bill(until)
-            else:
-                found[machine_id] = told_bill(use, bill)
-
-        async with anyio.create_task_group() as group:
-            for machine_id in asked:
-                group.start_soon(ask, machine_id)
-        return _month_bills(month, names, asked, found)
-
-
-def _month_bills(
-    month: str, names: Sequence[str], asked: Mapping[str, tuple[str, Machine]], found: Mapping[str, Bill | None]
-) -> MonthBills:
-    fleets = [*names, *sorted({fleet for fleet, _ in asked.values()} - set(names))]
-    bills: dict[str, list[tuple[Machine, Bill]]] = {name: [] for name in fleets}
-    untold: dict[str, list[Machine]] = {name: [] for name in fleets}
-    for machine_id, (fleet, machine) in asked.items():
-        bill = found[machine_id]
-        if bill is None:
-            untold[fleet].append(machine)
-        else:
-            bills[fleet].append((machine, bill))
-    return MonthBills(
-        month,
-        {name: tuple(sorted(rows, key=lambda row: row[0].name)) for name, rows in bills.items()},
-        {name: tuple(sorted(rows, key=lambda m: m.name)) for name, rows in untold.items()},
-        frozenset(fleets) - set(names),
-    )
+        return await books.month_bills(cloud, journal, settings.fleets, listing, month, datetime.now(UTC))
 
 
 async def _running_status(settings: Settings, *, allowed_only: bool = False) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,7 @@ from fleetd.cli.cost import cost_document, cost_view
 from fleetd.model.errors import CloudError, MalformedAnswer, NotFound, Refused, Unauthorized, Unavailable
 from fleetd.model.journal import BilledMonth, HistoryEntry, MachineFacts
 from fleetd.model.machine import Utilization
+from fleetd.planner.amounts import Amount
 from fleetd.planner.billing import MonthBills
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring import looking
@@ -146,27 +148,37 @@ async def test_a_key_that_is_refused_is_not_one_machines_matter(
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize(
-    ("state", "last_state", "hours"),
+    ("state", "last_state", "off", "hours"),
     [
-        pytest.param("ready", "ready", "14.0", id="it runs"),
-        pytest.param("off", "ready", "14.0", id="it went off unseen"),
-        pytest.param("off", "off", "5.0", id="it was seen to go off"),
+        pytest.param("ready", "ready", False, "14.0", id="it runs"),
+        pytest.param("off", "ready", False, "14.0", id="it went off unseen"),
+        pytest.param("off", "off", True, "5.0", id="it was seen to go off"),
+        pytest.param("ready", "off", True, "14.0", id="and was started again"),
     ],
 )
 async def test_an_old_word_on_a_machine_that_is_there_is_not_its_bill(
-    odd: CloudError, state: str, last_state: str, hours: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    odd: CloudError,
+    state: str,
+    last_state: str,
+    off: bool,
+    hours: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Written at noon of the month's last day: two hours. It may have run on, to the month's end."""
     cloud = _OddOfOne(_At())
     cloud.odd = odd
     cloud.add(token_name(1), state)
     bill = BilledMonth("2026-03", "ps1", "training", token_name(1), NOON, 7200.0, Decimal("0.50"), 0.0, Decimal(5))
-    fact = MachineFacts(
-        "ps1", "training", token_name(1), NOON, NOON, last_state, last_up_at=NOON + timedelta(hours=3)
-    )
+    bill = replace(bill, off=off, more_seconds=3 * 3600.0 if off else 0.0)
+    fact = MachineFacts("ps1", "training", token_name(1), NOON, NOON + timedelta(days=1), last_state)
     found = await month(cloud, tmp_path, monkeypatch, bills=[bill], facts=[fact])
     ((_, told),) = found.bills["training"]
-    assert (told.hours, told.at_most) == (Decimal(hours), True)
+    assert told.hours == Amount(Decimal(2), Decimal(hours))
+    assert told.at_most
+    (row,) = cost_document(found)["fleets"]["training"]["machines"]
+    assert (row["hours"], row["known"]["hours"], row["known"]["compute"]) == (hours, "2.0", "1.00")
+    assert cost_document(found)["total"]["known"] == row["known"], "the lower bound"
 
 
 async def test_a_sum_of_what_may_be_less_and_what_is_not_known_is_neither_bound(

@@ -147,8 +147,11 @@ def runs_into_its_cap(shift: Shift) -> None:
     shift.until_converged(2)
     shift.reload(guards="max_hourly_cost = 0.60")
     shift.until_firing("FleetdCostAboveLimit")
-    shift.reload(guards="")
+    shift.reload(guards="max_monthly_cost = 0.01")
     shift.until_clear("FleetdCostAboveLimit")
+    shift.until_firing("FleetdBudgetNearlyUsed")
+    shift.reload(guards="")
+    shift.until_clear("FleetdBudgetNearlyUsed")
 
 
 def has_orphans_and_knows_nothing_of_its_users(shift: Shift) -> None:
@@ -211,7 +214,7 @@ STORIES = [
         {"guards": 'create_deadline = "5s"'},
     ),
     Story(is_given_a_bad_config_and_then_declined, {"FleetdConfigReloadFailed", "FleetdActionRefused"}, LATE),
-    Story(runs_into_its_cap, {"FleetdCostGuardBlocks", "FleetdCostAboveLimit"}, LATE),
+    Story(runs_into_its_cap, {"FleetdCostGuardBlocks", "FleetdCostAboveLimit", "FleetdBudgetNearlyUsed"}, LATE),
     Story(
         has_orphans_and_knows_nothing_of_its_users,
         {"FleetdOrphans", "FleetdIdleSourceSilent", "FleetdMachineSilent"},

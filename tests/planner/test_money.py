@@ -202,12 +202,19 @@ def test_the_overall_budget_counts_orphans_and_what_was_billed_for_them() -> Non
     ("state", "recalled", "spent"),
     [
         pytest.param("ready", {"bills": (bill(1, 4, as_of=ago(hours=2)),)}, "3.00", id="since its last bill"),
-        pytest.param("off", {"bills": (bill(1, 4, as_of=ago(hours=2)),)}, "2.00", id="off: nothing since"),
-        pytest.param("ready", {"facts": [facts(1, up_since=ago(hours=3))]}, "1.50", id="no bill yet: since it is up"),
-        pytest.param("ready", {"facts": [facts(1, up_since=ago(days=9))]}, "18.00", id="in this month: 36 h"),
+        pytest.param("off", {"bills": (bill(1, 4, as_of=ago(hours=2)),)}, "3.00", id="off: nobody has asked since"),
         pytest.param(
             "off",
-            {"bills": (bill(1, 4, as_of=ago(hours=2)),), "facts": [facts(1, last_up_at=ago(hours=1))]},
+            {"bills": (bill(1, 4, as_of=ago(hours=2), off=True),), "facts": [facts(1, last_state="off")]},
+            "2.00",
+            id="off since its last bill: nothing since",
+        ),
+        pytest.param(
+            "off",
+            {
+                "bills": (bill(1, 4, as_of=ago(hours=2), off=True, more_seconds=3600.0),),
+                "facts": [facts(1, last_state="off")],
+            },
             "2.50",
             id="was up for an hour since its last bill",
         ),
@@ -215,7 +222,32 @@ def test_the_overall_budget_counts_orphans_and_what_was_billed_for_them() -> Non
 )
 def test_what_was_spent_since_the_last_bill_is_reckoned(state, recalled, spent) -> None:
     decided = decide(budgeted(10_000, target=1), listed=[machine(1, state)], recalled=memory(**recalled))
-    assert decided.budgets[0].spent == Decimal(spent)
+    (view,) = decided.budgets
+    assert view.spent == Decimal(spent)
+    assert view.at_most is (spent != "2.00")
+    assert view.unbilled == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "price", "spent", "named"),
+    [
+        pytest.param({}, RATE, "18.00", True, id="older than the month: all of it, 36 h"),
+        pytest.param({"created_at": ago(hours=3)}, RATE, "1.50", True, id="since it was made"),
+        pytest.param({"created_at": None}, RATE, "18.00", True, id="nobody knows since when"),
+        pytest.param({"created_at": NOW}, RATE, "0.00", False, id="new: nothing to be asked about yet"),
+        pytest.param({"state": "off"}, RATE, "18.00", True, id="off, and it may have run"),
+        pytest.param({}, None, None, True, id="no price either"),
+    ],
+)
+def test_a_machine_without_a_bill_has_cost_what_it_can_have_cost_and_is_named(fields, price, spent, named) -> None:
+    """A bill that cannot be read is no bill of $0."""
+    listed = [machine(1, **{"state": "ready"} | fields)]
+    known = memory(facts=[facts(1, up_since=ago(minutes=1))])
+    prices = {} if price is None else PRICES
+    decided = decide(budgeted(10_000, target=1), listed=listed, recalled=known, prices=prices)
+    (view,) = decided.budgets
+    assert view.spent == (None if spent is None else Decimal(spent))
+    assert view.unbilled == ((token_name(1),) if named else ())
 
 
 def test_a_budget_says_when_it_will_be_used_up() -> None:
@@ -252,7 +284,11 @@ def test_windows_to_come_are_in_the_forecast() -> None:
 def test_machines_that_a_window_will_stop_are_not_committed_to_the_month_end(window) -> None:
     want = budgeted(10_000, windows=(window,))
     decided = decide(
-        want, listed=machines("ready ready ready"), recalled=memory(facts=[facts(n, up_since=NOW) for n in (1, 2, 3)])
+        want,
+        listed=machines("ready ready ready"),
+        recalled=memory(
+            facts=[facts(n, up_since=NOW) for n in (1, 2, 3)], bills=tuple(bill(n, 0) for n in (1, 2, 3))
+        ),
     )
     (view,) = decided.budgets
     days = Decimal(8 + 29 * 12)
