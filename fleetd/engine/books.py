@@ -17,7 +17,17 @@ from fleetd.model.journal import BilledMonth, MachineFacts
 from fleetd.model.machine import Machine, Utilization, month_of
 from fleetd.model.plan import Listing
 from fleetd.planner.amounts import PriceHistory
-from fleetd.planner.billing import GONE, Bill, MonthBills, bill_at, following, gone_since, month_before, told
+from fleetd.planner.billing import (
+    GONE,
+    Bill,
+    MonthBills,
+    bill_at,
+    following,
+    gone_since,
+    month_before,
+    tells_more,
+    told,
+)
 from fleetd.planner.orphans import orphans_of
 from fleetd.planner.ownership import Owner, owners
 from fleetd.store.port import Journal
@@ -98,7 +108,7 @@ class _Books:
     def told(self, fleet: str, machine: Machine, use: Utilization) -> Bill | None:
         """An answer of the provider's, on top of what it said before."""
         row = self.rows.get(machine.id)
-        if use.seconds_used is None and row is not None and row.seconds_used is not None:
+        if not tells_more(row, use):
             return self.written(machine.id)
         return bill_at(told(row, use, billed(machine, fleet), self.now, self.tariffs), self.now)
 

@@ -17,7 +17,17 @@ from fleetd.model.fleet import Fleet
 from fleetd.model.journal import BilledMonth, MachineFacts, Memory
 from fleetd.model.machine import Machine, Phase, month_of
 from fleetd.model.plan import Observation
-from fleetd.planner.billing import Billed, ended, following, month_before, month_name, not_off, seen_off, told
+from fleetd.planner.billing import (
+    Billed,
+    ended,
+    following,
+    month_before,
+    month_name,
+    not_off,
+    seen_off,
+    tells_more,
+    told,
+)
 from fleetd.planner.facts import went
 from fleetd.planner.orphans import orphans_of
 from fleetd.planner.ownership import Owner
@@ -176,8 +186,8 @@ class Ledger:
             log.debug("bill.ask_failed", machine=machine.machine_id, month=month, error=str(error))
             await self._note_off(row, machine, now)
         else:
-            if use.seconds_used is None and row is not None:
-                self._tried[key] = now  # it says no more than is written
+            if not tells_more(row, use):
+                self._tried[key] = now
                 await self._note_off(row, machine, now)
             else:
                 self._tariffs.saw(machine.machine_type, use.hourly_rate, now)

@@ -33,6 +33,7 @@ from fleetd.model.plan import NOTHING_DUE, Due, Observation, Plan
 from fleetd.model.settings import Settings
 from fleetd.planner.facts import believed, expected_ids, turned
 from fleetd.planner.guards import PROVIDER_DOUBT
+from fleetd.planner.orphans import orphans_of
 from fleetd.planner.ownership import Owner, owners
 from fleetd.planner.plan import plan
 from fleetd.planner.policies import may_judge
@@ -139,7 +140,10 @@ class Look:
         memory = replace(memory, unjudged=self.checks.unjudged)
         if due:
             moving = {i.machine_id for i in memory.intents}
-            settled = [m for m in observation.machines if m.id in due and may_judge(m, moving)]
+            left = orphans_of(observation.machines, owned, memory.facts, settings.fleets)
+            orphans = {m.id for machines in left.values() for m in machines}  # the cap counts them
+            asked = orphans | {m.id for m in observation.machines if m.id in due}
+            settled = [m for m in observation.machines if m.id in asked and may_judge(m, moving)]
             rates = self.ledger.rates(started)
             await self.prices.learn(settled, settings.costs.prices, started, billed=rates)
             await self.tariffs.save()

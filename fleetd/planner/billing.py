@@ -90,10 +90,17 @@ def gone_since(history: Iterable[HistoryEntry], here: Collection[str], month: st
     return found
 
 
+def tells_more(row: BilledMonth | None, use: Utilization) -> bool:
+    """Whether an answer can be added to what is written: it names the hours, and a price for those that are new."""
+    if row is None or row.seconds_used is None:
+        return True
+    return use.seconds_used is not None and (use.seconds_used <= row.seconds_used or bool(_prices(use.hourly_rate)))
+
+
 def told(
     row: BilledMonth | None, use: Utilization, machine: Billed, at: datetime, history: PriceHistory
 ) -> BilledMonth:
-    """A machine's month after an answer of the provider's.
+    """A machine's month after an answer of the provider's that ``tells_more``.
 
     What was used since the last answer is added at the prices that held before and after it: the provider names one
     price for the whole month, which is the present one. A figure that went down, or that it does not give any more,

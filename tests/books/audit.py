@@ -22,8 +22,10 @@ from tests.books.cloud import WorldCloud
 HOUR = 3600.0
 FUZZ = Decimal("0.000001")
 """Dollars by which two sums of the same numbers may differ."""
-EVERY = 6.5
+EVERY = 8.0
 """Hours between two questions about a machine at the most, while the daemon runs and the provider tells."""
+SHORT = 1800.0
+"""Seconds for which the daemon may be down, and is as good as running."""
 BEFORE = 4 * 86_400.0
 """Seconds before a month in which what happens to a price can still make its beginning uncertain."""
 
@@ -53,6 +55,8 @@ class Audit:
 
     world: World
     cloud: WorldCloud
+    prices: dict[str, list[tuple[float, Decimal]]]
+    """By machine type, what the vendor asks, and from when on."""
     told: list[Told] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     sums: int = 0
@@ -151,28 +155,37 @@ class Audit:
         return last - first - sum(max(0.0, min(b, last) - max(a, first)) for a, b in self._down) > HOUR
 
     def _kind(self, record: MachineRecord, begins: float, until: float) -> str:
-        now = self.world.state.t
-        first = max(begins - BEFORE, record.created)
-        changed = any(first < at <= until for at, _ in record.tariff)
-        hidden = any(a < until and b > first for a, b in self._down) or any(
-            first < at <= now for at in self._mute.get(record.id, ())
-        )
-        mute_now = any(now - at < 1 for at in self._mute.get(record.id, ()))
+        now, mute = self.world.state.t, self._mute.get(record.id, ())
+        first = max(begins - BEFORE, record.created - EVERY * HOUR)
+        changes = [at for at, _ in self.prices[record.machine_type] if first < at <= until]
         gone = record.gone is not None or record.deleting
-        if not changed and not mute_now and not gone:
+        if not changes and not gone and not any(now - at < 1 for at in mute):
             return TOLD
-        if hidden:
+        end = [record.gone or until] if gone else []
+        adopted = self._adopted.get(record.id, (record, record.created, 0.0))[1]
+        watched = all(self._was_watched(record, at, since=adopted) for at in (*changes, *end))
+        if not watched or any(now - at < 1 for at in mute):
             return HIDDEN
         if not gone:
             return PRICE
         causes = (c.cause for c in reversed(self.world.timeline) if c.machine_id == record.id)
-        cause = next(c for c in causes if c != "deleted")
-        return BY_PERSON if "human" in cause else BY_FLEETD
+        return BY_PERSON if "human" in next(c for c in causes if c != "deleted") else BY_FLEETD
+
+    def _was_watched(self, record: MachineRecord, at: float, *, since: float) -> bool:
+        """Whether the daemon ran, and the provider told, around an instant for as long as a question may take."""
+        first, last = at - EVERY * HOUR, at + EVERY * HOUR
+        down = any(a < last and b > first and b - a > SHORT for a, b in self._down)
+        return (
+            since <= first + EVERY * HOUR
+            and not down
+            and not any(first < t < last for t in self._mute.get(record.id, ()))
+        )
 
     def _room(self, kind: str, record: MachineRecord, begins: float, until: float) -> Decimal | None:
         """How far apart the bounds may be, in dollars."""
-        prices = [price for _, price in record.tariff]
-        changes = pairwise(record.tariff)
+        tariff = self.prices[record.machine_type]
+        prices = [price for _, price in tariff]
+        changes = pairwise(tariff)
         steps = sum((abs(b - a) for (_, a), (at, b) in changes if at > begins - BEFORE), Decimal(0))
         by_price = steps * Decimal(EVERY)
         storage = Decimal("0.01") * Decimal(EVERY)

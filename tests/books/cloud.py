@@ -21,6 +21,7 @@ from fleetd.simulator import core_json
 from fleetd.simulator.admission import NewMachine
 from fleetd.simulator.records import MachineRecord, Refusal
 from fleetd.simulator.world import World
+from tests.support.virtual_time import virtual_clock
 
 
 class WorldCloud:
@@ -28,6 +29,7 @@ class WorldCloud:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.clock = virtual_clock()
         self.silent: Callable[[str], CloudError | str | None] = lambda _machine: None
         self.latency = 0.2
         """Seconds that a call takes."""

@@ -267,7 +267,7 @@ def test_a_price_is_learnt_when_a_machine_is_up_and_the_config_names_none() -> N
                 async with world.daemon_running():
                     await anyio.sleep(600)
                 asked = [c.machine for c in world.cloud.calls if c.operation == "utilization"]
-                assert len(asked) == 1, "one machine of a type is enough"
+                assert len(asked) == 3, "each machine's first bill, and one machine of a type"
         assert [line["hourly"] for line in said(logs, "price.learnt")] == ["0.51"]
 
     run_virtual(story, start=START)
