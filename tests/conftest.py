@@ -23,8 +23,6 @@ PEERS = {
 
 LONG = ("chaos", "oncall", "peers", "sim", "systemd", "week")
 """Folders of the long proofs: simulated days, killed processes, booted systems. ``-m long`` runs them."""
-ONE_BY_ONE = "sim"
-"""Its tests share nothing, so that two workers may take them as they come; a file of the others is one worker's."""
 
 
 # A shell ignores Ctrl-C for what it runs in the background, and children inherit that.
@@ -32,11 +30,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    folder = item.path.relative_to(HERE).parts[0]
-    if folder in LONG:
+    if item.path.relative_to(HERE).parts[0] in LONG:
         item.add_marker(pytest.mark.long)
-    if folder != ONE_BY_ONE:
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

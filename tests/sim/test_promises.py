@@ -9,10 +9,8 @@ from functools import cache
 
 import pytest
 
-from tests.sim.checker import PROMISES
-from tests.sim.mutations import MUTATIONS, Mutation
+from tests.sim.mutations import MUTATIONS
 from tests.sim.report import Job, Totals, run_all
-from tests.sim.run import run_story
 
 SEEDS = 60
 """A day takes about four seconds of two cores; the long run is for hundreds and thousands of them."""
@@ -41,7 +39,6 @@ def days() -> Totals:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("days")
 def test_every_promise_is_kept_on_every_day() -> None:
     totals = days()
     assert totals.broken == []
@@ -49,21 +46,8 @@ def test_every_promise_is_kept_on_every_day() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("days")
 def test_every_kind_of_fault_has_struck() -> None:
     assert set(days().faults) >= FAULTS | EVENTS
-
-
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=[f"{m.promise}: {m.name}" for m in MUTATIONS])
-def test_a_broken_build_is_caught_and_a_sound_one_is_not(mutation: Mutation) -> None:
-    assert run_story(mutation.story).breaches == ()
-    with mutation.applied():
-        caught = run_story(mutation.story).breaches
-    assert mutation.promise in {breach.promise for breach in caught}
-
-
-def test_every_promise_has_its_broken_build() -> None:
-    assert {m.promise for m in MUTATIONS} == set(PROMISES)
 
 
 @pytest.mark.slow
