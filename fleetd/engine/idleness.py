@@ -143,23 +143,27 @@ class Idleness:
         said = await self._rounds.ask(fleet.idle, [machine], self._listed, patience=None)
         verdict = combine(said[machine.id].values())
         if verdict is Activity.ACTIVE or self.leases.in_force(machine.id, self._clock.now()) is not None:
+            self._clocks[machine.id] = IdleClock()  # this was use, whatever the next pass is told
             return Reason.BUSY
         if verdict is Activity.UNKNOWN:
             return Reason.ACTIVITY_UNKNOWN
-        return self._used_since(fleet.idle, action, machine) or self._started_since(fleet.idle, action, machine)
-
-    def _used_since(self, rule: IdleRule, action: Action, machine: Machine) -> Reason | None:
-        """A lease that was taken and ended since the pass."""
-        used = self.leases.last_use(machine.id, self._clock.now())
-        if action.reason is not Reason.PARKED_IDLE or used is None or self._clock.now() - used >= rule.after:
+        if action.reason is Reason.OPERATOR_REQUEST:
             return None
-        self._clocks[machine.id] = IdleClock()
-        return Reason.NOT_IDLE_LONG_ENOUGH
+        return self._used_since(fleet.idle, machine) or self._started_since(fleet.idle, machine)
 
-    def _started_since(self, rule: IdleRule, action: Action, machine: Machine) -> Reason | None:
+    def _used_since(self, rule: IdleRule, machine: Machine) -> Reason | None:
+        """Use since the pass that decided: a lease that was taken and has ended, or what a later pass was told."""
+        now = self._clock.now()
+        used = self.leases.last_use(machine.id, now)
+        if used is not None and now - used < rule.after:
+            self._clocks[machine.id] = IdleClock()
+        since = self._clocks.get(machine.id, IdleClock()).idle_since
+        return Reason.NOT_IDLE_LONG_ENOUGH if since is None or now - since < rule.after else None
+
+    def _started_since(self, rule: IdleRule, machine: Machine) -> Reason | None:
         """Its events tell of a start that no pass has seen: somebody restarted it, and the idle clock begins anew."""
         began = last_started(machine)
-        if action.reason is not Reason.PARKED_IDLE or began is None:
+        if began is None:
             return None
         # The date is the provider's, whose clock may be far ahead: one start begins the idle clock anew once.
         if self._clock.now() - began >= max(rule.after, rule.min_uptime) or self._restarts.get(machine.id) == began:

@@ -12,7 +12,7 @@ from fleetd.model.journal import Hold, Memory, Setback, setback_key
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb, known
-from fleetd.planner.idle import may_park, parkable_at
+from fleetd.planner.idle import may_lose, may_park, parkable_at
 from fleetd.planner.policies import unsaved
 from fleetd.planner.roster import Roster
 
@@ -84,13 +84,14 @@ class Draft:
             return False
         facts = self.memory.facts.get(machine.id)
         report = self.memory.idle.get(machine.id)
-        reason = may_park(self.fleet, facts, report, self.now)
-        if reason is None:
-            return False
-        if not needs_idle and reason not in {Reason.BUSY, Reason.ACTIVITY_UNKNOWN}:
-            return False  # a surplus machine need not have been idle for long; it must not be in use
         if not needs_idle and machine in self.members.rising:
             return False  # nobody can use a machine that has not come up
+        # min_uptime is for parking: surplus has no claim to it.
+        reason = (
+            may_park(self.fleet, facts, report, self.now) if needs_idle else may_lose(self.fleet, report, self.now)
+        )
+        if reason is None:
+            return False
         until = parkable_at(self.fleet, facts, report, reason)
         self.skip(
             verb, reason, machine, until=until, detail=report.evidence if report is not None else "no reading yet"

@@ -119,17 +119,31 @@ def advance(
 
 def may_park(fleet: Fleet, facts: MachineFacts | None, report: IdleReport | None, now: datetime) -> Reason | None:
     """Why an up machine may not be stopped as idle, or None when it may."""
-    rule = fleet.idle
-    if rule is None or report is None or report.verdict == Activity.UNKNOWN:
-        return Reason.ACTIVITY_UNKNOWN
-    if report.verdict != Activity.IDLE or report.idle_since is None:
-        return Reason.BUSY
+    rule, used = fleet.idle, in_use(fleet, report)
+    if rule is None or used is not None:
+        return used
     up_since = facts.up_since if facts is not None else None
     if up_since is None or now - up_since < rule.min_uptime:
         return Reason.MIN_UPTIME
-    if now - report.idle_since < rule.after:
-        return Reason.NOT_IDLE_LONG_ENOUGH
-    return None
+    return may_lose(fleet, report, now)
+
+
+def may_lose(fleet: Fleet, report: IdleReport | None, now: datetime) -> Reason | None:
+    """Why an up machine may not be stopped or destroyed for any reason of fleetd's own, or None when it may.
+
+    One answer that says idle proves as little here as it does for parking: a source that flickers gives one, too.
+    """
+    rule, used = fleet.idle, in_use(fleet, report)
+    if rule is None or report is None or report.idle_since is None or used is not None:
+        return used
+    return Reason.NOT_IDLE_LONG_ENOUGH if now - report.idle_since < rule.after else None
+
+
+def in_use(fleet: Fleet, report: IdleReport | None) -> Reason | None:
+    """Why an up machine counts as in use at this moment, or None when it does not."""
+    if fleet.idle is None or report is None or report.verdict == Activity.UNKNOWN:
+        return Reason.ACTIVITY_UNKNOWN
+    return Reason.BUSY if report.verdict != Activity.IDLE or report.idle_since is None else None
 
 
 def parkable_at(

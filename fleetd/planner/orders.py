@@ -12,7 +12,7 @@ from fleetd.model.plan import Action
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.costs import hourly_rate
 from fleetd.planner.draft import SOMEONE_IS_AT_IT, Draft
-from fleetd.planner.idle import may_park
+from fleetd.planner.idle import in_use
 
 _SIGNS = {Verb.START: 1, Verb.STOP: -1, Verb.RESTART: 0}
 _AT_GOAL = {Verb.START: frozenset({Phase.UP, Phase.RISING}), Verb.STOP: frozenset({Phase.DOWN, Phase.FALLING})}
@@ -105,8 +105,8 @@ def _in_use(draft: Draft, verb: Verb, machine: Machine) -> bool:
     if draft.fleet.idle is None:
         return False
     report = draft.memory.idle.get(machine.id)
-    reason = may_park(draft.fleet, draft.memory.facts.get(machine.id), report, draft.now)
-    if reason not in {Reason.BUSY, Reason.ACTIVITY_UNKNOWN}:
-        return False
+    reason = in_use(draft.fleet, report)
+    if reason is None:
+        return False  # that it has been idle for ``after`` is not asked for: a person decides, and knows of the use
     draft.skip(verb, reason, machine, detail=report.evidence if report is not None else "no reading yet")
     return True

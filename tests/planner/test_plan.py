@@ -227,6 +227,20 @@ def test_rising_to_the_target(want, listed, recalled, does) -> None:
         ),
         pytest.param(
             fleet(target=0, guards=LOOSE, idle=IDLE),
+            "ready ready",
+            {"idle": {"ps1": idle(minutes=2), "ps2": idle(minutes=600)}},
+            ["stop ps2"],
+            id="what says idle since two minutes proves nothing",
+        ),
+        pytest.param(
+            fleet(target=0, guards=LOOSE, idle=IDLE),
+            "ready",
+            {"idle": {"ps1": idle(minutes=600)}, "facts": (facts(1, up_since=ago(seconds=20)),)},
+            ["stop ps1"],
+            id="min_uptime is for parking alone",
+        ),
+        pytest.param(
+            fleet(target=0, guards=LOOSE, idle=IDLE),
             "provisioning",
             {},
             ["stop ps1"],

@@ -158,8 +158,14 @@ def test_drift_is_mended_when_its_check_is_due(checks, recalled, does) -> None:
         pytest.param(
             fleet(target=1, shutdown_timeout=ENFORCED, idle=IdleRule(("gpu",))),
             {"idle": {"ps1": idle(minutes=1)}, "facts": (facts(1, up_since=ago(hours=25)),)},
+            [],
+            id="idle for a minute",
+        ),
+        pytest.param(
+            fleet(target=1, shutdown_timeout=ENFORCED, idle=IdleRule(("gpu",))),
+            {"idle": {"ps1": idle(minutes=61)}, "facts": (facts(1, up_since=ago(hours=25)),)},
             ["stop outlived_timeout"],
-            id="idle",
+            id="idle for long enough",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from fleetd.model.fleet import Fleet
 from fleetd.model.reasons import Verb
 from fleetd.simulator.calls import Call
 from tests.sim.breach import Breach
-from tests.sim.grounds import BEFORE, FRESH, GRACE, fleet_of, ordered, outlived, surplus
+from tests.sim.grounds import BEFORE, FRESH, GRACE, fleet_of, ordered
 from tests.sim.record import Record, Veto
 from tests.sim.truth import UP, Truth, created_name, moment
 
@@ -39,26 +39,24 @@ def unknown_is_active(truth: Truth) -> Iterator[Breach]:
             yield Breach(6, at, f"{call.operation} of {machine}, whose activity was {said} {at - asked:.0f} s before")
         elif record.in_use(machine, asked):
             yield Breach(6, at, f"{call.operation} of {machine}, which is in use, on another one's word")
-        elif not (
-            surplus(truth, fleet, at) > 0 or outlived(truth, fleet, machine, at) or ordered(record, machine, at)
-        ):
-            yield from _parked_too_early(truth, fleet, call)
+        elif not ordered(record, machine, at):
+            yield from _taken_too_early(truth, fleet, call)
 
 
-def _parked_too_early(truth: Truth, fleet: Fleet, call: Call) -> Iterator[Breach]:
-    """A stop that idleness alone can be the reason of: the last use must lie ``after`` back."""
+def _taken_too_early(truth: Truth, fleet: Fleet, call: Call) -> Iterator[Breach]:
+    """Whatever the reason of a stop, unless a person ordered it: the last use must lie ``after`` back."""
     record, machine, at = truth.record, call.machine_id or "", moment(call)
     if fleet.idle is None:
         return
     after = fleet.idle.after.total_seconds()
     began = truth.change(machine, at - BEFORE)
     if began is not None and at - began.at < 0.85 * after - GRACE:
-        yield Breach(6, at, f"{machine} parked {at - began.at:.0f} s after it came up")
+        yield Breach(6, at, f"{machine} taken {at - began.at:.0f} s after it came up")
     used = [span for span in record.uses.get(machine, ()) if _noticeable(record, machine, span, at)]
     used += [(lease.since, record.lease_end(lease)) for lease in record.leases if lease.machine_id == machine]
     last = max((min(ends, at) for begins, ends in used if begins < at), default=float("-inf"))
     if at - last < after - 1:
-        yield Breach(6, at, f"{machine} parked {at - last:.0f} s after it was in use, not {after:.0f}")
+        yield Breach(6, at, f"{machine} taken {at - last:.0f} s after it was in use, not {after:.0f}")
 
 
 def _noticeable(record: Record, machine: str, span: tuple[float, float], at: float) -> bool:

@@ -84,6 +84,8 @@ def _pace(truth: Truth, fleet: Fleet, settings: Settings, interval: float, poll:
     surplus = max(0, on - target)
     per_pass = max(1, fleet.guards.max_stops_per_pass.of(on + down, at_least=1))
     stops = -(-surplus // per_pass) * round_trip
+    if surplus and fleet.idle is not None:  # what was used shortly before must have been idle for ``after``
+        stops += fleet.idle.after.total_seconds() + 300 + interval
     creates = -(-max(0, target - on) // 10) * interval
     goes = max(0, on + down - target - fleet.standby) if fleet.allow_destroy else 0
     return stops + creates + goes * round_trip
