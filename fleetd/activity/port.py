@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fleetd.model.machine import Machine
 from fleetd.planner.idle import Reading
@@ -28,4 +28,22 @@ class Source(Protocol):
 
     async def aclose(self) -> None:
         """Close connections. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A source that judges an answer by those before it: what it has learnt outlives the process and a reload."""
+
+    @property
+    def question(self) -> str:
+        """What it asks. Another question is answered otherwise: nothing learnt by this one is true of that."""
+        ...
+
+    def learnt(self) -> Mapping[str, int]:
+        """What it has learnt, by machine id."""
+        ...
+
+    def remind(self, learnt: Mapping[str, int]) -> None:
+        """What an earlier one had learnt that asked the same. Called on the event loop, before the first ``read``."""
         ...

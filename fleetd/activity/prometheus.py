@@ -7,16 +7,19 @@ query for a machine with two GPUs needs no ``max()``, which would let one GPU sp
 one busy GPU for one step is use.
 
 A series that was there and is not any more hides what it would have told, also when the window has moved on: for as
-long as a machine is asked about it must have as many series as it has had.
+long as a machine is asked about it must have as many series as it has had, before a restart of fleetd too.
 
 The window ends now by our clock. Where the server's is another, it ends at some other time, of which nobody asked:
-what was idle two hours ago may be in use. Every answer's Date is compared.
+what was idle two hours ago may be in use. Every answer's Date is compared. And where both clocks were set back, as on
+one host, that time goes by a second time: its samples may be those of the first, for a Prometheus takes none that is
+older than its newest. So such times are unknown, also to the next process.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import anyio
@@ -33,6 +36,10 @@ DATE_UNIT = timedelta(seconds=1)
 """Dates have whole seconds."""
 LONGEST_ANSWER = 8 * 1024 * 1024
 """Bytes of an answer: 11,000 samples, the most that a Prometheus gives, of two dozen series."""
+NEWEST, TWICE = "newest time", "twice until"
+"""Under what these are kept beside the machines' series."""
+BACK = 1.0
+"""Seconds: a clock that is slewed does not go back at all."""
 FORGET_SERIES = 1800.0
 """Seconds without a question about a machine after which its series are counted anew: it was stopped meanwhile."""
 
@@ -51,14 +58,37 @@ class PrometheusSource:
         self._session: aiohttp.ClientSession | None = None
         self._series: dict[str, tuple[int, float]] = {}
         """By machine: the most series that it has had, and when it was asked about last, in monotonic seconds."""
+        self._newest = 0.0
+        """Unix time of the newest samples that there may be, by a clock that agreed with ours ..."""
+        self._twice = 0.0
+        """... and until when times have gone by twice."""
 
     async def read(self, machines: Sequence[Machine], *, window: timedelta, now: datetime) -> Mapping[str, Reading]:
         """See ``Source.read``."""
         began = anyio.current_time()
         asked = asked_about(max(window, 3 * self._step), self._step, now)
+        if asked.end < self._newest - BACK:
+            self._twice, self._newest = max(self._twice, self._newest), asked.end
         return await ask_each(
             self.name, machines, lambda m: self._one(m, asked, now, began), at_once=self._at_once, now=now
         )
+
+    @property
+    def question(self) -> str:
+        """See ``Remembering``."""
+        return self._query
+
+    def learnt(self) -> Mapping[str, int]:
+        """See ``Remembering``: how many series each machine has had."""
+        ticks = anyio.current_time()
+        series = {m: most for m, (most, at) in self._series.items() if most and ticks - at <= FORGET_SERIES}
+        return {**series, NEWEST: int(self._newest), TWICE: math.ceil(self._twice)}
+
+    def remind(self, learnt: Mapping[str, int]) -> None:
+        """See ``Remembering``."""
+        ticks = anyio.current_time()
+        self._series = {machine: (most, ticks) for machine, most in learnt.items() if machine not in {NEWEST, TWICE}}
+        self._newest, self._twice = float(learnt.get(NEWEST, 0)), float(learnt.get(TWICE, 0))
 
     async def aclose(self) -> None:
         """Close connections. Idempotent."""
@@ -72,12 +102,21 @@ class PrometheusSource:
             query = fill_promql(self._query, values)
             body, date = await self._ask(query, asked)
             judge_date(date, now + timedelta(seconds=anyio.current_time() - began), self._step)
+            self._newest = max(self._newest, asked.end)
             found = judge_answer(body, asked, labels_of(self._query, values))
             verdict, evidence = judge_series(found, self._below, asked)
             missing = self._missing(machine, standing(found, asked))
         except (Missing, Unusable) as error:
             return Activity.UNKNOWN, str(error)
+        missing = missing or self._gone_by_twice(asked)
         return (Activity.UNKNOWN, missing) if missing and verdict is Activity.IDLE else (verdict, evidence)
+
+    def _gone_by_twice(self, asked: Asked) -> str | None:
+        """Whether the clock was set back into what is asked about, in words."""
+        if self._twice <= asked.start - asked.step:
+            return None
+        until = datetime.fromtimestamp(self._twice, UTC)
+        return f"the clock was set back: samples until {until:%Y-%m-%d %H:%M:%S} UTC may be of the time before"
 
     def _missing(self, machine: Machine, there: int) -> str | None:
         """Whether the machine had more series, in words."""

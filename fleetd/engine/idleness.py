@@ -31,6 +31,7 @@ from fleetd.store.port import Journal
 log = structlog.get_logger(__name__)
 
 _NOTE = "idle_clocks"
+_LEARNT = "idle_sources_learnt"
 SAVE_EVERY = timedelta(minutes=1)
 """How often running clocks are written: after a crash at most so much of a span is uncovered."""
 LONGEST_ROUND = timedelta(seconds=60)
@@ -53,6 +54,8 @@ class Idleness:
         """All machines of the account, as the newest listing has them."""
         self._refreshed_at: datetime | None = None
         self._saved_at: datetime | None = None
+        self._kept = "{}"
+        """What the sources had learnt when it was written last."""
         self._read_at: dict[str, float] = {}
         """When each machine was last read about, on the event loop's monotonic clock."""
         self._restarts: dict[str, datetime] = {}
@@ -62,6 +65,7 @@ class Idleness:
         """Read the clocks and leases that an earlier process left."""
         await self.leases.load(self._clock.now())
         self._clocks = await read_note(self._journal, _NOTE, lambda note: dict(_clocks(note)), {})
+        self._rounds.remind(await read_note(self._journal, _LEARNT, _learnt, {}))
 
     async def use(self, settings: Mapping[str, IdleSource]) -> None:
         """Ask these sources from now on; called before every pass, so that a reload takes effect."""
@@ -129,6 +133,10 @@ class Idleness:
             for machine, c in sorted(self._clocks.items())
         }
         await self._journal.put_note(_NOTE, json.dumps(rows))
+        learnt = json.dumps(self._rounds.memory, sort_keys=True)
+        if learnt != self._kept:
+            await self._journal.put_note(_LEARNT, learnt)
+            self._kept = learnt
 
     async def last_word(self, fleet: Fleet, action: Action, machine: Machine) -> Reason | None:
         """Ask afresh right before a stop that needs the machine to be unused; a reason forbids it."""
@@ -264,6 +272,10 @@ def _clocks(note: Mapping[str, Any]) -> Iterable[tuple[str, IdleClock]]:
             yield machine, IdleClock(_instant(since), _instant(last), *spans[:2])
         except (ValueError, TypeError, OverflowError) as error:
             log.warning("idle_clocks.were_unreadable", machine=machine, error=f"{type(error).__name__} {error}")
+
+
+def _learnt(note: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    return {str(key): {str(m): int(n) for m, n in learnt.items()} for key, learnt in note.items()}
 
 
 def _text(at: datetime | None) -> str | None:

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 import anyio
 import structlog
 
-from fleetd.activity.port import Source
+from fleetd.activity.port import Remembering, Source
 from fleetd.engine.ports import Clock
 from fleetd.model.fleet import IdleRule
 from fleetd.model.machine import Machine
@@ -53,6 +53,19 @@ class Rounds:
         self._clock = clock
         self._asking: dict[str, _Asking] = {}
         self._settings: Mapping[str, IdleSource] | None = None
+        self._memory: dict[str, dict[str, int]] = {}
+        """What sources that are closed, or were an earlier process's, had learnt, by name and question."""
+
+    @property
+    def memory(self) -> Mapping[str, Mapping[str, int]]:
+        """What the sources have learnt, for the next process."""
+        open_ones = [one.source for one in self._asking.values()]
+        now = {_key(source): dict(source.learnt()) for source in open_ones if isinstance(source, Remembering)}
+        return self._memory | now
+
+    def remind(self, memory: Mapping[str, Mapping[str, int]]) -> None:
+        """What an earlier process's sources had learnt; before the first ``use``."""
+        self._memory = {key: dict(learnt) for key, learnt in memory.items()}
 
     async def use(self, settings: Mapping[str, IdleSource]) -> None:
         """Ask these sources from now on."""
@@ -65,9 +78,15 @@ class Rounds:
             for table in [settings.get(name)]
         }
         self._settings = settings
+        sources = [one.source for one in self._asking.values() if isinstance(one.source, Remembering)]
+        # What nobody asks any more is forgotten.
+        self._memory = {_key(source): self._memory.get(_key(source), {}) for source in sources}
+        for source in sources:
+            source.remind(self._memory[_key(source)])
 
     async def aclose(self) -> None:
         """Close all sources. Idempotent."""
+        self._memory = {key: dict(learnt) for key, learnt in self.memory.items()}
         asking, self._asking, self._settings = self._asking, {}, None
         for one in asking.values():
             await one.source.aclose()
@@ -156,6 +175,11 @@ class Rounds:
 
     def _unknown(self, source: str, words: str) -> Reading:
         return Reading(source, Activity.UNKNOWN, self._clock.now(), words)
+
+
+def _key(source: Source) -> str:
+    question = source.question if isinstance(source, Remembering) else ""
+    return f"{source.name}: {question}"
 
 
 def shared_names(table: IdleSource | None, machines: Iterable[Machine], listed: Sequence[Machine]) -> dict[str, str]:

@@ -12,9 +12,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import anyio
 import pytest
@@ -23,11 +24,17 @@ from aiohttp import web
 from fleetd.activity.asking import Unusable
 from fleetd.activity.fill import fill_argument, fill_promql, fill_url
 from fleetd.activity.opening import open_sources
+from fleetd.activity.port import Source
+from fleetd.activity.prometheus import PrometheusSource
 from fleetd.activity.series import asked_about, judge_answer, judge_series
+from fleetd.engine.rounds import Rounds
+from fleetd.model.fleet import IdleRule
 from fleetd.model.machine import Machine
 from fleetd.model.settings import IdleSource
 from fleetd.planner.idle import Activity
 from tests.support.build import NOW, machine
+from tests.support.scripted_server import Heard, scripted
+from tests.support.scripted_server import answer as scripted_answer
 
 BOX = machine(1, private_ip="10.64.1.99")
 YOUNG = machine(2)
@@ -383,6 +390,46 @@ async def test_a_series_that_vanished_is_missed_when_the_window_has_moved_on_too
     assert verdicts == [Activity.IDLE, Activity.UNKNOWN, Activity.IDLE]
 
 
+@pytest.mark.parametrize("changed", ["nothing", "the query"])
+async def test_a_series_that_vanished_is_missed_after_a_restart_too(changed: str) -> None:
+    """And after a reload. Another question is answered otherwise: nothing is missed there."""
+    told = [samples(20), samples(20)]
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=matrix(*told), headers={"Date": format_datetime(NOW, usegmt=True)})
+
+    async def verdict(rounds: Rounds, table: IdleSource) -> Activity:
+        await rounds.use({"gpu": table})
+        said = await rounds.ask(IdleRule(("gpu",), after=WINDOW), [BOX], [BOX], patience=None)
+        return said["ps1"]["gpu"].verdict
+
+    def opened() -> Rounds:
+        return Rounds(lambda tables: open_sources(tables, lambda _machine, _now: None), Standing())
+
+    async with server(answer) as url:
+        first, table = opened(), prometheus(url)
+        assert await verdict(first, table) is Activity.IDLE
+        told = [samples(20)]
+        if changed == "the query":
+            table = replace(table, query='max(up{i="{id}"})')
+        reloaded = await verdict(first, replace(table, timeout=timedelta(seconds=9)))
+        memory = json.loads(json.dumps(first.memory))
+        await first.aclose()
+        second = opened()
+        second.remind(memory)
+        restarted = await verdict(second, table)
+        await second.aclose()
+    expected = Activity.UNKNOWN if changed == "nothing" else Activity.IDLE
+    assert [reloaded, restarted] == [expected, expected]
+
+
+class Standing:
+    """A clock that stands still."""
+
+    def now(self) -> datetime:
+        return NOW
+
+
 def prometheus(url: str) -> IdleSource:
     return IdleSource("gpu", "prometheus", url=url, query='up{i="{id}"}', below=0.5)
 
@@ -558,3 +605,42 @@ async def test_leases(lease, verdict) -> None:
 
 async def test_uptime_says_idle() -> None:
     assert (await ask(IdleSource("life", "uptime")))[0][0] is Activity.IDLE
+
+
+@pytest.mark.parametrize("by", [0, 1, 600, 86_400])
+async def test_a_time_that_goes_by_twice_is_unknown(by: int) -> None:
+    """The host's clock is set back; its Prometheus has samples of the first time, and takes none of the second."""
+    now = [NOW]
+
+    def told(heard: Heard) -> bytes:
+        form = dict(parse_qsl(heard.raw.decode()))
+        start, end, step = (float(form[name]) for name in ("start", "end", "step"))
+        times = [start + n * step for n in range(int((end - start) / step) + 1)]
+        headers = {"Date": format_datetime(now[0], usegmt=True)}
+        return scripted_answer(200, body=matrix([(at, "0") for at in times]), headers=headers)
+
+    async def verdict(at: datetime, source: Source) -> Activity:
+        now[0] = at
+        return (await source.read([BOX], window=WINDOW, now=at))["ps1"].verdict
+
+    async with scripted(told) as double:
+        table = prometheus(double.url)
+
+        def opened() -> Source:
+            return open_sources({table.name: table}, lambda _machine, _now: None)[table.name]
+
+        first = opened()
+        assert await verdict(NOW, first) is Activity.IDLE
+        back = NOW - timedelta(seconds=by + 0.5)
+        found = [await verdict(back, first), await verdict(back + timedelta(seconds=60), first)]
+        assert isinstance(first, PrometheusSource)
+        second = opened()
+        assert isinstance(second, PrometheusSource)
+        second.remind(first.learnt())
+        restarted = await verdict(back + timedelta(seconds=120), second)
+        found += [await verdict(NOW + WINDOW + timedelta(seconds=1), one) for one in (first, second)]
+        await first.aclose()
+        await second.aclose()
+    twice = Activity.UNKNOWN if by else Activity.IDLE
+    assert found == [twice, twice, Activity.IDLE, Activity.IDLE]
+    assert restarted is twice
