@@ -19,6 +19,9 @@ log = structlog.get_logger(__name__)
 SILENT_AFTER = 1800.0
 """Seconds of unknown after which a machine is said to be silent. They begin ``idle.after`` later for a new one, of
 which nobody can know enough before."""
+KNOWN_AGAIN = 9
+"""Passes in a row that must find a machine idle before it counts as known again: of ten readings one may be missing
+(``planner.idle.COVERAGE``), so a source that answers less has nothing parked, ever, and must be heard of."""
 
 
 class Silence:
@@ -30,6 +33,8 @@ class Silence:
         self._known: set[str] = set()
         """Machines of which something was known since they came up."""
         self._said: set[str] = set()
+        self._idle_in_a_row: dict[str, int] = {}
+        """Passes, by machine, since it was unknown last."""
 
     def heard(self, fleet: Fleet, said: Mapping[str, Mapping[str, Reading]]) -> None:
         """One alert when a source knows nothing of a whole fleet any more, one line when it is back."""
@@ -50,12 +55,16 @@ class Silence:
     def judged(self, fleet: Fleet, rule: IdleRule, machine: Machine, report: IdleReport) -> IdleReport:
         """The report, with how long the machine has been unknown."""
         keys = {"fleet": fleet.name, "machine": machine.id, "name": machine.name}
-        if report.verdict != Activity.UNKNOWN:
+        unknown = report.verdict == Activity.UNKNOWN
+        in_a_row = self._idle_in_a_row[machine.id] = 0 if unknown else self._idle_in_a_row.get(machine.id, 0) + 1
+        if not unknown:
             self._known.add(machine.id)
+        if report.verdict == Activity.ACTIVE or in_a_row >= KNOWN_AGAIN:
             self._unknown_since.pop(machine.id, None)
             if machine.id in self._said:
                 self._said.discard(machine.id)
                 log.info("machine.was_heard_again", **keys)
+        if not unknown and machine.id not in self._unknown_since:
             return report
         ticks = anyio.current_time()
         lasts = ticks - self._unknown_since.setdefault(machine.id, ticks)
@@ -69,5 +78,6 @@ class Silence:
     def keep(self, running: AbstractSet[str]) -> None:
         """Forget machines that are not up."""
         self._unknown_since = {m: t for m, t in self._unknown_since.items() if m in running}
+        self._idle_in_a_row = {m: n for m, n in self._idle_in_a_row.items() if m in running}
         self._known &= running
         self._said &= running

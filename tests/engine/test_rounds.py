@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from fleetd.engine.rounds import shared_names
 from fleetd.engine.silence import SILENT_AFTER
 from fleetd.model.fleet import Guards, IdleRule, Limit, Window
+from fleetd.model.machine import Machine
 from fleetd.model.settings import IdleSource
 from fleetd.planner.idle import Activity, Reading
 from tests.support.build import fleet, machine, token_name
@@ -196,6 +197,29 @@ def test_a_machine_that_is_silent_for_half_an_hour_is_said_once() -> None:
         told = ("machine.went_silent", "machine.was_heard_again")
         said = [(line["event"], line["machine"]) for line in logs if line["event"] in told]
         assert said == [(event, "ps1") for event in told]
+
+    run(story)
+
+
+@pytest.mark.parametrize("of_ten", [1, 3, 5, 8])
+def test_a_source_that_answers_too_seldom_to_have_anything_parked_is_said(of_ten: int) -> None:
+    """Each answer may be idle, and still no span of ``after`` is ever covered."""
+
+    async def story() -> None:
+        asked = [0]
+
+        def says(_machine: Machine) -> Activity:
+            asked[0] += 1
+            return Activity.IDLE if (asked[0] // 2) % 10 < of_ten else Activity.UNKNOWN  # it is read twice a question
+
+        with capture_logs() as logs:
+            async with rig(replace(PARKED, target=1), sources={"gpu": ScriptedSource(says=says)}) as world:
+                populate(world, 1)
+                async with world.daemon_running():
+                    await anyio.sleep(40 * 60)
+                    assert world.cloud.writes() == []
+                    assert silent(world) == {"ps1"}
+        assert [line["machine"] for line in logs if line["event"] == "machine.went_silent"] == ["ps1"]
 
     run(story)
 
