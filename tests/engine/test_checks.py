@@ -232,7 +232,7 @@ def test_a_stop_that_is_put_off_does_not_wait_for_the_next_ring(way: str) -> Non
 def test_a_stop_that_is_forbidden_waits_for_the_next_ring(way: str) -> None:
     busy = [True]
     source = ScriptedSource(says=lambda _m: Activity.ACTIVE if busy[0] else Activity.IDLE)
-    rule = IdleRule(("gpu",), after=timedelta(hours=30), min_uptime=timedelta(minutes=10))
+    rule = IdleRule(("gpu",), after=timedelta(minutes=5), min_uptime=timedelta(minutes=10))
 
     async def story() -> None:
         wanted = fleet(target=1, shutdown_timeout=ENFORCED, idle=rule if way == "use" else None)

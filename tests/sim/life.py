@@ -89,6 +89,8 @@ class Site:
     on_point: Callable[[Life, str], None] = lambda _life, _point: None
     on_call: Callable[[Life, str, Sequence[Any]], None] = lambda _life, _name, _arguments: None
     """Told of every call of the port right before it."""
+    source: Callable[[IdleSource], Source] | None = None
+    """Opens an idle source in place of one that asks ``says``."""
     late: Callable[[], float] = lambda: 0.0
     """Seconds after which an idle source answers now."""
     trouble: int = 0
@@ -282,6 +284,8 @@ class Life:
     def _source(self, table: IdleSource) -> Source:
         if table.kind == "lease":
             return LeaseSource(table.name, lambda machine, now: self._leases().holder(machine, now))
+        if self.site.source is not None:
+            return self.site.source(table)
         return SiteSource(table.name, self)
 
     def _leases(self) -> Leases:

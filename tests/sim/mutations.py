@@ -185,10 +185,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         6,
-        "parks what has only just become idle",
-        idle.may_park,
-        "if now - report.idle_since < rule.after:",
-        "if False:",
+        "what was in use goes on being idle",
+        idle.advance,
+        "if verdict is Activity.ACTIVE:\n        return stopped",
+        "if verdict is Activity.ACTIVE:\n        return IdleClock(clock.idle_since, now)",
         story(_at(0.8, "use", count=2, starves=False, **{"for": 900.0}), fleets=(PARKED,)),
     ),
     Mutation(
