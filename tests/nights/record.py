@@ -73,12 +73,9 @@ class Record:
         """When a lease ends, at the earliest: what was asked for, but after a restart the wall clock may end it."""
         end = min(lease.since + lease.lasts, lease.until)
         until_wall = lease.began_wall + timedelta(seconds=lease.lasts)
-        for began, _ in self.lives:
-            if lease.since < began < end:
-                # From here on only the wall clock tells, and each step of it may end the lease.
-                moments = [began, *(when for when, _ in self.steps if began < when < end)]
-                over = (t for t in moments if not lease.began_wall <= self.wall(t) < until_wall)
-                return min(end, next(over, end), began + max(0.0, (until_wall - self.wall(began)).total_seconds()))
+        for restarted, _ in self.lives:
+            if lease.since < restarted < end:  # from here on only the wall clock tells
+                return min(end, max(restarted, self._by_wall(lease.began_wall, until_wall, restarted)))
         return end
 
     def hold_end(self, hold: Hold) -> float:
@@ -88,3 +85,11 @@ class Record:
             if hold.since < when < end:
                 end = max(when, end - by)
         return min(end, hold.until)
+
+    def _by_wall(self, first: datetime, until: datetime, at: float) -> float:
+        """From ``at`` on, when the wall clock leaves the span between two of its readings."""
+        end = at if self.wall(at) < first else at + (until - self.wall(at)).total_seconds()
+        for when, by in self.steps:
+            if at < when < end:
+                end = when if self.wall(when) < first else max(when, end - by)
+        return end
