@@ -48,6 +48,7 @@ import yarl
 from fleetd import __version__
 from fleetd.cloud.calls import Answer, Call, Classify, Effect, HttpLimits, KeyHeader, OnRequest
 from fleetd.cloud.decoding import NotJson, decode
+from fleetd.cloud.listing import fits
 from fleetd.cloud.placed import Held, Placed
 from fleetd.cloud.port import Leave
 from fleetd.cloud.progress import Progress, only_once, trace_config
@@ -273,6 +274,8 @@ class HttpClient:
         code = str(response.status)
         if not progress.succeeded:
             return code, self._declined(call, response.status, response.headers, body)
+        if whole and not fits(body):
+            return code, _Failure(self.malformed(call, "the pages of the listing are too large together"))
         if whole or not call.body_matters:
             return code, Answer(response.status, body)
         return code, _Failure(self.malformed(call, f"the answer has more than {BODY_LIMIT} bytes"))

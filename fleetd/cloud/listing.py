@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from fleetd.cloud.port import Json
@@ -14,6 +16,41 @@ MOST_ENTRIES = 10_000
 """In one page, whatever was asked for."""
 MOST_SECONDS = 120.0
 """For all pages of a listing together; one that takes longer has no end, or is too old when it ends."""
+
+MOST_WEIGHT = 256 * 1024 * 1024
+"""Of all pages of a listing together, in bytes of memory as they are estimated: no account has a tenth of it."""
+OF_A_VALUE = 100
+"""Bytes that a value takes once it is read."""
+
+
+@dataclass(slots=True)
+class _Scale:
+    weight: int = 0
+
+
+_SCALE: ContextVar[_Scale | None] = ContextVar("scale", default=None)
+
+
+@contextmanager
+def weighed() -> Iterator[None]:
+    """Everything that is read in here, by this task and those it starts, is one listing, and has one bound."""
+    if _SCALE.get() is not None:
+        yield
+        return
+    token = _SCALE.set(_Scale())
+    try:
+        yield
+    finally:
+        _SCALE.reset(token)
+
+
+def fits(body: bytes) -> bool:
+    """Whether the listing that the body is a page of stays within its bound; so does what is no listing."""
+    scale = _SCALE.get()
+    if scale is None:
+        return True
+    scale.weight += len(body) + OF_A_VALUE * sum(map(body.count, (b",", b"[", b"{")))
+    return scale.weight <= MOST_WEIGHT
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,10 @@ class Look:
             recall, Outsiders(recall, faults), clock, meter, self.agreement, unanswered=unanswered
         )
 
+    def fought_over(self) -> dict[str, int]:
+        """How often, by machine id, those were turned that somebody turns again and again."""
+        return self._settling.fought_over(self._clock.now())
+
     async def load(self) -> None:
         """Read what an earlier process left in the journal."""
         await self._recall.load()

@@ -52,6 +52,11 @@ class Outsiders:
             if entry.reason != Culprit.OPERATOR or len(self._turns.get(entry.machine, ())) >= FIGHT:
                 self._recall.setbacks.turned(entry.machine, entry.ts)
 
+    def fought_over(self, now: datetime) -> dict[str, int]:
+        """How often, by machine id, those were turned that somebody turns again and again."""
+        counts = {m: sum(is_waiting(t, FIGHT_WITHIN, now) for t in turns) for m, turns in self._turns.items()}
+        return {m: count for m, count in counts.items() if count >= FIGHT}
+
     async def report(self, change: OutsideChange, at: datetime) -> None:
         """Say what changed and by whom, as far as the events tell."""
         was = change.facts

@@ -147,6 +147,11 @@ class Reconciler:
         return self._look.agreement
 
     @property
+    def fought_over(self) -> Mapping[str, int]:
+        """How often, by machine id, those were turned within an hour that somebody turns again and again."""
+        return self._look.fought_over()
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What of the provider cannot be read at the moment although it answers."""
         return self._cloud.remarks

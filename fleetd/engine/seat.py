@@ -52,6 +52,9 @@ class EngineSeat:
             machine: {str(check): policy for check, policy in checks.items()}
             for machine, checks in reconciler.checks.standing().items()
         }
+        fought = reconciler.fought_over
+        for row in document["machines"]:
+            row["turned_outside"] = fought.get(row["id"], 0) if row["owned"] else 0
         return document | {"max_hourly_cost": str(cap) if cap else None, "checks_made": made}
 
     def alive(self) -> str | None:

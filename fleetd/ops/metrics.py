@@ -71,6 +71,12 @@ class Metrics:
             ["fleet", "verb"],
             registry=r,
         )
+        self._fought = Gauge(
+            "fleetd_machines_fought_over",
+            "Machines that somebody else has turned three times or more within an hour.",
+            ["fleet"],
+            registry=r,
+        )
         self._vetoes = Gauge("fleetd_vetoes", "Holds and freezes in force.", ["kind"], registry=r)
         self._idle = Gauge(
             "fleetd_idle_verdicts", "Up machines by what their idle sources say.", ["fleet", "verdict"], registry=r
@@ -266,6 +272,8 @@ class Metrics:
         _fill(self._blocked, blocked)
         futile = Tally({(name, verb): n for name, f in fleets.items() for verb, n in f.get("no_effect", {}).items()})
         _fill(self._futile, futile, always=((f, str(v)) for f in fleets for v in Verb))
+        fought = Tally((m["fleet"],) for m in machines if m["owned"] and m.get("turned_outside"))
+        _fill(self._fought, fought, always=((f,) for f in fleets))
         _fill(self._transitions_open, moving, always=((f, str(v)) for f in fleets for v in Verb))
         _fill(self._idle, idle, always=((f, v) for f in ruled for v in IDLE_VERDICTS))
         self._unknown.clear()

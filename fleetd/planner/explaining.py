@@ -55,6 +55,11 @@ def explain_machine(status: Document, machine: Document, now: datetime) -> list[
         return lines
     if machine.get("unconfirmed"):
         lines.append(confirmation_words(machine["unconfirmed"]))
+    if machine.get("turned_outside"):
+        lines.append(
+            f"Somebody else has turned it {machine['turned_outside']} times within an hour, a script or another "
+            "daemon: fleetd's own calls for it grow apart."
+        )
     lines += _activity(machine, now)
     about = [b for b in status["blocked"] if b["machine"] == machine["id"]]
     lines += [_blocked(b, now) for b in about]

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import pytest
 
+from fleetd.cloud import listing as reading
 from fleetd.cloud.calls import HttpLimits
 from fleetd.cloud.core import open_core_cloud
 from fleetd.cloud.listing import MOST_SECONDS
@@ -79,3 +80,42 @@ async def test_a_listing_without_an_end_is_left_with_its_reason(opened, say, why
     assert re.search(why, listing.problem), listing.problem
     assert took < MOST_SECONDS + 70
     assert max(b - a for a, b in itertools.pairwise(beats)) <= 3.0, "every page is a sign of life"
+
+
+def fat(first: int, count: int, size: int):
+    return [{"id": f"ps{n}", "name": "n", "state": "off", "note": "x" * size} for n in range(first, first + count)]
+
+
+FAT = {
+    "core: long texts": (open_core_cloud, core(lambda page: fat(page * 1000, 1000, 1000))),
+    "core: many values": (
+        open_core_cloud,
+        core(lambda page: [r | {"events": [None] * 10} for r in rows(page * 1000, 1000)]),
+    ),
+    "v1: long texts": (open_paperspace_cloud, v1(lambda page: (fat(page, 1, 1_000_000), page + 1))),
+    "v1: many values": (open_paperspace_cloud, v1(lambda page: ([*rows(page, 1), [0] * 10_000], page + 1))),
+}
+
+
+@pytest.mark.parametrize(("opened", "say"), FAT.values(), ids=FAT.keys())
+@virtual
+async def test_many_large_pages_together_have_a_bound(monkeypatch, opened, say):
+    """Each page is small enough by itself; what is held in memory is bounded all the same."""
+    monkeypatch.setattr(reading, "MOST_WEIGHT", 8 * 1024 * 1024)
+    pages = 0
+
+    def counted(heard: Heard):
+        nonlocal pages
+        pages += 1
+        return say(heard)
+
+    async with scripted(counted) as server:
+        cloud = opened(
+            server.url, lambda: "k3y", rng=random.Random(1), limits=HttpLimits(max_requests_per_second=1000)
+        )
+        listing = await cloud.list_machines()
+        assert not listing.complete
+        assert "too large together" in listing.problem
+        assert pages <= 40
+        assert (await cloud.list_machines()).machines, "the next listing has a bound of its own"
+        await cloud.aclose()

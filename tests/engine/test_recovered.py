@@ -9,10 +9,14 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from fleetd.cli.explain import sentences_about
+from fleetd.engine.leases import Leases
+from fleetd.engine.seat import EngineSeat
 from fleetd.engine.status import status_document
 from fleetd.model.errors import Ambiguous
 from fleetd.model.fleet import Fleet, Guards, Limit, ScaleIn
 from fleetd.model.reasons import Reason
+from fleetd.ops.metrics import Metrics
 from tests.support.build import fleet, token_name
 from tests.support.fakecloud import FakeCloud
 from tests.support.rig import Rig, rig
@@ -169,6 +173,12 @@ def test_a_machine_that_somebody_turns_again_and_again_is_an_alert_and_not_fough
             assert stops <= 10, "it grows apart: 1, 2, 5, 10, 30 minutes"
             said = [line for line in logs if line["event"] == "machine.was_fought_over"]
             assert said
+            seat = EngineSeat(world.daemon, Leases(world.journal), world.clock)
+            metrics = Metrics(version="1")
+            metrics.show(seat.status(), world.clock.now())
+            assert metrics.registry.get_sample_value("fleetd_machines_fought_over", {"fleet": "training"}) == 1
+            told = " ".join(sentences_about(seat.status(), machine_id, (), world.clock.now()))
+            assert "Somebody else has turned it" in told
             assert (said[0]["machine"], said[0]["count"], said[0]["log_level"]) == (machine_id, 3, "error")
 
     run_virtual(story)

@@ -30,6 +30,7 @@ NAMES = {
     "fleetd_open_transitions": "gauge fleet verb",
     "fleetd_blocked_actions": "gauge fleet reason verb",
     "fleetd_actions_without_effect": "gauge fleet verb",
+    "fleetd_machines_fought_over": "gauge fleet",
     "fleetd_vetoes": "gauge kind",
     "fleetd_idle_verdicts": "gauge fleet verdict",
     "fleetd_idle_unknown_seconds": "gauge fleet",

@@ -177,6 +177,19 @@ def cannot_stop_a_machine(shift: Shift) -> None:
     shift.until_clear("FleetdActionWithoutEffect")
 
 
+def is_fought_by_somebody_else(shift: Shift) -> None:
+    (machine,) = shift.sim.machines()
+    for turn in range(3):
+        shift.sim.ask(f"/_sim/machines/{machine['id']}", {"action": "stop"})
+        until(lambda: not shift.converged(1), seconds=PATIENCE)
+        if turn < 2:
+            shift.until_converged(1)
+    shift.until_firing("FleetdMachineFoughtOver")
+    shift.sim.ask(f"/_sim/machines/{machine['id']}", {"action": "destroy"})
+    shift.until_clear("FleetdMachineFoughtOver")
+    shift.until_converged(1)
+
+
 def meets_a_fault_of_its_own(shift: Shift) -> None:
     with shift.fault():
         shift.until_firing("FleetdFault")
@@ -221,6 +234,12 @@ STORIES = [
         LATE,
     ),
     Story(cannot_stop_a_machine, {"FleetdActionWithoutEffect"}, LATE),
+    Story(
+        is_fought_by_somebody_else,
+        {"FleetdMachineFoughtOver"},
+        LATE | {"FleetdActionWithoutEffect"},
+        {"fleet": 'respect_manual = "0s"'},
+    ),
     Story(meets_a_fault_of_its_own, {"FleetdFault"}, LATE),
 ]
 

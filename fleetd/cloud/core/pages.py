@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import anyio
 
-from fleetd.cloud.listing import MOST_SECONDS, Reading, identity, joined
+from fleetd.cloud.listing import MOST_SECONDS, Reading, identity, joined, weighed
 from fleetd.cloud.port import Json
 from fleetd.model.errors import CloudError, MalformedAnswer, Refused
 
@@ -64,6 +64,11 @@ async def read_all(source: Source, *, most: int = MOST_PAGES, prove: bool = Fals
 
 
 async def _read_once(source: Source, *, most: int, prove: bool) -> Reading:
+    with weighed():
+        return await _read_pages(source, most=most, prove=prove)
+
+
+async def _read_pages(source: Source, *, most: int, prove: bool) -> Reading:
     ends = anyio.current_time() + MOST_SECONDS
     pages = [await source.page(0)]
     failure: CloudError | None = None

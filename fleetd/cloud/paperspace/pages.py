@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from fleetd.cloud.listing import MOST_SECONDS, Reading, identity, joined
+from fleetd.cloud.listing import MOST_SECONDS, Reading, identity, joined, weighed
 from fleetd.cloud.port import Json
 from fleetd.model.errors import CloudError, MalformedAnswer
 
@@ -46,7 +46,8 @@ async def read_on(
     Raises:
         CloudError: the first page could not be read.
     """
-    return await _go_on(fetch, await fetch(after), enough)
+    with weighed():
+        return await _go_on(fetch, await fetch(after), enough)
 
 
 async def read_proven(forward: Fetch, backward: Fetch) -> Reading:
@@ -67,6 +68,11 @@ async def read_proven(forward: Fetch, backward: Fetch) -> Reading:
 
 
 async def _read_both(forward: Fetch, backward: Fetch) -> Reading:
+    with weighed():
+        return await _read_both_ways(forward, backward)
+
+
+async def _read_both_ways(forward: Fetch, backward: Fetch) -> Reading:
     first = await forward(None)
     if first.after is None:  # one answer holds it all: nothing can slip
         return await _go_on(forward, first, None)
