@@ -91,14 +91,23 @@ class Observer:
         return inquiry.observation(at)
 
     def _in_turn(self, inquiry: _Inquiry) -> list[str]:
-        """What is looked at in this pass: all that are missing, and of the others those that have waited longest."""
-        others = sorted(inquiry.others, key=lambda m: (self._looked.get(m, 0), m))
-        now, later = others[: self._looks()], others[self._looks() :]
+        """What is looked at in this pass, as far as its budget goes: of the missing and the others a half each.
+
+        One kind has what the other leaves. Those that have waited longest come first.
+        """
+        missing, others = (
+            sorted(ids, key=lambda m: (self._looked.get(m, 0), m)) for ids in (inquiry.missing, inquiry.others)
+        )
+        budget = max(2, self._looks())
+        half = max(budget // 2, budget - len(others))
+        first, waiting = missing[:half], missing[half:]
+        left = budget - len(first)
+        now, later = [*first, *others[:left]], [*waiting, *others[left:]]
         self._turn += 1
         self._looked = {m: self._looked[m] for m in later if m in self._looked} | dict.fromkeys(now, self._turn)
         for machine_id in later:
             inquiry.put_off(machine_id)
-        return [*sorted(inquiry.missing), *sorted(now)]
+        return [*sorted(first), *sorted(set(now).difference(first))]
 
     async def _look(self, machine_id: str) -> tuple[Machine | None, CloudError | None]:
         """The machine, None when there is none, or why nobody could tell."""
@@ -149,8 +158,9 @@ class _Inquiry:
 
     def put_off(self, machine_id: str) -> None:
         """It is not looked at in this pass, so nothing is believed of it; one that went has not come back."""
+        what = "is missing" if machine_id in self.missing else "has changed"
         if machine_id not in self.left or not went(self.left[machine_id]):
-            self.unverified[machine_id] = f"{machine_id} has changed with many others, and its turn has not come yet"
+            self.unverified[machine_id] = f"{machine_id} {what} with many others, and its turn has not come yet"
 
     def answered(self, machine_id: str, machine: Machine | None, error: CloudError | None) -> str | None:
         """Take what ``show`` says; why the listing is to be rejected because of it, else None."""

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Intent, Memory
+from fleetd.model.machine import UNVERIFIED
 from fleetd.model.plan import Action, Observation, OverCap, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.leaving import LEAVING
@@ -172,10 +173,12 @@ def shrink_wait(fleet: Fleet, members: Roster, memory: Memory, observed_at: date
         if f.fleet == fleet.name and not f.destroyed
     )
     recent = [at for at in went if at is not None and is_waiting(at, settle, observed_at)]
+    # Those of which nobody can tell, or whose turn to be looked at has not come, may be gone with them.
+    doubtful = sum(m.state == UNVERIFIED for m in members.unknown) if recent else 0
     allowed = max(2, fleet.guards.max_shrink.of(members.size + len(recent)))
-    if len(recent) <= allowed:
+    if len(recent) + doubtful <= allowed:
         return None
-    return max(recent) + settle, len(recent)
+    return max(recent) + settle, len(recent) + doubtful
 
 
 def merge(skips: Iterable[Skip]) -> list[Skip]:
