@@ -17,6 +17,7 @@ from fleetd.engine.poller import Poller
 from fleetd.engine.seat import EngineSeat
 from fleetd.engine.setbacks import Setbacks
 from fleetd.engine.settling import Settling
+from fleetd.model import bounds
 from fleetd.model.fleet import Window
 from fleetd.model.journal import Hold
 from fleetd.planner import guards, idle, leaving, ownership, policies, roster, scaling, transitions, windows
@@ -44,6 +45,21 @@ WORK = {"count": 3, "for": 4 * HOUR, "starves": False}
 SHRINKS = _at(1, "reload", fleets=(replace(FLEET, target=2),), **{"for": 1800.0})
 
 MUTATIONS: tuple[Mutation, ...] = (
+    Mutation(
+        0,
+        "one odd number of one machine is a fault in every pass",
+        bounds._times,
+        "max(-most, min(most, number)) if number == number else 0",
+        "number",
+        story(
+            fleets=(replace(FLEET, timeout_hours=24),),
+            rules=(
+                f.OddValues(
+                    operation=("list", "show"), field="shutdownTimeoutInHours", value="huge", share=0.3, until=HOUR
+                ),
+            ),
+        ),
+    ),
     Mutation(
         1,
         "any name that begins like a fleet is ours",
