@@ -186,6 +186,9 @@ def _all(found: MonthBills, names: Sequence[str]) -> list[Bill]:
 
 def _sums(found: MonthBills, names: Sequence[str]) -> dict[str, Any]:
     bills = _all(found, names)
+    if not bills:
+        nothing = dict.fromkeys(("hours", "compute", "storage"), "0")
+        return {**nothing, "known": nothing}
     return _row(sum_of(bills), known_sum(bills))
 
 

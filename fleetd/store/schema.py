@@ -218,9 +218,20 @@ def _migrate(db: sqlite3.Connection) -> None:
 
 
 def _add_columns(db: sqlite3.Connection) -> None:
-    for table, column, declaration in ADDED:
-        if not any(row[1] == column for row in db.execute(f"PRAGMA table_info({table})")):
+    known = {(table, row[1]) for table, _, _ in ADDED for row in db.execute(f"PRAGMA table_info({table})")}
+    missing = [(t, column, declared) for t, column, declared in ADDED if (t, column) not in known]
+    if not missing:
+        return
+    # One transaction: each would be synced to the disk for itself.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for table, column, declaration in missing:
             db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
+        db.execute("COMMIT")
+    except sqlite3.Error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

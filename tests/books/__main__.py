@@ -20,14 +20,15 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10, help="how many accounts")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--days", type=float, default=45, help="simulated days each")
+    parser.add_argument("--interval", type=float, default=1800, help="seconds between passes")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     options = parser.parse_args()
     numbers = range(options.first_seed, options.first_seed + options.seeds)
     if options.jobs == 1 or options.seeds == 1:
-        outcomes = [live(n, days=options.days) for n in numbers]
+        outcomes = [live(n, days=options.days, interval=options.interval) for n in numbers]
     else:
         with ProcessPoolExecutor(options.jobs) as pool:
-            outcomes = list(pool.map(partial(live, days=options.days), numbers))
+            outcomes = list(pool.map(partial(live, days=options.days, interval=options.interval), numbers))
     print(table(outcomes))
     wrong = [(o.seed, line) for o in outcomes for line in o.wrong]
     for seed, line in wrong[:60]:

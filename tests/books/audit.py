@@ -27,7 +27,8 @@ EVERY = 8.0
 SHORT = 1800.0
 """Seconds for which the daemon may be down, and is as good as running."""
 BEFORE = 4 * 86_400.0
-"""Seconds before a month in which what happens to a price can still make its beginning uncertain."""
+"""Seconds before a month, or a machine's, begins in which a price that changes can make that begin uncertain: there
+may have been no machine of its type to ask about."""
 
 TOLD = "the provider tells"
 PRICE = "its price changed"
@@ -156,14 +157,16 @@ class Audit:
 
     def _kind(self, record: MachineRecord, begins: float, until: float) -> str:
         now, mute = self.world.state.t, self._mute.get(record.id, ())
-        first = max(begins - BEFORE, record.created - EVERY * HOUR)
+        first = max(begins, record.created) - BEFORE
         changes = [at for at, _ in self.prices[record.machine_type] if first < at <= until]
         gone = record.gone is not None or record.deleting
         if not changes and not gone and not any(now - at < 1 for at in mute):
             return TOLD
         end = [record.gone or until] if gone else []
         adopted = self._adopted.get(record.id, (record, record.created, 0.0))[1]
-        watched = all(self._was_watched(record, at, since=adopted) for at in (*changes, *end))
+        # What happened before there was a machine shows in its first bill only.
+        moments = (*(max(at, record.created) for at in changes), *end)
+        watched = all(self._was_watched(record, at, since=adopted) for at in moments)
         if not watched or any(now - at < 1 for at in mute):
             return HIDDEN
         if not gone:

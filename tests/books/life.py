@@ -39,7 +39,7 @@ from tests.support.virtual_alarms import VirtualAlarms
 from tests.support.virtual_time import run_virtual, virtual_clock, virtual_loop
 
 START = datetime(2026, 1, 25, 9, tzinfo=UTC)
-INTERVAL, POLL = 1800.0, 60.0
+POLL = 60.0
 PARAMETERS = {
     "region": "East Coast (NY2)",
     "size": 50,
@@ -69,14 +69,14 @@ class Outcome:
     faults: int
 
 
-def live(seed: int, *, days: float = 45) -> Outcome:
-    """Run one account's life."""
+def live(seed: int, *, days: float = 45, interval: float = 1800) -> Outcome:
+    """Run one account's life. ``interval``: seconds between the daemon's passes."""
     with (
         mock.patch.object(fleetd.engine.daemon, "HEARTBEAT", 3600.0),
         tempfile.TemporaryDirectory(prefix="fleetd-books-", dir=IN_MEMORY) as root,
         _quiet(),
     ):
-        return run_virtual(_live, seed, days, Path(root), start=START)
+        return run_virtual(_live, seed, days, interval, Path(root), start=START)
 
 
 @contextmanager
@@ -90,8 +90,8 @@ def _quiet() -> Iterator[None]:
         structlog.configure(**before)
 
 
-async def _live(seed: int, days: float, root: Path) -> Outcome:
-    life = Life(seed, days, root)
+async def _live(seed: int, days: float, interval: float, root: Path) -> Outcome:
+    life = Life(seed, days, interval, root)
     await life.play()
     audit = life.audit
     return Outcome(seed, days, life.events, tuple(audit.told), tuple(audit.wrong), audit.sums, life.faults)
@@ -103,6 +103,7 @@ class Life:
 
     seed: int
     days: float
+    interval: float
     root: Path
     events: Counter[str] = field(default_factory=Counter)
     faults: int = 0
@@ -143,7 +144,7 @@ class Life:
                     compared = at
                     await self._compare()
             self._mute.clear()
-            await anyio.sleep(max(3 * INTERVAL, self._down_until - virtual_loop().time() + 3 * INTERVAL))
+            await anyio.sleep(max(3 * self.interval, self._down_until - virtual_loop().time() + 3 * self.interval))
             await self._compare()
             self._over = True
             if self._engine is not None:
@@ -196,7 +197,9 @@ class Life:
             self._engine.daemon.wake()
 
     def _settings(self):
-        return settings(*self._fleets, interval=INTERVAL, poll=POLL, schedules=Schedules("every 30m", "every 12h"))
+        return settings(
+            *self._fleets, interval=self.interval, poll=POLL, schedules=Schedules("every 30m", "every 12h")
+        )
 
     def _change(self, **fields: object) -> None:
         place = self.rng.randrange(len(self._fleets))
