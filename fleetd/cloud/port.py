@@ -20,11 +20,12 @@ Contract for every implementation:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fleetd.model.errors import CloudError
 from fleetd.model.machine import Machine, SnapshotSight, Utilization
 from fleetd.model.plan import Listing
 from fleetd.model.reasons import Verb
@@ -68,6 +69,17 @@ Progress = Callable[[], None]
 """A sign of life."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found of machines that somebody waits for."""
+
+    machines: Mapping[str, Machine | CloudError]
+    """By id: the machine, with its events where they came along; or why nothing is known of it, ``NotFound``
+    included. Of one that is missing here nothing is said: it may be there."""
+    requests: int
+    """What it took."""
+
+
 def freely() -> None:
     """A ``Leave`` that holds nothing back, and a ``Progress`` that nobody hears."""
 
@@ -93,6 +105,15 @@ class Cloud(Protocol):
 
         Raises:
             Unauthorized, RateLimited, Unavailable, MalformedAnswer, Refused.
+        """
+        ...
+
+    async def find(self, machine_ids: Collection[str]) -> Found:
+        """Look at these machines, in as few requests as that takes; for who looks often and needs no proof.
+
+        It reads single machines and such pages of the listing as have several of them. No page is read twice, so
+        what is missing on them proves nothing. Errors are in the answer, each beside the machine that it leaves
+        unknown.
         """
         ...
 

@@ -19,6 +19,7 @@ from fleetd.engine.steps import Steps
 from fleetd.model.errors import CloudError, ConfigError, Fault, FleetdError, OrderDeclined, PassFailed, StoreError
 from fleetd.model.journal import Intent
 from fleetd.model.plan import Check
+from fleetd.model.reasons import Outcome, Verb
 from fleetd.model.settings import Settings
 from fleetd.planner.transitions import Ending
 from fleetd.planner.windows import next_edge
@@ -140,8 +141,15 @@ class Daemon:
         """Run the next pass now rather than at the end of the interval."""
         self._wake.set()
 
-    def transition_ended(self, _intent: Intent, _ending: Ending) -> None:
-        """A transition is over: look at once what follows from it."""
+    def transition_ended(self, intent: Intent, ending: Ending) -> None:
+        """A transition is over: look at once what follows from it.
+
+        Nothing follows from one of several that come up, as they were to: the last of them wakes a pass, and before
+        it the interval, unless a look costs no more than a tick.
+        """
+        rose = ending.outcome is Outcome.REACHED and intent.verb in {Verb.CREATE, Verb.START}
+        if rose and self._follower.with_others(intent) and not self.reconciler.looks_cheaply:
+            return
         self.wake()
 
     def reload(self) -> None:

@@ -16,6 +16,7 @@ from fleetd.model.errors import StoreError
 from fleetd.model.fleet import Fleet, Guards
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Phase
+from fleetd.model.plan import Observation
 from fleetd.model.reasons import Outcome, Verb, known
 from fleetd.planner.ownership import UNSEEN
 from fleetd.planner.transitions import Ending, came_to_nothing, goal_of
@@ -45,7 +46,10 @@ class Follower:
         self.on_end: Callable[[Intent, Ending], None] = lambda _intent, _ending: None
         """Called with every verdict: the daemon wakes its next pass by it."""
         self._group: TaskGroup | None = None
-        self._followed: set[int] = set()
+        self._followed: dict[int, str] = {}
+        """By intent that is followed, its fleet."""
+        self.endings = 0
+        """Verdicts so far."""
         self._ended: dict[int, None] = {}
         """Intents that have their verdict, the newest last: a pass may hold one that was open when it began."""
         self.fleets: Mapping[str, Fleet] = {}
@@ -59,13 +63,27 @@ class Follower:
         """Transitions being followed."""
         return len(self._followed)
 
+    def with_others(self, intent: Intent) -> bool:
+        """Whether others of its fleet are followed."""
+        return any(fleet == intent.fleet for other, fleet in self._followed.items() if other != intent.id)
+
+    def saw(self, observation: Observation, asked_at: float) -> None:
+        """Take what a pass has seen; see ``Poller.saw``. What is not believed of it says nothing."""
+        if self._followed and observation.sane:
+            doubtful = observation.unverified.keys() | observation.leaving
+            self._poller.saw((m for m in observation.machines if m.id not in doubtful), asked_at)
+
     def follow(self, intent: Intent) -> None:
         """Follow an intent that has a machine, once; one that has its verdict gets no second."""
-        if self._group is None or intent.machine_id is None or intent.id in self._followed | self._ended.keys():
+        if (
+            self._group is None
+            or intent.machine_id is None
+            or intent.id in self._followed.keys() | self._ended.keys()
+        ):
             return
         if not known(intent.verb):  # what it leads to is not known; the pass closes it when its time is over
             return
-        self._followed.add(intent.id)
+        self._followed[intent.id] = intent.fleet
         self._group.start_soon(self._follow, intent, name=f"follow-{intent.id}")
 
     async def _follow(self, intent: Intent) -> None:
@@ -86,11 +104,12 @@ class Follower:
             self._faults.saw("follower", error)
         else:
             self._ended[intent.id] = None
+            self.endings += 1
             while len(self._ended) > REMEMBERED:
                 del self._ended[next(iter(self._ended))]
             self.on_end(intent, ending)
         finally:
-            self._followed.discard(intent.id)
+            self._followed.pop(intent.id, None)
 
     async def _close(self, intent: Intent, ending: Ending, fleet: Fleet | None) -> None:
         now = self._clock.now()

@@ -108,6 +108,7 @@ class Look:
         at: datetime | None = None,
         idle: Mapping[str, IdleReport] | None = None,
         forecast: bool = False,
+        again: Basis | None = None,
     ) -> Looked:
         """One look.
 
@@ -117,6 +118,8 @@ class Look:
             at: plan as if it were then, with the machines as they are now.
             idle: who is idle, as another process knows it; without it the sources are asked.
             forecast: work out every fleet's month, with a budget or without.
+            again: what the pass before rested on, where nothing has happened since but its own creates: no listing
+                is read then.
 
         Raises:
             CloudError: the provider could not be looked at.
@@ -124,7 +127,7 @@ class Look:
         """
         started, began = self._clock.now(), anyio.current_time()
         await self._idleness.use(settings.idle_sources)
-        observation, basis = await self._observe(settings, started)
+        observation, basis = (again.observation, again) if again else await self._observe(settings, started)
         memory = await self._recall.memory(self._clock.now(), provider_failing=failing)
         memory = replace(memory, clocks_apart=self.agreement.told_doubt())
         observation = believed(observation, memory.facts)
@@ -179,7 +182,9 @@ class Look:
             fleets = {f.name: f for f in settings.fleets}
             intents = await self._settling.settle(intents, observation, fleets)
             await self._settling.learn(observation, intents, settings.fleets)
-        return observation, Basis(observation, seen_at, stale_after=2 * settings.daemon.interval)
+        took = timedelta(seconds=anyio.current_time() - seen_at)
+        # Its age counts from its beginning: a look that takes longer than that is old when it ends, every time.
+        return observation, Basis(observation, seen_at, stale_after=2 * max(settings.daemon.interval, took))
 
     async def _idle(
         self, settings: Settings, observation: Observation, owned: Mapping[str, Owner], memory: Memory

@@ -1,11 +1,13 @@
 """One poller serves every waiter of an account (design 8).
 
-Each tick takes the cheaper of one ``show`` for each waiter and one listing for all, so that following 200
-transitions costs one request a tick, and hands every waiter its machine.
+Each tick looks at all of them in as few requests as the dialect can (``Cloud.find``), so that following 200
+transitions costs one request a tick, and hands every waiter its machine. What only events tell is looked at closer.
+A pass's listing serves as a tick, and while transitions end one after the other ticks follow each other faster.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -19,6 +21,7 @@ from fleetd.engine.ports import Clock
 from fleetd.model.errors import CloudError, NotFound, RetryLater
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
+from fleetd.model.plan import Listing
 from fleetd.model.reasons import Verb
 from fleetd.planner.ownership import is_mistaken
 from fleetd.planner.transitions import Course, Ending, Sight, at_deadline, judge, onward, wants_events
@@ -27,6 +30,9 @@ log = structlog.get_logger(__name__)
 
 MANY_LOOKS = 1000
 """For a provider without a rate."""
+
+SOON = 1.0
+"""Seconds from a tick that saw transitions end to the next, at least: those that began together end together."""
 
 
 @dataclass(eq=False, slots=True)
@@ -40,6 +46,8 @@ class _Waiter:
     ending: Ending | None = None
     looked: int = 0
     """The tick in which it was looked at closer last."""
+    since: float = field(default_factory=anyio.current_time)
+    """The loop's clock when the wait began: a listing that was asked for before tells what was before the call."""
     done: anyio.Event = field(default_factory=anyio.Event)
 
 
@@ -57,24 +65,41 @@ class Poller:
         self.poll = poll
         self._waiters: list[_Waiter] = []
         self._arrived = anyio.Event()
-        self._known_machines = 1
         self._unidentified = 0
         self._looks = looks
         self._ticks = 0
+        self._next = float("-inf")
+        """The loop's clock at the next tick."""
         self._not_before = float("-inf")
         """The loop's clock until which the provider asked to be left alone."""
 
     async def run(self) -> None:
         """Tick while anyone waits; sleep on an event while nobody does."""
+        pause = self.poll.total_seconds()
         while True:
             if not self._waiters:
                 self._arrived = anyio.Event()
                 await self._arrived.wait()
-            await anyio.sleep(max(self.poll.total_seconds(), self._not_before - anyio.current_time()))
+                pause = self.poll.total_seconds()
+            self._next = anyio.current_time() + pause
+            while (left := max(self._next, self._not_before) - anyio.current_time()) > 0:  # noqa: ASYNC110 - put off meanwhile
+                await anyio.sleep(left)
             try:
-                await self.tick()
+                pause = await self.tick()
             except Exception as error:  # noqa: BLE001 - the next tick looks again; the others wait by their deadlines
                 self._faults.saw("poller", error)
+                pause = self.poll.total_seconds()
+
+    def saw(self, machines: Iterable[Machine], asked_at: float) -> None:
+        """Take what a pass has seen, and believes; where that is all that a tick would see, none follows before long.
+
+        ``asked_at``: the loop's clock when it was asked for.
+        """
+        waiters = [w for w in self._open() if w.since < asked_at]
+        by_id = {m.id: m for m in machines} if waiters else {}
+        unserved = [w for w in waiters if not self._serve(w, by_id.get(w.intent.machine_id or ""))]
+        if waiters and not unserved:
+            self._next = max(self._next, asked_at + self.poll.total_seconds())
 
     async def wait_for(self, intent: Intent, *, settle: timedelta, unseen: bool = False) -> Ending:
         """Wait for the verdict on an intent's transition; by its deadline there is one.
@@ -95,74 +120,88 @@ class Poller:
             return waiter.ending
         return at_deadline(intent, waiter.last, waiter.course)
 
-    async def tick(self) -> None:
-        """Look once at every machine that is waited for."""
+    async def tick(self) -> float:
+        """Look once at every machine that is waited for. Seconds until the next tick."""
         self._ticks += 1
-        waiters = [w for w in self._waiters if w.ending is None and w.intent.machine_id is not None]
+        waiters = self._open()
+        poll = self.poll.total_seconds()
         if not waiters:
-            return
-        pages = max(1, -(-self._known_machines // self._cloud.capabilities.page_size))
+            return poll
         try:
-            if len(waiters) <= pages:
-                await self._each(waiters, listed=None)
-            else:
-                await self._from_listing(waiters)
+            cost = await self._look_at(waiters)
         except CloudError as error:
             # The next tick looks again; the pass is what reports a provider that is down.
             self._failed(error)
+            return poll
+        if all(w.ending is None for w in waiters):
+            return poll
+        return min(poll, max(SOON, cost * poll / self._looks))
 
-    async def _from_listing(self, waiters: list[_Waiter]) -> None:
-        listing = await self._cloud.list_machines()
-        self._known_machines, self._unidentified = len(listing.machines), listing.unidentified
-        by_id = {m.id: m for m in listing.machines}
+    def _open(self) -> list[_Waiter]:
+        return [w for w in self._waiters if w.ending is None and w.intent.machine_id is not None]
+
+    async def _look_at(self, waiters: list[_Waiter]) -> int:
+        """What it took, in requests."""
+        found = await self._cloud.find({w.intent.machine_id or "" for w in waiters})
+        proof = _Proof(self._cloud)
         closer: list[_Waiter] = []
+        gone: list[_Waiter] = []
         for waiter in waiters:
-            machine = by_id.get(waiter.intent.machine_id or "")
-            if machine is None:
-                if listing.complete:  # what a partial one lacks proves nothing; the next tick looks again
-                    closer.append(waiter)
-            elif machine.unreadable is not None or wants_events(waiter.intent, machine, moved=waiter.course.moved):
+            sight = found.machines.get(waiter.intent.machine_id or "")
+            if isinstance(sight, NotFound):
+                gone.append(waiter)
+            elif isinstance(sight, CloudError):
+                self._failed(sight, waiter.intent.machine_id)
+            elif not self._serve(waiter, sight):
                 closer.append(waiter)
-            else:
-                self._see(waiter, Sight(machine))
         closer.sort(key=lambda w: w.looked)
-        await self._each(closer[: self._looks], listed=set(by_id))
-
-    async def _each(self, waiters: list[_Waiter], *, listed: set[str] | None) -> None:
+        closer = closer[: self._looks]
         async with anyio.create_task_group() as group:
-            for waiter in waiters:
-                group.start_soon(self._look, waiter, listed)
+            for waiter in closer:
+                group.start_soon(self._look, waiter, proof)
+            for waiter in gone:
+                group.start_soon(self._lacks, waiter, proof)
+        return found.requests + len(closer)
 
-    async def _look(self, waiter: _Waiter, listed: set[str] | None) -> None:
+    def _serve(self, waiter: _Waiter, machine: Machine | None) -> bool:
+        """Hand a waiter what was seen of its machine, unless it takes a closer look."""
+        if machine is None or machine.unreadable is not None:
+            return False
+        if wants_events(waiter.intent, machine, moved=waiter.course.moved):
+            return False
+        self._see(waiter, Sight(machine, closer=machine.events is not None))
+        return True
+
+    async def _look(self, waiter: _Waiter, proof: _Proof) -> None:
         machine_id = waiter.intent.machine_id or ""
         waiter.looked = self._ticks
         try:
             self._see(waiter, Sight(await self._cloud.show(machine_id), closer=True))
         except NotFound:
-            if await self._works_without(machine_id, listed) and not self._may_be_hidden(waiter.intent):
-                self._see(waiter, Sight(None, proven_gone=True))
+            await self._lacks(waiter, proof)
         except CloudError as error:
             self._failed(error, machine_id)
+
+    async def _lacks(self, waiter: _Waiter, proof: _Proof) -> None:
+        """The provider says that there is no such machine: so it is if another call works, and lacks it as well."""
+        machine_id = waiter.intent.machine_id or ""
+        try:
+            listing = await proof.listing()
+        except CloudError as error:
+            self._failed(error, machine_id)
+            return
+        if not listing.complete:
+            return
+        self._unidentified = listing.unidentified
+        listed = any(m.id == machine_id for m in listing.machines)
+        if not listed and not self._may_be_hidden(waiter.intent):
+            self._see(waiter, Sight(None, proven_gone=True))
 
     def _failed(self, error: CloudError, machine_id: str | None = None) -> None:
         log.debug("transition.look_failed", machine=machine_id, error=str(error))
         if isinstance(error, RetryLater) and error.retry_after is not None:
             wait = min(error.retry_after, LONGEST_RETRY_AFTER)
             self._not_before = max(self._not_before, anyio.current_time() + wait)
-
-    async def _works_without(self, machine_id: str, listed: set[str] | None) -> bool:
-        """Whether another call with the same key works, and lacks the machine as well."""
-        if listed is None:
-            try:
-                listing = await self._cloud.list_machines()
-            except CloudError as error:
-                self._failed(error, machine_id)
-                return False
-            if not listing.complete:
-                return False
-            self._known_machines, self._unidentified = len(listing.machines), listing.unidentified
-            listed = {m.id for m in listing.machines}
-        return machine_id not in listed
 
     def _may_be_hidden(self, intent: Intent) -> bool:
         """Whether the machine may be an entry without an id. One that we destroy ourselves needs no such doubt."""
@@ -185,3 +224,28 @@ class Poller:
             self._faults.saw("poller", error)
         if waiter.ending is not None:
             waiter.done.set()
+
+
+class _Proof:
+    """One whole listing for all that is missing in a tick."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._lock = anyio.Lock()
+        self._listing: Listing | CloudError | None = None
+
+    async def listing(self) -> Listing:
+        """It, asked for once.
+
+        Raises:
+            CloudError: it could not be read.
+        """
+        async with self._lock:
+            if self._listing is None:
+                try:
+                    self._listing = await self._cloud.list_machines()
+                except CloudError as error:
+                    self._listing = error
+        if isinstance(self._listing, CloudError):
+            raise self._listing
+        return self._listing

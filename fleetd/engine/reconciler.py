@@ -11,6 +11,7 @@ import anyio
 import structlog
 
 from fleetd.cloud.port import Cloud
+from fleetd.engine.basis import Basis
 from fleetd.engine.clocks import Agreement
 from fleetd.engine.executor import Executor
 from fleetd.engine.faults import Faults
@@ -140,6 +141,10 @@ class Reconciler:
         self._nightly = Nightly(journal)
         self._retention = Retention(journal)
         self._passes = 0
+        self._ended_before = 0
+        """Transitions that had ended when the last pass began to look."""
+        self._goes_on_from: tuple[Basis, Settings] | None = None
+        """What the last pass rested on, where the guard on creates alone has cut it."""
 
     @property
     def agreement(self) -> Agreement:
@@ -159,6 +164,11 @@ class Reconciler:
     def doubt(self, at: datetime) -> None:
         """No look has been believed since then: the provider could not be asked, say, or a pass failed."""
         self.doubted_since = self.doubted_since or at
+
+    @property
+    def looks_cheaply(self) -> bool:
+        """Whether a listing is one page, so that a pass's look costs what a tick of the poller does."""
+        return self.last is None or len(self.last.observation.machines) < self._cloud.capabilities.page_size
 
     async def load(self) -> None:
         """Read what an earlier process left in the journal."""
@@ -197,12 +207,18 @@ class Reconciler:
         self._passes += 1
         settings = self.settings
         self._follower.fleets = {f.name: f for f in settings.fleets}
+        again = self._basis_again()
+        self._ended_before = self._follower.endings
+        self._goes_on_from = None
         try:
-            seen = await self._look.look(settings, failing=self.health.failing_for(self._clock.now()))
+            failing = self.health.failing_for(self._clock.now())
+            seen = await self._look.look(settings, failing=failing, again=again)
         except CloudError:
             # An earlier process left them; a verdict is due by the deadline all the same.
             self._follow(await self.recall.journal.open_intents())
             raise
+        if again is None:
+            self._follower.saw(seen.basis.observation, seen.basis.seen_at)
         self._report_look(seen, settings)
         self._follow(seen.memory.intents)
         dropped = await self._act(seen)
@@ -220,6 +236,8 @@ class Reconciler:
             memory=seen.memory,
         )
         self.last = report
+        if report.goes_on and all(a.verb is Verb.CREATE for a in report.plan.actions):
+            self._goes_on_from = (seen.basis, settings)
         if report.observation.sane:
             self.believed, self.doubted_since = report, None
         else:
@@ -228,6 +246,19 @@ class Reconciler:
         await self.vetoes.read()
         await self._afterwards(seen, report, settings)
         return report
+
+    def _basis_again(self) -> Basis | None:
+        """What the pass before rested on, where this one only goes on with its creates; None to look anew.
+
+        Its own creates are in the journal, and count. Anything else that happened, an ending, an order, a reload or
+        much time, asks for a look.
+        """
+        if self._goes_on_from is None:
+            return None
+        basis, settings = self._goes_on_from
+        old = anyio.current_time() - basis.seen_at > self.settings.daemon.interval.total_seconds() / 2
+        happened = self._follower.endings != self._ended_before or self.recall.orders.pending
+        return None if old or happened or settings is not self.settings else basis
 
     def _report_look(self, seen: Looked, settings: Settings) -> None:
         self._news.observed(seen.observation)

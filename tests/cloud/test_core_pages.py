@@ -81,6 +81,25 @@ async def test_pages_come_in_growing_waves_and_the_proof_is_cut_one_entry_earlie
     assert sorted(listed.asked) == sorted(plain + proven)
 
 
+@pytest.mark.parametrize(
+    ("count", "expected", "asked"),
+    [
+        (13, 4, [0, 4, 8, 12]),
+        (13, 3, [0, 4, 8, 12]),  # it has grown by a page
+        (16, 4, [0, 4, 8, 12, 16]),  # and this one is full
+        (13, 5, [0, 4, 8, 12, 16]),  # it has shrunk
+        (3, 4, [0]),
+        (25, 2, [0, 4, 8, 12, 16, 20, 24, 28, 32]),
+    ],
+)
+@virtual
+async def test_pages_that_there_were_are_asked_for_and_hardly_another(count, expected, asked):
+    listed = Listed(count)
+    reading = await read_all(listed.source, expected=expected)
+    assert ids(reading) == [f"ps{n}" for n in range(count)]
+    assert sorted(listed.asked) == asked
+
+
 @virtual
 async def test_pages_are_fetched_together_but_not_more_than_allowed():
     listed = Listed(200, width=3)

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from fleetd.cloud.dialects import DIALECTS
 from fleetd.cloud.port import Cloud, MachineChange, MachinesApi
 from fleetd.model.errors import (
     Ambiguous,
@@ -216,6 +217,47 @@ class Contract:
                 f"ps{n}" for n in range(count)
             ]
             assert len(await at.api.list({})) == count
+
+    @pytest.mark.parametrize("looked_for", [1, 2, 60])
+    @virtual
+    async def test_machines_that_are_waited_for_are_found_in_one_request_where_they_are_together(
+        self, looked_for: int
+    ) -> None:
+        async with self.account(machines=looked_for + 5) as at:
+            at.server.calls.reset()
+            found = await at.cloud.find({f"ps{n}" for n in range(looked_for)})
+            assert {(m, at.world.machines[m].state) for m in found.machines} == {
+                (machine.id, machine.state) for machine in found.machines.values() if isinstance(machine, Machine)
+            }
+            assert len(found.machines) == looked_for
+            assert len(at.asked()) == found.requests == 1
+
+    @pytest.mark.parametrize("new", [1, 40])
+    @virtual
+    async def test_the_newest_machines_of_a_large_account_are_found_on_the_newest_page(self, new: int) -> None:
+        async with self.account(machines=2 * DIALECTS[self.kind].capabilities.page_size + 7) as at:
+            assert (await at.cloud.list_machines()).complete
+            made = [at.world.add_machine(f"new-{n}", age_seconds=0).id for n in range(new)]
+            at.server.calls.reset()
+            found = await at.cloud.find(made)
+            assert found.machines.keys() == set(made)
+            assert len(at.asked()) == found.requests == 1
+
+    @virtual
+    async def test_what_is_not_found_is_said_and_spoils_nothing_else(self) -> None:
+        async with self.account(machines=1) as at:
+            found = await at.cloud.find({"ps-none"})
+            assert isinstance(found.machines["ps-none"], NotFound)
+            both = await at.cloud.find({"ps0", "ps-none"})
+            assert isinstance(both.machines["ps0"], Machine)
+            assert not isinstance(both.machines.get("ps-none"), Machine)
+
+    @virtual
+    async def test_looking_for_machines_while_the_provider_fails_leaves_each_of_them_unknown(self) -> None:
+        async with self.account(machines=2, rules=[faults.ErrorAnswer(status=503)]) as at:
+            found = await at.cloud.find({"ps0", "ps1"})
+            assert {type(sight) for sight in found.machines.values()} == {Unavailable}
+            assert found.machines.keys() == {"ps0", "ps1"}
 
     @pytest.mark.parametrize("by", [1, 3])
     @virtual

@@ -32,7 +32,7 @@ PLACES = {
         "machine_name",
     ),
     "fleetd.engine.follower": ("Follower._close", "Follower._report"),
-    "fleetd.engine.poller": ("Poller._see", "Poller._from_listing", "Poller.tick", "judge", "onward"),
+    "fleetd.engine.poller": ("Poller._see", "Poller._look_at", "Poller.tick", "judge", "onward"),
     "fleetd.engine.recall": ("Recall.ended", "Recall.memory", "Recall.learn", "Recall.created"),
     "fleetd.engine.checks": ("Checks.due", "Checks.look", "Checks.made", "Checks.report", "timeout_drift"),
     "fleetd.engine.snapshots": ("Snapshots.decide", "Snapshots.check"),

@@ -592,3 +592,45 @@ def test_orphans_are_told_once_until_there_are_none() -> None:
         ]
 
     run_virtual(story)
+
+
+@pytest.mark.parametrize("takes", [5, 80])
+def test_a_look_that_takes_longer_than_an_observation_may_be_old_still_creates(takes: float) -> None:
+    """An account of 40,000 by pages of 120, ten a second: every look was older than two intervals when it ended."""
+
+    async def story() -> None:
+        async with rig(fleet(target=3)) as world, world.passes_by_hand():
+            world.cloud.hangs = lambda operation, _detail: takes if operation == "list" else 0
+            await world.reconciler.run_pass()
+            assert world.cloud.writes() == ["create"] * 3
+
+    run_virtual(story)
+
+
+def test_a_pass_that_the_guard_on_creates_has_cut_goes_on_from_the_same_look() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=40)) as world, world.daemon_running():
+            await anyio.sleep(2)
+            assert world.cloud.writes() == ["create"] * 40
+            assert [c.operation for c in world.cloud.calls].count("list") == 1
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("what", ["an ending", "a reload", "time"])
+def test_a_pass_that_goes_on_looks_anew_when_anything_else_has_happened(what: str) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=40)) as world, world.passes_by_hand() as reconciler:
+            await reconciler.run_pass()
+            if what == "an ending":
+                world.follower.endings += 1
+            elif what == "a reload":
+                world.configure(fleet(target=40))
+            else:
+                await anyio.sleep(16)
+            world.cloud.calls.clear()
+            await reconciler.run_pass()
+            assert [c.operation for c in world.cloud.calls].count("list") >= 1
+            assert world.cloud.writes() == ["create"] * 10
+
+    run_virtual(story)

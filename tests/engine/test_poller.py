@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 
 from fleetd.engine.faults import Faults
 from fleetd.engine.poller import Poller
@@ -33,6 +34,7 @@ class Waiting:
         self.cloud = cloud
         self.poller = poller
         self.endings: dict[str, Ending] = {}
+        self.group: TaskGroup
 
     async def follow(self, verb: Verb, machine_id: str, number: int, minutes: float) -> None:
         now = self.cloud.clock.now()
@@ -59,6 +61,7 @@ async def stopping(count: int, *, minutes: float = 10, **options: object) -> Asy
     poller = Poller(cloud, cloud.clock, Faults(cloud.clock, RecordingMeter()), poll=POLL)
     waiting = Waiting(cloud, poller)
     async with anyio.create_task_group() as group:
+        waiting.group = group
         group.start_soon(poller.run)
         for number in range(1, count + 1):
             machine = cloud.add(f"machine-{number}")
@@ -140,3 +143,59 @@ async def test_nobody_waits_nobody_asks() -> None:
         waiting.cloud.calls.clear()
         await anyio.sleep(3600)
         assert waiting.cloud.calls == []
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "lists"), [(4, 1), (-1, 2)], ids=["asked for after the call", "asked for before it"]
+)
+def test_what_a_pass_has_seen_serves_as_a_tick(asked_at: float, lists: int) -> None:
+    """Of the two ticks at 5 and at 10 s, a listing of 4 s stands for the first, and puts the second off to 9 s."""
+
+    @virtual
+    async def check() -> None:
+        cloud = FakeCloud(virtual_clock(), takes=3600, latency=0)
+        poller = Poller(cloud, cloud.clock, Faults(cloud.clock, RecordingMeter()), poll=POLL)
+        waiting = Waiting(cloud, poller)
+        async with anyio.create_task_group() as group:
+            group.start_soon(poller.run)
+            for number in (1, 2):
+                machine = await cloud.create(f"training-{number}", {"machineType": "P4000"})
+                group.start_soon(waiting.follow, Verb.CREATE, machine.id, number, 120)
+            began = anyio.current_time()
+            await anyio.sleep(4)
+            poller.saw((await cloud.list_machines()).machines, began + asked_at)
+            cloud.calls.clear()
+            await anyio.sleep(6.5)
+            assert waiting.reads()["list"] == lists
+            group.cancel_scope.cancel()
+
+    check()
+
+
+@virtual
+async def test_ticks_follow_each_other_faster_while_transitions_end_one_after_the_other() -> None:
+    """Those that began together end together; the last is known a second after its end, and not a tick."""
+    async with stopping(1, takes=20) as waiting:
+        for number in range(2, 8):
+            await anyio.sleep(0.5)
+            machine = waiting.cloud.add(f"machine-{number}")
+            await waiting.cloud.stop(machine.id)
+            waiting.group.start_soon(waiting.follow, Verb.STOP, machine.id, number, 10)
+        await anyio.sleep(24.5 - anyio.current_time())
+        assert len(waiting.endings) == 7
+
+
+@pytest.mark.parametrize("count", [2, 30])
+def test_machines_that_are_gone_share_the_listing_that_proves_it(count: int) -> None:
+    @virtual
+    async def check() -> None:
+        async with stopping(count, takes=3600, minutes=120) as waiting:
+            await anyio.sleep(1)
+            for number in range(1, count + 1):
+                waiting.cloud.remove(f"ps{number}")
+            waiting.cloud.calls.clear()
+            await anyio.sleep(6)
+            assert {e.outcome for e in waiting.endings.values()} == {Outcome.GONE}
+            assert waiting.reads()["list"] <= 2  # the tick's own, and the proof
+
+    check()

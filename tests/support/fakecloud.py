@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,8 @@ from typing import Any
 
 import anyio
 
-from fleetd.cloud.port import Capabilities, Leave, MachineChange, freely
+from fleetd.cloud.finding import each
+from fleetd.cloud.port import Capabilities, Found, Leave, MachineChange, freely
 from fleetd.cloud.rate import FIRST, Admission, Place
 from fleetd.engine.ports import Clock
 from fleetd.model.errors import NotFound
@@ -133,6 +134,13 @@ class FakeCloud:
         listing = self.listing(Listing(tuple(self._machines.values())))
         self._end("list", None)
         return listing
+
+    async def find(self, machine_ids: Collection[str]) -> Found:
+        pages = max(1, -(-len(self._machines) // self.page_size))
+        if len(machine_ids) <= pages:
+            return Found(await each(machine_ids, self.show), len(machine_ids))
+        listing = await self.list_machines()
+        return Found({m.id: m for m in listing.machines if m.id in machine_ids}, pages)
 
     async def show(self, machine_id: str) -> Machine:
         await self._begin("show", machine_id)

@@ -40,6 +40,8 @@ class CoreApi:
     def __init__(self, http: Sender, *, repeat_writes: bool = True) -> None:
         self._http = http
         self._repeat_writes = repeat_writes
+        self._pages: int | None = None
+        """How many a listing of everything had when it was last read whole."""
 
     async def list(self, filters: Mapping[str, object]) -> Rows:
         """All machines that match, each id once; ``limit`` and ``skip`` may cut it. None as a filter is left out.
@@ -75,6 +77,11 @@ class CoreApi:
         found = [item for item in reading.items if all(item.get(name) == value for name, value in local.items())]
         kept = found[start:] if limit is None else found[start : start + limit]
         return Reading(tuple(kept), reading.moved, reading.failure)
+
+    async def read_page(self, number: int) -> Rows:
+        """One page of the listing of everything, from 0; it proves nothing of the others."""
+        query = {"limit": PAGE_SIZE, "skip": number * PAGE_SIZE} if number else {}
+        return await self._get_list("list", "/machines/getMachines", query)
 
     async def show(self, machine_id: str) -> Json:
         """One machine with its events."""
@@ -192,7 +199,10 @@ class CoreApi:
             return await fetch(query)
 
         source = Source(page, entries, size=PAGE_SIZE, width=self._http.limits.max_concurrency)
-        reading = await read_all(source, most=most, prove=prove)
+        everything = not filters
+        reading = await read_all(source, most=most, prove=prove, expected=self._pages if everything else None)
+        if everything and reading.complete:
+            self._pages = len(reading.items) // PAGE_SIZE + 1
         return reading if limit is None else Reading(reading.items[:limit], reading.moved, reading.failure)
 
     async def _get_object(self, operation: str, path: str, query: Mapping[str, object], *, about: str = "") -> Json:

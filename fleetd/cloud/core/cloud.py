@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
+import anyio
+
 from fleetd.cloud.calls import Sender
-from fleetd.cloud.core import wire
+from fleetd.cloud.core import api, wire
 from fleetd.cloud.core.api import PAGE_SIZE, CoreApi
-from fleetd.cloud.port import Capabilities, Leave, MachineChange, Progress, freely
+from fleetd.cloud.finding import Places, Sights, by_page, each, told_once
+from fleetd.cloud.port import Capabilities, Found, Leave, MachineChange, Progress, freely
 from fleetd.cloud.reading import understood
-from fleetd.model.errors import Ambiguous, MalformedAnswer, Unsupported
+from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer, Unsupported
 from fleetd.model.machine import Machine, SnapshotSight, Utilization
 from fleetd.model.plan import Listing
 from fleetd.model.reasons import Verb
@@ -31,6 +34,7 @@ class CoreCloud:
     def __init__(self, http: Sender) -> None:
         self._http = http
         self._api = CoreApi(http, repeat_writes=False)
+        self._places = Places()
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -45,12 +49,34 @@ class CoreCloud:
     async def list_machines(self, progress: Progress = freely) -> Listing:
         """Every machine that the key can see; not complete when a later page failed or the list moved meanwhile."""
         reading = await self._api.read_listing({}, prove=True, progress=progress)
+        if reading.complete:
+            self._places.learn(reading.items)
         return Listing(
             wire.read_machines(reading.items),
             complete=reading.complete,
             problem=reading.problem,
             unidentified=reading.unidentified,
         )
+
+    async def find(self, machine_ids: Collection[str]) -> Found:
+        """Look at these machines: those that share a page by that page, the others one by one."""
+        ways = by_page(machine_ids, self._places, api.PAGE_SIZE)
+        sights: Sights = {}
+
+        async def page(number: int, wanted: frozenset[str]) -> None:
+            try:
+                rows = await self._api.read_page(number)
+            except CloudError as error:
+                sights.update(dict.fromkeys(wanted, error))
+                return
+            self._places.note(rows, number * api.PAGE_SIZE)
+            sights.update({machine.id: machine for machine in wire.read_machines(told_once(rows, machine_ids))})
+
+        async with anyio.create_task_group() as group:
+            for number, wanted in sorted(ways.pages.items()):
+                group.start_soon(page, number, wanted)
+        singly = await each(ways.singly, self.show)
+        return Found({**singly, **sights}, len(ways.pages) + len(ways.singly))
 
     async def show(self, machine_id: str) -> Machine:
         """One machine, with its events, newest first."""

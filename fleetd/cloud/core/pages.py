@@ -22,7 +22,8 @@ from fleetd.model.errors import CloudError, MalformedAnswer, Refused
 T = TypeVar("T")
 
 FIRST_WAVE = 2
-"""Pages fetched together once the first page is full; each further wave has twice as many."""
+"""Pages fetched together once the first page is full, where nobody knows how many there are; each further wave has
+twice as many."""
 
 MOST_PAGES = 100
 """No account has a hundred thousand machines; a listing that long has no end."""
@@ -45,34 +46,37 @@ class Source:
     """Requests in flight at once, at most."""
 
 
-async def read_all(source: Source, *, most: int = MOST_PAGES, prove: bool = False) -> Reading:
+async def read_all(
+    source: Source, *, most: int = MOST_PAGES, prove: bool = False, expected: int | None = None
+) -> Reading:
     """Every page of a listing, fetched concurrently once the first one shows that there are more.
 
     Args:
         source: the listing.
         most: pages to read, at most.
         prove: read a second time to know whether something slipped through, and start over once if so.
+        expected: pages that there were the last time: so many are fetched first, and further ones one at a time.
 
     Raises:
         CloudError: the first page could not be read.
     """
-    reading = await _read_once(source, most=most, prove=prove)
+    reading = await _read_once(source, most=most, prove=prove, expected=expected)
     for _ in range(READINGS - 1):
         if prove and reading.moved and reading.failure is None:
-            reading = await _read_once(source, most=most, prove=prove)
+            reading = await _read_once(source, most=most, prove=prove, expected=expected)
     return reading
 
 
-async def _read_once(source: Source, *, most: int, prove: bool) -> Reading:
+async def _read_once(source: Source, *, most: int, prove: bool, expected: int | None) -> Reading:
     with weighed():
-        return await _read_pages(source, most=most, prove=prove)
+        return await _read_pages(source, most=most, prove=prove, expected=expected)
 
 
-async def _read_pages(source: Source, *, most: int, prove: bool) -> Reading:
+async def _read_pages(source: Source, *, most: int, prove: bool, expected: int | None) -> Reading:
     ends = anyio.current_time() + MOST_SECONDS
     pages = [await source.page(0)]
     failure: CloudError | None = None
-    wave, nothing_new = FIRST_WAVE, False
+    wave, nothing_new = FIRST_WAVE if expected is None else max(1, expected - 1), False
     while failure is None and len(pages) < most and len(pages[-1]) >= source.size:
         numbers = range(len(pages), min(len(pages) + wave, most))
         more, failure = await _together(source.page, numbers, width=source.width)
@@ -80,7 +84,8 @@ async def _read_pages(source: Source, *, most: int, prove: bool) -> Reading:
         pages += more
         if nothing_new or anyio.current_time() >= ends:
             break
-        wave *= 2
+        wave = 2 * wave if expected is None else 1
+        expected = None
     moved = _contradictory(pages, source.size)
     asked_for = not prove and len(pages) == most < MOST_PAGES
     if failure is None and len(pages[-1]) >= source.size and not asked_for:

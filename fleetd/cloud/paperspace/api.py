@@ -88,6 +88,28 @@ class PaperspaceApi:
             self._fetch("list", "/machines", {**order, "order": "desc"}, progress=progress),
         )
 
+    async def read_end(self, pages: int, *, newest: bool, enough: Callable[[Rows], bool]) -> tuple[Reading, int]:
+        """The listing from one end on, and how many pages that took; it proves nothing of what it lacks.
+
+        Args:
+            pages: to read at most.
+            newest: which end.
+            enough: asked after each page whether that will do.
+
+        Raises:
+            CloudError: the first page failed.
+        """
+        query = {"orderBy": "dtCreated", "order": "desc" if newest else "asc"}
+        read = 0
+
+        def over(items: Rows) -> bool:
+            nonlocal read
+            read += 1
+            return read >= pages or enough(items)
+
+        reading = await read_on(self._fetch("list", "/machines", query), enough=over)
+        return reading, max(1, read)
+
     async def show(self, machine_id: str) -> Json:
         """One machine, with its events as ``events``, newest first, at least as far back as its last start.
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from fleetd.cloud.calls import Sender
+from fleetd.cloud.finding import Places, Sights, each, from_an_end
+from fleetd.cloud.listing import Reading, identity
 from fleetd.cloud.paperspace import snapshots, usage, wire
 from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.cloud.paperspace.errors import state_named
 from fleetd.cloud.paperspace.events_sight import EventsSight
 from fleetd.cloud.paperspace.requests import PAGE_SIZE
-from fleetd.cloud.port import Capabilities, Json, Leave, MachineChange, Progress, freely
+from fleetd.cloud.port import Capabilities, Found, Json, Leave, MachineChange, Progress, freely
 from fleetd.cloud.reading import read_available, understood
-from fleetd.model.errors import Ambiguous, Busy, MalformedAnswer, NotFound, Refused
+from fleetd.model.errors import Ambiguous, Busy, CloudError, MalformedAnswer, NotFound, Refused
 from fleetd.model.machine import PHASES, Machine, Phase, SnapshotSight, Utilization, month_of
 from fleetd.model.plan import Listing
 from fleetd.model.reasons import Verb
@@ -41,6 +44,7 @@ class PaperspaceCloud:
         self._api = PaperspaceApi(http, repeat_writes=False)
         self._now = now
         self._events = EventsSight()
+        self._places = Places()
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -55,12 +59,48 @@ class PaperspaceCloud:
     async def list_machines(self, progress: Progress = freely) -> Listing:
         """Every machine that the key can see; not complete when a later page failed or the list moved meanwhile."""
         reading = await self._api.read_listing(progress)
+        if reading.complete:
+            self._places.learn(reading.items)
         return Listing(
             wire.read_machines(reading.items),
             complete=reading.complete,
             problem=reading.problem,
             unidentified=reading.unidentified,
         )
+
+    async def find(self, machine_ids: Collection[str]) -> Found:
+        """Look at these machines without their events: from the nearer end of the listing, or one by one.
+
+        One page more is read than they should be on, because others may have been made meanwhile.
+        """
+        newest, ways = from_an_end(machine_ids, self._places, PAGE_SIZE)
+        sights: Sights = {}
+        requests = 0
+        if ways.pages:
+            wanted = frozenset[str]().union(*ways.pages.values())
+            reading, requests = await self._read_end(max(ways.pages) + 2, wanted, newest=newest)
+            rows = [row for row in reading.items if identity(row) in machine_ids]
+            sights |= {} if reading.failure is None else dict.fromkeys(wanted, reading.failure)
+            sights |= {machine.id: machine for machine in wire.read_machines(rows)}
+        sights |= await each(ways.singly - sights.keys(), self._state)
+        return Found(sights, requests + len(ways.singly))
+
+    async def _read_end(self, pages: int, wanted: AbstractSet[str], *, newest: bool) -> tuple[Reading, int]:
+        def enough(rows: list[Json]) -> bool:
+            return wanted <= {identity(row) for row in rows}
+
+        try:
+            return await self._api.read_end(pages, newest=newest, enough=enough)
+        except CloudError as error:
+            return Reading((), failure=error), 1
+
+    async def _state(self, machine_id: str) -> Machine:
+        machine = understood("show", wire.read_machine, await self._api.machine(machine_id))
+        if machine is None:
+            raise NotFound("the machine is deleted", operation="show", status=404)
+        if machine.id != machine_id:
+            raise MalformedAnswer(f"asked for {machine_id}, answered with {machine.id}", operation="show")
+        return replace(machine, events=None)  # nobody has asked for them
 
     async def show(self, machine_id: str) -> Machine:
         """One machine, with its events, newest first; where they cannot be read, with ``not_looked``."""
