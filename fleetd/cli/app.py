@@ -11,26 +11,24 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from fleetd import wiring
-from fleetd.cli import about, keep, look, orders, simulate, vetoes
-from fleetd.cli.cost import COST_EXAMPLES, cost
-from fleetd.cli.demo import DEMO_EXAMPLES, demo
-from fleetd.cli.explain import EXPLAIN_EXAMPLES, explain
+import fleetd
+from fleetd.cli.catalogue import Catalogue
 from fleetd.cli.failures import ExitCode, exit_code, explanation, leaf
 from fleetd.cli.logs import debugging, log_to_stderr
-from fleetd.cli.machines import machines
 from fleetd.cli.options import examples
-from fleetd.cli.output import err, prepare_streams
+from fleetd.cli.output import err, prepare_streams, show
 from fleetd.ops.escape import printable
+from fleetd.wiring.secrecy import SECRETS
 
 LONGEST_LINE = 1000
 """Characters of one line of an error."""
 
-FLEETS, VETOES, ORDERS = "Fleets", "Vetoes", "Orders to the running daemon"
-BY_HAND, TRY, ABOUT = "By hand", "Try it", "About fleetd"
+SILENT = frozenset({"version", "schema"})
+"""Commands that log nothing; setting the log up takes longer than they do."""
 
 app = typer.Typer(
     name="fleetd",
+    cls=Catalogue,
     help="Keeps fleets of GPU machines at their target size, and says why.",
     rich_markup_mode="rich",
     no_args_is_help=True,
@@ -48,7 +46,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. ``arguments`` are those of the process unless given."""
     prepare_streams()
     try:
-        log_to_stderr()
         code = _invoke(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - every error ends here, as a line and a number
@@ -96,7 +93,7 @@ def _report(error: BaseException, code: ExitCode) -> None:
 
 
 def _safe(line: str) -> str:
-    return printable(wiring.SECRETS.mask_text(line), limit=LONGEST_LINE)
+    return printable(SECRETS.mask_text(line), limit=LONGEST_LINE)
 
 
 def _abandon_stdout() -> None:
@@ -112,42 +109,18 @@ def _abandon_stdout() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        about.version()
+        show(f"fleetd {fleetd.__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def _top(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version.", show_default=False),
     ] = False,
 ) -> None:
     del version  # its callback has ended the command
-
-
-for command, panel, epilog in (
-    (keep.run, FLEETS, keep.RUN_EXAMPLES),
-    (look.check, FLEETS, look.CHECK_EXAMPLES),
-    (look.plan, FLEETS, look.PLAN_EXAMPLES),
-    (keep.apply, FLEETS, keep.APPLY_EXAMPLES),
-    (look.status, FLEETS, look.STATUS_EXAMPLES),
-    (look.history, FLEETS, look.HISTORY_EXAMPLES),
-    (explain, FLEETS, EXPLAIN_EXAMPLES),
-    (cost, FLEETS, COST_EXAMPLES),
-    (vetoes.hold, VETOES, vetoes.HOLD_EXAMPLES),
-    (vetoes.release, VETOES, vetoes.RELEASE_EXAMPLES),
-    (vetoes.freeze, VETOES, vetoes.FREEZE_EXAMPLES),
-    (vetoes.unfreeze, VETOES, vetoes.UNFREEZE_EXAMPLES),
-    (vetoes.adopt, VETOES, vetoes.ADOPT_EXAMPLES),
-    (orders.start, ORDERS, orders.START_EXAMPLES),
-    (orders.stop, ORDERS, orders.STOP_EXAMPLES),
-    (orders.restart, ORDERS, orders.RESTART_EXAMPLES),
-    (keep.reload, ORDERS, keep.RELOAD_EXAMPLES),
-    (demo, TRY, DEMO_EXAMPLES),
-    (simulate.simulator, TRY, simulate.SIMULATOR_EXAMPLES),
-    (about.schema, ABOUT, about.SCHEMA_EXAMPLES),
-    (about.version, ABOUT, about.VERSION_EXAMPLES),
-):
-    app.command(rich_help_panel=panel, epilog=epilog)(command)
-app.add_typer(machines, name="machines", rich_help_panel=BY_HAND)
+    if context.invoked_subcommand not in SILENT:
+        log_to_stderr()

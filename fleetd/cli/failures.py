@@ -10,9 +10,11 @@ from http import HTTPStatus
 
 import typer
 
-from fleetd.engine.convergence import ApplyBlocked, ApplyInterrupted, ApplyTimedOut
 from fleetd.model.errors import (
     Ambiguous,
+    ApplyBlocked,
+    ApplyInterrupted,
+    ApplyTimedOut,
     Busy,
     CloudError,
     ConfigError,
@@ -29,7 +31,7 @@ from fleetd.model.errors import (
     WaitEnded,
 )
 from fleetd.model.reasons import Verdict
-from fleetd.ops.control_client import NoAnswer, NoDaemon, NotAllowed, OrderRefused, OtherDaemon
+from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefused, OtherDaemon
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What typer raises for a command line that it cannot read; typer itself does not name it."""

@@ -12,9 +12,8 @@ from typing import Any, Literal, TextIO, cast
 from rich.console import Console
 from rich.text import Text
 
-from fleetd import wiring
 from fleetd.engine.ports import SystemClock
-from fleetd.ops import logs
+from fleetd.wiring.secrecy import SECRETS
 
 
 def debugging() -> bool:
@@ -63,10 +62,12 @@ class LineStream(io.TextIOBase):
 
 
 def _configure(stream: io.TextIOBase | TextIO, level: str, fmt: Literal["auto", "json", "console"]) -> None:
+    from fleetd.ops import logs  # noqa: PLC0415 - help and version log nothing, and structlog takes its time
+
     logs.configure(
         cast("TextIO", stream),
         now=SystemClock().now,
-        secrets=wiring.SECRETS,
+        secrets=SECRETS,
         level="debug" if debugging() else level,
         fmt=fmt,
     )

@@ -20,7 +20,7 @@ from fleetd.cli.words import until
 from fleetd.model.journal import VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.model.settings import Settings
-from fleetd.ops.control_client import OrderRefused
+from fleetd.ops.control_errors import OrderRefused
 from fleetd.ops.escape import printable
 from fleetd.ops.orders import LONGEST_VETO
 from fleetd.planner.draft import only_words

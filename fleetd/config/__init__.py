@@ -1,9 +1,37 @@
-"""The config file: TOML to pydantic to model, every fault at once."""
+"""The config file: TOML to pydantic to model, every fault at once.
 
-from fleetd.config.advice import command_warnings, warnings
-from fleetd.config.key import key_warnings, read_key
-from fleetd.config.reading import file_warnings, load, parse, state_dir_of
-from fleetd.config.schema_json import json_schema
+A name is imported when it is first used: who only prints the version reads no config.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fleetd.config.advice import command_warnings, warnings
+    from fleetd.config.key import key_warnings, read_key
+    from fleetd.config.reading import file_warnings, load, parse, state_dir_of
+    from fleetd.config.schema_json import json_schema
+
+_HOME_OF = {
+    "command_warnings": "advice",
+    "warnings": "advice",
+    "key_warnings": "key",
+    "read_key": "key",
+    "file_warnings": "reading",
+    "load": "reading",
+    "parse": "reading",
+    "state_dir_of": "reading",
+    "json_schema": "schema_json",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
 
 __all__ = [
     "command_warnings",

@@ -8,32 +8,12 @@ import anyio
 
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.reconciler import PassReport
-from fleetd.model.errors import FleetdError, StoreError, Unauthorized, Unavailable, Untrusted
+from fleetd.model.errors import ApplyBlocked, FleetdError, StoreError, Unauthorized, Unavailable, Untrusted
 from fleetd.model.reasons import PASSING, Reason
 from fleetd.planner.sentences import fleet_sentence, sentence
 
 MOST_SKIPS = 10
 """Of a fleet's reasons, so many are told where ``apply`` gives up."""
-
-
-class ApplyTimedOut(FleetdError):
-    """Not converged in the time given; a later run goes on where this one ended."""
-
-
-class ApplyInterrupted(ApplyTimedOut):
-    """Somebody ended it early, by Ctrl-C or SIGTERM."""
-
-
-class ApplyBlocked(FleetdError):
-    """Nothing that fleetd may do brings the fleets to their targets.
-
-    Attributes:
-        temporary: whether that ends by itself or by ``unfreeze``, as against a fault that a person has to mend.
-    """
-
-    def __init__(self, message: str, *, temporary: bool) -> None:
-        super().__init__(message)
-        self.temporary = temporary
 
 
 class ConvergenceWatch:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fleetd.engine.reconciler import PassReport
 from fleetd.model.journal import Hold, IdleReport, Intent, MachineFacts
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action, FleetView, Observation, Plan, Skip
 from fleetd.model.reasons import PASSING, Reason, Verb
 from fleetd.planner.ownership import lookalikes
 from fleetd.planner.standing import standing
+
+if TYPE_CHECKING:  # commands that only show a document need no engine
+    from fleetd.engine.reconciler import PassReport
 
 FORMAT = 1
 """Version of the JSON documents; it grows when a field changes its meaning."""

@@ -207,3 +207,23 @@ class OrderDeclined(FleetdError):
 
 class PassFailed(FleetdError):
     """A fault in fleetd's own code ended a pass. The process goes on, and the next pass tries again."""
+
+
+class ApplyTimedOut(FleetdError):
+    """Not converged in the time given; a later run goes on where this one ended."""
+
+
+class ApplyInterrupted(ApplyTimedOut):
+    """Somebody ended it early, by Ctrl-C or SIGTERM."""
+
+
+class ApplyBlocked(FleetdError):
+    """Nothing that fleetd may do brings the fleets to their targets.
+
+    Attributes:
+        temporary: whether that ends by itself or by ``unfreeze``, as against a fault that a person has to mend.
+    """
+
+    def __init__(self, message: str, *, temporary: bool) -> None:
+        super().__init__(message)
+        self.temporary = temporary

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import aiohttp
 
-from fleetd.model.errors import FleetdError
 from fleetd.ops.addressee import MISDIRECTED
+from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefused, OtherDaemon
 
 LOGIN = "Fleetd-Login"
 """Header in which root says on whose behalf it asks (``sudo``); from anyone else it counts for nothing."""
@@ -23,41 +23,6 @@ WHO_TIMEOUT = 3.0
 """Seconds for who it is: asked beside what does not need an answer."""
 READ_TIMEOUT = 10.0
 """Seconds for an answer that the daemon has ready."""
-
-
-class NoDaemon(FleetdError):
-    """Nobody to ask on the control socket."""
-
-
-class NotAllowed(NoDaemon):
-    """This user may not talk to the daemon."""
-
-
-class NoAnswer(NoDaemon):
-    """Somebody listens on the control socket, and does not answer as a daemon does."""
-
-
-class NotReached(NoAnswer):
-    """A process holds the state directory, and nobody listens where its control socket should be."""
-
-
-class OtherDaemon(FleetdError):
-    """A daemon listens there and is not the one that was meant; nothing was done. The text says which it is."""
-
-
-class OrderRefused(FleetdError):
-    """The daemon declined an order; the text says why.
-
-    Attributes:
-        status: what HTTP calls it: 400 not understood, 403 not allowed, 404 no such machine, 409 declined for now,
-            422 a config with faults, 503 the state directory cannot be written.
-        reason: the reason code of an order that was declined; "" otherwise.
-    """
-
-    def __init__(self, message: str, *, status: int = 0, reason: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
 
 
 def is_listening(control: Path) -> bool:

@@ -1,27 +1,52 @@
-"""The one place where everything is put together: ports meet their adapters here, and nowhere else."""
+"""The one place where everything is put together: ports meet their adapters here, and nowhere else.
 
-from fleetd.wiring.looking import (
-    current_status,
-    journal_mark,
-    knows_machine,
-    machine_meant,
-    month_bills,
-    plan_once,
-    read_history,
+A name is imported when it is first used: a command that asks a running daemon needs neither engine nor simulator.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fleetd.wiring.forecasting import machine_meant, month_bills, plan_once
+    from fleetd.wiring.looking import current_status, journal_mark, knows_machine, read_history
+    from fleetd.wiring.ordering import adopt, lift, order_machine, veto
+    from fleetd.wiring.places import find_config, load_settings, reload_settings, state_path
+    from fleetd.wiring.provider import (
+        ONE_SHOT_LIMIT,
+        check_online,
+        open_cloud,
+        open_machines_api,
+        serve_simulator,
+    )
+    from fleetd.wiring.reaching import ask as order
+    from fleetd.wiring.reaching import load_for_daemon
+    from fleetd.wiring.running import Engine, assemble, converge, run_daemon
+    from fleetd.wiring.secrecy import SECRETS
+
+_HOMES = MappingProxyType(
+    {
+        "forecasting": ("machine_meant", "month_bills", "plan_once"),
+        "looking": ("current_status", "journal_mark", "knows_machine", "read_history"),
+        "ordering": ("adopt", "lift", "order_machine", "veto"),
+        "places": ("find_config", "load_settings", "reload_settings", "state_path"),
+        "provider": ("ONE_SHOT_LIMIT", "check_online", "open_cloud", "open_machines_api", "serve_simulator"),
+        "reaching": ("load_for_daemon", "order"),
+        "running": ("Engine", "assemble", "converge", "run_daemon"),
+        "secrecy": ("SECRETS",),
+    }
 )
-from fleetd.wiring.ordering import adopt, lift, order_machine, veto
-from fleetd.wiring.places import find_config, load_settings, reload_settings, state_path
-from fleetd.wiring.provider import (
-    ONE_SHOT_LIMIT,
-    SECRETS,
-    check_online,
-    open_cloud,
-    open_machines_api,
-    serve_simulator,
-)
-from fleetd.wiring.reaching import ask as order
-from fleetd.wiring.reaching import load_for_daemon
-from fleetd.wiring.running import Engine, assemble, converge, run_daemon
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_CALLED = {"order": "ask"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), _CALLED.get(name, name))
+
 
 __all__ = [
     "ONE_SHOT_LIMIT",

@@ -18,7 +18,7 @@ from fleetd.model.journal import MachineFacts, MachineOrder, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Observation
 from fleetd.model.settings import Settings
-from fleetd.ops.control_client import NoAnswer, NoDaemon, NotAllowed
+from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed
 from fleetd.ops.escape import printable
 from fleetd.planner.called import Named, meant, ours, several, the_one
 from fleetd.planner.facts import learn

@@ -20,16 +20,13 @@ from fleetd.cloud.dialects import DIALECTS
 from fleetd.cloud.port import Cloud, MachinesApi
 from fleetd.model.errors import Fault, Unauthorized, Unavailable
 from fleetd.model.settings import ProviderSettings, Settings
-from fleetd.ops.logs import Secrets
 from fleetd.simulator.boot import Boot, boot
 from fleetd.wiring.holding import hangup_counts, leave_terminal
+from fleetd.wiring.secrecy import SECRETS
 from fleetd.wiring.threads import abandon_lookups
 
 ONE_SHOT_LIMIT = 25.0
 """Seconds in which a one-shot command must have its first answer from the provider."""
-
-SECRETS = Secrets()
-"""Masked in every log line and error message of this process."""
 
 
 @asynccontextmanager

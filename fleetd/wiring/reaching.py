@@ -14,7 +14,8 @@ from fleetd import config
 from fleetd.model.errors import ConfigError
 from fleetd.model.settings import ProviderSettings, Settings
 from fleetd.ops.addressee import for_config, for_state
-from fleetd.ops.control_client import ControlClient, NoAnswer, NoDaemon, NotAllowed, NotReached, OtherDaemon
+from fleetd.ops.control_client import ControlClient
+from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, NotReached, OtherDaemon
 from fleetd.ops.word import words
 from fleetd.store.lock import is_locked, read_holder
 from fleetd.store.paths import CONTROL_SOCKET

@@ -16,7 +16,7 @@ import anyio
 from fleetd import __version__
 from fleetd.activity.opening import open_sources
 from fleetd.cloud.port import Cloud
-from fleetd.engine.convergence import ApplyInterrupted, ApplyTimedOut, ConvergenceWatch
+from fleetd.engine.convergence import ConvergenceWatch
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.faults import Faults
 from fleetd.engine.follower import Follower
@@ -29,7 +29,7 @@ from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import PassReport, Reconciler
 from fleetd.engine.rounds import OpenSources
 from fleetd.engine.seat import EngineSeat
-from fleetd.model.errors import FleetdError, OrderDeclined
+from fleetd.model.errors import ApplyInterrupted, ApplyTimedOut, FleetdError, OrderDeclined
 from fleetd.model.settings import Settings
 from fleetd.ops import alarms as alarm_clock
 from fleetd.ops import systemd

@@ -13,7 +13,7 @@ import pytest
 
 from fleetd.cli.failures import explanation
 from fleetd.model.errors import SeatLost, StateLocked
-from fleetd.ops.control_client import NoAnswer, NoDaemon, NotAllowed, OrderRefused, OtherDaemon
+from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefused, OtherDaemon
 from fleetd.store import failures
 from fleetd.store.failures import file_failure
 from fleetd.store.lock import StateLock

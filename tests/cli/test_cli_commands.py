@@ -25,9 +25,8 @@ from fleetd.cli import demo, keep, look
 from fleetd.cli.app import run
 from fleetd.cli.output import PlainConsole, json_text
 from fleetd.config import parse
-from fleetd.engine.convergence import ApplyBlocked, ApplyTimedOut
 from fleetd.engine.status import status_document
-from fleetd.model.errors import Fault, Unavailable
+from fleetd.model.errors import ApplyBlocked, ApplyTimedOut, Fault, Unavailable
 from fleetd.ops import control_client
 from fleetd.store.lock import StateLock
 from tests.support.config_text import config_text

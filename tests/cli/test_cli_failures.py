@@ -14,9 +14,11 @@ import typer
 from fleetd import wiring
 from fleetd.cli import look
 from fleetd.cli.failures import UsageError, exit_code, explanation
-from fleetd.engine.convergence import ApplyBlocked, ApplyInterrupted, ApplyTimedOut
 from fleetd.model.errors import (
     Ambiguous,
+    ApplyBlocked,
+    ApplyInterrupted,
+    ApplyTimedOut,
     ConfigError,
     Fault,
     FleetdError,
@@ -32,7 +34,7 @@ from fleetd.model.errors import (
     Unsupported,
     WaitEnded,
 )
-from fleetd.ops.control_client import NoAnswer, NoDaemon, OrderRefused
+from fleetd.ops.control_errors import NoAnswer, NoDaemon, OrderRefused
 from tests.support.config_text import config_text
 from tests.support.processes import environment
 

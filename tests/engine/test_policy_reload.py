@@ -17,7 +17,7 @@ from fleetd.model.machine import SnapshotPolicy
 from fleetd.model.plan import Check
 from fleetd.model.settings import Settings
 from fleetd.store.sqlite import SqliteJournal
-from fleetd.wiring.looking import _checks_of
+from fleetd.wiring.forecasting import _checks_of
 from tests.support.build import fleet, token_name
 from tests.support.inline_executor import InlineExecutor
 from tests.support.rig import Rig, rig, settings

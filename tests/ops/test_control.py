@@ -27,7 +27,8 @@ from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.ops import control, control_client
 from fleetd.ops.control import serve_control
-from fleetd.ops.control_client import ControlClient, NoAnswer, NoDaemon, NotAllowed, OrderRefused
+from fleetd.ops.control_client import ControlClient
+from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefused
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.reads import read_routes
 from fleetd.ops.seat import Seat

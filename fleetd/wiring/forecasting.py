@@ -1,0 +1,160 @@
+"""What commands work out by a look at the provider, and with the engine's own pass. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from fleetd.engine import books
+from fleetd.engine.checks import Standing
+from fleetd.engine.leases import Leases
+from fleetd.engine.ports import SystemClock
+from fleetd.engine.reconciler import PassReport
+from fleetd.engine.survey import survey
+from fleetd.model.errors import StoreError
+from fleetd.model.journal import IdleReport
+from fleetd.model.plan import Check
+from fleetd.model.settings import Settings
+from fleetd.ops import logs
+from fleetd.ops.control_errors import NoAnswer, OtherDaemon
+from fleetd.planner.billing import MonthBills
+from fleetd.planner.called import Named, meant, the_one
+from fleetd.store.paths import journal_path
+from fleetd.store.sqlite import SqliteJournal
+from fleetd.wiring.looking import holder_of, open_journal, running_status
+from fleetd.wiring.places import state_path
+from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud, within
+from fleetd.wiring.reaching import at_its_state
+from fleetd.wiring.running import idle_clocks
+
+
+async def plan_once(
+    settings: Settings,
+    *,
+    at: datetime | None = None,
+    forecast: bool = False,
+    on_silence: Callable[[int | None], object] = lambda _pid: None,
+    on_other: Callable[[str], object] = lambda _who: None,
+) -> PassReport:
+    """``fleetd plan``: what the next pass would do, or one at another time. Writes nothing.
+
+    Who is idle, and which policy checks wait for their next ring, is asked of the running daemon. Without one the
+    idle sources are asked, from where its clocks stood, and every check is due, as after a start. So it is at another
+    time: the schedules will have rung by then.
+
+    Args:
+        settings: what to plan for.
+        at: when; None is now.
+        forecast: work out every fleet's month, with a budget or without.
+        on_silence: told the pid, where it is known, of a daemon that runs and does not answer.
+        on_other: told of a daemon that acts on this state directory by another config; it is not asked.
+
+    Raises:
+        CloudError: the provider could not be looked at within 25 s.
+        StoreError: the journal cannot be read.
+    """
+    running = None
+    try:
+        running = await running_status(settings)
+    except NoAnswer:
+        on_silence(holder_of(settings)["pid"])
+    except OtherDaemon as other:
+        on_other(str(other))
+    idle = None if running is None else _idle_of(running)
+    standing = None if running is None or at is not None else _checks_of(running)
+    return await look_once(settings, at=at, idle=idle, standing=standing, forecast=forecast)
+
+
+async def machine_meant(settings: Settings, word: str) -> Named:
+    """The machine that is meant by hand, whoever owns it.
+
+    By the account's listing, and by the names that the journal remembers. What nothing is called by is taken for an
+    id: the provider may not list all that it has.
+
+    Raises:
+        LookupError: more than one machine is called so.
+        CloudError: the account cannot be listed.
+    """
+    async with open_cloud(settings) as cloud:
+        with within(ONE_SHOT_LIMIT):
+            listing = await cloud.list_machines()
+    try:
+        async with open_journal(settings) as journal:
+            first = {f.machine_id: f.name for f in await journal.facts()}
+    except StoreError:  # by hand it goes without a state directory
+        first = {}
+    known = [
+        Named(m.id, m.name, former=first[m.id] if first.get(m.id, m.name) != m.name else "", state=m.state)
+        for m in listing.machines
+    ]
+    found = meant(word, known)
+    return the_one(word, known) if found else Named(word, word)
+
+
+async def month_bills(settings: Settings, month: str) -> MonthBills:
+    """``fleetd cost``: by fleet, what a month (``YYYY-MM``) cost of everything that a fleetd made or adopted.
+
+    The provider's word counts. Of a machine of which it tells nothing, or nothing that can be understood, the
+    journal's: what it told last, and all that may have come since.
+
+    Raises:
+        OtherDaemon: the journal is that of a daemon that runs on another config file.
+        CloudError: the provider could not be asked; ``Unsupported`` where the dialect has no billing data.
+    """
+    settings = await at_its_state(settings)
+    async with open_journal(settings) as journal, open_cloud(settings) as cloud:
+        with within(ONE_SHOT_LIMIT):
+            listing = await cloud.list_machines()
+        return await books.month_bills(cloud, journal, settings.fleets, listing, month, datetime.now(UTC))
+
+
+async def look_once(
+    settings: Settings,
+    *,
+    at: datetime | None = None,
+    idle: Mapping[str, IdleReport] | None = None,
+    standing: Standing | None = None,
+    forecast: bool = False,
+) -> PassReport:
+    """A pass that only looks, on a copy of the journal. Arguments and errors as ``plan_once``."""
+    async with _scratch(settings) as journal, open_cloud(settings) as cloud:
+        with within(ONE_SHOT_LIMIT), logs.silenced():
+            clock = SystemClock()
+            idleness = idle_clocks(journal, clock, Leases(journal))
+            return await survey(
+                settings, cloud, journal, clock, idleness, at=at, idle=idle, standing=standing, forecast=forecast
+            )
+
+
+def _idle_of(document: Mapping[str, Any]) -> dict[str, IdleReport]:
+    """What a running daemon knows of who is idle."""
+    return {
+        row["id"]: IdleReport(
+            row["idle"]["verdict"],
+            None if row["idle"]["since"] is None else datetime.fromisoformat(row["idle"]["since"]),
+            row["idle"]["evidence"],
+        )
+        for row in document["machines"]
+        if row.get("idle") is not None
+    }
+
+
+def _checks_of(document: Mapping[str, Any]) -> Standing:
+    """The policy checks that a running daemon makes again at their next ring only; none by one of another version."""
+    names = {str(check): check for check in Check}
+    return {
+        machine: {names[name]: policy for name, policy in made.items() if name in names}
+        for machine, made in document.get("checks_made", {}).items()
+    }
+
+
+@asynccontextmanager
+async def _scratch(settings: Settings) -> AsyncIterator[SqliteJournal]:
+    """The journal in a copy that takes what a pass would write."""
+    journal = await SqliteJournal.open_scratch(journal_path(state_path(settings)))
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
