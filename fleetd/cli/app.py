@@ -12,13 +12,13 @@ import typer
 from rich.text import Text
 
 import fleetd
+from fleetd import wiring
 from fleetd.cli.catalogue import Catalogue
 from fleetd.cli.failures import ExitCode, exit_code, explanation, leaf
 from fleetd.cli.logs import debugging, log_to_stderr
 from fleetd.cli.options import examples
 from fleetd.cli.output import err, prepare_streams, show
 from fleetd.ops.escape import printable
-from fleetd.wiring.secrecy import SECRETS
 
 LONGEST_LINE = 1000
 """Characters of one line of an error."""
@@ -93,7 +93,7 @@ def _report(error: BaseException, code: ExitCode) -> None:
 
 
 def _safe(line: str) -> str:
-    return printable(SECRETS.mask_text(line), limit=LONGEST_LINE)
+    return printable(wiring.SECRETS.mask_text(line), limit=LONGEST_LINE)
 
 
 def _abandon_stdout() -> None:

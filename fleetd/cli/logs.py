@@ -12,8 +12,8 @@ from typing import Any, Literal, TextIO, cast
 from rich.console import Console
 from rich.text import Text
 
+from fleetd import wiring
 from fleetd.engine.ports import SystemClock
-from fleetd.wiring.secrecy import SECRETS
 
 
 def debugging() -> bool:
@@ -67,7 +67,7 @@ def _configure(stream: io.TextIOBase | TextIO, level: str, fmt: Literal["auto", 
     logs.configure(
         cast("TextIO", stream),
         now=SystemClock().now,
-        secrets=SECRETS,
+        secrets=wiring.SECRETS,
         level="debug" if debugging() else level,
         fmt=fmt,
     )

@@ -17,12 +17,12 @@ from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, duratio
 from fleetd.cli.output import say, show_json
 from fleetd.cli.render_status import veto_words
 from fleetd.cli.words import until
+from fleetd.model.bounds import LONGEST_VETO
 from fleetd.model.journal import VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.model.settings import Settings
 from fleetd.ops.control_errors import OrderRefused
 from fleetd.ops.escape import printable
-from fleetd.ops.orders import LONGEST_VETO
 from fleetd.planner.draft import only_words
 
 HOLD_EXAMPLES = examples(

@@ -15,6 +15,8 @@ LAST = datetime(2999, 12, 31, 23, 59, 59, tzinfo=UTC)
 LONGEST = timedelta(days=36_525)
 MOST_MONEY = Decimal(1_000_000_000)
 """Dollars."""
+LONGEST_VETO = timedelta(days=31)
+"""A veto always ends: one that is forgotten must not pay for machines for ever."""
 
 
 def plausible(at: datetime | None) -> datetime | None:

@@ -34,6 +34,9 @@ class OrderRefused(FleetdError):
         reason: the reason code of an order that was declined; "" otherwise.
     """
 
+    status = 0
+    reason = ""
+
     def __init__(self, message: str, *, status: int = 0, reason: str = "") -> None:
         super().__init__(message)
         self.status = status

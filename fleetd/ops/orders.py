@@ -10,13 +10,12 @@ from typing import Any
 import anyio
 from aiohttp import web
 
+from fleetd.model.bounds import LONGEST_VETO
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.model.singlekeys import single_keys
 from fleetd.ops.answers import Fault
 
-LONGEST_VETO = timedelta(days=31)
-"""A veto always ends: one that is forgotten must not pay for machines for ever."""
 LONGEST_TEXT = 500
 """Characters of a reason or a name."""
 BODY_WITHIN = 10.0
