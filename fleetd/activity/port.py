@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
@@ -45,5 +46,9 @@ class Remembering(Protocol):
         ...
 
     def remind(self, learnt: Mapping[str, int]) -> None:
-        """What an earlier one had learnt that asked the same. Called on the event loop, before the first ``read``."""
+        """What an earlier one had learnt that asked the same; before the first ``read``."""
+        ...
+
+    def forget_others(self, machines: AbstractSet[str]) -> None:
+        """Nothing learnt of any but these machines (ids) is true any more: the others have been down, or are gone."""
         ...

@@ -7,7 +7,7 @@ query for a machine with two GPUs needs no ``max()``, which would let one GPU sp
 one busy GPU for one step is use.
 
 A series that was there and is not any more hides what it would have told, also when the window has moved on: for as
-long as a machine is asked about it must have as many series as it has had, before a restart of fleetd too.
+long as a machine is not down it must have as many series as it has had, before a restart of fleetd too.
 
 The window ends now by our clock. Where the server's is another, it ends at some other time, of which nobody asked:
 what was idle two hours ago may be in use. Every answer's Date is compared. And where both clocks were set back, as on
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -40,8 +41,6 @@ NEWEST, TWICE = "newest time", "twice until"
 """Under what these are kept beside the machines' series."""
 BACK = 1.0
 """Seconds: a clock that is slewed does not go back at all."""
-FORGET_SERIES = 1800.0
-"""Seconds without a question about a machine after which its series are counted anew: it was stopped meanwhile."""
 
 
 class PrometheusSource:
@@ -56,8 +55,8 @@ class PrometheusSource:
         self._timeout = settings.timeout
         self._at_once = settings.at_once
         self._session: aiohttp.ClientSession | None = None
-        self._series: dict[str, tuple[int, float]] = {}
-        """By machine: the most series that it has had, and when it was asked about last, in monotonic seconds."""
+        self._series: dict[str, int] = {}
+        """By machine: the most series that it has had since it was down last."""
         self._newest = 0.0
         """Unix time of the newest samples that there may be, by a clock that agreed with ours ..."""
         self._twice = 0.0
@@ -80,15 +79,16 @@ class PrometheusSource:
 
     def learnt(self) -> Mapping[str, int]:
         """See ``Remembering``: how many series each machine has had."""
-        ticks = anyio.current_time()
-        series = {m: most for m, (most, at) in self._series.items() if most and ticks - at <= FORGET_SERIES}
-        return {**series, NEWEST: int(self._newest), TWICE: math.ceil(self._twice)}
+        return {**self._series, NEWEST: int(self._newest), TWICE: math.ceil(self._twice)}
 
     def remind(self, learnt: Mapping[str, int]) -> None:
         """See ``Remembering``."""
-        ticks = anyio.current_time()
-        self._series = {machine: (most, ticks) for machine, most in learnt.items() if machine not in {NEWEST, TWICE}}
+        self._series = {machine: most for machine, most in learnt.items() if machine not in {NEWEST, TWICE}}
         self._newest, self._twice = float(learnt.get(NEWEST, 0)), float(learnt.get(TWICE, 0))
+
+    def forget_others(self, machines: AbstractSet[str]) -> None:
+        """See ``Remembering``."""
+        self._series = {machine: most for machine, most in self._series.items() if machine in machines}
 
     async def aclose(self) -> None:
         """Close connections. Idempotent."""
@@ -120,11 +120,8 @@ class PrometheusSource:
 
     def _missing(self, machine: Machine, there: int) -> str | None:
         """Whether the machine had more series, in words."""
-        ticks = anyio.current_time()
-        most, asked_at = self._series.get(machine.id, (0, ticks))
-        if ticks - asked_at > FORGET_SERIES:
-            most = 0
-        self._series[machine.id] = (max(most, there), ticks)
+        most = self._series.get(machine.id, 0)
+        self._series[machine.id] = max(most, there)
         return f"{there} series, it had {most}: what became of the others?" if there < most else None
 
     async def _ask(self, query: str, asked: Asked) -> tuple[bytes, str]:

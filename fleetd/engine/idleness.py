@@ -118,6 +118,7 @@ class Idleness:
         self._read_at = {m: t for m, t in self._read_at.items() if m in running}
         self._restarts = {m: t for m, t in self._restarts.items() if m in running}
         self._silence.keep(running)
+        self._rounds.forget_others({m.id for m in machines if m.phase is not Phase.DOWN})
         self._reports = reports
         self._refreshed_at = self._clock.now()
         return reports

@@ -7,6 +7,7 @@ not. Whatever a source does, a fault in its code included, is that source's answ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import ip_address
@@ -66,6 +67,12 @@ class Rounds:
     def remind(self, memory: Mapping[str, Mapping[str, int]]) -> None:
         """What an earlier process's sources had learnt; before the first ``use``."""
         self._memory = {key: dict(learnt) for key, learnt in memory.items()}
+
+    def forget_others(self, machines: AbstractSet[str]) -> None:
+        """Forget what was learnt of all but these machines (ids)."""
+        for one in self._asking.values():
+            if isinstance(one.source, Remembering):
+                one.source.forget_others(machines)
 
     async def use(self, settings: Mapping[str, IdleSource]) -> None:
         """Ask these sources from now on."""

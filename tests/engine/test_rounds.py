@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 
 from fleetd.engine.rounds import shared_names
 from fleetd.engine.silence import SILENT_AFTER
+from fleetd.model.errors import Unavailable
 from fleetd.model.fleet import Guards, IdleRule, Limit, Window
 from fleetd.model.machine import Machine
 from fleetd.model.settings import IdleSource
@@ -220,6 +222,59 @@ def test_a_source_that_answers_too_seldom_to_have_anything_parked_is_said(of_ten
                     assert world.cloud.writes() == []
                     assert silent(world) == {"ps1"}
         assert [line["machine"] for line in logs if line["event"] == "machine.went_silent"] == ["ps1"]
+
+    run(story)
+
+
+class Learning(ScriptedSource):
+    """Remembers whom it was asked about."""
+
+    question = "who?"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: dict[str, int] = {}
+        self.reminded: dict[str, int] | None = None
+
+    async def read(self, machines, *, window, now):
+        self.known.update({box.id: 1 for box in machines})
+        return await super().read(machines, window=window, now=now)
+
+    def learnt(self):
+        return dict(self.known)
+
+    def remind(self, learnt) -> None:
+        self.known = self.reminded = dict(learnt)
+
+    def forget_others(self, machines) -> None:
+        self.known = {box: n for box, n in self.known.items() if box in machines}
+
+
+@pytest.mark.parametrize("way", ["a restart", "the provider is away", "it is off", "it is gone"])
+def test_what_a_source_has_learnt_lasts_until_the_machine_has_been_off(way: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        source = Learning()
+        async with rig(fleet(target=1, idle=RULE), sources={"gpu": source}, state=tmp_path) as world:
+            populate(world, 1)
+            async with world.daemon_running():
+                await anyio.sleep(120)
+                if way == "the provider is away":
+                    world.cloud.before = lambda _operation, _id: Unavailable("no", operation="list")
+                    await anyio.sleep(3 * 3600)
+                elif way == "it is off":
+                    world.cloud.human("stop", "ps1")
+                    await anyio.sleep(60)
+                elif way == "it is gone":
+                    world.cloud.remove("ps1")
+                    await anyio.sleep(120)
+        if way == "a restart":
+            async with rig(fleet(target=1, idle=RULE), sources={"gpu": source}, state=tmp_path) as world:
+                source.reminded = None
+                async with world.passes_by_hand() as reconciler:
+                    await reconciler.run_pass()
+            assert source.reminded == {"ps1": 1}
+            return
+        assert ("ps1" in source.known) is (way == "the provider is away")
 
     run(story)
 
