@@ -21,7 +21,7 @@ PEERS = {
 """Real programs that some tests talk to, and what must be on the PATH for each."""
 
 
-LONG = ("chaos", "oncall", "peers", "sim", "systemd", "week")
+LONG = ("chaos", "nights", "oncall", "peers", "sim", "systemd", "week")
 """Folders of the long proofs: simulated days, killed processes, booted systems. ``-m long`` runs them."""
 
 

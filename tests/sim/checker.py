@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from itertools import chain, pairwise
 
 from tests.sim.breach import Breach
@@ -34,6 +35,8 @@ from tests.sim.record import Record
 from tests.sim.settling import quiet_from
 from tests.sim.truth import ON, Truth, created_name, moment
 
+LEARNT_WITHIN = 3600.0
+"""Seconds after which a price that changed is known: the checks ring every 20 minutes."""
 VERBS = frozenset({"create", "start", "stop", "restart", "destroy", "update"})
 ON_ITS_WAY = 5.0
 """Seconds between the last word on a call and its arrival, at most."""
@@ -45,7 +48,8 @@ NO_EFFECT_STEPS = (60.0, 120.0, 300.0, 600.0, 1800.0)
 def check(record: Record) -> list[Breach]:
     """Everything that was promised and not kept, in the order of time."""
     truth = Truth(record)
-    found = [breach for promise in PROMISES.values() for breach in promise(truth)]
+    checks = (*PROMISES.values(), never_more_than_the_cap)
+    found = [breach for promise in checks for breach in promise(truth)]
     return sorted(found, key=lambda b: (b.at, b.promise))
 
 
@@ -89,6 +93,24 @@ def never_more_than_the_target(truth: Truth) -> Iterator[Breach]:
         excused = [m for m in on if unknowable(truth, m, since, at, fleet)]
         if len(on) - len(excused) + 1 > allowed:
             yield Breach(2, at, f"{call.operation} makes {fleet.name} {len(on) + 1} of {allowed}")
+
+
+def never_more_than_the_cap(truth: Truth) -> Iterator[Breach]:
+    """2. Nor more dollars an hour than its cap, by the prices of the config and those that were billed for long."""
+    for call in truth.writes:
+        starts = call.operation == "create" or (call.operation == "start" and call.state_before == "off")
+        at = moment(call)
+        fleet, settings = fleet_of(truth, call)
+        if not (starts and call.executed) or fleet is None or settings is None or not fleet.guards.max_hourly_cost:
+            continue
+        told = [(t, price) for t, kind, price in truth.record.prices if kind == fleet.machine_type and t < at]
+        known = [price for t, price in told if t < at - LEARNT_WITHIN]
+        lately = [price for t, price in told if t >= at - LEARNT_WITHIN]
+        billed = min([known[-1], *lately]) if known else Decimal(0)
+        price = max(billed, settings.costs.prices.get(fleet.machine_type, Decimal(0)))
+        on = {*truth.on(fleet.name, at, settings), call.machine_id}
+        if len(on) * price > fleet.guards.max_hourly_cost:
+            yield Breach(2, at, f"{call.operation} makes {fleet.name} ${len(on) * price}/h of its cap")
 
 
 def destroys_are_allowed(truth: Truth) -> Iterator[Breach]:

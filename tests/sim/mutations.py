@@ -14,6 +14,7 @@ from fleetd.engine.gate import Gate
 from fleetd.engine.leases import Leases
 from fleetd.engine.observer import Observer
 from fleetd.engine.poller import Poller
+from fleetd.engine.prices import Prices
 from fleetd.engine.seat import EngineSeat
 from fleetd.engine.setbacks import Setbacks
 from fleetd.engine.settling import Settling
@@ -40,6 +41,7 @@ LOST = (f.ResetAfter(operation="create", nth=(2, 3)), f.Invisible(seconds=80))
 """Of six creates two are carried out and not answered, and nobody sees the machines for a while."""
 DESTROYING = replace(FLEET, scale_in="destroy", allow_destroy=True, stops="100%")
 PARKED = replace(FLEET, window=PARKING, idle_after=20, target=4)
+CAPPED = replace(FLEET, target=3, stops="100%", cost_cap=1.6)
 PARTIAL = (f.PartialList(share=0.6, after=0.5 * HOUR, until=1.2 * HOUR),)
 WORK = {"count": 3, "for": 4 * HOUR, "starves": False}
 SHRINKS = _at(1, "reload", fleets=(replace(FLEET, target=2),), **{"for": 1800.0})
@@ -113,6 +115,18 @@ MUTATIONS: tuple[Mutation, ...] = (
         "self._looked_for(intent) >= settle and over",
         "True",
         story(rules=LOST, interval=30),
+    ),
+    Mutation(
+        2,
+        "a price that was learnt is never learnt again",
+        Prices.learn,
+        "if rate is not None and rate != self._learnt.get(kind):",
+        "if rate is not None and kind not in self._learnt:",
+        story(
+            _at(0.2, "price", machine_type="P4000", hourly="1.02"),
+            _at(1.3, "reload", fleets=(CAPPED,), **{"for": 900.0}),
+            fleets=(replace(CAPPED, target=1),),
+        ),
     ),
     Mutation(
         3,

@@ -63,7 +63,9 @@ class People:
                 await self._share_address(machine, more)
                 return
             case "price":
-                self._world.set_price(more["machine_type"], Decimal(more["hourly"]))
+                price = Decimal(more["hourly"])
+                self._world.set_price(more["machine_type"], price)
+                self._record.prices.append((self._now(), more["machine_type"], price))
                 return
         try:
             self._do(what, machine, more)

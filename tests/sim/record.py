@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from fleetd.model.reasons import Verb
 from fleetd.model.settings import Settings
@@ -123,6 +124,8 @@ class Record:
     """(since, until, seconds): spans in which the idle source answers so late."""
     silences: list[tuple[float, float]] = field(default_factory=list)
     """Spans in which the idle sources knew nothing."""
+    prices: list[tuple[float, str, Decimal]] = field(default_factory=list)
+    """(from when on, machine type, dollars an hour) as the provider bills it, where it was changed."""
     acts: list[Act] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     """When the journal was deleted."""
