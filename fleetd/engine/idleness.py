@@ -54,6 +54,8 @@ class Idleness:
         """All machines of the account, as the newest listing has them."""
         self._refreshed_at: datetime | None = None
         self._saved_at: datetime | None = None
+        self._saved: dict[str, IdleClock] = {}
+        """The clocks as they were written last."""
         self._kept = "{}"
         """What the sources had learnt when it was written last."""
         self._read_at: dict[str, float] = {}
@@ -65,6 +67,7 @@ class Idleness:
         """Read the clocks and leases that an earlier process left."""
         await self.leases.load(self._clock.now())
         self._clocks = await read_note(self._journal, _NOTE, lambda note: dict(_clocks(note)), {})
+        self._saved = dict(self._clocks)
         self._rounds.remind(await read_note(self._journal, _LEARNT, _learnt, {}))
 
     async def use(self, settings: Mapping[str, IdleSource]) -> None:
@@ -124,11 +127,15 @@ class Idleness:
         return reports
 
     async def save(self, *, at_once: bool = False) -> None:
-        """Keep the clocks for the next process; at most once a minute, unless it is the last time."""
+        """Keep the clocks for the next process; at most once a minute, unless it is the last time.
+
+        One that began anew is kept at once: the next process would go on with the span from before the use.
+        """
         now = self._clock.now()
-        if not at_once and self._saved_at is not None and timedelta(0) <= now - self._saved_at < SAVE_EVERY:
+        lately = self._saved_at is not None and timedelta(0) <= now - self._saved_at < SAVE_EVERY
+        if lately and not at_once and not any(self._began_anew(m, kept) for m, kept in self._saved.items()):
             return
-        self._saved_at = now
+        self._saved_at, self._saved = now, dict(self._clocks)
         rows = {
             machine: (_text(c.idle_since), _text(c.last_at), c.uncovered.total_seconds(), c.gap.total_seconds())
             for machine, c in sorted(self._clocks.items())
@@ -138,6 +145,11 @@ class Idleness:
         if learnt != self._kept:
             await self._journal.put_note(_LEARNT, learnt)
             self._kept = learnt
+
+    def _began_anew(self, machine: str, kept: IdleClock) -> bool:
+        """Whether what is written of a machine's idle time is longer than what is true."""
+        since = self._clocks.get(machine, IdleClock()).idle_since
+        return kept.idle_since is not None and (since is None or since > kept.idle_since)
 
     async def last_word(self, fleet: Fleet, action: Action, machine: Machine) -> Reason | None:
         """Ask afresh right before a stop that needs the machine to be unused; a reason forbids it."""
@@ -153,6 +165,7 @@ class Idleness:
         verdict = combine(said[machine.id].values())
         if verdict is Activity.ACTIVE or self.leases.in_force(machine.id, self._clock.now()) is not None:
             self._clocks[machine.id] = IdleClock()  # this was use, whatever the next pass is told
+            await self.save()
             return Reason.BUSY
         if verdict is Activity.UNKNOWN:
             return Reason.ACTIVITY_UNKNOWN

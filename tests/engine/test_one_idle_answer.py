@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -15,6 +17,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.reasons import Verb
 from fleetd.planner.idle import Activity
 from tests.support.build import fleet, token_name
+from tests.support.fakecloud import FakeCloud
 from tests.support.rig import Rig, rig
 from tests.support.scripted_source import ScriptedSource
 from tests.support.virtual_alarms import VirtualAlarms
@@ -163,5 +166,40 @@ def test_a_person_who_orders_a_stop_need_not_wait_for_after() -> None:
                 await daemon.reconciler.recall.orders.ask(order, patience=60)
                 await anyio.sleep(60)
             assert world.cloud.writes() == ["stop ps1"]
+
+    run_virtual(story, start=START)
+
+
+@pytest.mark.parametrize("seen_by", ["a pass", "the last word"])
+def test_use_that_was_reported_is_not_lost_with_the_process(seen_by: str, tmp_path: Path) -> None:
+    """A process is killed right after a source told it of use, and the next one is told idle."""
+
+    async def story() -> None:
+        cloud = FakeCloud(virtual_clock())
+        cloud.add(token_name(1), machine_type="P4000")
+        cloud.human("start", "ps1", hours_ago=30)
+        want = asked_for("parked") if seen_by == "the last word" else fleet(target=1, idle=RULE, guards=LOOSE)
+        asked: list[float] = []
+        used: list[float] = []
+
+        def says(_machine: Machine) -> Activity:
+            now = virtual_loop().time()
+            due = now > AFTER + 200 if seen_by == "a pass" else bool(asked) and 0 < now - asked[-1] < 5
+            if due and not used:
+                used.append(now)
+            asked.append(now)
+            return Activity.ACTIVE if used == [now] else Activity.IDLE
+
+        more: dict[str, Any] = {"cloud": cloud, "sources": {"gpu": ScriptedSource(says=says)}, "state": tmp_path}
+        async with rig(want, interval=30, **more) as world, world.passes_by_hand() as reconciler:
+            while not used:
+                await reconciler.run_pass()
+                await anyio.sleep(29)
+        async with rig(asked_for("parked"), interval=30, **more) as world, world.passes_by_hand() as reconciler:
+            while not cloud.writes():
+                await reconciler.run_pass()
+                await anyio.sleep(29)
+        (stop,) = [c.at for c in cloud.calls if c.operation == "stop"]
+        assert (stop - START).total_seconds() - used[0] >= AFTER
 
     run_virtual(story, start=START)
