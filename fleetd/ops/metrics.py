@@ -13,7 +13,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from fleetd.model.machine import Phase
-from fleetd.model.reasons import Outcome, Verb
+from fleetd.model.reasons import Outcome
+from fleetd.ops.rows import Rows
 from fleetd.planner.standing import orphans
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -23,6 +24,8 @@ OBSERVATIONS = ("whole", "partial", "rejected")
 BUDGET_PARTS = ("budget", "spent", "committed", "wanted")
 IDLE_VERDICTS = ("idle", "active", "unknown")
 FAULTS = ("pass", "fleet", "machine", "follower", "poller", "status", "alarms", "reload")
+RESULTS = tuple(str(outcome) for outcome in Outcome if outcome is not Outcome.OBSERVED)
+PHASE_NAMES = tuple(str(phase) for phase in Phase)
 LAG_SAMPLES = 60
 """Measurements of the event loop's lag out of which the worst is shown."""
 
@@ -37,55 +40,46 @@ class Metrics:
     def __init__(self, *, version: str) -> None:
         self.registry = CollectorRegistry()
         self._lags: deque[float] = deque(maxlen=LAG_SAMPLES)
-        self._known_fleets: set[str] = set()
-        r = self.registry
+        self._by_fleet: list[Rows] = []
+        r = self._others = CollectorRegistry()
+        self.registry.register(_Exposed(r))
         Gauge("fleetd_build_info", "Always 1; the version is in the label.", ["version"], registry=r).labels(
             version
         ).set(1)
         self._started = Gauge("fleetd_start_timestamp_seconds", "When the daemon started, Unix time.", registry=r)
-        self._target = Gauge("fleetd_fleet_target", "Machines that should be up now.", ["fleet"], registry=r)
-        self._machines = Gauge(
-            "fleetd_fleet_machines",
-            "The fleet's machines by what their state means.",
-            ["fleet", "state"],
-            registry=r,
+        self._target = self._rows("fleetd_fleet_target", "Machines that should be up now.", ("fleet",))
+        self._machines = self._rows(
+            "fleetd_fleet_machines", "The fleet's machines by what their state means.", ("fleet", "state")
         )
-        self._converged = Gauge(
-            "fleetd_fleet_converged",
-            "1 while it is at its target, with nothing under way.",
-            ["fleet"],
-            registry=r,
+        self._converged = self._rows(
+            "fleetd_fleet_converged", "1 while it is at its target, with nothing under way.", ("fleet",)
         )
-        self._transitions_open = Gauge(
-            "fleetd_open_transitions", "Transitions under way, lost creates included.", ["fleet", "verb"], registry=r
+        self._transitions_open = self._rows(
+            "fleetd_open_transitions", "Transitions under way, lost creates included.", ("fleet", "verb")
         )
-        self._blocked = Gauge(
+        self._blocked = self._rows(
             "fleetd_blocked_actions",
             "Machines for which something is not being done, and why.",
-            ["fleet", "verb", "reason"],
-            registry=r,
+            ("fleet", "verb", "reason"),
         )
-        self._futile = Gauge(
+        self._futile = self._rows(
             "fleetd_actions_without_effect",
             "Machines for which the provider accepts something again and again, and nothing comes of it.",
-            ["fleet", "verb"],
-            registry=r,
+            ("fleet", "verb"),
         )
-        self._fought = Gauge(
+        self._fought = self._rows(
             "fleetd_machines_fought_over",
             "Machines that somebody else has turned three times or more within an hour.",
-            ["fleet"],
-            registry=r,
+            ("fleet",),
         )
         self._vetoes = Gauge("fleetd_vetoes", "Holds and freezes in force.", ["kind"], registry=r)
-        self._idle = Gauge(
-            "fleetd_idle_verdicts", "Up machines by what their idle sources say.", ["fleet", "verdict"], registry=r
+        self._idle = self._rows(
+            "fleetd_idle_verdicts", "Up machines by what their idle sources say.", ("fleet", "verdict")
         )
-        self._unknown = Gauge(
+        self._unknown = self._rows(
             "fleetd_idle_unknown_seconds",
             "How long it has not been known of some up machine whether it is in use.",
-            ["fleet"],
-            registry=r,
+            ("fleet",),
         )
         self._orphans = Gauge(
             "fleetd_orphans",
@@ -93,7 +87,7 @@ class Metrics:
             ["state"],
             registry=r,
         )
-        self._cost = Gauge("fleetd_hourly_cost_dollars", "What the fleet's machines cost.", ["fleet"], registry=r)
+        self._cost = self._rows("fleetd_hourly_cost_dollars", "What the fleet's machines cost.", ("fleet",))
         self._cap = Gauge(
             "fleetd_hourly_cost_limit_dollars", "guards.max_hourly_cost; NaN without a cap.", registry=r
         )
@@ -102,14 +96,13 @@ class Metrics:
             "What machines cost whose fleet is not in the config; NaN when a price is not known.",
             registry=r,
         )
-        self._budget = Gauge(
+        self._budget = self._rows(
             "fleetd_monthly_budget_dollars",
             'Budgets of this month; fleet="" is everything together.',
-            ["fleet", "part"],
-            registry=r,
+            ("fleet", "part"),
         )
-        self._actions = Counter(
-            "fleetd_actions", "Actions by how they ended.", ["fleet", "verb", "result"], registry=r
+        self._actions = self._rows(
+            "fleetd_actions", "Actions by how they ended.", ("fleet", "verb", "result"), counts=True
         )
         self._transitions = Histogram(
             "fleetd_transition_duration_seconds",
@@ -165,7 +158,8 @@ class Metrics:
 
     def action(self, *, fleet: str, verb: str, result: str) -> None:
         """See ``Meter``."""
-        self._actions.labels(fleet, str(verb), str(result)).inc()
+        self._expect(fleet, str(verb))
+        self._actions.add((fleet, str(verb), str(result)))
 
     def transition(self, *, verb: str, seconds: float) -> None:
         """See ``Meter``."""
@@ -222,7 +216,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes, of ``CONTENT_TYPE``."""
-        return generate_latest(_Exposed(self.registry))
+        return generate_latest(_Exposed(self._others)) + "".join(rows.text() for rows in self._by_fleet).encode()
 
     def _begin(self) -> None:
         """Make the series whose absence would hide their first increase."""
@@ -236,50 +230,69 @@ class Metrics:
         for where in FAULTS:
             self._faults.labels(where)
 
+    def _rows(self, name: str, says: str, labels: tuple[str, ...], *, counts: bool = False) -> Rows:
+        rows = Rows(name, says, labels, counts=counts)
+        self._by_fleet.append(rows)
+        self.registry.register(rows)
+        return rows
+
+    def _expect(self, fleet: str, verb: str) -> None:
+        """Have the series in which an action of this kind may end: the first must be an increase to see.
+
+        Those of verbs that a fleet never uses would be most of all series.
+        """
+        if (fleet, verb, Outcome.REACHED) not in self._actions:
+            for result in RESULTS:
+                self._actions.begin((fleet, verb, result))
+
     def _show_money(self, document: Mapping[str, Any]) -> None:
         rates = [orphan["hourly"] for orphan in document.get("orphans", ())]
         self._orphan_cost.set(float("nan") if None in rates else sum(float(rate) for rate in rates))
-        self._budget.clear()
-        for budget in document.get("budgets", ()):
-            for part in BUDGET_PARTS:
-                if budget[part] is not None:
-                    self._budget.labels(budget["fleet"] or "", part).set(float(budget[part]))
+        self._budget.fill(
+            {
+                (budget["fleet"] or "", part): float(budget[part])
+                for budget in document.get("budgets", ())
+                for part in BUDGET_PARTS
+                if budget[part] is not None
+            }
+        )
 
     def _show_fleets(self, fleets: Mapping[str, Any]) -> None:
-        for gauge in (self._target, self._machines, self._converged, self._cost):
-            gauge.clear()
-        for name, fleet in fleets.items():
-            self._target.labels(name).set(fleet["target"])
-            self._converged.labels(name).set(bool(fleet["converged"]))
-            for phase in Phase:
-                self._machines.labels(name, str(phase)).set(fleet[str(phase)])
-            if fleet["hourly"] is not None:
-                self._cost.labels(name).set(float(fleet["hourly"]))
-            if name not in self._known_fleets:
-                self._known_fleets.add(name)
-                for verb in Verb:
-                    for result in set(Outcome) - {Outcome.OBSERVED}:
-                        self._actions.labels(name, str(verb), str(result))
+        self._target.fill({(name,): float(fleet["target"]) for name, fleet in fleets.items()})
+        self._converged.fill({(name,): float(bool(fleet["converged"])) for name, fleet in fleets.items()})
+        self._machines.fill(
+            {(name, phase): float(fleet[phase]) for name, fleet in fleets.items() for phase in PHASE_NAMES}
+        )
+        self._cost.fill(
+            {(name,): float(fleet["hourly"]) for name, fleet in fleets.items() if fleet["hourly"] is not None}
+        )
 
     def _show_counts(self, document: Mapping[str, Any]) -> None:
         fleets, machines = document["fleets"], document["machines"]
         blocked: Tally[tuple[str, ...]] = Tally()
         for skip in document["blocked"]:
             blocked[skip["fleet"], skip["verb"] or "any", skip["reason"]] += skip["count"]
-        moving = Tally((m["fleet"], m["transition"]["verb"]) for m in machines if m["owned"] and m["transition"])
-        idle = Tally((m["fleet"], m["idle"]["verdict"]) for m in machines if m["owned"] and m.get("idle"))
-        ruled = {fleet for fleet, _ in idle}
-        _fill(self._blocked, blocked)
-        futile = Tally({(name, verb): n for name, f in fleets.items() for verb, n in f.get("no_effect", {}).items()})
-        _fill(self._futile, futile, always=((f, str(v)) for f in fleets for v in Verb))
-        fought = Tally((m["fleet"],) for m in machines if m["owned"] and m.get("turned_outside"))
-        _fill(self._fought, fought, always=((f,) for f in fleets))
-        _fill(self._transitions_open, moving, always=((f, str(v)) for f in fleets for v in Verb))
-        _fill(self._idle, idle, always=((f, v) for f in ruled for v in IDLE_VERDICTS))
-        self._unknown.clear()
-        for fleet in ruled:
-            seconds = (m["idle"]["unknown_s"] for m in machines if m["fleet"] == fleet and m.get("idle"))
-            self._unknown.labels(fleet).set(max(seconds))
+        ours = [m for m in machines if m["owned"]]
+        moving: Tally[tuple[str, ...]] = Tally((m["fleet"], m["transition"]["verb"]) for m in ours if m["transition"])
+        for fleet, verb in moving:
+            self._expect(fleet, verb)
+        ruled = [m for m in ours if m.get("idle")]
+        idle: Tally[tuple[str, ...]] = Tally((m["fleet"], m["idle"]["verdict"]) for m in ruled)
+        unknown: dict[tuple[str, ...], float] = {}
+        for m in ruled:
+            unknown[m["fleet"],] = max(unknown.get((m["fleet"],), 0.0), m["idle"]["unknown_s"])
+        futile: dict[tuple[str, ...], float] = {
+            (name, verb): n for name, f in fleets.items() for verb, n in f.get("no_effect", {}).items()
+        }
+        used = [(fleet, verb) for fleet, verb in self._actions.firsts(2) if fleet in fleets]
+        self._blocked.fill(blocked)
+        self._futile.fill(futile, always=used)
+        self._fought.fill(
+            Tally((m["fleet"],) for m in ours if m.get("turned_outside")), always=((f,) for f in fleets)
+        )
+        self._transitions_open.fill(moving, always=used)
+        self._idle.fill(idle, always=((fleet, v) for (fleet,) in unknown for v in IDLE_VERDICTS))
+        self._unknown.fill(unknown)
         _fill(self._vetoes, Tally((v["kind"],) for v in document["vetoes"]), always=(("hold",), ("freeze",)))
         _fill(self._orphans, Tally((m["phase"],) for m in orphans(machines)), always=((str(p),) for p in Phase))
 

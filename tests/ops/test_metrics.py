@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fleetd.engine.ports import Meter
@@ -16,7 +17,15 @@ from fleetd.model.machine import Phase
 from fleetd.model.naming import machine_name, make_token
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.ops.lag import watch_lag
-from fleetd.ops.metrics import BUDGET_PARTS, IDLE_VERDICTS, LAG_SAMPLES, OBSERVATIONS, PROVIDER_STATES, Metrics
+from fleetd.ops.metrics import (
+    BUDGET_PARTS,
+    IDLE_VERDICTS,
+    LAG_SAMPLES,
+    OBSERVATIONS,
+    PROVIDER_STATES,
+    RESULTS,
+    Metrics,
+)
 from fleetd.planner.standing import orphans
 from tests.support.fakeseat import AT, document, fleet_row, machine_row
 from tests.support.virtual_time import run_virtual
@@ -172,7 +181,6 @@ def test_what_a_status_document_says(metrics: Metrics) -> None:
         ("fleetd_fleet_converged", {"fleet": "training"}, 0),
         ("fleetd_fleet_converged", {"fleet": "inference"}, 1),
         ("fleetd_open_transitions", {"fleet": "training", "verb": "create"}, 1),
-        ("fleetd_open_transitions", {"fleet": "training", "verb": "stop"}, 0),
         ("fleetd_blocked_actions", {"fleet": "training", "verb": "create", "reason": "guard_cost"}, 4),
         ("fleetd_blocked_actions", {"fleet": "inference", "verb": "any", "reason": "observation_rejected"}, 1),
         ("fleetd_vetoes", {"kind": "hold"}, 2),
@@ -218,8 +226,10 @@ def test_before_the_first_pass_nothing_is_claimed(metrics: Metrics) -> None:
 
 def test_the_first_of_a_kind_is_an_increase(metrics: Metrics) -> None:
     """A counter that appears with 1 has not increased, as far as Prometheus can tell."""
-    metrics.show(document(), AT)
-    assert value(metrics, "fleetd_actions_total", fleet="training", verb="create", result="timed_out") == 0
+    metrics.show(busy_document(), AT)  # a create is under way: however it ends, it was 0 before
+    for result in RESULTS:
+        assert value(metrics, "fleetd_actions_total", fleet="training", verb="create", result=result) == 0
+    assert value(metrics, "fleetd_actions_total", fleet="training", verb="restart", result="timed_out") is None
     assert value(metrics, "fleetd_observations_total", result="rejected") == 0
     assert value(metrics, "fleetd_passes_total", result="failed") == 0
 
@@ -319,3 +329,30 @@ async def test_a_loop_that_is_held_up_is_told() -> None:
         await anyio.sleep(0.03)
         group.cancel_scope.cancel()
     assert max(told) >= 0.15
+
+
+def test_a_fleet_has_few_series_and_those_of_the_verbs_that_it_uses() -> None:
+    metrics = Metrics(version="1")
+    fleets = {f"fleet-{n}": fleet_row() for n in range(200)}
+    metrics.show(document(fleets={}), AT)
+    without = metrics.render().count(b"\n")
+    metrics.show(document(fleets=fleets), AT)
+    assert (metrics.render().count(b"\n") - without) / 200 <= 10
+    metrics.action(fleet="fleet-1", verb=Verb.STOP, result=Outcome.REACHED)
+    metrics.show(document(fleets=fleets), AT)
+    assert metrics.render().count(b"\n") - without <= 200 * 10 + len(RESULTS) + 2
+
+
+def test_what_is_written_is_what_the_registry_has() -> None:
+    """The fast way and prometheus-client's own tell the same, whatever a fleet is called."""
+    metrics = Metrics(version="1")
+    odd = {'a"b': fleet_row(), "c\\d": fleet_row(hourly="0.123456789"), "e\nf": fleet_row(hourly=None)}
+    metrics.show(document(fleets=odd), AT)
+    metrics.action(fleet='a"b', verb=Verb.STOP, result=Outcome.REACHED)
+
+    def told(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], str]:
+        families = text_string_to_metric_families(text)
+        return {(s.name, frozenset(s.labels.items())): str(s.value) for f in families for s in f.samples}
+
+    assert told(metrics.render().decode()) == told(generate_latest(metrics.registry).decode())
+    assert value(metrics, "fleetd_hourly_cost_dollars", fleet="c\\d") == 0.123456789
