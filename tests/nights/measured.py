@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import anyio
+
 from tests.nights.draw import EVENING, SCRAPE
 from tests.nights.record import Use
 
@@ -23,6 +25,8 @@ class Machine:
     uses: list[Use] = field(default_factory=list)
     outages: list[tuple[float, float, str, int]] = field(default_factory=list)
     """(from, until, what, gpu) befell its exporter; gpu -1 for all."""
+    down: anyio.Event = field(default_factory=anyio.Event)
+    """Set when it goes down."""
 
     def used(self, source: str, since: float, until: float, gpu: int | None = None) -> bool:
         """Whether what ``source`` can see was used at any instant of a span."""

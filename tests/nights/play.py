@@ -264,16 +264,21 @@ class Stage:
         self._befall(machine, job, use.begins)
         ends = use.begins + job.lasts
         try:
-            while job.leases and self._now() < ends:
+            while job.leases and self._now() < ends and machine.is_up(self._now()):
                 left = min(job.lease_for, ends - self._now())
                 await anyio.sleep(max(0.5, left - 0.3))
                 if self._now() >= ends:
                     break
                 if not await self._lease(machine.id, "job", job.lease_for) and not job.seen_by:
                     return  # nobody can see it any more
-            await anyio.sleep(max(0.0, ends - self._now()))
+            await self._goes_on(machine, ends)
         finally:
             use.ends = self._now()
+
+    async def _goes_on(self, machine: Machine, until: float) -> None:
+        """A job works until then, or until its machine is taken from it: the vendor has a timer of its own."""
+        with anyio.move_on_after(until - self._now()):
+            await machine.down.wait()
 
     def _befall(self, machine: Machine, job: Job, begins: float) -> None:
         since, until = begins - job.early, begins + job.lasts + job.late
@@ -433,8 +438,12 @@ class Stage:
                 is_up = record is not None and record.state in UP
                 if is_up and not machine.is_up(now):
                     machine.up.append((now, FOREVER))
+                    machine.down = anyio.Event()
                 elif not is_up and machine.is_up(now):
                     machine.up[-1] = (machine.up[-1][0], now)
+                    machine.down.set()
+                    # Whoever starts it begins with what is there then: fleetd counts the series anew as well.
+                    machine.outages = [(a, min(b, now), what, gpu) for a, b, what, gpu in machine.outages]
             self._prometheus.scrape()
             await anyio.sleep(SCRAPE)
 
