@@ -120,7 +120,7 @@ class Reconciler:
         self.doubted_since: datetime | None = None
         """Since when no look has been believed; None while the last one was."""
         self.undecided = False
-        """Whether a pass is under way that has called nothing yet: it may be given up at any point."""
+        """Whether a pass is under way that calls nothing yet, or nothing more: it may be given up at any point."""
         self._cloud = cloud
         self._idleness = idleness
         self._look = Look(
@@ -272,7 +272,8 @@ class Reconciler:
         busy = {i.fleet for i in report.intents}
         self._news.passed(report.pass_id, report.duration_s, report.plan, report.skips, busy)
         await self._nightly.passed(report.plan, report.skips)
-        if seen.observation.sane:
+        self.undecided = True  # its calls are made: who stops the daemon does not wait for what it still asks
+        if seen.observation.sane and not self.executor.gate.closing:
             machines, owned = seen.observation.machines, seen.owned
             await self._look.snapshots.check(seen.due, settings.fleets, machines, owned)
             ours = billed_machines(seen.observation, owned, seen.memory, settings.fleets)

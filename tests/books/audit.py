@@ -158,12 +158,13 @@ class Audit:
     def _kind(self, record: MachineRecord, begins: float, until: float) -> str:
         now, mute = self.world.state.t, self._mute.get(record.id, ())
         first = max(begins, record.created) - BEFORE
-        changes = [at for at, _ in self.prices[record.machine_type] if first < at <= until]
+        adopted = self._adopted.get(record.id, (record, record.created, 0.0))[1]
+        last = max(until, adopted) + EVERY * HOUR  # a month that is over is told at the price of the next look
+        changes = [at for at, _ in self.prices[record.machine_type] if first < at <= last]
         gone = record.gone is not None or record.deleting
         if not changes and not gone and not any(now - at < 1 for at in mute):
             return TOLD
         end = [record.gone or until] if gone else []
-        adopted = self._adopted.get(record.id, (record, record.created, 0.0))[1]
         # What happened before there was a machine shows in its first bill only.
         moments = (*(max(at, record.created) for at in changes), *end)
         watched = all(self._was_watched(record, at, since=adopted) for at in moments)
