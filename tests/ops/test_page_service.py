@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -131,6 +132,42 @@ async def test_only_for_this_machine_and_only_to_read(path: str) -> None:
         for method in ("POST", "PUT", "DELETE"):
             assert (await get(rig.url + path, method))[0] == 405
         assert rig.seat.asked == []
+
+
+@pytest.mark.parametrize("viewers", [1, 20])
+async def test_however_many_look_a_page_is_rendered_and_packed_once(
+    viewers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: Counter[str] = Counter()
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            done[name] += 1
+            return function(*arguments, **named)
+
+        return call
+
+    monkeypatch.setattr(service, "render", counted("render", service.render))
+    monkeypatch.setattr(service.gzip, "compress", counted("pack", service.gzip.compress))
+    async with served(make()) as rig:
+        rig.passes()
+        texts = {(await get(rig.url))[1] for _ in range(viewers)}
+        assert len(texts) == 1
+        assert done == {"render": 1, "pack": 1}
+        rig.passes()
+        await get(rig.url)
+        assert done == {"render": 2, "pack": 2}
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [("gzip", "gzip"), ("br, GZIP;q=0.5", "gzip"), ("identity", None), ("gzip;q=0", None), ("gzip;q=0.000", None)],
+)
+async def test_the_page_is_packed_for_who_can_unpack_it(accepted: str, encoding: str | None) -> None:
+    async with served(make()) as rig:
+        rig.passes()
+        answer = (await get(rig.url, **{"Accept-Encoding": accepted}))[2]
+        assert answer.headers.get("Content-Encoding") == encoding
 
 
 async def test_a_pass_is_told_and_the_page_is_new() -> None:
