@@ -68,7 +68,7 @@ def exit_code(error: BaseException) -> ExitCode:
             return ExitCode.CONFIG
         case RetryLater() | MalformedAnswer():
             return ExitCode.PROVIDER_UNAVAILABLE
-        case NoAnswer() | OrderRefused(status=409) | StateLocked() | SeatLost():
+        case NoAnswer() | OrderRefused(status=409 | 503) | StateLocked() | SeatLost():
             return ExitCode.TEMPORARY
         case ApplyTimedOut() | ApplyBlocked(temporary=True) | WaitEnded(verdict=Verdict.TIMED_OUT):
             return ExitCode.TEMPORARY

@@ -165,7 +165,8 @@ def reached(command: str, code: int, said: str, place: Place) -> bool:
     """What the command says only when it has spoken to the daemon of this pid."""
     match command:
         case "start" | "stop" | "restart":
-            return code == 64 and "no machine of ours is called so" in said
+            early = code == 75 and "no pass has ended yet" in said
+            return early or (code == 64 and "no machine of ours is called so" in said)
         case "reload":
             return (code == 0 and str(place.config) in said) or (code == 78 and "runs on" not in said)
         case "hold" | "release":
