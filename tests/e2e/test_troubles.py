@@ -55,13 +55,16 @@ def test_a_provider_that_hangs_is_69_soon(tmp_path: Path) -> None:
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
-        config = write_config(tmp_path, f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        config, another = write_config(tmp_path, url), tmp_path / "another"
+        another.mkdir()
+        configs = {("apply",): write_config(another, url)}  # it answers those who ask about its own
         commands = [
             ("plan",), ("apply",), ("status",), ("cost",), ("check", "--online"),
             ("machines", "list"), ("machines", "show", "ps1"),
         ]  # fmt: skip
         begun = time.monotonic()
-        waiting = [popen(*command, "-c", str(config)) for command in commands]
+        waiting = [popen(*command, "-c", str(configs.get(command, config))) for command in commands]
         for command, process in zip(commands, waiting, strict=True):
             _, said = process.communicate(timeout=120)
             assert process.returncode == 69, (command, said)
