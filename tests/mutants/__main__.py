@@ -30,7 +30,7 @@ def main() -> int:
     preload()
     book = open_book(ROOT, say=_say)
     for test in book.failed():
-        _say(f"left out, it fails with the code as it is: {test}")
+        _say(f"left out, it fails with the code as it is, or takes too long: {test}")
     mutants = draw(ROOT, sample=options.sample, seed=options.seed, rooms=tuple(options.room))
     _say(f"{len(mutants)} mutants")
     if mutants and _fails_unchanged(book, mutants[0], budget=options.budget):

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import os
 import pickle
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from tests.mutants.trying import QUIET, in_a_child
 
 FOLDERS = ("planner", "config", "store", "activity", "cloud", "ops", "engine", "cli")
 """The folders of tests that are fast enough to be run for every mutant, quickest first."""
+LONGEST = 5.0
+"""Seconds of computing, measured by coverage. A test that takes longer is asked about no mutant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,46 +81,39 @@ def open_book(root: Path, *, say: Callable[[str], None], folders: Iterable[str] 
     book = Book(root, _place(root))
     (book.place / "sources").mkdir(parents=True, exist_ok=True)
     for folder in folders:
-        stale = []
         for file in sorted((root / "tests" / folder).glob("test_*.py")):
             name, kept = file.relative_to(root).as_posix(), book.place / f"{folder}-{file.stem}.pickle"
             record = pickle.loads(kept.read_bytes()) if kept.exists() else None
-            if record is not None and record.digest == _digest(file):
-                book.records[name] = record
-            else:
-                stale.append(name)
-        if stale:
-            begun = time.monotonic()
-            for name, record in _recorded(root, stale, book.place).items():
-                book.records[name] = record
-                (book.place / f"{folder}-{Path(name).stem}.pickle").write_bytes(pickle.dumps(record))
-            say(f"recorded {len(stale)} test files of tests/{folder} in {time.monotonic() - begun:.0f} s")
+            if record is None or record.digest != _digest(file):
+                begun = time.monotonic()
+                record = _recorded(root, name, book.place)
+                kept.write_bytes(pickle.dumps(record))
+                say(f"recorded {name}: {len(record.tests)} tests in {time.monotonic() - begun:.0f} s")
+            book.records[name] = record
     return book
 
 
-def _recorded(root: Path, names: list[str], place: Path) -> dict[str, Record]:
+def _recorded(root: Path, name: str, place: Path) -> Record:
     sources = {}
     for file in (root / "fleetd").rglob("*.py"):
-        sources[file.relative_to(root).as_posix()] = digest = _digest(file)
-        (place / "sources" / digest).write_bytes(file.read_bytes())
-    found = {name: Record(_digest(root / name), {}, sources) for name in names}
+        sources[file.relative_to(root).as_posix()] = _digest(file)
+        (place / "sources" / _digest(file)).write_bytes(file.read_bytes())
+    digest = _digest(root / name)
     answer = place / "recorded.pickle"
     answer.unlink(missing_ok=True)
-    in_a_child(lambda: _record(root, names, answer), limit=3600)
+    in_a_child(lambda: _record(root, name, answer), limit=3600)
     tests: dict[str, Seen] = pickle.loads(answer.read_bytes())
     answer.unlink()
-    for test, seen in tests.items():
-        found[test.partition("::")[0]].tests[test] = seen
-    return found
+    return Record(digest, tests, sources)
 
 
-def _record(root: Path, names: list[str], answer: Path) -> int:
+def _record(root: Path, name: str, answer: Path) -> int:
     import coverage
 
     measure = coverage.Coverage(data_file=None, source=[str(root / "fleetd")], config_file=False)
     watch = _Watch(measure)
     measure.start()
-    pytest.main([*QUIET, *names], plugins=[watch])
+    pytest.main([*QUIET, name], plugins=[watch])
     measure.stop()
     data = measure.get_data()
     lines: dict[str, dict[str, set[int]]] = {test: {} for test in watch.seconds}
@@ -135,6 +131,10 @@ def _record(root: Path, names: list[str], answer: Path) -> int:
     return 0
 
 
+def _too_long(_signal: int, _frame: object) -> None:
+    raise TimeoutError(f"more than {LONGEST:g} s of computing")
+
+
 class _Watch:
     """Tells coverage which test runs, and keeps how long it took."""
 
@@ -147,7 +147,10 @@ class _Watch:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self._measure.switch_context(item.nodeid)
         begun = time.monotonic()
+        signal.signal(signal.SIGPROF, _too_long)
+        signal.setitimer(signal.ITIMER_PROF, LONGEST)
         result = yield
+        signal.setitimer(signal.ITIMER_PROF, 0)
         self.seconds[item.nodeid] = time.monotonic() - begun
         self._measure.switch_context("")
         return result

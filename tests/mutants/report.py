@@ -53,7 +53,7 @@ def rooms(results: Sequence[Result]) -> list[Room]:
     found = []
     for name in sorted({r.mutant.room for r in results}):
         of_room = [r for r in results if r.mutant.room == name]
-        unreached = sum(r.verdict.word == "unreached" for r in of_room)
+        unreached = sum(r.verdict.word in {"unreached", "error"} for r in of_room)
         found.append(Room(name, len(of_room), sum(r.killed for r in of_room), unreached))
     return found
 

@@ -27,7 +27,7 @@ LIBRARIES = (
 )
 QUIET = (
     *("-q", "--tb=no", "-W", "ignore::pytest.PytestAssertRewriteWarning"),
-    *(option for name in ("cacheprovider", "xdist", "pytest_cov", "benchmark") for option in ("-p", f"no:{name}")),
+    *(option for name in ("cacheprovider", "pytest_cov", "benchmark") for option in ("-p", f"no:{name}")),
 )
 
 
@@ -36,7 +36,7 @@ class Verdict:
     """What the tests said of one mutant."""
 
     word: str
-    """killed, timeout, or survived."""
+    """killed, timeout, survived, or error: nothing follows from it."""
 
     by: str
     """The test that failed, or an empty word."""
@@ -62,8 +62,10 @@ def try_tests(module: str, source: bytes, tests: Sequence[str], *, limit: float,
         told = json.loads(Path(answer.name).read_bytes() or b"{}")
     if not ended:
         return Verdict("timeout", told.get("at", ""), told.get("ran", 0))
-    if not told.get("done") or told["failed"]:
-        return Verdict("killed", (told.get("failed") or [told.get("at", "the import")])[0], told.get("ran", 0))
+    if told.get("code") == pytest.ExitCode.INTERNAL_ERROR:
+        return Verdict("error", "pytest itself failed", told["ran"])
+    if told.get("failed") or told.get("code") != pytest.ExitCode.OK:
+        return Verdict("killed", (told.get("failed") or [told.get("at") or "the import"])[0], told.get("ran", 0))
     return Verdict("survived", "", told["ran"])
 
 
@@ -110,10 +112,9 @@ def _tried(module: str, source: bytes, tests: Sequence[str], answer: Path, *, fo
     _frugal()
     told = _Told(tests, answer)
     files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
-    code = int(pytest.main([*QUIET, "-x", *files], plugins=[told]))
-    told.done = code in {0, 1}
+    told.code = int(pytest.main([*QUIET, "-x", *files], plugins=[told]))
     told.write()
-    return code
+    return told.code
 
 
 def _frugal() -> None:
@@ -131,7 +132,7 @@ class _Told:
     def __init__(self, tests: Sequence[str], answer: Path) -> None:
         self._order = {test: i for i, test in enumerate(tests)}
         self._answer = answer
-        self.ran, self.at, self.failed, self.done = 0, "", [], False
+        self.ran, self.at, self.failed, self.code = 0, "", [], -1
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -150,7 +151,7 @@ class _Told:
             self.failed.append(report.nodeid)
 
     def write(self) -> None:
-        told = {"ran": self.ran, "at": self.at, "failed": self.failed, "done": self.done}
+        told = {"ran": self.ran, "at": self.at, "failed": self.failed, "code": self.code}
         self._answer.write_text(json.dumps(told))
 
 
