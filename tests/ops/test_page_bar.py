@@ -1,0 +1,24 @@
+"""The bar of a transition: how much of its time has passed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fleetd.ops.page.sections import _bar
+
+BEGAN = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+END = BEGAN + timedelta(minutes=10)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "width"), [(0, "0.0"), (2.5, "25.0"), (5, "50.0"), (10, "100.0"), (11, "100.0"), (-1, "0.0")]
+)
+def test_the_bar_is_as_long_as_time_has_passed(minutes: float, width: str) -> None:
+    assert f'class="gone" width="{width}"' in str(_bar(BEGAN, END, BEGAN + timedelta(minutes=minutes)))
+
+
+@pytest.mark.parametrize(("began", "deadline"), [(None, END), (BEGAN, None), (END, BEGAN), (BEGAN, BEGAN)])
+def test_there_is_no_bar_without_a_span(began: datetime | None, deadline: datetime | None) -> None:
+    assert _bar(began, deadline, BEGAN) is None
