@@ -19,7 +19,15 @@ from fleetd.model.plan import Action, NextChange, Plan, Skip, Unconfirmed
 from fleetd.model.reasons import Reason, Verb
 from fleetd.ops.escape import printable
 from fleetd.planner.explaining import veto_sentence
-from fleetd.planner.sentences import SENTENCES, change_sentence, clock, fleet_sentence, sentence, span
+from fleetd.planner.sentences import (
+    SENTENCES,
+    change_sentence,
+    clock,
+    clocks_sentence,
+    fleet_sentence,
+    sentence,
+    span,
+)
 
 NAMELESS = "????????"
 """The token of a machine that has none yet."""
@@ -45,6 +53,8 @@ def plan_view(
         parts.append(Text(f"At {clock(then)}, {when}, with the machines as they are now:\n", style="bold cyan"))
     if not plan.complete:
         parts.append(Text("The machines could not be seen whole, so this is not the whole truth.\n", style="red"))
+    if plan.clocks_apart is not None:
+        parts.append(Text(f"{printable(clocks_sentence(plan.clocks_apart), limit=1000)}\n", style="red"))
     for name, view in plan.fleets.items():
         parts.append(Text(fleet_sentence(printable(name), view), style="bold"))
         if view.next_change is not None:

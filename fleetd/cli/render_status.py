@@ -16,6 +16,7 @@ from fleetd.cli.words import CELLS, PHASE_WORDS, instant, money, reason_words, s
 from fleetd.ops.escape import printable
 from fleetd.planner.draft import only_words
 from fleetd.planner.ownership import made_for
+from fleetd.planner.sentences import clocks_sentence
 from fleetd.planner.standing import orphans
 
 Document = Mapping[str, Any]
@@ -27,6 +28,10 @@ _ALWAYS = frozenset({"up", "down"})
 def status_view(document: Document, now: datetime) -> RenderableType:
     """The whole answer of ``fleetd status``."""
     parts: list[RenderableType] = [*daemon_lines(document["daemon"], now), *belief_lines(document, now)]
+    if document.get("clocks_apart"):
+        parts.append(
+            Text(f"clock: {printable(clocks_sentence(document['clocks_apart']), limit=1000)}", style="bold red")
+        )
     if document["fleets"]:
         parts += [Text(""), fleets_table(document, now)]
     parts += [Text(line, style="yellow") for line in money_lines(document)]

@@ -68,6 +68,7 @@ class Look:
         faults: Faults,
         pace: Callable[[], Pace],
         *,
+        agreement: Agreement | None = None,
         unanswered: Callable[[], Collection[int]] = frozenset,
         progress: Callable[[], None] = lambda: None,
     ) -> None:
@@ -81,7 +82,7 @@ class Look:
         self._idleness = idleness
         self._faults = faults
         self._observer = Observer(cloud, clock, looks=lambda: pace().looks, progress=progress)
-        self.agreement = Agreement(clock)
+        self.agreement = agreement or Agreement(clock)
         """Whether our clock and the provider's agree."""
         self._settling = Settling(
             recall, Outsiders(recall, faults), clock, meter, self.agreement, unanswered=unanswered

@@ -37,6 +37,7 @@ def plan_document(plan: Plan, vetoes: Iterable[Hold] = ()) -> dict[str, Any]:
             {"machine": u.machine, "name": u.name, "fleet": u.fleet, "reason": str(u.reason)}
             for u in plan.unconfirmed
         ],
+        "clocks_apart": plan.clocks_apart,
         **money_document(plan),
     }
 
@@ -103,6 +104,7 @@ def status_document(
         "vetoes": [hold_document(h) for h in holds],
         "hourly": _money(report.plan.hourly_before),
         **money_document(report.plan),
+        "clocks_apart": last.plan.clocks_apart,
         **sight,
     }
 

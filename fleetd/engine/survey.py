@@ -9,6 +9,7 @@ import anyio
 
 from fleetd.cloud.port import Cloud
 from fleetd.engine.checks import Standing
+from fleetd.engine.clocks import Agreement
 from fleetd.engine.faults import Faults
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.look import Look
@@ -29,6 +30,7 @@ async def survey(
     idleness: Idleness,
     *,
     at: datetime | None = None,
+    agreement: Agreement | None = None,
     idle: Mapping[str, IdleReport] | None = None,
     standing: Standing | None = None,
     forecast: bool = False,
@@ -42,6 +44,7 @@ async def survey(
         clock: for the time of the look.
         idleness: asks the idle sources, from where the journal's clocks stand; closed at the end.
         at: plan as if it were then: what would be done tonight with the machines as they are now.
+        agreement: told what the provider says of the time, which our clock is compared with.
         forecast: work out every fleet's month, with a budget or without.
         idle: what a running daemon knows of who is idle; without it the sources are asked.
         standing: the policy checks that a running daemon has made since they rang last; without it all are due, as
@@ -51,7 +54,10 @@ async def survey(
         CloudError: the provider could not be looked at.
     """
     meter = _NoMeter()
-    look = Look(cloud, Recall(journal), clock, meter, idleness, Faults(clock, meter), lambda: Pace.of(settings))
+    faults = Faults(clock, meter)
+    look = Look(
+        cloud, Recall(journal), clock, meter, idleness, faults, lambda: Pace.of(settings), agreement=agreement
+    )
     try:
         await look.load()
         look.checks.assume(standing or {})

@@ -247,3 +247,5 @@ class Plan:
     over_caps: tuple[OverCap, ...] = ()
     budgets: tuple[BudgetView, ...] = ()
     unconfirmed: tuple[Unconfirmed, ...] = ()
+    clocks_apart: str | None = None
+    """By how much our clock and the provider's differ, in words; None while they agree, or it tells no time."""

@@ -117,6 +117,7 @@ def plan(
             for m in sorted(observation.machines, key=lambda m: (m.name, m.id))
             if m.id in unconfirmed
         ),
+        clocks_apart=memory.clocks_apart,
     )
 
 

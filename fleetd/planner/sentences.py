@@ -208,6 +208,14 @@ def change_sentence(change: NextChange, now: datetime) -> str:
     return f"At {clock(change.at)}, in {span(change.at - now)}, {what}: target {change.target}{parks}."
 
 
+def clocks_sentence(apart: str) -> str:
+    """What it means that our clock and the provider's are apart, which ``apart`` says by how much."""
+    return (
+        f"This host's clock and the provider's do not agree ({apart}): nothing is destroyed, or stopped for its age, "
+        "until they do. See timedatectl."
+    )
+
+
 def clock(at: datetime) -> str:
     """An instant for people: ``2026-03-02 20:00:00 UTC``."""
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"

@@ -9,6 +9,7 @@ from typing import Any
 
 from fleetd.engine import books
 from fleetd.engine.checks import Standing
+from fleetd.engine.clocks import Agreement
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import SystemClock
 from fleetd.engine.reconciler import PassReport
@@ -119,12 +120,21 @@ async def look_once(
     forecast: bool = False,
 ) -> PassReport:
     """A pass that only looks, on a copy of the journal. Arguments and errors as ``plan_once``."""
-    async with _scratch(settings) as journal, open_cloud(settings) as cloud:
+    clock = SystemClock()
+    agreement = Agreement(clock)
+    async with _scratch(settings) as journal, open_cloud(settings, on_date=agreement.told) as cloud:
         with within(ONE_SHOT_LIMIT), logs.silenced():
-            clock = SystemClock()
-            idleness = idle_clocks(journal, clock, Leases(journal))
             return await survey(
-                settings, cloud, journal, clock, idleness, at=at, idle=idle, standing=standing, forecast=forecast
+                settings,
+                cloud,
+                journal,
+                clock,
+                idle_clocks(journal, clock, Leases(journal)),
+                at=at,
+                agreement=agreement,
+                idle=idle,
+                standing=standing,
+                forecast=forecast,
             )
 
 

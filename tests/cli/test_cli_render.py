@@ -94,6 +94,16 @@ def test_a_plan_without_a_price() -> None:
     )
 
 
+APART = "ours is 90000 s ahead of the provider's"
+
+
+def test_clocks_that_are_apart_are_said_first() -> None:
+    words = f"This host's clock and the provider's do not agree ({APART}): nothing is destroyed"
+    assert drawn(plan_view(plan_of(clocks_apart=APART)), width=300).startswith(words)
+    assert f"clock: {words}" in drawn(status_view(document(clocks_apart=APART), NOW), width=300)
+    assert "clock" not in drawn(status_view(document(clocks_apart=None), NOW), width=300)
+
+
 def test_a_plan_on_half_a_listing_says_so_first() -> None:
     assert drawn(plan_view(plan_of(complete=False))).startswith("The machines could not be seen whole")
 

@@ -8,16 +8,18 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import pytest
 
+from fleetd.engine.clocks import Agreement
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
 from fleetd.engine.reconciler import PassReport
+from fleetd.engine.status import plan_document, status_document
 from fleetd.engine.survey import survey
-from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ShutdownTimeout, Window
+from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ScaleIn, ShutdownTimeout, Window
 from fleetd.model.plan import Plan
-from fleetd.model.reasons import Verb
+from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.idle import Activity
 from fleetd.store.sqlite import SqliteJournal
-from tests.support.build import fleet, token_name
+from tests.support.build import facts, fleet, token_name
 from tests.support.inline_executor import InlineExecutor
 from tests.support.rig import Rig, rig, settings
 from tests.support.scripted_source import ScriptedSource
@@ -39,6 +41,35 @@ async def look(world: Rig, want: Fleet, source: ScriptedSource, at: datetime | N
     report = await surveyed(world, want, source, at)
     assert await everything(world.journal) == before, "it only looks"
     return report.plan
+
+
+@pytest.mark.parametrize(
+    ("ahead", "words"), [(90000, "ours is 90000 s ahead of"), (-3600, "ours is 3600 s behind"), (120, None)]
+)
+def test_a_look_without_a_daemon_compares_the_clocks(ahead: int, words: str | None) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=0)) as world:
+            journal = await SqliteJournal.open_scratch(world.journal.path, executor=InlineExecutor())
+            agreement = Agreement(world.clock)
+            agreement.told(world.clock.now() - timedelta(seconds=ahead))
+            idleness = Idleness(lambda _tables: {}, Leases(journal), journal, world.clock)
+            want = fleet(target=0, scale_in=ScaleIn.DESTROY, allow_destroy=True)
+            world.cloud.add(token_name(1), "off", machine_type="P4000")
+            await journal.put_facts([facts(1, last_state="off")])
+            try:
+                report = await survey(
+                    settings(want), world.cloud, journal, world.clock, idleness, agreement=agreement
+                )
+            finally:
+                await journal.aclose()
+            shown = plan_document(report.plan)["clocks_apart"]
+            assert shown == status_document(report, daemon={})["clocks_apart"]
+            assert (shown or "").startswith(words or "")
+            assert (shown is None) == (words is None)
+            held = [s.reason for s in report.plan.skips if s.verb is Verb.DESTROY]
+            assert held == ([Reason.CLOCKS_APART] if words else [])
+
+    run_virtual(story)
 
 
 async def surveyed(world: Rig, want: Fleet, source: ScriptedSource, at: datetime | None = None) -> PassReport:

@@ -1,4 +1,4 @@
-"""The bar of a transition: how much of its time has passed."""
+"""What the page shows of time: how much of a transition's has passed, and that a clock is wrong."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fleetd.ops.page.sections import _bar
+from fleetd.ops.page.words import troubles
 
 BEGAN = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 END = BEGAN + timedelta(minutes=10)
@@ -22,3 +23,11 @@ def test_the_bar_is_as_long_as_time_has_passed(minutes: float, width: str) -> No
 @pytest.mark.parametrize(("began", "deadline"), [(None, END), (BEGAN, None), (END, BEGAN), (BEGAN, BEGAN)])
 def test_there_is_no_bar_without_a_span(began: datetime | None, deadline: datetime | None) -> None:
     assert _bar(began, deadline, BEGAN) is None
+
+
+def test_clocks_that_are_apart_may_need_a_person() -> None:
+    daemon = {"provider": "ok"}
+    ((what, words),) = troubles({"daemon": daemon, "clocks_apart": "ours is 90000 s ahead of the provider's"})
+    assert what == "A clock is wrong"
+    assert "(ours is 90000 s ahead of the provider's)" in words
+    assert troubles({"daemon": daemon, "clocks_apart": None}) == []

@@ -13,7 +13,7 @@ from typing import Any
 from fleetd.model.machine import Phase
 from fleetd.model.plan import Skip
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.sentences import PARTICIPLES, SENTENCES, sentence, span
+from fleetd.planner.sentences import PARTICIPLES, SENTENCES, clocks_sentence, sentence, span
 from fleetd.planner.standing import orphans
 
 Document = Mapping[str, Any]
@@ -199,6 +199,8 @@ def troubles(document: Document) -> list[tuple[str, str]]:
         what = words.get(str(daemon["provider"]), f"Provider: {daemon['provider']}")
         found.append((what, f"Machines may have changed.{waits}"))
     found += [("The provider answers in part only", _line(r)) for r in daemon.get("provider_remarks") or ()]
+    if document.get("clocks_apart"):
+        found.append(("A clock is wrong", clocks_sentence(_line(document["clocks_apart"]))))
     if daemon.get("error"):
         found.append(("The last pass failed", _line(daemon["error"])))
     fault = daemon.get("last_fault")
