@@ -18,12 +18,14 @@ from fleetd.engine.status import status_document
 from fleetd.model.fleet import Costs, Guards, IdleRule, Limit, Window
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.plan import Check
+from fleetd.ops.metrics import Metrics
 from fleetd.ops.page.render import render
 from fleetd.ops.page.scene import Scene
 from fleetd.planner.plan import plan
 from fleetd.store.sqlite import SqliteJournal
 from tests.support.build import NOW, ago, facts, fleet, idle, machine, memory, seen, token_name
 from tests.support.fakecloud import FakeCloud
+from tests.support.fakeseat import document, fleet_row
 from tests.support.rig import IN_MEMORY, rig
 from tests.support.virtual_time import run_virtual, virtual_clock
 
@@ -170,11 +172,24 @@ def _entry(n: int) -> HistoryEntry:
     )
 
 
+def scraping(fleets: int) -> Callable[[], None]:
+    """``/metrics`` of so many fleets."""
+    metrics = Metrics(version="bench")
+    shown = document(fleets={f"fleet-{n}": fleet_row() for n in range(fleets)})
+
+    def work() -> None:
+        metrics.show(shown, NOW)
+        metrics.render()
+
+    return work
+
+
 BENCHES = (
     Bench("plan, half of them to be parked, checks due", deciding),
     Bench("a first pass, everything to be learned", partial(passing, fresh=True)),
     Bench("ten passes", partial(passing, fresh=False)),
     Bench("the status document", partial(telling, page=False)),
     Bench("the page", partial(telling, page=True)),
+    Bench("/metrics, of so many fleets", scraping),
     Bench("fifty entries of history, of so many", remembering, linear=1),
 )

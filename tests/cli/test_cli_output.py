@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fleetd.cli.logs import LineStream, log_to
 from fleetd.cli.options import duration, examples, moment, moment_ago
-from fleetd.cli.output import json_text, shown
+from fleetd.cli.output import MANY, json_text, shown
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 3, 2, 18, 30, tzinfo=UTC)
@@ -31,6 +31,20 @@ def test_json_keeps_every_value_and_moves_no_cursor(value: object) -> None:
     assert all(c == "\n" or c.isprintable() or c.isspace() for c in text)
     assert json.loads(json_text(value, ascii_only=True)) == value
     assert json_text(value, ascii_only=True).isascii()
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+    )
+)
+@settings(deadline=None)  # the first one imports msgspec
+@example(2**70)
+@example("\ud800")
+@example({"a": [], "b": {}})
+def test_a_long_list_is_written_as_a_short_one_is(value: object) -> None:
+    assert json.loads(json_text([value] * MANY)) == json.loads(json_text([value])) * MANY
 
 
 @pytest.mark.parametrize("character", ["\x7f", "\x9b", "\u200f", "\u2028", "\ufeff", "\ud800", "\U000e0041"])
