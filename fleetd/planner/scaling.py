@@ -157,14 +157,16 @@ def _places(draft: Draft, short: int) -> list[Reason]:
 
 
 def _may_stay(draft: Draft, short: int) -> list[Machine]:
-    """Machines whose stop or destroy may not have arrived, as many as places are short; it is known within seconds.
+    """Machines that are up although their stop or destroy was sent, as many as places are short.
 
-    They keep their places: whoever took one would be paid for beside a machine that is up after all.
+    They keep their places until they are seen to go, whatever was answered: a call that is accepted may come to
+    nothing, and whoever took the place would be paid for beside a machine that is up after all.
     """
     kept: list[Machine] = []
     for machine in (*draft.members.leaving, *draft.members.falling):
         intent = draft.members.moving.get(machine.id)
-        arrived = intent is None or intent.accepted_at is not None or machine.phase is Phase.FALLING
+        accepted = intent is None or intent.accepted_at is not None
+        arrived = machine.phase is Phase.FALLING or (accepted and machine.phase not in {Phase.UP, Phase.RISING})
         if intent is not None and not arrived and len(kept) < short:
             kept.append(machine)
             draft.skip(Verb.START, Reason.IN_TRANSITION, machine, until=intent.deadline_at)
