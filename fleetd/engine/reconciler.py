@@ -236,7 +236,9 @@ class Reconciler:
             memory=seen.memory,
         )
         self.last = report
-        if report.goes_on and all(a.verb is Verb.CREATE for a in report.plan.actions):
+        # Where creates hang, the look takes its turn in the queue behind those of all fleets; more creates would not.
+        only_creates = all(a.verb is Verb.CREATE for a in report.plan.actions)
+        if report.goes_on and only_creates and not self.executor.unanswered:
             self._goes_on_from = (seen.basis, settings)
         if report.observation.sane:
             self.believed, self.doubted_since = report, None

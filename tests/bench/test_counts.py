@@ -42,9 +42,10 @@ def test_a_machine_that_is_ready_is_known_to_be_within_a_tick(takes: float) -> N
 def test_a_machine_costs_its_create_and_half_a_call_beside_the_shared_ticks(dialect: str, beside: int) -> None:
     counted = rising(100, beside=beside, dialect=dialect, takes=60)
     assert len(counted.known) == 100
-    # What a machine costs an hour is asked of a few as well; on v1 that takes two calls.
-    asked = sum(counted.operations[name] for name in ("utilization", "events", "show"))
-    assert asked <= 10
+    # What a machine costs is asked once of each, a few in a pass; on v1 that takes two calls.
+    names = ("utilization",) if dialect == "paperspace-core" else ("events", "show")
+    asked = sum(counted.operations[name] for name in names)
+    assert asked <= 100 * len(names)
     assert len(counted.calls) - asked <= 1.5 * 100 + ticks(counted), counted.operations
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import msgspec
 
 from fleetd.cloud.core import wire
 from fleetd.cloud.core.cloud import CAPABILITIES
-from fleetd.cloud.port import Capabilities, Leave, MachineChange, freely
+from fleetd.cloud.port import Capabilities, Found, Leave, MachineChange, freely
 from fleetd.model.errors import CloudError, NotFound, Refused
 from fleetd.model.machine import Machine, SnapshotSight, Utilization
 from fleetd.model.plan import Listing
@@ -50,6 +50,10 @@ class WorldCloud:
         await anyio.sleep(self.latency)
         rows = [core_json.listed(r, self.world.clock) for r in self.world.listed()]
         return Listing(wire.read_machines(msgspec.json.decode(msgspec.json.encode(rows))))
+
+    async def find(self, machine_ids: Collection[str]) -> Found:
+        listing = await self.list_machines()
+        return Found({m.id: m for m in listing.machines if m.id in machine_ids}, 1)
 
     async def show(self, machine_id: str) -> Machine:
         await anyio.sleep(self.latency)
