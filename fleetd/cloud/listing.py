@@ -18,26 +18,36 @@ MOST_SECONDS = 120.0
 """For all pages of a listing together; one that takes longer has no end, or is too old when it ends."""
 
 MOST_WEIGHT = 256 * 1024 * 1024
-"""Of all pages of a listing together, in bytes of memory as they are estimated: no account has a tenth of it."""
+"""Of all pages of a listing together, beyond what ordinary ones weigh: bytes of memory as they are estimated."""
+OF_A_MACHINE = 8 * 1024
+"""Bytes that an ordinary machine weighs at most; accounts of 100,000 are listed."""
+AT_MOST = 2 * 1024 * 1024 * 1024
+"""Bytes of any listing: that of 200,000 machines, read twice."""
 OF_A_VALUE = 100
 """Bytes that a value takes once it is read."""
 
 
 @dataclass(slots=True)
 class _Scale:
+    size: int
+    """Machines in a full page."""
     weight: int = 0
+    pages: int = 0
 
 
 _SCALE: ContextVar[_Scale | None] = ContextVar("scale", default=None)
 
 
 @contextmanager
-def weighed() -> Iterator[None]:
-    """Everything that is read in here, by this task and those it starts, is one listing, and has one bound."""
+def weighed(size: int) -> Iterator[None]:
+    """Everything that is read in here, by this task and those it starts, is one listing, and has one bound.
+
+    ``size``: machines in a full page.
+    """
     if _SCALE.get() is not None:
         yield
         return
-    token = _SCALE.set(_Scale())
+    token = _SCALE.set(_Scale(size))
     try:
         yield
     finally:
@@ -50,7 +60,8 @@ def fits(body: bytes) -> bool:
     if scale is None:
         return True
     scale.weight += len(body) + OF_A_VALUE * sum(map(body.count, (b",", b"[", b"{")))
-    return scale.weight <= MOST_WEIGHT
+    scale.pages += 1
+    return scale.weight <= min(AT_MOST, MOST_WEIGHT + scale.pages * scale.size * OF_A_MACHINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import re
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
+import msgspec
 import pytest
 
 from fleetd.cloud import listing as reading
@@ -102,6 +103,7 @@ FAT = {
 async def test_many_large_pages_together_have_a_bound(monkeypatch, opened, say):
     """Each page is small enough by itself; what is held in memory is bounded all the same."""
     monkeypatch.setattr(reading, "MOST_WEIGHT", 8 * 1024 * 1024)
+    monkeypatch.setattr(reading, "OF_A_MACHINE", 0)
     pages = 0
 
     def counted(heard: Heard):
@@ -119,3 +121,13 @@ async def test_many_large_pages_together_have_a_bound(monkeypatch, opened, say):
         assert pages <= 40
         assert (await cloud.list_machines()).machines, "the next listing has a bound of its own"
         await cloud.aclose()
+
+
+ORDINARY = msgspec.json.encode([{f"field{n}": "some text" for n in range(45)}] * 1000)
+"""A page of the Core API: its machines have some forty fields, and a kilobyte."""
+
+
+@pytest.mark.parametrize(("pages", "body", "fits"), [(200, ORDINARY, True), (60, ORDINARY * 3, False)])
+def test_a_listing_of_a_hundred_thousand_read_twice_is_within_the_bound(pages, body, fits):
+    with reading.weighed(1000):
+        assert all(reading.fits(body) for _ in range(pages)) is fits

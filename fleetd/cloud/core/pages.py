@@ -68,7 +68,7 @@ async def read_all(
 
 
 async def _read_once(source: Source, *, most: int, prove: bool, expected: int | None) -> Reading:
-    with weighed():
+    with weighed(source.size):
         return await _read_pages(source, most=most, prove=prove, expected=expected)
 
 

@@ -14,8 +14,8 @@ from fleetd.cloud.about import must_be_about, must_be_made
 from fleetd.cloud.calls import Effect, Sender
 from fleetd.cloud.listing import Reading
 from fleetd.cloud.paperspace import wire
-from fleetd.cloud.paperspace.pages import Fetch, Page, read_on, read_proven
-from fleetd.cloud.paperspace.requests import PAGE_SIZE, Requests, within
+from fleetd.cloud.paperspace.pages import PAGE_SIZE, Fetch, Page, read_on, read_proven
+from fleetd.cloud.paperspace.requests import Requests, within
 from fleetd.cloud.port import Json, Progress, freely
 from fleetd.cloud.waiting import Eyes, wait_until
 from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer, NotFound, Refused, Unauthorized, Unsupported

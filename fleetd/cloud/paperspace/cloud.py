@@ -15,7 +15,7 @@ from fleetd.cloud.paperspace import snapshots, usage, wire
 from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.cloud.paperspace.errors import state_named
 from fleetd.cloud.paperspace.events_sight import EventsSight
-from fleetd.cloud.paperspace.requests import PAGE_SIZE
+from fleetd.cloud.paperspace.pages import PAGE_SIZE
 from fleetd.cloud.port import Capabilities, Found, Json, Leave, MachineChange, Progress, freely
 from fleetd.cloud.reading import read_available, understood
 from fleetd.model.errors import Ambiguous, Busy, CloudError, MalformedAnswer, NotFound, Refused

@@ -18,6 +18,9 @@ from fleetd.cloud.listing import MOST_SECONDS, Reading, identity, joined, weighe
 from fleetd.cloud.port import Json
 from fleetd.model.errors import CloudError, MalformedAnswer
 
+PAGE_SIZE = 120
+"""Items asked for at once: the most that the vendor's reference allows. Where it is refused, none is given."""
+
 MOST_PAGES = 400
 """No account has so many; a listing that long has no end."""
 
@@ -46,7 +49,7 @@ async def read_on(
     Raises:
         CloudError: the first page could not be read.
     """
-    with weighed():
+    with weighed(PAGE_SIZE):
         return await _go_on(fetch, await fetch(after), enough)
 
 
@@ -68,7 +71,7 @@ async def read_proven(forward: Fetch, backward: Fetch) -> Reading:
 
 
 async def _read_both(forward: Fetch, backward: Fetch) -> Reading:
-    with weighed():
+    with weighed(PAGE_SIZE):
         return await _read_both_ways(forward, backward)
 
 

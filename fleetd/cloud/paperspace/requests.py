@@ -9,12 +9,9 @@ from urllib.parse import quote
 from fleetd.cloud.calls import Call, Effect, Sender
 from fleetd.cloud.listing import MOST_ENTRIES
 from fleetd.cloud.paperspace.errors import is_complaint
-from fleetd.cloud.paperspace.pages import Page
+from fleetd.cloud.paperspace.pages import PAGE_SIZE, Page
 from fleetd.cloud.port import Json
 from fleetd.model.errors import Refused
-
-PAGE_SIZE = 120
-"""Items asked for at once: the most that the vendor's reference allows. Where it is refused, none is given."""
 
 
 class Requests:
