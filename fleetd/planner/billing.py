@@ -243,12 +243,6 @@ def bill_at(
     )
 
 
-def bill_of(use: Utilization) -> Bill:
-    """One answer alone. A rate of 0 for hours that were used is no price."""
-    _, ends = month_of(use.month)
-    return bill_at(told(None, use, Billed(use.machine_id, "", ""), ends, {}), ends)
-
-
 def dollars_of(bill: Bill) -> Amount | None:
     """Compute and storage together; None when a rate of the hours used is not known.
 

@@ -7,14 +7,13 @@ from decimal import Decimal
 import pytest
 
 from fleetd.model.journal import HistoryEntry
-from fleetd.model.machine import Utilization
+from fleetd.model.machine import Utilization, month_of
 from fleetd.planner.amounts import CENT, Amount, PriceHistory, PriceSpan
 from fleetd.planner.billing import (
     TENTH,
     Bill,
     Billed,
     bill_at,
-    bill_of,
     ended,
     following,
     gone_since,
@@ -55,7 +54,8 @@ from fleetd.planner.billing import (
     ],
 )
 def test_a_machines_month(use, bill) -> None:
-    found = bill_of(use)
+    _, ends = month_of(use.month)
+    found = bill_at(told(None, use, Billed(use.machine_id, "", ""), ends, {}), ends)
     assert (shown(found.hours, TENTH), shown(found.compute), shown(found.storage)) == bill
     assert not found.at_most
 
