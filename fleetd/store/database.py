@@ -19,7 +19,7 @@ from fleetd.store.worker import Worker
 
 T = TypeVar("T")
 
-_LOOKS = 60
+_LOOKS = 120
 _BETWEEN_LOOKS = 0.05
 """Seconds. A daemon that starts or stops makes or removes SQLite's side files within milliseconds, or within a second
 on a disk that syncs slowly."""
