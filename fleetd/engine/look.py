@@ -183,9 +183,7 @@ class Look:
             fleets = {f.name: f for f in settings.fleets}
             intents = await self._settling.settle(intents, observation, fleets)
             await self._settling.learn(observation, intents, settings.fleets)
-        took = timedelta(seconds=anyio.current_time() - seen_at)
-        # Its age counts from its beginning: a look that takes longer than that is old when it ends, every time.
-        return observation, Basis(observation, seen_at, stale_after=2 * max(settings.daemon.interval, took))
+        return observation, Basis(observation, seen_at, stale_after=2 * settings.daemon.interval)
 
     async def _idle(
         self, settings: Settings, observation: Observation, owned: Mapping[str, Owner], memory: Memory

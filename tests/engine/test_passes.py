@@ -594,19 +594,6 @@ def test_orphans_are_told_once_until_there_are_none() -> None:
     run_virtual(story)
 
 
-@pytest.mark.parametrize("takes", [5, 80])
-def test_a_look_that_takes_longer_than_an_observation_may_be_old_still_creates(takes: float) -> None:
-    """An account of 40,000 by pages of 120, ten a second: every look was older than two intervals when it ended."""
-
-    async def story() -> None:
-        async with rig(fleet(target=3)) as world, world.passes_by_hand():
-            world.cloud.hangs = lambda operation, _detail: takes if operation == "list" else 0
-            await world.reconciler.run_pass()
-            assert world.cloud.writes() == ["create"] * 3
-
-    run_virtual(story)
-
-
 def test_a_pass_that_the_guard_on_creates_has_cut_goes_on_from_the_same_look() -> None:
     async def story() -> None:
         async with rig(fleet(target=40)) as world, world.daemon_running():
