@@ -7,8 +7,11 @@ place, both would be gone, and the fleet below its target. Kept in the journal: 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
+from fleetd.engine.notes import NO_SUCH, read_note
 from fleetd.model.journal import Departure, Intent
 from fleetd.model.reasons import Verb
 from fleetd.planner.waits import is_waiting
@@ -31,7 +34,7 @@ class Departures:
 
     async def load(self) -> None:
         """Read what an earlier process left. What cannot be read is left out."""
-        self._known = _read(await self._journal.get_note(NOTE))
+        self._known = await read_note(self._journal, NOTE, _read, {})
 
     def known(self, now: datetime) -> dict[str, Departure]:
         """Those whose effect may come still."""
@@ -50,16 +53,12 @@ class Departures:
         await self._journal.put_note(NOTE, json.dumps(rows, separators=(",", ":")))
 
 
-def _read(note: str | None) -> dict[str, Departure]:
+def _read(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Departure]:
     found: dict[str, Departure] = {}
-    try:
-        rows = json.loads(note or "{}")
-    except (ValueError, RecursionError):
-        return found
-    for machine, row in rows.items() if isinstance(rows, dict) else ():
+    for machine, row in rows.items():
         try:
             one = Departure(datetime.fromisoformat(row["at"]), timedelta(seconds=float(row["s"])))
-        except (LookupError, TypeError, ValueError, OverflowError):
+        except NO_SUCH:
             continue
         if one.at.tzinfo is not None and timedelta(0) <= one.lasts <= LATE:
             found[machine] = one

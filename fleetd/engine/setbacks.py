@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 
+from fleetd.engine.notes import NO_SUCH, read_note
 from fleetd.model.journal import Intent, Setback, setback_key
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.reasons import Verb
@@ -50,7 +52,7 @@ class Setbacks:
 
     async def load(self) -> None:
         """Read what an earlier process left. An entry that cannot be read is left out: its call is tried anew."""
-        self._known, self._cleared = _read(await self._journal.get_note(NOTE))
+        self._known, self._cleared = await read_note(self._journal, NOTE, _read, _read({}))
         for intent in await self._journal.reached(REMEMBERED):
             at = intent.closed_at or intent.created_at
             if intent.verb is Verb.UPDATE:
@@ -172,15 +174,11 @@ def _row(back: Setback) -> dict[str, object]:
     }
 
 
-def _read(note: str | None) -> tuple[dict[str, Setback], dict[str, tuple[datetime, Setback]]]:
+def _read(rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Setback], dict[str, tuple[datetime, Setback]]]:
     """Those that count, and those that an effect has ended."""
     found: dict[str, Setback] = {}
     cleared: dict[str, tuple[datetime, Setback]] = {}
-    try:
-        rows = json.loads(note or "{}")
-    except ValueError:
-        return found, cleared
-    for key, row in rows.items() if isinstance(rows, dict) else ():
+    for key, row in rows.items():
         try:
             back = Setback(
                 until=datetime.fromisoformat(row["until"]),
@@ -190,7 +188,7 @@ def _read(note: str | None) -> tuple[dict[str, Setback], dict[str, tuple[datetim
                 baseline=None if row["baseline"] is None else str(row["baseline"]),
             )
             at = None if row.get("cleared") is None else datetime.fromisoformat(row["cleared"])
-        except (LookupError, TypeError, ValueError, AttributeError):
+        except NO_SUCH:
             continue
         if back.until.tzinfo is None or (at is not None and at.tzinfo is None):
             continue

@@ -18,6 +18,7 @@ from rich.console import Console
 from structlog.testing import capture_logs
 
 from fleetd.cli.render_status import status_view
+from fleetd.engine import departures, idleness, keepoff, leases, prices, setbacks, tariffs
 from fleetd.engine.leases import Leases
 from fleetd.engine.notes import ASIDE
 from fleetd.engine.seat import EngineSeat
@@ -26,6 +27,7 @@ from fleetd.model.fleet import IdleRule
 from fleetd.model.journal import Intent, MachineFacts
 from fleetd.model.reasons import Outcome, Reason, Verb, kept, known
 from fleetd.ops.metrics import Metrics
+from fleetd.ops.page import service
 from fleetd.ops.page.render import render
 from fleetd.ops.page.scene import Scene
 from fleetd.planner.explaining import explain_fleet, explain_machine
@@ -180,11 +182,19 @@ def test_an_action_of_another_version_without_a_machine_counts_as_one(tmp_path: 
     run_virtual(story)
 
 
-NOTES = ("idle_clocks", "leases", "prices", "page.record")
+NOTES = (
+    departures.NOTE, idleness._NOTE, idleness._LEARNT, keepoff.NOTE, leases._NOTE, prices._NOTE, setbacks.NOTE,
+    tariffs._NOTE, service.NOTE,
+)  # fmt: skip
+SET_ASIDE = sorted({*NOTES} - {keepoff.NOTE, leases._NOTE, service.NOTE})
+"""Notes of which all is lost where one cannot be read; of the others each row counts for itself."""
 ODD_NOTES: tuple[Any, ...] = (
     "", "{", "[]", "{}", "null", "7", '"x"', "[[[1]]]", '{"ps1": 7}', '{"ps1": ["soon", null, 1]}', "[" * 5000,
     '{"ps1": ["0001-01-01T00:00:00+14:00", null, 1e999]}', '{"P4000": "1e999999"}', '{"P4000": "free"}', b"\xff", 7,
-    '[{"machine": "ps1"}]', '{"format": 1, "fleets": 7}',
+    '[{"machine": "ps1"}]', '{"format": 1, "fleets": 7}', '{"P4000": [["1e999", "soon", "later"]]}',
+    '{"ps1": {"at": "2026-01-05T12:00:00+00:00", "s": 1e999}}', '{"q": {"ps1": 1e999}}',
+    '{"stop:ps1": {"until": "2026-01-05T12:00:00+00:00", "words": "", "since": null, "attempt": 1e999}}',
+    '{"stop:ps1": {"until": "2026-01-05T12:00:00Z", "words": "", "since": null, "attempt": 1e999, "baseline": 7}}',
 )  # fmt: skip
 
 
@@ -205,7 +215,7 @@ def test_no_note_keeps_a_daemon_from_starting(note: str, tmp_path: Path) -> None
     run_virtual(story)
 
 
-@pytest.mark.parametrize("note", ["idle_clocks", "prices"])
+@pytest.mark.parametrize("note", SET_ASIDE)
 def test_a_note_that_cannot_be_read_is_set_aside_and_said_once(note: str, tmp_path: Path) -> None:
     async def story() -> None:
         cloud = FakeCloud(virtual_clock())
