@@ -111,9 +111,8 @@ class EngineSeat:
         found = self._called(subject) if kind == "hold" else []
         removed = await self._daemon.reconciler.vetoes.lift(kind, subject, found)
         if removed:
-            for machine in (
-                m for m, _ in found if m.id
-            ):  # it was in use until now: no round may have fallen into the hold
+            # They were in use until now: no round may have fallen into the hold.
+            for machine in (m for m, _ in found if m.id):
                 await self._leases.put(machine.id, "hold", self._clock.now(), actor, now=self._clock.now())
             verb = "release" if kind == "hold" else "unfreeze"
             await self._record(veto_entry(verb, subject, found, actor, self._clock.now(), None))

@@ -63,7 +63,7 @@ def status_document(
     """
     if report is None:
         shown = [hold_document(h) for h in vetoes or ()]
-        nothing = {"format": FORMAT, "daemon": daemon, "fleets": {}, "machines": [], "blocked": [], "vetoes": shown}
+        nothing = _nothing(daemon, shown)
         return (
             nothing if doubted_since is None else nothing | {"observation": _sight(None, None, doubted_since, doubt)}
         )

@@ -165,9 +165,10 @@ def _may_stay(draft: Draft, short: int) -> list[Machine]:
     kept: list[Machine] = []
     for machine in (*draft.members.leaving, *draft.members.falling):
         intent = draft.members.moving.get(machine.id)
-        accepted = intent is None or intent.accepted_at is not None
-        arrived = machine.phase is Phase.FALLING or (accepted and machine.phase not in {Phase.UP, Phase.RISING})
-        if intent is not None and not arrived and len(kept) < short:
+        if intent is None or len(kept) >= short:
+            continue
+        is_up = machine.phase in {Phase.UP, Phase.RISING}
+        if is_up or (intent.accepted_at is None and machine.phase is not Phase.FALLING):
             kept.append(machine)
             draft.skip(Verb.START, Reason.IN_TRANSITION, machine, until=intent.deadline_at)
     return kept
