@@ -19,11 +19,12 @@ from fleetd.cli.output import show, show_json
 from fleetd.cli.render_money import unbilled_words
 from fleetd.cloud.dialects import DIALECTS
 from fleetd.engine.status import money_document
+from fleetd.model.journal import GONE
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Plan
 from fleetd.ops.escape import printable
 from fleetd.planner.amounts import CENT, Amount
-from fleetd.planner.billing import GONE, TENTH, UNKNOWN, Bill, MonthBills, known_sum, sum_of
+from fleetd.planner.billing import TENTH, UNKNOWN, Bill, MonthBills, known_sum, sum_of
 from fleetd.planner.sentences import clock
 
 COST_EXAMPLES = examples("fleetd cost", "fleetd cost --month 2026-02 --json", "fleetd cost --forecast")

@@ -13,12 +13,11 @@ from fleetd.engine.ledger import billed
 from fleetd.engine.tariffs import read_tariffs
 from fleetd.model.errors import CloudError, Unauthorized, Unsupported, Untrusted
 from fleetd.model.fleet import Fleet
-from fleetd.model.journal import BilledMonth, MachineFacts
+from fleetd.model.journal import GONE, BilledMonth, MachineFacts
 from fleetd.model.machine import Machine, Utilization, month_of
 from fleetd.model.plan import Listing
 from fleetd.planner.amounts import PriceHistory
 from fleetd.planner.billing import (
-    GONE,
     Bill,
     MonthBills,
     bill_at,

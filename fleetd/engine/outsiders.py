@@ -8,7 +8,7 @@ import structlog
 
 from fleetd.engine.faults import Faults
 from fleetd.engine.recall import Recall
-from fleetd.model.journal import HistoryEntry
+from fleetd.model.journal import OUTSIDE, HistoryEntry
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.reasons import Outcome
 from fleetd.planner.facts import OutsideChange
@@ -23,10 +23,6 @@ FIGHT = 3
 another daemon perhaps, wants the machine otherwise and will not stop."""
 FIGHT_WITHIN = timedelta(hours=1)
 
-
-OUTSIDE = "outside"
-"""The verb of history's entries about them."""
-GONE = "gone"
 REMEMBERED = 5000
 """Entries of history that a start reads."""
 
@@ -44,7 +40,7 @@ class Outsiders:
         for _, entry in await self._recall.journal.history(limit=REMEMBERED):
             if entry.verb != OUTSIDE or entry.machine is None:
                 continue
-            if (entry.error or "").endswith(f"-> {GONE}"):
+            if entry.tells_gone:
                 self._turns.pop(entry.machine, None)
             elif entry.reason == Culprit.OPERATOR:
                 turns = [t for t in self._turns.get(entry.machine, []) if is_waiting(t, FIGHT_WITHIN, entry.ts)]

@@ -63,6 +63,12 @@ class Intent:
         return self.closed_at is None
 
 
+OUTSIDE = "outside"
+"""History's verb for a change that fleetd did not ask for."""
+GONE = "gone"
+"""The state of a machine that the provider does not list any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """One line of ``fleetd history``: an action's outcome or a change from outside."""
@@ -72,7 +78,7 @@ class HistoryEntry:
     machine: str | None
     name: str
     verb: str
-    """A Verb, or "outside" for a change that fleetd did not ask for."""
+    """A Verb, or ``OUTSIDE``."""
     reason: str
     outcome: str
     intent: int | None = None
@@ -80,6 +86,11 @@ class HistoryEntry:
     error: str | None = None
     actor: str = "fleetd"
     evidence: str | None = None
+
+    @property
+    def tells_gone(self) -> bool:
+        """Whether it is of a machine that was found to be gone although fleetd did not destroy it."""
+        return self.verb == OUTSIDE and (self.error or "").endswith(f"-> {GONE}")
 
 
 @dataclass(frozen=True, slots=True)

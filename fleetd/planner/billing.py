@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from fleetd.model.journal import BilledMonth, HistoryEntry
+from fleetd.model.journal import GONE, BilledMonth, HistoryEntry
 from fleetd.model.machine import Machine, Utilization, month_of
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner.amounts import (
@@ -23,8 +23,6 @@ from fleetd.planner.amounts import (
 )
 
 TENTH = Decimal("0.1")
-GONE = "gone"
-"""The state of a machine that the provider does not list any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,5 +337,4 @@ def _newest(told: Decimal | None, kept: Decimal | None) -> Decimal | None:
 
 def _went(entry: HistoryEntry) -> bool:
     destroyed = entry.verb == Verb.DESTROY and entry.outcome == Outcome.REACHED
-    missed = entry.verb == "outside" and (entry.error or "").endswith(f"-> {GONE}")
-    return destroyed or missed or entry.outcome == Outcome.GONE
+    return destroyed or entry.tells_gone or entry.outcome == Outcome.GONE

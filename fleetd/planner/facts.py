@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from fleetd.model.fleet import Fleet
-from fleetd.model.journal import Intent, MachineFacts
+from fleetd.model.journal import GONE, Intent, MachineFacts
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Observation
 from fleetd.model.reasons import Verb
@@ -154,7 +154,7 @@ def learn(
         if old is not None and old.gone_at is None:
             since = old.last_seen if old.last_state == LEAVING else now  # its place has been free since then
             changed.append(replace(old, gone_at=since, up_since=None))
-            outside.append(OutsideChange(None, old, "gone"))
+            outside.append(OutsideChange(None, old, GONE))
     listed = frozenset(m.id for m in observation.machines)
     forget = tuple(m for m, f in facts.items() if _forgettable(f, observation, listed))
     return Learnt(tuple(changed), forget, tuple(outside), tuple(new))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from fleetd.model.journal import HistoryEntry
+from fleetd.model.journal import OUTSIDE, HistoryEntry
 from fleetd.model.reasons import Outcome, Reason
 from fleetd.ops.page.html import Child, Markup, join, tag
 from fleetd.ops.page.scene import Scene
@@ -276,7 +276,7 @@ def _event(entry: HistoryEntry, now: datetime) -> Markup:
     tone = "good" if entry.outcome in _GOOD else "bad" if entry.outcome in _BAD else "odd"
     sign = {"good": "✓", "bad": "✕", "odd": NOTHING}[tone]
     after = "" if entry.duration_s is None else f" after {span(timedelta(seconds=entry.duration_s))}"
-    verb = "changed outside" if entry.verb == "outside" else _plain(entry.verb)
+    verb = "changed outside" if entry.verb == OUTSIDE else _plain(entry.verb)
     ended = "" if entry.outcome == Outcome.OBSERVED else f" {_plain(entry.outcome)}{after}"
     by = f"by {entry.actor}" if entry.actor not in {"fleetd", "outside"} else ""
     why = "; ".join(part for part in (_plain(entry.reason), entry.error, entry.evidence, by) if part)
