@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -186,6 +188,19 @@ DROPPED = Skip("training", Verb.STOP, Reason.BUSY, "ps1", "box")
 OPEN = intent(Verb.STOP, 1, reason=Reason.OPERATOR_REQUEST)
 
 
+@asynccontextmanager
+async def waiting_for(orders: Orders, heard: list[Any]) -> AsyncIterator[Any]:
+    """Somebody waits for what their order comes to, and is told within; what a pass has taken of it."""
+
+    async def ask() -> None:
+        heard.append(await orders.ask(ORDER, patience=60))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await anyio.sleep(1)
+        yield orders.take()
+
+
 @pytest.mark.parametrize(
     ("actions", "skips", "intents", "begun", "stays_off"),
     [
@@ -201,14 +216,7 @@ def test_what_an_order_came_to(actions, skips, intents, begun: bool, stays_off: 
     async def story() -> None:
         async with rig(fleet()) as world:
             orders, heard = Orders(world.journal), []
-
-            async def ask() -> None:
-                heard.append(await orders.ask(ORDER, patience=60))
-
-            async with anyio.create_task_group() as group:
-                group.start_soon(ask)
-                await anyio.sleep(1)
-                taken = orders.take()
+            async with waiting_for(orders, heard) as taken:
                 await orders.before_calls(taken, actions, world.clock.now())
                 await orders.decided(taken, actions, skips, intents)
             (decision,) = heard
@@ -226,14 +234,7 @@ def test_what_an_order_came_to_in_a_pass_that_failed(under_way: bool) -> None:
     async def story() -> None:
         async with rig(fleet()) as world:
             orders, heard = Orders(world.journal), []
-
-            async def ask() -> None:
-                heard.append(await orders.ask(ORDER, patience=60))
-
-            async with anyio.create_task_group() as group:
-                group.start_soon(ask)
-                await anyio.sleep(1)
-                taken = orders.take()
+            async with waiting_for(orders, heard) as taken:
                 await orders.before_calls(taken, [STOPS], world.clock.now())
                 if under_way:
                     await world.journal.write_intent(replace(OPEN, id=0))
