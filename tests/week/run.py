@@ -45,7 +45,7 @@ FLEET: Fleet = make_fleet(
     target=SIZE,
     windows=(NIGHT,),
     idle=IdleRule(("gpu",), after=timedelta(minutes=30), min_uptime=timedelta(minutes=10)),
-    shutdown_timeout=ShutdownTimeout(hours=240),
+    shutdown_timeout=ShutdownTimeout(hours=120),
     auto_snapshot=AutoSnapshot("day", 7),
 )
 DRIFTS = ((1, 13, 5), (3, 10, 17), (5, 15, 33))
