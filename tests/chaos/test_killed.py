@@ -94,8 +94,17 @@ class Story:
     def record(self) -> Record:
         return Record(self.sim, speed=SPEED, fleets=FLEETS)
 
+    def told(self, *, since: float) -> str:
+        """What fleetd said it did, from the life that ran at an instant on: for whoever reads a failure."""
+        lives = [n for n, (_, ended) in enumerate(self.demand.lives) if ended >= since][:40]
+        lines = [f"{n}: {line}" for n in lives for line in self._log(n).read_text().splitlines()]
+        return "\n".join(line for line in lines if '"daemon.' not in line and '"level": "debug"' not in line)[:40_000]
+
     def _start(self) -> Daemon:
-        return Daemon(self.config, self.directory / f"daemon-{len(self.demand.lives)}.log")
+        return Daemon(self.config, self._log(len(self.demand.lives)))
+
+    def _log(self, life: int) -> Path:
+        return self.directory / f"daemon-{life}.log"
 
     def _configure(self) -> Path:
         path = write(self.directory, self.sim.url, {n: (self.targets[n], FLEETS[n]) for n in FLEETS})
@@ -202,7 +211,8 @@ def test_no_machine_was_made_twice(story: Story, record: Record) -> None:
 
 
 def test_no_machine_too_many_was_paid_for_long(story: Story, record: Record) -> None:
-    assert record.too_many_for_long(story.demand, patience=PATIENCE) == []
+    found = record.too_many_for_long(story.demand, patience=PATIENCE)
+    assert found == [], story.told(since=float(found[0].rpartition(" ")[2]))
 
 
 def test_every_write_was_journaled_before_it_was_made(story: Story, record: Record) -> None:
