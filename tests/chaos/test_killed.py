@@ -21,9 +21,10 @@ CALM_EVERY = 25
 """After so many kills the faults end, and the account must come to rest."""
 FLEETS = {"training": "", "batch": 'scale_in = "destroy"\nallow_destroy = true\nstandby = 1'}
 MOST = {"training": 6, "batch": 4}
-PATIENCE = 40.0
-"""Seconds awake: a stop whose answer was lost is looked at for 15, a create for the settle time of 3; the rest is
-for a busy computer."""
+PATIENCE = 100.0
+"""Seconds awake: a stop whose answer was lost is looked at for 15, a create for the settle time of 3; one that never
+left, for its process was killed, seems to have had no effect, and is backed off from for a minute. The rest is for a
+busy computer."""
 
 REST = 420.0
 """A start that a person interrupted looks as if there were no capacity, and is backed off from: 1, 2, 5 minutes."""
