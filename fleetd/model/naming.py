@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_LETTERS = frozenset(ALPHABET)
 DRAWN = 5
 """Characters of a token that are drawn."""
 CHECKS = 3
@@ -34,9 +35,9 @@ def machine_name(fleet: str, token: str) -> str:
 def split_name(name: str, fleets: Iterable[str]) -> tuple[str, str] | None:
     """(fleet, token) when the name is one that fleetd gave to a machine of one of ``fleets``; else None."""
     fleet, dash, token = name.rpartition("-")
-    if not dash or len(token) != TOKEN_LENGTH or any(c not in ALPHABET for c in token):
+    if not dash or len(token) != TOKEN_LENGTH or fleet not in fleets or not _LETTERS.issuperset(token):
         return None
-    if fleet not in fleets or token[DRAWN:] != _check(fleet, token[:DRAWN]):
+    if token[DRAWN:] != _check(fleet, token[:DRAWN]):
         return None
     return fleet, token
 

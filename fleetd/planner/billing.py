@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from calendar import monthrange
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -273,9 +274,10 @@ def month_seconds(month: str) -> int:
 
 def month_name(now: datetime) -> str:
     """The billing month of an instant."""
-    return f"{now:%Y-%m}"
+    return f"{now.year:04}-{now.month:02}"
 
 
+@functools.lru_cache(maxsize=128)
 def month_before(month: str) -> str:
     """The one before it."""
     begins, _ = month_of(month)

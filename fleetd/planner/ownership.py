@@ -56,9 +56,8 @@ def owners(
         if machine.id in claims.by_id and not is_mistaken(machine, claims.unseen.get(machine.id)):
             why = doubt(machine, Reason.RECOVERED)
             owned[machine.id] = Owner(claims.by_id[machine.id], adopted=False, unconfirmed=why)
-    for machine in sorted(machines, key=lambda m: (m.id not in facts, *oldest_first(m))):
-        if machine.id in owned:
-            continue
+    others = (machine for machine in machines if machine.id not in owned)
+    for machine in sorted(others, key=lambda m: (m.id not in facts, *oldest_first(m))):
         split = split_name(machine.name, names)
         if split is not None and claims.taken.setdefault(machine.name, machine.id) == machine.id:
             owned[machine.id] = Owner(split[0], adopted=False, unconfirmed=doubt(machine, Reason.RECOVERED))
