@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import anyio
 import structlog
@@ -40,12 +40,21 @@ class Agreement:
         return self._clock.now().timestamp() - theirs.timestamp() - (anyio.current_time() - ticks)
 
     @property
+    def apart_by(self) -> timedelta:
+        """``ahead`` where they are apart, and nothing where they agree, or nobody knows."""
+        ahead = self.ahead
+        return timedelta(seconds=ahead) if ahead is not None and abs(ahead) > APART else timedelta(0)
+
+    def earliest(self) -> datetime:
+        """The time that both have reached: what lasts until a time lasts until then."""
+        now = self._clock.now()
+        return min(now, now - self.apart_by)
+
+    @property
     def doubt(self) -> str | None:
         """In words how far apart they are; None while they agree."""
-        ahead = self.ahead
-        if ahead is None or abs(ahead) <= APART:
-            return None
-        return f"ours is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the provider's"
+        ahead = self.apart_by.total_seconds()
+        return f"ours is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the provider's" if ahead else None
 
     def told_doubt(self) -> str | None:
         """``doubt``, said in the log when it begins and when it ends."""

@@ -129,8 +129,10 @@ class Look:
         started, began = self._clock.now(), anyio.current_time()
         await self._idleness.use(settings.idle_sources)
         observation, basis = (again.observation, again) if again else await self._observe(settings, started)
-        memory = await self._recall.memory(self._clock.now(), provider_failing=failing)
-        memory = replace(memory, clocks_apart=self.agreement.told_doubt())
+        self.agreement.told_doubt()
+        memory = await self._recall.memory(
+            self._clock.now(), provider_failing=failing, reached=self.agreement.earliest()
+        )
         observation = believed(observation, memory.facts)
         owned = owners(observation.machines, settings.fleets, memory.facts, memory.intents)
         due = self.checks.due(owned, settings.fleets) if observation.sane else NOTHING_DUE
@@ -160,7 +162,8 @@ class Look:
             lambda known: plan(
                 settings.fleets,
                 observation if at is None else replace(observation, at=at),
-                known,
+                # Read together with the time: a clock may be set at any moment.
+                replace(known, clocks_apart=self.agreement.doubt, clock_ahead=self.agreement.apart_by),
                 at or self._clock.now(),
                 costs=replace(settings.costs, prices=self.prices.known(settings.costs.prices)),
                 stale_after=basis.stale_after,

@@ -43,13 +43,18 @@ class Recall:
         await self.departures.load()
 
     async def memory(
-        self, now: datetime, *, provider_failing: timedelta, idle: Mapping[str, IdleReport] | None = None
+        self,
+        now: datetime,
+        *,
+        provider_failing: timedelta,
+        idle: Mapping[str, IdleReport] | None = None,
+        reached: datetime | None = None,
     ) -> Memory:
-        """Everything the planner may know, at ``now``."""
+        """Everything the planner may know, at ``now``. ``reached``: by when vetoes have ended, where not by now."""
         return Memory(
             intents=tuple(await self.journal.open_intents()),
             facts=dict(self.facts),
-            holds=tuple(await self.journal.holds(now=now)),
+            holds=tuple(await self.journal.holds(now=reached or now)),
             backoffs={k: b for k, b in self._backoffs.items() if _in_force(b.attempt, b.until, now)},
             refusals={k: b for k, b in self._refusals.items() if _in_force(b.attempt, b.until, now, b.lasts)},
             futile=self.setbacks.known(now),

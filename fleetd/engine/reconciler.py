@@ -35,7 +35,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Observation, Plan, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.settings import Settings
-from fleetd.planner.guards import goes_by_age
+from fleetd.planner.guards import agree_on, goes_by_age
 from fleetd.planner.ownership import Owner
 from fleetd.store.port import Journal
 
@@ -99,7 +99,7 @@ class Reconciler:
         self.settings = settings
         self.health = Health()
         self.recall = recall
-        self.vetoes = Vetoes(journal, clock)
+        self.vetoes = Vetoes(journal, clock, self._reached)
         self.executor = Executor(
             cloud,
             recall,
@@ -304,6 +304,10 @@ class Reconciler:
         """The fleet as the config has it now: a reload may have come since the pass began."""
         return self.settings.fleet(name)
 
+    def _reached(self) -> datetime:
+        """The time that both clocks have reached, ours and the provider's: a veto lasts until then."""
+        return self.agreement.earliest()
+
     def _leased(self, machine_id: str) -> str | None:
         return self._idleness.leases.holder(machine_id, self._clock.now())
 
@@ -311,8 +315,10 @@ class Reconciler:
         fleet = self.settings.fleet(action.fleet)
         if fleet is None:
             return None
-        if self.agreement.doubt is not None and goes_by_age(action):
-            return Reason.CLOCKS_APART
+        if self.agreement.doubt is not None:
+            now = self._clock.now()
+            if goes_by_age(action) or not agree_on(fleet, action, now, now - self.agreement.apart_by):
+                return Reason.CLOCKS_APART
         objection = await self._idleness.last_word(fleet, action, machine)
         objection = objection or await self._look.snapshots.last_word(fleet, action, cloud)
         if objection is None and action.verb is Verb.DESTROY:

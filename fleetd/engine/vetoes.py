@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import anyio.lowlevel
@@ -22,24 +22,26 @@ TURNS = 2
 class Vetoes:
     """Knows which calls are forbidden."""
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
+    def __init__(self, journal: Journal, clock: Clock, reached: Callable[[], datetime] | None = None) -> None:
+        """``reached``: the time that has certainly come, where the clock may be ahead of it; a veto ends then."""
         self._journal = journal
         self._clock = clock
+        self._reached = reached or clock.now
         self._known: tuple[Hold, ...] = ()
 
     @property
     def in_force(self) -> tuple[Hold, ...]:
         """Those in force now, as far as the journal was last read."""
-        now = self._clock.now()
+        now = self._reached()
         return tuple(hold for hold in self._known if now < hold.expires_at)
 
     async def read(self) -> None:
         """Read them from the journal."""
-        self._known = tuple(await self._journal.holds(now=self._clock.now()))
+        self._known = tuple(await self._journal.holds(now=self._reached()))
 
     def against(self, verb: Verb, *, fleet: str, machine_id: str | None, name: str) -> Hold | None:
         """The veto in force against this call: every one that this process has acknowledged counts."""
-        now = self._clock.now()
+        now = self._reached()
         for hold in self._known:
             if hold.forbids(verb, fleet=fleet, machine_id=machine_id, name=name, now=now):
                 return hold
@@ -78,13 +80,13 @@ class Vetoes:
 
     async def lift_keep_off(self, machine: Machine, fleet: str) -> Sequence[Hold]:
         """Remove what an operator's stop left on a machine; what was removed."""
-        lifted = await lift_keep_off(self._journal, machine.id, machine.name, fleet, self._clock.now())
+        lifted = await lift_keep_off(self._journal, machine.id, machine.name, fleet, self._reached())
         await self.read()
         return lifted
 
     async def lift(self, kind: str, subject: str | None, found: Sequence[tuple[Machine, str]]) -> int:
         """Remove the vetoes of that kind on this; see ``lift``."""
-        removed = await lift(self._journal, kind, subject, found, self._clock.now())
+        removed = await lift(self._journal, kind, subject, found, self._reached())
         await self.read()
         return removed
 

@@ -346,5 +346,15 @@ class Memory:
     """Of the current month, one a machine that was ours in it."""
     clocks_apart: str | None = None
     """How far our clock and the provider's are apart, where no age can be relied on because of it."""
+    clock_ahead: timedelta = timedelta(0)
+    """By how much ours is ahead then, negative for behind."""
     provider_failing: timedelta = timedelta(0)
     """For how long the provider has answered nothing but errors."""
+
+    def theirs(self, now: datetime) -> datetime:
+        """What the provider's clock reads when ours reads ``now``; the same as long as they agree."""
+        return now - self.clock_ahead
+
+    def earliest(self, now: datetime) -> datetime:
+        """The earlier of both readings: what lasts until a time lasts until both clocks have reached it."""
+        return min(now, self.theirs(now))

@@ -17,6 +17,7 @@ from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.leaving import LEAVING
 from fleetd.planner.roster import Roster
 from fleetd.planner.waits import is_waiting
+from fleetd.planner.windows import effective
 
 PROVIDER_DOUBT = timedelta(seconds=60)
 """After so long with nothing but errors from the provider, nothing destructive is done (design 7)."""
@@ -63,21 +64,35 @@ def cut_doubtful(actions: Iterable[Action], doubt: Doubt | None) -> tuple[list[A
     return kept, merge(cut)
 
 
-def cut_apart(actions: Iterable[Action], apart: str | None) -> tuple[list[Action], list[Skip]]:
-    """Drop destroys, and stops of what outlived its timeout, while our clock and the provider's do not agree."""
+def cut_apart(
+    fleet: Fleet, actions: Iterable[Action], memory: Memory, now: datetime
+) -> tuple[list[Action], list[Skip]]:
+    """While our clock and the provider's do not agree, drop what rests on an age, or on which of them is right."""
     kept: list[Action] = []
     cut: list[Skip] = []
     for action in actions:
-        if apart is not None and goes_by_age(action):
+        apart = memory.clocks_apart
+        if apart is not None and (goes_by_age(action) or not agree_on(fleet, action, now, memory.theirs(now))):
             cut.append(_skip(action, Reason.CLOCKS_APART, apart))
         else:
             kept.append(action)
-    return kept, cut
+    return kept, merge(cut)
 
 
 def goes_by_age(action: Action) -> bool:
     """Whether it rests on how old something is, or cannot be undone."""
     return action.verb is Verb.DESTROY or action.reason is Reason.OUTLIVED_TIMEOUT
+
+
+def agree_on(fleet: Fleet, action: Action, ours: datetime, theirs: datetime) -> bool:
+    """Whether the fleet's windows ask for the same by both clocks, so that it does not matter which one is right.
+
+    What a person ordered does not hang on windows, and neither does an update.
+    """
+    if action.verb is Verb.UPDATE or action.reason is Reason.OPERATOR_REQUEST:
+        return True
+    one, other = effective(fleet, ours), effective(fleet, theirs)
+    return (one.target, one.park_idle, one.floor) == (other.target, other.park_idle, other.floor)
 
 
 def cut_counts(

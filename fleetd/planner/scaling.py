@@ -219,7 +219,7 @@ def _respects_a_human(draft: Draft, machine: Machine) -> Skip | None:
     facts = draft.memory.facts.get(machine.id)
     if facts is not None and facts.stopped_at is not None and facts.stopped_by == "operator":
         until = facts.stopped_at + fleet.respect_manual
-        if is_waiting(facts.stopped_at, fleet.respect_manual, now):
+        if any(is_waiting(facts.stopped_at, fleet.respect_manual, at) for at in (now, draft.memory.theirs(now))):
             stopped = f"at {facts.stopped_at:%Y-%m-%d %H:%M} UTC, at the provider's console or by another program"
             return draft.make_skip(Verb.START, Reason.RESPECT_MANUAL, machine, until=until, detail=stopped)
     return None

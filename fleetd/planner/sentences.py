@@ -69,7 +69,7 @@ SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.CREATE_UNANSWERED: "a create before it has not been answered yet",
         Reason.SHUTTING_DOWN: "the daemon is shutting down and begins nothing new",
         Reason.CONFIG_CHANGED: "a reload changed the fleet after the plan was made",
-        Reason.CLOCKS_APART: "our clock and the provider's are more than five minutes apart, so no age is relied on",
+        Reason.CLOCKS_APART: "our clock and the provider's are more than five minutes apart: neither is relied on",
         Reason.INTERNAL_FAULT: "fleetd met a fault of its own over it, which is in the log, and leaves it alone",
     }
 )

@@ -80,7 +80,8 @@ def test_a_daemon_whose_seat_is_taken_ends_at_once(
         meddle(state)
         assert process.wait(timeout=10) == 75
     said = log.read_text()
-    assert "daemon.seat_lost" in said
+    # A write of a pass under way may meet it before the watch does: apply ends with that.
+    assert "daemon.seat_lost" in said or "had it open" in said
     assert "Traceback" not in said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from structlog.testing import capture_logs
 
 from fleetd.engine.clocks import APART
 from fleetd.model.errors import Ambiguous
-from fleetd.model.fleet import ScaleIn, ShutdownTimeout
+from fleetd.model.fleet import Fleet, ScaleIn, ShutdownTimeout, Window
 from fleetd.model.machine import SnapshotSight
 from fleetd.model.reasons import Reason, Verb
 from tests.support.build import fleet, token_name
@@ -68,6 +69,67 @@ def test_nothing_is_stopped_or_destroyed_because_of_a_clock(step: float) -> None
                     assert not {w for w in world.cloud.writes() if w.startswith("stop")}
         said = [line["event"] for line in logs if line["event"].startswith(("clock.d", "clock.a"))]
         assert said == ["clock.disagreed", "clock.agreed"]
+
+    run_virtual(story)
+
+
+NIGHT = Window("night", 20 * 60, 7 * 60, "UTC", target=0)
+"""The stories begin at noon: ten hours ahead or behind, it is night."""
+
+
+async def _held(world: Rig) -> None:
+    world.cloud.add(token_name(1), "ready")
+    await _veto(world, "hold", token_name(1))
+
+
+async def _frozen(world: Rig) -> None:
+    world.cloud.add(token_name(1), "ready")
+    await _veto(world, "freeze", "training")
+
+
+async def _up(world: Rig) -> None:
+    await anyio.sleep(120)
+    assert world.cloud.writes() == ["create", "create"]
+
+
+async def _stopped_by_hand(world: Rig) -> None:
+    await _up(world)
+    world.cloud.human("stop", "ps1")
+
+
+async def _veto(world: Rig, kind: str, subject: str) -> None:
+    await world.reconciler.vetoes.add(
+        kind=kind, subject=subject, verbs=frozenset(Verb), reason="work", actor="ada",
+        expires_at=world.clock.now() + timedelta(hours=4),
+    )  # fmt: skip
+
+
+LASTING: dict[str, tuple[Fleet, Callable[[Rig], Awaitable[None]]]] = {
+    "a hold": (fleet(target=0), _held),
+    "a freeze": (fleet(target=0), _frozen),
+    "a day": (fleet(target=2, windows=(NIGHT,)), _up),
+    "respect_manual": (fleet(target=2, respect_manual=timedelta(hours=2)), _stopped_by_hand),
+}
+"""What lasts until a time of the wall clock: a fleet, and what is done before our clock is set."""
+
+
+@pytest.mark.parametrize("step", [10 * HOUR, *STEPS, -14 * HOUR])
+@pytest.mark.parametrize("lasting", LASTING)
+def test_what_lasts_until_a_time_does_not_end_because_of_a_clock(lasting: str, step: float) -> None:
+    async def story() -> None:
+        wanted, prepare = LASTING[lasting]
+        async with rig(wanted) as world:
+            provider = Provider(world)
+            async with world.daemon_running():
+                await prepare(world)
+                await anyio.sleep(300)
+                before = world.cloud.writes()
+                world.clock.step(step)
+                await anyio.sleep(1800)
+                assert world.cloud.writes() == before
+                world.clock.step((provider.now() - world.clock.now()).total_seconds())
+                await anyio.sleep(300)
+                assert world.cloud.writes() == before
 
     run_virtual(story)
 

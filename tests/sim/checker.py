@@ -14,6 +14,7 @@ from decimal import Decimal
 from itertools import chain, pairwise
 
 from tests.sim.breach import Breach
+from tests.sim.checks_of_clocks import no_destroy_by_a_doubtful_clock, no_window_by_a_doubtful_clock
 from tests.sim.checks_of_people import unknown_is_active, vetoes_are_obeyed
 from tests.sim.grounds import (
     FRESH,
@@ -274,7 +275,7 @@ PROMISES: dict[int, Callable[[Truth], Iterator[Breach]]] = {
     0: no_life_ends_by_itself,
     1: foreign_is_left_alone,
     2: never_more_than_the_target,
-    3: destroys_are_allowed,
+    3: lambda truth: chain(destroys_are_allowed(truth), no_destroy_by_a_doubtful_clock(truth)),
     4: sane_observations_only,
     5: journaled_and_single,
     6: unknown_is_active,
@@ -284,6 +285,6 @@ PROMISES: dict[int, Callable[[Truth], Iterator[Breach]]] = {
     10: the_key_stays_secret,
     11: it_converges_and_rests,
     12: lambda truth: chain(verdicts_come_in_time(truth), what_has_no_effect_is_not_repeated(truth)),
-    13: windows_are_honoured,
+    13: lambda truth: chain(windows_are_honoured(truth), no_window_by_a_doubtful_clock(truth)),
     14: lambda truth: (breach for breach in vetoes_are_obeyed(truth) if breach.promise == 14),
 }

@@ -29,7 +29,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -248,7 +249,10 @@ class Life:
         with StateLock(site.state, pid=self.number, since=site.clock.now()) as lock:
             journal = await SqliteJournal.open(site.journal, executor=_MortalExecutor(self), guard=lock.check)
             cloud = site.open_cloud(
-                site.url, lambda: site.key, rng=random.Random(f"{site.seed}:{self.number}:http"), limits=site.limits
+                site.url,
+                lambda: site.key,
+                rng=random.Random(f"{site.seed}:{self.number}:http"),
+                limits=replace(site.limits, on_date=self._dated),
             )
             try:
                 self.engine = self._assemble(settings, cloud, journal)
@@ -262,6 +266,10 @@ class Life:
                     journal._database._disconnect()
                 await journal.aclose()
                 await cloud.aclose()
+
+    def _dated(self, date: datetime) -> None:
+        if self.engine is not None:
+            self.engine.reconciler.agreement.told(date)
 
     def _assemble(self, settings: Settings, cloud: Cloud, journal: SqliteJournal) -> Engine:
         site, watched = self.site, WatchedCloud(self, cloud)

@@ -9,6 +9,7 @@ from fleetd.cloud.http import HttpClient
 from fleetd.config import reading
 from fleetd.engine import daemon, rounds
 from fleetd.engine.approach import Approach
+from fleetd.engine.clocks import Agreement
 from fleetd.engine.executor import Executor
 from fleetd.engine.gate import Gate
 from fleetd.engine.leases import Leases
@@ -168,6 +169,18 @@ MUTATIONS: tuple[Mutation, ...] = (
         story(SHRINKS),
     ),
     Mutation(
+        3,
+        "nobody compares the clocks",
+        Agreement.told,
+        "self._told = (theirs, anyio.current_time())",
+        "pass",
+        story(
+            _at(0.9, "clock", by=26 * HOUR),
+            _at(1, "reload", fleets=(replace(DESTROYING, target=2),), **{"for": 1800.0}),
+            fleets=(DESTROYING,),
+        ),
+    ),
+    Mutation(
         4,
         "believes a listing that show contradicts",
         Observer.observe,
@@ -278,6 +291,22 @@ MUTATIONS: tuple[Mutation, ...] = (
             fleets=(replace(FLEET, target=14, stops="100%"),),
             rules=(f.SlowDrip(operation="show", seconds=14, after=HOUR, until=HOUR + 60),),
         ),
+    ),
+    Mutation(
+        7,
+        "a clock that is set ahead ends a freeze",
+        Agreement.earliest,
+        "return min(now, now - self.apart_by)",
+        "return now",
+        story(_at(0.5, "freeze_all", verbs=None, **{"for": HOUR}), _at(0.7, "clock", by=2 * HOUR), SHRINKS),
+    ),
+    Mutation(
+        13,
+        "a window opens by a clock that is ahead",
+        guards.agree_on,
+        "if action.verb is Verb.UPDATE or action.reason is Reason.OPERATOR_REQUEST:",
+        "if True:",
+        story(_at(0.3, "clock", by=HOUR), fleets=(PARKED,)),
     ),
     Mutation(
         14,

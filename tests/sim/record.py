@@ -146,6 +146,18 @@ class Record:
         offset = sum(by for when, by in self.steps if when <= at)
         return self.epoch + timedelta(seconds=at + offset)
 
+    def true(self, at: float) -> datetime:
+        """What the provider's answers tell of the time."""
+        return self.epoch + timedelta(seconds=at)
+
+    def apart(self, at: float) -> bool:
+        """Whether the wall clock and the provider's are so far apart that neither is to be relied on."""
+        return abs(sum(by for when, by in self.steps if when <= at)) > APART
+
+    def reached(self, at: float) -> datetime:
+        """The time that has come for sure: until then lasts what lasts until a time."""
+        return min(self.wall(at), self.true(at)) if self.apart(at) else self.wall(at)
+
     def config(self, at: float) -> Settings | None:
         """The config in force."""
         return next((settings for since, settings in reversed(self.configs) if since <= at), None)
@@ -180,5 +192,7 @@ class Record:
         return any(since <= at < until for since, until in self.silences)
 
 
+APART = 300.0
+"""Seconds: docs/decisions/0013-which-clock.md."""
 EPOCH = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)
 """A Monday."""
