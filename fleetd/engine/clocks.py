@@ -45,10 +45,14 @@ class Agreement:
         ahead = self.ahead
         return timedelta(seconds=ahead) if ahead is not None and abs(ahead) > APART else timedelta(0)
 
+    def theirs(self, now: datetime) -> datetime:
+        """What the provider's clock reads when ours reads ``now``; the same as long as they agree."""
+        return now - self.apart_by
+
     def earliest(self) -> datetime:
         """The time that both have reached: what lasts until a time lasts until then."""
         now = self._clock.now()
-        return min(now, now - self.apart_by)
+        return min(now, self.theirs(now))
 
     @property
     def doubt(self) -> str | None:

@@ -1,15 +1,15 @@
 """Leases: a job's own word that its machine is in use until then. Always with an expiry, and kept beyond their end.
 
-A lease is in force for as long as it was asked for: by the event loop's clock in the process that took it, and by the
-wall clock, whichever says so longer. One from a wall clock that has been set back since counts as over after a
-restart (``planner.waits``). Where a lease ended matters longer than the lease: a machine was in use until then, also
-if nobody looked while it was in force.
+A lease is in force for as long as it was asked for: by the event loop's clock in the process that took it, by the
+wall clock, and by the provider's where that is far from ours, whichever says so longer. One from a wall clock that
+has been set back since counts as over after a restart (``planner.waits``). Where a lease ended matters longer than
+the lease: a machine was in use until then, also if nobody looked while it was in force.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -65,6 +65,8 @@ class Leases:
     """Kept in the journal, so that they survive a restart."""
 
     def __init__(self, journal: Journal) -> None:
+        self.theirs: Callable[[datetime], datetime] = lambda now: now
+        """What the provider's clock reads at a reading of ours; a lease lasts by whichever says so longer."""
         self._journal = journal
         self._leases: dict[tuple[str, str], Lease] = {}
         self._since: float | None = None
@@ -106,18 +108,22 @@ class Leases:
     def in_force(self, machine_id: str, now: datetime) -> Lease | None:
         """The longest lease on a machine that has not expired."""
         ticks = anyio.current_time()
-        held = [one for one in self._of(machine_id) if one.in_force(now, ticks)]
+        held = [one for one in self._of(machine_id) if self._lasts(one, now, ticks)]
         return max(held, key=lambda one: one.until, default=None)
 
     def last_use(self, machine_id: str, now: datetime) -> datetime | None:
         """When the newest lease on a machine ended; None where there was none."""
         ticks = anyio.current_time()
-        return max((o.ended(now, ticks) for o in self._of(machine_id) if not o.in_force(now, ticks)), default=None)
+        over = (one for one in self._of(machine_id) if not self._lasts(one, now, ticks))
+        return max((one.ended(now, ticks) for one in over), default=None)
 
     def holder(self, machine_id: str, now: datetime) -> str | None:
         """Who holds a lease on a machine, in words; None where nobody does."""
         lease = self.in_force(machine_id, now)
         return None if lease is None else f"{lease.source} ({lease.actor}) until {lease.until:%Y-%m-%d %H:%M:%S} UTC"
+
+    def _lasts(self, lease: Lease, now: datetime, ticks: float) -> bool:
+        return lease.in_force(now, ticks) or lease.in_force(self.theirs(now), ticks)
 
     def _of(self, machine_id: str) -> Iterable[Lease]:
         return [lease for (machine, _), lease in self._leases.items() if machine == machine_id]
@@ -126,7 +132,7 @@ class Leases:
         self, leases: dict[tuple[str, str], Lease], now: datetime, ticks: float
     ) -> dict[tuple[str, str], Lease]:
         """Those to keep beside a new one: never one in force is dropped."""
-        over = {key: one.ended(now, ticks) for key, one in leases.items() if not one.in_force(now, ticks)}
+        over = {key: one.ended(now, ticks) for key, one in leases.items() if not self._lasts(one, now, ticks)}
         trusted = self._since is not None and ticks - self._since >= TRUST_AFTER.total_seconds()
         dropped = {key for key, at in over.items() if trusted and at < now - KEEP}
         oldest_first = sorted(over.keys() - dropped, key=lambda key: over[key])

@@ -84,6 +84,7 @@ class Look:
         self._observer = Observer(cloud, clock, looks=lambda: pace().looks, progress=progress)
         self.agreement = agreement or Agreement(clock)
         """Whether our clock and the provider's agree."""
+        idleness.leases.theirs = self.agreement.theirs
         self._settling = Settling(
             recall, Outsiders(recall, faults), clock, meter, self.agreement, unanswered=unanswered
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -97,6 +98,16 @@ async def _stopped_by_hand(world: Rig) -> None:
     world.cloud.human("stop", "ps1")
 
 
+async def _leased(world: Rig) -> None:
+    """Taken by an earlier process: only the wall clock tells when it ends."""
+    world.cloud.add(token_name(1), "ready")
+    now = world.clock.now()
+    row = {"machine": "ps1", "source": "job", "actor": "ada"}
+    row |= {"began": now.isoformat(), "until": (now + timedelta(hours=4)).isoformat()}
+    await world.journal.put_note("leases", json.dumps([row]))
+    await world.reconciler._idleness.leases.load(now)
+
+
 async def _veto(world: Rig, kind: str, subject: str) -> None:
     await world.reconciler.vetoes.add(
         kind=kind, subject=subject, verbs=frozenset(Verb), reason="work", actor="ada",
@@ -107,6 +118,7 @@ async def _veto(world: Rig, kind: str, subject: str) -> None:
 LASTING: dict[str, tuple[Fleet, Callable[[Rig], Awaitable[None]]]] = {
     "a hold": (fleet(target=0), _held),
     "a freeze": (fleet(target=0), _frozen),
+    "a lease": (fleet(target=0), _leased),
     "a day": (fleet(target=2, windows=(NIGHT,)), _up),
     "respect_manual": (fleet(target=2, respect_manual=timedelta(hours=2)), _stopped_by_hand),
 }

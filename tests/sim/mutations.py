@@ -296,7 +296,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         7,
         "a clock that is set ahead ends a freeze",
         Agreement.earliest,
-        "return min(now, now - self.apart_by)",
+        "return min(now, self.theirs(now))",
         "return now",
         story(_at(0.5, "freeze_all", verbs=None, **{"for": HOUR}), _at(0.7, "clock", by=2 * HOUR), SHRINKS),
     ),

@@ -180,12 +180,16 @@ class Record:
         )
 
     def lease_end(self, lease: Lease) -> float:
-        """When a lease ended: by the wall clock, or because another took its place."""
-        end = lease.since + (lease.expires - self.wall(lease.since)).total_seconds()
-        for when, by in self.steps:
-            if lease.since < when < end:
-                end = max(when, end - by)
-        return min(end, lease.until)
+        """When a lease ended: when its expiry had come for sure, or because another took its place."""
+        offset = sum(by for when, by in self.steps if when <= lease.since)
+        begins = lease.since
+        for when, by in [*(step for step in self.steps if step[0] > lease.since), (FOREVER, 0.0)]:
+            surely = min(offset, 0.0) if abs(offset) > APART else offset
+            end = (lease.expires - self.epoch).total_seconds() - surely
+            if end < when:
+                return min(max(begins, end), lease.until)
+            begins, offset = when, offset + by
+        return lease.until
 
     def silent(self, at: float) -> bool:
         """Whether the idle sources knew nothing at an instant."""
