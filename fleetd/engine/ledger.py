@@ -193,6 +193,8 @@ class Ledger:
                 self._tariffs.saw(machine.machine_type, use.hourly_rate, now)
                 await self._put([told(row, use, machine, now, self._tariffs.history)])
                 self._tried.pop(key, None)
+                if self._bills[key].as_of > now:  # the clock was set back: the row does not tell when this was
+                    self._tried[key] = now
                 if machine.off:
                     self._off.setdefault(machine.machine_id, now)
         self._progress()

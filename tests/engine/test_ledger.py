@@ -187,6 +187,21 @@ async def test_a_provider_that_tells_nothing_of_a_machine_is_not_asked_in_every_
         assert await r.journal.bills(month=f"{r.clock.now():%Y-%m}") == []
 
 
+@pytest.mark.parametrize("step", [timedelta(days=-1), timedelta(days=1), timedelta(hours=-40)])
+def test_a_clock_that_is_set_has_no_machine_asked_about_in_every_pass(step: timedelta) -> None:
+    async def story() -> None:
+        cloud = Billing(virtual_clock())
+        async with rig(fleet(target=2), cloud=cloud) as world, world.daemon_running():
+            world.clock.step(40 * 3600)  # not back beyond the machines' own dates
+            await anyio.sleep(900)
+            before = len(asked(cloud))
+            world.clock.step(step.total_seconds())
+            await anyio.sleep(3600)
+            assert len(asked(cloud)) - before <= 2 * 2
+
+    run_virtual(story)
+
+
 @on_virtual_time
 async def test_the_address_of_our_create_is_released_by_the_call() -> None:
     parameters = {"region": "East Coast (NY2)", "machineType": "P4000", "assignPublicIp": True}
