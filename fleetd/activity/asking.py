@@ -7,12 +7,17 @@ from datetime import datetime
 
 import aiohttp
 import anyio
+from multidict import CIMultiDictProxy
 
 from fleetd.model.machine import Machine
 from fleetd.planner.idle import Activity, Reading
 
 Said = tuple[Activity, str]
 """A verdict and its evidence in words."""
+
+
+_ONCE = ("Age", "Date", "Content-Type", "Content-Encoding")
+"""Headers that are acted on, so that a second one would be a second answer."""
 
 
 class Unusable(Exception):
@@ -56,12 +61,32 @@ def open_session() -> aiohttp.ClientSession:
     )
 
 
+def refuse_what_headers_say(headers: CIMultiDictProxy[str]) -> None:
+    """A part of an answer, one that a cache warns of, and headers that say two things are no answer.
+
+    Raises:
+        Unusable: it is one of these.
+    """
+    for name in _ONCE:
+        if len(headers.getall(name, ())) > 1:
+            raise Unusable(f"it says {name} twice: which of them is it?")
+    if "Content-Range" in headers or headers.get("Content-Type", "").strip().lower().startswith("multipart/"):
+        raise Unusable("a part of an answer only")
+    if "Warning" in headers:
+        raise Unusable(f"it comes with a warning: {headers['Warning'][:60]!r}")
+
+
 async def read_body(answer: aiohttp.ClientResponse, *, longest: int) -> bytes:
     """The body, in however many pieces it comes.
 
     Raises:
-        Unusable: it is longer than ``longest`` bytes, or packed.
+        Unusable: it is longer than ``longest`` bytes, or packed, or its headers say that nothing follows from it.
     """
+    try:
+        refuse_what_headers_say(answer.headers)
+    except Unusable:
+        answer.close()
+        raise
     packed = answer.headers.get("Content-Encoding", "identity").strip().lower()
     if packed not in {"", "identity"}:
         answer.close()

@@ -13,6 +13,7 @@ from fleetd.model.settings import PLACEHOLDERS, PROMQL_MATCHER
 _NAMES = re.compile("|".join(r"\{" + name + r"\}" for name in PLACEHOLDERS))
 
 
+_UP = re.compile(r"/\.{1,2}(?:/|$)")
 _SELECTED = re.compile(r"([A-Za-z_]\w*)\s*" + PROMQL_MATCHER.pattern)
 _RELABELS = re.compile(r"\b(label_replace|label_join|count_values|group_left|group_right)\b")
 
@@ -42,6 +43,9 @@ def values_of(machine: Machine, window: timedelta, *needed_in: str) -> dict[str,
 def fill_promql(query: str, values: Mapping[str, str]) -> str:
     """A PromQL expression for one machine: a name with a quote, a dot or a star in it stays a name."""
 
+    def outside(text: str) -> str:
+        return _fill(text, {"window": values["window"]}, str)
+
     def matcher(found: re.Match[str]) -> str:
         operator, space, literal = found.groups()
         quote_mark, inside = literal[0], literal[1:-1]
@@ -53,7 +57,12 @@ def fill_promql(query: str, values: Mapping[str, str]) -> str:
 
         return f"{operator}{space}{quote_mark}{_fill(inside, values, escape)}{quote_mark}"
 
-    return _fill(PROMQL_MATCHER.sub(matcher, query), {"window": values["window"]}, str)
+    filled: list[str] = []
+    end = 0
+    for found in PROMQL_MATCHER.finditer(query):  # what stands outside of matchers is filled alone: a name is no text
+        filled += [outside(query[end : found.start()]), matcher(found)]
+        end = found.end()
+    return "".join([*filled, outside(query[end:])])
 
 
 def labels_of(query: str, values: Mapping[str, str]) -> dict[str, set[str]]:
@@ -75,8 +84,15 @@ def labels_of(query: str, values: Mapping[str, str]) -> dict[str, set[str]]:
 
 
 def fill_url(url: str, values: Mapping[str, str]) -> str:
-    """A URL for one machine, its values percent-encoded."""
-    return _fill(url, values, lambda value: quote(value, safe=""))
+    """A URL for one machine, its values percent-encoded.
+
+    Raises:
+        Missing: a value would lead up the path, to somebody else's answer.
+    """
+    filled = _fill(url, values, lambda value: quote(value, safe=""))
+    if _UP.search(filled.partition("?")[0]) and not _UP.search(url.partition("?")[0]):
+        raise Missing("a name of dots cannot stand in the path of a URL")
+    return filled
 
 
 def fill_argument(argument: str, values: Mapping[str, str]) -> str:

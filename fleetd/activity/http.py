@@ -76,8 +76,11 @@ def judge_age(headers: Mapping[str, str], now: datetime) -> None:
     Raises:
         Unusable: it says that it was made at another time.
     """
-    made, age = http_date(headers.get("Date", "")), headers.get("Age", "0").strip()
+    date, age = headers.get("Date", ""), headers.get("Age", "0").strip()
+    made = http_date(date)
     if not age.isdecimal() or int(age[:9]) > FRESH.total_seconds():
         raise Unusable(f"a cache had it already: Age {age[:20]!r}")
+    if date and made is None:
+        raise Unusable(f"nobody can tell when it was made: Date {date[:40]!r}")
     if made is not None and abs(made - now) > FRESH:
         raise Unusable(f"the answer is of {made:%Y-%m-%dT%H:%M:%SZ}, and it is {now:%Y-%m-%dT%H:%M:%SZ}")

@@ -7,7 +7,8 @@ Two steps in a row are a gap, and in a gap somebody may have worked.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -48,6 +49,11 @@ class Asked:
         return int((self.end - self.start) / self.step + SLACK) + 1
 
 
+_A_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|Inf)")
+_NO: Sequence[object] = (None, False, "", "0", "false", [], {})
+"""What a key means that says no."""
+
+
 class _Series(msgspec.Struct):
     metric: dict[str, str] = {}
     values: list[tuple[float, str]] = []
@@ -60,14 +66,13 @@ class _Data(msgspec.Struct, rename="camel"):
 
 
 class _Answer(msgspec.Struct, rename="camel"):
-    """``/api/v1/query_range`` (Prometheus HTTP API); ``isPartial`` is VictoriaMetrics'."""
+    """``/api/v1/query_range`` (Prometheus HTTP API)."""
 
     status: str
     data: _Data = msgspec.field(default_factory=_Data)
     error: str = ""
     error_type: str = ""
     warnings: list[str] = []
-    is_partial: bool = False
 
 
 def asked_about(window: timedelta, step: timedelta, now: datetime) -> Asked:
@@ -91,7 +96,7 @@ def judge_answer(body: bytes, asked: Asked, labels: Labels | None = None) -> lis
     """
     try:
         answer = msgspec.json.decode(body, type=_Answer)
-        refuse_doubled_keys(body)
+        told = refuse_doubled_keys(body)
     except (msgspec.MsgspecError, ValueError) as error:
         raise Unusable(f"not an answer of Prometheus: {error}") from error
     except RecursionError as error:
@@ -100,8 +105,9 @@ def judge_answer(body: bytes, asked: Asked, labels: Labels | None = None) -> lis
         raise Unusable(f"error: {answer.error[:200] or answer.error_type[:200]}")
     if answer.warnings:
         raise Unusable(f"warning: {answer.warnings[0][:200]}")
-    if answer.is_partial:
-        raise Unusable("a part of an answer only (isPartial)")
+    mark = next((key for part in (told, told.get("data")) for key in _parts(part)), None)
+    if mark is not None:
+        raise Unusable(f"a part of an answer only ({mark[:40]})")
     if answer.data.result_type != "matrix" or not answer.data.result:
         raise Unusable("no series")
     _refuse_what_is_not_its_own([series.metric for series in answer.data.result], labels or {})
@@ -142,6 +148,12 @@ def _refuse_what_is_not_its_own(metrics: Sequence[Mapping[str, str]], labels: La
                 raise Unusable(f"a series is of {label}={metric[label][:60]!r}, which was not asked about")
 
 
+def _parts(told: object) -> Iterator[str]:
+    """The keys by which an answer says that it is a part: VictoriaMetrics' ``isPartial``, and what others call it."""
+    if isinstance(told, dict):
+        yield from (key for key, value in told.items() if "partial" in key.casefold() and value not in _NO)
+
+
 def _read(series: _Series, asked: Asked) -> Samples:
     if series.histograms:
         raise Unusable("a series has histograms, which say no load")
@@ -174,12 +186,10 @@ def _gap(samples: Samples, asked: Asked) -> str | None:
 
 
 def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise Unusable("a value is not a number") from error
-    if math.isnan(value):
+    # float() also takes what Prometheus never writes: 1_0, spaces, digits of other scripts.
+    if _A_NUMBER.fullmatch(text) is None:
         raise Unusable("a value is not a number")
+    value = float(text)
     if math.isinf(value) or value < 0:
         raise Unusable(f"a value is {value:g}, which measures nothing")
     return value

@@ -204,7 +204,7 @@ def shared_names(table: IdleSource | None, machines: Iterable[Machine], listed: 
             bearers.setdefault(_called(machine, placeholder), []).append(machine)
         for machine in machines:
             called = _called(machine, placeholder)
-            if placeholder == "private_ip" and _everybodys(called):
+            if placeholder == "private_ip" and called and _nobodys(called):
                 doubts[machine.id] = f"its private_ip {called[:60]} is no machine's own"
             other = next((m for m in bearers.get(called, ()) if called and m.id != machine.id), None)
             if other is not None:
@@ -224,9 +224,10 @@ def _called(machine: Machine, placeholder: str) -> str:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def _everybodys(text: str) -> bool:
+def _nobodys(text: str) -> bool:
+    """Whether it is every machine's, or no address as such: 10.0.0.01 and 10.1 are what a resolver makes of them."""
     try:
         address = ip_address(text)
     except ValueError:
-        return False
+        return True
     return address.is_unspecified or address.is_loopback or address.is_multicast or text == "255.255.255.255"

@@ -21,11 +21,11 @@ def single_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def refuse_doubled_keys(text: bytes) -> None:
-    """For what another parser has read, which takes the last one without a word.
+def refuse_doubled_keys(text: bytes) -> Any:
+    """For what another parser has read, which takes the last one without a word. What it says, numbers as text.
 
     Raises:
         ValueError: a key stands twice in one object, or the text is no JSON.
         RecursionError: it is nested too deep.
     """
-    json.loads(text, object_pairs_hook=single_keys, parse_int=str, parse_float=str)
+    return json.loads(text, object_pairs_hook=single_keys, parse_int=str, parse_float=str)

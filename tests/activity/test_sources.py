@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from email.utils import format_datetime
@@ -20,9 +20,10 @@ from urllib.parse import parse_qsl
 import anyio
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 
 from fleetd.activity.asking import Unusable
-from fleetd.activity.fill import fill_argument, fill_promql, fill_url
+from fleetd.activity.fill import Missing, fill_argument, fill_promql, fill_url
 from fleetd.activity.opening import open_sources
 from fleetd.activity.port import Source
 from fleetd.activity.prometheus import PrometheusSource
@@ -54,6 +55,21 @@ HOSTILE = {"id": "ps1", "name": 'a"b\\c{d}.*', "private_ip": "10.0.0.1", "window
 )
 def test_a_machine_in_a_query_stays_a_value(query, filled) -> None:
     assert fill_promql(query, HOSTILE) == filled
+
+
+@pytest.mark.parametrize("name", ["{window}", "{id}", "{private_ip}"])
+def test_a_name_that_looks_like_a_placeholder_stays_a_name(name) -> None:
+    assert fill_promql('up{host="{name}"}[{window}]', HOSTILE | {"name": name}) == f'up{{host="{name}"}}[30s]'
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_name_that_is_a_way_up_the_path_is_asked_nowhere(name) -> None:
+    with pytest.raises(Missing):
+        fill_url("http://x/idle/{name}", HOSTILE | {"name": name})
+    assert (
+        fill_url("http://x/idle/{name}.local?m={name}", HOSTILE | {"name": name})
+        == f"http://x/idle/{name}.local?m={name}"
+    )
 
 
 def test_urls_are_encoded_and_arguments_are_not() -> None:
@@ -170,10 +186,13 @@ OTHER_TIMES = {
 }
 
 
+OURS, AN_HOUR_AGO = (format_datetime(NOW - timedelta(hours=h), usegmt=True) for h in (0, 1))
+
+
 @asynccontextmanager
 async def server(handler) -> AsyncIterator[str]:
     async def our_time(_request: web.Request, response: web.StreamResponse) -> None:
-        if response.headers["Date"] not in OTHER_TIMES:
+        if not OTHER_TIMES & set(response.headers.getall("Date")):
             response.headers["Date"] = format_datetime(NOW, usegmt=True)
 
     app = web.Application()
@@ -269,6 +288,13 @@ DEEP = '{"idle": true, "more": ' + "[" * 4096 + "]" * 4096 + "}"
         pytest.param('{"idle": true, "machine": "ps2", "machine": "ps1"}', Activity.UNKNOWN, id="two machines'"),
         pytest.param('{"idle": true, "machine": null}', Activity.UNKNOWN, id="no machine's"),
         pytest.param('{"idle": true, "machine": "ps1", "id": null}', Activity.UNKNOWN, id="no machine's, as id"),
+        pytest.param('{"idle": true, "machineId": "ps1"}', Activity.IDLE, id="its own, by the vendor's word"),
+        pytest.param('{"idle": true, "machineId": "ps2"}', Activity.UNKNOWN, id="another's, by the vendor's word"),
+        pytest.param('{"idle": true, "machine_id": "ps2"}', Activity.UNKNOWN, id="another's, spelled otherwise"),
+        pytest.param('{"idle": true, "Machine": "ps2"}', Activity.UNKNOWN, id="another's, in capitals"),
+        pytest.param('{"idle": true, "Idle": false}', Activity.UNKNOWN, id="both, in two spellings"),
+        pytest.param('{"idle": true, "error": "no nvidia-smi"}', Activity.UNKNOWN, id="an error"),
+        pytest.param('{"idle": true, "error": null}', Activity.IDLE, id="no error"),
         pytest.param('{"idle": true, "more": %s}' % ("9" * 5000), Activity.IDLE, id="a long number beside it"),
     ],
 )
@@ -295,6 +321,45 @@ async def test_what_is_packed_is_not_unpacked(kind) -> None:
         source = http_source(url) if kind == "http" else prometheus(url)
         ((verdict, evidence),) = await ask(source)
     assert (verdict, "packed" in evidence) == (Activity.UNKNOWN, True), evidence
+
+
+@pytest.mark.parametrize("header", [("Content-Range", "bytes 0-13/40"), ("Warning", '110 - "Response is Stale"')])
+async def test_prometheus_that_says_it_is_a_part_or_old_is_unknown(header) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=matrix(samples(20)), headers=CIMultiDict([header, ("Date", OURS)]))
+
+    async with server(answer) as url:
+        ((verdict, evidence),) = await ask(prometheus(url))
+    assert verdict is Activity.UNKNOWN, evidence
+
+
+@pytest.mark.parametrize("where", ["answer", "data"])
+@pytest.mark.parametrize(
+    ("mark", "part"),
+    [
+        ('"isPartial": true', True),
+        ('"isPartial": "true"', True),
+        ('"partial": true', True),
+        ('"partialResponse": 1', True),
+        ('"is_partial": ["store 2"]', True),
+        ('"isPartial": false', False),
+        ('"partial": null', False),
+        ('"partialErrors": []', False),
+    ],
+)
+def test_a_part_of_an_answer_says_nothing_wherever_it_says_so(where, mark, part) -> None:
+    whole = matrix(samples(20)).decode()
+    at = "{" if where == "answer" else '"resultType"'
+    body = whole.replace(at, f"{{{mark}, " if where == "answer" else f'{mark}, "resultType"', 1).encode()
+    with pytest.raises(Unusable) if part else nullcontext():
+        judge_answer(body, ASKED)
+
+
+@pytest.mark.parametrize("value", ["0_1", "\uff10", " 0", "0\n", "0x0", "", "zero"])
+def test_what_prometheus_writes_no_number_like_is_none(value) -> None:
+    body = matrix([[at, value] for at, _ in samples(20)])
+    with pytest.raises(Unusable, match="not a number"):
+        judge_answer(body, ASKED)
 
 
 async def test_prometheus_without_an_end() -> None:
@@ -512,13 +577,19 @@ async def test_series_of_another_machine_say_nothing(query, labels, verdict) -> 
         pytest.param(
             {"Date": format_datetime(NOW + timedelta(hours=1), usegmt=True)}, Activity.UNKNOWN, id="to come"
         ),
-        pytest.param({"Date": "yesterday"}, Activity.IDLE, id="it does not say"),
+        pytest.param({"Date": "yesterday"}, Activity.UNKNOWN, id="of a day that nobody can tell"),
+        pytest.param([("Age", "0"), ("Age", "3600")], Activity.UNKNOWN, id="two ages"),
+        pytest.param([("Date", OURS), ("Date", AN_HOUR_AGO)], Activity.UNKNOWN, id="two dates"),
+        pytest.param([("Date", AN_HOUR_AGO), ("Date", OURS)], Activity.UNKNOWN, id="two dates, the old one first"),
+        pytest.param({"Warning": '110 - "Response is Stale"'}, Activity.UNKNOWN, id="a cache warns that it is old"),
+        pytest.param({"Content-Range": "bytes 0-13/40"}, Activity.UNKNOWN, id="a part"),
+        pytest.param({"Content-Type": "multipart/byteranges; boundary=x"}, Activity.UNKNOWN, id="parts"),
     ],
 )
 async def test_http_is_believed_only_about_now(headers, verdict) -> None:
     async def answer(request: web.Request) -> web.Response:
         assert request.headers["Cache-Control"] == "no-cache"
-        return web.Response(text='{"idle": true}', headers=headers)
+        return web.Response(body=b'{"idle": true}', headers=CIMultiDict(headers))
 
     async with server(answer) as url:
         ((found, evidence),) = await ask(http_source(url))

@@ -138,6 +138,20 @@ def boxes(*addresses: str | None) -> list[Any]:
         pytest.param(("10.0.0.1", "::ffff:10.0.0.1"), "{private_ip}", {"ps1"}, id="written as version 6"),
         pytest.param(("0.0.0.0", "10.0.0.1"), "{private_ip}", {"ps1"}, id="that of any machine"),
         pytest.param(("127.0.0.1", None), "{private_ip}", {"ps1"}, id="that of whoever asks"),
+        pytest.param(("10.0.0.1", "10.0.0.2/24"), "{private_ip}", set(), id="the other's is no address"),
+        *(
+            pytest.param((told, "10.0.0.1"), "{private_ip}", {"ps1"}, id=f"no address: {told}")
+            for told in (
+                "10.0.0.1/24",
+                "10.0.0.01",
+                "10.1",
+                "10.0.0.1:22",
+                "167772161",
+                "gpu9",
+                "gpu9.",
+                "10.0.0.1\u200b",
+            )
+        ),
         pytest.param(("0.0.0.0", None), "{id}", set(), id="that of any machine, not asked by it"),
         pytest.param(("10.0.0.1", "10.0.0.1"), "{id}", set(), id="not asked by it"),
         pytest.param((None, None), "{private_ip}", set(), id="none at all"),

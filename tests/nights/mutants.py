@@ -159,7 +159,7 @@ MUTANTS = (
         "the last of two words counts",
         verdict.parse_verdict,
         "refuse_doubled_keys(body)",
-        "pass",
+        "msgspec.json.decode(body)",
         tricked("agent", "key_twice"),
     ),
     Mutant(
