@@ -12,7 +12,7 @@ from fleetd.model.journal import Hold, Memory, Setback, setback_key
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb, known
-from fleetd.planner.idle import may_lose, may_park, parkable_at
+from fleetd.planner.idle import lost_until, may_lose, may_park, parkable_at
 from fleetd.planner.policies import unsaved
 from fleetd.planner.roster import Roster
 
@@ -85,7 +85,8 @@ class Draft:
         facts = self.memory.facts.get(machine.id)
         report = self.memory.idle.get(machine.id)
         if not needs_idle and machine in self.members.rising:
-            return False  # nobody can use a machine that has not come up
+            # Nobody can use a machine that has not come up; but somebody may be restarting one.
+            return (facts is None or facts.failure is None) and self.lately_used(verb, machine)
         # min_uptime is for parking: surplus has no claim to it.
         reason = (
             may_park(self.fleet, facts, report, self.now) if needs_idle else may_lose(self.fleet, report, self.now)
@@ -96,6 +97,16 @@ class Draft:
         self.skip(
             verb, reason, machine, until=until, detail=report.evidence if report is not None else "no reading yet"
         )
+        return True
+
+    def lately_used(self, verb: Verb, machine: Machine) -> bool:
+        """Whether a machine that is not up may have been used within ``idle.after``; says so."""
+        facts = self.memory.facts.get(machine.id)
+        until = lost_until(self.fleet, facts, self.now, self.memory.theirs(self.now))
+        if facts is None or facts.last_up_at is None or until is None:
+            return False
+        words = f"it was up until {facts.last_up_at:%Y-%m-%d %H:%M:%S} UTC"
+        self.skip(verb, Reason.NOT_IDLE_LONG_ENOUGH, machine, until=until, detail=words)
         return True
 
     def puzzled(self, verb: Verb | None, machine: Machine) -> None:

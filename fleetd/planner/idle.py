@@ -21,6 +21,7 @@ from fleetd.model.fleet import Fleet, IdleRule
 from fleetd.model.journal import IdleReport, MachineFacts
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Reason
+from fleetd.planner.waits import is_waiting
 
 COVERAGE = 0.9
 """Share of a span that must be covered by readings."""
@@ -137,6 +138,30 @@ def may_lose(fleet: Fleet, report: IdleReport | None, now: datetime) -> Reason |
     if rule is None or report is None or report.idle_since is None or used is not None:
         return used
     return Reason.NOT_IDLE_LONG_ENOUGH if now - report.idle_since < rule.after else None
+
+
+_PROVEN_IDLE = frozenset({Reason.PARKED_IDLE, Reason.OVER_TARGET, Reason.OUTLIVED_TIMEOUT})
+"""Stops that fleetd made when a machine had been idle for ``after``."""
+
+
+def lost_until(fleet: Fleet, facts: MachineFacts | None, *moments: datetime) -> datetime | None:
+    """Until when a machine that is not up counts as used, because it was up within ``after``; None when it does not.
+
+    Nobody can be asked about it any more, and whoever turned it off or restarts it may be at work with it: the
+    vendor's timer, too, ends what runs. One that fleetd stopped was idle for long enough.
+
+    Args:
+        fleet: whose rule it is.
+        facts: what is remembered of the machine.
+        moments: the instant by each clock that there is.
+    """
+    if fleet.idle is None or facts is None or facts.last_up_at is None:
+        return None
+    since, by = facts.last_up_at, facts.stopped_by
+    if by in _PROVEN_IDLE and facts.stopped_at is not None and facts.stopped_at >= since:
+        return None
+    waits = any(is_waiting(since, fleet.idle.after, moment) for moment in moments)
+    return since + fleet.idle.after if waits else None
 
 
 def in_use(fleet: Fleet, report: IdleReport | None) -> Reason | None:

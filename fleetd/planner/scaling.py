@@ -132,6 +132,8 @@ def drop_standby(draft: Draft) -> None:
         if machine.id in draft.taken or machine.id in draft.members.moving or draft.vetoed(Verb.DESTROY, machine):
             continue
         beyond -= 1
+        if draft.lately_used(Verb.DESTROY, machine):
+            continue
         if draft.refused(Verb.DESTROY, machine) or draft.strange(machine) or draft.unsaved(machine) is not None:
             continue
         draft.act(Verb.DESTROY, Reason.BEYOND_STANDBY, machine, Decimal(0))

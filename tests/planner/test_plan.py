@@ -312,6 +312,55 @@ def test_giving_up_a_surplus(want, listed, recalled, does) -> None:
     assert actions(decide(want, seen(*machines(listed)), memory(**recalled))) == does
 
 
+@pytest.mark.parametrize(
+    ("fields", "spared"),
+    [
+        pytest.param({"last_up_at": ago(minutes=2)}, True, id="up two minutes ago"),
+        pytest.param({"last_up_at": ago(minutes=61)}, False, id="up longer ago than idle.after"),
+        pytest.param({}, False, id="never up"),
+        pytest.param(
+            {"last_up_at": ago(minutes=2), "stopped_by": "operator", "stopped_at": ago(minutes=2)},
+            True,
+            id="stopped by a person",
+        ),
+        pytest.param(
+            {"last_up_at": ago(minutes=2), "stopped_by": "vendor_timeout", "stopped_at": ago(minutes=2)},
+            True,
+            id="stopped by the vendor's timer",
+        ),
+        pytest.param(
+            {"last_up_at": ago(minutes=2), "stopped_by": str(Reason.OPERATOR_REQUEST), "stopped_at": ago(minutes=2)},
+            True,
+            id="stopped by an order",
+        ),
+        pytest.param(
+            {"last_up_at": ago(minutes=2), "stopped_by": str(Reason.PARKED_IDLE), "stopped_at": ago(minutes=2)},
+            False,
+            id="parked: it was idle for long enough",
+        ),
+        pytest.param(
+            {"last_up_at": ago(minutes=2), "stopped_by": str(Reason.PARKED_IDLE), "stopped_at": ago(days=2)},
+            True,
+            id="parked two days ago, and up since",
+        ),
+    ],
+)
+@pytest.mark.parametrize("state", ["off", "starting"])
+def test_what_may_have_been_used_lately_is_not_taken_although_it_is_not_up(state, fields, spared) -> None:
+    for want in (destroying(target=0, idle=IDLE), destroying(target=0)):
+        asks = want.idle is not None
+        decided = decide(want, seen(*machines(state)), memory(facts=(facts(1, last_state=state, **fields),)))
+        assert actions(decided) == ([] if spared and asks else ["destroy ps1"])
+        assert ("not_idle_long_enough ps1" in reasons(decided)) is (spared and asks)
+
+
+def test_a_start_that_came_to_nothing_is_given_up_although_the_machine_was_up_lately() -> None:
+    known = facts(1, last_state="starting", last_up_at=ago(minutes=20), failure=Outcome.TIMED_OUT)
+    assert actions(decide(destroying(target=0, idle=IDLE), seen(*machines("starting")), memory(facts=(known,)))) == [
+        "destroy ps1"
+    ]
+
+
 LATE = {"facts": (facts(2, failure=Outcome.TIMED_OUT), facts(3, last_up_at=ago(days=1)))}
 SURGE = replace(LOOSE, max_surge=1)
 
