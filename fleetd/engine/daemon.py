@@ -10,6 +10,8 @@ from typing import TypeVar
 import anyio
 import structlog
 
+from fleetd import __version__
+from fleetd.engine.chronicle import Chronicle
 from fleetd.engine.faults import PASS, Faults, wait_after
 from fleetd.engine.follower import Follower
 from fleetd.engine.poller import Poller
@@ -21,6 +23,7 @@ from fleetd.model.journal import Intent
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.model.settings import Settings
+from fleetd.planner.differences import differences
 from fleetd.planner.transitions import Ending
 from fleetd.planner.windows import next_edge
 
@@ -57,8 +60,10 @@ class Daemon:
         *,
         load: Callable[[], Settings],
         on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
+        command: str = "run",
     ) -> None:
         self.reconciler = reconciler
+        self.chronicle = Chronicle(reconciler.recall.journal, clock, command)
         self.faults = faults
         self.started_at: datetime | None = None
         self.pass_began_at: datetime | None = None
@@ -101,6 +106,7 @@ class Daemon:
         log.info(
             "daemon.started", config=settings.source, fleets=len(settings.fleets), provider=settings.provider.kind
         )
+        self.chronicle.started(__version__)
         async with anyio.create_task_group() as group:
             self._follower.attach(group)
             self.reconciler.executor.beside.attach(group)
@@ -116,6 +122,8 @@ class Daemon:
             finally:
                 self._alarms.stop()
                 with anyio.CancelScope(shield=True):
+                    self.chronicle.stopped()
+                    await self.chronicle.save()
                     await self.reconciler.aclose()
             group.cancel_scope.cancel()
         log.info("daemon.stopped")
@@ -169,6 +177,7 @@ class Daemon:
             log.error(  # noqa: TRY400 - the faults are the message
                 "config.reload_rejected", faults=[str(f) for f in error.faults], config=error.source
             )
+            self.chronicle.rejected("; ".join(str(fault) for fault in error.faults[:3]))
             raise
         except OrderDeclined:
             raise
@@ -181,6 +190,7 @@ class Daemon:
         finally:
             self._notifier.ready()
         released = sorted({f.name for f in self.reconciler.settings.fleets} - {f.name for f in settings.fleets})
+        self.chronicle.reloaded(differences(self.reconciler.settings, settings))
         self.reconciler.settings = settings
         self.reconciler.recall.forget_refusals()
         self.reload_fault = None
@@ -214,6 +224,7 @@ class Daemon:
         while not self._stop.is_set():
             self._wake = anyio.Event()
             await self._pass()
+            await self.chronicle.save()
             if not ready:
                 ready = True
                 self._notifier.ready()
@@ -246,6 +257,7 @@ class Daemon:
             report = await self.reconciler.run_pass()
         except* CloudError as group:
             self.reconciler.health.failed(_first(group), self._clock.now())
+            self.chronicle.provider(self.reconciler.health.word, str(_first(group)))
             self.pause = self.reconciler.health.retry_after
             self._say_wait()
             self._failed(_first(group))
@@ -261,6 +273,8 @@ class Daemon:
         else:
             self._faulty = 0
             self.reconciler.health.worked(self._clock.now())
+            self.chronicle.provider(self.reconciler.health.word, None)
+            self.chronicle.looked(report.observation.doubt)
             self.last_error = None
             self._goes_on = report.goes_on
             self._tell(report)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import anyio
 import structlog
 
+from fleetd.model.journal import CHRONICLED
 from fleetd.store.port import Journal
 
 log = structlog.get_logger(__name__)
@@ -16,8 +17,8 @@ KEEP = timedelta(days=90)
 MOST_ROWS = 100_000
 """... and the oldest of more than so many, of history and of intents: about 45 MB of file (measured)."""
 EVERY = timedelta(hours=24)
-
-
+_LOOKED_THROUGH = 1000
+"""Lines of history among which a start looks for the newest that tells of a machine."""
 STEP = timedelta(hours=1)
 """A wall clock that goes further ahead than that, against the monotonic one, is doubted for a day."""
 
@@ -38,8 +39,10 @@ class Retention:
 
     async def load(self) -> None:
         """See what was written last by an earlier process."""
-        rows = await self._journal.history(limit=1)
-        self._newest = rows[-1][1].ts if rows else None
+        rows = await self._journal.history(limit=_LOOKED_THROUGH)
+        # A start under a wrong clock writes a line too; the start after it must not take that for a second witness.
+        dates = [entry.ts for _, entry in rows if entry.verb not in CHRONICLED]
+        self._newest = dates[-1] if dates else None
 
     async def keep(self, now: datetime) -> None:
         """Prune if it is time. A clock that was set back counts as time."""

@@ -69,6 +69,10 @@ GONE = "gone"
 """The state of a machine that the provider does not list any more."""
 
 
+CHRONICLED = frozenset({"daemon", "config", "provider", "listing"})
+"""First words of the history lines that are about fleetd itself and what it sees, and about no machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """One line of ``fleetd history``: an action's outcome or a change from outside."""
@@ -78,7 +82,7 @@ class HistoryEntry:
     machine: str | None
     name: str
     verb: str
-    """A Verb, or ``OUTSIDE``."""
+    """A Verb, ``OUTSIDE``, an order's word, or one of ``CHRONICLED``."""
     reason: str
     outcome: str
     intent: int | None = None

@@ -68,6 +68,11 @@ class Observation:
         """Whether creates, stops and destroys may be decided on it."""
         return self.complete and self.rejected is None
 
+    @property
+    def doubt(self) -> str | None:
+        """Why it is not sane; None when it is."""
+        return self.rejected or (None if self.complete else self.problem or "the listing is not whole")
+
 
 @dataclass(frozen=True, slots=True)
 class Action:

@@ -93,7 +93,18 @@ def assemble(
         settings, cloud, journal, clock, meter, rng, follower, recall, idleness, faults, progress=notifier.alive
     )
     daemon = Daemon(
-        reconciler, poller, follower, notifier, meter, clock, rng, alarms, faults, load=load, on_pass=on_pass
+        reconciler,
+        poller,
+        follower,
+        notifier,
+        meter,
+        clock,
+        rng,
+        alarms,
+        faults,
+        load=load,
+        on_pass=on_pass,
+        command=command,
     )
     return Engine(daemon, reconciler, poller, follower, EngineSeat(daemon, leases, clock, command=command))
 

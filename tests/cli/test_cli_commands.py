@@ -119,12 +119,16 @@ def test_apply_converges_and_history_tells_it(cli, config: Path) -> None:
 
     lines = cli("history", "-c", str(config), "--json").out.splitlines()
     entries = [json.loads(line) for line in lines]
-    assert [(e["verb"], e["outcome"]) for e in entries] == [("create", "reached")] * 3
+    assert [(e["verb"], e["outcome"]) for e in entries if e["verb"] != "daemon"] == [("create", "reached")] * 3
+    assert [(e["name"], e["reason"]) for e in entries if e["verb"] == "daemon"] == [
+        ("fleetd apply", "started"),
+        ("fleetd apply", "stopped"),
+    ]
     assert list(entries[0]) == [
         "ts", "fleet", "machine", "name", "verb", "reason", "outcome", "intent", "duration_s", "error", "actor",
         "evidence",
     ]  # fmt: skip
-    one = cli("history", "-c", str(config), "--json", "--machine", entries[0]["name"]).out.splitlines()
+    one = cli("history", "-c", str(config), "--json", "--machine", entries[1]["name"]).out.splitlines()
     assert len(one) == 1
     assert len(cli("history", "-c", str(config), "--json", "--limit", "2").out.splitlines()) == 2
     assert cli("history", "-c", str(config), "--json", "--fleet", "other").out == ""
@@ -265,7 +269,7 @@ def test_a_typo_in_what_is_to_be_released_is_no_success(cli, config: Path) -> No
     assert ended("unfreeze")[0] == ended("unfreeze", "training")[0] == 0
 
     assert cli("apply", "-c", str(config)).code == 0
-    name = json.loads(cli("history", "-c", str(config), "--json").out.splitlines()[0])["name"]
+    name = json.loads(cli("history", "-c", str(config), "--json").out.splitlines()[1])["name"]
     assert ended("hold", name, "--for", "1h", "--reason", "x")[0] == 0
     code, said = ended("release", name)
     assert (code, "1 hold ended" in said) == (0, True)
@@ -395,8 +399,9 @@ def test_history_on_a_small_terminal_is_a_line_an_entry(cli, config: Path, monke
     monkeypatch.setenv("COLUMNS", "80")
     lines = cli("history", "-c", str(config)).out.splitlines()
     entry = r"[\d-]+ [\d:]+ \+ create training-\w{8}: reached after [\d.]+ s, short_of_target"
-    assert len(lines) == 3
-    assert all(re.fullmatch(entry, line) for line in lines), lines
+    assert len(lines) == 5
+    assert all(re.fullmatch(entry, line) for line in lines[1:4]), lines
+    assert re.fullmatch(r"[\d-]+ [\d:]+ \* daemon fleetd apply, started \([\d.]+\)", lines[0])
 
 
 def test_history_follows_what_comes_and_stops_and_holds_are_in_it(cli, config: Path, tmp_path: Path) -> None:
@@ -439,7 +444,7 @@ def test_an_order_needs_a_daemon_and_says_how_to_do_without(cli, config: Path) -
 
 def test_a_veto_without_a_daemon_is_in_history_as_well(cli, config: Path) -> None:
     assert cli("apply", "-c", str(config)).code == 0
-    name = json.loads(cli("history", "-c", str(config), "--json").out.splitlines()[0])["name"]
+    name = json.loads(cli("history", "-c", str(config), "--json").out.splitlines()[1])["name"]
     assert cli("hold", name, "-c", str(config), "--for", "1h", "--reason", "mine").code == 0
     calm = ("--verb", "stop", "--for", "1h", "--reason", "calm")
     assert cli("freeze", "-c", str(config), *calm).code == 0
@@ -450,7 +455,7 @@ def test_a_veto_without_a_daemon_is_in_history_as_well(cli, config: Path) -> Non
     assert "fleetd unfreeze ends it" in rest
     assert cli("release", name, "-c", str(config)).code == 0
     rows = [json.loads(line) for line in cli("history", "-c", str(config), "--json").out.splitlines()]
-    rows = [row for row in rows if row["verb"] != "create"]
+    rows = [row for row in rows if row["verb"] not in {"create", "daemon"}]
     assert [(r["verb"], r["name"]) for r in rows] == [
         ("hold", name), ("freeze", "everything"), ("release", name),
     ]  # fmt: skip

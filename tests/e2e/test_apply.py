@@ -176,8 +176,10 @@ def test_status_and_history_tell_what_was_done(sim: SimulatorProcess, tmp_path: 
     assert [m["owned"] for m in status["machines"]] == [True, True]
     lines = [json.loads(line) for line in fleetd("history", "-c", str(config), "--json").stdout.splitlines()]
     assert [(line["verb"], line["outcome"], line["reason"]) for line in lines] == [
-        ("create", "reached", "short_of_target")
-    ] * 2
+        ("daemon", "observed", "started"),
+        *[("create", "reached", "short_of_target")] * 2,
+        ("daemon", "observed", "stopped"),
+    ]
     assert set(lines[0]) == {
         "ts", "fleet", "machine", "name", "verb", "reason", "outcome", "intent", "duration_s", "error", "actor",
         "evidence",

@@ -9,14 +9,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetd.engine import retention
-from fleetd.model.journal import HistoryEntry
+from fleetd.engine.chronicle import Chronicle
+from fleetd.model.journal import CHRONICLED, HistoryEntry
 from tests.support.build import fleet
 from tests.support.rig import rig
 from tests.support.virtual_time import run_virtual
 
 
 def test_a_running_daemon_drops_what_is_too_old_and_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "MOST_ROWS", 5)
+    monkeypatch.setattr(retention, "MOST_ROWS", 5)  # the line of the daemon's start is one of the older ones
 
     async def story() -> None:
         with capture_logs() as logs:
@@ -36,7 +37,7 @@ def test_a_running_daemon_drops_what_is_too_old_and_too_much(monkeypatch: pytest
                     await anyio.sleep(25 * 3600)
                     assert len(await entries(world)) == 5
         dropped = [line["dropped"] for line in logs if line["event"] == "journal.was_pruned"]
-        assert dropped == [1, 1, 4]
+        assert dropped == [1, 1, 5]
 
     run_virtual(story)
 
@@ -60,9 +61,29 @@ def test_a_clock_far_ahead_drops_nothing() -> None:
     run_virtual(story)
 
 
+def test_two_starts_by_a_clock_that_is_far_ahead_drop_nothing() -> None:
+    """The first one's own line is no witness for the second one."""
+
+    async def story() -> None:
+        async with rig(fleet(target=0), interval=600) as world:
+            for days in (50, 1):
+                await world.journal.append_history(entry(world.clock.now() - timedelta(days=days)))
+            world.clock.step(100 * 86400)
+            for _ in range(2):
+                kept = retention.Retention(world.journal)
+                await kept.load()
+                await kept.keep(world.clock.now())
+                told = Chronicle(world.journal, world.clock, "run")
+                told.started("1")
+                await told.save()
+            assert len(await entries(world)) == 2
+
+    run_virtual(story)
+
+
 def entry(at: datetime) -> HistoryEntry:
     return HistoryEntry(at, "training", "ps1", "a", "outside", "operator", "observed")
 
 
 async def entries(world) -> list[HistoryEntry]:
-    return [entry for _, entry in await world.journal.history()]
+    return [entry for _, entry in await world.journal.history() if entry.verb not in CHRONICLED]

@@ -22,6 +22,7 @@ from fleetd.engine.ports import Alarms
 from fleetd.engine.reconciler import PassReport, Reconciler
 from fleetd.model.errors import FleetdError
 from fleetd.model.fleet import Costs, Fleet
+from fleetd.model.journal import CHRONICLED
 from fleetd.model.settings import DaemonSettings, ProviderSettings, Settings
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring import assemble
@@ -116,8 +117,9 @@ class Rig:
         self.reconciler.settings = settings(*fleets)
 
     async def history(self) -> list[str]:
-        rows = await self.journal.history()
-        return [f"{e.verb} {e.machine or e.name} {e.outcome}" for _, e in rows]
+        """What it tells of machines; ``journal.history`` has the rest."""
+        rows = [entry for _, entry in await self.journal.history() if entry.verb not in CHRONICLED]
+        return [f"{e.verb} {e.machine or e.name} {e.outcome}" for e in rows]
 
     @asynccontextmanager
     async def daemon_running(self) -> AsyncIterator[Daemon]:

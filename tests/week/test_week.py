@@ -64,6 +64,7 @@ def test_the_history_tells_the_same_story(week: Week) -> None:
         ("update", "timeout_drift", "reached"),
         ("update", "snapshot_drift", "reached"),
         ("window", "window_parked", "observed"),
+        ("daemon", "started", "observed"),
     }
     assert ended["stop", "parked_idle", "reached"] == 45 * DAYS
     assert all(e.evidence for e in week.history if e.verb == "stop")
