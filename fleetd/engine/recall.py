@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from fleetd.engine.addresses import Addresses
 from fleetd.engine.departures import Departures
 from fleetd.engine.orders import Orders
 from fleetd.engine.setbacks import Setbacks
@@ -32,6 +33,8 @@ class Recall:
         """What was accepted and came to nothing."""
         self.departures = Departures(journal)
         """What may have its effect late."""
+        self.addresses = Addresses(journal)
+        """What creates assigned."""
         self.orders = Orders(journal)
         """What operators asked for since the last pass."""
 
@@ -41,6 +44,7 @@ class Recall:
         self._backoffs = {(b.region, b.machine_type): b for b in await self.journal.backoffs()}
         await self.setbacks.load()
         await self.departures.load()
+        await self.addresses.load()
 
     async def memory(
         self,
@@ -59,6 +63,7 @@ class Recall:
             refusals={k: b for k, b in self._refusals.items() if _in_force(b.attempt, b.until, now, b.lasts)},
             futile=self.setbacks.known(now),
             departing=self.departures.known(now),
+            addresses=self.addresses.known(),
             creates_wait=self.creates_wait(now),
             idle=idle or {},
             requests=self.orders.take(),
@@ -87,6 +92,7 @@ class Recall:
     async def forget(self, machine_ids: Sequence[str]) -> None:
         """Drop what is remembered of machines."""
         await self.journal.forget_facts(machine_ids)
+        await self.addresses.forget(machine_ids)
         for machine_id in machine_ids:
             self.facts.pop(machine_id, None)
 
@@ -100,6 +106,7 @@ class Recall:
 
     async def created(self, intent: Intent, machine_id: str, now: datetime) -> None:
         """A create has its machine: from now on a listing that lacks it is doubted."""
+        await self.addresses.expect(intent, machine_id)
         known = self.facts.get(machine_id)
         if known is None:
             await self.put([MachineFacts(machine_id, intent.fleet, intent.name, now, now, last_state=UNSEEN)])

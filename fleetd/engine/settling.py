@@ -14,7 +14,7 @@ from fleetd.engine.outsiders import Outsiders
 from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.recall import Recall
 from fleetd.model.fleet import Fleet, Guards
-from fleetd.model.journal import Intent
+from fleetd.model.journal import GONE, Intent
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Observation
 from fleetd.model.reasons import Outcome, Verb, known
@@ -139,7 +139,9 @@ class Settling:
         facts = self._recall.facts
         owned = owners(observation.machines, fleets, facts, intents)
         learnt = learn(observation, owned, facts, intents, await self._recall.made(observation, owned))
+        assigned = self._recall.addresses.known()
         await self._recall.learn(learnt)
+        await self._recall.addresses.see(observation.machines)
         for fact in learnt.new:
             keys = {"fleet": fact.fleet, "machine": fact.machine_id, "name": fact.name, "state": fact.last_state}
             if fact.unconfirmed and not fact.adopted:
@@ -148,6 +150,10 @@ class Settling:
                 log.info("machine.adopted", unconfirmed=fact.unconfirmed or None, **keys)
         for change in learnt.outside:
             await self._outside.report(change, observation.at)
+            left = assigned.get(change.facts.machine_id)
+            if left and change.became == GONE:  # nobody but fleetd releases it with the machine, and it is billed on
+                keys = {"fleet": change.facts.fleet, "machine": change.facts.machine_id, "name": change.facts.name}
+                log.warning("address.was_left", address=left, **keys)
 
     async def _give_up(self, intent: Intent, error: str) -> None:
         now = self._clock.now()

@@ -335,6 +335,9 @@ class Memory:
     """By ``setback_key``: what the provider accepted, and nothing came of it."""
     departing: Mapping[str, Departure] = field(default_factory=lambda: MappingProxyType({}))
     """By machine id: whose stop or destroy may have its effect late."""
+    addresses: Mapping[str, str | None] = field(default_factory=lambda: MappingProxyType({}))
+    """By machine id, of creates since this is kept: the static public address that it assigned, "" for none, None for
+    one that nobody has seen yet."""
     creates_wait: tuple[datetime, str] | None = None
     """Until when the provider asked creates to wait, and its words."""
     idle: Mapping[str, IdleReport] = field(default_factory=lambda: MappingProxyType({}))

@@ -189,10 +189,16 @@ class Draft:
         )
 
     def _released(self, machine: Machine) -> Mapping[str, object]:
-        """What a destroy gives back besides the machine: the address that this fleet's create assigned."""
-        facts = self.memory.facts.get(machine.id)
-        made_here = facts is None or not facts.adopted
-        assigned = self.fleet.parameters.get("assignPublicIp") is True and made_here
+        """What a destroy gives back besides the machine: the address that this fleet's create assigned.
+
+        Not one that a person has given it since. Of a machine from before creates were remembered the config tells.
+        """
+        facts, known = self.memory.facts.get(machine.id), self.memory.addresses
+        if machine.id in known:
+            assigned = known[machine.id] in {None, machine.public_ip}
+        else:
+            made_here = facts is None or not facts.adopted
+            assigned = self.fleet.parameters.get("assignPublicIp") is True and made_here
         return {"release_public_ip": True} if assigned and self.fleet.release_public_ip else {}
 
     def take(self, action: Action) -> None:

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -214,3 +216,48 @@ async def test_the_address_of_our_create_is_released_by_the_call() -> None:
         await anyio.sleep(600)
     (destroy,) = [c for c in cloud.calls if c.operation == "destroy"]
     assert destroy.detail == {"release_public_ip": True}
+
+
+@pytest.mark.parametrize(
+    ("restarts", "has", "releases"),
+    [(False, "172.0.0.1", True), (True, "172.0.0.1", True), (False, "172.7.7.7", False), (True, "172.7.7.7", False)],
+)
+def test_an_address_that_a_person_gave_a_machine_is_not_released(
+    tmp_path: Path, restarts: bool, has: str, releases: bool
+) -> None:
+    async def story() -> None:
+        parameters = {"region": "East Coast (NY2)", "machineType": "P4000", "assignPublicIp": True}
+        options: dict[str, Any] = {"scale_in": ScaleIn.DESTROY, "allow_destroy": True, "parameters": parameters}
+        cloud = FakeCloud(virtual_clock())
+        async with rig(fleet(target=1, **options), cloud=cloud, state=tmp_path) as r, r.daemon_running():
+            await anyio.sleep(60)
+            (made,) = [m.id for m in (await cloud.list_machines()).machines]
+            cloud.set(made, public_ip="172.0.0.1")
+            await anyio.sleep(600)
+            cloud.set(made, public_ip=has)
+            if not restarts:
+                r.configure(fleet(target=0, **options))
+                await anyio.sleep(600)
+        if restarts:
+            async with rig(fleet(target=0, **options), cloud=cloud, state=tmp_path) as r, r.daemon_running():
+                await anyio.sleep(600)
+        (destroy,) = [c for c in cloud.calls if c.operation == "destroy"]
+        assert (destroy.detail == {"release_public_ip": True}) is releases
+
+    run_virtual(story)
+
+
+@on_virtual_time
+async def test_an_address_that_is_left_behind_is_told() -> None:
+    parameters = {"region": "East Coast (NY2)", "machineType": "P4000", "assignPublicIp": True}
+    cloud = FakeCloud(virtual_clock())
+    with capture_logs() as logs:
+        async with rig(fleet(target=1, parameters=parameters), cloud=cloud) as r, r.daemon_running():
+            await anyio.sleep(60)
+            (made,) = (await cloud.list_machines()).machines
+            cloud.set(made.id, public_ip="172.0.0.1")
+            await anyio.sleep(600)
+            cloud.remove(made.id)
+            await anyio.sleep(600)
+    told = [line for line in logs if line["event"] == "address.was_left"]
+    assert [(line["machine"], line["address"]) for line in told] == [(made.id, "172.0.0.1")]

@@ -327,3 +327,24 @@ def test_a_destroy_releases_the_address_that_the_create_assigned(parameters, own
     (action,) = decided.actions
     assert action.verb is Verb.DESTROY
     assert dict(action.changes) == ({"release_public_ip": True} if releases else {})
+
+
+@pytest.mark.parametrize("says", [True, False], ids=["the config assigns one now", "the config assigns none now"])
+@pytest.mark.parametrize(
+    ("assigned", "has", "releases"),
+    [
+        pytest.param("172.0.0.1", "172.0.0.1", True, id="the one that the create assigned"),
+        pytest.param("172.0.0.1", "172.7.7.7", False, id="another, which a person gave it"),
+        pytest.param("172.0.0.1", None, False, id="none any more"),
+        pytest.param("", "172.7.7.7", False, id="a person's, and the create assigned none"),
+        pytest.param(None, None, True, id="one that nobody has seen yet"),
+    ],
+)
+def test_what_is_released_is_what_the_create_assigned_whatever_the_config_says_now(
+    says, assigned, has, releases
+) -> None:
+    parameters = {"region": "East Coast (NY2)", "machineType": "P4000", "assignPublicIp": says}
+    want = fleet(target=0, scale_in=ScaleIn.DESTROY, allow_destroy=True, guards=LOOSE, parameters=parameters)
+    known = memory(facts=[facts(1, first_seen=ago(days=2))], addresses={"ps1": assigned})
+    (action,) = decide(want, listed=[machine(1, public_ip=has)], recalled=known).actions
+    assert dict(action.changes) == ({"release_public_ip": True} if releases else {})
