@@ -36,6 +36,18 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
     assert sorted(n for n in named if not any((place / n).exists() for place in places)) == []
 
 
+def test_where_a_sentence_of_readme_is_kept_is_what_readme_says() -> None:
+    """So that the list in the architecture ages with neither README nor the tree."""
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    table = page.partition("| README says |")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+?) \| (`.+`) \|$", table, re.MULTILINE)
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert len(rows) >= 20
+    assert [sentence for sentence, _ in rows if sentence not in readme] == []
+    files = [file for _, named in rows for file in CODE_PATH.findall(named)]
+    assert [file for file in files if not (ROOT / "fleetd" / file).is_file()] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_command_that_is_shown_exists(page: Path) -> None:
     known = commands()
