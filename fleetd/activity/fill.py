@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -65,22 +66,35 @@ def fill_promql(query: str, values: Mapping[str, str]) -> str:
     return "".join([*filled, outside(query[end:])])
 
 
-def labels_of(query: str, values: Mapping[str, str]) -> dict[str, set[str]]:
+def labels_of(query: str, values: Mapping[str, str]) -> dict[str, re.Pattern[str]]:
     """What the labels by which a query selects one machine say in its answer, where they are there at all.
 
-    Only labels that are always matched by ``=``; none where the query may give them other values itself.
+    Only labels that are always matched by ``=`` or ``=~``; none where the query may give them other values itself.
     """
     if _RELABELS.search(query):
         return {}
-    found: dict[str, set[str]] = {}
+    found: dict[str, list[str]] = {}
     loose: set[str] = set()
     for label, operator, _, literal in _SELECTED.findall(query):
-        inside = literal[1:-1]
-        if operator == "=" and "\\" not in inside:
-            found.setdefault(label, set()).add(_fill(inside, values, str))
-        else:
+        pattern = _selects(operator, literal[1:-1], values)
+        if pattern is None:
             loose.add(label)
-    return {label: told for label, told in found.items() if label not in loose}
+        else:
+            found.setdefault(label, []).append(f"(?:{pattern})")
+    patterns: dict[str, re.Pattern[str]] = {}
+    for label in found.keys() - loose:
+        with suppress(re.error):
+            patterns[label] = re.compile("|".join(found[label]), re.DOTALL)
+    return patterns
+
+
+def _selects(operator: str, inside: str, values: Mapping[str, str]) -> str | None:
+    """The pattern of what a matcher selects; None where it cannot be told, or where RE2 may read it otherwise."""
+    if operator == "=" and "\\" not in inside:
+        return re.escape(_fill(inside, values, str))
+    if operator != "=~" or "[[" in inside or "(?" in inside or "\\" in inside.replace("\\\\", ""):
+        return None
+    return _fill(inside.replace("\\\\", "\\"), values, re.escape)
 
 
 def fill_url(url: str, values: Mapping[str, str]) -> str:

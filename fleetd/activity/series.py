@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -28,7 +27,7 @@ SLACK = 0.01
 Samples = Sequence[tuple[float, float]]
 """(unix time, value), oldest first."""
 
-Labels = Mapping[str, AbstractSet[str]]
+Labels = Mapping[str, re.Pattern[str]]
 """What a label may say in an answer, by its name."""
 
 
@@ -144,7 +143,7 @@ def _refuse_what_is_not_its_own(metrics: Sequence[Mapping[str, str]], labels: La
         raise Unusable("one series twice, with the same labels: which of them is it?")
     for metric in metrics:
         for label, allowed in labels.items():
-            if label in metric and metric[label] not in allowed:
+            if label in metric and allowed.fullmatch(metric[label]) is None:
                 raise Unusable(f"a series is of {label}={metric[label][:60]!r}, which was not asked about")
 
 

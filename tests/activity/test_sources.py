@@ -550,6 +550,13 @@ async def test_prometheus_is_believed_only_about_the_time_that_it_was_asked_abou
             'up{i="{private_ip}:1"} or up{i="{private_ip}:2"}', {"i": "10.64.1.99:2"}, Activity.IDLE, id="or"
         ),
         pytest.param('up{i=~"{private_ip}:.*"}', {"i": "10.64.1.99:9400"}, Activity.IDLE, id="by a pattern"),
+        pytest.param('up{i=~"{private_ip}:.*"}', {"i": "10.1.1.1:9400"}, Activity.UNKNOWN, id="another's by pattern"),
+        pytest.param('up{i=~"{private_ip}:.*"}', {"i": "10x64x1x99:9400"}, Activity.UNKNOWN, id="dots are dots"),
+        pytest.param('up{i=~"{private_ip}:.*"}', {"i": "10.64.1.999:9400"}, Activity.UNKNOWN, id="a longer one's"),
+        pytest.param('up{i=~"{private_ip}:94\\\\d+"}', {"i": "10.64.1.99:9400"}, Activity.IDLE, id="an escape in it"),
+        pytest.param("up{i=~'{private_ip}:1|{private_ip}:2'}", {"i": "10.64.1.99:2"}, Activity.IDLE, id="one of two"),
+        pytest.param('up{i=~"{private_ip}:[[:digit:]]+"}', {"i": "x"}, Activity.IDLE, id="what RE2 alone can read"),
+        pytest.param('up{i=~"{private_ip}:.*",i!~".*:1"}', {"i": "x"}, Activity.IDLE, id="not by one pattern alone"),
         pytest.param('up{i!="x",h="{id}"}', {"i": "y", "h": "ps1"}, Activity.IDLE, id="by its id"),
         pytest.param('up{i!="x",h="{id}"}', {"i": "y", "h": "ps2"}, Activity.UNKNOWN, id="by another's id"),
         pytest.param('label_replace(up{i="{id}"}, "i", "x", "", "")', {"i": "x"}, Activity.IDLE, id="relabelled"),

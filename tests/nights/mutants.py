@@ -144,8 +144,8 @@ MUTANTS = (
     Mutant(
         "a series may be of another machine",
         series._refuse_what_is_not_its_own,
-        "if label in metric and metric",
-        "if False and metric",
+        "if label in metric and",
+        "if False and",
         tricked("gpu", "other"),
     ),
     Mutant(
