@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from itertools import combinations, pairwise
-from zoneinfo import ZoneInfo
 
 from fleetd.model.fleet import Window
+from fleetd.model.spans import span_on
 
 _YEAR = tuple(date(2024, 1, 1) + timedelta(days=n) for n in range(371))
 """Any 53 weeks will do for windows that open by weekday: what differs between years is only on which Sunday the
@@ -29,22 +29,8 @@ def _openings(window: Window, windows: Sequence[Window]) -> list[tuple[datetime,
     """(start, end, day) in UTC of a sample year, and of the days around every date that any window names."""
     named = {d for w in windows for d in (*w.dates, *w.except_dates)}
     days = {*_YEAR, *(d + timedelta(days=n) for d in named for n in (-1, 0, 1))}
-    zone = ZoneInfo(window.timezone)
-    length = 1 if window.end <= window.start else 0
-    return [
-        (_instant(day, window.start, zone), _instant(day + timedelta(days=length), window.end, zone), day)
-        for day in sorted(days)
-        if _opens(window, day)
-    ]
-
-
-def _opens(window: Window, day: date) -> bool:
-    return day not in window.except_dates and (day.weekday() in window.days or day in window.dates)
-
-
-def _instant(day: date, minutes: int, zone: ZoneInfo) -> datetime:
-    local = datetime.combine(day, time(), zone) + timedelta(minutes=minutes)
-    return local.astimezone(UTC)
+    found = ((span_on(window, day), day) for day in sorted(days))
+    return [(*span, day) for span, day in found if span is not None]
 
 
 def _first_overlap(

@@ -1,9 +1,6 @@
 """Windows as a pure function of time: what holds *now*, after any downtime and across every clock change.
 
-A window opens on a local day at ``start`` and closes at ``end``, on the next day where ``end`` is not after
-``start``. Both are turned into instants by one rule: the first instant at which the local clock reads that time, or,
-where a clock change skips the time, the first instant after the gap. A time that is read twice counts the first time.
-A window whose two instants a clock change has put in the wrong order, or together, is not open that day.
+When a single window is open stands in ``model.spans``.
 
 Where windows overlap, the later one in the file decides alone: what it leaves out falls back to the fleet's
 configured target, not to the window below it.
@@ -13,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from datetime import datetime, timedelta
 from itertools import islice
-from zoneinfo import ZoneInfo
 
 from fleetd.model.fleet import Fleet, Window
+from fleetd.model.spans import spans, zone
 
 _DAY = timedelta(days=1)
 _BACK = 2
@@ -85,31 +81,14 @@ def next_change(fleet: Fleet, instant: datetime) -> tuple[datetime, Effective] |
     return None
 
 
-def spans(window: Window, first: date, last: date) -> Iterator[tuple[datetime, datetime]]:
-    """(opens, closes) in UTC for every local day from ``first`` to ``last`` on which it opens."""
-    for ordinal in range(first.toordinal(), last.toordinal() + 1):
-        day = date.fromordinal(ordinal)
-        if opens_on(window, day):
-            span = _span(window.timezone, window.start, window.end, day)
-            if span is not None:
-                yield span
-
-
-def opens_on(window: Window, day: date) -> bool:
-    """Whether it opens on that local day."""
-    if day in window.except_dates:
-        return False
-    return day in window.dates or day.weekday() in window.days
-
-
 def _span_at(window: Window, instant: datetime) -> tuple[datetime, datetime] | None:
-    today = instant.astimezone(_zone(window.timezone)).date()
+    today = instant.astimezone(zone(window.timezone)).date()
     found = [s for s in spans(window, today - _BACK * _DAY, today + _DAY) if s[0] <= instant < s[1]]
     return found[-1] if found else None
 
 
 def _spans_ahead(window: Window, instant: datetime) -> Iterator[tuple[datetime, datetime]]:
-    today = instant.astimezone(_zone(window.timezone)).date()
+    today = instant.astimezone(zone(window.timezone)).date()
     soon = list(spans(window, today - _BACK * _DAY, today + _AHEAD * _DAY))
     yield from soon
     for day in window.dates:
@@ -121,32 +100,3 @@ def _spans_ahead(window: Window, instant: datetime) -> Iterator[tuple[datetime, 
     # and with a clock that is decades off there may be thousands of days between here and the last exception.
     beyond = today + (_AHEAD + 1) * _DAY
     yield from islice(spans(window, beyond, max(*window.except_dates, beyond) + _AHEAD * _DAY), 1)
-
-
-@lru_cache(maxsize=4096)
-def _span(zone: str, start: int, end: int, day: date) -> tuple[datetime, datetime] | None:
-    opens = _instant(zone, day, start)
-    closes = _instant(zone, day if end > start else day + _DAY, end)
-    return (opens, closes) if opens < closes else None
-
-
-def _instant(zone: str, day: date, minutes: int) -> datetime:
-    """The first instant at which the zone's clock reads that time of that day, or has skipped it."""
-    naive = datetime.combine(day, time()) + timedelta(minutes=minutes)
-    local = naive.replace(tzinfo=_zone(zone))
-    late = local.replace(fold=0).astimezone(UTC)
-    early = local.replace(fold=1).astimezone(UTC)
-    if early >= late:
-        return late  # an ordinary time, or one that is read twice: fold=0 is the first
-    # A gap: with fold=1 the offset after the change is used, which is too early; the change lies in between.
-    low, high = int(early.timestamp()), int(late.timestamp())
-    while high - low > 1:
-        middle = (low + high) // 2
-        reads = datetime.fromtimestamp(middle, UTC).astimezone(_zone(zone)).replace(tzinfo=None)
-        low, high = (low, middle) if reads >= naive else (middle, high)
-    return datetime.fromtimestamp(high, UTC)
-
-
-@lru_cache(maxsize=64)
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)

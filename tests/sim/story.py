@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from fleetd.model.fleet import Window
-from fleetd.planner.windows import spans
+from fleetd.model.spans import spans
 from fleetd.simulator import faults as f
 from tests.sim.dialects import Dialect
 from tests.sim.draws import draw_beats, draw_storm

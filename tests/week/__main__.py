@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from fleetd.model.journal import HistoryEntry
-from fleetd.planner.windows import spans
+from fleetd.model.spans import spans
 from tests.week.run import BERLIN, NIGHT, SIZE, Week, run_week, target_at
 
 WIDTH, HEIGHT, LEFT, TOP, GAP = 960, 150, 52, 40, 44
