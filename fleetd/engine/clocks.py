@@ -54,6 +54,14 @@ class Agreement:
         now = self._clock.now()
         return min(now, self.theirs(now))
 
+    def latest(self) -> datetime:
+        """The later of both readings: what is to last from now on is counted from it.
+
+        So it does not end before its time when the clock that is wrong, whichever that is, is set right.
+        """
+        now = self._clock.now()
+        return max(now, self.theirs(now))
+
     @property
     def doubt(self) -> str | None:
         """In words how far apart they are; None while they agree."""

@@ -1,9 +1,9 @@
 """Leases: a job's own word that its machine is in use until then. Always with an expiry, and kept beyond their end.
 
-A lease is in force for as long as it was asked for: by the event loop's clock in the process that took it, by the
-wall clock, and by the provider's where that is far from ours, whichever says so longer. One from a wall clock that
-has been set back since counts as over after a restart (``planner.waits``). Where a lease ended matters longer than
-the lease: a machine was in use until then, also if nobody looked while it was in force.
+A lease is in force for as long as it was asked for: by the event loop's clock in the process that took it or found it
+in force, by the wall clock, and by the provider's where that is far from ours, whichever says so longer. One that
+begins ahead of both wall clocks is not in force after a restart (``planner.waits``). Where a lease ended matters longer
+than the lease: a machine was in use until then, also if nobody looked while it was in force.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ class Lease:
     actor: str
     ticks: float
     """Its end on the event loop's clock."""
-    ours: bool = True
-    """This process took it; of another's, the wall clock alone says whether it is in force."""
+    loops: bool = True
+    """This process took it, or found it in force: the event loop's clock counts as well."""
 
     def in_force(self, now: datetime, ticks: float) -> bool:
         """Whether the machine is leased at this moment of both clocks."""
         by_wall = is_waiting(self.began, self.until - self.began, now)
-        return by_wall or (self.ours and ticks < self.ticks)
+        return by_wall or (self.loops and ticks < self.ticks)
 
     def ended(self, now: datetime, ticks: float) -> datetime:
         """When it ended, by the wall clock of now; for one that is not in force."""
         by_loop = now - timedelta(seconds=max(0.0, ticks - self.ticks))
         if self.until > now:  # the wall clock was set back since: only the loop's can tell, and it goes on
             return by_loop
-        return max(self.until, by_loop) if self.ours else self.until
+        return max(self.until, by_loop) if self.loops else self.until
 
 
 class Leases:
@@ -93,8 +93,8 @@ class Leases:
             StoreError: it could not be written.
         """
         ticks = anyio.current_time()
-        lasts = max(until - now, timedelta(0))
-        lease = Lease(machine_id, source, now, now + lasts, actor, ticks + lasts.total_seconds())
+        lasts, latest = max(until - now, timedelta(0)), max(now, self.theirs(now))
+        lease = Lease(machine_id, source, latest, latest + lasts, actor, ticks + lasts.total_seconds())
         async with self._putting:  # one after the other: who waits for the file must not forget who came meanwhile
             others = {key: known for key, known in self._leases.items() if key != (machine_id, source)}
             kept = self._room(others, now, ticks) | {(machine_id, source): lease}
@@ -153,16 +153,18 @@ def _read(note: str | None, now: datetime, ticks: float) -> Iterable[Lease]:
             until = datetime.fromisoformat(row["until"])
             ends = ticks + (until - now).total_seconds()
             machine, source, actor = str(row["machine"]), str(row["source"]), str(row["actor"])
-            lease = Lease(machine, source, _began(row, now), until, actor, ends, ours=False)
-            over = not lease.in_force(now, 0.0) or lease.until - lease.began > LONGEST
+            lease = Lease(machine, source, _began(row, now), until, actor, ends, loops=False)
+            too_long = lease.until - lease.began > LONGEST
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             log.warning("lease.was_unreadable", error=f"{type(error).__name__} {error}", row=str(row)[:200])
             continue
-        # One that was read off a clock ahead of this one ended nobody knows when: now at the latest.
-        ended = replace(
-            lease, began=min(lease.began, now), until=min(lease.until, now), ticks=min(lease.ticks, ticks)
-        )
-        yield ended if over else lease
+        if too_long:  # no clock has written this: it ended nobody knows when, now at the latest
+            began, until = min(lease.began, now), min(lease.until, now)
+            yield replace(lease, began=began, until=until, ticks=min(lease.ticks, ticks))
+        elif lease.in_force(now, ticks):
+            yield replace(lease, loops=True)
+        else:  # by this clock; the provider's may say yet that this one is behind
+            yield replace(lease, ticks=min(lease.ticks, ticks))
 
 
 def _began(row: dict[str, str], now: datetime) -> datetime:

@@ -86,7 +86,7 @@ class Look:
         """Whether our clock and the provider's agree."""
         idleness.leases.theirs = self.agreement.theirs
         self._settling = Settling(
-            recall, Outsiders(recall, faults), clock, meter, self.agreement, unanswered=unanswered
+            recall, Outsiders(recall, faults, self.agreement), clock, meter, self.agreement, unanswered=unanswered
         )
 
     def fought_over(self) -> dict[str, int]:
@@ -131,6 +131,7 @@ class Look:
         await self._idleness.use(settings.idle_sources)
         observation, basis = (again.observation, again) if again else await self._observe(settings, started)
         self.agreement.told_doubt()
+        await self._recall.respect_anew(self.agreement.latest())
         memory = await self._recall.memory(
             self._clock.now(), provider_failing=failing, reached=self.agreement.earliest()
         )

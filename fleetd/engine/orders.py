@@ -8,6 +8,7 @@ from datetime import datetime
 
 import anyio
 
+from fleetd.engine.clocks import Agreement
 from fleetd.engine.keepoff import remember
 from fleetd.model.journal import Hold, Intent, Request
 from fleetd.model.plan import Action, Skip
@@ -71,8 +72,18 @@ class Orders:
             return Decision(withdrawn=True)
         return asked.decision
 
-    async def before_calls(self, requests: Iterable[Request], actions: Iterable[Action], now: datetime) -> None:
-        """What an ordered stop leaves behind is written before the call: a hold that forbids the next start."""
+    async def before_calls(
+        self,
+        requests: Iterable[Request],
+        actions: Iterable[Action],
+        now: datetime,
+        agreement: Agreement | None = None,
+    ) -> None:
+        """What an ordered stop leaves behind is written before the call: a hold that forbids the next start.
+
+        ``agreement``: who says how late it may be, and how early, where that is not ``now``.
+        """
+        latest, earliest = (agreement.latest(), agreement.earliest()) if agreement else (now, now)
         stops = {a.machine: a.name for a in actions if a.reason is Reason.OPERATOR_REQUEST and a.verb is Verb.STOP}
         for request in requests:
             if request.machine_id in stops and request.keep_off:
@@ -84,9 +95,9 @@ class Orders:
                     reason=request.reason,
                     actor=request.actor,
                     now=now,
-                    expires_at=now + request.keep_off,
+                    expires_at=latest + request.keep_off,
                 )
-                await remember(self._journal, self._kept_off[request.machine_id], now)
+                await remember(self._journal, self._kept_off[request.machine_id], earliest)
 
     async def decided(
         self, requests: Sequence[Request], actions: Iterable[Action], skips: Iterable[Skip], intents: Iterable[Intent]

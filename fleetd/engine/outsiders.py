@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from fleetd.engine.clocks import Agreement
 from fleetd.engine.faults import Faults
 from fleetd.engine.recall import Recall
 from fleetd.model.journal import OUTSIDE, HistoryEntry
@@ -30,8 +31,9 @@ REMEMBERED = 5000
 class Outsiders:
     """Says who changed a machine of ours."""
 
-    def __init__(self, recall: Recall, faults: Faults) -> None:
+    def __init__(self, recall: Recall, faults: Faults, agreement: Agreement) -> None:
         self._recall = recall
+        self._agreement = agreement
         self._faults = faults
         self._turns: dict[str, list[datetime]] = {}
 
@@ -90,7 +92,7 @@ class Outsiders:
             self._turns.pop(was.machine_id, None)
         now_known = self._recall.facts.get(was.machine_id)
         if now_known is not None:
-            await self._recall.put([remember(now_known, change.machine, culprit, at)])
+            await self._recall.put([remember(now_known, change.machine, culprit, at, self._agreement.latest())])
         await self._recall.journal.append_history(
             HistoryEntry(
                 ts=at,

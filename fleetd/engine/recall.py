@@ -10,6 +10,7 @@ from fleetd.engine.addresses import Addresses
 from fleetd.engine.departures import Departures
 from fleetd.engine.orders import Orders
 from fleetd.engine.setbacks import Setbacks
+from fleetd.engine.vetoes import lasting
 from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memory, Setback, setback_key
 from fleetd.model.plan import Observation
 from fleetd.model.reasons import Outcome, Reason, Verb
@@ -54,11 +55,15 @@ class Recall:
         idle: Mapping[str, IdleReport] | None = None,
         reached: datetime | None = None,
     ) -> Memory:
-        """Everything the planner may know, at ``now``. ``reached``: by when vetoes have ended, where not by now."""
+        """Everything the planner may know, at ``now``. ``reached``: by when vetoes have ended, where not by now.
+
+        A veto's end is told by the clock that says ``now``.
+        """
+        reached = reached or now
         return Memory(
             intents=tuple(await self.journal.open_intents()),
             facts=dict(self.facts),
-            holds=tuple(await self.journal.holds(now=reached or now)),
+            holds=tuple(lasting(h, now - reached) for h in await self.journal.holds(now=reached)),
             backoffs={k: b for k, b in self._backoffs.items() if _in_force(b.attempt, b.until, now)},
             refusals={k: b for k, b in self._refusals.items() if _in_force(b.attempt, b.until, now, b.lasts)},
             futile=self.setbacks.known(now),
@@ -82,6 +87,12 @@ class Recall:
             self.facts.update({f.machine_id: f for f in learnt.changed})
         if learnt.forget:
             await self.forget(learnt.forget)
+
+    async def respect_anew(self, latest: datetime) -> None:
+        """A stop by hand that lies ahead of both clocks was read off one that was set back: respected from now on."""
+        ahead = [f for f in self.facts.values() if f.stopped_at is not None and f.stopped_at > latest]
+        if ahead:
+            await self.put(replace(f, stopped_at=latest) for f in ahead)
 
     async def put(self, facts: Iterable[MachineFacts]) -> None:
         """Store facts."""

@@ -291,7 +291,9 @@ class Reconciler:
 
     async def _act(self, seen: Looked) -> Sequence[Skip]:
         self.undecided = False
-        await self.recall.orders.before_calls(seen.memory.requests, seen.plan.actions, self._clock.now())
+        await self.recall.orders.before_calls(
+            seen.memory.requests, seen.plan.actions, self._clock.now(), self.agreement
+        )
         return await self.executor.carry_out(seen.plan.actions, self._follower.fleets, seen.basis, self._passes)
 
     def _follow(self, intents: Iterable[Intent]) -> None:

@@ -99,7 +99,7 @@ class EngineSeat:
             verbs=order.verbs,
             reason=order.reason,
             actor=actor,
-            expires_at=self._clock.now() + order.lasts,
+            expires_at=self._daemon.reconciler.agreement.latest() + order.lasts,
             machine=found[0][0].id or None if found else None,
         )
         await self._record(veto_entry(order.kind, order.subject, found, actor, self._clock.now(), entry_words(hold)))
@@ -133,7 +133,11 @@ class EngineSeat:
             return about | {"result": "undecided"}
         if decision.begun:
             step = None if decision.intent is None else transition_document(decision.intent)
-            until = None if decision.kept_off is None else decision.kept_off.expires_at
+            until = (
+                None
+                if decision.kept_off is None
+                else self._daemon.reconciler.vetoes.told(decision.kept_off).expires_at
+            )
             return about | {"result": "begun", "transition": step, "kept_off_until": time_text(until)}
         skip = decision.skip
         if skip is not None and skip.reason is Reason.ALREADY_SO:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import anyio.lowlevel
 
@@ -31,20 +32,24 @@ class Vetoes:
 
     @property
     def in_force(self) -> tuple[Hold, ...]:
-        """Those in force now, as far as the journal was last read."""
+        """Those in force now, as far as the journal was last read; their ends are told by our clock."""
         now = self._reached()
-        return tuple(hold for hold in self._known if now < hold.expires_at)
+        return tuple(self.told(hold) for hold in self._known if now < hold.expires_at)
 
     async def read(self) -> None:
         """Read them from the journal."""
         self._known = tuple(await self._journal.holds(now=self._reached()))
+
+    def told(self, hold: Hold) -> Hold:
+        """The veto with its end told by our clock."""
+        return lasting(hold, self._clock.now() - self._reached())
 
     def against(self, verb: Verb, *, fleet: str, machine_id: str | None, name: str) -> Hold | None:
         """The veto in force against this call: every one that this process has acknowledged counts."""
         now = self._reached()
         for hold in self._known:
             if hold.forbids(verb, fleet=fleet, machine_id=machine_id, name=name, now=now):
-                return hold
+                return self.told(hold)
         return None
 
     async def add(
@@ -60,6 +65,7 @@ class Vetoes:
     ) -> Hold:
         """Store a veto. When this returns, no call that it forbids leaves the process any more.
 
+        Its end in the answer is told by our clock.
         It waits for no call: what has not left is asked right before it would (``engine.gate``).
         """
         now = self._clock.now()
@@ -76,7 +82,7 @@ class Vetoes:
         await self.read()
         for _ in range(TURNS):
             await anyio.lowlevel.checkpoint()
-        return hold
+        return self.told(hold)
 
     async def lift_keep_off(self, machine: Machine, fleet: str) -> Sequence[Hold]:
         """Remove what an operator's stop left on a machine; what was removed."""
@@ -89,6 +95,11 @@ class Vetoes:
         removed = await lift(self._journal, kind, subject, found, self._reached())
         await self.read()
         return removed
+
+
+def lasting(hold: Hold, longer: timedelta) -> Hold:
+    """The veto with its end as our clock reads then: by ``longer`` later, where ours is ahead of the provider's."""
+    return replace(hold, expires_at=hold.expires_at + longer) if longer > timedelta(0) else hold
 
 
 async def lift(

@@ -361,7 +361,3 @@ class Memory:
     def theirs(self, now: datetime) -> datetime:
         """What the provider's clock reads when ours reads ``now``; the same as long as they agree."""
         return now - self.clock_ahead
-
-    def earliest(self, now: datetime) -> datetime:
-        """The earlier of both readings: what lasts until a time lasts until both clocks have reached it."""
-        return min(now, self.theirs(now))

@@ -253,8 +253,7 @@ def veto(memory: Memory, verb: Verb, fleet: str, machine: Machine | None, now: d
     """The hold or freeze that forbids it, the longest-lasting one of several."""
     machine_id = machine.id if machine is not None else None
     name = machine.name if machine is not None else ""
-    at = memory.earliest(now)
-    found = [h for h in memory.holds if h.forbids(verb, fleet=fleet, machine_id=machine_id, name=name, now=at)]
+    found = [h for h in memory.holds if h.forbids(verb, fleet=fleet, machine_id=machine_id, name=name, now=now)]
     return max(found, key=lambda h: h.expires_at, default=None)
 
 

@@ -55,12 +55,14 @@ def classify(machine: Machine | None, before: MachineFacts) -> Culprit:
     return Culprit.UNKNOWN
 
 
-def remember(facts: MachineFacts, machine: Machine | None, culprit: Culprit, now: datetime) -> MachineFacts:
-    """The facts with who stopped or started it."""
+def remember(
+    facts: MachineFacts, machine: Machine | None, culprit: Culprit, now: datetime, latest: datetime
+) -> MachineFacts:
+    """The facts with who stopped or started it. A stop is respected from ``latest`` on, the later of both clocks."""
     if machine is None or facts.last_state == LEAVING:
         return facts
     if machine.phase in {Phase.DOWN, Phase.FALLING}:
-        return replace(facts, stopped_by=str(culprit), stopped_at=now)
+        return replace(facts, stopped_by=str(culprit), stopped_at=latest)
     if machine.phase in {Phase.UP, Phase.RISING}:
         return replace(facts, started_by=str(culprit), started_at=now)
     return facts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from fleetd.model.fleet import ScaleIn
@@ -220,10 +220,15 @@ def _respects_a_human(draft: Draft, machine: Machine) -> Skip | None:
     fleet, now = draft.fleet, draft.now
     facts = draft.memory.facts.get(machine.id)
     if facts is not None and facts.stopped_at is not None and facts.stopped_by == "operator":
-        until = facts.stopped_at + fleet.respect_manual
-        if any(is_waiting(facts.stopped_at, fleet.respect_manual, at) for at in (now, draft.memory.theirs(now))):
+        lasts, ahead = fleet.respect_manual, draft.memory.clock_ahead
+        ends = [
+            facts.stopped_at + lasts + by
+            for by in (timedelta(0), ahead)
+            if is_waiting(facts.stopped_at, lasts, now - by)
+        ]
+        if ends:
             stopped = f"at {facts.stopped_at:%Y-%m-%d %H:%M} UTC, at the provider's console or by another program"
-            return draft.make_skip(Verb.START, Reason.RESPECT_MANUAL, machine, until=until, detail=stopped)
+            return draft.make_skip(Verb.START, Reason.RESPECT_MANUAL, machine, until=max(ends), detail=stopped)
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetd.engine.clocks import APART
+from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import Ambiguous
 from fleetd.model.fleet import Fleet, ScaleIn, ShutdownTimeout, Window
+from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.machine import SnapshotSight
 from fleetd.model.reasons import Reason, Verb
 from tests.support.build import fleet, token_name
@@ -142,6 +145,117 @@ def test_what_lasts_until_a_time_does_not_end_because_of_a_clock(lasting: str, s
                 world.clock.step((provider.now() - world.clock.now()).total_seconds())
                 await anyio.sleep(300)
                 assert world.cloud.writes() == before
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("step", [10 * HOUR, *STEPS])
+@pytest.mark.parametrize("lasting", ["a hold", "a freeze", "respect_manual"])
+def test_what_lasts_is_shown_with_an_end_that_is_still_ahead(lasting: str, step: float) -> None:
+    async def story() -> None:
+        wanted, prepare = LASTING[lasting]
+        async with rig(wanted) as world:
+            Provider(world)
+            async with world.daemon_running() as daemon:
+                await prepare(world)
+                await anyio.sleep(300)
+                world.clock.step(step)
+                await anyio.sleep(1800)
+                assert daemon.reconciler.last is not None
+                shown = [s.until for s in daemon.reconciler.last.skips if s.reason is not Reason.CLOCKS_APART]
+                shown += [datetime.fromisoformat(v["expires_at"]) for v in _seat(world).status()["vetoes"]]
+                assert shown
+                assert all(until is not None and until > world.clock.now() for until in shown)
+
+    run_virtual(story)
+
+
+ACTOR = "root (uid 0)"
+
+
+def _seat(world: Rig) -> EngineSeat:
+    return EngineSeat(world.daemon, world.reconciler._idleness.leases, world.clock)
+
+
+async def _hold(world: Rig) -> None:
+    order = VetoOrder("hold", "ps1", frozenset(Verb), "work", timedelta(hours=1))
+    answer = await _seat(world).veto(order, ACTOR)
+    [shown] = _seat(world).status()["vetoes"]
+    assert answer["expires_at"] == shown["expires_at"]
+
+
+async def _freeze(world: Rig) -> None:
+    await _seat(world).veto(VetoOrder("freeze", None, frozenset(Verb), "work", timedelta(hours=1)), ACTOR)
+
+
+async def _stop(world: Rig) -> None:
+    await _seat(world).request(MachineOrder(Verb.STOP, "ps1", "loud", keep_off=timedelta(hours=1)), ACTOR)
+
+
+async def _lease(world: Rig) -> None:
+    """The process that took it ends: only the wall clock tells when it is over."""
+    await _seat(world).lease("ps1", "job", timedelta(hours=1), ACTOR)
+    await world.reconciler._idleness.leases.load(world.clock.now())
+
+
+async def _by_hand(world: Rig) -> None:
+    world.cloud.human("stop", "ps1")
+
+
+GIVEN: dict[str, tuple[int, Callable[[Rig], Awaitable[None]]]] = {
+    "a hold": (0, _hold),
+    "a freeze": (0, _freeze),
+    "a lease": (0, _lease),
+    "an ordered stop": (2, _stop),
+    "respect_manual": (2, _by_hand),
+}
+"""What lasts for an hour from when it is given or seen: the target afterwards, and how it is given."""
+
+
+@pytest.mark.parametrize("step", [10 * HOUR, *STEPS, -14 * HOUR])
+@pytest.mark.parametrize("given", GIVEN)
+def test_what_is_given_by_a_wrong_clock_outlives_its_correction(given: str, step: float) -> None:
+    """Our clock is wrong when it is given, and is set right, as at a boot before the network is there."""
+
+    async def story() -> None:
+        target, give = GIVEN[given]
+        wanted = fleet(target=2, respect_manual=timedelta(hours=1))
+        async with rig(wanted) as world:
+            provider = Provider(world)
+            async with world.daemon_running():
+                await anyio.sleep(300)
+                world.clock.step(step)
+                await anyio.sleep(60)
+                await give(world)
+                await anyio.sleep(120)
+                before = world.cloud.writes()
+                world.configure(replace(wanted, target=target))
+                world.clock.step((provider.now() - world.clock.now()).total_seconds())
+                await anyio.sleep(1800)
+                assert not [w for w in world.cloud.writes()[len(before) :] if w.endswith("ps1")]
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("step", [10 * HOUR, *STEPS, -14 * HOUR])
+def test_a_lease_outlives_a_restart_by_a_wrong_clock(step: float) -> None:
+    """It was taken by a clock that was right, and is read by one that is not. It ends all the same."""
+
+    async def story() -> None:
+        async with rig(fleet(target=0)) as world:
+            provider = Provider(world)
+            world.cloud.add(token_name(1), "ready")
+            leases = world.reconciler._idleness.leases
+            now = world.clock.now()
+            await leases.put("ps1", "job", now + timedelta(hours=1), ACTOR, now=now)
+            world.clock.step(step)
+            async with world.daemon_running():
+                await anyio.sleep(900)
+                world.clock.step((provider.now() - world.clock.now()).total_seconds())
+                await anyio.sleep(1800)
+                assert not world.cloud.writes()
+                await anyio.sleep(3600)
+                assert world.cloud.writes() == ["stop ps1"]
 
     run_virtual(story)
 
