@@ -2,8 +2,8 @@
 
 A lease is in force for as long as it was asked for: by the event loop's clock in the process that took it or found it
 in force, by the wall clock, and by the provider's where that is far from ours, whichever says so longer. One that
-begins ahead of both wall clocks is not in force after a restart (``planner.waits``). Where a lease ended matters longer
-than the lease: a machine was in use until then, also if nobody looked while it was in force.
+begins ahead of both wall clocks is not in force after a restart (``planner.waits``). Where a lease ended matters
+longer than the lease: a machine was in use until then, also if nobody looked while it was in force.
 """
 
 from __future__ import annotations
