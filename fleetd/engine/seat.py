@@ -16,7 +16,7 @@ from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Outcome, Reason, Verb
-from fleetd.planner.called import Named, meant, ours, several
+from fleetd.planner.called import Named, meant, one_of_ours, ours, several, strangers
 from fleetd.planner.sentences import sentence
 
 STALE_PASSES = 5
@@ -256,10 +256,10 @@ class EngineSeat:
         Raises:
             LookupError: more than one is.
         """
-        found = meant(subject, self._ours())
-        if len(found) > 1:
-            raise LookupError(several(subject or "", found))
-        return [(n.machine, n.fleet) for n in found]
+        report = self._daemon.reconciler.believed
+        beside = () if report is None else strangers(report.observation.machines, report.owned)
+        found = one_of_ours(subject, self._ours(), beside)
+        return [] if found is None else [(found.machine, found.fleet)]
 
     def _ours(self) -> list[Named]:
         """Machines of ours as they were seen last, and as they are remembered."""

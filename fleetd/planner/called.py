@@ -58,6 +58,11 @@ def ours(
     return [*found.values(), *(Named(i.machine_id or "", i.name, i.fleet, state="creating") for i in making)]
 
 
+def strangers(machines: Iterable[Machine], owned: Mapping[str, Owner]) -> list[Named]:
+    """The machines of a listing that are nobody's here: a word may mean one of them, and no order reaches it."""
+    return [Named(m.id, m.name, state=m.state) for m in machines if m.id not in owned]
+
+
 def named(rows: Iterable[Mapping[str, Any]]) -> list[Named]:
     """The machines of a status document, whoever owns them."""
     return [Named(m["id"] or "", m["name"], m["fleet"] or "", m.get("former_name") or "", m["state"]) for m in rows]
@@ -70,16 +75,31 @@ def meant(word: str | None, machines: Iterable[Named]) -> list[Named]:
     return by_id or [n for n in known if word and word in {n.name, n.former}]
 
 
-def the_one(word: str, machines: Iterable[Named]) -> Named:
-    """The machine that the word means.
+def the_one(word: str, machines: Iterable[Named], beside: Iterable[Named] = ()) -> Named:
+    """The machine that the word means; see ``one_of_ours``.
 
     Raises:
         LookupError: none of them, or more than one; the words list these.
     """
-    found = meant(word, machines)
-    if len(found) == 1:
-        return found[0]
-    raise LookupError(several(word, found) if found else f"{word}: no machine of ours is called so")
+    found = one_of_ours(word, machines, beside)
+    if found is None:
+        raise LookupError(f"{word}: no machine of ours is called so")
+    return found
+
+
+def one_of_ours(word: str | None, machines: Iterable[Named], beside: Iterable[Named] = ()) -> Named | None:
+    """The one of these machines that the word means; None where it means none of them.
+
+    ``beside``: machines that are not ours. Who sees one of them called so does not mean another.
+
+    Raises:
+        LookupError: it may mean more than one; the words list these.
+    """
+    mine = list(machines)
+    found = meant(word, [*mine, *beside])
+    if len(found) > 1 and any(n in mine for n in found):
+        raise LookupError(several(word or "", found))
+    return next((n for n in found if n in mine), None)
 
 
 def several(word: str, found: Sequence[Named]) -> str:

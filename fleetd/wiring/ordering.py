@@ -20,7 +20,7 @@ from fleetd.model.plan import Observation
 from fleetd.model.settings import Settings
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed
 from fleetd.ops.escape import printable
-from fleetd.planner.called import Named, meant, ours, several, the_one
+from fleetd.planner.called import Named, meant, one_of_ours, ours, strangers, the_one
 from fleetd.planner.facts import learn
 from fleetd.planner.ownership import owners
 from fleetd.store.lock import StateLock
@@ -129,7 +129,7 @@ async def adopt(settings: Settings, machine: str, reason: str) -> dict[str, Any]
             view = await _view(settings, journal, machine)
             if view.error is not None and not meant(machine, view.ours):
                 raise view.error from None
-            named = the_one(machine, view.ours)
+            named = the_one(machine, view.ours, view.beside)
             fact = view.facts.get(named.id)
             if fact is None:
                 raise LookupError(f"{machine}: nobody has seen it yet") from None
@@ -156,6 +156,8 @@ class _View:
     """Whether the provider was asked."""
     error: CloudError | ConfigError | None = None
     """Why not."""
+    beside: Sequence[Named] = ()
+    """Machines that are not ours, where the provider was asked."""
 
 
 async def _view(settings: Settings, journal: Journal, word: str | None) -> _View:
@@ -177,7 +179,8 @@ async def _view(settings: Settings, journal: Journal, word: str | None) -> _View
     called = {n.id: n.name for n in meant(word, found)}
     seen = Observation(datetime.now(UTC), tuple(m for m in mine if m.id in called))
     new = learn(seen, owned, facts, intents, await journal.made(called)).new
-    return _View(found, {f.machine_id: f for f in new} | facts, listed=True)
+    beside = strangers(listing.machines, owned)
+    return _View(found, {f.machine_id: f for f in new} | facts, listed=True, beside=beside)
 
 
 async def _called(settings: Settings, journal: Journal, word: str | None) -> list[tuple[Machine, str]]:
@@ -186,10 +189,9 @@ async def _called(settings: Settings, journal: Journal, word: str | None) -> lis
     Raises:
         LookupError: more than one is.
     """
-    found = meant(word, (await _view(settings, journal, word)).ours)
-    if len(found) > 1:
-        raise LookupError(several(word or "", found))
-    return [(n.machine, n.fleet) for n in found]
+    view = await _view(settings, journal, word)
+    found = one_of_ours(word, view.ours, view.beside)
+    return [] if found is None else [(found.machine, found.fleet)]
 
 
 async def _to_hold(settings: Settings, journal: Journal, subject: str) -> list[tuple[Machine, str]]:
@@ -202,12 +204,10 @@ async def _to_hold(settings: Settings, journal: Journal, subject: str) -> list[t
     """
     fleets = [f.name for f in settings.fleets]
     view = await _view(settings, journal, subject)
-    found = meant(subject, view.ours)
-    if len(found) > 1:
-        raise LookupError(several(subject, found))
-    if not found and (view.listed or subject in fleets or any(c in subject for c in "*?[")):
+    found = one_of_ours(subject, view.ours, view.beside)
+    if found is None and (view.listed or subject in fleets or any(c in subject for c in "*?[")):
         raise LookupError(no_machine(subject, fleets))
-    return [(n.machine, n.fleet) for n in found]
+    return [] if found is None else [(found.machine, found.fleet)]
 
 
 @asynccontextmanager

@@ -85,7 +85,7 @@ WAYS: dict[str, Way] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("by", ["id", "name", "former name", "unseen", "twice", "nobody"])
+@pytest.mark.parametrize("by", ["id", "name", "former name", "unseen", "twice", "a stranger's", "nobody"])
 def test_every_order_means_the_same_machine(way: str, by: str) -> None:
     async def story() -> None:
         async with rig(SURE) as world, world.daemon_running() as daemon:
@@ -97,6 +97,8 @@ def test_every_order_means_the_same_machine(way: str, by: str) -> None:
             world.cloud.set(one, name="my-box")
             if by == "twice":
                 world.cloud.set(two, name=first)
+            if by == "a stranger's":  # a person's order must not reach another machine than the one that is called so
+                strange = world.cloud.add(first, "ready").id
             daemon.wake()
             await anyio.sleep(10)
             match by:
@@ -110,6 +112,12 @@ def test_every_order_means_the_same_machine(way: str, by: str) -> None:
                     with pytest.raises(LookupError, match=f"use its id: {one} .*my-box, {first} before.*{two}"):
                         await WAYS[way](world, seat, first)
                     assert await WAYS[way](world, seat, two) == {two}
+                case "a stranger's" if way in {"lease", "explain"}:
+                    assert await WAYS[way](world, seat, first) == {one}
+                case "a stranger's":
+                    with pytest.raises(LookupError, match=f"use its id: {one} .*my-box, {first} before.*{strange}"):
+                        await WAYS[way](world, seat, first)
+                    assert await WAYS[way](world, seat, one) == {one}
                 case "nobody" if way == "release":
                     assert await seat.lift("hold", "training-nobody", "ada") == 0
                 case "nobody":
