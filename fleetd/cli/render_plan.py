@@ -27,6 +27,7 @@ from fleetd.planner.sentences import (
     fleet_sentence,
     sentence,
     span,
+    unlike_sentence,
 )
 
 NAMELESS = "????????"
@@ -59,6 +60,7 @@ def plan_view(
         parts.append(Text(fleet_sentence(printable(name), view), style="bold"))
         if view.next_change is not None:
             parts.append(Text(f"  {change_sentence(_printable(view.next_change), plan.at)}", style="dim"))
+        parts += [Text(f"  {printable(unlike_sentence(one))}", style="yellow") for one in view.unlike]
         mine = [a for a in plan.actions if a.fleet == name]
         if mine:
             parts.append(_actions(mine))

@@ -13,10 +13,11 @@ from rich.text import Text
 from fleetd.cli.output import shown
 from fleetd.cli.render_money import money_lines
 from fleetd.cli.words import CELLS, PHASE_WORDS, instant, money, reason_words, since, skip_words, until
+from fleetd.model.plan import Unlike
 from fleetd.ops.escape import printable
 from fleetd.planner.draft import only_words
 from fleetd.planner.ownership import made_for
-from fleetd.planner.sentences import clocks_sentence
+from fleetd.planner.sentences import clocks_sentence, unlike_sentence
 from fleetd.planner.standing import orphans
 
 Document = Mapping[str, Any]
@@ -34,6 +35,7 @@ def status_view(document: Document, now: datetime) -> RenderableType:
         )
     if document["fleets"]:
         parts += [Text(""), fleets_table(document, now)]
+    parts += [Text(line, style="yellow") for line in unlike_lines(document)]
     parts += [Text(line, style="yellow") for line in money_lines(document)]
     owned = [m for m in document["machines"] if m["owned"]]
     if owned:
@@ -48,6 +50,13 @@ def status_view(document: Document, now: datetime) -> RenderableType:
     parts += _section("Blocked", "red", [skip_words(s, now) for s in document["blocked"]])
     parts += _section("Holds and freezes", "yellow", [veto_words(v, now) for v in document.get("vetoes", ())])
     return Group(*parts)
+
+
+def unlike_lines(document: Document) -> Iterator[str]:
+    """Fleets whose machines differ from the config."""
+    for name, fleet in document["fleets"].items():
+        for one in fleet.get("unlike") or ():
+            yield printable(f"{name}: {unlike_sentence(Unlike(**one))}")
 
 
 def daemon_lines(daemon: Document, now: datetime) -> Iterator[Text]:

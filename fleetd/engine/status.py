@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -296,6 +297,7 @@ def _fleet(view: FleetView) -> dict[str, Any]:
         "intents": view.intents,
         "leaving": view.leaving,
         "no_effect": dict(view.no_effect),
+        "unlike": [asdict(one) for one in view.unlike],
     }
 
 

@@ -133,6 +133,17 @@ _COUNTED = (Verb.CREATE, Verb.START, Verb.STOP, Verb.DESTROY)
 
 
 @dataclass(frozen=True, slots=True)
+class Unlike:
+    """Machines of a fleet that are otherwise than the config would make them."""
+
+    what: str
+    """machineType or region."""
+    found: str
+    wanted: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class FleetView:
     """One fleet as a pass saw it."""
 
@@ -156,6 +167,8 @@ class FleetView:
     """Being destroyed by somebody else: they hold no place, and nothing waits for them."""
     no_effect: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """By verb: for how many machines it is wanted and has come to nothing, until one has its effect."""
+    unlike: tuple[Unlike, ...] = ()
+    """They are kept: a change of the ``machine`` table replaces nothing."""
 
     @property
     def have(self) -> int:

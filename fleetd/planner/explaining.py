@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from fleetd.model.plan import FleetView, NextChange, Skip
+from fleetd.model.plan import FleetView, NextChange, Skip, Unlike
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.draft import only_words
-from fleetd.planner.sentences import change_sentence, clock, fleet_sentence, sentence, span
+from fleetd.planner.sentences import change_sentence, clock, fleet_sentence, sentence, span, unlike_sentence
 from fleetd.planner.standing import standing_sentence
 
 Document = Mapping[str, Any]
@@ -26,10 +26,12 @@ def explain_fleet(status: Document, name: str, now: datetime) -> list[str]:
         leaving=fleet.get("leaving") or 0,
         no_effect=fleet.get("no_effect") or {},
     )
+    unlike = [unlike_sentence(Unlike(**one)) for one in fleet.get("unlike") or ()]
     lines = [*doubts(status, now), fleet_sentence(name, view, doubted=_doubted(status) is not None)]
     if view.parked:
         lines.append("The open window parks: idle machines are stopped, and nothing is started or created.")
     lines += _missing(status, name, view)
+    lines += unlike
     lines += _next(fleet, now)
     if fleet.get("hourly") is not None:
         cap = f" The cap over all fleets is ${status['max_hourly_cost']}." if status.get("max_hourly_cost") else ""

@@ -21,7 +21,7 @@ from fleetd.planner.guards import cut_apart, cut_costs, cut_counts, cut_doubtful
 from fleetd.planner.leaving import frees_its_place
 from fleetd.planner.orphans import orphan_views, orphans_of
 from fleetd.planner.ownership import owners
-from fleetd.planner.roster import Roster, roster
+from fleetd.planner.roster import Roster, roster, unlike
 from fleetd.planner.windows import Effective, effective, next_change
 
 T = TypeVar("T")
@@ -179,6 +179,7 @@ def _view(
         parked=now_in_force.park_idle,
         leaving=sum(m.id not in members.moving for m in members.leaving),
         no_effect=stuck,
+        unlike=unlike(members),
         next_change=None
         if change is None
         else NextChange(change[0], change[1].target, change[1].window, change[1].park_idle),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,7 +11,9 @@ from decimal import Decimal
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Intent, Memory
 from fleetd.model.machine import Machine, Phase
+from fleetd.model.plan import Unlike
 from fleetd.model.reasons import Outcome, Verb, known
+from fleetd.model.regions import normal_region
 from fleetd.planner.costs import BILLED, hourly_rate
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -95,15 +98,33 @@ def roster(
     )
 
 
-def start_order(machines: Iterable[Machine], memory: Memory) -> list[Machine]:
-    """Down machines, most recently up first."""
+def start_order(members: Roster, memory: Memory) -> list[Machine]:
+    """Down machines: those that are as the config would make them first, then the most recently up."""
 
-    def key(machine: Machine) -> tuple[float, str]:
+    def key(machine: Machine) -> tuple[bool, float, str]:
         facts = memory.facts.get(machine.id)
         last_up = facts.last_up_at if facts is not None else None
-        return (-((last_up or _EPOCH) - _EPOCH).total_seconds(), machine.name)
+        alike = not differing(members.fleet, machine)
+        return (not alike, -((last_up or _EPOCH) - _EPOCH).total_seconds(), machine.name)
 
-    return sorted(machines, key=key)
+    return sorted(members.down, key=key)
+
+
+def differing(fleet: Fleet, machine: Machine) -> list[tuple[str, str, str]]:
+    """(what, found, wanted) where a machine is told to be otherwise than the fleet's ``machine`` table."""
+    region = None if machine.region is None else normal_region(machine.region)
+    pairs = (
+        ("machineType", machine.machine_type, fleet.machine_type),
+        ("region", region, normal_region(fleet.region)),
+    )
+    return [(what, found, wanted) for what, found, wanted in pairs if found and wanted and found != wanted]
+
+
+def unlike(members: Roster) -> tuple[Unlike, ...]:
+    """How many of a fleet's machines differ, by what."""
+    groups = (members.up, members.rising, members.falling, members.down)
+    found = Counter(one for group in groups for m in group for one in differing(members.fleet, m))
+    return tuple(Unlike(*key, count) for key, count in sorted(found.items()))
 
 
 def victim_order(members: Roster, memory: Memory, prices: Mapping[str, Decimal]) -> list[Machine]:

@@ -34,7 +34,7 @@ def rise(draft: Draft, short: int) -> None:
     del places[: len(kept)]
     waiting = 0
     started = sum(m.id in draft.taken for m in draft.members.down)
-    for machine in start_order(draft.members.down, draft.memory):
+    for machine in start_order(draft.members, draft.memory):
         if machine.id in draft.taken:
             continue
         blocked = _blocks_start(draft, machine)
@@ -126,7 +126,7 @@ def drop_standby(draft: Draft) -> None:
     if draft.fleet.scale_in is not ScaleIn.DESTROY or not draft.fleet.allow_destroy:
         return
     beyond = sum(m.id not in draft.taken for m in draft.members.down) - draft.fleet.standby
-    for machine in reversed(start_order(draft.members.down, draft.memory)):
+    for machine in reversed(start_order(draft.members, draft.memory)):
         if beyond <= 0:
             return
         if machine.id in draft.taken or machine.id in draft.members.moving or draft.vetoed(Verb.DESTROY, machine):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from fleetd.model.plan import FleetView, NextChange, Skip
+from fleetd.model.plan import FleetView, NextChange, Skip, Unlike
 from fleetd.model.reasons import Reason, Verb
 
 FOR_GOOD = timedelta(hours=1)
@@ -201,6 +201,12 @@ def fleet_sentence(name: str, view: FleetView, *, doubted: bool = False) -> str:
     return f"{text}. It {then[0]} {'' if view.converged else 'not '}converged{then[1]}."
 
 
+def unlike_sentence(found: Unlike) -> str:
+    """What differs from the config, and that nothing is done about it."""
+    are = "machine is" if found.count == 1 else "machines are"
+    return f"{found.count} {are} {found.found}, the config says {found.wanted}: nothing is replaced."
+
+
 def change_sentence(change: NextChange, now: datetime) -> str:
     """What a window will make of a fleet, and when."""
     what = f"window {change.window} is in force" if change.window is not None else "no window is in force any more"
@@ -211,8 +217,8 @@ def change_sentence(change: NextChange, now: datetime) -> str:
 def clocks_sentence(apart: str) -> str:
     """What it means that our clock and the provider's are apart, which ``apart`` says by how much."""
     return (
-        f"This host's clock and the provider's do not agree ({apart}): nothing is destroyed, or stopped for its age, "
-        "until they do. See timedatectl."
+        f"This host's clock and the provider's do not agree ({apart}): nothing is destroyed or stopped for its age, "
+        "and no window that only one of them sees changes anything, until they do. See timedatectl."
     )
 
 

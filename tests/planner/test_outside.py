@@ -47,11 +47,11 @@ def test_who_did_it(state, events, timeout, culprit) -> None:
 
 def test_nobody_knows_who_destroyed_a_machine() -> None:
     assert classify(None, facts(1)) is Culprit.UNKNOWN
-    assert remember(facts(1), None, Culprit.UNKNOWN, NOW) == facts(1)
+    assert remember(facts(1), None, Culprit.UNKNOWN, NOW, NOW) == facts(1)
 
 
 def test_who_did_it_is_remembered() -> None:
-    stopped = remember(facts(1), machine(1, "off"), Culprit.OPERATOR, NOW)
+    stopped = remember(facts(1), machine(1, "off"), Culprit.OPERATOR, NOW, NOW)
     assert (stopped.stopped_by, stopped.stopped_at) == ("operator", NOW)
-    started = remember(facts(1), machine(1, "starting"), Culprit.OPERATOR, NOW)
+    started = remember(facts(1), machine(1, "starting"), Culprit.OPERATOR, NOW, NOW)
     assert (started.started_by, started.started_at) == ("operator", NOW)
