@@ -117,6 +117,17 @@ class Leases:
         over = (one for one in self._of(machine_id) if not self._lasts(one, now, ticks))
         return max((one.ended(now, ticks) for one in over), default=None)
 
+    def ends(self, now: datetime) -> dict[str, datetime]:
+        """By machine id, when its newest lease ends, or ended."""
+        ticks = anyio.current_time()
+        found: dict[str, datetime] = {}
+        for (machine, _), one in self._leases.items():
+            end = (
+                max(one.until, now + timedelta(seconds=1)) if self._lasts(one, now, ticks) else one.ended(now, ticks)
+            )
+            found[machine] = max(end, found.get(machine, end))
+        return found
+
     def holder(self, machine_id: str, now: datetime) -> str | None:
         """Who holds a lease on a machine, in words; None where nobody does."""
         lease = self.in_force(machine_id, now)

@@ -144,6 +144,7 @@ class Look:
         memory = replace(
             memory,
             idle=await self._idle(settings, observation, owned, memory) if idle is None else idle,
+            leased=self._idleness.leases.ends(self._clock.now()),
             bills=self.ledger.month(started),
             shown=await self.checks.look(
                 due, settings.fleets, observation.machines, owned, interval=settings.daemon.interval

@@ -342,6 +342,8 @@ class Memory:
     """Until when the provider asked creates to wait, and its words."""
     idle: Mapping[str, IdleReport] = field(default_factory=lambda: MappingProxyType({}))
     """By machine id."""
+    leased: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
+    """By machine id: when its newest lease ends, or ended."""
     requests: tuple[Request, ...] = ()
     shown: Mapping[str, Machine] = field(default_factory=lambda: MappingProxyType({}))
     """By machine id: machines that a check looked at with ``show``, events included."""

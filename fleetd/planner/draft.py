@@ -80,13 +80,13 @@ class Draft:
             return True
         if self.vetoed(verb, machine) or self.refused(verb, machine):
             return True
+        if not needs_idle and machine in self.members.rising:
+            # Nobody can use a machine that has not come up; but somebody may be restarting one, or wait for it.
+            return self.lately_used(verb, machine)
         if not needs_idle and self.fleet.idle is None:
             return False
         facts = self.memory.facts.get(machine.id)
         report = self.memory.idle.get(machine.id)
-        if not needs_idle and machine in self.members.rising:
-            # Nobody can use a machine that has not come up; but somebody may be restarting one.
-            return (facts is None or facts.failure is None) and self.lately_used(verb, machine)
         # min_uptime is for parking: surplus has no claim to it.
         reason = (
             may_park(self.fleet, facts, report, self.now) if needs_idle else may_lose(self.fleet, report, self.now)
@@ -100,12 +100,18 @@ class Draft:
         return True
 
     def lately_used(self, verb: Verb, machine: Machine) -> bool:
-        """Whether a machine that is not up may have been used within ``idle.after``; says so."""
-        facts = self.memory.facts.get(machine.id)
-        until = lost_until(self.fleet, facts, self.now, self.memory.theirs(self.now))
-        if facts is None or facts.last_up_at is None or until is None:
+        """Whether a machine that is not up is leased, or may have been used within ``idle.after``; says so."""
+        facts, leased = self.memory.facts.get(machine.id), self.memory.leased.get(machine.id)
+        if leased is not None and self.now < leased:
+            self.skip(verb, Reason.BUSY, machine, until=leased, detail="leased")
+            return True
+        if facts is not None and facts.failure is not None and machine in self.members.rising:
+            facts = None  # a start that came to nothing: it was fleetd that tried
+        until = lost_until(self.fleet, facts, leased, self.now, self.memory.theirs(self.now))
+        if until is None:
             return False
-        words = f"it was up until {facts.last_up_at:%Y-%m-%d %H:%M:%S} UTC"
+        used = until - self.fleet.idle.after if self.fleet.idle is not None else until
+        words = f"it was up or leased until {used:%Y-%m-%d %H:%M:%S} UTC"
         self.skip(verb, Reason.NOT_IDLE_LONG_ENOUGH, machine, until=until, detail=words)
         return True
 

@@ -144,8 +144,10 @@ _PROVEN_IDLE = frozenset({Reason.PARKED_IDLE, Reason.OVER_TARGET, Reason.OUTLIVE
 """Stops that fleetd made when a machine had been idle for ``after``."""
 
 
-def lost_until(fleet: Fleet, facts: MachineFacts | None, *moments: datetime) -> datetime | None:
-    """Until when a machine that is not up counts as used, because it was up within ``after``; None when it does not.
+def lost_until(
+    fleet: Fleet, facts: MachineFacts | None, leased: datetime | None, *moments: datetime
+) -> datetime | None:
+    """Until when a machine that is not up counts as used, because it was up or leased within ``after``; or None.
 
     Nobody can be asked about it any more, and whoever turned it off or restarts it may be at work with it: the
     vendor's timer, too, ends what runs. One that fleetd stopped was idle for long enough.
@@ -153,15 +155,18 @@ def lost_until(fleet: Fleet, facts: MachineFacts | None, *moments: datetime) -> 
     Args:
         fleet: whose rule it is.
         facts: what is remembered of the machine.
+        leased: when its newest lease ended.
         moments: the instant by each clock that there is.
     """
-    if fleet.idle is None or facts is None or facts.last_up_at is None:
+    if fleet.idle is None:
         return None
-    since, by = facts.last_up_at, facts.stopped_by
-    if by in _PROVEN_IDLE and facts.stopped_at is not None and facts.stopped_at >= since:
-        return None
-    waits = any(is_waiting(since, fleet.idle.after, moment) for moment in moments)
-    return since + fleet.idle.after if waits else None
+    uses = [] if leased is None else [leased]
+    if facts is not None and facts.last_up_at is not None:
+        stopped = facts.stopped_at if facts.stopped_by in _PROVEN_IDLE else None
+        if stopped is None or stopped < facts.last_up_at:
+            uses.append(facts.last_up_at)
+    after = fleet.idle.after
+    return max((use + after for use in uses if any(is_waiting(use, after, now) for now in moments)), default=None)
 
 
 def in_use(fleet: Fleet, report: IdleReport | None) -> Reason | None:

@@ -354,6 +354,21 @@ def test_what_may_have_been_used_lately_is_not_taken_although_it_is_not_up(state
         assert ("not_idle_long_enough ps1" in reasons(decided)) is (spared and asks)
 
 
+@pytest.mark.parametrize("state", ["off", "starting", "provisioning"])
+@pytest.mark.parametrize(
+    ("until", "spared"), [(later(minutes=5), True), (ago(minutes=5), True), (ago(minutes=61), False)]
+)
+def test_a_lease_counts_although_its_machine_is_not_up(state, until, spared) -> None:
+    known = facts(1, last_state=state)
+    for rule in (IDLE, None):
+        decided = decide(
+            destroying(target=0, idle=rule), seen(*machines(state)), memory(facts=(known,), leased={"ps1": until})
+        )
+        waits = spared if rule is not None else until > NOW
+        assert actions(decided) == ([] if waits else ["destroy ps1"])
+        assert bool({"not_idle_long_enough ps1", "busy ps1"} & reasons(decided)) is waits
+
+
 def test_a_start_that_came_to_nothing_is_given_up_although_the_machine_was_up_lately() -> None:
     known = facts(1, last_state="starting", last_up_at=ago(minutes=20), failure=Outcome.TIMED_OUT)
     assert actions(decide(destroying(target=0, idle=IDLE), seen(*machines("starting")), memory(facts=(known,)))) == [
