@@ -155,6 +155,10 @@ class Idleness:
         """Ask afresh right before a stop that needs the machine to be unused; a reason forbids it."""
         careful = {Reason.PARKED_IDLE, Reason.OVER_TARGET, Reason.OUTLIVED_TIMEOUT, Reason.OPERATOR_REQUEST}
         anyhow = action.even_if_busy or action.verb is Verb.START or action.reason not in careful
+        if machine.phase is not Phase.UP and action.reason in {Reason.OVER_TARGET, Reason.BEYOND_STANDBY}:
+            now, used = self._clock.now(), self.leases.last_use(machine.id, self._clock.now())
+            lately = fleet.idle is not None and used is not None and now - used < fleet.idle.after
+            return Reason.NOT_IDLE_LONG_ENOUGH if lately else None
         if anyhow or machine.phase is not Phase.UP:
             return None
         if self.leases.in_force(machine.id, self._clock.now()) is not None:
@@ -193,6 +197,22 @@ class Idleness:
         self._restarts[machine.id] = began
         self._clocks[machine.id] = IdleClock()
         return Reason.NOT_IDLE_LONG_ENOUGH
+
+    async def used(self, fleets: Iterable[Fleet], machines: Iterable[Machine]) -> dict[str, datetime]:
+        """By machine id, when its newest lease ends or ended, or the newest hold on a machine that is not up ended.
+
+        As far back as a fleet's ``idle.after`` reaches: those that are up have a clock, which knows.
+        """
+        now = self._clock.now()
+        found = self.leases.ends(now)
+        longest = max((f.idle.after for f in fleets if f.idle is not None), default=timedelta(0))
+        kept = await self._journal.holds(now=now - longest) if longest else []
+        ended = [h for h in kept if h.expires_at <= now and not h.keeps_off]
+        for machine in machines if ended else ():
+            own = [h.expires_at for h in ended if h.is_on(machine.id, machine.name)]
+            if own and machine.phase is not Phase.UP:
+                found[machine.id] = max([*own, *filter(None, [found.get(machine.id)])])
+        return found
 
     async def _ended_holds(self) -> Sequence[Hold]:
         """Holds that have ended since the last round, perhaps an earlier process's: use while they lasted."""

@@ -144,7 +144,7 @@ class Look:
         memory = replace(
             memory,
             idle=await self._idle(settings, observation, owned, memory) if idle is None else idle,
-            leased=self._idleness.leases.ends(self._clock.now()),
+            leased=await self._idleness.used(settings.fleets, observation.machines),
             bills=self.ledger.month(started),
             shown=await self.checks.look(
                 due, settings.fleets, observation.machines, owned, interval=settings.daemon.interval

@@ -343,7 +343,7 @@ class Memory:
     idle: Mapping[str, IdleReport] = field(default_factory=lambda: MappingProxyType({}))
     """By machine id."""
     leased: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
-    """By machine id: when its newest lease ends, or ended."""
+    """By machine id: when its newest lease ends or ended, or the newest hold on one that is not up ended."""
     requests: tuple[Request, ...] = ()
     shown: Mapping[str, Machine] = field(default_factory=lambda: MappingProxyType({}))
     """By machine id: machines that a check looked at with ``show``, events included."""

@@ -18,7 +18,7 @@ from fleetd.engine import leases as leases_module
 from fleetd.engine.leases import LONGEST, Leases
 from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import NotYet, OrderDeclined
-from fleetd.model.fleet import Guards, IdleRule, Limit, Window
+from fleetd.model.fleet import Guards, IdleRule, Limit, ScaleIn, Window
 from fleetd.model.journal import VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.planner.idle import Activity
@@ -113,6 +113,35 @@ def test_a_hold_that_no_pass_has_seen_restarts_the_idle_clock(how: str) -> None:
                 assert world.cloud.writes() == []
                 await anyio.sleep(40)
                 assert world.cloud.writes() == ["stop ps1"]
+
+    run(story)
+
+
+@pytest.mark.parametrize("state", ["off", "starting"])
+@pytest.mark.parametrize("how", ["leased", "leased for moments", "held", "held and released"])
+def test_use_of_a_machine_that_is_not_up_is_use(state: str, how: str) -> None:
+    """Whoever was told that it is kept works on it when it is up, whatever the listing says of it now."""
+    kept = replace(fleet(target=1 if state == "off" else 2, adopt=("ps1", "ps2")), idle=HASTY)
+    want = replace(kept, target=0, scale_in=ScaleIn.DESTROY, allow_destroy=True)
+
+    async def story() -> None:
+        async with rig(kept, sources={"gpu": ScriptedSource()}, interval=5) as world:
+            world.cloud.add(token_name(1), state)
+            world.cloud.add(token_name(2), "ready")
+            async with world.daemon_running():
+                seat = seat_of(world)
+                if "held" in how:
+                    await seat.veto(VetoOrder("hold", "ps1", frozenset(Verb), "a look", timedelta(seconds=3)), ME)
+                else:
+                    await seat.lease("ps1", "job 7", timedelta(seconds=3 if how == "leased" else 0.1), ME)
+                world.reconciler.settings = replace(world.reconciler.settings, fleets=(want,))
+                if "released" in how:
+                    assert await seat.lift("hold", "ps1", ME) == 1
+                for _ in range(18):
+                    await anyio.sleep(1)
+                    assert [c for c in world.cloud.writes() if c.endswith("ps1")] == []
+                await anyio.sleep(60)
+                assert [c for c in world.cloud.writes() if c.endswith("ps1")] == ["destroy ps1"]
 
     run(story)
 
