@@ -319,7 +319,8 @@ class Reconciler:
             return None
         if self.agreement.doubt is not None:
             now = self._clock.now()
-            if goes_by_age(action) or not agree_on(fleet, action, now, self.agreement.theirs(now)):
+            theirs, costs = self.agreement.theirs(now), self.settings.costs
+            if goes_by_age(action) or not agree_on(fleet, action, now, theirs, costs):
                 return Reason.CLOCKS_APART
         objection = await self._idleness.last_word(fleet, action, machine)
         objection = objection or await self._look.snapshots.last_word(fleet, action, cloud)

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 
-from fleetd.model.fleet import Fleet
+from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.journal import Intent, Memory
 from fleetd.model.machine import UNVERIFIED
 from fleetd.model.plan import Action, Observation, OverCap, Skip
 from fleetd.model.reasons import Reason, Verb
+from fleetd.planner.billing import month_name
 from fleetd.planner.leaving import LEAVING
 from fleetd.planner.roster import Roster
 from fleetd.planner.waits import is_waiting
@@ -65,14 +66,14 @@ def cut_doubtful(actions: Iterable[Action], doubt: Doubt | None) -> tuple[list[A
 
 
 def cut_apart(
-    fleet: Fleet, actions: Iterable[Action], memory: Memory, now: datetime
+    fleet: Fleet, actions: Iterable[Action], memory: Memory, now: datetime, costs: Costs
 ) -> tuple[list[Action], list[Skip]]:
     """While our clock and the provider's do not agree, drop what rests on an age, or on which of them is right."""
     kept: list[Action] = []
     cut: list[Skip] = []
     for action in actions:
         apart = memory.clocks_apart
-        if apart is not None and (goes_by_age(action) or not agree_on(fleet, action, now, memory.theirs(now))):
+        if apart is not None and (goes_by_age(action) or not agree_on(fleet, action, now, memory.theirs(now), costs)):
             cut.append(_skip(action, Reason.CLOCKS_APART, apart))
         else:
             kept.append(action)
@@ -84,11 +85,14 @@ def goes_by_age(action: Action) -> bool:
     return action.verb is Verb.DESTROY or action.reason is Reason.OUTLIVED_TIMEOUT
 
 
-def agree_on(fleet: Fleet, action: Action, ours: datetime, theirs: datetime) -> bool:
-    """Whether the fleet's windows ask for the same by both clocks, so that it does not matter which one is right.
+def agree_on(fleet: Fleet, action: Action, ours: datetime, theirs: datetime, costs: Costs) -> bool:
+    """Whether windows ask for the same by both clocks, and budgets are of one month: whichever is right.
 
     What a person ordered does not hang on windows, and neither does an update.
     """
+    budgeted = fleet.guards.max_monthly_cost > 0 or costs.max_monthly_cost > 0
+    if budgeted and action.verb in {Verb.CREATE, Verb.START} and month_name(ours) != month_name(theirs):
+        return False
     if action.verb is Verb.UPDATE or action.reason is Reason.OPERATOR_REQUEST:
         return True
     one, other = effective(fleet, ours), effective(fleet, theirs)

@@ -86,7 +86,7 @@ def plan(
             skips.append(Skip(fleet.name, None, Reason.INTERNAL_FAULT, detail=words))
             continue
         sure, doubtful = cut_doubtful(drafted.actions, doubt)
-        sure, apart = cut_apart(fleet, sure, memory, now)
+        sure, apart = cut_apart(fleet, sure, memory, now, costs)
         stuck = _stuck(memory, members, drafted)
         views[fleet.name] = _view(members, now_in_force, rates[fleet.name], now, stuck)
         kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values())

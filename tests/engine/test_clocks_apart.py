@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import anyio
@@ -15,7 +16,7 @@ from structlog.testing import capture_logs
 from fleetd.engine.clocks import APART
 from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import Ambiguous
-from fleetd.model.fleet import Fleet, ScaleIn, ShutdownTimeout, Window
+from fleetd.model.fleet import Costs, Fleet, Guards, ScaleIn, ShutdownTimeout, Window
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.machine import SnapshotSight
 from fleetd.model.reasons import Reason, Verb
@@ -317,6 +318,34 @@ def test_a_step_of_a_hundred_days_and_back_prunes_nothing() -> None:
                 await anyio.sleep(300)
                 assert (await world.history())[: len(before)] == before
                 assert len(await world.journal.holds(now=world.clock.now())) == 1
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("step", [-10, 40])
+@pytest.mark.parametrize("own", [True, False])
+def test_no_new_month_and_no_new_budget_begin_by_one_clock_alone(step: int, own: bool) -> None:
+    """On the fifth of a month: ours is in another month than the provider's, and bills are another month's."""
+
+    async def story() -> None:
+        budget = Decimal(100_000)
+        costs = Costs(prices={"P4000": Decimal("0.51")}, max_monthly_cost=Decimal(0) if own else budget)
+        wanted = fleet(target=2, guards=Guards(max_monthly_cost=budget if own else Decimal(0)))
+        async with rig(wanted, costs=costs) as world:
+            provider = Provider(world)
+            async with world.daemon_running() as daemon:
+                await _up(world)
+                world.clock.step(step * 24 * HOUR)
+                world.reconciler.settings = replace(world.reconciler.settings, fleets=(replace(wanted, target=3),))
+                await anyio.sleep(300)
+                assert world.cloud.writes() == ["create", "create"]
+                assert daemon.reconciler.last is not None
+                assert [(s.verb, s.reason) for s in daemon.reconciler.last.skips] == [
+                    (Verb.CREATE, Reason.CLOCKS_APART)
+                ]
+                world.clock.step((provider.now() - world.clock.now()).total_seconds())
+                await anyio.sleep(120)
+                assert world.cloud.writes() == ["create"] * 3
 
     run_virtual(story)
 
