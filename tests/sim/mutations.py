@@ -19,7 +19,7 @@ from fleetd.engine.prices import Prices
 from fleetd.engine.seat import EngineSeat
 from fleetd.engine.setbacks import Setbacks
 from fleetd.engine.settling import Settling
-from fleetd.model import bounds
+from fleetd.model import bounds, spans
 from fleetd.model.fleet import Window
 from fleetd.model.journal import Hold
 from fleetd.planner import guards, idle, leaving, ownership, policies, roster, scaling, transitions, windows
@@ -423,9 +423,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         13,
         "reads windows by UTC",
-        windows._instant,
-        "naive.replace(tzinfo=_zone(zone))",
-        'naive.replace(tzinfo=_zone("UTC"))',
+        spans._instant,
+        "naive.replace(tzinfo=zone(name))",
+        'naive.replace(tzinfo=zone("UTC"))',
         story(fleets=(replace(PARKED, window=replace(PARKING, timezone="America/New_York", start=60, end=16 * 60)),)),
     ),
 )
