@@ -46,7 +46,7 @@ class Faults:
 
     def saw(self, where: str, error: BaseException) -> str:
         """Note a fault; its words."""
-        leaf = _leaf(error)
+        leaf = leaf_of(error)
         words = f"{type(leaf).__name__}: {leaf}" if str(leaf) else type(leaf).__name__
         self.count += 1
         self.last = Seen(self._clock.now(), where, words)
@@ -70,7 +70,7 @@ def wait_after(failed: int, interval: float) -> float:
     return min(interval * 2.0 ** min(failed - 1, 16), max(interval, LONGEST_WAIT)) if failed else 0.0
 
 
-def _leaf(error: BaseException) -> BaseException:
+def leaf_of(error: BaseException) -> BaseException:
     """The first of a group: what fails side by side fails for one reason."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -16,6 +16,7 @@ import anyio
 import structlog
 
 from fleetd.activity.port import Remembering, Source
+from fleetd.engine.faults import leaf_of
 from fleetd.engine.ports import Clock
 from fleetd.model.fleet import IdleRule
 from fleetd.model.machine import Machine
@@ -174,7 +175,8 @@ class Rounds:
         try:
             answers = await asking.source.read(machines, window=rule.after, now=self._clock.now())
         except Exception as error:  # a source is somebody else's word: none of theirs ends a pass
-            lacking = f"a fault in the source: {type(error).__name__} {error}"[:300]
+            leaf = leaf_of(error)
+            lacking = f"a fault in the source: {type(leaf).__name__} {leaf}"[:300]
             if not asking.crashed:
                 asking.crashed = True
                 log.exception("idle_source.crashed", source=name, error=lacking)

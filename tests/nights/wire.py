@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiohttp
 import anyio
+from multidict import CIMultiDict
 
 import fleetd.activity.command
 import fleetd.activity.http
@@ -123,7 +124,7 @@ class _Exchange:
         self._ask = ask
         self._timeout = timeout
         self.status = 0
-        self.headers: Mapping[str, str] = {}
+        self.headers: CIMultiDict[str] = CIMultiDict()
         self.content = self
 
     async def __aenter__(self) -> Self:
@@ -133,7 +134,7 @@ class _Exchange:
             raise TimeoutError
         if told.reset:
             raise aiohttp.ClientOSError(104, "Connection reset by peer")
-        self._told, self.status, self.headers = told, told.status, told.headers
+        self._told, self.status, self.headers = told, told.status, CIMultiDict(told.headers)
         return self
 
     async def __aexit__(self, *_: object) -> None: ...
