@@ -301,6 +301,19 @@ MUTATIONS: tuple[Mutation, ...] = (
         story(_at(0.5, "freeze_all", verbs=None, **{"for": HOUR}), _at(0.7, "clock", by=2 * HOUR), SHRINKS),
     ),
     Mutation(
+        7,
+        "a freeze given by a clock that is behind ends when that is set right",
+        Agreement.latest,
+        "return max(now, self.theirs(now))",
+        "return now",
+        story(
+            _at(0.5, "clock", by=-2 * HOUR),
+            _at(0.6, "freeze_all", verbs=None, **{"for": HOUR}),
+            _at(0.7, "clock", by=2 * HOUR),
+            SHRINKS,
+        ),
+    ),
+    Mutation(
         13,
         "a window opens by a clock that is ahead",
         guards.agree_on,

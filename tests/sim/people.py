@@ -101,7 +101,7 @@ class People:
         if await self._acknowledged(order, machine):
             now = self._now()
             id_ = None if machine is None else machine.id
-            expires = self._record.wall(now) + order.lasts
+            expires = self._record.latest(now) + order.lasts
             self._record.vetoes.append(
                 Veto(order.kind, order.subject, order.verbs, now, expires, machine_id=id_, name=name)
             )
@@ -172,7 +172,7 @@ class People:
         for lease in self._record.leases:
             if lease.machine_id == machine_id:
                 lease.until = min(lease.until, now)
-        self._record.leases.append(Lease(machine_id, now, self._record.wall(now) + lasting))
+        self._record.leases.append(Lease(machine_id, now, self._record.latest(now) + lasting))
 
     async def _rename_held(self, machine: MachineRecord, more: Mapping[str, Any]) -> None:
         """Somebody holds a machine, by its name or by its id, and then gives it another name at the console."""

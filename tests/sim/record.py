@@ -158,6 +158,10 @@ class Record:
         """The time that has come for sure: until then lasts what lasts until a time."""
         return min(self.wall(at), self.true(at)) if self.apart(at) else self.wall(at)
 
+    def latest(self, at: float) -> datetime:
+        """What is to last from now on is counted from it: whichever of the two clocks is set right."""
+        return max(self.wall(at), self.true(at)) if self.apart(at) else self.wall(at)
+
     def config(self, at: float) -> Settings | None:
         """The config in force."""
         return next((settings for since, settings in reversed(self.configs) if since <= at), None)

@@ -255,8 +255,9 @@ class Stage:
         await self._people.lift_all()
         self._people.settle_in()
         self._people.give_back()
+        longest = 1000 if self._dialect is CORE else None  # v1 takes no timeout of more than a week
         lasting = [
-            replace(spec, timeout_hours=None if spec.timeout_hours is None else 1000) for spec in self.story.fleets
+            replace(spec, timeout_hours=None if spec.timeout_hours is None else longest) for spec in self.story.fleets
         ]
         self._write(lasting)
         self._signal_reload()
