@@ -14,6 +14,8 @@ from tests.sim.report import Job, Totals, run_all
 
 SEEDS = 60
 """A day takes about four seconds of two cores; the long run is for hundreds and thousands of them."""
+ON_V1 = 6
+"""And so many by the other API."""
 FAULTS = {
     *("error", "rate_limit", "unavailable", "unauthorized", "foreign_body", "truncated", "slow_drip"),
     *("timeout_before", "timeout_after", "reset_before", "reset_after"),
@@ -35,14 +37,15 @@ EVENTS = {
 @cache
 def days() -> Totals:
     """So many days of thirty machines, each with its own faults, on two processes."""
-    return run_all([Job(str(n), 1, 30, "core") for n in range(1, SEEDS + 1)], processes=2)
+    jobs = [Job(str(n), 1, 30, "core") for n in range(1, SEEDS + 1)]
+    return run_all([*jobs, *(Job(str(n), 1, 30, "v1") for n in range(1, ON_V1 + 1))], processes=2)
 
 
 @pytest.mark.slow
 def test_every_promise_is_kept_on_every_day() -> None:
     totals = days()
     assert totals.broken == []
-    assert totals.seeds == SEEDS
+    assert totals.seeds == SEEDS + ON_V1
 
 
 @pytest.mark.slow
