@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.sim.checker import PROMISES
@@ -19,3 +22,10 @@ def test_a_broken_build_is_caught_and_a_sound_one_is_not(mutation: Mutation) -> 
 
 def test_every_promise_has_its_broken_build() -> None:
     assert {m.promise for m in MUTATIONS} == set(PROMISES)
+
+
+def test_the_broken_builds_are_listed_as_they_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "promises.md").read_text("utf-8")
+    table = page.partition("| promise | the broken build |")[2].partition("\n\n")[0]
+    listed = re.findall(r"^\| (\d+) \| (.+) \|$", table, re.MULTILINE)
+    assert listed == [(str(m.promise), m.name) for m in sorted(MUTATIONS, key=lambda m: m.promise)]
