@@ -151,6 +151,7 @@ def test_plan_writes_nothing_and_says_whether_there_is_something_to_do(
     assert document["fleets"]["training"] == {
         "target": 3, "configured_target": 3, "window": None,
         "up": 0, "rising": 0, "falling": 0, "down": 0, "unknown": 0, "intents": 0, "leaving": 0, "no_effect": {},
+        "unlike": [],
     }  # fmt: skip
     create = {
         "verb": "create", "fleet": "training", "machine": None, "name": None,
