@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from fleetd.model.machine import MachineEvent
@@ -51,7 +53,8 @@ def test_nobody_knows_who_destroyed_a_machine() -> None:
 
 
 def test_who_did_it_is_remembered() -> None:
-    stopped = remember(facts(1), machine(1, "off"), Culprit.OPERATOR, NOW, NOW)
-    assert (stopped.stopped_by, stopped.stopped_at) == ("operator", NOW)
-    started = remember(facts(1), machine(1, "starting"), Culprit.OPERATOR, NOW, NOW)
+    latest = NOW + timedelta(hours=5)
+    stopped = remember(facts(1), machine(1, "off"), Culprit.OPERATOR, NOW, latest)
+    assert (stopped.stopped_by, stopped.stopped_at) == ("operator", latest), "respected from the later clock on"
+    started = remember(facts(1), machine(1, "starting"), Culprit.OPERATOR, NOW, latest)
     assert (started.started_by, started.started_at) == ("operator", NOW)
