@@ -65,6 +65,7 @@ def test_the_history_tells_the_same_story(week: Week) -> None:
         ("update", "snapshot_drift", "reached"),
         ("window", "window_parked", "observed"),
         ("daemon", "started", "observed"),
+        ("daemon", "stopped", "observed"),
     }
     assert ended["stop", "parked_idle", "reached"] == 45 * DAYS
     assert all(e.evidence for e in week.history if e.verb == "stop")
