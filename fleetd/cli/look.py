@@ -156,6 +156,8 @@ def history(
 ) -> None:
     """Show every action, every change from outside, every veto and who ordered what, oldest first.
 
+    And what befell fleetd itself: starts and stops, reloads with their difference, a provider that was lost.
+
     As JSON, one object a line. 90 days and at most 100 000 entries are kept.
     """
     start = moment_ago(since, datetime.now(UTC)) if since else None
@@ -174,7 +176,7 @@ def history(
             show_json(history_document(entry), indent=None)
         return
     if not entries:
-        show(Text("nothing yet"))
+        show(Text(_nothing(since=since, fleet=fleet, machine=machine)))
         return
     if out().width < TABLE_WIDTH:  # a table would break in every word
         for entry in entries:
@@ -183,6 +185,15 @@ def history(
         show(history_view(entries))
     if limit is None and len(entries) == most:
         say(f"The newest {most}; --limit 0 shows all.", style="dim")
+
+
+def _nothing(*, since: str, fleet: str | None, machine: str | None) -> str:
+    """That there is no entry, and of what was asked for there is none: a name may be misspelt."""
+    about = [f"of machine {printable(machine)}"] if machine else []
+    about += [f"of fleet {printable(fleet)}"] if fleet else []
+    about += [f"since {printable(since)}"] if since else []
+    hint = "; fleetd status lists the names" if machine or fleet else ""
+    return " ".join(["nothing yet", *about]) + hint
 
 
 CHECK_EXAMPLES = examples(

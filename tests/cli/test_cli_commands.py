@@ -133,7 +133,9 @@ def test_apply_converges_and_history_tells_it(cli, config: Path) -> None:
     assert len(cli("history", "-c", str(config), "--json", "--limit", "2").out.splitlines()) == 2
     assert cli("history", "-c", str(config), "--json", "--fleet", "other").out == ""
     assert cli("history", "-c", str(config), "--since", "1h").out.count("+ create") == 3
-    assert cli("history", "-c", str(config), "--since", "2099-01-01").out == "nothing yet\n"
+    assert cli("history", "-c", str(config), "--since", "2099-01-01").out == "nothing yet since 2099-01-01\n"
+    typo = cli("history", "-c", str(config), "--machine", "training-typo").out
+    assert typo == "nothing yet of machine training-typo; fleetd status lists the names\n"
 
 
 @pytest.mark.parametrize(
