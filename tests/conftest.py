@@ -25,6 +25,23 @@ LONG = ("chaos", "nights", "oncall", "peers", "sim", "systemd", "week")
 """Folders of the long proofs: simulated days, killed processes, booted systems. ``-m long`` runs them."""
 
 
+SLOW = ("e2e", "page", "deploy", "books", "cli", "engine")
+"""Folders whose files take longest: begun first, they do not go on alone on one worker when all else is done."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # xdist would begin with the files that have most tests, which are the fast ones.
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _slow_first(item.path.relative_to(HERE).parts[0]))
+
+
+def _slow_first(folder: str) -> int:
+    return SLOW.index(folder) if folder in SLOW else len(SLOW)
+
+
 # A shell ignores Ctrl-C for what it runs in the background, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

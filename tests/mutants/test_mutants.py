@@ -11,7 +11,7 @@ from tests.mutants.choosing import Chosen, choose
 from tests.mutants.drawing import Mutant, draw, mutants_of
 from tests.mutants.recording import Book, Record, Seen
 from tests.mutants.report import Result, as_json, rooms, survivors, table
-from tests.mutants.trying import Verdict, try_tests
+from tests.mutants.trying import Verdict, preload, try_tests
 
 ROOT = Path(__file__).resolve().parents[2]
 RULE = b'''"""A docstring."""
@@ -113,6 +113,10 @@ def test_a_mutant_is_tried(change: tuple[bytes, bytes], word: str) -> None:
     limit = 5 if word == "timeout" else 600
     verdict = try_tests("tests.mutants.drawing", source.replace(*change), [TEST], limit=limit, fresh=True)
     assert verdict.word == word, verdict
+
+
+def test_all_that_a_child_is_to_find_imported_is_there() -> None:
+    preload()
 
 
 def test_the_table_counts_what_no_test_executes_apart(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import pytest
 
 LIBRARIES = (
     *("aiohttp.web", "aioresponses", "anyio", "apscheduler.schedulers.asyncio", "hypothesis", "msgspec", "pydantic"),
-    *("prometheus_client", "pytest_asyncio", "rich.console", "rich.table", "sqlite3", "structlog", "tenacity"),
+    *("prometheus_client", "pytest_asyncio", "rich.console", "rich.table", "sqlite3", "structlog"),
     *("coverage", "typer.testing"),
 )
 QUIET = (
