@@ -25,7 +25,7 @@ LONG = ("chaos", "nights", "oncall", "peers", "sim", "systemd", "week")
 """Folders of the long proofs: simulated days, killed processes, booted systems. ``-m long`` runs them."""
 
 
-SLOW = ("e2e", "page", "deploy", "books", "cli", "engine")
+SLOW = ("sim", "week", "nights", "systemd", "e2e", "page", "deploy", "books", "cli", "engine")
 """Folders whose files take longest: begun first, they do not go on alone on one worker when all else is done."""
 
 
