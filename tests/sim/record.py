@@ -184,16 +184,13 @@ class Record:
         )
 
     def lease_end(self, lease: Lease) -> float:
-        """When a lease ended: when its expiry had come for sure, or because another took its place."""
-        offset = sum(by for when, by in self.steps if when <= lease.since)
-        begins = lease.since
-        for when, by in [*(step for step in self.steps if step[0] > lease.since), (FOREVER, 0.0)]:
-            surely = min(offset, 0.0) if abs(offset) > APART else offset
-            end = (lease.expires - self.epoch).total_seconds() - surely
-            if end < when:
-                return min(max(begins, end), lease.until)
-            begins, offset = when, offset + by
-        return lease.until
+        """When a lease ended: after the time that it was asked for, or because another took its place.
+
+        Small steps of the clock, which the provider's does not contradict, may take that much off it after a restart.
+        """
+        lasts = (lease.expires - self.latest(lease.since)).total_seconds()
+        stepped = any(abs(by) <= APART for _, by in self.steps)
+        return min(lease.since + max(0.0, lasts - (APART if stepped else 0.0)), lease.until)
 
     def silent(self, at: float) -> bool:
         """Whether the idle sources knew nothing at an instant."""
