@@ -6,6 +6,7 @@ what is compared, or what a capacity failure is remembered under, is the normal 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -18,6 +19,7 @@ REGIONS: Mapping[str, str] = MappingProxyType(
 _CODE = re.compile(r"(?:^|\()\s*([a-z]{2,4}\d{1,2})\s*\)?\s*$", re.IGNORECASE)
 
 
+@functools.lru_cache(maxsize=256)
 def normal_region(name: str) -> str:
     """The vendor's full name where its code is known; any other name as it is, without spaces around it."""
     found = _CODE.search(name)

@@ -26,12 +26,11 @@ def explain_fleet(status: Document, name: str, now: datetime) -> list[str]:
         leaving=fleet.get("leaving") or 0,
         no_effect=fleet.get("no_effect") or {},
     )
-    unlike = [unlike_sentence(Unlike(**one)) for one in fleet.get("unlike") or ()]
     lines = [*doubts(status, now), fleet_sentence(name, view, doubted=_doubted(status) is not None)]
     if view.parked:
         lines.append("The open window parks: idle machines are stopped, and nothing is started or created.")
     lines += _missing(status, name, view)
-    lines += unlike
+    lines += [unlike_sentence(Unlike(**one)) for one in fleet.get("unlike") or ()]
     lines += _next(fleet, now)
     if fleet.get("hourly") is not None:
         cap = f" The cap over all fleets is ${status['max_hourly_cost']}." if status.get("max_hourly_cost") else ""

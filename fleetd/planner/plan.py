@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
@@ -73,7 +74,7 @@ def plan(
         members_of[fleet.name] = members
         now_in_force = effective(fleet, now)
         rates[fleet.name] = _current_rate(members, costs.prices)
-        views[fleet.name] = _view(members, now_in_force, rates[fleet.name], now, {})
+        views[fleet.name] = _view(members, now_in_force, rates[fleet.name], now)
         drafted = Draft(
             members, memory, now, observation.at, costs.prices, observation.unverified, on_fault, unconfirmed
         )
@@ -87,8 +88,7 @@ def plan(
             continue
         sure, doubtful = cut_doubtful(drafted.actions, doubt)
         sure, apart = cut_apart(fleet, sure, memory, now, costs)
-        stuck = _stuck(memory, members, drafted)
-        views[fleet.name] = _view(members, now_in_force, rates[fleet.name], now, stuck)
+        views[fleet.name] = replace(views[fleet.name], no_effect=_stuck(memory, members, drafted))
         kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values())
         actions += kept
         skips += [*drafted.skips, *doubtful, *apart, *beyond]
@@ -161,9 +161,7 @@ def _stuck(memory: Memory, members: Roster, drafted: Draft) -> Mapping[str, int]
     return Counter(str(verb) for verb, subject in sorted(wanted) if setback_key(verb, subject) in futile)
 
 
-def _view(
-    members: Roster, now_in_force: Effective, rate: Decimal | None, now: datetime, stuck: Mapping[str, int]
-) -> FleetView:
+def _view(members: Roster, now_in_force: Effective, rate: Decimal | None, now: datetime) -> FleetView:
     change = next_change(members.fleet, now)
     return FleetView(
         target=now_in_force.target,
@@ -178,7 +176,6 @@ def _view(
         hourly=rate,
         parked=now_in_force.park_idle,
         leaving=sum(m.id not in members.moving for m in members.leaving),
-        no_effect=stuck,
         unlike=unlike(members),
         next_change=None
         if change is None
