@@ -33,6 +33,9 @@ def differences(old: Settings, new: Settings) -> dict[str, list[str]]:
 
 
 def _general(old: Settings, new: Settings) -> Iterator[str]:
+    orders = [[f.name for f in one.fleets if other.fleet(f.name)] for one, other in ((old, new), (new, old))]
+    if orders[0] != orders[1]:
+        yield f"order of fleets {', '.join(orders[0])} -> {', '.join(orders[1])}"
     for key in ("daemon", "costs", "schedules"):
         yield from _lines(key, _flat(getattr(old, key)), _flat(getattr(new, key)))
     for name in sorted(old.idle_sources.keys() | new.idle_sources.keys()):
@@ -62,7 +65,8 @@ def _flat(value: object, path: str = "") -> dict[str, str]:
     elif isinstance(value, Mapping):
         parts = {str(key): one for key, one in value.items()}
     elif isinstance(value, tuple) and value and all(isinstance(one, Window) for one in value):
-        parts = {one.name: one for one in value}
+        names = [one.name for one in value]  # where they overlap the later one decides
+        return {path: ", ".join(names)} | {k: v for one in value for k, v in _flat(one, f"{path}.{one.name}").items()}
     else:
         return {path: _word(value)}
     found: dict[str, str] = {}

@@ -50,6 +50,19 @@ ROWS: list[tuple[Callable[[Settings], Settings], dict[str, list[str]]]] = [
         },
     ),
     (
+        fleets(windows=(NIGHT, replace(NIGHT, name="late"))),
+        {
+            "training": [
+                "training.windows night -> night, late",
+                "training.windows.late.start unset -> 20:00",
+                "training.windows.late.end unset -> 07:00",
+                "training.windows.late.timezone unset -> Europe/Berlin",
+                "training.windows.late.days unset -> 0, 1, 2, 3, 4, 5, 6",
+                "training.windows.late.park_idle unset -> true",
+            ]
+        },
+    ),
+    (
         fleets(idle=IdleRule(("gpu",), after=timedelta(minutes=30), min_uptime=timedelta(minutes=10))),
         {
             "training": [
@@ -108,6 +121,19 @@ def test_what_two_configs_say_differently(
     found = differences(old, change(old))
     assert found == wanted
     assert "hush" not in str(found)
+
+
+def test_an_order_that_decides_is_a_difference() -> None:
+    """Of windows that overlap the later one decides, and of fleets that adopt the same name the first."""
+    late = replace(NIGHT, name="late")
+    one = settings(replace(OLD, windows=(NIGHT, late)), fleet("batch"), fleet("gone"))
+    other = settings(fleet("new"), fleet("batch"), replace(OLD, windows=(late, NIGHT)))
+    assert differences(one, other) == {
+        "": ["order of fleets training, batch -> batch, training"],
+        "gone": ["fleet gone removed; its machines are let go as they are"],
+        "new": ["fleet new added, target 3"],
+        "training": ["training.windows night, late -> late, night"],
+    }
 
 
 def test_both_ways() -> None:
