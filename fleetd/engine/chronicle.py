@@ -40,7 +40,7 @@ class Chronicle:
         self._note("daemon", "started", f"fleetd {self._command}", words=version)
 
     def stopped(self) -> None:
-        """It ends in good order."""
+        """It ends, and has the time to say so."""
         self._note("daemon", "stopped", f"fleetd {self._command}")
 
     def reloaded(self, differences: Mapping[str, Sequence[str]]) -> None:
