@@ -18,6 +18,7 @@ from tests.sim.checks_of_clocks import no_destroy_by_a_doubtful_clock, no_window
 from tests.sim.checks_of_people import unknown_is_active, vetoes_are_obeyed
 from tests.sim.grounds import (
     FRESH,
+    ON_ITS_WAY,
     decided_since,
     fleet_of,
     insane_looks,
@@ -39,8 +40,6 @@ from tests.sim.truth import ON, Truth, created_name, moment
 LEARNT_WITHIN = 3600.0
 """Seconds after which a price that changed is known: the checks ring every 20 minutes."""
 VERBS = frozenset({"create", "start", "stop", "restart", "destroy", "update"})
-ON_ITS_WAY = 5.0
-"""Seconds between the last word on a call and its arrival, at most."""
 UNNOTICED = 3600.0
 """Seconds for which a daemon whose lock was removed may go on looking."""
 NO_EFFECT_STEPS = (60.0, 120.0, 300.0, 600.0, 1800.0)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from fleetd.model.fleet import Fleet
 from tests.sim.breach import Breach
-from tests.sim.grounds import decided_since, fleet_of, ordered
+from tests.sim.grounds import ON_ITS_WAY, decided_since, fleet_of, ordered
 from tests.sim.record import Record
 from tests.sim.truth import Truth, moment, target_at
-
-PASSES_ON = 5.0
-"""Seconds between the last word on a call and its arrival, at most."""
 
 
 def no_destroy_by_a_doubtful_clock(truth: Truth) -> Iterator[Breach]:
@@ -41,15 +39,15 @@ def no_window_by_a_doubtful_clock(truth: Truth) -> Iterator[Breach]:
 
 def _moments(record: Record, at: float) -> list[float]:
     """An instant, and all before it at which the last word may have been said."""
-    return [at - PASSES_ON, *(t for t, _ in record.steps if at - PASSES_ON < t <= at), at]
+    return [at - ON_ITS_WAY, *(t for t, _ in record.steps if at - ON_ITS_WAY < t <= at), at]
 
 
 def _differs(fleet: Fleet, record: Record, at: float) -> bool:
     if not record.apart(at):
         return False
-    ours, theirs = target_at(fleet, record.wall(at)), target_at(fleet, record.true(at))
-    return (ours[0], _parks(ours)) != (theirs[0], _parks(theirs))
+    return _asks(fleet, record.wall(at)) != _asks(fleet, record.true(at))
 
 
-def _parks(found: tuple[int, object]) -> bool:
-    return bool(getattr(found[1], "park_idle", False))
+def _asks(fleet: Fleet, now: datetime) -> tuple[int, bool]:
+    target, window = target_at(fleet, now)
+    return target, window is not None and window.park_idle

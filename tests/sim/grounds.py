@@ -13,6 +13,8 @@ from tests.sim.truth import ON, UP, Truth, created_name, moment, target_at
 
 FRESH = 90.0
 """Seconds that a fresh look may be old when its write arrives: the write may wait behind calls that hang."""
+ON_ITS_WAY = 5.0
+"""Seconds between the last word on a call and its arrival, at most."""
 HANDED_OVER = 1.0
 """Seconds between a decision and its call's arrival, where nothing hangs."""
 ON_TIME = 60.0

@@ -143,8 +143,7 @@ class Record:
 
     def wall(self, at: float) -> datetime:
         """The wall clock's reading at an instant."""
-        offset = sum(by for when, by in self.steps if when <= at)
-        return self.epoch + timedelta(seconds=at + offset)
+        return self.epoch + timedelta(seconds=at + self._offset(at))
 
     def true(self, at: float) -> datetime:
         """What the provider's answers tell of the time."""
@@ -152,7 +151,7 @@ class Record:
 
     def apart(self, at: float) -> bool:
         """Whether the wall clock and the provider's are so far apart that neither is to be relied on."""
-        return abs(sum(by for when, by in self.steps if when <= at)) > APART
+        return abs(self._offset(at)) > APART
 
     def reached(self, at: float) -> datetime:
         """The time that has come for sure: until then lasts what lasts until a time."""
@@ -186,11 +185,15 @@ class Record:
     def lease_end(self, lease: Lease) -> float:
         """When a lease ended: after the time that it was asked for, or because another took its place.
 
-        Small steps of the clock, which the provider's does not contradict, may take that much off it after a restart.
+        Small steps ahead, which the provider's clock does not contradict, may take that much off it after a restart.
         """
         lasts = (lease.expires - self.latest(lease.since)).total_seconds()
-        stepped = any(abs(by) <= APART for _, by in self.steps)
-        return min(lease.since + max(0.0, lasts - (APART if stepped else 0.0)), lease.until)
+        ahead = sum(by for when, by in self.steps if when > lease.since and 0 < by <= APART)
+        return min(lease.since + max(0.0, lasts - ahead), lease.until)
+
+    def _offset(self, at: float) -> float:
+        """Seconds by which the wall clock is ahead of the provider's."""
+        return sum(by for when, by in self.steps if when <= at)
 
     def silent(self, at: float) -> bool:
         """Whether the idle sources knew nothing at an instant."""
