@@ -93,6 +93,19 @@ def test_a_word_for_two_machines_is_a_usage_error_that_lists_them(
     assert sim.writes() == []
 
 
+@pytest.mark.parametrize("command", COMMANDS[:3], ids=lambda c: str(c[0]))
+def test_a_word_that_a_strangers_machine_has_too_reaches_none_of_ours(
+    cli: Cli, world: tuple[str, str, str], sim: SimulatorProcess, command: tuple[str, ...]
+) -> None:
+    """Ours had the name before it was renamed, and somebody else's has it now."""
+    config, renamed, _ = world
+    stranger = str(sim.add(name=FIRST, state="ready")["id"])
+    ended = cli(*(FIRST if part == "WORD" else part for part in command), "-c", config)
+    assert ended.code == 64, ended.err
+    assert renamed in ended.err
+    assert stranger in ended.err
+
+
 def test_a_destroy_by_hand_takes_no_name_of_the_past(
     cli: Cli, world: tuple[str, str, str], sim: SimulatorProcess
 ) -> None:

@@ -20,9 +20,10 @@ from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.fleet import Guards, IdleRule, Limit, ScaleIn, Window
 from fleetd.model.journal import VetoOrder
-from fleetd.model.reasons import Verb
+from fleetd.model.plan import Action
+from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.idle import Activity
-from tests.support.build import fleet, token_name
+from tests.support.build import fleet, machine, token_name
 from tests.support.rig import Rig, rig
 from tests.support.scripted_source import ScriptedSource
 from tests.support.virtual_time import run_virtual
@@ -142,6 +143,35 @@ def test_use_of_a_machine_that_is_not_up_is_use(state: str, how: str) -> None:
                     assert [c for c in world.cloud.writes() if c.endswith("ps1")] == []
                 await anyio.sleep(60)
                 assert [c for c in world.cloud.writes() if c.endswith("ps1")] == ["destroy ps1"]
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "ended", "ruled", "word"),
+    [
+        ("off", Reason.BEYOND_STANDBY, 5, True, Reason.NOT_IDLE_LONG_ENOUGH),
+        ("starting", Reason.OVER_TARGET, 5, True, Reason.NOT_IDLE_LONG_ENOUGH),
+        ("off", Reason.BEYOND_STANDBY, 25, True, None),
+        ("off", Reason.BEYOND_STANDBY, None, True, None),
+        ("off", Reason.BEYOND_STANDBY, 5, False, None),
+        ("off", Reason.OPERATOR_REQUEST, 5, True, None),
+    ],
+)
+def test_the_last_word_on_a_machine_that_is_not_up_is_its_last_lease(
+    state: str, reason: Reason, ended: int | None, ruled: bool, word: Reason | None
+) -> None:
+    """A lease may have come and gone between the plan and its call."""
+
+    async def story() -> None:
+        kept = fleet(target=0, idle=HASTY if ruled else None)
+        async with rig(kept, sources={"gpu": ScriptedSource()}) as world:
+            idleness, now = world.reconciler._idleness, world.clock.now()
+            if ended is not None:
+                await idleness.leases.put("ps1", "job", now + SECOND, ME, now=now)
+                await anyio.sleep(1 + ended)
+            action = Action(Verb.DESTROY, kept.name, reason, machine="ps1", name=token_name(1))
+            assert await idleness.last_word(kept, action, machine(1, state)) == word
 
     run(story)
 
