@@ -22,7 +22,7 @@ from fleetd.model.errors import CloudError, NotFound, RetryLater
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Listing
-from fleetd.model.reasons import Verb
+from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner.ownership import is_mistaken
 from fleetd.planner.transitions import Course, Ending, Sight, at_deadline, judge, onward, wants_events
 
@@ -41,6 +41,10 @@ class _Waiter:
     settle: timedelta
     unseen: bool = False
     """Nobody has seen the machine yet under the name that its create gave it."""
+    called: str | None = None
+    """What the machine of its id is called as long as ``unseen``."""
+    elsewhere: bool = False
+    """As long as ``unseen``: another machine has the name."""
     course: Course = field(default_factory=Course)
     last: Machine | None = None
     ending: Ending | None = None
@@ -97,6 +101,11 @@ class Poller:
         """
         waiters = [w for w in self._open() if w.since < asked_at]
         by_id = {m.id: m for m in machines} if waiters else {}
+        if any(w.unseen for w in waiters):
+            by_name = {m.name: m.id for m in by_id.values()}
+            for waiter in waiters:
+                mine = waiter.intent.machine_id
+                waiter.elsewhere = by_name.get(waiter.intent.name, mine) != mine
         unserved = [w for w in waiters if not self._serve(w, by_id.get(w.intent.machine_id or ""))]
         if waiters and not unserved:
             self._next = max(self._next, asked_at + self.poll.total_seconds())
@@ -118,6 +127,8 @@ class Poller:
             self._waiters.remove(waiter)
         if waiter.ending is not None:
             return waiter.ending
+        if waiter.unseen and waiter.called is not None:
+            return Ending(Outcome.GONE, f"the machine of that id is called {waiter.called}")
         return at_deadline(intent, waiter.last, waiter.course)
 
     async def tick(self) -> float:
@@ -211,7 +222,10 @@ class Poller:
         machine = sight.machine
         if waiter.unseen and machine is not None and machine.name:
             if is_mistaken(machine, waiter.intent.name):
-                machine, sight = None, Sight(None, proven_gone=True)
+                # Somebody else's, or ours under a name that a person or the provider changed: that the name is
+                # found elsewhere proves the former; the latter may be shown as it was made before the deadline.
+                waiter.called = machine.name
+                machine, sight = None, Sight(None, proven_gone=waiter.elsewhere)
             else:
                 waiter.unseen = False
         try:

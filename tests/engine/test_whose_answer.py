@@ -8,7 +8,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from fleetd.model.errors import Ambiguous
+from fleetd.model.errors import Ambiguous, NotFound, RetryLater
 from fleetd.model.fleet import Guards, Limit, ScaleIn
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Reason
@@ -92,6 +92,81 @@ def test_the_id_in_an_answer_is_a_claim_until_the_machine_is_seen_under_its_name
             await passes(world, 300)
             assert set(world.cloud.states()) <= {"carol-new"}
             assert not [w for w in world.cloud.writes() if strangers & set(w.split())]
+
+    run_virtual(story)
+
+
+NAMED_AT_FIRST: dict[str, str] = {
+    "a number": "99999999",
+    "what a person called it": "alice-workstation",
+    "another fleet's": "inference-7k2m9q0c",
+}
+
+
+@pytest.mark.parametrize("called", NAMED_AT_FIRST.values(), ids=NAMED_AT_FIRST)
+def test_a_machine_that_is_shown_under_another_name_for_a_while_is_not_made_twice(called) -> None:
+    async def story() -> None:
+        cloud = Confused(virtual_clock())
+        async with rig(fleet(target=2), cloud=cloud) as world, world.passes_by_hand():
+            await world.reconciler.run_pass()
+            made, drawn = next((m.id, m.name) for m in map(cloud.named, cloud.states()))
+            cloud.set(made, name=called)
+            await passes(world, 300)
+            assert cloud.writes() == ["create"] * 2
+            cloud.set(made, name=drawn, state="ready")
+            await passes(world, 120)
+            assert cloud.writes() == ["create"] * 2
+            assert world.reconciler.last is not None
+            assert world.reconciler.last.converged
+            assert made in world.reconciler.last.owned
+
+    run_virtual(story)
+
+
+def test_a_machine_that_is_never_seen_under_the_name_of_its_create_is_nobody_s_after_the_deadline() -> None:
+    wanted = fleet(target=2, scale_in=ScaleIn.DESTROY, allow_destroy=True, guards=LOOSE)
+
+    async def story() -> None:
+        cloud = Confused(virtual_clock())
+        async with rig(wanted, cloud=cloud) as world, world.passes_by_hand():
+            await world.reconciler.run_pass()
+            made = next(cloud.named(name).id for name in cloud.states())
+            cloud.set(made, name="carol-new", state="ready")
+            await passes(world, wanted.guards.deadlines.create.total_seconds() + 300)
+            assert cloud.writes() == ["create"] * 3
+            world.configure(replace(wanted, target=0))
+            await passes(world, 300)
+            assert cloud.states() == {"carol-new": "ready"}
+            assert not [w for w in cloud.writes() if made in w.split()]
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("shows", [NotFound("no such machine"), RetryLater("busy")], ids=["not found", "busy"])
+def test_a_create_that_timed_out_unseen_gives_no_claim_on_whatever_has_its_id(shows) -> None:
+    wanted = fleet(target=2, scale_in=ScaleIn.DESTROY, allow_destroy=True, guards=LOOSE)
+
+    async def story() -> None:
+        cloud = Confused(virtual_clock())
+        async with rig(wanted, cloud=cloud) as world, world.passes_by_hand():
+            await world.reconciler.run_pass()
+            made = next(cloud.named(name).id for name in cloud.states())
+            cloud.set(made, name="")
+            hidden = True
+            cloud.listing = lambda found: (
+                replace(found, machines=tuple(m for m in found.machines if m.id != made), unidentified=1)
+                if hidden
+                else found
+            )
+            cloud.before = lambda op, of: shows if hidden and (op, of) == ("show", made) else None
+            await passes(world, wanted.guards.deadlines.create.total_seconds() + 60)
+            hidden = False
+            cloud.set(made, name="carol-new", state="ready")
+            await passes(world, 300)
+            world.configure(replace(wanted, target=0))
+            await passes(world, 300)
+            assert cloud.states() == {"carol-new": "ready"}
+            assert not [w for w in cloud.writes() if made in w.split()]
 
     run_virtual(story)
 
