@@ -71,7 +71,7 @@ def unknowable(truth: Truth, machine: str, since: float, at: float, fleet: Fleet
     acts = [a for a in truth.record.acts if a.machine_id == machine and a.verb in {"start", "restart", "create"}]
     if any(since <= a.at <= at for a in acts):
         return True  # a person started it after the look
-    if any(t <= at and truth.unseen_since(machine, t, at) for t in truth.record.losses):
+    if any(t <= at and truth.unseen_since(machine, t, at) for t in truth.record.ignorant_from()):
         return True  # whoever lost the journal knows of what a listing shows, and of nothing else
     born = truth.born.get(machine)
     if born is None:
@@ -91,7 +91,7 @@ def insane_looks(truth: Truth) -> dict[int, str]:
     """Looks whose listing lacked a machine that fleetd knew of, and that was there; with that machine."""
     insane: dict[int, str] = {}
     known: set[str] = set()
-    losses = list(truth.record.losses)
+    losses = truth.record.ignorant_from()
     for look in truth.record.looks:
         while losses and losses[0] <= look.began:
             losses.pop(0)

@@ -141,6 +141,13 @@ class Record:
     rest: float = 3600.0
     """Seconds without a write that the run must end with."""
 
+    def ignorant_from(self) -> list[float]:
+        """For each loss of the journal, when the process began that knows nothing of what was before.
+
+        One that had the lost journal open goes on with what it remembers, writes nothing, and leaves no word.
+        """
+        return [min((life.began for life in self.lives if life.began >= lost), default=lost) for lost in self.losses]
+
     def wall(self, at: float) -> datetime:
         """The wall clock's reading at an instant."""
         return self.epoch + timedelta(seconds=at + self._offset(at))
