@@ -47,9 +47,12 @@ class Departures:
         known = self.known(now)
         if declined and intent.machine_id in known:
             return
-        known[intent.machine_id] = Departure(now, DECLINED if declined else LATE)
+        known[intent.machine_id] = Departure(now, DECLINED if declined else LATE, intent.verb)
         self._known = known
-        rows = {m: {"at": one.at.isoformat(), "s": one.lasts.total_seconds()} for m, one in sorted(known.items())}
+        rows = {
+            m: {"at": one.at.isoformat(), "s": one.lasts.total_seconds(), "verb": one.verb}
+            for m, one in sorted(known.items())
+        }
         await self._journal.put_note(NOTE, json.dumps(rows, separators=(",", ":")))
 
 
@@ -57,7 +60,8 @@ def _read(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Departure]:
     found: dict[str, Departure] = {}
     for machine, row in rows.items():
         try:
-            one = Departure(datetime.fromisoformat(row["at"]), timedelta(seconds=float(row["s"])))
+            verb = Verb.DESTROY if row.get("verb") == Verb.DESTROY else Verb.STOP
+            one = Departure(datetime.fromisoformat(row["at"]), timedelta(seconds=float(row["s"])), verb)
         except NO_SUCH:
             continue
         if one.at.tzinfo is not None and timedelta(0) <= one.lasts <= LATE:

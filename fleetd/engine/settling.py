@@ -138,7 +138,10 @@ class Settling:
         """Remember what a sane observation shows, and report what changed although fleetd did not ask for it."""
         facts = self._recall.facts
         owned = owners(observation.machines, fleets, facts, intents)
-        learnt = learn(observation, owned, facts, intents, await self._recall.made(observation, owned))
+        made = await self._recall.made(observation, owned)
+        going = self._recall.departures.known(observation.at)
+        late = {m for m, one in going.items() if one.verb is Verb.DESTROY}
+        learnt = learn(observation, owned, facts, intents, made, late)
         assigned = self._recall.addresses.known()
         await self._recall.learn(learnt)
         await self._recall.addresses.see(observation.machines)

@@ -215,6 +215,7 @@ class Departure:
     at: datetime
     """When it came to nothing."""
     lasts: timedelta
+    verb: Verb = Verb.STOP
 
 
 def setback_key(verb: Verb, subject: str, reason: Reason | None = None) -> str:

@@ -119,10 +119,12 @@ def learn(
     facts: Mapping[str, MachineFacts],
     intents: Sequence[Intent],
     made: Collection[str] = (),
+    late: Collection[str] = (),
 ) -> Learnt:
     """Compare a sane observation with what was remembered.
 
-    ``made``: ids of machines that the journal does not remember, and whose create it has all the same.
+    ``made``: ids of machines that the journal does not remember, and whose create it has all the same. ``late``: ids
+    of machines whose destroy by fleetd was not done by its deadline: that they leave is nobody else's deed.
     """
     now = observation.at
     moving = {i.machine_id: i for i in intents if i.machine_id is not None and i.verb is not Verb.UPDATE}
@@ -143,7 +145,8 @@ def learn(
             changed.append(fact)
             new.append(fact)
             continue
-        began = machine.id in observation.leaving and old.last_state != LEAVING and machine.id not in moving
+        ours = machine.id in moving or machine.id in late
+        began = machine.id in observation.leaving and old.last_state != LEAVING and not ours
         if began or _surprising(old, machine, moving.get(machine.id)):
             outside.append(OutsideChange(observation.shown.get(machine.id, machine), old, machine.state))
         fact = _left(old, now) if machine.id in observation.leaving else _update(old, machine, owner, now)

@@ -100,14 +100,17 @@ def agree_on(fleet: Fleet, action: Action, ours: datetime, theirs: datetime, cos
 
 
 def cut_counts(
-    fleet: Fleet, size: int, actions: Iterable[Action], moving: Iterable[Intent]
+    fleet: Fleet, size: int, actions: Iterable[Action], moving: Iterable[Intent], *, late: int = 0
 ) -> tuple[list[Action], list[Skip]]:
     """Hold a fleet's actions to its per-pass limits.
 
     Stops and destroys whose transition is still open count too: passes can follow each other quickly, and the
     limit is a pace. An operator's order counts and is never cut: it is one machine, and a person's decision.
+
+    ``late``: destroys that were not done by their deadline, and may be yet.
     """
     under_way = Counter(i.verb for i in moving)
+    under_way[Verb.DESTROY] += late
     guards = fleet.guards
     limits = {
         Verb.CREATE: (guards.max_creates_per_pass, Reason.GUARD_CREATES),

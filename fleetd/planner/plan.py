@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -89,7 +89,8 @@ def plan(
         sure, doubtful = cut_doubtful(drafted.actions, doubt)
         sure, apart = cut_apart(fleet, sure, memory, now, costs)
         views[fleet.name] = replace(views[fleet.name], no_effect=_stuck(memory, members, drafted))
-        kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values())
+        late = _late_destroys(machines_of.get(fleet.name, ()), memory, {*members.moving, *(a.machine for a in sure)})
+        kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values(), late=late)
         actions += kept
         skips += [*drafted.skips, *doubtful, *apart, *beyond]
     caps = {f.name: f.guards.max_hourly_cost for f in fleets}
@@ -145,6 +146,12 @@ def _left(observation: Observation, memory: Memory, fleet: Fleet) -> frozenset[s
     patience = fleet.guards.deadlines.destroy
     leaving = (m for m in observation.machines if m.id in observation.leaving)
     return frozenset(m.id for m in leaving if frees_its_place(m, memory.facts.get(m.id), patience, observation.at))
+
+
+def _late_destroys(machines: Iterable[Machine], memory: Memory, others: Container[str | None]) -> int:
+    """How many destroys of ours may have their effect yet, beside those that are under way, or are repeated now."""
+    late = (memory.departing.get(m.id) for m in machines if m.id not in others)
+    return sum(one is not None and one.verb is Verb.DESTROY for one in late)
 
 
 def _stuck(memory: Memory, members: Roster, drafted: Draft) -> Mapping[str, int]:

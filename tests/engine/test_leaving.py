@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from fleetd.engine.seat import EngineSeat
+from fleetd.model.fleet import Guards, ScaleIn
 from fleetd.model.machine import MachineEvent
 from fleetd.model.plan import Listing
 from fleetd.planner.explaining import explain_machine
@@ -149,3 +151,29 @@ async def test_a_listing_that_lacks_a_machine_which_is_up_is_rejected_as_ever() 
         assert cloud.writes() == []
         assert world.reconciler.last is not None
         assert not world.reconciler.last.observation.sane
+
+
+@virtual
+async def test_a_destroy_of_ours_that_is_late_is_no_deed_of_somebody_else_and_the_next_one_waits() -> None:
+    going = fleet(
+        target=0,
+        adopt=("ps1", "ps2"),
+        guards=Guards(max_destroys_per_pass=1),
+        scale_in=ScaleIn.DESTROY,
+        allow_destroy=True,
+    )
+    cloud = FakeCloud(virtual_clock(), takes=20)
+    cloud.add(token_name(1), state="off")
+    cloud.add(token_name(2), state="off")
+    cloud.vain["destroy"] = "endless"
+    with capture_logs() as logs:
+        async with rig(going, cloud=cloud) as world, world.daemon_running():
+            await anyio.sleep(60)
+            (first,) = cloud.writes()
+            cloud.set(first.split()[1], state="destroying")
+            await anyio.sleep(30 * 60)
+            assert cloud.writes() == [first], "ten minutes under way, and late since"
+            await anyio.sleep(15 * 60)
+            assert len(cloud.writes()) == 2
+    assert [line["event"] for line in logs if line["event"] == "machine.transition_timed_out"]
+    assert not [line for line in logs if line["event"] == "machine.changed_outside"]

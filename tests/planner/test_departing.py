@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleetd.engine.departures import DECLINED, LATE, NOTE, Departures
-from fleetd.model.fleet import Guards, IdleRule, Limit, Window
+from fleetd.model.fleet import Guards, IdleRule, Limit, ScaleIn, Window
 from fleetd.model.journal import Departure, IdleReport, Intent, MachineFacts, Memory, Setback, setback_key
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Observation
@@ -59,6 +59,40 @@ def test_one_that_came_up_since_does_not_count(parks: bool) -> None:
     assert stops(Memory(departing=going, futile=WAITS), parks=parks, up_since=since) == {"ps2", "ps3"}
 
 
+@pytest.mark.parametrize(
+    ("departing", "destroyed"),
+    [
+        pytest.param({}, 2, id="nothing is late"),
+        pytest.param({"ps1": Departure(ago(minutes=5), LATE, Verb.DESTROY)}, 1, id="one is"),
+        pytest.param(
+            {m: Departure(ago(minutes=5), LATE, Verb.DESTROY) for m in ("ps1", "ps2")},
+            0,
+            id="as many as the guard has",
+        ),
+        pytest.param({"ps1": Departure(ago(minutes=5), LATE, Verb.STOP)}, 2, id="a stop is"),
+        pytest.param({"ps9": Departure(ago(minutes=5), LATE, Verb.DESTROY)}, 2, id="one that is no more"),
+    ],
+)
+def test_destroys_that_are_late_use_up_the_guard_on_destroys(departing: dict[str, Departure], destroyed: int) -> None:
+    seen = tuple(Machine(f"ps{n}", token_name(n), "off" if n > 2 else "destroying") for n in range(1, 7))
+    facts = {m.id: MachineFacts(m.id, "training", m.name, NOW, NOW, m.state) for m in seen}
+    want = fleet(
+        target=0, guards=Guards(max_destroys_per_pass=2), scale_in=ScaleIn.DESTROY, allow_destroy=True, standby=0
+    )
+    there = Observation(NOW, seen, leaving=frozenset({"ps1", "ps2"}))
+    decided = plan((want,), there, Memory(facts=facts, departing=departing), NOW)
+    assert [a.verb for a in decided.actions] == [Verb.DESTROY] * destroyed
+
+
+def test_a_destroy_that_is_late_does_not_keep_its_own_machine_from_another_one() -> None:
+    machine = Machine("ps1", token_name(1), "off")
+    facts = {"ps1": MachineFacts("ps1", "training", machine.name, NOW, NOW, "off")}
+    want = fleet(target=0, guards=Guards(max_destroys_per_pass=1), scale_in=ScaleIn.DESTROY, allow_destroy=True)
+    late = {"ps1": Departure(ago(minutes=5), LATE, Verb.DESTROY)}
+    decided = plan((want,), Observation(NOW, (machine,)), Memory(facts=facts, departing=late), NOW)
+    assert [(a.verb, a.machine) for a in decided.actions] == [(Verb.DESTROY, "ps1")]
+
+
 def intent(verb: Verb) -> Intent:
     return Intent(1, "training", verb, Reason.OVER_TARGET, "training-x", NOW, NOW, "ps1")
 
@@ -77,7 +111,7 @@ def test_they_outlive_a_restart_and_end(tmp_path: Path) -> None:
         await departures.add(intent(Verb.DESTROY), later(minutes=40))
         restarted = Departures(journal)
         await restarted.load()
-        assert restarted.known(later(minutes=69)).keys() == {"ps1"}
+        assert restarted.known(later(minutes=69))["ps1"].verb is Verb.DESTROY
         assert restarted.known(later(minutes=70)) == {}
         await journal.aclose()
 

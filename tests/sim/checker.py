@@ -40,6 +40,8 @@ from tests.sim.truth import ON, Truth, created_name, moment
 LEARNT_WITHIN = 3600.0
 """Seconds after which a price that changed is known: the checks ring every 20 minutes."""
 VERBS = frozenset({"create", "start", "stop", "restart", "destroy", "update"})
+LATE_DESTROY = 2390.0
+"""Seconds for which a destroy that is not done counts as under way: its deadline, and half an hour."""
 UNNOTICED = 3600.0
 """Seconds for which a daemon whose lock was removed may go on looking."""
 NO_EFFECT_STEPS = (60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -116,7 +118,7 @@ def never_more_than_the_cap(truth: Truth) -> Iterator[Breach]:
 def destroys_are_allowed(truth: Truth) -> Iterator[Breach]:
     """3. Nothing is destroyed without allow_destroy, beyond the guard, or without a fresh look."""
     looks = shows(truth)
-    under_way: list[tuple[str, str]] = []
+    under_way: list[tuple[str, str, float]] = []
     for call in truth.writes:
         if call.operation not in {"destroy", "stop"} or call.machine_id is None:
             continue
@@ -133,10 +135,14 @@ def destroys_are_allowed(truth: Truth) -> Iterator[Breach]:
             yield Breach(3, at, f"{call.machine_id} destroyed, which nobody has confirmed")
         if not fleet.allow_destroy:
             yield Breach(3, at, f"{call.machine_id} destroyed, {fleet.name} does not allow it")
-        under_way = [(m, f) for m, f in under_way if truth.state(m, at) != "gone" and m != call.machine_id]
-        going = sum(f == fleet.name for _, f in under_way)
+        under_way = [
+            (m, f, t)
+            for m, f, t in under_way
+            if truth.state(m, at) != "gone" and m != call.machine_id and at - t < LATE_DESTROY
+        ]
+        going = sum(f == fleet.name for _, f, _ in under_way)
         if call.executed:
-            under_way.append((call.machine_id, fleet.name))
+            under_way.append((call.machine_id, fleet.name, at))
         if going + 1 > fleet.guards.max_destroys_per_pass:
             yield Breach(3, at, f"{going + 1} destroys under way in {fleet.name}")
 

@@ -119,7 +119,7 @@ def established(truth: Truth, machine: str, look: Look, settings: Settings) -> b
     settle = wanted.guards.settle.total_seconds() if wanted is not None else 90.0
     if born is not None and look.began - born.at < settle + REQUEST_TIMEOUT:
         return False
-    if wanted is not None and _may_be_leaving(truth, machine, look, wanted.guards.deadlines.destroy.total_seconds()):
+    if _may_be_leaving(truth, machine, look):
         return False
     # What was being destroyed when the look began may be lacking.
     return not any(
@@ -127,26 +127,17 @@ def established(truth: Truth, machine: str, look: Look, settings: Settings) -> b
     ) and not any(a.machine_id == machine and a.verb == "destroy" and a.at <= look.ended for a in truth.record.acts)
 
 
-def _may_be_leaving(truth: Truth, machine: str, look: Look, patience: float) -> bool:
-    """Whether listings have lacked it for so long while ``show`` was answered with a state that nobody knows."""
-    odd = [
+def _may_be_leaving(truth: Truth, machine: str, look: Look) -> bool:
+    """Whether ``show``, asked because of this look, was answered with a state that nobody knows.
+
+    Such a machine may be leaving. It keeps its place for as long as a destroy may take, which promise 2 holds it to.
+    """
+    odd = (
         moment(c)
         for c in truth.record.calls
         if c.operation == "show" and c.machine_id == machine and "unknown_state" in c.faults and c.status == 200
-    ]
-    lacked: float | None = None
-    for seen in reversed(truth.record.looks):
-        if seen.began > look.began or seen.listed is None:
-            continue
-        if machine in seen.listed:
-            break
-        lacked = seen.began
-    return (
-        lacked is not None
-        and any(lacked <= t <= lacked + ON_TIME for t in odd)
-        and any(look.began - ON_TIME <= t <= look.ended + ON_TIME for t in odd)
-        and look.ended - lacked >= patience
     )
+    return any(look.began <= t <= look.ended + ON_TIME for t in odd)
 
 
 def ordered(record: Record, machine: str, at: float, *, forced: bool = False) -> bool:
