@@ -22,6 +22,7 @@ from fleetd.engine.status import money_document
 from fleetd.model.journal import GONE
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Plan
+from fleetd.model.report import FORMAT
 from fleetd.ops.escape import printable
 from fleetd.planner.amounts import CENT, Amount
 from fleetd.planner.billing import TENTH, UNKNOWN, Bill, MonthBills, known_sum, sum_of
@@ -50,7 +51,7 @@ def cost(
         settings = wiring.load_settings(wiring.find_config(config))
         plan = anyio.run(functools.partial(wiring.plan_once, settings, forecast=True)).plan
         if as_json:
-            show_json({"format": 1, **money_document(plan)})
+            show_json({"format": FORMAT, **money_document(plan)})
         else:
             show(forecast_view(plan))
         return

@@ -7,7 +7,7 @@ import json
 import socket
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -27,8 +27,7 @@ from fleetd.cli.render_demo import EVENTS_SHOWN, Scene, demo_view, ending, title
 from fleetd.cli.render_status import fleet_words
 from fleetd.cli.words import event_words
 from fleetd.model.errors import StateUnusable
-
-Document = Mapping[str, Any]
+from fleetd.model.report import Report
 
 PACKAGED = "demo.toml"
 LISTEN = "127.0.0.1:8750"
@@ -76,12 +75,12 @@ def demo(
         speed = float(str(settings.provider.simulator.get("speed", 1)))
         audience = _Screen(speed, config) if out().is_terminal else _Lines(speed)
 
-        async def play() -> tuple[Document, float] | None:
+        async def play() -> tuple[Report, float] | None:
             began = anyio.current_time()
             log_to(audience.event)
 
-            def passed(document: Document) -> None:
-                audience.passed(document, anyio.current_time() - began)
+            def passed(report: Report) -> None:
+                audience.passed(report, anyio.current_time() - began)
 
             with audience:
                 if not ends:
@@ -89,8 +88,8 @@ def demo(
                         settings, lambda: wiring.load_settings(config), observer=passed, hangup_reloads=False
                     )
                     return None
-                document = await wiring.converge(settings, timeout=timeout.total_seconds(), on_status=passed)
-                return document, anyio.current_time() - began
+                report = await wiring.converge(settings, timeout=timeout.total_seconds(), on_status=passed)
+                return report, anyio.current_time() - began
 
         try:
             ended = anyio.run(play)
@@ -124,9 +123,9 @@ class _Lines:
         if words is not None:
             show(Text(f"  {words}"))
 
-    def passed(self, document: Document, _seconds: float) -> None:
+    def passed(self, report: Report, _seconds: float) -> None:
         """Say how the fleets stand, when that has changed."""
-        now = "; ".join(fleet_words(name, fleet) for name, fleet in document["fleets"].items())
+        now = "; ".join(fleet_words(name, fleet) for name, fleet in report.fleets.items())
         if now != self._last:
             self._last = now
             show(Text(f"[{now}]"))
@@ -138,7 +137,7 @@ class _Screen:
     def __init__(self, speed: float, config: Path) -> None:
         self._speed = speed
         self._events: deque[str] = deque(maxlen=EVENTS_SHOWN)
-        self._document: Document | None = None
+        self._report: Report | None = None
         self._converged_after: float | None = None
         self._next = (
             "Go on in another terminal; Ctrl-C here ends the demo:",
@@ -164,10 +163,10 @@ class _Screen:
             self._events.append(words)
             self._draw()
 
-    def passed(self, document: Document, seconds: float) -> None:
+    def passed(self, report: Report, seconds: float) -> None:
         """Draw how things stand after a pass."""
-        self._document = document
-        converged = document["fleets"] and all(fleet["converged"] for fleet in document["fleets"].values())
+        self._report = report
+        converged = report.fleets and all(fleet.converged for fleet in report.fleets.values())
         if converged and self._converged_after is None:
             self._converged_after = seconds
         self._draw()
@@ -175,7 +174,7 @@ class _Screen:
     def _draw(self) -> None:
         scene = Scene(
             self._speed,
-            self._document,
+            self._report,
             tuple(self._events),
             self._converged_after,
             self._next,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 import typer
@@ -16,6 +16,7 @@ from fleetd.cli.render_history import history_document, history_line
 from fleetd.cli.render_status import silent_words
 from fleetd.model.errors import FleetdError
 from fleetd.model.journal import HistoryEntry
+from fleetd.model.report import Report
 from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
 from fleetd.planner.called import meant, named
@@ -57,34 +58,33 @@ def explain(
         show(history_line(entry), wrap=False)
 
 
-def sentences_about(status: dict[str, Any], subject: str, past: Sequence[HistoryEntry], now: datetime) -> list[str]:
-    """The sentences, from a status document and what the journal has of a machine of that name.
+def sentences_about(report: Report, subject: str, past: Sequence[HistoryEntry], now: datetime) -> list[str]:
+    """The sentences, from a report and what the journal has of a machine of that name.
 
     Raises:
         UnknownSubject: nothing is called so, and nothing ever was.
     """
-    if subject in status["fleets"]:
-        return explain_fleet(status, subject, now)
-    called = {(n.id, n.name) for n in meant(subject, named(status["machines"]))}
-    found = [m for m in status["machines"] if (m["id"] or "", m["name"]) in called]
+    if subject in report.fleets:
+        return explain_fleet(report, subject, now)
+    called = {(n.id, n.name) for n in meant(subject, named(report.machines))}
+    found = [m for m in report.machines if (m.id or "", m.name) in called]
     if found:
-        return [line for machine in found for line in explain_machine(status, machine, now)]
+        return [line for machine in found for line in explain_machine(report, machine, now)]
     if past:
         return [f"No machine is called {subject} now; the journal remembers one."]
-    seen = status.get("observation") or {}
-    if seen.get("doubted_since") is not None and seen.get("believed_at") is None:
-        return doubts(status, now)
-    fleets = ", ".join(status["fleets"]) or "none"
+    if report.sight.doubted_since is not None and report.sight.believed_at is None:
+        return doubts(report, now)
+    fleets = ", ".join(report.fleets) or "none"
     raise UnknownSubject(f"no fleet and no machine is called {subject}; fleets: {fleets}")
 
 
 async def _look(settings: Settings, subject: str) -> tuple[list[str], list[HistoryEntry]]:
-    status = await wiring.current_status(settings)
+    report = await wiring.current_status(settings)
     past: list[HistoryEntry] = []
-    if subject not in status["fleets"]:
+    if subject not in report.fleets:
         rows = await wiring.read_history(settings, machine=subject, limit=LATEST)
         past = [entry for _, entry in reversed(rows)]
-    sentences = sentences_about(status, subject, past, datetime.now(UTC))
-    if status["daemon"].get("answers") is False:
-        sentences.insert(0, f"{silent_words(status['daemon'])}.")
+    sentences = sentences_about(report, subject, past, datetime.now(UTC))
+    if report.daemon.answers is False:
+        sentences.insert(0, f"{silent_words(report.daemon.pid, report.daemon.why)}.")
     return sentences, past

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Annotated, Any
@@ -16,9 +16,8 @@ from fleetd.cli.logs import log_above, log_to_stderr
 from fleetd.cli.options import ConfigOption, StateDirOption, duration, examples
 from fleetd.cli.output import err, say, show
 from fleetd.cli.render_apply import Bar, bars, summary
+from fleetd.model.report import Report
 from fleetd.ops.escape import printable
-
-Document = Mapping[str, Any]
 
 
 def run(config: ConfigOption = None) -> None:
@@ -56,25 +55,21 @@ def apply(
     """
     settings = wiring.load_settings(wiring.find_config(config))
 
-    async def converge() -> tuple[Document, float]:
+    async def converge() -> tuple[Report, float]:
         began = anyio.current_time()
         with _progress() as on_status:
-            document = await wiring.converge(settings, timeout=timeout.total_seconds(), on_status=on_status)
-        return document, anyio.current_time() - began
+            report = await wiring.converge(settings, timeout=timeout.total_seconds(), on_status=on_status)
+        return report, anyio.current_time() - began
 
-    document, seconds = anyio.run(converge)
-    show(summary(document, seconds))
+    report, seconds = anyio.run(converge)
+    show(summary(report, seconds))
 
 
 def reload(config: ConfigOption = None, state_dir: StateDirOption = None) -> None:
     """Have the running daemon read its config again: swapped whole, or not at all when it has a fault."""
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
-
-    async def order() -> Document:
-        return await wiring.order(settings, "POST", "/reload")
-
-    document = anyio.run(order)
-    say(f"the daemon has read {printable(str(document.get('config', settings.source)))} again")
+    read = anyio.run(wiring.reload, settings).config or settings.source
+    say(f"the daemon has read {printable(read)} again")
 
 
 RUN_EXAMPLES = examples("fleetd run -c fleetd.toml", "systemctl start fleetd  # the same, by deploy/fleetd.service")
@@ -83,12 +78,12 @@ RELOAD_EXAMPLES = examples("fleetd reload -c fleetd.toml", "systemctl reload fle
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Document], None]]:
+def _progress() -> Iterator[Callable[[Report], None]]:
     """A bar for each fleet on a terminal; elsewhere the log lines say it all."""
     console = err()
     if not console.is_terminal:
         log_to_stderr("info")
-        yield lambda _document: None
+        yield lambda _report: None
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -100,8 +95,8 @@ def _progress() -> Iterator[Callable[[Document], None]]:
         log_above(console)
         tasks = {}
 
-        def update(document: Document) -> None:
-            for bar in bars(document):
+        def update(report: Report) -> None:
+            for bar in bars(report):
                 if bar.fleet not in tasks:
                     tasks[bar.fleet] = progress.add_task(bar.fleet, total=bar.total, text="")
                 _set(progress, tasks[bar.fleet], bar)

@@ -20,9 +20,10 @@ from fleetd.cli.output import out, say, show, show_json
 from fleetd.cli.render_history import history_document, history_line, history_view
 from fleetd.cli.render_plan import plan_view
 from fleetd.cli.render_status import silent_words, status_view
-from fleetd.engine.status import hold_document, plan_document
+from fleetd.engine.status import plan_document
 from fleetd.model.errors import ConfigError, Fault, FleetdError
 from fleetd.model.journal import HistoryEntry
+from fleetd.model.report import document, veto_report
 from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
 
@@ -102,7 +103,7 @@ def plan(
     if as_json:
         show_json(plan_document(found.plan, vetoes))
     else:
-        show(plan_view(found.plan, [hold_document(h) for h in vetoes], then=instant, now=datetime.now(UTC)))
+        show(plan_view(found.plan, [veto_report(h) for h in vetoes], then=instant, now=datetime.now(UTC)))
     if detailed_exitcode and found.plan.actions:
         raise typer.Exit(ExitCode.CHANGES_PENDING)
 
@@ -121,11 +122,11 @@ def status(
     if watch:
         anyio.run(_watch, settings, as_json)
         return
-    document = anyio.run(wiring.current_status, settings)
+    report = anyio.run(wiring.current_status, settings)
     if as_json:
-        show_json(document)
+        show_json(document(report))
     else:
-        show(status_view(document, datetime.now(UTC)))
+        show(status_view(report, datetime.now(UTC)))
 
 
 def history(
@@ -236,30 +237,30 @@ async def _watch(settings: Settings, as_json: bool) -> None:
     console = out()
     if as_json or not console.is_terminal:
         while True:
-            document = await wiring.current_status(settings)
+            report = await wiring.current_status(settings)
             if as_json:
-                show_json(document, indent=None)
+                show_json(document(report), indent=None)
             else:
-                show(Group(status_view(document, datetime.now(UTC)), Text("")))
+                show(Group(status_view(report, datetime.now(UTC)), Text("")))
             await anyio.sleep(REFRESH)
     view: RenderableType = Text("looking ...")
     with Live(view, console=console, screen=True, auto_refresh=False) as live:
         while True:
             note = ""
             try:
-                document = await wiring.current_status(settings)
+                report = await wiring.current_status(settings)
             except FleetdError as error:  # a screen that is watched stays: what it shows is old, and says so
                 note = f"\nthis is old: {printable(str(error))}"
             now = datetime.now(UTC)
             if not note:
-                view = status_view(document, now)
+                view = status_view(report, now)
             foot = Text(f"\n{now:%H:%M:%S} UTC, again every {REFRESH:g} s; Ctrl-C ends", style="dim")
             live.update(Group(view, Text(note, style="bold red"), foot), refresh=True)
             await anyio.sleep(REFRESH)
 
 
 def _warn_of_silence(pid: int | None) -> None:
-    say(f"warning: {silent_words({'pid': pid})}", style="yellow")
+    say(f"warning: {silent_words(pid)}", style="yellow")
 
 
 def _warn_of_other(who: str) -> None:

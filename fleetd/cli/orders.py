@@ -16,6 +16,7 @@ from fleetd.cli.vetoes import MachineName, ReasonOption, span_of_veto
 from fleetd.cli.words import until
 from fleetd.model.journal import MachineOrder
 from fleetd.model.reasons import Verb
+from fleetd.model.report import OrderTaken, document
 from fleetd.ops.escape import printable
 from fleetd.planner.sentences import UNDER_WAY
 
@@ -94,33 +95,30 @@ def restart(
 
 def _order(order: MachineOrder, config: Any, state_dir: Any, *, as_json: bool) -> None:
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
-    document = anyio.run(wiring.order_machine, settings, order)
+    taken = anyio.run(wiring.order_machine, settings, order)
     if as_json:
-        show_json(document)
+        show_json(document(taken))
     else:
-        for line in _words(order, document):
+        for line in _words(order, taken):
             say(line)
-    if document["result"] == "undecided":
+    if taken.result == "undecided":
         raise typer.Exit(ExitCode.TEMPORARY)
 
 
-def _words(order: MachineOrder, document: dict[str, Any]) -> list[str]:
-    name = printable(document["name"])
-    match document["result"]:
+def _words(order: MachineOrder, taken: OrderTaken) -> list[str]:
+    name, now = printable(taken.name), datetime.now(UTC)
+    match taken.result:
         case "begun":
-            step = document.get("transition")
-            due = f", due by {until(step['deadline'], datetime.now(UTC))}" if step else ""
+            due = f", due by {until(taken.transition.deadline, now)}" if taken.transition else ""
             lines = [f"{name}: {UNDER_WAY[order.verb]}{due}"]
-            for hold in document.get("lifted") or ():
-                why = f"{printable(hold['actor'])}: {printable(hold['reason'])}"
-                lines.append(
-                    f"It was to stay off until {until(hold['expires_at'], datetime.now(UTC))} ({why}); that is over."
-                )
-            if document.get("kept_off_until"):
-                end = until(document["kept_off_until"], datetime.now(UTC))
+            for hold in taken.lifted:
+                why = f"{printable(hold.actor)}: {printable(hold.reason)}"
+                lines.append(f"It was to stay off until {until(hold.expires_at, now)} ({why}); that is over.")
+            if taken.kept_off_until is not None:
+                end = until(taken.kept_off_until, now)
                 lines.append(f"It stays off until {end}; fleetd release {name} ends that.")
             return lines
         case "already_so":
-            return [f"{name} is {printable(document['state'])} already; nothing was done"]
+            return [f"{name} is {printable(taken.state or '')} already; nothing was done"]
         case _:
             return [f"no pass has decided on {name} yet: fleetd history --machine {name} will say what became of it"]

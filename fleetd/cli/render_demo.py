@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich import box
 from rich.columns import Columns
@@ -16,6 +15,7 @@ from rich.text import Text
 from fleetd.cli.output import shown
 from fleetd.cli.render_status import fleet_words, legend
 from fleetd.cli.words import CELLS, money
+from fleetd.model.report import MachineReport, Report
 from fleetd.ops.escape import printable
 
 EVENTS_SHOWN = 8
@@ -30,8 +30,8 @@ class Scene:
 
     speed: float
     """How much faster than life the simulator is."""
-    document: Mapping[str, Any] | None = None
-    """The last pass's status document."""
+    report: Report | None = None
+    """How everything stood after the last pass."""
     events: Sequence[str] = ()
     """What happened, in words, oldest first."""
     converged_after: float | None = None
@@ -54,10 +54,10 @@ def demo_view(scene: Scene) -> RenderableType:
     """The whole screen."""
     first, second = title_lines(scene.speed)
     parts: list[RenderableType] = [Text(first, style="bold"), Text(second, style="dim"), Text("")]
-    if scene.document is None or not scene.document["fleets"]:
+    if scene.report is None or not scene.report.fleets:
         parts.append(Text("The first look at the machines ...", style="dim"))
     else:
-        parts += [_fleets(scene.document), *_foreign(scene.document), legend()]
+        parts += [_fleets(scene.report), *_foreign(scene.report), legend()]
     # What happened stands last: a small terminal cuts it off, not how things stand.
     parts += [Text(""), *_standing(scene), Text(""), Text("What happened", style="bold")]
     room = max(3, min(EVENTS_SHOWN, scene.height - OTHER_LINES))
@@ -67,59 +67,59 @@ def demo_view(scene: Scene) -> RenderableType:
     return Panel(Group(*parts), title="fleetd demo", box=box.ROUNDED, border_style="cyan", padding=(0, 2))
 
 
-def ending(document: Mapping[str, Any], seconds: float) -> list[str]:
+def ending(report: Report, seconds: float) -> list[str]:
     """How the demo ends where there is no screen."""
-    fleets = "; ".join(fleet_words(name, fleet) for name, fleet in document["fleets"].items())
-    lines = [f"Converged in {seconds:.0f} s: {fleets}.  {money(document.get('hourly'))}"]
-    foreign = [printable(m["name"]) for m in document["machines"] if not m["owned"]]
+    fleets = "; ".join(fleet_words(name, fleet) for name, fleet in report.fleets.items())
+    lines = [f"Converged in {seconds:.0f} s: {fleets}.  {money(report.hourly)}"]
+    foreign = [printable(m.name) for m in report.machines if not m.owned]
     if foreign:
         lines.append(f"Machines of other people, never touched: {', '.join(foreign)}.")
     return lines
 
 
-def _fleets(document: Mapping[str, Any]) -> Table:
+def _fleets(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in ("fleet", "target", "up", "machines", "cost", ""):
         table.add_column(name, justify="right" if name in {"target", "up", "cost"} else "left")
-    for name, fleet in document["fleets"].items():
-        mine = [m for m in document["machines"] if m["fleet"] == name]
+    for name, fleet in report.fleets.items():
+        mine = [m for m in report.machines if m.fleet == name]
         table.add_row(
             Text(printable(name), style="bold"),
-            str(fleet["target"]),
-            str(fleet["up"]),
+            str(fleet.target),
+            str(fleet.up),
             _cells(name, mine),
-            money(fleet.get("hourly")),
-            Text("at its target", style="green") if fleet["converged"] else Text("getting there", style="yellow"),
+            money(fleet.hourly),
+            Text("at its target", style="green") if fleet.converged else Text("getting there", style="yellow"),
         )
-    total = "all together" if len(document["fleets"]) > 1 else ""
-    table.add_row("", "", "", "", Text(money(document.get("hourly")), style="bold"), Text(total, style="dim"))
+    total = "all together" if len(report.fleets) > 1 else ""
+    table.add_row("", "", "", "", Text(money(report.hourly), style="bold"), Text(total, style="dim"))
     return table
 
 
-def _cells(fleet: str, machines: Sequence[Mapping[str, Any]]) -> RenderableType:
+def _cells(fleet: str, machines: Sequence[MachineReport]) -> RenderableType:
     """One cell a machine: sign, token, state, all in the colour of its phase."""
     if not machines:
         return Text("none yet", style="dim")
     cells = []
     for machine in machines:
-        sign, style = CELLS.get(machine.get("phase", ""), CELLS["unknown"])
-        token = str(machine["name"]).removeprefix(f"{fleet}-")
-        cells.append(Text(f"{sign} {printable(token)} {printable(machine['state'])}", style=style))
+        sign, style = CELLS.get(machine.phase, CELLS["unknown"])
+        token = machine.name.removeprefix(f"{fleet}-")
+        cells.append(Text(f"{sign} {printable(token)} {printable(machine.state)}", style=style))
     return Columns(cells, padding=(0, 2))
 
 
-def _foreign(document: Mapping[str, Any]) -> list[RenderableType]:
-    foreign = [m for m in document["machines"] if not m["owned"]]
+def _foreign(report: Report) -> list[RenderableType]:
+    foreign = [m for m in report.machines if not m.owned]
     if not foreign:
         return []
-    names = ", ".join(f"{shown(m['name'])} ({shown(m['state'])})" for m in foreign)
+    names = ", ".join(f"{shown(m.name)} ({shown(m.state)})" for m in foreign)
     return [Text.assemble(("Machines of other people, never touched: ", "dim"), names)]
 
 
 def _standing(scene: Scene) -> list[RenderableType]:
-    if scene.converged_after is None or scene.document is None:
+    if scene.converged_after is None or scene.report is None:
         return [Text("Every machine is followed until it is up. Ctrl-C ends the demo.", style="yellow")]
-    if all(fleet["converged"] for fleet in scene.document["fleets"].values()):
+    if all(fleet.converged for fleet in scene.report.fleets.values()):
         done = f"Converged: every fleet is at its target. The first time took {scene.converged_after:.0f} s."
         standing = Text(done, style="bold green")
     else:

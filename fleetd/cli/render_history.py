@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fleetd.cli.words import SYMBOLS
-from fleetd.engine.status import time_text
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.reasons import Outcome
+from fleetd.model.report import document
 from fleetd.ops.escape import printable
 
 GOOD = frozenset({"reached", "observed"})
@@ -21,7 +21,7 @@ GOOD = frozenset({"reached", "observed"})
 def history_document(entry: HistoryEntry) -> dict[str, Any]:
     """One line of ``history --json``."""
     return {
-        "ts": time_text(entry.ts),
+        "ts": document(entry.ts),
         "fleet": entry.fleet,
         "machine": entry.machine,
         "name": entry.name,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Any
 
 from fleetd.cli.words import money
+from fleetd.model.plan import BudgetView, Plan
+from fleetd.model.report import Report
 from fleetd.ops.escape import printable
 from fleetd.planner.sentences import clock
 
@@ -15,41 +15,39 @@ SHOWN = 5
 """Machines that a line names."""
 
 
-def money_lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """One line for each orphaned fleet, passed cap and budget of a plan's or the status document."""
-    for orphan in document.get("orphans", ()):
-        names = [printable(name) for name in orphan["machines"]]
+def money_lines(found: Plan | Report) -> Iterator[str]:
+    """One line for each orphaned fleet, passed cap and budget."""
+    for orphan in found.orphans:
+        names = [printable(name) for name in orphan.machines]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         count = f"{len(names)} machine{'s' if len(names) != 1 else ''}"
         yield (
-            f"{printable(orphan['fleet'])} is not in the config: {count} left, {orphan['billed']} running, "
-            f"{money(orphan['hourly'])} ({', '.join(names[:SHOWN])}{more}). Adopt or stop them."
+            f"{printable(orphan.fleet)} is not in the config: {count} left, {orphan.billed} running, "
+            f"{money(orphan.hourly)} ({', '.join(names[:SHOWN])}{more}). Adopt or stop them."
         )
-    for over in document.get("over_caps", ()):
+    for over in found.over_caps:
         yield (
-            f"{_whose(over['fleet'])} cost {money(over['hourly'])}, over max_hourly_cost {money(over['cap'])}: "
+            f"{_whose(over.fleet)} cost {money(over.hourly)}, over max_hourly_cost {money(over.cap)}: "
             "nothing is started or created; what runs is left running."
         )
-    for budget in document.get("budgets", ()):
+    for budget in found.budgets:
         yield _budget(budget)
 
 
-def _budget(budget: Mapping[str, Any]) -> str:
-    known = budget["committed"] is not None
-    at_most = bool(budget.get("at_most")) and budget["spent"] is not None
-    share = f" ({Decimal(budget['committed']) / Decimal(budget['budget']):.0%})" if known else ""
+def _budget(budget: BudgetView) -> str:
+    at_most = budget.at_most and budget.spent is not None
+    share = "" if budget.committed is None else f" ({budget.share:.0%})"
     parts = [
-        f"spent {'<= ' if at_most else ''}{_dollars(budget['spent'])}",
-        f"with what runs {_dollars(budget['committed'])}{share} by the end of the month",
+        f"spent {'<= ' if at_most else ''}{_dollars(budget.spent)}",
+        f"with what runs {_dollars(budget.committed)}{share} by the end of the month",
     ]
-    if budget["wanted"] is not None:
-        parts.append(f"at the targets {_dollars(budget['wanted'])}")
-    if budget["used_up_at"] is not None:
-        parts.append(f"which uses it up at {clock(datetime.fromisoformat(budget['used_up_at']))}")
-    unbilled = [printable(name) for name in budget.get("unbilled", ())]
-    return (
-        f"Budget of {_whose(budget['fleet'])} in {budget['month']}: {_dollars(budget['budget'])}; {', '.join(parts)}."
-        + (f" {unbilled_words(unbilled)}" if unbilled else "")
+    if budget.wanted is not None:
+        parts.append(f"at the targets {_dollars(budget.wanted)}")
+    if budget.used_up_at is not None:
+        parts.append(f"which uses it up at {clock(budget.used_up_at)}")
+    unbilled = [printable(name) for name in budget.unbilled]
+    return f"Budget of {_whose(budget.fleet)} in {budget.month}: {_dollars(budget.budget)}; {', '.join(parts)}." + (
+        f" {unbilled_words(unbilled)}" if unbilled else ""
     )
 
 
@@ -63,5 +61,5 @@ def _whose(fleet: str | None) -> str:
     return "all fleets together" if fleet is None else f"fleet {printable(fleet)}"
 
 
-def _dollars(amount: str | None) -> str:
+def _dollars(amount: Decimal | None) -> str:
     return "?" if amount is None else f"${amount}"

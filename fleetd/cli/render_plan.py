@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -14,9 +13,9 @@ from rich.text import Text
 
 from fleetd.cli.render_money import money_lines
 from fleetd.cli.words import SYMBOLS, money, money_change
-from fleetd.engine.status import money_document
 from fleetd.model.plan import Action, NextChange, Plan, Skip, Unconfirmed
 from fleetd.model.reasons import Reason, Verb
+from fleetd.model.report import VetoReport
 from fleetd.ops.escape import printable
 from fleetd.planner.explaining import veto_sentence
 from fleetd.planner.sentences import (
@@ -37,13 +36,13 @@ ALIKE = 5
 
 
 def plan_view(
-    plan: Plan, vetoes: Sequence[Mapping[str, Any]] = (), *, then: datetime | None = None, now: datetime | None = None
+    plan: Plan, vetoes: Sequence[VetoReport] = (), *, then: datetime | None = None, now: datetime | None = None
 ) -> RenderableType:
     """The whole answer of ``fleetd plan``.
 
     Args:
         plan: what would be done.
-        vetoes: holds and freezes in force now, as documents.
+        vetoes: holds and freezes in force now.
         then: the time that was asked for, where one was.
         now: the present.
     """
@@ -65,7 +64,7 @@ def plan_view(
         if mine:
             parts.append(_actions(mine))
         parts.append(Text(""))
-    parts += [Text(line, style="yellow") for line in money_lines(money_document(plan))]
+    parts += [Text(line, style="yellow") for line in money_lines(plan)]
     if plan.unconfirmed:
         lines = [Text(f"  {_unconfirmed(u)}", style="yellow") for u in plan.unconfirmed]
         parts += [Text("Never destroyed before fleetd adopt confirms them:", style="bold"), *lines, Text("")]
@@ -160,9 +159,9 @@ def _skips(skips: Sequence[Skip], now: datetime) -> Table:
     return table
 
 
-def _veto(veto: Mapping[str, Any], at: datetime) -> str:
+def _veto(veto: VetoReport, at: datetime) -> str:
     words = printable(veto_sentence(veto, at), limit=1000)
-    return words if datetime.fromisoformat(veto["expires_at"]) > at else f"(over by then) {words}"
+    return words if veto.expires_at > at else f"(over by then) {words}"
 
 
 def _printable(change: NextChange) -> NextChange:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -20,6 +20,7 @@ from fleetd.cli.words import until
 from fleetd.model.bounds import LONGEST_VETO
 from fleetd.model.journal import VetoOrder
 from fleetd.model.reasons import Verb
+from fleetd.model.report import VetoReport, document
 from fleetd.model.settings import Settings
 from fleetd.ops.control_errors import OrderRefused
 from fleetd.ops.escape import printable
@@ -140,12 +141,12 @@ def adopt(
     """
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     with usage():
-        document = anyio.run(wiring.adopt, settings, machine, reason)
+        adopted = anyio.run(wiring.adopt, settings, machine, reason)
     if as_json:
-        show_json(document)
+        show_json(document(adopted))
         return
-    name, fleet = printable(document["name"]), printable(document["fleet"])
-    done = "is confirmed" if document["confirmed"] else "needs no confirmation; nothing was changed: it is"
+    name, fleet = printable(adopted.name), printable(adopted.fleet)
+    done = "is confirmed" if adopted.confirmed else "needs no confirmation; nothing was changed: it is"
     say(f"{name} {done} as a machine of fleet {fleet}")
 
 
@@ -168,24 +169,24 @@ def usage() -> Iterator[None]:
 def _veto(order: VetoOrder, config: Any, state_dir: Any, *, as_json: bool) -> None:
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     with usage():
-        document = anyio.run(wiring.veto, settings, order)
+        taken = anyio.run(wiring.veto, settings, order)
     if as_json:
-        show_json(document)
+        show_json(document(taken))
         return
     subject = printable(order.subject or "everything")
     done = "held" if order.kind == "hold" else "frozen"
     only = only_words(order.verbs)
     forbidden = f" ({only})" if only else ""
-    end = until(document["expires_at"], datetime.now(UTC))
+    end = until(taken.expires_at, datetime.now(UTC))
     say(f"{subject} is {done}{forbidden} until {end}: {printable(order.reason)}")
-    if order.kind == "hold" and not document.get("machines"):
+    if order.kind == "hold" and not taken.machines:
         unknown = "warning: nobody could be asked which machine that is; whatever is called"
         say(f"{unknown} {subject} is held", style="yellow")
 
 
 def _must_be_known(settings: Settings, fleet: str) -> None:
     # From a file with faults there is no list: then the daemon says which it has.
-    known = [f.name for f in settings.fleets] or list(anyio.run(wiring.current_status, settings)["fleets"])
+    known = [f.name for f in settings.fleets] or list(anyio.run(wiring.current_status, settings).fleets)
     if fleet not in known:
         listed = ", ".join(known) or "none"
         raise typer.BadParameter(f"the config has no fleet {fleet!r}; it has {listed}")
@@ -194,8 +195,8 @@ def _must_be_known(settings: Settings, fleet: str) -> None:
 def _lift(kind: str, subject: str | None, config: Any, state_dir: Any, *, as_json: bool) -> None:
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     with usage():
-        document = anyio.run(wiring.lift, settings, kind, subject)
-    removed, left = document["removed"], _left(document.get("left") or (), kind, subject)
+        lifted = anyio.run(wiring.lift, settings, kind, subject)
+    removed, left = lifted.removed, _left(lifted.left, kind, subject)
     # Looked at afterwards: a veto on a fleet or a machine that is no more can still be ended.
     if not removed and subject is not None:
         if kind == "freeze":
@@ -203,7 +204,7 @@ def _lift(kind: str, subject: str | None, config: Any, state_dir: Any, *, as_jso
         elif not anyio.run(wiring.knows_machine, settings, subject):
             raise typer.BadParameter(f"no machine and no hold is called {subject!r}; nothing was released")
     if as_json:
-        show_json({"removed": removed, "left": left})
+        show_json(document({"removed": removed, "left": left}))
         return
     what = "hold" if kind == "hold" else "freeze"
     on = printable(subject or "everything")
@@ -212,12 +213,12 @@ def _lift(kind: str, subject: str | None, config: Any, state_dir: Any, *, as_jso
     else:
         say(f"{on} has no {what} of its own; fleetd status lists what is in force")
     for freeze in left:
-        end = "fleetd unfreeze" if freeze["subject"] is None else f"fleetd unfreeze {printable(freeze['subject'])}"
+        end = "fleetd unfreeze" if freeze.subject is None else f"fleetd unfreeze {printable(freeze.subject)}"
         say(f"{veto_words(freeze, datetime.now(UTC))}: that goes on; {end} ends it", style="yellow")
 
 
-def _left(freezes: Sequence[Mapping[str, Any]], kind: str, subject: str | None) -> list[Mapping[str, Any]]:
+def _left(freezes: Sequence[VetoReport], kind: str, subject: str | None) -> list[VetoReport]:
     """Those that go on where something was ended: of what was named, and of everything."""
     if kind == "freeze" and subject is None:
         return list(freezes)
-    return [v for v in freezes if v["subject"] is None or (kind == "freeze" and v["subject"] == subject)]
+    return [v for v in freezes if v.subject is None or (kind == "freeze" and v.subject == subject)]

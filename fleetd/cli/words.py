@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
+from msgspec.structs import replace
+
 from fleetd.model.machine import Phase
-from fleetd.model.plan import Skip
-from fleetd.model.reasons import Reason, Verb
+from fleetd.model.report import BlockedReport
 from fleetd.ops.escape import printable
-from fleetd.planner.sentences import SENTENCES, sentence, span
+from fleetd.planner.sentences import reason_words, sentence, span
 
 SYMBOLS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -91,30 +91,10 @@ EVENTS: Mapping[str, str] = MappingProxyType(
 """Log lines that a newcomer is shown, with their keys filled in."""
 
 
-def reason_words(code: str) -> str:
-    """A reason code's sentence; the code itself where a newer daemon sends one that is not known here."""
-    with suppress(ValueError):
-        return SENTENCES[Reason(code)]
-    return printable(code)
-
-
-def skip_words(document: Mapping[str, Any], now: datetime) -> str:
-    """One entry of ``blocked`` or ``skips`` as a sentence."""
-    name = printable(document.get("name") or "")
-    try:
-        verb = document.get("verb")
-        skip = Skip(
-            fleet=printable(str(document.get("fleet") or "")),
-            verb=None if verb is None else Verb(verb),
-            reason=Reason(document["reason"]),
-            name=name,
-            until=when(document.get("until")),
-            detail=printable(str(document.get("detail") or "")),
-            count=int(document.get("count") or 1),
-        )
-    except ValueError:  # a code of a newer daemon
-        return f"{name or printable(str(document.get('fleet')))}: {printable(str(document.get('reason')))}"
-    return sentence(skip, now)
+def skip_words(skip: BlockedReport, now: datetime) -> str:
+    """One thing that is not being done, as a sentence."""
+    plain = replace(skip, name=printable(skip.name or ""), detail=printable(skip.detail or ""))
+    return printable(sentence(plain, now), limit=1000)
 
 
 def event_words(event: Mapping[str, Any]) -> str | None:
@@ -125,57 +105,41 @@ def event_words(event: Mapping[str, Any]) -> str | None:
         return printable(f"{name}: {event.get('error') or event.get('reason') or ''}".rstrip(": ")) if loud else None
     values = {key: printable(str(value)) for key, value in event.items()}
     if "reason" in event:
-        values["reason"] = reason_words(str(event["reason"]))
+        values["reason"] = printable(reason_words(str(event["reason"])))
     if "duration_s" in event:
         values["duration_s"] = span(timedelta(seconds=float(event["duration_s"])))
     return EVENTS[name].format_map(_Filled(values))
 
 
-def money(amount: Decimal | str | None) -> str:
+def money(amount: Decimal | None) -> str:
     """``$2.04/h``; ``$?/h`` where a price is not known."""
     return money_change(amount).removeprefix("+")
 
 
-def money_change(amount: Decimal | str | None) -> str:
+def money_change(amount: Decimal | None) -> str:
     """``+$0.51/h``; ``$?/h`` where a price is not known."""
     if amount is None:
         return "$?/h"
-    value = Decimal(amount)
-    return f"{'-' if value < 0 else '+'}${_digits(abs(value))}/h"
+    return f"{'-' if amount < 0 else '+'}${_digits(abs(amount))}/h"
 
 
-def when(text: object) -> datetime | None:
-    """An instant of a JSON document; None for anything else."""
-    if not isinstance(text, str):
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return None
-
-
-def since(text: object, now: datetime) -> str:
-    """How long ago an instant of a JSON document was: ``12 min``; ``-`` where it is not known."""
-    at = when(text)
+def since(at: datetime | None, now: datetime) -> str:
+    """How long ago it was: ``12 min``; ``-`` where it is not known."""
     return "-" if at is None else span(now - at)
 
 
-def instant(text: object, now: datetime) -> str:
-    """An instant of a JSON document that is past: ``12:30:00 UTC (12 min ago)``."""
-    at = when(text)
-    if at is None:
-        return "-"
-    day = "" if at.date() == now.date() else f"{at:%Y-%m-%d} "
-    return f"{day}{at:%H:%M:%S} UTC ({span(now - at)} ago)"
+def instant(at: datetime, now: datetime) -> str:
+    """One that is past: ``12:30:00 UTC (12 min ago)``."""
+    return f"{_day(at, now)}{at:%H:%M:%S} UTC ({span(now - at)} ago)"
 
 
-def until(text: object, now: datetime) -> str:
-    """An instant of a JSON document that is to come: ``12:30:00 UTC (in 12 min)``."""
-    at = when(text)
-    if at is None:
-        return "-"
-    day = "" if at.date() == now.date() else f"{at:%Y-%m-%d} "
-    return f"{day}{at:%H:%M:%S} UTC ({f'in {span(at - now)}' if at > now else 'past'})"
+def until(at: datetime, now: datetime) -> str:
+    """One that is to come: ``12:30:00 UTC (in 12 min)``."""
+    return f"{_day(at, now)}{at:%H:%M:%S} UTC ({f'in {span(at - now)}' if at > now else 'past'})"
+
+
+def _day(at: datetime, now: datetime) -> str:
+    return "" if at.date() == now.date() else f"{at:%Y-%m-%d} "
 
 
 class _Filled(dict[str, str]):

@@ -26,7 +26,7 @@ class MoneyNews:
             return
         for one in plan.over_caps:
             if one.fleet not in self._over:
-                log.warning("cost.exceeded_cap", fleet=one.fleet, hourly=str(one.rate), cap=str(one.cap))
+                log.warning("cost.exceeded_cap", fleet=one.fleet, hourly=str(one.hourly), cap=str(one.cap))
         self._over = {one.fleet for one in plan.over_caps}
         for budget in plan.budgets:
             share = budget.share

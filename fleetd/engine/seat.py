@@ -5,17 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+
+from msgspec.structs import asdict, replace
 
 from fleetd.engine.daemon import HEARTBEAT, Daemon
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import Clock
-from fleetd.engine.status import hold_document, status_document, time_text, transition_document
+from fleetd.engine.status import status_report, step_report
 from fleetd.engine.vetoes import adopt_entry, entry_words, no_machine, veto_entry
 from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.model.report import (
+    Adopted,
+    DaemonReport,
+    LastFault,
+    LastPass,
+    LeaseTaken,
+    OrderTaken,
+    Report,
+    VetoTaken,
+    veto_report,
+)
 from fleetd.planner.called import Named, meant, one_of_ours, ours, several, strangers
 from fleetd.planner.sentences import sentence
 
@@ -36,26 +48,23 @@ class EngineSeat:
         self._leases = leases
         self._clock = clock
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Report:
         """See ``Seat.status``."""
         reconciler = self._daemon.reconciler
-        cap = reconciler.settings.costs.max_hourly_cost
-        document = status_document(
+        report = status_report(
             reconciler.last,
             daemon=self._about(),
             vetoes=reconciler.vetoes.in_force,
             believed=reconciler.believed,
             doubted_since=reconciler.doubted_since,
             doubt=self._daemon.last_error,
+            turned=reconciler.fought_over,
         )
         made = {
             machine: {str(check): policy for check, policy in checks.items()}
             for machine, checks in reconciler.checks.standing().items()
         }
-        fought = reconciler.fought_over
-        for row in document["machines"]:
-            row["turned_outside"] = fought.get(row["id"], 0) if row["owned"] else 0
-        return document | {"max_hourly_cost": str(cap) if cap else None, "checks_made": made}
+        return replace(report, max_hourly_cost=reconciler.settings.costs.max_hourly_cost or None, checks_made=made)
 
     def alive(self) -> str | None:
         """See ``Seat.alive``."""
@@ -88,7 +97,7 @@ class EngineSeat:
         """See ``Seat.wake``."""
         self._daemon.wake()
 
-    async def veto(self, order: VetoOrder, actor: str) -> dict[str, Any]:
+    async def veto(self, order: VetoOrder, actor: str) -> VetoTaken:
         """See ``Seat.veto``."""
         if order.kind == "freeze" and order.subject is not None:
             self._must_know_fleet(order.subject)
@@ -104,7 +113,7 @@ class EngineSeat:
         )
         await self._record(veto_entry(order.kind, order.subject, found, actor, self._clock.now(), entry_words(hold)))
         self._daemon.wake()
-        return hold_document(hold) | {"machines": [m.id for m, _ in found if m.id]}
+        return VetoTaken(**asdict(veto_report(hold)), machines=tuple(m.id for m, _ in found if m.id))
 
     async def lift(self, kind: str, subject: str | None, actor: str) -> int:
         """See ``Seat.lift``. A hold ends by the machine's id and by its name, whichever it was made with."""
@@ -119,7 +128,7 @@ class EngineSeat:
             self._daemon.wake()
         return removed
 
-    async def request(self, order: MachineOrder, actor: str) -> dict[str, Any]:
+    async def request(self, order: MachineOrder, actor: str) -> OrderTaken:
         """See ``Seat.request``."""
         machine, fleet = self._owned(order.subject)
         lifted = await self._lift_keep_off(machine, fleet, order, actor) if order.verb is Verb.START else []
@@ -127,21 +136,27 @@ class EngineSeat:
         orders = self._daemon.reconciler.recall.orders
         self._daemon.wake()
         decision = await orders.ask(request, patience=DECIDED_WITHIN)
-        about: dict[str, Any] = {"verb": str(order.verb), "machine": machine.id, "name": machine.name, "fleet": fleet}
-        about["lifted"] = [hold_document(h) for h in lifted]
+        taken = OrderTaken(
+            verb=order.verb,
+            machine=machine.id,
+            name=machine.name,
+            fleet=fleet,
+            lifted=tuple(veto_report(h) for h in lifted),
+            result="undecided",
+        )
         if decision is None:
-            return about | {"result": "undecided"}
+            return taken
         if decision.begun:
-            step = None if decision.intent is None else transition_document(decision.intent)
-            until = (
-                None
-                if decision.kept_off is None
-                else self._daemon.reconciler.vetoes.told(decision.kept_off).expires_at
+            kept_off = decision.kept_off
+            return replace(
+                taken,
+                result="begun",
+                transition=None if decision.intent is None else step_report(decision.intent),
+                kept_off_until=None if kept_off is None else self._daemon.reconciler.vetoes.told(kept_off).expires_at,
             )
-            return about | {"result": "begun", "transition": step, "kept_off_until": time_text(until)}
         skip = decision.skip
         if skip is not None and skip.reason is Reason.ALREADY_SO:
-            return about | {"result": "already_so", "state": skip.detail}
+            return replace(taken, result="already_so", state=skip.detail)
         if decision.withdrawn:
             why = f"{machine.name}: no pass has come to it within {DECIDED_WITHIN:.0f} s"
             why += f": {self._daemon.last_error}" if self._daemon.last_error else ""
@@ -167,7 +182,7 @@ class EngineSeat:
         )
         raise OrderDeclined(words, reason="" if skip is None else str(skip.reason))
 
-    async def lease(self, machine: str, source: str, lasts: timedelta, actor: str) -> dict[str, Any]:
+    async def lease(self, machine: str, source: str, lasts: timedelta, actor: str) -> LeaseTaken:
         """See ``Seat.lease``."""
         now = self._clock.now()
         found = self._leased(machine)
@@ -176,7 +191,7 @@ class EngineSeat:
             verb = await self._daemon.reconciler.executor.on_its_way(machine_id)
             if verb is not None and lasts:
                 raise OrderDeclined(f"{machine}: its {verb} is on the way", reason=str(Reason.IN_TRANSITION))
-        return {"machine": found[0], "source": source, "until": time_text(now + lasts)}
+        return LeaseTaken(machine=found[0], source=source, until=now + lasts)
 
     def _leased(self, subject: str) -> list[str]:
         """Ids of the machines that a job may mean: what is called so now, and what was when the job began.
@@ -204,7 +219,7 @@ class EngineSeat:
             )
         return lifted
 
-    async def adopt(self, subject: str, reason: str, actor: str) -> dict[str, Any]:
+    async def adopt(self, subject: str, reason: str, actor: str) -> Adopted:
         """See ``Seat.adopt``."""
         machine, fleet = self._owned(subject)
         recall = self._daemon.reconciler.recall
@@ -214,7 +229,7 @@ class EngineSeat:
         if confirmed:
             await self._record(adopt_entry(machine, fleet, actor, self._clock.now(), reason))
             self._daemon.wake()
-        return {"machine": machine.id, "name": machine.name, "fleet": fleet, "confirmed": confirmed}
+        return Adopted(machine=machine.id, name=machine.name, fleet=fleet, confirmed=confirmed)
 
     def _to_hold(self, subject: str) -> list[tuple[Machine, str]]:
         """The machine that a hold is to be on; one whose create waits for its answer has no id yet.
@@ -278,32 +293,30 @@ class EngineSeat:
     async def _record(self, entry: HistoryEntry) -> None:
         await self._daemon.reconciler.recall.journal.append_history(entry)
 
-    def _about(self) -> dict[str, Any]:
+    def _about(self) -> DaemonReport:
         daemon = self._daemon
-        report = daemon.reconciler.last
-        return {
-            "running": True,
-            "command": self._command,
-            "pid": os.getpid(),
-            "since": time_text(daemon.started_at),
-            "config": daemon.reconciler.settings.source,
-            "config_since": time_text(daemon.config_since),
-            "config_fault": daemon.reload_fault,
-            "last_pass": None
+        report, fault, ahead = daemon.reconciler.last, daemon.faults.last, daemon.reconciler.agreement.ahead
+        return DaemonReport(
+            running=True,
+            command=self._command,
+            pid=os.getpid(),
+            since=daemon.started_at,
+            config=daemon.reconciler.settings.source,
+            config_since=daemon.config_since,
+            config_fault=daemon.reload_fault,
+            last_pass=None
             if report is None
-            else {
-                "id": report.pass_id,
-                "at": time_text(report.started_at),
-                "duration_s": round(report.duration_s, 3),
-                "actions": len(report.plan.actions),
-            },
-            "provider": daemon.reconciler.health.word,
-            "provider_until": time_text(daemon.left_alone_until),
-            "clock_ahead_s": None if (ahead := daemon.reconciler.agreement.ahead) is None else round(ahead, 1),
-            "provider_remarks": list(daemon.reconciler.remarks),
-            "error": daemon.last_error,
-            "faults": daemon.faults.count,
-            "last_fault": None
-            if (last := daemon.faults.last) is None
-            else {"at": time_text(last.at), "where": last.where, "error": last.words},
-        }
+            else LastPass(
+                id=report.pass_id,
+                at=report.started_at,
+                duration_s=round(report.duration_s, 3),
+                actions=len(report.plan.actions),
+            ),
+            provider=daemon.reconciler.health.word,
+            provider_until=daemon.left_alone_until,
+            clock_ahead_s=None if ahead is None else round(ahead, 1),
+            provider_remarks=tuple(daemon.reconciler.remarks),
+            error=daemon.last_error,
+            faults=daemon.faults.count,
+            last_fault=None if fault is None else LastFault(at=fault.at, where=fault.where, error=fault.words),
+        )

@@ -189,7 +189,8 @@ class OrphanView:
 
     fleet: str
     """The fleet that they were made for."""
-    names: tuple[str, ...]
+    machines: tuple[str, ...]
+    """Names."""
     billed: int
     """How many are billed by the hour now; a stopped one pays for storage only."""
     hourly: Decimal | None
@@ -202,7 +203,7 @@ class OverCap:
 
     fleet: str | None
     """None: the cap of all fleets together."""
-    rate: Decimal
+    hourly: Decimal
     """Dollars an hour that run now."""
     cap: Decimal
 

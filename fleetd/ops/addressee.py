@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from fleetd.model.report import WhoIs
 
 CONFIG, CONFIG_REAL, CONFIG_FILE = "Fleetd-Config", "Fleetd-Config-Real", "Fleetd-Config-File"
 """Headers: a config's path, the same without links, and ``device:inode`` where the file is there."""
@@ -31,9 +32,9 @@ class Identity:
         """With both paths made absolute now, before anybody changes the directory."""
         return cls(Path(os.path.abspath(config)), Path(os.path.abspath(state)))  # noqa: PTH100 - without ".."
 
-    def document(self) -> dict[str, Any]:
+    def answer(self) -> WhoIs:
         """The answer to ``GET /whoami``."""
-        return {"pid": os.getpid(), "config": str(self.config), "state_dir": str(self.state)}
+        return WhoIs(pid=os.getpid(), config=str(self.config), state_dir=str(self.state))
 
     def is_meant(self, headers: Mapping[str, str]) -> bool:
         """Whether an order with these headers is for this daemon; one that names nobody is for whom it reached."""

@@ -14,6 +14,8 @@ import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from fleetd.model.report import encoded
+
 log = structlog.get_logger(__name__)
 
 MAX_BODY = 64 * 1024
@@ -44,6 +46,11 @@ class Fault(Exception):
         self.status = status
         self.message = message
         self.more = more
+
+
+def json_answer(report: object) -> web.Response:
+    """A report, or anything else that ``encoded`` takes, as JSON."""
+    return web.Response(body=encoded(report), content_type="application/json", charset="utf-8")
 
 
 Listen = Callable[[socket.socket], Awaitable[None]]

@@ -18,9 +18,10 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from fleetd.model.errors import ConfigError, NotYet, OrderDeclined, StateLocked, StateUnusable, StoreError
+from fleetd.model.report import Lifted, Reloaded
 from fleetd.ops import orders
 from fleetd.ops.addressee import MISDIRECTED, Identity
-from fleetd.ops.answers import MAX_BODY, Fault, Handler, Listen, serving, tell_faults
+from fleetd.ops.answers import MAX_BODY, Fault, Handler, Listen, json_answer, serving, tell_faults
 from fleetd.ops.control_client import LOGIN, is_listening
 from fleetd.ops.escape import printable
 from fleetd.ops.seat import Seat
@@ -146,11 +147,11 @@ class _Orders:
         )
 
     async def status(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._seat.status())
+        return json_answer(self._seat.status())
 
     async def reload(self, request: web.Request) -> web.Response:
         self._seat.reload(_actor(request))
-        return web.json_response({"reloaded": True, "config": self._seat.status()["daemon"]["config"]})
+        return json_answer(Reloaded(reloaded=True, config=self._seat.status().daemon.config))
 
     async def wake(self, _request: web.Request) -> web.Response:
         self._seat.wake()
@@ -158,25 +159,25 @@ class _Orders:
 
     async def veto(self, request: web.Request) -> web.Response:
         actor, order = _actor(request), orders.veto(await orders.read_body(request))
-        return web.json_response(await self._seat.veto(order, actor))
+        return json_answer(await self._seat.veto(order, actor))
 
     async def lift(self, request: web.Request) -> web.Response:
         actor, (kind, subject) = _actor(request), orders.lift(await orders.read_body(request))
         removed = await self._seat.lift(kind, subject, actor)
-        left = [v for v in self._seat.status()["vetoes"] if v["kind"] == "freeze"]
-        return web.json_response({"removed": removed, "left": left})
+        left = tuple(v for v in self._seat.status().vetoes if v.kind == "freeze")
+        return json_answer(Lifted(removed=removed, left=left))
 
     async def adopt(self, request: web.Request) -> web.Response:
         actor, (machine, reason) = _actor(request), orders.adoption(await orders.read_body(request))
-        return web.json_response(await self._seat.adopt(machine, reason, actor))
+        return json_answer(await self._seat.adopt(machine, reason, actor))
 
     async def request(self, request: web.Request) -> web.Response:
         actor, order = _actor(request), orders.machine_order(await orders.read_body(request))
-        return web.json_response(await self._seat.request(order, actor))
+        return json_answer(await self._seat.request(order, actor))
 
     async def lease(self, request: web.Request) -> web.Response:
         actor, (machine, source, lasts) = _actor(request), orders.lease(await orders.read_body(request))
-        return web.json_response(await self._seat.lease(machine, source, lasts, actor))
+        return json_answer(await self._seat.lease(machine, source, lasts, actor))
 
 
 @web.middleware
@@ -202,7 +203,7 @@ def _addressed(identity: Identity) -> Middleware:
 
 def _whoami(identity: Identity) -> Handler:
     async def whoami(_request: web.Request) -> web.Response:
-        return web.json_response(identity.document())
+        return json_answer(identity.answer())
 
     return whoami
 

@@ -8,12 +8,15 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
 
+from fleetd.model.report import decoded
 from fleetd.ops.addressee import MISDIRECTED
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefused, OtherDaemon
+
+T = TypeVar("T")
 
 LOGIN = "Fleetd-Login"
 """Header in which root says on whose behalf it asks (``sudo``); from anyone else it counts for nothing."""
@@ -72,16 +75,8 @@ class ControlClient:
         if self._session is not None:
             await self._session.close()
 
-    async def status(self) -> dict[str, Any]:
-        """The status document.
-
-        Raises:
-            NoDaemon, OrderRefused.
-        """
-        return await self.order("GET", "/status")
-
-    async def order(self, method: str, path: str, **body: Any) -> dict[str, Any]:
-        """One order and its answer.
+    async def ask(self, kind: type[T], method: str, path: str, /, **body: Any) -> T:
+        """One request, and its answer as a value of that kind.
 
         Raises:
             NoDaemon: nobody listens; NotAllowed: this user may not connect; NoAnswer: it does not answer.
@@ -94,18 +89,19 @@ class ControlClient:
             async with self._session.request(
                 method, f"http://fleetd{path}", json=body or None, timeout=aiohttp.ClientTimeout(total=seconds)
             ) as answer:
-                document = await answer.json()
+                text = await answer.read()
         except aiohttp.ClientConnectorError as error:
             raise self._not_connected(error) from error
         except TimeoutError as error:
             raise NoAnswer(f"{self._socket}: the daemon does not answer ({seconds:.0f} s)") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise NoAnswer(f"{self._socket}: the daemon gave no usable answer: {error}") from error
-        if answer.status >= 400:
-            raise _refusal(answer.status, document)
-        if not isinstance(document, dict):
-            raise NoAnswer(f"{self._socket}: the daemon gave no usable answer")
-        return document
+        try:
+            if answer.status >= 400:
+                raise _refusal(answer.status, decoded(text, dict[str, Any]))
+            return decoded(text, kind)
+        except ValueError as error:
+            raise NoAnswer(f"{self._socket}: the daemon gave no usable answer: {error}") from error
 
     def _not_connected(self, error: aiohttp.ClientConnectorError) -> NoDaemon:
         if error.errno in {errno.EACCES, errno.EPERM}:

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from fleetd.model.machine import Phase
 from fleetd.model.reasons import Outcome
+from fleetd.model.report import FleetReport, Report
 from fleetd.ops.rows import Rows
 from fleetd.planner.standing import orphans
 
@@ -187,32 +188,31 @@ class Metrics:
         """A pass could not be made."""
         self._passes.labels("failed").inc()
 
-    def pass_done(self, document: Mapping[str, Any]) -> None:
-        """A pass ended well; ``document`` is the status document after it."""
+    def pass_done(self, report: Report) -> None:
+        """A pass ended well; ``report`` is how everything stands after it."""
         self._passes.labels("done").inc()
-        last, seen = document["daemon"].get("last_pass"), document.get("observation")
+        last, seen = report.daemon.last_pass, report.observation
         if last is not None:
-            self._pass_seconds.observe(last["duration_s"])
-            self._last_success.set(_unix(last["at"]))
+            self._pass_seconds.observe(last.duration_s)
+            self._last_success.set(last.at.timestamp())
         if seen is not None:
-            result = "rejected" if seen["rejected"] is not None else "whole" if seen["complete"] else "partial"
+            result = "rejected" if seen.rejected is not None else "whole" if seen.complete else "partial"
             self._observations.labels(result).inc()
 
-    def show(self, document: Mapping[str, Any], now: datetime) -> None:
-        """Set every gauge from a status document."""
-        daemon, seen, fleets = document["daemon"], document.get("observation"), document["fleets"]
-        if daemon.get("since") is not None:
-            self._started.set(_unix(daemon["since"]))
-        believed_at = None if seen is None else seen.get("believed_at", seen["at"])
-        self._age.set(float("nan") if believed_at is None else max(0.0, now.timestamp() - _unix(believed_at)))
-        ahead = daemon.get("clock_ahead_s")
-        self._ahead.set(float("nan") if ahead is None else ahead)
+    def show(self, report: Report, now: datetime) -> None:
+        """Set every gauge."""
+        daemon, believed_at = report.daemon, report.sight.believed_at
+        if daemon.since is not None:
+            self._started.set(daemon.since.timestamp())
+        age = float("nan") if believed_at is None else max(0.0, (now - believed_at).total_seconds())
+        self._age.set(age)
+        self._ahead.set(float("nan") if daemon.clock_ahead_s is None else daemon.clock_ahead_s)
         for state in PROVIDER_STATES:
-            self._provider.labels(state).set(daemon.get("provider") == state)
-        self._cap.set(float(document.get("max_hourly_cost") or "nan"))
-        self._show_money(document)
-        self._show_fleets(fleets)
-        self._show_counts(document)
+            self._provider.labels(state).set(daemon.provider == state)
+        self._cap.set(float(report.max_hourly_cost or "nan"))
+        self._show_money(report)
+        self._show_fleets(report.fleets)
+        self._show_counts(report)
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes, of ``CONTENT_TYPE``."""
@@ -245,56 +245,46 @@ class Metrics:
             for result in RESULTS:
                 self._actions.begin((fleet, verb, result))
 
-    def _show_money(self, document: Mapping[str, Any]) -> None:
-        rates = [orphan["hourly"] for orphan in document.get("orphans", ())]
-        self._orphan_cost.set(float("nan") if None in rates else sum(float(rate) for rate in rates))
-        self._budget.fill(
-            {
-                (budget["fleet"] or "", part): float(budget[part])
-                for budget in document.get("budgets", ())
-                for part in BUDGET_PARTS
-                if budget[part] is not None
-            }
-        )
+    def _show_money(self, report: Report) -> None:
+        rates = [orphan.hourly for orphan in report.orphans]
+        self._orphan_cost.set(float("nan") if None in rates else sum(float(rate) for rate in rates if rate))
+        parts = {(budget.fleet or "", p): getattr(budget, p) for budget in report.budgets for p in BUDGET_PARTS}
+        self._budget.fill({labels: float(amount) for labels, amount in parts.items() if amount is not None})
 
-    def _show_fleets(self, fleets: Mapping[str, Any]) -> None:
-        self._target.fill({(name,): float(fleet["target"]) for name, fleet in fleets.items()})
-        self._converged.fill({(name,): float(bool(fleet["converged"])) for name, fleet in fleets.items()})
+    def _show_fleets(self, fleets: Mapping[str, FleetReport]) -> None:
+        self._target.fill({(name,): float(fleet.target) for name, fleet in fleets.items()})
+        self._converged.fill({(name,): float(fleet.converged) for name, fleet in fleets.items()})
         self._machines.fill(
-            {(name, phase): float(fleet[phase]) for name, fleet in fleets.items() for phase in PHASE_NAMES}
+            {(name, phase): float(getattr(fleet, phase)) for name, fleet in fleets.items() for phase in PHASE_NAMES}
         )
-        self._cost.fill(
-            {(name,): float(fleet["hourly"]) for name, fleet in fleets.items() if fleet["hourly"] is not None}
-        )
+        self._cost.fill({(name,): float(f.hourly) for name, f in fleets.items() if f.hourly is not None})
 
-    def _show_counts(self, document: Mapping[str, Any]) -> None:
-        fleets, machines = document["fleets"], document["machines"]
+    def _show_counts(self, report: Report) -> None:
+        fleets, machines = report.fleets, report.machines
         blocked: Tally[tuple[str, ...]] = Tally()
-        for skip in document["blocked"]:
-            blocked[skip["fleet"], skip["verb"] or "any", skip["reason"]] += skip["count"]
-        ours = [m for m in machines if m["owned"]]
-        moving: Tally[tuple[str, ...]] = Tally((m["fleet"], m["transition"]["verb"]) for m in ours if m["transition"])
+        for skip in report.blocked:
+            blocked[skip.fleet, skip.verb or "any", skip.reason] += skip.count
+        ours = [(m, m.fleet or "") for m in machines if m.owned]
+        moving: Tally[tuple[str, ...]] = Tally((fleet, m.transition.verb) for m, fleet in ours if m.transition)
         for fleet, verb in moving:
             self._expect(fleet, verb)
-        ruled = [m for m in ours if m.get("idle")]
-        idle: Tally[tuple[str, ...]] = Tally((m["fleet"], m["idle"]["verdict"]) for m in ruled)
+        ruled = [(m.idle, fleet) for m, fleet in ours if m.idle]
+        idle: Tally[tuple[str, ...]] = Tally((fleet, use.verdict) for use, fleet in ruled)
         unknown: dict[tuple[str, ...], float] = {}
-        for m in ruled:
-            unknown[m["fleet"],] = max(unknown.get((m["fleet"],), 0.0), m["idle"]["unknown_s"])
+        for use, fleet in ruled:
+            unknown[fleet,] = max(unknown.get((fleet,), 0.0), use.unknown_s)
         futile: dict[tuple[str, ...], float] = {
-            (name, verb): n for name, f in fleets.items() for verb, n in f.get("no_effect", {}).items()
+            (name, verb): n for name, f in fleets.items() for verb, n in f.no_effect.items()
         }
         used = [(fleet, verb) for fleet, verb in self._actions.firsts(2) if fleet in fleets]
         self._blocked.fill(blocked)
         self._futile.fill(futile, always=used)
-        self._fought.fill(
-            Tally((m["fleet"],) for m in ours if m.get("turned_outside")), always=((f,) for f in fleets)
-        )
+        self._fought.fill(Tally((fleet,) for m, fleet in ours if m.turned_outside), always=((f,) for f in fleets))
         self._transitions_open.fill(moving, always=used)
         self._idle.fill(idle, always=((fleet, v) for (fleet,) in unknown for v in IDLE_VERDICTS))
         self._unknown.fill(unknown)
-        _fill(self._vetoes, Tally((v["kind"],) for v in document["vetoes"]), always=(("hold",), ("freeze",)))
-        _fill(self._orphans, Tally((m["phase"],) for m in orphans(machines)), always=((str(p),) for p in Phase))
+        _fill(self._vetoes, Tally((v.kind,) for v in report.vetoes), always=(("hold",), ("freeze",)))
+        _fill(self._orphans, Tally((m.phase,) for m in orphans(machines)), always=((str(p),) for p in Phase))
 
 
 class _Exposed(Collector):
@@ -315,7 +305,3 @@ def _fill(gauge: Gauge, counts: Mapping[Any, int], *, always: Iterable[tuple[str
         gauge.labels(*labels).set(0)
     for labels, count in counts.items():
         gauge.labels(*labels).set(count)
-
-
-def _unix(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()

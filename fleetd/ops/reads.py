@@ -7,6 +7,7 @@ from datetime import datetime
 
 from aiohttp import web
 
+from fleetd.ops.answers import json_answer
 from fleetd.ops.metrics import CONTENT_TYPE, Metrics
 from fleetd.ops.seat import Seat
 
@@ -32,7 +33,7 @@ def read_routes(seat: Seat, metrics: Metrics, now: Callable[[], datetime]) -> It
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     async def status(_request: web.Request) -> web.Response:
-        return web.json_response(seat.status())
+        return json_answer(seat.status())
 
     return (
         web.get("/livez", livez),

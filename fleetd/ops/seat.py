@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from fleetd.model.journal import MachineOrder, VetoOrder
+from fleetd.model.report import Adopted, LeaseTaken, OrderTaken, Report, VetoTaken
 
 
 class Seat(Protocol):
     """The on-call person's handle on the daemon. Every write names its actor."""
 
-    def status(self) -> dict[str, Any]:
-        """The ``status --json`` document."""
+    def status(self) -> Report:
+        """How everything stands."""
         ...
 
     def alive(self) -> str | None:
@@ -31,7 +32,7 @@ class Seat(Protocol):
         """Begin a pass now."""
         ...
 
-    async def veto(self, order: VetoOrder, actor: str) -> dict[str, Any]:
+    async def veto(self, order: VetoOrder, actor: str) -> VetoTaken:
         """Store a veto; on return no call that it forbids is under way any more.
 
         Raises ``LookupError`` for a hold on no machine of ours, ``StoreError``.
@@ -42,21 +43,21 @@ class Seat(Protocol):
         """Remove vetoes; the number removed. Raises ``StoreError``."""
         ...
 
-    async def adopt(self, subject: str, reason: str, actor: str) -> dict[str, Any]:
+    async def adopt(self, subject: str, reason: str, actor: str) -> Adopted:
         """Confirm that a machine is ours, so that it may be destroyed like any other.
 
         Raises ``LookupError`` if it is not owned, ``StoreError``.
         """
         ...
 
-    async def request(self, order: MachineOrder, actor: str) -> dict[str, Any]:
+    async def request(self, order: MachineOrder, actor: str) -> OrderTaken:
         """Have one machine started, stopped or restarted by the next pass, and hear what became of it.
 
         Raises ``LookupError`` if it is not owned, ``OrderDeclined`` if it is not done.
         """
         ...
 
-    async def lease(self, machine: str, source: str, lasts: timedelta, actor: str) -> dict[str, Any]:
+    async def lease(self, machine: str, source: str, lasts: timedelta, actor: str) -> LeaseTaken:
         """Say that a machine is in use for so long; zero ends it.
 
         Raises ``LookupError``, ``NotYet`` before the first pass, ``OrderDeclined`` where it cannot be kept, and

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
+from msgspec.structs import asdict
 
 from fleetd.ops.addressee import Identity
 
@@ -28,7 +29,7 @@ _MOST = 1000
 @contextmanager
 def word_left(identity: Identity, socket: Path, environ: Mapping[str, str]) -> Iterator[None]:
     """Leave word while entered. Where that cannot be done, a sound config still leads to the socket."""
-    document = {**identity.document(), "socket": str(socket.absolute())}
+    document = {**asdict(identity.answer()), "socket": str(socket.absolute())}
     written = None
     for directory in _own(environ):
         try:

@@ -215,7 +215,7 @@ def _rest(
     for bill in bills:
         _spend(accounts.get(bill.fleet, rest), bill, memory, now, None)
     for view in orphans:
-        rest.unbilled |= set(view.names) - known
+        rest.unbilled |= set(view.machines) - known
         if view.hourly is None:
             rest.unpriced.add(f"{view.fleet} (not in the config)")
         else:

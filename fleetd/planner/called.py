@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fleetd.model.journal import Intent, MachineFacts
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Verb
+from fleetd.model.report import MachineReport
 from fleetd.planner.facts import went
 from fleetd.planner.ownership import Owner
 
@@ -63,9 +63,9 @@ def strangers(machines: Iterable[Machine], owned: Mapping[str, Owner]) -> list[N
     return [Named(m.id, m.name, state=m.state) for m in machines if m.id not in owned]
 
 
-def named(rows: Iterable[Mapping[str, Any]]) -> list[Named]:
-    """The machines of a status document, whoever owns them."""
-    return [Named(m["id"] or "", m["name"], m["fleet"] or "", m.get("former_name") or "", m["state"]) for m in rows]
+def named(machines: Iterable[MachineReport]) -> list[Named]:
+    """The machines of a report, whoever owns them."""
+    return [Named(m.id or "", m.name, m.fleet or "", m.former_name or "", m.state) for m in machines]
 
 
 def meant(word: str | None, machines: Iterable[Named]) -> list[Named]:

@@ -8,11 +8,12 @@ from types import MappingProxyType
 
 from fleetd.model.plan import FleetView, NextChange, Skip, Unlike
 from fleetd.model.reasons import Reason, Verb
+from fleetd.model.report import BlockedReport, FleetReport
 
 FOR_GOOD = timedelta(hours=1)
 """After so long, what comes to nothing again and again is more than the weather: a person is told what to do."""
 
-SENTENCES: Mapping[Reason, str] = MappingProxyType(
+SENTENCES: Mapping[str, str] = MappingProxyType(
     {
         Reason.SHORT_OF_TARGET: "the fleet has fewer machines up than its target",
         Reason.REPLACES_TIMED_OUT: "it stands in for one whose transition ran past its deadline (guards.max_surge)",
@@ -80,7 +81,7 @@ _GOES_ON = "The next pass goes on, as far as those under way have ended."
 _BY_ADOPTION = "That ends with fleetd adopt, or with its whole name or id in adopt."
 _BY_PERSON = "That changes only when a person changes it."
 
-ENDS: Mapping[Reason, str] = MappingProxyType(
+ENDS: Mapping[str, str] = MappingProxyType(
     {
         Reason.OVER_TARGET: "That ends when the target is raised, or another machine goes down.",
         Reason.IN_TRANSITION: "That ends with its transition, at its deadline at the latest.",
@@ -135,7 +136,7 @@ ENDS: Mapping[Reason, str] = MappingProxyType(
 )
 """How what is not being done ends, where no instant is known. A test walks all reasons."""
 
-_PROVISO: Mapping[Reason, str] = MappingProxyType(
+_PROVISO: Mapping[str, str] = MappingProxyType(
     {
         Reason.IN_TRANSITION: ", at the latest",
         Reason.STILL_FALLING: ", at the latest",
@@ -171,18 +172,24 @@ UNDER_WAY: Mapping[str, str] = MappingProxyType(
 """What a transition is called while it goes on."""
 
 
-def sentence(skip: Skip, now: datetime) -> str:
+def reason_words(code: str) -> str:
+    """What a reason code stands for; the code itself where another version of fleetd has said it."""
+    return SENTENCES.get(code, code)
+
+
+def sentence(skip: Skip | BlockedReport, now: datetime) -> str:
     """Why one thing is not being done, and until when."""
     who = skip.name or (f"{skip.count} machine{'s' if skip.count != 1 else ''} of {skip.fleet}")
-    verb = "acted on" if skip.verb is None else PARTICIPLES[str(skip.verb)]
-    text = f"{who} {'is' if skip.count == 1 or skip.name else 'are'} not {verb}: {SENTENCES[skip.reason]}"
+    verb = "acted on" if skip.verb is None else PARTICIPLES.get(skip.verb, skip.verb)
+    text = f"{who} {'is' if skip.count == 1 or skip.name else 'are'} not {verb}: {reason_words(skip.reason)}"
     if skip.detail:
         text += f" ({skip.detail})"
     return f"{text}. {_when(skip, now)}{_instead(skip, now)}"
 
 
-def fleet_sentence(name: str, view: FleetView, *, doubted: bool = False) -> str:
+def fleet_sentence(name: str, view: FleetView | FleetReport, *, doubted: bool = False) -> str:
     """How a fleet stands, in one sentence; ``doubted``: how it stood when it was believed last."""
+    converged = view.was_converged if isinstance(view, FleetReport) else view.converged
     parts = [f"{view.up} of {view.target} up"]
     for count, word in (
         (view.rising, "rising"),
@@ -198,7 +205,7 @@ def fleet_sentence(name: str, view: FleetView, *, doubted: bool = False) -> str:
     if view.window is not None:
         text += f"; window {view.window} is open, the configured target is {view.configured_target}"
     then = ("was", " then") if doubted else ("is", "")
-    return f"{text}. It {then[0]} {'' if view.converged else 'not '}converged{then[1]}."
+    return f"{text}. It {then[0]} {'' if converged else 'not '}converged{then[1]}."
 
 
 def unlike_sentence(found: Unlike) -> str:
@@ -242,7 +249,7 @@ def span(delta: timedelta) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
-def _instead(skip: Skip, now: datetime) -> str:
+def _instead(skip: Skip | BlockedReport, now: datetime) -> str:
     """What a person can do where trying again has not helped for long."""
     if skip.since is None or now - skip.since < FOR_GOOD:
         return ""
@@ -255,7 +262,7 @@ def _instead(skip: Skip, now: datetime) -> str:
     )
 
 
-def _when(skip: Skip, now: datetime) -> str:
+def _when(skip: Skip | BlockedReport, now: datetime) -> str:
     if skip.until is None:
         return ENDS.get(skip.reason, _ANEW)
     if skip.until <= now:

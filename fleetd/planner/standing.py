@@ -1,19 +1,17 @@
-"""Why a machine is in its state: a code and a sentence, from one row of the status document."""
+"""Why a machine is in its state: a code and a sentence, from its report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
 
 from fleetd.model.machine import UNREADABLE, UNVERIFIED, Phase
 from fleetd.model.reasons import Reason, Standing
+from fleetd.model.report import FleetReport, MachineReport
 from fleetd.planner.outside import Culprit
 from fleetd.planner.ownership import made_for
-from fleetd.planner.sentences import SENTENCES, clock, span
-
-Row = Mapping[str, Any]
+from fleetd.planner.sentences import clock, reason_words, span
 
 STANDINGS: Mapping[Standing, str] = MappingProxyType(
     {
@@ -67,78 +65,68 @@ _STOPS: Mapping[str, Standing] = MappingProxyType(
 _PUZZLES = {UNVERIFIED: Standing.UNVERIFIED, UNREADABLE: Standing.UNREADABLE}
 
 
-def standing(machine: Row, fleet: Row | None) -> Standing:
-    """The code for one machine.
-
-    Args:
-        machine: its row in the status document.
-        fleet: its fleet's row; None where it has none.
-    """
-    step = machine["transition"]
-    if not machine["owned"]:
-        if machine.get("look_alike"):
+def standing(machine: MachineReport, fleet: FleetReport | None) -> Standing:
+    """The code for one machine; ``fleet``: its own, None where it has none."""
+    step = machine.transition
+    if not machine.owned:
+        if machine.look_alike:
             return Standing.LOOK_ALIKE
-        return Standing.FOREIGN if made_for(machine["name"]) is None else Standing.ORPHAN
+        return Standing.FOREIGN if made_for(machine.name) is None else Standing.ORPHAN
     if step is not None:
-        return Standing.ANSWER_LOST if step["ambiguous"] else Standing.UNDER_WAY
-    if machine.get("leaving"):
+        return Standing.ANSWER_LOST if step.ambiguous else Standing.UNDER_WAY
+    if machine.leaving:
         return Standing.LEAVING
-    match machine["phase"]:
+    match machine.phase:
         case Phase.UP:
-            surplus = fleet is not None and fleet["up"] > fleet["target"]
+            surplus = fleet is not None and fleet.up > fleet.target
             return Standing.SURPLUS if surplus else Standing.WANTED
         case Phase.RISING | Phase.FALLING:
-            return Standing.OVERDUE if machine["failure"] else Standing.MOVES_BY_ITSELF
+            return Standing.OVERDUE if machine.failure else Standing.MOVES_BY_ITSELF
         case Phase.DOWN:
             return _why_down(machine)
         case _:
-            return _PUZZLES.get(machine["state"], Standing.UNKNOWN_STATE)
+            return _PUZZLES.get(machine.state, Standing.UNKNOWN_STATE)
 
 
-def orphans(machines: Iterable[Row]) -> list[Row]:
-    """Those of a status document's machines that nobody looks after, although by their names a fleetd made them."""
-    return [m for m in machines if not m["owned"] and not m.get("look_alike") and made_for(m["name"]) is not None]
+def orphans(machines: Iterable[MachineReport]) -> list[MachineReport]:
+    """The machines that nobody looks after, although by their names a fleetd made them."""
+    return [m for m in machines if not m.owned and not m.look_alike and made_for(m.name) is not None]
 
 
-def standing_sentence(machine: Row, fleet: Row | None, now: datetime) -> str:
+def standing_sentence(machine: MachineReport, fleet: FleetReport | None, now: datetime) -> str:
     """Why a machine is in its state, with the numbers and the times."""
-    step = machine["transition"] or {}
+    step = machine.transition
+    began = None if step is None else step.since
     fields = {
-        "made_for": made_for(machine["name"]),
-        "verb": step.get("verb"),
-        "since": _clock(step.get("since")),
-        "ago": _ago(step.get("since"), now),
-        "deadline": _clock(step.get("deadline")),
-        "why": _why(step.get("reason")),
-        "state": machine["state"],
-        "up": "?" if fleet is None else fleet["up"],
-        "are": "is" if fleet is not None and fleet["up"] == 1 else "are",
-        "target": "?" if fleet is None else fleet["target"],
-        "failure": machine["failure"] or "the provider gives no reason",
-        "stopped": _clock(machine.get("stopped_at")),
-        "gone": _ago(machine.get("stopped_at"), now),
+        "made_for": made_for(machine.name),
+        "verb": None if step is None else step.verb,
+        "since": _clock(began),
+        "ago": _ago(began, now),
+        "deadline": _clock(None if step is None else step.deadline),
+        "why": None if step is None else reason_words(step.reason),
+        "state": machine.state,
+        "up": "?" if fleet is None else fleet.up,
+        "are": "is" if fleet is not None and fleet.up == 1 else "are",
+        "target": "?" if fleet is None else fleet.target,
+        "failure": machine.failure or "the provider gives no reason",
+        "stopped": _clock(machine.stopped_at),
+        "gone": _ago(machine.stopped_at, now),
     }
     text = STANDINGS[standing(machine, fleet)].format_map(fields)
     return text[:1].upper() + text[1:] if not text.startswith("fleetd") else text
 
 
-def _why_down(machine: Row) -> Standing:
-    if machine["failure"]:
+def _why_down(machine: MachineReport) -> Standing:
+    if machine.failure:
         return Standing.START_FAILED
-    by = machine.get("stopped_by")
-    if by is None:
+    if machine.stopped_by is None:
         return Standing.OFF_ALL_ALONG
-    return _STOPS.get(by, Standing.STOPPED_BY_FLEETD)
+    return _STOPS.get(machine.stopped_by, Standing.STOPPED_BY_FLEETD)
 
 
-def _why(code: object) -> str:
-    known = {str(reason): words for reason, words in SENTENCES.items()}
-    return known.get(str(code), str(code))
+def _clock(at: datetime | None) -> str:
+    return "an unknown time" if at is None else clock(at)
 
 
-def _clock(text: object) -> str:
-    return clock(datetime.fromisoformat(text)) if isinstance(text, str) else "an unknown time"
-
-
-def _ago(text: object, now: datetime) -> str:
-    return f"{span(now - datetime.fromisoformat(text))} ago" if isinstance(text, str) else "nobody knows when"
+def _ago(at: datetime | None, now: datetime) -> str:
+    return "nobody knows when" if at is None else f"{span(now - at)} ago"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fleetd.wiring.forecasting import machine_meant, month_bills, plan_once
     from fleetd.wiring.looking import current_status, journal_mark, knows_machine, read_history
-    from fleetd.wiring.ordering import adopt, lift, order_machine, veto
+    from fleetd.wiring.ordering import adopt, lift, order_machine, reload, veto
     from fleetd.wiring.places import find_config, load_settings, reload_settings, state_path
     from fleetd.wiring.provider import (
         ONE_SHOT_LIMIT,
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         open_machines_api,
         serve_simulator,
     )
-    from fleetd.wiring.reaching import ask as order
     from fleetd.wiring.reaching import load_for_daemon
     from fleetd.wiring.running import Engine, assemble, converge, run_daemon
     from fleetd.wiring.secrecy import SECRETS
@@ -30,22 +29,21 @@ _HOMES = MappingProxyType(
     {
         "forecasting": ("machine_meant", "month_bills", "plan_once"),
         "looking": ("current_status", "journal_mark", "knows_machine", "read_history"),
-        "ordering": ("adopt", "lift", "order_machine", "veto"),
+        "ordering": ("adopt", "lift", "order_machine", "reload", "veto"),
         "places": ("find_config", "load_settings", "reload_settings", "state_path"),
         "provider": ("ONE_SHOT_LIMIT", "check_online", "open_cloud", "open_machines_api", "serve_simulator"),
-        "reaching": ("load_for_daemon", "order"),
+        "reaching": ("load_for_daemon",),
         "running": ("Engine", "assemble", "converge", "run_daemon"),
         "secrecy": ("SECRETS",),
     }
 )
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_CALLED = {"order": "ask"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), _CALLED.get(name, name))
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
 
 
 __all__ = [
@@ -67,10 +65,10 @@ __all__ = [
     "month_bills",
     "open_cloud",
     "open_machines_api",
-    "order",
     "order_machine",
     "plan_once",
     "read_history",
+    "reload",
     "reload_settings",
     "run_daemon",
     "serve_simulator",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 from fleetd.engine import books
 from fleetd.engine.checks import Standing
@@ -17,14 +16,16 @@ from fleetd.engine.survey import survey
 from fleetd.model.errors import StoreError
 from fleetd.model.journal import IdleReport
 from fleetd.model.plan import Check
+from fleetd.model.report import Report
 from fleetd.model.settings import Settings
 from fleetd.ops import logs
 from fleetd.ops.control_errors import NoAnswer, OtherDaemon
 from fleetd.planner.billing import MonthBills
 from fleetd.planner.called import Named, meant, the_one
+from fleetd.store.lock import read_holder
 from fleetd.store.paths import journal_path
 from fleetd.store.sqlite import SqliteJournal
-from fleetd.wiring.looking import holder_of, open_journal, running_status
+from fleetd.wiring.looking import open_journal, running_status
 from fleetd.wiring.places import state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud, within
 from fleetd.wiring.reaching import at_its_state
@@ -60,7 +61,8 @@ async def plan_once(
     try:
         running = await running_status(settings)
     except NoAnswer:
-        on_silence(holder_of(settings)["pid"])
+        holder = read_holder(state_path(settings))
+        on_silence(holder.pid if holder else None)
     except OtherDaemon as other:
         on_other(str(other))
     idle = None if running is None else _idle_of(running)
@@ -138,25 +140,21 @@ async def look_once(
             )
 
 
-def _idle_of(document: Mapping[str, Any]) -> dict[str, IdleReport]:
+def _idle_of(report: Report) -> dict[str, IdleReport]:
     """What a running daemon knows of who is idle."""
     return {
-        row["id"]: IdleReport(
-            row["idle"]["verdict"],
-            None if row["idle"]["since"] is None else datetime.fromisoformat(row["idle"]["since"]),
-            row["idle"]["evidence"],
-        )
-        for row in document["machines"]
-        if row.get("idle") is not None
+        m.id: IdleReport(m.idle.verdict, m.idle.since, m.idle.evidence)
+        for m in report.machines
+        if m.id is not None and m.idle is not None
     }
 
 
-def _checks_of(document: Mapping[str, Any]) -> Standing:
+def _checks_of(report: Report) -> Standing:
     """The policy checks that a running daemon makes again at their next ring only; none by one of another version."""
     names = {str(check): check for check in Check}
     return {
         machine: {names[name]: policy for name, policy in made.items() if name in names}
-        for machine, made in document.get("checks_made", {}).items()
+        for machine, made in report.checks_made.items()
     }
 
 

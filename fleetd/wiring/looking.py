@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
 
-from fleetd.engine.status import time_text
+from msgspec.structs import replace
+
 from fleetd.model.journal import HistoryEntry
+from fleetd.model.report import DaemonReport, Report
 from fleetd.model.settings import Settings
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, NotReached
 from fleetd.planner.called import meant, named, ours
@@ -20,7 +21,7 @@ from fleetd.wiring.places import state_path
 from fleetd.wiring.reaching import ask, at_its_state
 
 
-async def current_status(settings: Settings) -> dict[str, Any]:
+async def current_status(settings: Settings) -> Report:
     """``fleetd status``: from the running daemon, else from the journal and the API.
 
     Of a daemon that hangs, or cannot be reached, ``daemon`` has ``answers = False``, and ``why`` of the latter; the
@@ -29,31 +30,31 @@ async def current_status(settings: Settings) -> dict[str, Any]:
     Raises:
         NoAnswer: the daemon hangs, and the config has faults: there is nothing else to tell it from.
     """
-    standing: dict[str, Any] = {"running": False, "pid": None, "since": None}
+    daemon = DaemonReport(running=False, config=settings.source, provider="ok")
     try:
         running = await running_status(settings, allowed_only=True)
     except (NoAnswer, NotAllowed) as error:
         if not settings.provider.kind:
             raise
-        standing = {"running": True, "answers": False} | holder_of(settings)
-        if isinstance(error, NotAllowed | NotReached):
-            standing["why"] = str(error)
+        holder = read_holder(state_path(settings))
+        daemon = replace(
+            daemon,
+            running=True,
+            answers=False,
+            pid=holder.pid if holder else None,
+            since=holder.since if holder else None,
+            why=str(error) if isinstance(error, NotAllowed | NotReached) else None,
+        )
     else:
         if running is not None:
             return running
     if not settings.provider.kind:
         raise NoDaemon(f"no daemon runs on {state_path(settings)}")
     # Only where no daemon answers: engine and provider take longer to import than a daemon to answer.
-    from fleetd.engine.status import status_document  # noqa: PLC0415
+    from fleetd.engine.status import status_report  # noqa: PLC0415
     from fleetd.wiring.forecasting import look_once  # noqa: PLC0415
 
-    report = await look_once(settings)
-    daemon = standing | {
-        "config": settings.source,
-        "last_pass": None,
-        "provider": "ok",
-    }
-    return status_document(report, daemon=daemon)
+    return status_report(await look_once(settings), daemon=daemon)
 
 
 async def read_history(
@@ -88,8 +89,8 @@ async def knows_machine(settings: Settings, subject: str) -> bool:
             return True
         if await journal.history(machine=subject, limit=1):
             return True
-    document = await running_status(settings)
-    return document is not None and bool(meant(subject, named(document["machines"])))
+    report = await running_status(settings)
+    return report is not None and bool(meant(subject, named(report.machines)))
 
 
 async def _ids_of(settings: Settings, journal: Journal, word: str) -> list[str]:
@@ -98,10 +99,10 @@ async def _ids_of(settings: Settings, journal: Journal, word: str) -> list[str]:
     if any(n.id == word for n in remembered):
         return [word]
     try:
-        document = await running_status(settings)
+        report = await running_status(settings)
     except NoDaemon:
-        document = None
-    seen = [] if document is None else named(document["machines"])
+        report = None
+    seen = [] if report is None else named(report.machines)
     there = {n.id for n in seen}
     return [n.id for n in meant(word, [*seen, *(n for n in remembered if n.id not in there)])]
 
@@ -120,13 +121,13 @@ def journal_mark(settings: Settings) -> tuple[object, ...]:
     return tuple(found)
 
 
-async def running_status(settings: Settings, *, allowed_only: bool = False) -> dict[str, Any] | None:
+async def running_status(settings: Settings, *, allowed_only: bool = False) -> Report | None:
     """None without a daemon; NoAnswer of one that hangs, OtherDaemon of one on another file.
 
     ``allowed_only``: NotAllowed where this user may not ask it; else that is as if there were none.
     """
     try:
-        return await ask(settings, "GET", "/status")
+        return await ask(settings, Report, "GET", "/status")
     except NoAnswer:
         raise
     except NotAllowed:
@@ -135,15 +136,6 @@ async def running_status(settings: Settings, *, allowed_only: bool = False) -> d
         return None
     except NoDaemon:
         return None
-
-
-def holder_of(settings: Settings) -> dict[str, Any]:
-    """Who holds the state directory: pid and since when, null where nobody knows."""
-    holder = read_holder(state_path(settings))
-    return {
-        "pid": holder.pid if holder else None,
-        "since": time_text(holder.since) if holder else None,
-    }
 
 
 @asynccontextmanager

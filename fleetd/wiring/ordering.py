@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from fleetd.engine.status import hold_document
+from msgspec.structs import asdict
+
 from fleetd.engine.vetoes import adopt_entry, entry_words, no_machine, veto_entry
 from fleetd.engine.vetoes import lift as lift_from
 from fleetd.model.errors import CloudError, ConfigError, StateLocked
 from fleetd.model.journal import MachineFacts, MachineOrder, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Observation
+from fleetd.model.report import Adopted, Lifted, OrderTaken, Reloaded, VetoTaken, veto_report
 from fleetd.model.settings import Settings
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed
 from fleetd.ops.escape import printable
@@ -35,7 +37,16 @@ RENAMED_LIMIT = 5.0
 """Seconds that the provider has to say what machines are called now, where the journal knows one of that name."""
 
 
-async def order_machine(settings: Settings, order_: MachineOrder) -> dict[str, Any]:
+async def reload(settings: Settings) -> Reloaded:
+    """``fleetd reload``: the running daemon reads its config again.
+
+    Raises:
+        NoDaemon: none runs. OrderRefused: the config has faults; the old one stays in force.
+    """
+    return await ask(settings, Reloaded, "POST", "/reload")
+
+
+async def order_machine(settings: Settings, order_: MachineOrder) -> OrderTaken:
     """``fleetd start``, ``stop`` and ``restart``: what the daemon's next pass made of it.
 
     Raises:
@@ -47,10 +58,10 @@ async def order_machine(settings: Settings, order_: MachineOrder) -> dict[str, A
         body["even_if_busy"] = True
     if order_.keep_off:
         body["seconds"] = order_.keep_off.total_seconds()
-    return await ask(settings, "POST", "/request", **body)
+    return await ask(settings, OrderTaken, "POST", "/request", **body)
 
 
-async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
+async def veto(settings: Settings, order_: VetoOrder) -> VetoTaken:
     """``fleetd hold`` and ``freeze``: through the running daemon; without one, into the journal for the next one.
 
     Raises:
@@ -67,7 +78,8 @@ async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
         "seconds": order_.lasts.total_seconds(),
     }
     try:
-        return await ask(settings, "POST", "/veto", **body, **({"subject": order_.subject} if order_.subject else {}))
+        about = {"subject": order_.subject} if order_.subject else {}
+        return await ask(settings, VetoTaken, "POST", "/veto", **body, **about)
     except NotAllowed:
         raise
     except NoDaemon as error:
@@ -86,17 +98,17 @@ async def veto(settings: Settings, order_: VetoOrder) -> dict[str, Any]:
             )
             entry = veto_entry(order_.kind, order_.subject, found, actor, now, entry_words(hold))
             await journal.append_history(entry)
-        return hold_document(hold) | {"machines": [m.id for m, _ in found if m.id]}
+        return VetoTaken(**asdict(veto_report(hold)), machines=tuple(m.id for m, _ in found if m.id))
 
 
-async def lift(settings: Settings, kind: str, subject: str | None) -> dict[str, Any]:
-    """``fleetd release`` and ``unfreeze``: how many vetoes ended (``removed``), and what freezes go on (``left``).
+async def lift(settings: Settings, kind: str, subject: str | None) -> Lifted:
+    """``fleetd release`` and ``unfreeze``: how many vetoes ended, and what freezes go on.
 
     Raises as ``veto`` does.
     """
     try:
         body = {"kind": kind, **({"subject": subject} if subject else {})}
-        return await ask(settings, "POST", "/lift", **body)
+        return await ask(settings, Lifted, "POST", "/lift", **body)
     except NotAllowed:
         raise
     except NoDaemon as error:
@@ -108,10 +120,10 @@ async def lift(settings: Settings, kind: str, subject: str | None) -> dict[str, 
                 entry = veto_entry(verb, subject, found, _myself(), datetime.now(UTC), None)
                 await journal.append_history(entry)
             left = [h for h in await journal.holds(now=datetime.now(UTC)) if h.kind == "freeze"]
-            return {"removed": removed, "left": [hold_document(h) for h in left]}
+            return Lifted(removed=removed, left=tuple(veto_report(h) for h in left))
 
 
-async def adopt(settings: Settings, machine: str, reason: str) -> dict[str, Any]:
+async def adopt(settings: Settings, machine: str, reason: str) -> Adopted:
     """``fleetd adopt``: a person says that a machine is ours.
 
     Raises:
@@ -120,7 +132,7 @@ async def adopt(settings: Settings, machine: str, reason: str) -> dict[str, Any]
         CloudError: without a daemon: the journal does not know it, and the provider could not be asked.
     """
     try:
-        return await ask(settings, "POST", "/adopt", machine=machine, reason=reason)
+        return await ask(settings, Adopted, "POST", "/adopt", machine=machine, reason=reason)
     except NotAllowed:
         raise
     except NoDaemon as error:
@@ -137,12 +149,7 @@ async def adopt(settings: Settings, machine: str, reason: str) -> dict[str, Any]
                 await journal.put_facts([replace(fact, unconfirmed=False)])
                 shown = Machine(fact.machine_id, fact.name, fact.last_state)
                 await journal.append_history(adopt_entry(shown, fact.fleet, actor, now, reason))
-            return {
-                "machine": fact.machine_id,
-                "name": fact.name,
-                "fleet": fact.fleet,
-                "confirmed": fact.unconfirmed,
-            }
+            return Adopted(machine=fact.machine_id, name=fact.name, fleet=fact.fleet, confirmed=fact.unconfirmed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
 from fleetd import config
 from fleetd.model.errors import ConfigError
+from fleetd.model.report import WhoIs
 from fleetd.model.settings import ProviderSettings, Settings
 from fleetd.ops.addressee import for_config, for_state
 from fleetd.ops.control_client import ControlClient
@@ -21,9 +22,11 @@ from fleetd.store.lock import is_locked, read_holder
 from fleetd.store.paths import CONTROL_SOCKET
 from fleetd.wiring.places import control_sockets, load_settings, state_path
 
+T = TypeVar("T")
 
-async def ask(settings: Settings, method: str, path: str, **body: Any) -> dict[str, Any]:
-    """One request to the daemon that runs on this config file, or that ``--state-dir`` names.
+
+async def ask(settings: Settings, kind: type[T], method: str, path: str, /, **body: Any) -> T:
+    """One request to the daemon that runs on this config file, or that ``--state-dir`` names: its answer.
 
     The daemon itself says whether it is meant: what it is not asked as, it does not do.
 
@@ -38,7 +41,7 @@ async def ask(settings: Settings, method: str, path: str, **body: Any) -> dict[s
     for socket in dict.fromkeys(_sockets(settings)):
         try:
             async with ControlClient(socket, meant=_meant(settings)) as client:
-                return await client.order(method, path, **body)
+                return await client.ask(kind, method, path, **body)
         except OtherDaemon as error:
             other = other or error
         except NoAnswer as error:
@@ -58,14 +61,14 @@ async def ask(settings: Settings, method: str, path: str, **body: Any) -> dict[s
     raise refusal
 
 
-async def found_daemon(settings: Settings) -> dict[str, Any] | None:
-    """Who runs on this config file: ``pid``, ``config`` and ``state_dir``; None where nobody does.
+async def found_daemon(settings: Settings) -> WhoIs | None:
+    """Who runs on this config file; None where nobody does.
 
     Raises:
         NotAllowed, NoAnswer, OtherDaemon: as ``ask``.
     """
     try:
-        return await ask(settings, "GET", "/whoami")
+        return await ask(settings, WhoIs, "GET", "/whoami")
     except (NotAllowed, NoAnswer):
         raise
     except NoDaemon:
@@ -82,7 +85,7 @@ async def at_its_state(settings: Settings) -> Settings:
         daemon = await found_daemon(settings)
     except NoDaemon:
         return settings
-    return settings if daemon is None else _with_state(settings, Path(daemon["state_dir"]))
+    return settings if daemon is None else _with_state(settings, Path(daemon.state_dir))
 
 
 def load_for_daemon(path: Path, state_dir: Path | None = None) -> Settings:
@@ -112,7 +115,7 @@ def load_for_daemon(path: Path, state_dir: Path | None = None) -> Settings:
             return found
         if daemon is None:
             raise
-        return _with_state(found, Path(daemon["state_dir"]))
+        return _with_state(found, Path(daemon.state_dir))
 
 
 def _sockets(settings: Settings) -> Iterator[Path]:

@@ -30,6 +30,7 @@ from fleetd.engine.reconciler import PassReport, Reconciler
 from fleetd.engine.rounds import OpenSources
 from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import ApplyInterrupted, ApplyTimedOut, FleetdError, OrderDeclined
+from fleetd.model.report import Report
 from fleetd.model.settings import Settings
 from fleetd.ops import alarms as alarm_clock
 from fleetd.ops import systemd
@@ -118,7 +119,7 @@ async def run_daemon(
     settings: Settings,
     load: Callable[[], Settings],
     *,
-    observer: Callable[[dict[str, Any]], None] | None = None,
+    observer: Callable[[Report], None] | None = None,
     hangup_reloads: bool = True,
 ) -> None:
     """``fleetd run``: until SIGTERM or SIGINT.
@@ -126,7 +127,7 @@ async def run_daemon(
     Args:
         settings: what is wanted.
         load: reads the config anew.
-        observer: handed the status document after every pass.
+        observer: handed how everything stands after every pass.
         hangup_reloads: whether SIGHUP has the config read again; else it ends the daemon.
 
     Raises:
@@ -134,10 +135,10 @@ async def run_daemon(
     """
     notifier, metrics = systemd.from_environment(), Metrics(version=__version__)
 
-    def passed(document: dict[str, Any]) -> None:
-        page.passed(document)
+    def passed(report: Report) -> None:
+        page.passed(report)
         if observer is not None:
-            observer(document)
+            observer(report)
 
     async with _engine(settings, load, notifier=notifier, metrics=metrics, observer=passed) as engine:
         page = Page(
@@ -160,14 +161,14 @@ async def run_daemon(
 
 
 async def converge(
-    settings: Settings, *, timeout: float, on_status: Callable[[dict[str, Any]], None] = lambda _document: None
-) -> dict[str, Any]:
-    """``fleetd apply``: passes until every fleet has converged; the last status document.
+    settings: Settings, *, timeout: float, on_status: Callable[[Report], None] = lambda _report: None
+) -> Report:
+    """``fleetd apply``: passes until every fleet has converged; how everything stands then.
 
     Args:
         settings: what is wanted.
         timeout: seconds.
-        on_status: handed the status document after every pass.
+        on_status: handed how everything stands after every pass.
 
     Raises:
         ApplyTimedOut: not converged in time.
@@ -194,7 +195,7 @@ async def converge(
             with anyio.move_on_after(timeout) as limit:
                 await engine.daemon.run()
             group.cancel_scope.cancel()
-        document = engine.seat.status()
+        report = engine.seat.status()
     if watch.failure is not None:
         raise watch.failure
     if not watch.converged:
@@ -203,7 +204,7 @@ async def converge(
         if limit.cancelled_caught:
             raise ApplyTimedOut("\n".join([f"not converged in time; {goes_on}", *left]))
         raise ApplyInterrupted("\n".join([f"interrupted before it had converged; {goes_on}", *left]))
-    return document
+    return report
 
 
 @asynccontextmanager
@@ -214,7 +215,7 @@ async def _engine(
     notifier: Notifier,
     metrics: Metrics | None = None,
     on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
-    observer: Callable[[dict[str, Any]], None] | None = None,
+    observer: Callable[[Report], None] | None = None,
     command: str = "run",
 ) -> AsyncIterator[Engine]:
     """The engine on its real adapters, with the state directory locked."""

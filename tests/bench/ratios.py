@@ -14,10 +14,11 @@ from pathlib import Path
 
 import anyio
 
-from fleetd.engine.status import status_document
+from fleetd.engine.status import status_report
 from fleetd.model.fleet import Costs, Guards, IdleRule, Limit, Window
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.plan import Check
+from fleetd.model.report import DaemonReport, encoded
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.page.render import render
 from fleetd.ops.page.scene import Scene
@@ -25,7 +26,7 @@ from fleetd.planner.plan import plan
 from fleetd.store.sqlite import SqliteJournal
 from tests.support.build import NOW, ago, facts, fleet, idle, machine, memory, seen, token_name
 from tests.support.fakecloud import FakeCloud
-from tests.support.fakeseat import document, fleet_row
+from tests.support.fakeseat import a_fleet, a_report
 from tests.support.rig import IN_MEMORY, rig
 from tests.support.virtual_time import run_virtual, virtual_clock
 
@@ -112,7 +113,7 @@ def passing(machines: int, *, fresh: bool) -> Callable[[], None]:
 
 
 def telling(machines: int, *, page: bool) -> Callable[[], None]:
-    """The status document of the last pass, as it is or as the page."""
+    """The report of the last pass, as it is or as the page."""
     documents = []
 
     async def story() -> None:
@@ -123,14 +124,14 @@ def telling(machines: int, *, page: bool) -> Callable[[], None]:
             documents.append(await world.reconciler.run_pass())
 
     run_virtual(story)
-    report, daemon = documents[0], {"running": True, "provider": "ok", "last_pass": None}
-    document = status_document(report, daemon=daemon)
+    report, daemon = documents[0], DaemonReport(running=True, provider="ok")
+    shown = status_report(report, daemon=daemon)
 
     def work() -> None:
         if page:
-            render(Scene(document, NOW))
+            render(Scene(shown, NOW))
         else:
-            status_document(report, daemon=daemon)
+            encoded(status_report(report, daemon=daemon))
 
     return work
 
@@ -175,7 +176,7 @@ def _entry(n: int) -> HistoryEntry:
 def scraping(fleets: int) -> Callable[[], None]:
     """``/metrics`` of so many fleets."""
     metrics = Metrics(version="bench")
-    shown = document(fleets={f"fleet-{n}": fleet_row() for n in range(fleets)})
+    shown = a_report(fleets={f"fleet-{n}": a_fleet() for n in range(fleets)})
 
     def work() -> None:
         metrics.show(shown, NOW)

@@ -19,6 +19,7 @@ from fleetd.engine.status import money_document, plan_document
 from fleetd.engine.survey import survey
 from fleetd.model.errors import NotFound
 from fleetd.model.fleet import Costs, Guards
+from fleetd.model.report import document
 from fleetd.ops.metrics import Metrics
 from fleetd.simulator.bill import bill
 from fleetd.simulator.clock import WorldClock
@@ -78,7 +79,7 @@ async def said(tmp_path: Path, *, mute: bool, months: int) -> dict[str, Any]:
         "plan": plan_document(plan),
         "forecast": money_document(plan),
         "cost": cost_document(found),
-        "status": status,
+        "status": document(status),
         "metrics": samples,
         "truth": truth,
         "age": (now - r.reconciler.last.started_at).total_seconds(),  # type: ignore[union-attr]

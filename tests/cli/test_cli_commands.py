@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,8 +24,9 @@ from fleetd.cli import demo, keep, look
 from fleetd.cli.app import run
 from fleetd.cli.output import PlainConsole, json_text
 from fleetd.config import parse
-from fleetd.engine.status import status_document
+from fleetd.engine.status import status_report
 from fleetd.model.errors import ApplyBlocked, ApplyTimedOut, Fault, Unavailable
+from fleetd.model.report import DaemonReport, Report
 from fleetd.ops import control_client
 from fleetd.store.lock import StateLock
 from tests.support.config_text import config_text
@@ -473,11 +473,11 @@ def _me() -> str:
 def test_a_watched_status_stays_when_the_provider_goes_and_says_that_it_is_old(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = status_document(None, daemon={"running": False, "config": "f.toml", "provider": "ok", "last_pass": None})
+    whole = status_report(None, daemon=DaemonReport(running=False, config="f.toml", provider="ok"))
     gone = Unavailable("connection refused", operation="list")
-    looks: list[dict[str, Any] | BaseException] = [whole, gone, KeyboardInterrupt()]
+    looks: list[Report | BaseException] = [whole, gone, KeyboardInterrupt()]
 
-    async def current(_settings: object) -> dict[str, Any]:
+    async def current(_settings: object) -> Report:
         look_ = looks.pop(0)
         if isinstance(look_, BaseException):
             raise look_

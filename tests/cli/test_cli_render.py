@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from rich.console import Console, RenderableType
 
 from fleetd.cli.render_apply import bars, summary
@@ -22,7 +23,9 @@ from fleetd.model.journal import HistoryEntry
 from fleetd.model.naming import machine_name, make_token
 from fleetd.model.plan import Action, FleetView, NextChange, Plan, Skip, Unconfirmed
 from fleetd.model.reasons import Reason, Verb
+from fleetd.model.report import FleetReport, Report, VetoReport
 from tests.support.build import NOW, later
+from tests.support.fakeseat import made
 
 HOSTILE = "\x1b[31m\u202e[bold]"
 """A name that would colour, reverse and be taken for markup."""
@@ -100,8 +103,8 @@ APART = "ours is 90000 s ahead of the provider's"
 def test_clocks_that_are_apart_are_said_first() -> None:
     words = f"This host's clock and the provider's do not agree ({APART}): nothing is destroyed"
     assert drawn(plan_view(plan_of(clocks_apart=APART)), width=300).startswith(words)
-    assert f"clock: {words}" in drawn(status_view(document(clocks_apart=APART), NOW), width=300)
-    assert "clock" not in drawn(status_view(document(clocks_apart=None), NOW), width=300)
+    assert f"clock: {words}" in drawn(status_view(report(clocks_apart=APART), NOW), width=300)
+    assert "clock" not in drawn(status_view(report(clocks_apart=None), NOW), width=300)
 
 
 def test_a_plan_on_half_a_listing_says_so_first() -> None:
@@ -141,7 +144,7 @@ def machine(name: str, **fields: Any) -> dict[str, Any]:
     } | fields  # fmt: skip
 
 
-def document(**fields: Any) -> dict[str, Any]:
+def report(**fields: Any) -> Report:
     fleet = {
         "target": 3, "configured_target": 3, "window": None, "up": 1, "rising": 1, "falling": 0, "down": 0,
         "unknown": 0, "intents": 1, "converged": False, "hourly": "1.02",
@@ -152,8 +155,7 @@ def document(**fields: Any) -> dict[str, Any]:
         "config_since": "2026-03-02T11:30:00Z", "config_fault": None, "provider": "ok", "error": None,
         "last_pass": {"id": 9, "at": "2026-03-02T11:59:50Z", "duration_s": 0.2, "actions": 1},
     }  # fmt: skip
-    return {
-        "format": 1,
+    whole = {
         "daemon": daemon,
         "fleets": {"training": fleet},
         "machines": [
@@ -168,7 +170,12 @@ def document(**fields: Any) -> dict[str, Any]:
         "blocked": [],
         "vetoes": [FREEZE],
         "hourly": "1.02",
-    } | fields
+    }
+    return made(whole | fields, Report)
+
+
+def training(**fields: Any) -> dict[str, FleetReport]:
+    return {"training": structs.replace(report().fleets["training"], **fields)}
 
 
 def test_status() -> None:
@@ -176,15 +183,16 @@ def test_status() -> None:
         "fleet": "training", "machine": None, "name": None, "verb": "create", "reason": "guard_creates",
         "until": None, "detail": "limit 1", "count": 1,
     }  # fmt: skip
-    assert drawn(status_view(document(blocked=[blocked]), NOW), width=200) == golden("status")
-    kept_off = drawn(status_view(document(vetoes=[HOLD | {"verbs": ["start"]}]), NOW))
+    assert drawn(status_view(report(blocked=[blocked]), NOW), width=200) == golden("status")
+    kept_off = drawn(status_view(report(vetoes=[HOLD | {"verbs": ["start"]}]), NOW))
     assert "  ps1 is kept off: profiling, by ada, until 14:00:00 UTC (in 2 h)" in kept_off
 
 
 def test_a_quiet_status_fits_a_small_terminal_without_a_broken_word() -> None:
     quiet = {"rising": 0, "up": 3, "next": None}
-    shown = document(machines=[machine("training-aaaa167z"), machine("training-aaaa2kcz")], vetoes=[])
-    shown["fleets"] = dict.fromkeys(("training", "inference"), shown["fleets"]["training"] | quiet)
+    fleets = dict.fromkeys(("training", "inference"), training(**quiet)["training"])
+    machines = [machine("training-aaaa167z"), machine("training-aaaa2kcz")]
+    shown = report(fleets=fleets, machines=machines, vetoes=[])
     text = drawn(status_view(shown, NOW), width=80)
     assert re.search(r"^training +3 +3 +0 +\$1\.02  (converged|not converged)$", text, re.MULTILINE), text
     assert re.search(r"^training-aaaa167z  ps-7z  training  ● ready  3 h$", text, re.MULTILINE), text
@@ -192,20 +200,20 @@ def test_a_quiet_status_fits_a_small_terminal_without_a_broken_word() -> None:
 
 def test_status_without_a_daemon_and_with_troubles() -> None:
     daemon = {"running": False, "config": "f.toml", "provider": "unavailable", "last_pass": None}
-    shown = drawn(status_view(document(daemon=daemon, fleets={}, machines=[], vetoes=[]), NOW))
+    shown = drawn(status_view(report(daemon=daemon, fleets={}, machines=[], vetoes=[]), NOW))
     assert shown == (
         "No daemon runs on f.toml; this is from the journal and the API\nprovider: unavailable\n"
         "not seen at the moment; nothing was believed yet"
     )
-    troubled = document()["daemon"] | {"error": "list: no connection", "config_fault": "f.toml: 1 fault"}
-    shown = drawn(status_view(document(daemon=troubled), NOW))
+    troubled = structs.replace(report().daemon, error="list: no connection", config_fault="f.toml: 1 fault")
+    shown = drawn(status_view(report(daemon=troubled), NOW))
     assert "last error: list: no connection" in shown
     assert "reload rejected, the config from before is in force: f.toml: 1 fault" in shown
 
 
 def test_status_has_each_fault_of_a_rejected_reload_on_a_line_of_its_own() -> None:
     fault = f"a.toml: 2 faults\n  daemon.intervall: unknown key\n  fleets.{HOSTILE}: unknown key"
-    shown = drawn(status_view(document(daemon=document()["daemon"] | {"config_fault": fault}), NOW))
+    shown = drawn(status_view(report(daemon=structs.replace(report().daemon, config_fault=fault)), NOW))
     said = (
         "\nreload rejected, the config from before is in force: a.toml: 2 faults\n"
         f"  daemon.intervall: unknown key\n  fleets.{SHOWN}: unknown key\n"
@@ -215,7 +223,7 @@ def test_status_has_each_fault_of_a_rejected_reload_on_a_line_of_its_own() -> No
 
 def test_status_names_the_machines_that_a_fleetd_made_and_nobody_owns() -> None:
     left = machine("web", owned=False, fleet=None) | {"name": machine_name("web", make_token("web", [1, 2, 3, 4, 5]))}
-    shown = drawn(status_view(document(machines=[left, machine("desk", owned=False, fleet=None)]), NOW), width=200)
+    shown = drawn(status_view(report(machines=[left, machine("desk", owned=False, fleet=None)]), NOW), width=200)
     assert "Not owned, though a fleetd made them: adopt them, or stop them by hand:\n" in shown
     assert re.search(rf"\n  {left['name']} \({left['id']}\) is ready(, a \S+)?: made for fleet web(\n|$)", shown)
     assert "\n1 machine of other people, never touched\n" in shown
@@ -223,13 +231,13 @@ def test_status_names_the_machines_that_a_fleetd_made_and_nobody_owns() -> None:
 
 def test_a_hostile_name_in_status_is_text() -> None:
     machines = [machine(HOSTILE, state=HOSTILE, phase="unknown", failure=HOSTILE)]
-    shown = drawn(status_view(document(machines=machines), NOW), width=200)
+    shown = drawn(status_view(report(machines=machines), NOW), width=200)
     assert shown.count(SHOWN) == 3
     assert "\x1b" not in shown
 
 
 def test_apply_shows_how_far_each_fleet_is() -> None:
-    (bar,) = bars(document())
+    (bar,) = bars(report())
     assert (bar.fleet, bar.done, bar.total, bar.text) == ("training", 1, 3, "1/3, 1 creating")
 
 
@@ -238,18 +246,15 @@ def test_apply_shows_how_far_each_fleet_is() -> None:
     [(0, 0, 1, 1), (0, 4, 0, 4), (3, 4, 3, 4), (4, 4, 4, 4), (5, 3, 3, 5), (5, 0, 0, 5)],
 )
 def test_too_many_up_is_as_far_from_the_target_as_too_few(up: int, target: int, done: int, total: int) -> None:
-    fleet = document()["fleets"]["training"] | {"up": up, "target": target}
-    (bar,) = bars(document(fleets={"training": fleet}))
+    (bar,) = bars(report(fleets=training(up=up, target=target)))
     assert (bar.done, bar.total) == (done, total)
 
 
 def test_a_plan_for_another_time_says_so_and_which_vetoes_are_over_by_then() -> None:
     night = NextChange(later(hours=19), 8, None, parked=False)
-    then = later(hours=8)
+    then, tomorrow = later(hours=8), FREEZE | {"expires_at": "2026-03-03T14:00:00Z"}
     plan = plan_of(at=then, fleets={"training": fleet_view(target=2, up=2, window="night", next_change=night)})
-    shown = drawn(
-        plan_view(plan, [HOLD, FREEZE | {"expires_at": "2026-03-03T14:00:00Z"}], then=then, now=NOW), width=150
-    )
+    shown = drawn(plan_view(plan, made([HOLD, tomorrow], list[VetoReport]), then=then, now=NOW), width=150)
     assert shown.splitlines()[0] == "At 2026-03-02 20:00:00 UTC, in 8 h, with the machines as they are now:"
     assert "  At 2026-03-03 07:00:00 UTC, in 11 h, no window is in force any more: target 8." in shown
     assert f"(over by then) ada holds {HOLD['subject']} until 2026-03-02 14:00:00 UTC: profiling." in shown
@@ -258,13 +263,13 @@ def test_a_plan_for_another_time_says_so_and_which_vetoes_are_over_by_then() -> 
 
 def test_apply_says_what_stands_in_the_way() -> None:
     blocked = {"fleet": "training", "reason": "capacity_backoff"}
-    (bar,) = bars(document(blocked=[blocked], machines=[]))
+    (bar,) = bars(report(blocked=[blocked], machines=[]))
     assert bar.text == "1/3, waits: the provider had no capacity; it is tried again later"
 
 
 def test_apply_ends_with_a_summary() -> None:
-    fleets = {"training": document()["fleets"]["training"] | {"up": 3, "rising": 0, "intents": 0, "converged": True}}
-    assert summary(document(fleets=fleets), 61.4).plain == "Converged in 61 s: training 3/3 up.  $1.02/h"
+    fleets = training(up=3, rising=0, intents=0, converged=True)
+    assert summary(report(fleets=fleets), 61.4).plain == "Converged in 61 s: training 3/3 up.  $1.02/h"
 
 
 ENTRY = HistoryEntry(
@@ -328,7 +333,7 @@ def test_the_demo_explains_itself_from_the_first_moment() -> None:
 
 
 def test_the_demo_shows_fleets_machines_cost_and_events() -> None:
-    shown = drawn(demo_view(Scene(60, document(), ("training-aaaa2kcz is being created",))))
+    shown = drawn(demo_view(Scene(60, report(), ("training-aaaa2kcz is being created",))))
     assert "● aaaa167z ready" in shown
     assert "◐ aaaa2kcz provisioning" in shown
     assert "$1.02/h" in shown
@@ -338,18 +343,17 @@ def test_the_demo_shows_fleets_machines_cost_and_events() -> None:
 
 
 def test_the_demo_says_when_it_has_converged_and_when_no_more() -> None:
-    done = {"training": document()["fleets"]["training"] | {"converged": True}}
-    scene = Scene(60, document(fleets=done), converged_after=3.2, next_steps=("go on so",))
+    scene = Scene(60, report(fleets=training(converged=True)), converged_after=3.2, next_steps=("go on so",))
     shown = drawn(demo_view(scene))
     assert "Converged: every fleet is at its target. The first time took 3 s." in shown
     assert "go on so" in shown
-    assert "Something has changed" in drawn(demo_view(replace(scene, document=document())))
+    assert "Something has changed" in drawn(demo_view(replace(scene, report=report())))
 
 
 def test_a_small_terminal_cuts_events_off_not_how_things_stand() -> None:
-    done = {"training": document()["fleets"]["training"] | {"converged": True}}
     events = tuple(f"event {n}" for n in range(20))
-    scene = Scene(60, document(fleets=done), events, converged_after=3.0, next_steps=("go on so",), height=24)
+    scene = Scene(60, report(fleets=training(converged=True)), events, converged_after=3.0, height=24)
+    scene = replace(scene, next_steps=("go on so",))
     lines = drawn(demo_view(scene), width=80).splitlines()
     assert any("go on so" in line for line in lines[:20])
     assert "event 19" in lines[-2]
@@ -357,7 +361,7 @@ def test_a_small_terminal_cuts_events_off_not_how_things_stand() -> None:
 
 
 def test_the_demo_ends_in_words() -> None:
-    assert ending(document(), 3.0) == [
+    assert ending(report(), 3.0) == [
         "Converged in 3 s: training 1/3 up, 1 rising, 1 being created.  $1.02/h",
         "Machines of other people, never touched: grace-desktop.",
     ]

@@ -20,7 +20,7 @@ from fleetd.planner.draft import veto_words
 from fleetd.planner.explaining import veto_sentence
 from tests.cli.conftest import Cli
 from tests.support.config_text import SIMULATOR_PROVIDER, config_text
-from tests.support.fakeseat import AT, document, machine_row
+from tests.support.fakeseat import AT, a_machine, a_report, a_veto
 
 PARTIAL = [v for n in range(1, len(Verb)) for v in itertools.combinations(sorted(Verb), n)]
 
@@ -78,13 +78,11 @@ def test_a_veto_on_some_verbs_names_them_wherever_it_is_shown(kind: str, verbs: 
         pytest.skip("what a stop leaves has words of its own")
     ends = AT + timedelta(hours=1)
     hold = Hold(1, "training", kind, "incident", "ada", AT, ends, frozenset(verbs))
-    veto = {
-        "id": 1, "kind": kind, "subject": "training" if kind == "freeze" else "training-x", "verbs": list(verbs),
-        "reason": "incident", "actor": "ada", "created_at": AT.isoformat(), "expires_at": ends.isoformat(),
-    }  # fmt: skip
-    row = machine_row("training-x", hold=veto if kind == "hold" else None)
+    subject = "training" if kind == "freeze" else "training-x"
+    veto = a_veto(kind, subject, *verbs, reason="incident", created_at=AT, expires_at=ends)
+    row = a_machine("training-x", hold=veto if kind == "hold" else None)
     console = Console(width=300, record=True, file=io.StringIO())
-    console.print(status_view(document(vetoes=[veto], machines=[row]), AT))
+    console.print(status_view(a_report(vetoes=[veto], machines=[row]), AT))
     status = console.export_text()
     shown = [
         veto_words(hold), entry_words(hold), veto_sentence(veto, AT), page_words(veto, AT)[0],
@@ -99,13 +97,11 @@ def test_a_veto_on_some_verbs_names_them_wherever_it_is_shown(kind: str, verbs: 
 @pytest.mark.parametrize("kind", ["hold", "freeze"])
 def test_a_whole_veto_is_no_veto_on_some_verbs(kind: str) -> None:
     ends = AT + timedelta(hours=1)
-    veto = {
-        "id": 1, "kind": kind, "subject": "training" if kind == "freeze" else "training-x", "verbs": sorted(Verb),
-        "reason": "incident", "actor": "ada", "created_at": AT.isoformat(), "expires_at": ends.isoformat(),
-    }  # fmt: skip
-    row = machine_row("training-x", hold=veto if kind == "hold" else None)
+    subject = "training" if kind == "freeze" else "training-x"
+    veto = a_veto(kind, subject, reason="incident", created_at=AT, expires_at=ends)
+    row = a_machine("training-x", hold=veto if kind == "hold" else None)
     console = Console(width=300, record=True, file=io.StringIO())
-    console.print(status_view(document(vetoes=[veto], machines=[row]), AT))
+    console.print(status_view(a_report(vetoes=[veto], machines=[row]), AT))
     status = console.export_text()
     assert veto_words(Hold(1, None, kind, "incident", "ada", AT, datetime.now(UTC))) == "ada: incident"
     for text in (veto_sentence(veto, AT), page_words(veto, AT)[0], status):

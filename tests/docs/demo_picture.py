@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from fleetd.cli.demo import staged
 from fleetd.cli.logs import log_to
 from fleetd.cli.render_demo import Scene, demo_view
 from fleetd.cli.words import event_words
+from fleetd.model.report import Report
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = 122
@@ -52,9 +52,9 @@ def half_way() -> Scene:
         if words is not None:
             events.append(words)
 
-    def passed(document: Mapping[str, Any]) -> None:
-        phases = [m["phase"] for m in document["machines"] if m["owned"]]
-        scenes.append((min(phases.count("rising"), phases.count("up")), Scene(60, document, tuple(events))))
+    def passed(report: Report) -> None:
+        phases = [m.phase for m in report.machines if m.owned]
+        scenes.append((min(phases.count("rising"), phases.count("up")), Scene(60, report, tuple(events))))
 
     async def play(config: Path) -> None:
         log_to(heard)

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from fleetd.cli.explain import sentences_about
@@ -18,6 +19,7 @@ from fleetd.engine.leases import Leases
 from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import StateUnusable, Unauthorized, Unavailable
 from fleetd.model.plan import Listing
+from fleetd.model.report import Report
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.page.words import headline
 from tests.support.build import fleet, token_name
@@ -73,8 +75,8 @@ def test_the_last_believed_picture_stays_with_its_time(turn: Any, why: str) -> N
             async with world.daemon_running():
                 await anyio.sleep(100)
                 good = seat.status()
-                assert (good["observation"]["believed_at"], good["observation"]["doubted_since"]) == (
-                    good["observation"]["at"],
+                assert (good.sight.believed_at, good.sight.doubted_since) == (
+                    good.sight.at,
                     None,
                 )
                 world.cloud.listing = turn
@@ -84,21 +86,22 @@ def test_the_last_believed_picture_stays_with_its_time(turn: Any, why: str) -> N
                 world.cloud.listing = lambda listing: listing
                 await anyio.sleep(100)
                 back = seat.status()
-            assert back["observation"]["doubted_since"] is None
-            assert back["observation"]["believed_at"] > doubted["observation"]["believed_at"]
-            assert back["fleets"]["training"]["converged"]
+            assert back.sight.doubted_since is None
+            assert back.sight.believed_at > doubted.sight.believed_at
+            assert back.fleets["training"].converged
             assert world.cloud.writes() == []
 
     run_virtual(story, start=START)
 
 
-def check(world: Rig, good: dict[str, Any], doubted: dict[str, Any], why: str) -> None:
-    numbers = {k: v for k, v in doubted["fleets"]["training"].items() if k != "converged"}
-    assert numbers["was_converged"]
-    assert numbers == {k: v for k, v in good["fleets"]["training"].items() if k != "converged"}
-    assert numbers["up"] == 3
-    assert [m["state"] for m in doubted["machines"]] == ["ready"] * 3
-    believed = datetime.fromisoformat(doubted["observation"]["believed_at"])
+def check(world: Rig, good: Report, doubted: Report, why: str) -> None:
+    numbers = structs.replace(doubted.fleets["training"], converged=True)
+    assert numbers.was_converged
+    assert numbers == good.fleets["training"]
+    assert numbers.up == 3
+    assert [m.state for m in doubted.machines] == ["ready"] * 3
+    believed = doubted.sight.believed_at
+    assert believed is not None
     age = (world.clock.now() - believed).total_seconds()
     assert 550 < age < 650
     shown = text(doubted, world.clock.now())
@@ -111,13 +114,13 @@ def check(world: Rig, good: dict[str, Any], doubted: dict[str, Any], why: str) -
     assert why in shown
     assert "converged then" in shown
     assert "at target." in headline(doubted, world.clock.now())
-    assert not doubted["fleets"]["training"]["converged"]
+    assert not doubted.fleets["training"].converged
     assert metrics.registry.get_sample_value("fleetd_fleet_converged", {"fleet": "training"}) == 0
     told(doubted, world.clock.now(), why, believed)
-    assert doubted["blocked"] == [] or doubted["observation"]["doubted_since"] is not None
+    assert doubted.blocked == () or doubted.sight.doubted_since is not None
 
 
-def told(doubted: dict[str, Any], now: datetime, why: str, believed: datetime) -> None:
+def told(doubted: Report, now: datetime, why: str, believed: datetime) -> None:
     """What explain says first: since when, why, and of when the rest is."""
     for subject in ("training", token_name(1)):
         first, then, *_ = sentences_about(doubted, subject, (), now)
@@ -139,8 +142,8 @@ def test_before_anything_was_believed_nothing_is_shown(turn: Any) -> None:
             async with world.daemon_running():
                 await anyio.sleep(100)
                 document = seat.status()
-        assert (document["fleets"], document["machines"]) == ({}, [])
-        assert document["observation"]["doubted_since"] is not None
+        assert (document.fleets, document.machines) == ({}, ())
+        assert document.sight.doubted_since is not None
         assert "nothing was believed yet" in text(document, world.clock.now())
         (said, *_) = sentences_about(document, "training", (), world.clock.now())
         assert said.endswith("Nothing has been believed yet.")
@@ -164,8 +167,8 @@ def test_a_pass_that_fails_after_its_look_leaves_an_old_picture_too() -> None:
                 world.reconciler.recall.memory = full  # type: ignore[assignment,method-assign]
                 await anyio.sleep(300)
                 document = seat.status()
-        assert document["observation"]["doubt"] == "the disk is full"
-        assert not document["fleets"]["training"]["converged"]
+        assert document.sight.doubt == "the disk is full"
+        assert not document.fleets["training"].converged
         assert "the disk is full" in sentences_about(document, "training", (), world.clock.now())[0]
 
     run_virtual(story, start=START)

@@ -25,7 +25,7 @@ Way = Callable[[Rig, EngineSeat, str], Awaitable[set[str]]]
 
 
 async def hold(world: Rig, seat: EngineSeat, word: str) -> set[str]:
-    return {str((await seat.veto(VetoOrder("hold", word, *_rest(HOLD)), "ada"))["machine"])}
+    return {str((await seat.veto(VetoOrder("hold", word, *_rest(HOLD)), "ada")).machine)}
 
 
 async def release(world: Rig, seat: EngineSeat, word: str) -> set[str]:
@@ -37,7 +37,7 @@ async def release(world: Rig, seat: EngineSeat, word: str) -> set[str]:
 
 
 async def adopt(world: Rig, seat: EngineSeat, word: str) -> set[str]:
-    return {str((await seat.adopt(word, "ours", "ada"))["machine"])}
+    return {str((await seat.adopt(word, "ours", "ada")).machine)}
 
 
 async def lease(world: Rig, seat: EngineSeat, word: str) -> set[str]:
@@ -55,7 +55,7 @@ async def explain(world: Rig, seat: EngineSeat, word: str) -> set[str]:
 def order(verb: Verb) -> Way:
     async def give(world: Rig, seat: EngineSeat, word: str) -> set[str]:
         try:
-            return {str((await seat.request(MachineOrder(verb, word, "why", even_if_busy=True), "ada"))["machine"])}
+            return {str((await seat.request(MachineOrder(verb, word, "why", even_if_busy=True), "ada")).machine)}
         except OrderDeclined as error:
             return {
                 m

@@ -164,7 +164,7 @@ def test_what_lasts_is_shown_with_an_end_that_is_still_ahead(lasting: str, step:
                 await anyio.sleep(1800)
                 assert daemon.reconciler.last is not None
                 shown = [s.until for s in daemon.reconciler.last.skips if s.reason is not Reason.CLOCKS_APART]
-                shown += [datetime.fromisoformat(v["expires_at"]) for v in _seat(world).status()["vetoes"]]
+                shown += [v.expires_at for v in _seat(world).status().vetoes]
                 assert shown
                 assert all(until is not None and until > world.clock.now() for until in shown)
 
@@ -181,8 +181,8 @@ def _seat(world: Rig) -> EngineSeat:
 async def _hold(world: Rig) -> None:
     order = VetoOrder("hold", "ps1", frozenset(Verb), "work", timedelta(hours=1))
     answer = await _seat(world).veto(order, ACTOR)
-    [shown] = _seat(world).status()["vetoes"]
-    assert answer["expires_at"] == shown["expires_at"]
+    [shown] = _seat(world).status().vetoes
+    assert answer.expires_at == shown.expires_at
 
 
 async def _freeze(world: Rig) -> None:

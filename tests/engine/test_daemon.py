@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 import anyio
@@ -96,7 +95,8 @@ def test_a_provider_that_asks_to_be_left_alone_is_whatever_wakes_the_daemon(aske
                 await anyio.sleep(40)
                 assert len(world.cloud.calls) == before + 1
                 turned_away = world.cloud.calls[-1].at
-                ends = datetime.fromisoformat(str(seat.status()["daemon"]["provider_until"]))
+                ends = seat.status().daemon.provider_until
+                assert ends is not None
                 assert abs((ends - turned_away).total_seconds() - waits) < 1
                 while (world.clock.now() - turned_away).total_seconds() < waits - 30:
                     await anyio.sleep(20)

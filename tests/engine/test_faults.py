@@ -85,8 +85,9 @@ def test_a_fault_anywhere_ends_no_daemon_and_nothing_is_lost_when_it_is_over(tar
                 await anyio.sleep(900)
                 assert world.notifier.said.count("alive") > with_it + 60, "the watchdog is fed"
                 assert seat.alive() is None
-                about = seat.status()["daemon"]
-                assert (about["faults"], about["last_fault"]["error"]) == (world.faults.count, "Fault: here")
+                about = seat.status().daemon
+                assert about.last_fault is not None
+                assert (about.faults, about.last_fault.error) == (world.faults.count, "Fault: here")
             await anyio.sleep(1200)
             assert sorted(world.cloud.states().values()) == ["ready"] * 3, world.cloud.states()
             assert not await world.journal.open_intents()
@@ -182,7 +183,7 @@ def test_an_order_whose_pass_failed_is_told_what_became_of_it_and_leaves_no_hold
             order = MachineOrder(Verb.STOP, "ps1", "maintenance", keep_off=timedelta(hours=4))
             with broken(target):
                 if target.endswith("made"):
-                    assert (await seat.request(order, "ada"))["result"] == "begun"
+                    assert (await seat.request(order, "ada")).result == "begun"
                 else:
                     with pytest.raises(OrderDeclined, match="Fault: here"):
                         await seat.request(order, "ada")

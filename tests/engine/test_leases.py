@@ -346,7 +346,7 @@ def test_a_job_goes_on_under_the_name_that_its_machine_had() -> None:
                 world.cloud.set("ps1", name="somebody-renamed-me")
                 await anyio.sleep(40)
                 for name in (token_name(1), "somebody-renamed-me", "ps1"):
-                    assert (await seat.lease(name, "job", timedelta(minutes=5), ME))["machine"] == "ps1"
+                    assert (await seat.lease(name, "job", timedelta(minutes=5), ME)).machine == "ps1"
                 with pytest.raises(LookupError, match="no machine of ours"):
                     await seat.lease("training-nobody", "job", timedelta(minutes=5), ME)
 
@@ -364,7 +364,7 @@ def test_a_lease_before_the_first_pass_finds_what_is_remembered(tmp_path: Path) 
         async with rig(PARKED, sources=source, state=tmp_path, cloud=cloud) as world:
             await world.reconciler.load()
             seat = seat_of(world)
-            assert (await seat.lease(token_name(1), "job", timedelta(minutes=5), ME))["machine"] == "ps1"
+            assert (await seat.lease(token_name(1), "job", timedelta(minutes=5), ME)).machine == "ps1"
             with pytest.raises(NotYet, match="no pass has ended yet"):
                 await seat.lease(token_name(2), "job", timedelta(minutes=5), ME)
 
@@ -385,6 +385,6 @@ def test_a_lease_finds_its_machine_while_the_listing_lacks_it(tmp_path: Path) ->
                 lacking = replace(report.observation, machines=report.observation.machines[1:])
                 world.reconciler.last = replace(report, observation=lacking)
                 (lost,) = {m.id for m in report.observation.machines} - {m.id for m in lacking.machines}
-                assert (await seat.lease(lost, "job", timedelta(minutes=5), ME))["machine"] == lost
+                assert (await seat.lease(lost, "job", timedelta(minutes=5), ME)).machine == lost
 
     run(story)

@@ -13,6 +13,7 @@ from fleetd.engine.seat import EngineSeat
 from fleetd.model.fleet import Guards, ScaleIn
 from fleetd.model.machine import MachineEvent
 from fleetd.model.plan import Listing
+from fleetd.model.report import Report
 from fleetd.planner.explaining import explain_machine
 from tests.support.build import fleet, token_name
 from tests.support.fakecloud import FakeCloud
@@ -24,7 +25,7 @@ DONE = MachineEvent("deactivate", "done", handle="d")
 FAILED = MachineEvent("destroy", "error", error="it is locked", handle="d")
 
 
-def document(world: Rig) -> dict[str, object]:
+def report(world: Rig) -> Report:
     return EngineSeat(world.daemon, None, world.clock).status()  # type: ignore[arg-type]
 
 
@@ -71,18 +72,18 @@ def test_its_place_is_free_and_nothing_else_waits(state: str, event: MachineEven
             assert sorted(cloud.writes()) == ["create", "start ps3"], "replaced, and the other fleet went on"
             await anyio.sleep(3600)
             assert sorted(cloud.writes()) == ["create", "start ps3"], "replaced once"
-            status = document(world)
-            rows = {m["id"]: m for m in status["machines"]}  # type: ignore[attr-defined]
-            assert rows["ps1"]["standing"] == "leaving"
-            assert status["fleets"]["training"]["leaving"] == 1  # type: ignore[index]
-            assert status["fleets"]["training"]["converged"]  # type: ignore[index]
+            status = report(world)
+            rows = {m.id: m for m in status.machines}
+            assert rows["ps1"].standing == "leaving"
+            assert status.fleets["training"].leaving == 1
+            assert status.fleets["training"].converged
             assert any(
                 "Its place is free" in line for line in explain_machine(status, rows["ps1"], world.clock.now())
             )
             cloud.remove("ps1")
             await anyio.sleep(120)
             assert sorted(cloud.writes()) == ["create", "start ps3"], "gone at last, and long replaced"
-            assert document(world)["fleets"]["training"]["leaving"] == 0  # type: ignore[index]
+            assert report(world).fleets["training"].leaving == 0
 
     run_virtual(story)
 
@@ -98,7 +99,7 @@ async def test_one_that_comes_back_counts_again() -> None:
         cloud.set("ps1", state="ready")
         await anyio.sleep(300)
         assert [w.split()[0] for w in cloud.writes()] == ["create", "stop"], "one too many is up, and goes"
-        assert document(world)["fleets"]["training"]["up"] == 2  # type: ignore[index]
+        assert report(world).fleets["training"].up == 2
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from fleetd.model.journal import Request
 from fleetd.model.machine import SnapshotPolicy
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Reason, Verb
+from fleetd.model.report import Report
 from fleetd.planner.explaining import explain_fleet
 from tests.support.build import fleet, token_name
 from tests.support.fakecloud import FakeCloud
@@ -58,7 +59,7 @@ def calls(world: Rig, verb: str) -> int:
     return sum(c.operation == verb for c in world.cloud.calls)
 
 
-def document(world: Rig) -> dict[str, object]:
+def report(world: Rig) -> Report:
     seat: EngineSeat = EngineSeat(world.daemon, None, world.clock)  # type: ignore[arg-type]
     return seat.status()
 
@@ -81,23 +82,23 @@ def test_it_is_not_repeated_at_once_and_is_told_and_ends_when_it_works(verb: str
             ends = [line.rpartition(" ")[2] for line in await world.history() if line.startswith(verb)]
             assert len(ends) >= calls(world, verb) - 1, "each call has its verdict"
             assert "reached" not in ends
-            status = document(world)
-            row = status["fleets"]["training"]  # type: ignore[index]
+            status = report(world)
+            row = status.fleets["training"]
             short = verb == "start" and way in {"error", "bounce", "bounce_silent"}
-            assert row["no_effect"] == {verb: 1} or (short and row["no_effect"] == {})
-            assert row["converged"] is (verb == "update")
-            said = [b for b in status["blocked"] if b["verb"] == verb]  # type: ignore[attr-defined]
-            moving = [m for m in status["machines"] if m["transition"]]  # type: ignore[attr-defined]
+            assert row.no_effect == {verb: 1} or (short and row.no_effect == {})
+            assert row.converged is (verb == "update")
+            said = [b for b in status.blocked if b.verb == verb]
+            moving = [m for m in status.machines if m.transition]
             reason = "capacity_backoff" if short else "no_effect"  # back to off is how a lack of capacity looks
-            assert [b["reason"] for b in said] == [reason] or (moving and not said)
+            assert [b.reason for b in said] == [reason] or (moving and not said)
             if way == "error":
-                assert not said or "the host is gone" in said[0]["detail"]
+                assert not said or "the host is gone" in (said[0].detail or "")
             world.cloud.vain.clear()
             await anyio.sleep(2400)
-            status = document(world)
-            row = status["fleets"]["training"]  # type: ignore[index]
-            assert row["converged"]
-            assert row["no_effect"] == {}
+            status = report(world)
+            row = status.fleets["training"]
+            assert row.converged
+            assert row.no_effect == {}
             after = calls(world, verb)
             await anyio.sleep(HOUR)
             assert calls(world, verb) == after, "it had its effect, and rests"
@@ -134,7 +135,7 @@ async def test_a_fleet_whose_machine_cannot_be_parked_is_not_converged_at_any_mo
         assert calls(world, "stop")
         for _ in range(6 * 60):
             await anyio.sleep(10)
-            assert not document(world)["fleets"]["training"]["converged"]  # type: ignore[index]
+            assert not report(world).fleets["training"].converged
         assert calls(world, "stop") <= MOST
 
 
@@ -158,11 +159,11 @@ def test_what_is_answered_with_not_found_waits_as_well(verb: str) -> None:
             world.cloud.before = lambda op, _id: NotFound("not found", operation=op) if op == verb else None
             await anyio.sleep(HOUR)
             assert 2 <= calls(world, verb) <= MOST
-            assert [b["reason"] for b in document(world)["blocked"]] == ["refused_recently"]  # type: ignore[attr-defined]
+            assert [b.reason for b in report(world).blocked] == ["refused_recently"]
             world.cloud.before = lambda _op, _id: None
             world.cloud.vain.clear()
             await anyio.sleep(2400)
-            assert document(world)["fleets"]["training"]["converged"]  # type: ignore[index]
+            assert report(world).fleets["training"].converged
 
     run_virtual(story)
 
@@ -184,11 +185,11 @@ async def test_creates_that_vanish_before_they_were_up_wait_longer_each_time() -
             for name in list(cloud.states()):
                 cloud.remove(next(m for m, known in cloud._machines.items() if known.name == name))
         assert 4 <= calls(world, "create") <= 4 * MOST
-        status = document(world)
-        assert status["fleets"]["training"]["no_effect"] == {"create": 1}  # type: ignore[index]
+        status = report(world)
+        assert status.fleets["training"].no_effect == {"create": 1}
         cloud.takes = 60
         await anyio.sleep(2400)
-        assert document(world)["fleets"]["training"]["converged"]  # type: ignore[index]
+        assert report(world).fleets["training"].converged
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -215,13 +216,13 @@ def test_a_start_that_never_works_keeps_its_place_until_it_is_held(error: Refuse
                 )
             await anyio.sleep(HOUR)
             assert calls(world, "create") == (1 if held else 0)
-            assert document(world)["fleets"]["training"]["converged"] is held  # type: ignore[index]
+            assert report(world).fleets["training"].converged is held
 
     run_virtual(story)
 
 
 def explained(world: Rig) -> list[str]:
-    return explain_fleet(document(world), "training", world.clock.now())
+    return explain_fleet(report(world), "training", world.clock.now())
 
 
 @virtual
@@ -248,7 +249,7 @@ async def test_a_setting_that_is_undone_again_and_again_is_told_and_waits() -> N
             world.cloud.set("ps1", shutdown_timeout_hours=168)
             world.reconciler.checks.rung(Check.SHUTDOWN_TIMEOUT)
         assert 2 <= calls(world, "update") <= MOST + 1, "the first time is nothing to wonder at"
-        assert document(world)["fleets"]["training"]["no_effect"] == {"update": 1}  # type: ignore[index]
+        assert report(world).fleets["training"].no_effect == {"update": 1}
 
 
 @virtual
@@ -280,7 +281,7 @@ async def test_the_late_effect_of_our_own_start_is_not_a_persons_deed() -> None:
         await anyio.sleep(60)
         rows = [e for _, e in await world.journal.history() if e.verb == "outside"]
         assert [e.reason for e in rows] == ["fleetd"]
-        assert document(world)["fleets"]["training"]["no_effect"] == {}  # type: ignore[index]
+        assert report(world).fleets["training"].no_effect == {}
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["events", "events cannot be read"])

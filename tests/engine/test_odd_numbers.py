@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -91,7 +92,7 @@ def show_everything(world: Rig) -> None:
     document, now = seat.status(), world.clock.now()
     console = Console(width=200, quiet=True)
     console.print(status_view(document, now))
-    for machine in document["machines"]:
+    for machine in document.machines:
         explain_machine(document, machine, now)
     metrics = Metrics(version="test")
     metrics.pass_done(document)
@@ -106,7 +107,7 @@ def test_no_number_and_no_date_of_a_machine_ends_a_pass(dialect: Any, fields: di
     assert len(odd) > 400
 
     async def story() -> None:
-        async with rig(POLICED, costs=Costs(max_hourly_cost=10)) as world, world.passes_by_hand():
+        async with rig(POLICED, costs=Costs(max_hourly_cost=Decimal(10))) as world, world.passes_by_hand():
             for machine in odd:
                 world.cloud.put(machine)
             await settle_down(world, 90)

@@ -45,13 +45,13 @@ def test_an_ordered_stop_stays_off_for_its_time_and_is_not_made_up_for() -> None
             await anyio.sleep(300)
             seat = seat_of(world)
             answer = await seat.request(stop(world.reconciler.last.observation.machines[0].name), ADA)
-            assert (answer["result"], answer["machine"], answer["transition"]["verb"]) == ("begun", "ps1", "stop")
+            assert (answer.result, answer.machine, answer.transition.verb) == ("begun", "ps1", "stop")
             await anyio.sleep(3.9 * 3600)
             assert world.cloud.writes() == ["create", "create", "stop ps1"]
-            (blocked,) = seat.status()["blocked"]
-            assert (blocked["reason"], blocked["machine"]) == ("respect_manual", "ps1")
-            assert blocked["detail"] == "ada (uid 1000): its fan is loud"
-            assert blocked["until"] == answer["kept_off_until"]
+            (blocked,) = seat.status().blocked
+            assert (blocked.reason, blocked.machine) == ("respect_manual", "ps1")
+            assert blocked.detail == "ada (uid 1000): its fan is loud"
+            assert blocked.until == answer.kept_off_until
             await anyio.sleep(0.2 * 3600)
             assert world.cloud.writes()[3:] == ["start ps1"], "its time is over"
             assert ("stop", "ps1", "reached", ADA) in await recorded(world)
@@ -83,9 +83,9 @@ def test_a_persons_start_ends_what_a_persons_stop_left() -> None:
                 await seat.request(stop(), ADA)
                 await anyio.sleep(300)
                 answer = await seat.request(MachineOrder(Verb.START, "ps1", "wanted back"), "bob")
-                assert answer["result"] == "begun"
-                assert [(h["actor"], h["reason"]) for h in answer["lifted"]] == [(ADA, "its fan is loud")]
-                assert seat.status()["vetoes"] == []
+                assert answer.result == "begun"
+                assert [(h.actor, h.reason) for h in answer.lifted] == [(ADA, "its fan is loud")]
+                assert seat.status().vetoes == ()
                 await anyio.sleep(300)
             assert world.cloud.writes() == ["create", *["stop ps1", "start ps1"] * 2]
             assert [row for row in await recorded(world) if row[0] == "release"] == [
@@ -117,7 +117,7 @@ def test_a_persons_start_ends_nobodys_veto(kind: str, subject: str | None, verbs
             with pytest.raises(OrderDeclined, match="the hold that the last stop left on it is ended") as declined:
                 await seat.request(MachineOrder(Verb.START, "ps1", "wanted back"), "bob")
             assert declined.value.reason == reason
-            assert [v["actor"] for v in seat.status()["vetoes"]] == ["eve"]
+            assert [v.actor for v in seat.status().vetoes] == ["eve"]
             assert "start ps1" not in world.cloud.writes()
 
     run_virtual(story)
@@ -134,7 +134,7 @@ def test_an_odd_note_of_what_was_kept_off_costs_no_veto(note: str) -> None:
             await world.journal.put_note("kept_off", note)
             with pytest.raises(OrderDeclined, match="an operator holds it"):
                 await seat.request(MachineOrder(Verb.START, "ps1", "wanted back"), "bob")
-            assert len(seat.status()["vetoes"]) == 1
+            assert len(seat.status().vetoes) == 1
 
     run_virtual(story)
 
@@ -172,7 +172,7 @@ def test_a_machine_in_use_is_left_alone_unless_the_operator_knows(verb: Verb, sa
             assert world.cloud.writes() == ["create"]
             assert await world.journal.holds(now=world.clock.now()) == []
             order = MachineOrder(verb, "ps1", "on fire", even_if_busy=True)
-            assert (await seat.request(order, ADA))["result"] == "begun"
+            assert (await seat.request(order, ADA)).result == "begun"
             assert world.cloud.writes() == ["create", f"{verb} ps1"]
 
     run_virtual(story)
@@ -206,7 +206,7 @@ def test_orders_that_come_while_a_pass_looks_are_for_that_pass_or_the_next_and_n
 
             async def ask(delay: float, subject: str) -> None:
                 await anyio.sleep(delay)
-                answers.append((await seat.request(stop(subject), ADA))["result"])
+                answers.append((await seat.request(stop(subject), ADA)).result)
 
             world.daemon.wake()
             async with anyio.create_task_group() as group:
@@ -301,7 +301,7 @@ def test_an_order_that_a_pass_is_at_is_undecided_and_not_withdrawn(monkeypatch) 
                 return await show(machine_id)
 
             world.cloud.show = slow  # type: ignore[method-assign, assignment]
-            assert (await seat_of(world).request(stop(), ADA))["result"] == "undecided"
+            assert (await seat_of(world).request(stop(), ADA)).result == "undecided"
             await anyio.sleep(40)
             assert world.cloud.writes() == ["create", "stop ps1"]
 
@@ -315,7 +315,7 @@ def test_an_order_is_decided_in_time_however_long_the_interval() -> None:
             async with world.daemon_running():
                 await anyio.sleep(300)
                 answer = await seat_of(world).request(MachineOrder(Verb.RESTART, "ps1", "its GPU hangs"), ADA)
-                assert answer["result"] == "begun"
+                assert answer.result == "begun"
 
     run_virtual(story)
 
@@ -328,7 +328,7 @@ def test_vetoes_are_in_history_with_machine_fleet_and_actor() -> None:
                 await anyio.sleep(60)
                 seat = seat_of(world)
                 held = await seat.veto(VetoOrder("hold", name, frozenset(Verb), "a run", timedelta(hours=1)), ADA)
-                assert held["machines"] == ["ps1"]
+                assert held.machines == ("ps1",)
                 odd = VetoOrder("hold", "training-typo", frozenset(Verb), "a run", timedelta(hours=1))
                 with pytest.raises(LookupError, match="no machine of ours is called training-typo"):
                     await seat.veto(odd, ADA)
@@ -344,7 +344,7 @@ def test_vetoes_are_in_history_with_machine_fleet_and_actor() -> None:
                 ("release", "training", "ps1", name, "bob"),
                 ("unfreeze", "", None, "everything", "bob"),
             ]
-            until = held["expires_at"][:19].replace("T", " ")
+            until = f"{held.expires_at:%Y-%m-%d %H:%M:%S}"
             assert entries[0].evidence == f"a run; until {until} UTC"
 
     run_virtual(story)
@@ -356,10 +356,10 @@ def test_a_veto_is_shown_at_once_although_no_pass_ends() -> None:
             world.cloud.before = lambda _op, _id: Unavailable("connection refused", operation="list")
             async with world.daemon_running():
                 seat = seat_of(world)
-                assert seat.status()["vetoes"] == []
+                assert seat.status().vetoes == ()
                 await seat.veto(VetoOrder("freeze", None, frozenset(Verb), "calm", timedelta(hours=1)), ADA)
-                assert [(v["kind"], v["actor"]) for v in seat.status()["vetoes"]] == [("freeze", ADA)]
+                assert [(v.kind, v.actor) for v in seat.status().vetoes] == [("freeze", ADA)]
                 await anyio.sleep(3601)
-                assert seat.status()["vetoes"] == [], "it is over, and still nobody could look"
+                assert seat.status().vetoes == (), "it is over, and still nobody could look"
 
     run_virtual(story)

@@ -74,7 +74,7 @@ def show_everything(world: Rig) -> None:
     now = world.clock.now()
     Console(width=200, quiet=True).print(status_view(document, now))
     explain_fleet(document, "training", now)
-    for machine in document["machines"]:
+    for machine in document.machines:
         explain_machine(document, machine, now)
     metrics = Metrics(version="test")
     metrics.pass_done(document)

@@ -19,6 +19,7 @@ from fleetd.model.settings import Settings
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring.forecasting import _checks_of
 from tests.support.build import fleet, token_name
+from tests.support.fakeseat import a_report
 from tests.support.inline_executor import InlineExecutor
 from tests.support.rig import Rig, rig, settings
 from tests.support.virtual_time import run_virtual
@@ -124,8 +125,8 @@ def test_plan_promises_now_what_is_due_now_and_nothing_that_waits_for_its_ring(k
 
 def test_what_a_daemon_tells_of_its_checks_is_read_as_it_was_said() -> None:
     said = {"ps1": {"snapshot_check": "frequency = day, keep = 7", "a check to come": "?"}}
-    assert _checks_of({"checks_made": said}) == {"ps1": {Check.SNAPSHOT: "frequency = day, keep = 7"}}
-    assert _checks_of({}) == {}, "one of an earlier version says nothing: all may be due"
+    assert _checks_of(a_report(checks_made=said)) == {"ps1": {Check.SNAPSHOT: "frequency = day, keep = 7"}}
+    assert _checks_of(a_report()) == {}, "one of an earlier version says nothing: all may be due"
 
 
 async def surveyed(world: Rig, want: Settings, standing: Standing) -> list[str]:

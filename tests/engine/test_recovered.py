@@ -12,10 +12,11 @@ from structlog.testing import capture_logs
 from fleetd.cli.explain import sentences_about
 from fleetd.engine.leases import Leases
 from fleetd.engine.seat import EngineSeat
-from fleetd.engine.status import status_document
+from fleetd.engine.status import status_report
 from fleetd.model.errors import Ambiguous
 from fleetd.model.fleet import Fleet, Guards, Limit, ScaleIn
 from fleetd.model.reasons import Reason
+from fleetd.model.report import DaemonReport
 from fleetd.ops.metrics import Metrics
 from tests.support.build import fleet, token_name
 from tests.support.fakecloud import FakeCloud
@@ -54,8 +55,8 @@ def test_it_is_started_and_stopped_as_ours_and_never_destroyed(name, adopt, reas
             assert world.cloud.writes() == [f"start {theirs.id}", f"stop {theirs.id}"]
             assert world.cloud.states() == {name: "off"}
             assert reason in reasons(world)
-            (row,) = status_document(world.reconciler.last, daemon={})["machines"]
-            assert row["unconfirmed"] == str(reason)
+            (row,) = status_report(world.reconciler.last, daemon=DaemonReport(running=True)).machines
+            assert row.unconfirmed == str(reason)
             assert world.reconciler.last is not None
             assert [(u.name, u.reason) for u in world.reconciler.last.plan.unconfirmed] == [(name, reason)]
             await world.reconciler.recall.confirm(theirs.id)
@@ -147,8 +148,8 @@ def test_a_lookalike_is_told_as_one_and_not_as_an_orphan() -> None:
             assert [(s["event"], s["machine"], s["fleet"]) for s in said] == [
                 ("machine.was_lookalike", twin.id, "training")
             ]
-            rows = {r["id"]: r for r in status_document(world.reconciler.last, daemon={})["machines"]}
-            assert (rows[twin.id]["standing"], rows[twin.id]["owned"]) == ("look_alike", False)
+            rows = {r.id: r for r in status_report(world.reconciler.last, daemon=DaemonReport(running=True)).machines}
+            assert (rows[twin.id].standing, rows[twin.id].owned) == ("look_alike", False)
             assert world.cloud.writes() == ["create"]
 
     run_virtual(story)

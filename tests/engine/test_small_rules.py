@@ -20,7 +20,7 @@ from fleetd.engine.convergence import ConvergenceWatch, hopeless
 from fleetd.engine.orders import Orders
 from fleetd.engine.recall import Recall
 from fleetd.engine.seat import EngineSeat
-from fleetd.engine.status import transition_document
+from fleetd.engine.status import step_report
 from fleetd.model.errors import Unauthorized, Unavailable
 from fleetd.model.fleet import AutoSnapshot, IdleRule, Window
 from fleetd.model.journal import Memory, Request
@@ -329,9 +329,9 @@ def test_apply_goes_on_over_an_outage_but_not_without_a_first_answer_or_a_key() 
     [(None, None, False), (ago(minutes=1), None, True), (ago(minutes=1), ago(seconds=5), False)],
 )
 def test_a_transition_is_ambiguous_from_the_loss_of_its_answer_until_it_is_known(lost, answered, ambiguous) -> None:
-    shown = transition_document(intent(Verb.STOP, 1, ambiguous_since=lost, accepted_at=answered))
-    assert shown["ambiguous"] is ambiguous
-    assert (shown["verb"], shown["deadline"]) == ("stop", later(minutes=10).isoformat().replace("+00:00", "Z"))
+    shown = step_report(intent(Verb.STOP, 1, ambiguous_since=lost, accepted_at=answered))
+    assert shown.ambiguous is ambiguous
+    assert (shown.verb, shown.deadline) == (Verb.STOP, later(minutes=10))
 
 
 @pytest.mark.parametrize("verb", list(Verb))
@@ -348,6 +348,6 @@ def test_a_status_of_a_daemon_says_that_it_runs() -> None:
     async def story() -> None:
         async with rig(fleet(target=0)) as world, world.daemon_running():
             seat = EngineSeat(world.daemon, world.reconciler._idleness.leases, world.clock)
-            assert seat.status()["daemon"]["running"] is True
+            assert seat.status().daemon.running is True
 
     run_virtual(story)

@@ -12,11 +12,12 @@ from fleetd.engine.clocks import Agreement
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
 from fleetd.engine.reconciler import PassReport
-from fleetd.engine.status import plan_document, status_document
+from fleetd.engine.status import status_report
 from fleetd.engine.survey import survey
 from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ScaleIn, ShutdownTimeout, Window
 from fleetd.model.plan import Plan
 from fleetd.model.reasons import Reason, Verb
+from fleetd.model.report import DaemonReport
 from fleetd.planner.idle import Activity
 from fleetd.store.sqlite import SqliteJournal
 from tests.support.build import facts, fleet, token_name
@@ -62,8 +63,8 @@ def test_a_look_without_a_daemon_compares_the_clocks(ahead: int, words: str | No
                 )
             finally:
                 await journal.aclose()
-            shown = plan_document(report.plan)["clocks_apart"]
-            assert shown == status_document(report, daemon={})["clocks_apart"]
+            shown = report.plan.clocks_apart
+            assert shown == status_report(report, daemon=DaemonReport(running=False)).clocks_apart
             assert (shown or "").startswith(words or "")
             assert (shown is None) == (words is None)
             held = [s.reason for s in report.plan.skips if s.verb is Verb.DESTROY]

@@ -8,10 +8,11 @@ import pytest
 
 from fleetd.cli.render_plan import plan_view
 from fleetd.cli.render_status import status_view
-from fleetd.engine.status import plan_document, status_document
+from fleetd.engine.status import plan_document, status_report
 from fleetd.model.journal import Memory
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Observation, Unlike
+from fleetd.model.report import DaemonReport, document
 from fleetd.planner.explaining import explain_fleet
 from fleetd.planner.plan import plan
 from fleetd.planner.roster import roster, start_order, unlike
@@ -56,12 +57,12 @@ def test_it_is_told_wherever_one_looks() -> None:
             world.configure(fleet(target=2, machine_type="V100"))
             report: Any = await reconciler.run_pass()
             words = "2 machines are P4000, the config says V100: nothing is replaced."
-            document = status_document(report, daemon={"running": True})
+            shown = status_report(report, daemon=DaemonReport(running=True))
             one = {"what": "machineType", "found": "P4000", "wanted": "V100", "count": 2}
-            assert document["fleets"]["training"]["unlike"] == [one]
-            assert plan_document(report.plan)["fleets"]["training"]["unlike"] == [one]
-            assert words in explain_fleet(document, "training", NOW)
-            assert f"training: {words}" in drawn(status_view(document, NOW), width=300)
+            assert document(shown.fleets["training"].unlike) == (one,)
+            assert plan_document(report.plan)["fleets"]["training"]["unlike"] == (one,)
+            assert words in explain_fleet(shown, "training", NOW)
+            assert f"training: {words}" in drawn(status_view(shown, NOW), width=300)
             assert words in drawn(plan_view(report.plan), width=300)
             assert not world.cloud.writes()
 

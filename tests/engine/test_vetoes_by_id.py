@@ -9,10 +9,11 @@ import pytest
 
 from fleetd.engine.leases import Leases
 from fleetd.engine.seat import EngineSeat
-from fleetd.engine.status import status_document
+from fleetd.engine.status import status_report
 from fleetd.model.fleet import Guards, Limit
 from fleetd.model.journal import VetoOrder
 from fleetd.model.reasons import Verb
+from fleetd.model.report import DaemonReport
 from tests.support.build import fleet
 from tests.support.rig import Rig, rig
 from tests.support.virtual_time import run_virtual
@@ -49,9 +50,9 @@ def test_a_rename_ends_no_hold_and_starts_none(by, released_by) -> None:
             world.configure(fleet(target=0, guards=LOOSE))
             await passes(world, 150)
             assert world.cloud.writes() == ["create", "create", f"stop {two}"]
-            rows = {r["id"]: r for r in status_document(world.reconciler.last, daemon={})["machines"]}
-            assert rows[one]["hold"] is not None
-            assert rows[two]["hold"] is None
+            rows = {r.id: r for r in status_report(world.reconciler.last, daemon=DaemonReport(running=True)).machines}
+            assert rows[one].hold is not None
+            assert rows[two].hold is None
             word = {"id": one, "new name": "my-box", "name as typed": name if by == "name" else one}[released_by]
             assert await seat.lift("hold", word, "ada") == 1
             await passes(world, 60)
@@ -104,7 +105,7 @@ def test_before_the_first_pass_a_hold_is_on_what_the_journal_knows_else_on_name_
         async with rig(fleet(target=1)) as world:
             seat = seat_of(world)
             held = await seat.veto(hold("ps77"), "ada")
-            assert (held["subject"], held["machine"]) == ("ps77", None)
+            assert (held.subject, held.machine) == ("ps77", None)
             for nothing in ("training", "training-*"):
                 with pytest.raises(LookupError, match="fleetd freeze"):
                     await seat.veto(hold(nothing), "ada")

@@ -25,6 +25,7 @@ from structlog.testing import capture_logs
 from fleetd.model.errors import ConfigError, Fault, OrderDeclined, StateUnusable
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
+from fleetd.model.report import Report
 from fleetd.ops import control, control_client
 from fleetd.ops.control import serve_control
 from fleetd.ops.control_client import ControlClient
@@ -32,7 +33,7 @@ from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefus
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.reads import read_routes
 from fleetd.ops.seat import Seat
-from tests.support.fakeseat import AT, FakeSeat, document
+from tests.support.fakeseat import AT, FakeSeat, a_report
 
 ENDED = {"removed": 1, "left": []}
 READ = {"reloaded": True, "config": "/etc/fleetd/fleetd.toml"}
@@ -53,9 +54,9 @@ async def asked(seat: FakeSeat, tmp_path: Path, **environ: str) -> AsyncIterator
         yield client
 
 
-async def test_status_is_the_seats_document(seat: FakeSeat, tmp_path: Path) -> None:
+async def test_status_is_the_seats_report(seat: FakeSeat, tmp_path: Path) -> None:
     async with asked(seat, tmp_path) as client:
-        assert await client.status() == document()
+        assert await client.ask(Report, "GET", "/status") == a_report()
 
 
 HOLD = {"kind": "hold", "subject": "training-1", "reason": " on\n my desk ", "seconds": 3600}
@@ -119,7 +120,8 @@ async def test_orders_reach_the_seat_with_their_actor(
 ) -> None:
     with capture_logs() as logs:
         async with asked(seat, tmp_path) as client:
-            assert await client.order(method, path, **body) == answer
+            told = await client.ask(dict, method, path, **body)
+    assert {key: told[key] for key in answer} == answer
     assert seat.asked == [seen]
     assert [(x["event"], x["order"], x["actor"]) for x in logs] == [("order.was_taken", path[1:], ME)]
 
@@ -174,7 +176,7 @@ async def test_orders_that_make_no_sense_are_refused(
     with capture_logs() as logs:
         async with asked(seat, tmp_path) as client:
             with pytest.raises(OrderRefused, match=complaint) as caught:
-                await client.order("POST", path, **body)
+                await client.ask(dict, "POST", path, **body)
     assert caught.value.status == 400
     assert seat.asked == []
     assert [(x["event"], x["status"]) for x in logs] == [("order.was_refused", 400)]
@@ -260,8 +262,8 @@ async def test_the_seats_errors_are_answers(
     with capture_logs() as logs:
         async with asked(seat, tmp_path) as client:
             with pytest.raises(OrderRefused, match=text) as caught:
-                await client.order("POST", "/reload")
-            assert await client.status() == document()
+                await client.ask(dict, "POST", "/reload")
+            assert await client.ask(Report, "GET", "/status") == a_report()
     assert caught.value.status == status
     assert caught.value.reason == getattr(error, "reason", "")
     (line,) = logs
@@ -286,7 +288,7 @@ async def test_what_is_not_there_is_said_in_json(
 ) -> None:
     async with asked(seat, tmp_path) as client:
         with pytest.raises(OrderRefused) as caught:
-            await client.order(method, path)
+            await client.ask(dict, method, path)
     assert caught.value.status == status
 
 
@@ -311,7 +313,7 @@ async def test_a_socket_that_was_taken_away_is_made_anew(
                     await anyio.sleep(0.02)
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             async with ControlClient(path) as client:
-                assert await client.status() == document()
+                assert await client.ask(Report, "GET", "/status") == a_report()
             group.cancel_scope.cancel()
     assert not path.exists()
 
@@ -346,9 +348,9 @@ async def test_a_socket_left_by_a_killed_daemon_is_replaced(seat: FakeSeat, tmp_
         dead.bind(str(path))
     async with ControlClient(path) as client:
         with pytest.raises(NoDaemon, match="no daemon listens there"):
-            await client.status()
+            await client.ask(Report, "GET", "/status")
     async with serve_control(seat, path), ControlClient(path) as client:
-        assert await client.status() == document()
+        assert await client.ask(Report, "GET", "/status") == a_report()
 
 
 @pytest.mark.parametrize("place", ["file/control.sock", "d" * 120 + "/control.sock", "folder.sock"])
@@ -363,11 +365,11 @@ async def test_a_socket_that_cannot_be_made_is_one_clear_error(seat: FakeSeat, t
 async def test_root_may_say_for_whom_it_asks(seat: FakeSeat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "_peer_uid", lambda _request: 0)
     async with asked(seat, tmp_path, SUDO_USER="ada") as client:
-        await client.order("POST", "/reload")
+        await client.ask(dict, "POST", "/reload")
     monkeypatch.setattr(control, "_peer_uid", lambda _request: os.getuid() or 1000)
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     async with asked(seat, tmp_path, SUDO_USER="ada") as client:
-        await client.order("POST", "/reload")
+        await client.ask(dict, "POST", "/reload")
     assert [actor.partition(" for ")[2] for _, actor in seat.asked] == ["ada", ""]
 
 
@@ -424,7 +426,7 @@ async def test_the_client_says_what_is_the_matter(
 ) -> None:
     async with ControlClient(tmp_path / "nothing.sock") as client:
         with pytest.raises(NoDaemon, match=r"nothing\.sock: no daemon listens there"):
-            await client.status()
+            await client.ask(Report, "GET", "/status")
 
     deaf = tmp_path / "deaf.sock"
     with socket.socket(socket.AF_UNIX) as listening:
@@ -433,7 +435,7 @@ async def test_the_client_says_what_is_the_matter(
         monkeypatch.setattr(control_client, "READ_TIMEOUT", 0.1)
         async with ControlClient(deaf) as client:
             with pytest.raises(NoAnswer, match="does not answer"):
-                await client.status()
+                await client.ask(Report, "GET", "/status")
 
     async def babble(stream: anyio.abc.SocketStream) -> None:
         async with stream:
@@ -446,7 +448,7 @@ async def test_the_client_says_what_is_the_matter(
         group.start_soon(listener.serve, babble)
         async with ControlClient(other) as client:
             with pytest.raises(NoAnswer, match="no usable answer"):
-                await client.status()
+                await client.ask(Report, "GET", "/status")
         group.cancel_scope.cancel()
 
 
@@ -465,5 +467,5 @@ async def test_what_may_be_read_can_be_read_here_too(seat: FakeSeat, tmp_path: P
     path = tmp_path / "control.sock"
     reads = read_routes(seat, Metrics(version="1"), lambda: AT)
     async with serve_control(seat, path, reads=reads), ControlClient(path) as client:
-        assert await client.order("GET", "/livez") == {"alive": True}
-        assert await client.order("GET", "/status.json") == document()
+        assert await client.ask(dict, "GET", "/livez") == {"alive": True}
+        assert await client.ask(Report, "GET", "/status.json") == a_report()

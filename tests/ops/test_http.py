@@ -17,10 +17,11 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
+from fleetd.model.report import encoded
 from fleetd.ops import answers
 from fleetd.ops.http import ListenFailed, serve_http
 from fleetd.ops.metrics import Metrics
-from tests.support.fakeseat import AT, FakeSeat, document, machine_row
+from tests.support.fakeseat import AT, FakeSeat, a_machine, a_report
 
 PATHS = ("/livez", "/readyz", "/metrics", "/status.json")
 
@@ -42,10 +43,14 @@ async def get(url: str, method: str = "GET", **headers: str) -> tuple[int, str, 
         return answer.status, await answer.text(), answer
 
 
-async def test_status_and_metrics_show_the_seats_document(seat: FakeSeat) -> None:
+async def test_status_and_metrics_show_the_seats_report(seat: FakeSeat) -> None:
     async with served(seat) as url:
         status, text, answer = await get(f"{url}/status.json")
-        assert (status, json.loads(text), answer.content_type) == (200, document(), "application/json")
+        assert (status, json.loads(text), answer.content_type) == (
+            200,
+            json.loads(encoded(a_report())),
+            "application/json",
+        )
         status, text, answer = await get(f"{url}/metrics")
     assert status == 200
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -210,7 +215,7 @@ async def test_a_bug_is_an_answer_and_a_line_in_the_log(seat: FakeSeat) -> None:
 
 async def test_a_hostile_name_stays_data(seat: FakeSeat) -> None:
     name = '<script>alert(1)</script>\x1b[2J\ud800"'
-    seat.answer = document(machines=[machine_row(name)])
+    seat.answer = a_report(machines=[a_machine(name)])
     async with served(seat) as url:
         _, text, answer = await get(f"{url}/status.json")
         assert answer.content_type == "application/json"

@@ -4,6 +4,7 @@ import math
 import re
 import time
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from fleetd.engine.ports import Meter
 from fleetd.model.machine import Phase
 from fleetd.model.naming import machine_name, make_token
+from fleetd.model.plan import BudgetView, OrphanView
 from fleetd.model.reasons import Outcome, Verb
+from fleetd.model.report import DaemonReport, Report
 from fleetd.ops.lag import watch_lag
 from fleetd.ops.metrics import (
     BUDGET_PARTS,
@@ -27,7 +30,7 @@ from fleetd.ops.metrics import (
     Metrics,
 )
 from fleetd.planner.standing import orphans
-from tests.support.fakeseat import AT, document, fleet_row, machine_row
+from tests.support.fakeseat import AT, a_fleet, a_machine, a_report, a_veto
 from tests.support.virtual_time import run_virtual
 
 NAMES = {
@@ -78,29 +81,27 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
 
 
-def busy_document() -> dict[str, Any]:
-    moving = {"verb": "create", "reason": "short_of_target", "intent": 1, "since": None, "deadline": None}
+def busy_report() -> Report:
+    moving = {"verb": "create", "reason": "short_of_target", "intent": 1, "since": AT, "deadline": AT}
     idle = {"verdict": "idle", "since": None, "evidence": "", "unknown_s": 0}
     unknown = {"verdict": "unknown", "since": None, "evidence": "", "unknown_s": 1900}
-    return document(
-        fleets={"training": fleet_row(rising=1, converged=False), "inference": fleet_row(target=0, hourly=None)},
+    return a_report(
+        fleets={"training": a_fleet(rising=1, converged=False), "inference": a_fleet(target=0, hourly=None)},
         machines=[
-            machine_row("training-1", transition=moving),
-            machine_row("training-2", idle=idle),
-            machine_row("training-3", idle=unknown),
-            machine_row("somebody-elses", owned=False, fleet=None),
+            a_machine("training-1", transition=moving),
+            a_machine("training-2", idle=idle),
+            a_machine("training-3", idle=unknown),
+            a_machine("somebody-elses", owned=False, fleet=None),
         ],
         blocked=[
             {"fleet": "training", "verb": "create", "reason": "guard_cost", "count": 3},
             {"fleet": "training", "verb": "create", "reason": "guard_cost", "count": 1},
             {"fleet": "inference", "verb": None, "reason": "observation_rejected", "count": 1},
         ],
-        vetoes=[{"kind": "freeze"}, {"kind": "hold"}, {"kind": "hold"}],
+        vetoes=[a_veto("freeze", None), a_veto("hold", "a"), a_veto("hold", "b")],
         max_hourly_cost="12.50",
         orphans=[{"fleet": "old", "machines": ["old-1"], "billed": 1, "hourly": "0.51"}],
-        budgets=[
-            {"fleet": None, "month": "2026-03", "budget": "900", "spent": "12", "committed": "400", "wanted": None}
-        ],
+        budgets=[BudgetView(None, "2026-03", Decimal(900), Decimal(12), Decimal(400), wanted=None, used_up_at=None)],
     )
 
 
@@ -108,19 +109,20 @@ def busy_document() -> dict[str, Any]:
     ("rates", "shown"), [([], 0.0), (["0.51", "1.00"], 1.51), (["0.51", None], float("nan"))], ids=str
 )
 def test_what_orphans_cost_is_a_sum_or_not_known(metrics: Metrics, rates: list[str | None], shown: float) -> None:
-    metrics.show(document(orphans=[{"hourly": rate} for rate in rates]), AT)
+    left = [OrphanView("old", (), 1, None if rate is None else Decimal(rate)) for rate in rates]
+    metrics.show(a_report(orphans=left), AT)
     assert value(metrics, "fleetd_orphans_hourly_cost_dollars") == pytest.approx(shown, nan_ok=True)
 
 
 def test_a_budget_shows_the_parts_that_are_known(metrics: Metrics) -> None:
-    metrics.show(busy_document(), AT)
+    metrics.show(busy_report(), AT)
     parts = {part: value(metrics, "fleetd_monthly_budget_dollars", fleet="", part=part) for part in BUDGET_PARTS}
     assert parts == {"budget": 900.0, "spent": 12.0, "committed": 400.0, "wanted": None}
 
 
 def test_the_names_and_labels_are_an_interface(metrics: Metrics) -> None:
-    metrics.show(busy_document(), AT)
-    metrics.pass_done(busy_document())
+    metrics.show(busy_report(), AT)
+    metrics.pass_done(busy_report())
     metrics.action(fleet="training", verb=Verb.STOP, result=Outcome.REACHED)
     metrics.transition(verb=Verb.STOP, seconds=20)
     metrics.request("list", "200", 0.2)
@@ -160,15 +162,15 @@ def test_what_a_label_can_say_is_documented(label: str, values: set[str]) -> Non
 
 
 def test_no_series_names_a_machine_and_none_is_doubled(metrics: Metrics) -> None:
-    metrics.show(busy_document(), AT)
+    metrics.show(busy_report(), AT)
     text = metrics.render().decode()
     assert "training-1" not in text
     assert "ps-" not in text
     assert "_created" not in text
 
 
-def test_what_a_status_document_says(metrics: Metrics) -> None:
-    metrics.show(busy_document(), AT)
+def test_what_a_report_says(metrics: Metrics) -> None:
+    metrics.show(busy_report(), AT)
     expected: list[tuple[str, dict[str, str], float]] = [
         ("fleetd_start_timestamp_seconds", {}, AT.timestamp() - 3600),
         ("fleetd_fleet_target", {"fleet": "training"}, 2),
@@ -204,8 +206,8 @@ def test_what_a_status_document_says(metrics: Metrics) -> None:
 
 
 def test_what_ends_is_no_longer_shown(metrics: Metrics) -> None:
-    metrics.show(busy_document(), AT)
-    metrics.show(document(), AT + timedelta(seconds=20))
+    metrics.show(busy_report(), AT)
+    metrics.show(a_report(), AT + timedelta(seconds=20))
     assert value(metrics, "fleetd_fleet_target", fleet="inference") is None
     assert value(metrics, "fleetd_blocked_actions", fleet="training", verb="create", reason="guard_cost") is None
     assert value(metrics, "fleetd_vetoes", kind="hold") == 0
@@ -215,10 +217,7 @@ def test_what_ends_is_no_longer_shown(metrics: Metrics) -> None:
 
 
 def test_before_the_first_pass_nothing_is_claimed(metrics: Metrics) -> None:
-    empty = document(fleets={}, hourly=None)
-    empty.pop("observation")
-    empty["daemon"]["last_pass"] = None
-    metrics.show(empty, AT)
+    metrics.show(Report(daemon=DaemonReport(running=True)), AT)
     assert math.isnan(value(metrics, "fleetd_observation_age_seconds") or 0)
     assert value(metrics, "fleetd_pass_last_success_timestamp_seconds") == 0
     assert value(metrics, "fleetd_config_last_reload_successful") == 1
@@ -226,7 +225,7 @@ def test_before_the_first_pass_nothing_is_claimed(metrics: Metrics) -> None:
 
 def test_the_first_of_a_kind_is_an_increase(metrics: Metrics) -> None:
     """A counter that appears with 1 has not increased, as far as Prometheus can tell."""
-    metrics.show(busy_document(), AT)  # a create is under way: however it ends, it was 0 before
+    metrics.show(busy_report(), AT)  # a create is under way: however it ends, it was 0 before
     for result in RESULTS:
         assert value(metrics, "fleetd_actions_total", fleet="training", verb="create", result=result) == 0
     assert value(metrics, "fleetd_actions_total", fleet="training", verb="restart", result="timed_out") is None
@@ -243,7 +242,7 @@ def test_the_first_of_a_kind_is_an_increase(metrics: Metrics) -> None:
     ],
 )
 def test_passes_are_counted_by_what_they_saw(metrics: Metrics, seen: dict[str, Any], result: str) -> None:
-    metrics.pass_done(document(observation={"at": "2026-03-02T11:59:50Z", **seen}))
+    metrics.pass_done(a_report(observation={"at": "2026-03-02T11:59:50Z", **seen}))
     metrics.pass_failed()
     assert value(metrics, "fleetd_observations_total", result=result) == 1
     assert value(metrics, "fleetd_passes_total", result="done") == 1
@@ -290,9 +289,9 @@ def made_by(fleet: str) -> str:
 def test_an_orphan_is_a_machine_that_a_fleetd_made_and_nobody_looks_after(
     metrics: Metrics, name: str, owned: bool, orphan: bool
 ) -> None:
-    row = machine_row(name, owned=owned, phase="up")
+    row = a_machine(name, owned=owned, phase="up")
     assert list(orphans([row])) == ([row] if orphan else [])
-    metrics.show(document(machines=[row]), AT)
+    metrics.show(a_report(machines=[row]), AT)
     assert value(metrics, "fleetd_orphans", state="up") == int(orphan)
 
 
@@ -333,21 +332,21 @@ async def test_a_loop_that_is_held_up_is_told() -> None:
 
 def test_a_fleet_has_few_series_and_those_of_the_verbs_that_it_uses() -> None:
     metrics = Metrics(version="1")
-    fleets = {f"fleet-{n}": fleet_row() for n in range(200)}
-    metrics.show(document(fleets={}), AT)
+    fleets = {f"fleet-{n}": a_fleet() for n in range(200)}
+    metrics.show(a_report(fleets={}), AT)
     without = metrics.render().count(b"\n")
-    metrics.show(document(fleets=fleets), AT)
+    metrics.show(a_report(fleets=fleets), AT)
     assert (metrics.render().count(b"\n") - without) / 200 <= 10
     metrics.action(fleet="fleet-1", verb=Verb.STOP, result=Outcome.REACHED)
-    metrics.show(document(fleets=fleets), AT)
+    metrics.show(a_report(fleets=fleets), AT)
     assert metrics.render().count(b"\n") - without <= 200 * 10 + len(RESULTS) + 2
 
 
 def test_what_is_written_is_what_the_registry_has() -> None:
     """The fast way and prometheus-client's own tell the same, whatever a fleet is called."""
     metrics = Metrics(version="1")
-    odd = {'a"b': fleet_row(), "c\\d": fleet_row(hourly="0.123456789"), "e\nf": fleet_row(hourly=None)}
-    metrics.show(document(fleets=odd), AT)
+    odd = {'a"b': a_fleet(), "c\\d": a_fleet(hourly="0.123456789"), "e\nf": a_fleet(hourly=None)}
+    metrics.show(a_report(fleets=odd), AT)
     metrics.action(fleet='a"b', verb=Verb.STOP, result=Outcome.REACHED)
 
     def told(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], str]:

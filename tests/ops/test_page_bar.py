@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from fleetd.model.report import DaemonReport, Report
 from fleetd.ops.page.sections import _bar
 from fleetd.ops.page.words import troubles
 
@@ -20,14 +21,14 @@ def test_the_bar_is_as_long_as_time_has_passed(minutes: float, width: str) -> No
     assert f'class="gone" width="{width}"' in str(_bar(BEGAN, END, BEGAN + timedelta(minutes=minutes)))
 
 
-@pytest.mark.parametrize(("began", "deadline"), [(None, END), (BEGAN, None), (END, BEGAN), (BEGAN, BEGAN)])
-def test_there_is_no_bar_without_a_span(began: datetime | None, deadline: datetime | None) -> None:
+@pytest.mark.parametrize(("began", "deadline"), [(END, BEGAN), (BEGAN, BEGAN)])
+def test_there_is_no_bar_without_a_span(began: datetime, deadline: datetime) -> None:
     assert _bar(began, deadline, BEGAN) is None
 
 
 def test_clocks_that_are_apart_may_need_a_person() -> None:
-    daemon = {"provider": "ok"}
-    ((what, words),) = troubles({"daemon": daemon, "clocks_apart": "ours is 90000 s ahead of the provider's"})
+    daemon = DaemonReport(running=True, provider="ok")
+    ((what, words),) = troubles(Report(daemon=daemon, clocks_apart="ours is 90000 s ahead of the provider's"))
     assert what == "A clock is wrong"
     assert "(ours is 90000 s ahead of the provider's)" in words
-    assert troubles({"daemon": daemon, "clocks_apart": None}) == []
+    assert troubles(Report(daemon=daemon)) == []

@@ -11,22 +11,23 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from fleetd.engine.status import time_text
+from fleetd.model.report import Report
 from fleetd.ops.page.chart import RANGES, chart, reach
 from fleetd.ops.page.record import KEPT, MOST_SPANS, Record, Span
-from tests.support.fakeseat import AT, document, fleet_row
+from tests.support.fakeseat import AT, a_fleet, a_report
 
 PATIENCE = timedelta(seconds=150)
 
 
-def look(minutes: float, up: int = 2, target: int = 2, **fields: Any) -> dict[str, Any]:
-    """A status document of so many minutes after noon."""
-    seen = {"at": time_text(AT + timedelta(minutes=minutes)), "complete": True, "rejected": None}
-    return document(fleets={"training": fleet_row(up=up, target=target)}, observation=seen | fields)
+def look(minutes: float, up: int = 2, target: int = 2, **fields: Any) -> Report:
+    """A report of so many minutes after noon."""
+    seen = {"at": AT + timedelta(minutes=minutes), "complete": True, "rejected": None}
+    return a_report(fleets={"training": a_fleet(up=up, target=target)}, observation=seen | fields)
 
 
-def recorded(*looks: dict[str, Any]) -> Record:
+def recorded(*looks: Report) -> Record:
     record = Record()
     for one in looks:
         record.saw(one, patience=PATIENCE)
@@ -54,17 +55,17 @@ def rows(record: Record, fleet: str = "training") -> list[tuple[float, float, in
         pytest.param([look(0), look(2), look(1, 1)], [(0, 1, 2, 2), (1, 1, 2, 1)], id="the clock goes back a little"),
     ],
 )
-def test_what_is_recorded(looks: list[dict[str, Any]], spans: list[tuple[float, ...]]) -> None:
+def test_what_is_recorded(looks: list[Report], spans: list[tuple[float, ...]]) -> None:
     assert rows(recorded(*looks)) == spans
 
 
 def test_a_failed_pass_adds_nothing_although_the_last_observation_is_still_there() -> None:
     failed = look(1)
-    failed["daemon"] = failed["daemon"] | {"error": "connection refused"}
+    failed = replace(failed, daemon=replace(failed.daemon, error="connection refused"))
     record = recorded(look(0))
     assert not record.saw(failed, patience=PATIENCE)
     assert rows(record) == [(0, 0, 2, 2)]
-    assert not record.saw(document(observation=None), patience=PATIENCE)
+    assert not record.saw(a_report(observation=None), patience=PATIENCE)
 
 
 def test_it_says_whether_anything_is_new() -> None:
@@ -79,9 +80,7 @@ def test_what_is_older_than_a_day_is_forgotten() -> None:
     assert rows(record)[0] == (0.5, 1, 2, 2)
     record.saw(look(60 * 24 + 2), patience=PATIENCE)
     assert rows(record)[0][0] == 60 * 24 + 0.5
-    gone = document(
-        fleets={}, observation={"at": time_text(AT + timedelta(days=3)), "complete": True, "rejected": None}
-    )
+    gone = a_report(fleets={}, observation={"at": AT + timedelta(days=3), "complete": True, "rejected": None})
     record.saw(gone, patience=PATIENCE)
     assert list(record.fleets()) == []
     assert record.begins() is None
@@ -137,7 +136,7 @@ def test_what_a_wrong_clock_wrote_is_left_out() -> None:
         max_size=40,
     )
 )
-def test_spans_never_overlap_whatever_the_clock_does(looks: list[dict[str, Any]]) -> None:
+def test_spans_never_overlap_whatever_the_clock_does(looks: list[Report]) -> None:
     record = recorded(*looks)
     spans = record.spans("training")
     assert all(s.since <= s.until for s in spans)

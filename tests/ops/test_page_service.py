@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -23,7 +23,7 @@ from fleetd.ops.page import feed as feed_module
 from fleetd.ops.page import service
 from fleetd.ops.page.render import content_security_policy
 from fleetd.ops.page.service import NOTE, Page
-from tests.support.fakeseat import AT, FakeSeat, document, fleet_row, machine_row
+from tests.support.fakeseat import AT, FakeSeat, a_fleet, a_machine, a_report
 from tests.support.virtual_time import virtual
 
 
@@ -61,7 +61,7 @@ class Rig:
     url: str = ""
 
     def passes(self, **fields: Any) -> None:
-        self.seat.answer = document(**fields)
+        self.seat.answer = a_report(**fields)
         self.page.passed(self.seat.answer)
 
 
@@ -112,7 +112,7 @@ async def get(url: str, method: str = "GET", **headers: str) -> tuple[int, str, 
 
 async def test_the_page_and_what_it_may_do() -> None:
     async with served(make()) as rig:
-        rig.passes(machines=[machine_row('<b>"')])
+        rig.passes(machines=[a_machine('<b>"')])
         status, text, answer = await get(f"{rig.url}/")
         assert status == 200
         assert answer.content_type == "text/html"
@@ -179,7 +179,7 @@ async def test_a_pass_is_told_and_the_page_is_new() -> None:
             assert answer.headers["Cache-Control"] == "no-store"
             first = await said(answer)
             assert "1 of 2 up" not in (await get(rig.url))[1]
-            rig.passes(fleets={"training": fleet_row(up=1, converged=False)})
+            rig.passes(fleets={"training": a_fleet(up=1, converged=False)})
             assert int(await said(answer)) == int(first) + 1
             assert "training 1 of 2 up" in (await get(rig.url))[1]
 
@@ -293,7 +293,7 @@ async def test_the_record_goes_on_after_a_restart() -> None:
         rig.passes()
     assert memory.writes == 1
     async with served(make(memory)) as rig:
-        assert rig.page.record.begins() == datetime.fromisoformat(document()["observation"]["at"])
+        assert rig.page.record.begins() == a_report().sight.at
         assert "2 up throughout" in (await get(rig.url))[1]
 
 

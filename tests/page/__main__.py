@@ -44,7 +44,7 @@ class Still:
 async def shown(scene: Scene) -> AsyncIterator[str]:
     """A scene as the real server shows it."""
     page = Page(
-        lambda: scene.document,
+        lambda: scene.report,
         Still(scene),
         lambda: scene.now,
         interval=lambda: timedelta(seconds=30),
@@ -52,7 +52,7 @@ async def shown(scene: Scene) -> AsyncIterator[str]:
     )
     async with (
         serve_http(
-            FakeSeat(dict(scene.document)),
+            FakeSeat(scene.report),
             Metrics(version="1"),
             "127.0.0.1:0",
             now=lambda: scene.now,

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import anyio
+from msgspec import structs
 from structlog.testing import capture_logs
 
 from fleetd.cloud.calls import HttpLimits
@@ -65,11 +66,11 @@ class _Stage:
     scenes: dict[str, Scene] = field(default_factory=dict)
 
     async def shoot(self, name: str) -> None:
-        document = self.engine.seat.status()
-        document["daemon"] |= {"pid": 4711}
+        report = self.engine.seat.status()
+        report = structs.replace(report, daemon=structs.replace(report.daemon, pid=4711))
         frozen = Record.load(self.record.dump(), virtual_clock().now())
         history = [entry for _, entry in await self.journal.history(limit=40)]
-        self.scenes[name] = Scene(document, virtual_clock().now(), frozen, history, "0.1.0")
+        self.scenes[name] = Scene(report, virtual_clock().now(), frozen, history, "0.1.0")
 
 
 async def _story(state: Path) -> dict[str, Scene]:
@@ -133,21 +134,21 @@ async def _day(stage: _Stage, config: list[Settings]) -> None:
 async def _trouble(stage: _Stage, config: list[Settings]) -> None:
     """Capacity runs out, a restart hangs, a state is unheard of; people stop, hold, freeze and misspell."""
     seat, world = stage.engine.seat, stage.server.world
-    machines = seat.status()["machines"]
-    training = [m for m in machines if m["fleet"] == "training"]
-    inference = [m for m in machines if m["fleet"] == "inference"]
+    machines = seat.status().machines
+    training = [m for m in machines if m.fleet == "training"]
+    inference = [m for m in machines if m.fleet == "inference"]
     stage.server.set_faults(
         [
             Capacity(machine_type="P4000"),
             Stuck(machine_type="C5"),
-            UnknownState(machine=training[3]["name"], state="hibernating"),
+            UnknownState(machine=training[3].name, state="hibernating"),
         ]
     )
     config[:] = [wanted(28)]
     stage.engine.daemon.reload()
-    world.human_stop(inference[1]["id"])
+    world.human_stop(inference[1].id)
     await seat.veto(
-        VetoOrder("hold", training[5]["name"], frozenset(Verb), "a run that must not be lost", timedelta(hours=4)),
+        VetoOrder("hold", training[5].name, frozenset(Verb), "a run that must not be lost", timedelta(hours=4)),
         "ada (uid 1000)",
     )
     await anyio.sleep(260)
@@ -155,9 +156,9 @@ async def _trouble(stage: _Stage, config: list[Settings]) -> None:
         "freeze", "inference", frozenset({Verb.CREATE, Verb.DESTROY}), "moving data", timedelta(hours=1)
     )
     await seat.veto(order, "ada (uid 1000)")
-    await seat.request(MachineOrder(Verb.RESTART, inference[4]["id"], "its disk is full"), "ada (uid 1000)")
+    await seat.request(MachineOrder(Verb.RESTART, inference[4].id, "its disk is full"), "ada (uid 1000)")
     await seat.request(
-        MachineOrder(Verb.STOP, training[7]["id"], "its fan is loud", keep_off=timedelta(hours=4)), "ada (uid 1000)"
+        MachineOrder(Verb.STOP, training[7].id, "its fan is loud", keep_off=timedelta(hours=4)), "ada (uid 1000)"
     )
     await anyio.sleep(400)
     config.clear()

@@ -11,15 +11,15 @@ from fleetd.ops.page.render import render
 from fleetd.ops.page.scene import Scene
 from tests.page.png import SIGNATURE, small
 from tests.page.scenes import make_scenes
-from tests.support.fakeseat import AT, document, machine_row
+from tests.support.fakeseat import AT, a_machine, a_report
 
 
 def converged(name: str = "training-7k3mqggq") -> Scene:
     machines = [
-        machine_row(name, up_since="2026-03-02T09:00:00Z", type=name),
-        machine_row(f"{name}2", owned=False, fleet=None),
+        a_machine(name, up_since="2026-03-02T09:00:00Z", type=name),
+        a_machine(f"{name}2", owned=False, fleet=None),
     ]
-    return Scene(document(machines=machines), AT, version="1.2.3")
+    return Scene(a_report(machines=machines), AT, version="1.2.3")
 
 
 def test_three_moments_of_real_fleets() -> None:

@@ -5,25 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from fleetd.model.report import MachineReport
 from fleetd.planner.explaining import explain_fleet, explain_machine, veto_sentence
 from tests.support.build import NOW
-from tests.support.fakeseat import document, fleet_row, machine_row
+from tests.support.fakeseat import a_fleet, a_machine, a_report, a_veto
 
 LATER = "2026-03-02T20:00:00Z"
-VERBS = ["create", "destroy", "restart", "start", "stop", "update"]
 NIGHT = {"at": LATER, "target": 1, "window": "night", "parked": True}
 STEP = {
     "verb": "start", "reason": "short_of_target", "intent": 7, "since": "2026-03-02T11:58:00Z",
     "deadline": "2026-03-02T12:08:00Z", "ambiguous": False,
 }  # fmt: skip
-
-
-def veto(kind: str, subject: str | None, *verbs: str) -> dict[str, Any]:
-    return {
-        "id": 1, "kind": kind, "subject": subject, "verbs": list(verbs) or VERBS, "reason": "a run", "actor": "ada",
-        "created_at": "2026-03-02T11:00:00Z", "expires_at": "2026-03-02T14:00:00Z",
-    }  # fmt: skip
 
 
 def blocked(machine: str | None, reason: str, **fields: Any) -> dict[str, Any]:
@@ -39,21 +33,21 @@ def blocked(machine: str | None, reason: str, **fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def off(name: str = "a", **fields: Any) -> dict[str, Any]:
-    return machine_row(
+def off(name: str = "a", **fields: Any) -> MachineReport:
+    return a_machine(
         name, state="off", phase="down", stopped_by="over_target", stopped_at="2026-03-02T09:00:00Z", **fields
     )
 
 
 def test_a_fleet_with_everything() -> None:
-    whole = document(
-        fleets={"training": fleet_row(up=1, rising=1, target=4, converged=False, parked=True, next=NIGHT)},
+    whole = a_report(
+        fleets={"training": a_fleet(up=1, rising=1, target=4, converged=False, parked=True, next=NIGHT)},
         machines=[
-            machine_row("a", state="starting", phase="rising", transition=STEP),
-            machine_row("b", fleet="other"),
+            a_machine("a", state="starting", phase="rising", transition=STEP),
+            a_machine("b", fleet="other"),
         ],
         blocked=[blocked("c", "capacity_backoff"), blocked("d", "held") | {"fleet": "other"}],
-        vetoes=[veto("freeze", None), veto("freeze", "other"), veto("hold", "ps-a"), veto("hold", "b")],
+        vetoes=[a_veto("freeze", None), a_veto("freeze", "other"), a_veto("hold", "ps-a"), a_veto("hold", "b")],
         max_hourly_cost="20",
     )
     assert explain_fleet(whole, "training", NOW) == [
@@ -80,13 +74,13 @@ def test_a_fleet_with_everything() -> None:
 
 
 def test_a_fleet_without_prices_or_windows() -> None:
-    assert explain_fleet(document(fleets={"training": fleet_row(hourly=None)}), "training", NOW) == [
+    assert explain_fleet(a_report(fleets={"training": a_fleet(hourly=None)}), "training", NOW) == [
         "training: 2 of 2 up, 1 down. It is converged."
     ]
 
 
 def test_a_fleet_that_is_parked_below_its_target_is_converged_as_status_has_it() -> None:
-    parked = document(fleets={"training": fleet_row(up=1, down=2, target=3, parked=True, hourly=None)})
+    parked = a_report(fleets={"training": a_fleet(up=1, down=2, target=3, parked=True, hourly=None)})
     assert explain_fleet(parked, "training", NOW) == [
         "training: 1 of 3 up, 2 down. It is converged.",
         "The open window parks: idle machines are stopped, and nothing is started or created.",
@@ -118,9 +112,9 @@ COMING = "2 machines are missing: the next pass starts or creates them."
 def test_what_becomes_of_the_machines_that_are_missing(
     counts: dict[str, Any], fields: dict[str, Any], said: list[str]
 ) -> None:
-    daemon = document()["daemon"] | {"running": fields.pop("running", True)}
-    fleet = fleet_row(target=3, hourly=None, **({"down": 0, "converged": False} | counts))
-    lines = explain_fleet(document(daemon=daemon, fleets={"training": fleet}, **fields), "training", NOW)
+    daemon = replace(a_report().daemon, running=fields.pop("running", True))
+    fleet = a_fleet(target=3, hourly=None, **({"down": 0, "converged": False} | counts))
+    lines = explain_fleet(a_report(daemon=daemon, fleets={"training": fleet}, **fields), "training", NOW)
     assert [line for line in lines if "missing" in line or "No daemon" in line] == said
 
 
@@ -128,18 +122,18 @@ def test_what_becomes_of_the_machines_that_are_missing(
     ("machine", "fields", "said"),
     [
         pytest.param(
-            machine_row("a", owned=False, fleet=None),
+            a_machine("a", owned=False, fleet=None),
             {},
             ["a (ps-a) is ready.", "It is not fleetd's: neither created nor adopted, so it is never touched."],
             id="foreign",
         ),
         pytest.param(
-            machine_row(
+            a_machine(
                 "a",
                 state_since="2026-03-02T09:00:00Z",
                 idle={"verdict": "active", "since": None, "evidence": "gpu 0.8"},
             ),
-            {"vetoes": [veto("hold", "a", "start"), veto("freeze", "training", "stop"), veto("hold", "b")]},
+            {"vetoes": [a_veto("hold", "a", "start"), a_veto("freeze", "training", "stop"), a_veto("hold", "b")]},
             [
                 "a (ps-a) is ready for 3 h, in fleet training.",
                 "It counts toward the target of 2; 2 are up.",
@@ -150,7 +144,7 @@ def test_what_becomes_of_the_machines_that_are_missing(
             id="in use, with vetoes",
         ),
         pytest.param(
-            machine_row("a", idle={"verdict": "idle", "since": "2026-03-02T11:00:00Z", "evidence": ""}),
+            a_machine("a", idle={"verdict": "idle", "since": "2026-03-02T11:00:00Z", "evidence": ""}),
             {},
             [
                 "a (ps-a) is ready, in fleet training.",
@@ -160,7 +154,7 @@ def test_what_becomes_of_the_machines_that_are_missing(
             id="idle",
         ),
         pytest.param(
-            machine_row("a", idle={"verdict": "unknown", "since": None, "evidence": "no answer"}),
+            a_machine("a", idle={"verdict": "unknown", "since": None, "evidence": "no answer"}),
             {},
             [
                 "a (ps-a) is ready, in fleet training.",
@@ -171,7 +165,7 @@ def test_what_becomes_of_the_machines_that_are_missing(
         ),
         pytest.param(
             off(),
-            {"fleets": {"training": fleet_row(target=3, rising=1, next=NIGHT | {"window": None, "parked": False})}},
+            {"fleets": {"training": a_fleet(target=3, rising=1, next=NIGHT | {"window": None, "parked": False})}},
             [
                 "a (ps-a) is off, in fleet training.",
                 "fleetd stopped it at 2026-03-02 09:00:00 UTC (3 h ago): more machines were up than the target.",
@@ -183,7 +177,7 @@ def test_what_becomes_of_the_machines_that_are_missing(
         pytest.param(
             off(),
             {
-                "fleets": {"training": fleet_row(target=3)},
+                "fleets": {"training": a_fleet(target=3)},
                 "blocked": [blocked(None, "guard_cost", verb="create", until=None)],
             },
             [
@@ -199,7 +193,7 @@ def test_what_becomes_of_the_machines_that_are_missing(
         ),
         pytest.param(
             off(),
-            {"fleets": {"training": fleet_row(target=3)}, "blocked": [blocked("a", "held")]},
+            {"fleets": {"training": a_fleet(target=3)}, "blocked": [blocked("a", "held")]},
             [
                 "a (ps-a) is off, in fleet training.",
                 "fleetd stopped it at 2026-03-02 09:00:00 UTC (3 h ago): more machines were up than the target.",
@@ -213,7 +207,7 @@ def test_what_becomes_of_the_machines_that_are_missing(
         ),
         pytest.param(
             off(),
-            {"fleets": {"training": fleet_row(target=3)}},
+            {"fleets": {"training": a_fleet(target=3)}},
             [
                 "a (ps-a) is off, in fleet training.",
                 "fleetd stopped it at 2026-03-02 09:00:00 UTC (3 h ago): more machines were up than the target.",
@@ -223,17 +217,17 @@ def test_what_becomes_of_the_machines_that_are_missing(
         ),
     ],
 )
-def test_a_machine(machine: dict[str, Any], fields: dict[str, Any], said: list[str]) -> None:
-    assert explain_machine(document(machines=[machine], **fields), machine, NOW) == said
+def test_a_machine(machine: MachineReport, fields: dict[str, Any], said: list[str]) -> None:
+    assert explain_machine(a_report(machines=[machine], **fields), machine, NOW) == said
 
 
 def test_doubts_come_first() -> None:
-    daemon = document()["daemon"] | {"error": "list: no connection", "config_fault": "f.toml: 1 fault\n  a: b"}
+    daemon = replace(a_report().daemon, error="list: no connection", config_fault="f.toml: 1 fault\n  a: b")
     for seen, words in (
         ({"rejected": "it lacks ps9", "complete": True}, "Nothing is decided at the moment: it lacks ps9."),
         ({"rejected": None, "complete": False}, "Nothing is decided at the moment: the listing is not whole."),
     ):
-        assert explain_fleet(document(daemon=daemon, observation=seen), "training", NOW)[:3] == [
+        assert explain_fleet(a_report(daemon=daemon, observation=seen), "training", NOW)[:3] == [
             "The last pass failed, so this may be old: list: no connection.",
             words,
             "A reload was rejected, and the old config is in force: f.toml: 1 fault a: b.",
@@ -241,5 +235,5 @@ def test_doubts_come_first() -> None:
 
 
 def test_a_veto_that_is_over_has_no_time_left() -> None:
-    over = veto("hold", "a") | {"expires_at": "2026-03-02T11:00:00Z"}
+    over = a_veto("hold", "a", expires_at="2026-03-02T11:00:00Z")
     assert veto_sentence(over, NOW) == "ada holds a until 2026-03-02 11:00:00 UTC: a run."

@@ -12,6 +12,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.called import Named, meant, named, ours, the_one
 from fleetd.planner.ownership import Owner
+from tests.support.fakeseat import a_machine
 
 AT = datetime(2026, 3, 2, tzinfo=UTC)
 A = Named("psa", "now-a", "f", "was-a")
@@ -54,5 +55,5 @@ def test_ours_are_what_is_listed_what_is_remembered_and_what_is_being_made() -> 
         Named("ps2", "first-ps2", "f", state="ready"),
         Named("", "f-new", "f", state="creating"),
     ]
-    row = {"id": None, "name": "f-new", "fleet": None, "former_name": None, "state": "creating"}
+    row = a_machine("f-new", id=None, fleet=None, state="creating")
     assert named([row]) == [Named("", "f-new", state="creating")]

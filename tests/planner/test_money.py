@@ -63,7 +63,7 @@ def test_machines_whose_fleet_left_the_config_are_in_the_sum(listed, known, name
     if names is None:
         assert decided.orphans == ()
     else:
-        assert [(o.fleet, list(o.names)) for o in decided.orphans] == [("old", names)]
+        assert [(o.fleet, list(o.machines)) for o in decided.orphans] == [("old", names)]
         assert decided.orphans[0].hourly == (None if hourly is None else Decimal(hourly))
     assert decided.hourly_before == (None if hourly is None else own + Decimal(hourly))
 
@@ -87,7 +87,7 @@ def test_a_rename_cannot_double_what_a_cap_allows(cap, does) -> None:
 def test_a_cap_that_is_passed_already_is_in_the_plan() -> None:
     capped = fleet(guards=Guards(max_hourly_cost=Decimal(1)))
     decided = decide(capped, listed=machines("ready ready ready"), hourly="1.20")
-    assert [(o.fleet, o.rate, o.cap) for o in decided.over_caps] == [
+    assert [(o.fleet, o.hourly, o.cap) for o in decided.over_caps] == [
         (None, Decimal("1.50"), Decimal("1.20")),
         ("training", Decimal("1.50"), Decimal(1)),
     ]

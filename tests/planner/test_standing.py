@@ -10,26 +10,24 @@ import pytest
 from fleetd.model.machine import UNREADABLE, UNVERIFIED
 from fleetd.model.naming import machine_name, make_token
 from fleetd.model.reasons import Outcome, Reason, Standing
+from fleetd.model.report import MachineReport
 from fleetd.planner.outside import Culprit
 from fleetd.planner.standing import STANDINGS, standing, standing_sentence
 from tests.support.build import NOW
+from tests.support.fakeseat import a_fleet, a_machine
 
-FLEET = {"up": 3, "target": 4, "rising": 0, "intents": 0}
+FLEET = a_fleet(up=3, target=4)
 STEP = {
     "verb": "start", "reason": "short_of_target", "intent": 7, "since": "2026-03-02T11:58:00Z",
     "deadline": "2026-03-02T12:08:00Z", "ambiguous": False,
 }  # fmt: skip
 
 
-def row(state: str = "off", phase: str = "down", **fields: Any) -> dict[str, Any]:
-    whole: dict[str, Any] = {
-        "id": "ps1", "name": "training-7k3mqggq", "fleet": "training", "state": state, "phase": phase, "owned": True,
-        "transition": None, "failure": None, "stopped_by": None, "stopped_at": None,
-    }  # fmt: skip
-    return whole | fields
+def row(state: str = "off", phase: str = "down", **fields: Any) -> MachineReport:
+    return a_machine(fields.pop("name", "training-7k3mqggq"), state=state, phase=phase, **fields)
 
 
-def stopped(by: str) -> dict[str, Any]:
+def stopped(by: str) -> MachineReport:
     return row(stopped_by=by, stopped_at="2026-03-02T09:00:00Z")
 
 
@@ -56,8 +54,8 @@ CASES = [
     (row(UNVERIFIED, "unknown"), FLEET, Standing.UNVERIFIED, "show, which could tell, fails: it keeps its place"),
     (row("destroying", "unknown", leaving=True), FLEET, Standing.LEAVING, "shows it as destroying. Its place is"),
     (row("ready", "up"), FLEET, Standing.WANTED, "toward the target of 4; 3 are up"),
-    (row("ready", "up"), FLEET | {"up": 1}, Standing.WANTED, "toward the target of 4; 1 is up."),
-    (row("ready", "up"), FLEET | {"up": 5}, Standing.SURPLUS, "one of 5 that are up, and the target is 4"),
+    (row("ready", "up"), a_fleet(up=1, target=4), Standing.WANTED, "toward the target of 4; 1 is up."),
+    (row("ready", "up"), a_fleet(up=5, target=4), Standing.SURPLUS, "one of 5 that are up, and the target is 4"),
     (
         row("provisioning", "rising", failure="create not done by its deadline"), FLEET, Standing.OVERDUE,
         "create not done by its deadline",

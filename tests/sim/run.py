@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import random
 import tempfile
 from collections import Counter
@@ -22,6 +21,7 @@ import fleetd.simulator.core
 from fleetd.cloud.calls import HttpLimits
 from fleetd.model.errors import ConfigError
 from fleetd.model.machine import Machine
+from fleetd.model.report import encoded
 from fleetd.planner.idle import Activity
 from fleetd.simulator.clock import WorldClock
 from fleetd.simulator.server import SimServer, serve
@@ -274,7 +274,7 @@ class Stage:
         places: dict[str, str | bytes] = {"the log": site.log.getvalue()}
         last = next((life.engine for life in reversed(site.lives) if life.engine is not None), None)
         if last is not None:
-            places["the status document"] = json.dumps(last.seat.status(), default=str)
+            places["the status document"] = encoded(last.seat.status()).decode()
         for path in site.state.glob(f"{site.journal.name}*"):
             places[f"the journal ({path.name})"] = path.read_bytes()
         self._witness.secrecy(site.key, places)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
+from fleetd.model.machine import Phase
 from fleetd.model.reasons import Standing
+from fleetd.model.report import MachineReport
 from fleetd.ops.page.html import Markup, join, tag
 from fleetd.ops.page.scene import Scene
-from fleetd.ops.page.words import NOTHING, PHASES, age, clock, instant, keeps_off, short_age
+from fleetd.ops.page.words import NOTHING, PHASES, age, clock, short_age
 from fleetd.planner.standing import standing_sentence
 
 CELLS = 60
@@ -30,7 +31,7 @@ _WHY_OFF: Mapping[str, str] = MappingProxyType(
 _ORDER = ("unknown", "rising", "falling", "up", "down")
 
 
-def cells(scene: Scene, machines: Sequence[Mapping[str, Any]]) -> Markup | None:
+def cells(scene: Scene, machines: Sequence[MachineReport]) -> Markup | None:
     """The cells of one fleet, what needs a look first; what is too many for a glance is folded away."""
     if not machines:
         return tag("p", "No machines.", class_="none")
@@ -51,49 +52,33 @@ def cells(scene: Scene, machines: Sequence[Mapping[str, Any]]) -> Markup | None:
     )
 
 
-def state_of(machine: Mapping[str, Any]) -> str:
-    """As the provider spells it."""
-    return str(machine["state"])
-
-
-def since_of(machine: Mapping[str, Any]) -> object:
-    """Since when it is as it is: in its transition, up, or in its state."""
-    step = machine.get("transition")
-    if step is not None:
-        return step["since"]
-    return machine.get("state_since") or machine.get("up_since")
-
-
-def remarks_of(machine: Mapping[str, Any], scene: Scene) -> str:
+def remarks_of(machine: MachineReport, scene: Scene) -> str:
     """What else there is to say: a hold, a failure, why it is off, whether it is in use."""
     parts: list[str] = []
-    hold, idle = machine.get("hold"), machine.get("idle")
+    hold, idle = machine.hold, machine.idle
     if hold is not None:
-        until = instant(hold["expires_at"])
-        done = "kept off" if keeps_off(hold) else "held"
-        parts.append(
-            f"{done} by {hold['actor']}{f' until {clock(until, scene.now)} UTC' if until else ''}: {hold['reason']}"
-        )
-    if machine.get("unconfirmed"):
-        parts.append(f"{str(machine['unconfirmed']).replace('_', ' ')}: not destroyed before fleetd adopt")
-    if machine.get("failure"):
-        parts.append(str(machine["failure"]))
-    elif machine["phase"] == "down" and machine.get("standing") in _WHY_OFF:
+        done = "kept off" if hold.keeps_off else "held"
+        parts.append(f"{done} by {hold.actor} until {clock(hold.expires_at, scene.now)} UTC: {hold.reason}")
+    if machine.unconfirmed:
+        parts.append(f"{machine.unconfirmed.replace('_', ' ')}: not destroyed before fleetd adopt")
+    if machine.failure:
+        parts.append(machine.failure)
+    elif machine.phase == Phase.DOWN and machine.standing in _WHY_OFF:
         parts.append(standing_sentence(machine, None, scene.now).removesuffix("."))
-    if idle is not None and idle.get("verdict") == "idle":
-        parts.append(f"idle for {age(idle.get('since'), scene.now) or 'a while'}")
+    if idle is not None and idle.verdict == "idle":
+        parts.append(f"idle for {age(idle.since, scene.now) or 'a while'}")
     elif idle is not None:
-        parts.append("in use" if idle.get("verdict") == "active" else "use unknown")
+        parts.append("in use" if idle.verdict == "active" else "use unknown")
     return "; ".join(parts)
 
 
-def _cell(scene: Scene, machine: Mapping[str, Any]) -> Markup:
-    phase = machine["phase"] if machine["phase"] in PHASES else "unknown"
-    name, fleet = str(machine["name"]), str(machine["fleet"])
+def _cell(scene: Scene, machine: MachineReport) -> Markup:
+    phase = machine.phase if machine.phase in PHASES else "unknown"
+    name, fleet = machine.name, machine.fleet
     short = name.removeprefix(f"{fleet}-") or name
     mark = _mark(machine)
-    full = age(since_of(machine), scene.now)
-    told = f"{name} ({machine['id'] or 'no id yet'}): {state_of(machine)}{f' for {full}' if full else ''}"
+    full = age(machine.since, scene.now)
+    told = f"{name} ({machine.id or 'no id yet'}): {machine.state}{f' for {full}' if full else ''}"
     remarks = remarks_of(machine, scene)
     return tag(
         "li",
@@ -101,29 +86,27 @@ def _cell(scene: Scene, machine: Mapping[str, Any]) -> Markup:
         tag("span", tag("span", f"{fleet}-", class_="unseen") if short != name else None, short, class_="name"),
         tag(
             "span",
-            tag("span", state_of(machine), class_="state"),
+            tag("span", machine.state, class_="state"),
             tag("span", f" {mark}", class_="mark plain" if mark in _WHY_OFF.values() else "mark") if mark else None,
             class_="what",
         ),
-        tag("span", short_age(since_of(machine), scene.now) or NOTHING, class_="age"),
-        class_=f"cell {phase}{' attention' if machine.get('failure') or phase == 'unknown' else ''}",
+        tag("span", short_age(machine.since, scene.now) or NOTHING, class_="age"),
+        class_=f"cell {phase}{' attention' if machine.failure or phase == 'unknown' else ''}",
         title=f"{told}. {remarks}" if remarks else told,
-        data_key=f"machine {machine['id'] or name}",
+        data_key=f"machine {machine.id or name}",
     )
 
 
-def _eventful_first(machine: Mapping[str, Any]) -> tuple[bool, int, bool, str]:
-    phase = machine["phase"] if machine["phase"] in _ORDER else "unknown"
-    return (not machine.get("failure"), _ORDER.index(phase), not machine.get("hold"), str(machine["name"]))
+def _eventful_first(machine: MachineReport) -> tuple[bool, int, bool, str]:
+    phase = machine.phase if machine.phase in _ORDER else "unknown"
+    return (not machine.failure, _ORDER.index(phase), machine.hold is None, machine.name)
 
 
-def _mark(machine: Mapping[str, Any]) -> str:
-    step = machine.get("transition")
-    hold = machine.get("hold")
-    if hold:
-        return "kept off" if keeps_off(hold) else "held"
-    if step is not None and step.get("ambiguous"):
+def _mark(machine: MachineReport) -> str:
+    if machine.hold is not None:
+        return "kept off" if machine.hold.keeps_off else "held"
+    if machine.transition is not None and machine.transition.ambiguous:
         return "answer lost"
-    if machine.get("failure"):
+    if machine.failure:
         return "failed"
-    return _WHY_OFF.get(str(machine.get("standing")), "") if machine["phase"] == "down" else ""
+    return _WHY_OFF.get(machine.standing, "") if machine.phase == Phase.DOWN else ""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from fleetd.ops.page.cells import cells, remarks_of, since_of, state_of
+from fleetd.model.report import FleetReport, MachineReport
+from fleetd.ops.page.cells import cells, remarks_of
 from fleetd.ops.page.chart import chart, reach
 from fleetd.ops.page.html import Markup, tag
 from fleetd.ops.page.scene import Scene
@@ -17,9 +17,7 @@ from fleetd.ops.page.words import (
     blocked,
     clock,
     count,
-    instant,
     money,
-    stood,
     veto_words,
 )
 from fleetd.planner.sentences import span
@@ -30,32 +28,31 @@ NOTES = 3
 
 def fleets(scene: Scene) -> Markup:
     """The section of all fleets."""
-    document = scene.document
-    views = document["fleets"]
-    by_fleet: dict[str, list[Mapping[str, Any]]] = {}
-    for machine in document["machines"]:
-        if machine["owned"]:
-            by_fleet.setdefault(str(machine["fleet"]), []).append(machine)
-    cards = [_card(scene, name, view, by_fleet.get(name, [])) for name, view in views.items()]
+    report = scene.report
+    by_fleet: dict[str | None, list[MachineReport]] = {}
+    for machine in report.machines:
+        if machine.owned:
+            by_fleet.setdefault(machine.fleet, []).append(machine)
+    cards = [_card(scene, name, fleet, by_fleet.get(name, [])) for name, fleet in report.fleets.items()]
     if not cards:
-        no_pass = document["daemon"].get("last_pass") is None
+        no_pass = report.daemon.last_pass is None
         cards = [tag("p", "Nothing is known yet." if no_pass else "The config names no fleets.", class_="none")]
     return tag("section", tag("h2", "Fleets"), cards, class_="fleets", id="fleets", tabindex=-1)
 
 
 def machine_table(scene: Scene) -> Markup | None:
     """Every machine of ours with its id and all that is known, folded away."""
-    owned = [m for m in scene.document["machines"] if m["owned"]]
+    owned = [m for m in scene.report.machines if m.owned]
     if not owned:
         return None
     rows = [
         (
-            tag("strong", machine["name"]),
-            tag("code", machine["id"] or "not known yet"),
-            machine["fleet"],
-            state_of(machine),
-            age(since_of(machine), scene.now) or NOTHING,
-            machine["type"] or NOTHING,
+            tag("strong", machine.name),
+            tag("code", machine.id or "not known yet"),
+            machine.fleet,
+            machine.state,
+            age(machine.since, scene.now) or NOTHING,
+            machine.type or NOTHING,
             remarks_of(machine, scene) or NOTHING,
         )
         for machine in owned
@@ -70,14 +67,14 @@ def machine_table(scene: Scene) -> Markup | None:
     return tag("section", tag("h2", "Machines"), tag("details", summary, whole, id="machine-table"), class_="wide")
 
 
-def _card(scene: Scene, name: str, view: Mapping[str, Any], machines: Sequence[Mapping[str, Any]]) -> Markup:
+def _card(scene: Scene, name: str, fleet: FleetReport, machines: Sequence[MachineReport]) -> Markup:
     spans = scene.record.spans(name)
     return tag(
         "article",
-        tag("header", tag("h3", name), _pill(scene, name, view)),
+        tag("header", tag("h3", name), _pill(scene, name, fleet)),
         tag(
             "div",
-            _numbers(view),
+            _numbers(fleet),
             chart(
                 spans,
                 scene.now,
@@ -86,68 +83,68 @@ def _card(scene: Scene, name: str, view: Mapping[str, Any], machines: Sequence[M
             ),
             class_="now",
         ),
-        _notes(scene, name, view),
+        _notes(scene, name, fleet),
         cells(scene, machines),
         class_="fleet",
         data_key=f"fleet {name}",
     )
 
 
-def _pill(scene: Scene, name: str, view: Mapping[str, Any]) -> Markup:
-    rows = [b for b in blocked(scene.document["blocked"], scene.now) if b.fleet == name]
-    if view["converged"]:
+def _pill(scene: Scene, name: str, fleet: FleetReport) -> Markup:
+    rows = [b for b in blocked(scene.report.blocked, scene.now) if b.fleet == name]
+    if fleet.converged:
         return tag("span", "✓ at target", class_="pill ok")
-    if stood(view):
+    if fleet.was_converged:
         return tag("span", "? at target then", class_="pill warn")
     if any(not b.ordinary for b in rows):
         return tag("a", "! blocked", class_="pill bad", href="#blocked")
-    if view["rising"] or view["falling"] or view["intents"]:
+    if fleet.rising or fleet.falling or fleet.intents:
         return tag("span", "◐ converging", class_="pill move")
     return tag("span", "… not at target", class_="pill warn")
 
 
-def _numbers(view: Mapping[str, Any]) -> Markup:
+def _numbers(fleet: FleetReport) -> Markup:
     parts = [
-        tag("li", tag("span", sign, class_=f"sign {phase}", aria_hidden="true"), f"{view[phase]} {words}")
+        tag("li", tag("span", sign, class_=f"sign {phase}", aria_hidden="true"), f"{getattr(fleet, phase)} {words}")
         for phase, (sign, words) in PHASES.items()
-        if phase != "up" and view.get(phase)
+        if phase != "up" and getattr(fleet, phase)
     ]
-    if view.get("intents"):
+    if fleet.intents:
         parts.append(
-            tag("li", tag("span", "+", class_="sign rising", aria_hidden="true"), f"{view['intents']} asked for")
+            tag("li", tag("span", "+", class_="sign rising", aria_hidden="true"), f"{fleet.intents} asked for")
         )
-    window = view.get("window")
     return tag(
         "div",
-        tag("p", tag("b", view["up"]), tag("span", f" of {view['target']} up"), class_="ratio"),
+        tag("p", tag("b", fleet.up), tag("span", f" of {fleet.target} up"), class_="ratio"),
         tag("ul", parts, class_="phases") if parts else None,
-        tag("p", f"{money(view.get('hourly'))} an hour", class_="dim"),
-        tag("p", f"Window {window} is open; without it the target is {view['configured_target']}.", class_="dim")
-        if window
+        tag("p", f"{money(fleet.hourly)} an hour", class_="dim"),
+        tag("p", f"Window {fleet.window} is open; without it the target is {fleet.configured_target}.", class_="dim")
+        if fleet.window
         else None,
         class_="numbers",
     )
 
 
-def _notes(scene: Scene, name: str, view: Mapping[str, Any]) -> Markup | None:
+def _notes(scene: Scene, name: str, fleet: FleetReport) -> Markup | None:
     """What a glance at this fleet must not miss: freezes, what may need a person, and the next window."""
     notes: list[Markup] = []
-    for veto in scene.document.get("vetoes") or ():
-        if veto["kind"] == "freeze" and veto["subject"] in {None, name}:
+    for veto in scene.report.vetoes:
+        if veto.kind == "freeze" and veto.subject in {None, name}:
             what, why = veto_words(veto, scene.now)
             notes.append(_note("‖", f"{what}: {why}", "warn"))
-    rows = [b for b in blocked(scene.document["blocked"], scene.now) if b.fleet == name and not b.ordinary]
+    rows = [b for b in blocked(scene.report.blocked, scene.now) if b.fleet == name and not b.ordinary]
     notes += [_note("!", b.brief, "bad") for b in rows[:NOTES]]
     if len(rows) > NOTES:
         notes.append(_note("!", f"and {len(rows) - NOTES} more", "bad"))
-    change, at = view.get("next"), instant((view.get("next") or {}).get("at"))
-    if change is not None and at is not None:
-        window = f" (window {change['window']})" if change.get("window") else ""
-        parks = "; idle machines are parked then" if change.get("parked") else ""
+    change = fleet.next
+    if change is not None:
+        window = f" (window {change.window})" if change.window else ""
+        parks = "; idle machines are parked then" if change.parked else ""
         notes.append(
             _note(
                 "→",
-                f"Target {change['target']}{window} at {clock(at, scene.now)} UTC, in {span(at - scene.now)}{parks}",
+                f"Target {change.target}{window} at {clock(change.at, scene.now)} UTC, "
+                f"in {span(change.at - scene.now)}{parks}",
             )
         )
     return tag("ul", notes, class_="notes", role="list") if notes else None

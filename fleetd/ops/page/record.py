@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from fleetd.model.report import Report
 
 KEPT = timedelta(hours=24)
 MOST_SPANS = 1500
@@ -50,22 +52,21 @@ class Record:
         """The oldest look of any fleet."""
         return min((spans[0].since for spans in self._spans.values() if spans), default=None)
 
-    def saw(self, document: Mapping[str, Any], *, patience: timedelta) -> bool:
-        """Take in the status document after a pass; whether something else was seen than before.
+    def saw(self, report: Report, *, patience: timedelta) -> bool:
+        """Take in how everything stands after a pass; whether something else was seen than before.
 
         A look that failed, or that cannot be trusted, adds nothing.
 
         Args:
-            document: as ``Seat.status`` gives it.
+            report: as ``Seat.status`` gives it.
             patience: two looks further apart than this leave a gap between them.
         """
-        seen = document.get("observation")
-        if seen is None or not seen["complete"] or seen["rejected"] is not None or document["daemon"].get("error"):
+        seen, at = report.observation, report.sight.at
+        if seen is None or at is None or seen.undecided is not None or report.daemon.error:
             return False
-        at = datetime.fromisoformat(seen["at"])
         changed = False
-        for name, fleet in list(document["fleets"].items())[:MOST_FLEETS]:
-            look = Span(at, at, int(fleet["target"]), int(fleet["up"]), fleet.get("hourly"))
+        for name, fleet in list(report.fleets.items())[:MOST_FLEETS]:
+            look = Span(at, at, fleet.target, fleet.up, None if fleet.hourly is None else str(fleet.hourly))
             changed |= _extend(self._spans.setdefault(name, deque(maxlen=MOST_SPANS)), look, patience)
         self._forget(at - KEPT)
         return changed

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from fleetd.ops.page import fleets, sections
 from fleetd.ops.page.html import Markup, join, tag
 from fleetd.ops.page.scene import Scene
-from fleetd.ops.page.words import blocked, clock, headline, instant, troubles
+from fleetd.ops.page.words import blocked, clock, headline, troubles
 
 REFRESH = 30
 """Seconds between reloads where there is no JavaScript."""
@@ -82,12 +82,12 @@ def content_security_policy() -> str:
 
 
 def _banner(scene: Scene, mood: str) -> Markup:
-    looked = instant((scene.document.get("observation") or {}).get("believed_at")) or scene.now
+    looked = scene.report.sight.believed_at or scene.now
     at = clock(looked, scene.now)
     return tag(
         "header",
         tag("h1", tag("span", class_=f"lamp {mood}", aria_hidden="true"), "fleetd"),
-        tag("p", headline(scene.document, scene.now), id="headline", role="status"),
+        tag("p", headline(scene.report, scene.now), id="headline", role="status"),
         tag(
             "p",
             tag("span", id="link", hidden=True),
@@ -100,12 +100,12 @@ def _banner(scene: Scene, mood: str) -> Markup:
 
 def _title(scene: Scene) -> tuple[str, str]:
     """The tab's title and its icon: how the fleets stand, seen from another tab."""
-    views = scene.document["fleets"].values()
-    up, target = sum(int(f["up"]) for f in views), sum(int(f["target"]) for f in views)
-    serious = [b for b in blocked(scene.document["blocked"], scene.now) if not b.ordinary]
-    if troubles(scene.document) or serious:
+    views = scene.report.fleets.values()
+    up, target = sum(f.up for f in views), sum(f.target for f in views)
+    serious = [b for b in blocked(scene.report.blocked, scene.now) if not b.ordinary]
+    if troubles(scene.report) or serious:
         return f"! {up}/{target} up · fleetd", "trouble"
-    if views and all(f["converged"] for f in views):
+    if views and all(f.converged for f in views):
         return f"{up}/{target} up · fleetd", "ok"
     return f"{up}/{target} up · fleetd", "moving"
 

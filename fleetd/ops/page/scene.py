@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from fleetd.model.journal import HistoryEntry
+from fleetd.model.report import Report
 from fleetd.ops.page.record import Record
 
 
@@ -15,8 +15,8 @@ from fleetd.ops.page.record import Record
 class Scene:
     """Values only: the same scene gives the same page, to the byte."""
 
-    document: Mapping[str, Any]
-    """The status document, as ``Seat.status`` gives it."""
+    report: Report
+    """How everything stands, as ``Seat.status`` gives it."""
     now: datetime
     record: Record = field(default_factory=Record)
     history: Sequence[HistoryEntry] | None = ()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from fleetd.model.journal import OUTSIDE, HistoryEntry
 from fleetd.model.reasons import Outcome, Reason
+from fleetd.model.report import MachineReport, StepReport
 from fleetd.ops.page.html import Child, Markup, join, tag
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.words import (
@@ -18,14 +18,12 @@ from fleetd.ops.page.words import (
     blocked,
     clock,
     count,
-    instant,
     money,
-    reason_words,
     took,
     troubles,
     veto_words,
 )
-from fleetd.planner.sentences import UNDER_WAY, span
+from fleetd.planner.sentences import UNDER_WAY, reason_words, span
 from fleetd.planner.standing import orphans, standing_sentence
 
 SHOWN = 6
@@ -41,7 +39,7 @@ _BAD = frozenset({Outcome.FAILED_TO_START, Outcome.TIMED_OUT, Outcome.NO_EFFECT,
 
 def problems(scene: Scene) -> Markup | None:
     """What makes the whole picture doubtful; nothing where nothing does."""
-    found = troubles(scene.document)
+    found = troubles(scene.report)
     if not found:
         return None
     rows = [tag("li", tag("strong", what), ". " if details else None, details) for what, details in found]
@@ -50,27 +48,24 @@ def problems(scene: Scene) -> Markup | None:
 
 def figures(scene: Scene) -> Markup:
     """The numbers of the whole account."""
-    document, now = scene.document, scene.now
-    views = document["fleets"].values()
-    up, target = sum(int(f["up"]) for f in views), sum(int(f["target"]) for f in views)
-    moving = sum(1 for m in document["machines"] if m["transition"])
-    stopped = blocked(document["blocked"], now)
-    cap = document.get("max_hourly_cost")
-    last = document["daemon"].get("last_pass")
-    seconds = age(last["at"], now) if last else ""
-    provider = str(document["daemon"].get("provider") or "not asked yet")
+    report, now = scene.report, scene.now
+    fleets = report.fleets.values()
+    up, target = sum(f.up for f in fleets), sum(f.target for f in fleets)
+    moving = sum(1 for m in report.machines if m.transition)
+    stopped = blocked(report.blocked, now)
+    cap = report.max_hourly_cost
+    last = report.daemon.last_pass
+    provider = report.daemon.provider or "not asked yet"
     return tag(
         "dl",
         _figure("Up", f"{up}", f"of {target}"),
-        _figure(
-            "Cost an hour", money(document.get("hourly")) if views else NOTHING, f"cap {money(cap)}" if cap else ""
-        ),
+        _figure("Cost an hour", money(report.hourly) if fleets else NOTHING, f"cap {money(cap)}" if cap else ""),
         _figure("Under way", f"{moving}", "", href="#under-way"),
         _figure("Not being done", f"{len(stopped)}", "", href="#blocked", tone="bad" if _serious(stopped) else ""),
         _figure(
             "Last pass",
-            f"{seconds} ago" if last else NOTHING,
-            f"took {took(float(last['duration_s']))}" if last else "",
+            f"{age(last.at, now)} ago" if last else NOTHING,
+            f"took {took(last.duration_s)}" if last else "",
         ),
         _figure("Provider", provider.replace("_", " "), "", tone="" if provider == "ok" else "bad"),
         class_="figures",
@@ -92,7 +87,7 @@ def blocked_section(scene: Scene) -> Markup:
             class_="ordinary" if b.ordinary else "serious",
             data_key=f"blocked {b.fleet} {b.reason} {b.words.partition(':')[0]}",
         )
-        for b in blocked(scene.document["blocked"], scene.now)
+        for b in blocked(scene.report.blocked, scene.now)
     ]
     inside = _folded("blocked-rest", rows) if rows else tag("p", "Nothing is blocked.", class_="none")
     return tag("section", tag("h2", "Not being done, and why"), inside, id="blocked", class_="blocked", tabindex=-1)
@@ -100,28 +95,26 @@ def blocked_section(scene: Scene) -> Markup:
 
 def under_way(scene: Scene) -> Markup:
     """Open transitions with their deadlines, the next deadline first."""
-    moving = sorted(
-        (m for m in scene.document["machines"] if m["transition"]), key=lambda m: str(m["transition"]["deadline"])
-    )
-    rows = [_transition(m, scene.now) for m in moving]
+    moving = [(m, m.transition) for m in scene.report.machines if m.transition is not None]
+    moving.sort(key=lambda pair: pair[1].deadline)
+    rows = [_transition(m, step, scene.now) for m, step in moving]
     inside = _folded("under-way-rest", rows) if rows else tag("p", "Nothing is under way.", class_="none")
     return tag("section", tag("h2", "Under way"), inside, id="under-way", class_="moving", tabindex=-1)
 
 
 def vetoes(scene: Scene) -> Markup | None:
     """Holds and freezes in force; nothing where there are none."""
-    found = scene.document.get("vetoes") or ()
-    if not found:
+    if not scene.report.vetoes:
         return None
     rows = []
-    for veto in found:
+    for veto in scene.report.vetoes:
         what, why = veto_words(veto, scene.now)
         rows.append(
             tag(
                 "li",
                 tag("span", "‖", class_="sign", aria_hidden="true"),
                 tag("div", tag("p", tag("strong", what)), tag("p", why, class_="dim")),
-                data_key=f"veto {veto.get('id')}",
+                data_key=f"veto {veto.id}",
             )
         )
     return tag("section", tag("h2", "Holds and freezes"), _folded("vetoes-rest", rows), class_="vetoes")
@@ -146,13 +139,13 @@ def left_behind(scene: Scene) -> Markup | None:
             tag("span", "!", class_="sign", aria_hidden="true"),
             tag(
                 "div",
-                tag("p", tag("strong", m["name"]), f" {m['state']}"),
+                tag("p", tag("strong", m.name), f" {m.state}"),
                 tag("p", standing_sentence(m, None, scene.now), class_="dim"),
             ),
             class_="serious",
-            data_key=f"orphan {m['id']}",
+            data_key=f"orphan {m.id}",
         )
-        for m in orphans(scene.document["machines"])
+        for m in orphans(scene.report.machines)
     ]
     if not rows:
         return None
@@ -163,16 +156,16 @@ def left_behind(scene: Scene) -> Markup | None:
 
 def others(scene: Scene) -> Markup | None:
     """Machines of other people: there, and never touched."""
-    left = {m["id"] for m in orphans(scene.document["machines"])}
-    foreign = [m for m in scene.document["machines"] if not m["owned"] and m["id"] not in left]
+    left = {m.id for m in orphans(scene.report.machines)}
+    foreign = [m for m in scene.report.machines if not m.owned and m.id not in left]
     if not foreign:
         return None
     rows = [
         tag(
             "li",
-            m["name"],
-            tag("span", f" {m['state']}{', a look-alike of ours' if m.get('look_alike') else ''}", class_="dim"),
-            data_key=f"other {m['id']}",
+            m.name,
+            tag("span", f" {m.state}{', a look-alike of ours' if m.look_alike else ''}", class_="dim"),
+            data_key=f"other {m.id}",
         )
         for m in foreign[:OTHERS]
     ]
@@ -189,12 +182,12 @@ def others(scene: Scene) -> Markup | None:
 
 def footer(scene: Scene) -> Markup:
     """The daemon itself, what the signs mean, and the same for machines."""
-    daemon = scene.document["daemon"]
+    daemon = scene.report.daemon
     parts: list[Child] = [f"fleetd {scene.version}" if scene.version else "fleetd"]
-    if daemon.get("since"):
-        parts.append(f"pid {daemon['pid']}, since {_at(daemon['since'], scene.now)} UTC")
-    if daemon.get("config"):
-        parts.append(str(daemon["config"]))
+    if daemon.since is not None:
+        parts.append(f"pid {daemon.pid}, since {clock(daemon.since, scene.now)} UTC")
+    if daemon.config:
+        parts.append(daemon.config)
     legend = [
         tag("li", tag("span", sign, class_=f"sign {phase}", aria_hidden="true"), words)
         for phase, (sign, words) in PHASES.items()
@@ -230,40 +223,37 @@ def _folded(key: str, rows: Sequence[Markup]) -> Markup:
     return join(tag("ul", shown, class_="list", role="list"), more if rest else None)
 
 
-def _transition(machine: Mapping[str, Any], now: datetime) -> Markup:
-    step = machine["transition"]
-    began, deadline = instant(step["since"]), instant(step["deadline"])
-    doubt = " Its answer was lost, so it is being looked for." if step.get("ambiguous") else ""
-    verb = str(step["verb"])
-    told = str(step["reason"]) not in _EXPECTED
-    late = deadline is not None and deadline <= now
+def _transition(machine: MachineReport, step: StepReport, now: datetime) -> Markup:
+    doubt = " Its answer was lost, so it is being looked for." if step.ambiguous else ""
+    why = reason_words(step.reason)
+    told = step.reason not in _EXPECTED
     return tag(
         "li",
-        tag("span", "◑" if verb in {"stop", "destroy"} else "◐", class_="sign", aria_hidden="true"),
+        tag("span", "◑" if step.verb in {"stop", "destroy"} else "◐", class_="sign", aria_hidden="true"),
         tag(
             "div",
-            tag("p", tag("strong", machine["name"]), f" {UNDER_WAY.get(verb, verb)} for {age(step['since'], now)}"),
-            _bar(began, deadline, now),
-            tag("p", _deadline(deadline, now), class_="dim"),
-            tag("p", f"{_capital(reason_words(step['reason']))}.{doubt}", class_="dim") if told or doubt else None,
+            tag(
+                "p", tag("strong", machine.name), f" {UNDER_WAY.get(step.verb, step.verb)} for {age(step.since, now)}"
+            ),
+            _bar(step.since, step.deadline, now),
+            tag("p", _deadline(step.deadline, now), class_="dim"),
+            tag("p", f"{_capital(why)}.{doubt}", class_="dim") if told or doubt else None,
         ),
-        class_="late" if late else verb,
-        title=reason_words(step["reason"]),
-        data_key=f"step {step.get('intent')}",
+        class_="late" if step.deadline <= now else step.verb,
+        title=why,
+        data_key=f"step {step.intent}",
     )
 
 
-def _deadline(deadline: datetime | None, now: datetime) -> str:
-    if deadline is None:
-        return "No deadline."
+def _deadline(deadline: datetime, now: datetime) -> str:
     if deadline <= now:
         return f"Overdue: the deadline was {clock(deadline, now)} UTC, {span(now - deadline)} ago."
     return f"Deadline {clock(deadline, now)} UTC, in {span(deadline - now)}."
 
 
-def _bar(began: datetime | None, deadline: datetime | None, now: datetime) -> Markup | None:
+def _bar(began: datetime, deadline: datetime, now: datetime) -> Markup | None:
     """How much of the time until the deadline has passed. The words beside it say the same."""
-    if began is None or deadline is None or deadline <= began:
+    if deadline <= began:
         return None
     share = min(1.0, max(0.0, (now - began) / (deadline - began)))
     return Markup(
@@ -298,11 +288,6 @@ def _event(entry: HistoryEntry, now: datetime) -> Markup:
 
 def _plain(code: object) -> str:
     return str(code).replace("_", " ")
-
-
-def _at(value: object, now: datetime) -> str:
-    at = instant(value)
-    return NOTHING if at is None else clock(at, now)
 
 
 def _capital(words: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import anyio
 import structlog
@@ -17,6 +17,7 @@ from aiohttp import web
 
 from fleetd.model.errors import StoreError
 from fleetd.model.journal import HistoryEntry
+from fleetd.model.report import Report
 from fleetd.ops.page.feed import Feed
 from fleetd.ops.page.record import Record
 from fleetd.ops.page.render import content_security_policy, render
@@ -59,7 +60,7 @@ class Page:
 
     def __init__(
         self,
-        status: Callable[[], Mapping[str, Any]],
+        status: Callable[[], Report],
         memory: Memory,
         now: Callable[[], datetime],
         *,
@@ -69,7 +70,7 @@ class Page:
         """Make it.
 
         Args:
-            status: the status document, as ``Seat.status`` gives it.
+            status: how everything stands, as ``Seat.status`` gives it.
             memory: history, and a place for the record.
             now: wall time, from the Clock port.
             interval: between passes, as it is now.
@@ -85,9 +86,9 @@ class Page:
         self._unsaved = False
         self._rendered: _Rendered | None = None
 
-    def passed(self, document: Mapping[str, Any]) -> None:
+    def passed(self, report: Report) -> None:
         """A pass ended, well or not. Only takes note: no client is waited for."""
-        self._unsaved |= self.record.saw(document, patience=3 * self._interval() + timedelta(minutes=1))
+        self._unsaved |= self.record.saw(report, patience=3 * self._interval() + timedelta(minutes=1))
         self.feed.changed()
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -151,7 +152,7 @@ class Page:
             await self._memory.put_note(NOTE, self.record.dump())
 
     @contextlib.contextmanager
-    def _journal_may_fail(self) -> Any:
+    def _journal_may_fail(self) -> Iterator[None]:
         """Passes say so loudly and stop acting; the page goes on with what it has."""
         try:
             yield

@@ -1,22 +1,20 @@
-"""Documents in words for the page: plain text, escaped where it becomes HTML."""
+"""Reports in words for the page: plain text, escaped where it becomes HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+
+from msgspec.structs import replace
 
 from fleetd.model.machine import Phase
-from fleetd.model.plan import Skip
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.sentences import PARTICIPLES, SENTENCES, clocks_sentence, sentence, span
+from fleetd.model.report import BlockedReport, Report, VetoReport
+from fleetd.planner.sentences import PARTICIPLES, clocks_sentence, reason_words, sentence, span
 from fleetd.planner.standing import orphans
-
-Document = Mapping[str, Any]
 
 PHASES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -70,25 +68,14 @@ class Blocked:
     """The same in a line: ``4 not started: the provider had no capacity; it is tried again later``."""
 
 
-def instant(value: object) -> datetime | None:
-    """An instant of a JSON document; None for anything else."""
-    if not isinstance(value, str):
-        return None
-    with suppress(ValueError):
-        at = datetime.fromisoformat(value)
-        return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    return None
-
-
-def age(value: object, now: datetime) -> str:
+def age(at: datetime | None, now: datetime) -> str:
     """How long ago: ``3 h 20 min``; empty where it is not known."""
-    at = instant(value)
     return "" if at is None else span(now - at)
 
 
-def short_age(value: object, now: datetime) -> str:
+def short_age(at: datetime | None, now: datetime) -> str:
     """The same in its largest unit only, for a cell: ``3 h``."""
-    return " ".join(age(value, now).split()[:2])
+    return " ".join(age(at, now).split()[:2])
 
 
 def clock(at: datetime, now: datetime) -> str:
@@ -97,12 +84,9 @@ def clock(at: datetime, now: datetime) -> str:
     return f"{at:%H:%M:%S}" if at.date() == now.astimezone(UTC).date() else f"{at:%d %b %H:%M}"
 
 
-def money(amount: object) -> str:
+def money(amount: Decimal | None) -> str:
     """``$2.04``; ``$?`` where a price is not known."""
-    try:
-        return f"${Decimal(str(amount)):,.2f}" if amount is not None else "$?"
-    except InvalidOperation:
-        return "$?"
+    return "$?" if amount is None else f"${amount:,.2f}"
 
 
 def took(seconds: float) -> str:
@@ -117,140 +101,102 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def reason_words(code: object) -> str:
-    """A reason code's sentence; the code itself where it is not known here."""
-    with suppress(ValueError):
-        return SENTENCES[Reason(str(code))]
-    return str(code)
-
-
-def veto_words(veto: Document, now: datetime) -> tuple[str, str]:
+def veto_words(veto: VetoReport, now: datetime) -> tuple[str, str]:
     """(what is forbidden, why, by whom and for how long) of a hold or freeze."""
-    subject = veto["subject"] or "everything"
-    verbs = veto.get("verbs") or ()
-    only = f", only {' and '.join(str(v) for v in verbs)}" if 0 < len(verbs) < len(Verb) else ""
-    left = instant(veto.get("expires_at"))
-    ends = "" if left is None else f", until {clock(left, now)} UTC, {span(left - now)} left"
-    if keeps_off(veto):
-        return f"{subject} is kept off", f"{veto['reason']} ({veto['actor']}{ends})"
-    word = "Hold" if veto["kind"] == "hold" else "Freeze"
-    return f"{word} on {subject}{only}", f"{veto['reason']} ({veto['actor']}{ends})"
+    subject = veto.subject or "everything"
+    only = f", only {' and '.join(veto.verbs)}" if 0 < len(veto.verbs) < len(Verb) else ""
+    ends = f", until {clock(veto.expires_at, now)} UTC, {span(veto.expires_at - now)} left"
+    if veto.keeps_off:
+        return f"{subject} is kept off", f"{veto.reason} ({veto.actor}{ends})"
+    word = "Hold" if veto.kind == "hold" else "Freeze"
+    return f"{word} on {subject}{only}", f"{veto.reason} ({veto.actor}{ends})"
 
 
-def keeps_off(veto: Document) -> bool:
-    """Whether it is what an operator's stop leaves behind: the machine is not to be started for a while."""
-    return veto["kind"] == "hold" and list(veto.get("verbs") or ()) == [Verb.START]
-
-
-def blocked(rows: Iterable[Document], now: datetime) -> list[Blocked]:
+def blocked(rows: Iterable[BlockedReport], now: datetime) -> list[Blocked]:
     """What is not being done, one entry for each fleet, verb and reason; what may need a person comes first."""
-    together: dict[tuple[Any, ...], list[Document]] = {}
+    together: dict[tuple[str | None, ...], list[BlockedReport]] = {}
     for row in rows:
-        together.setdefault((row.get("fleet"), row.get("verb"), row.get("reason")), []).append(row)
+        together.setdefault((row.fleet, row.verb, row.reason), []).append(row)
     entries = [_blocked(group, now) for group in together.values()]
     return sorted(entries, key=lambda b: (b.ordinary, b.fleet, b.reason))
 
 
-def headline(document: Document, now: datetime) -> str:
+def headline(report: Report, now: datetime) -> str:
     """How everything stands, in words that change only when something does: a screen reader says them each time."""
-    fleets = document["fleets"]
-    if document["daemon"].get("last_pass") is None:
+    fleets = report.fleets
+    if report.daemon.last_pass is None:
         return "No pass has ended well yet."
-    if not fleets and blind_words(document) == NOTHING_SEEN:
+    if not fleets and blind_words(report) == NOTHING_SEEN:
         return NOTHING_SEEN.strip()
     if not fleets:
         return "The config names no fleets."
-    away = [f"{name} {f['up']} of {f['target']} up" for name, f in fleets.items() if not stood(f)]
+    away = [f"{name} {f.up} of {f.target} up" for name, f in fleets.items() if not f.was_converged]
     if not away:
         whose = {1: "The fleet is", 2: "Both fleets are"}.get(len(fleets), f"All {len(fleets)} fleets are")
         words = f"{whose} at target."
     else:
         more = f" and {len(away) - 3} more" if len(away) > 3 else ""
         words = f"Not at target: {', '.join(away[:3])}{more}."
-    doubts = len(troubles(document)) + sum(not b.ordinary for b in blocked(document["blocked"], now))
-    doubts += sum(m["phase"] != Phase.DOWN for m in orphans(document["machines"]))
-    words = f"{blind_words(document)}{words}"
+    doubts = len(troubles(report)) + sum(not b.ordinary for b in blocked(report.blocked, now))
+    doubts += sum(m.phase != Phase.DOWN for m in orphans(report.machines))
+    words = f"{blind_words(report)}{words}"
     return f"{words} {count(doubts, 'thing')} may need a person." if doubts else words
 
 
-def stood(fleet: Document) -> bool:
-    """Whether a fleet was at its target when it was believed last: the headline says when that was."""
-    return bool(fleet.get("was_converged", fleet["converged"]))
-
-
-def blind_words(document: Document) -> str:
+def blind_words(report: Report) -> str:
     """That the picture is an old one, and of when; "" while the last look was believed."""
-    seen = document.get("observation") or {}
-    away = document["daemon"].get("provider") not in {None, "ok"} or document["daemon"].get("error")
-    believed = instant(seen.get("believed_at"))
-    if not (away or seen.get("doubted_since")):
+    seen, daemon = report.sight, report.daemon
+    if not (daemon.provider_away or daemon.error or seen.doubted_since):
         return ""
-    return NOTHING_SEEN if believed is None else f"Not seen since {believed:%H:%M:%S} UTC. Then: "
+    return NOTHING_SEEN if seen.believed_at is None else f"Not seen since {seen.believed_at:%H:%M:%S} UTC. Then: "
 
 
-def troubles(document: Document) -> list[tuple[str, str]]:
+def troubles(report: Report) -> list[tuple[str, str]]:
     """(what, the details) of everything that makes the whole picture doubtful, or keeps fleetd from acting."""
-    daemon, seen = document["daemon"], document.get("observation") or {}
+    daemon = report.daemon
     found: list[tuple[str, str]] = []
-    if daemon.get("provider") not in {None, "ok"}:
+    if daemon.provider_away:
         words = {"key_refused": "The provider refuses the key", "unavailable": "The provider does not answer"}
-        until = instant(daemon.get("provider_until"))
+        until = daemon.provider_until
         waits = "" if until is None else f" It asked to be left alone until {until:%H:%M:%S} UTC."
-        what = words.get(str(daemon["provider"]), f"Provider: {daemon['provider']}")
+        what = words.get(daemon.provider or "", f"Provider: {daemon.provider}")
         found.append((what, f"Machines may have changed.{waits}"))
-    found += [("The provider answers in part only", _line(r)) for r in daemon.get("provider_remarks") or ()]
-    if document.get("clocks_apart"):
-        found.append(("A clock is wrong", clocks_sentence(_line(document["clocks_apart"]))))
-    if daemon.get("error"):
-        found.append(("The last pass failed", _line(daemon["error"])))
-    fault = daemon.get("last_fault")
-    if fault and not daemon.get("error"):
-        often = count(int(daemon.get("faults") or 1), "fault")
-        found.append(
-            (f"{often} in fleetd's own code", _line(f"the last {fault['at']}, {fault['where']}: {fault['error']}"))
-        )
-    if seen.get("rejected"):
-        found.append(("Nothing is decided at the moment", _line(seen["rejected"])))
-    elif seen and not seen.get("complete"):
-        found.append(("Nothing is decided at the moment", "the listing is not whole"))
-    if daemon.get("config_fault"):
-        found.append(("The new config was rejected, the old one is in force", _line(daemon["config_fault"])))
+    found += [("The provider answers in part only", _line(r)) for r in daemon.provider_remarks]
+    if report.clocks_apart:
+        found.append(("A clock is wrong", clocks_sentence(_line(report.clocks_apart))))
+    if daemon.error:
+        found.append(("The last pass failed", _line(daemon.error)))
+    fault = daemon.last_fault
+    if fault is not None and not daemon.error:
+        often = count(daemon.faults or 1, "fault")
+        last = f"the last at {clock(fault.at, fault.at)} UTC, {fault.where}: {fault.error}"
+        found.append((f"{often} in fleetd's own code", _line(last)))
+    if report.sight.undecided is not None:
+        found.append(("Nothing is decided at the moment", _line(report.sight.undecided)))
+    if daemon.config_fault:
+        found.append(("The new config was rejected, the old one is in force", _line(daemon.config_fault)))
     return found
 
 
-def _line(words: object) -> str:
+def _line(words: str) -> str:
     """A message of several lines as one."""
-    return " ".join(str(words).split())
+    return " ".join(words.split())
 
 
-def _blocked(group: Sequence[Document], now: datetime) -> Blocked:
+def _blocked(group: Sequence[BlockedReport], now: datetime) -> Blocked:
     first = group[0]
-    number = sum(int(row.get("count") or 1) for row in group)
-    names = [str(row["name"] or row["machine"]) for row in group if row.get("name") or row.get("machine")]
+    number = sum(row.count for row in group)
+    names = [row.name or row.machine or "" for row in group if row.name or row.machine]
     alone = len(group) == 1
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    untils = [at for row in group if (at := instant(row.get("until"))) is not None]
-    try:
-        reason: Reason | None = Reason(str(first.get("reason")))
-        verb = None if first.get("verb") is None else Verb(str(first["verb"]))
-    except ValueError:  # a code of another version
-        reason, verb = None, None
-    if reason is None:
-        words = f"{first.get('fleet')}: {first.get('reason')}"
-    else:
-        words = sentence(
-            Skip(
-                str(first.get("fleet") or ""),
-                verb,
-                reason,
-                name=names[0] if alone and names else "",
-                until=min(untils, default=None),
-                detail=str(first.get("detail") or "") if len({row.get("detail") for row in group}) == 1 else "",
-                count=number,
-            ),
-            now,
-        )
+    all_of_them = replace(
+        first,
+        name=names[0] if alone and names else None,
+        until=min((row.until for row in group if row.until is not None), default=None),
+        detail=first.detail if len({row.detail for row in group}) == 1 else None,
+        count=number,
+    )
     listed = "" if alone else ", ".join(names[:NAMES_SHOWN]) + more
-    done = "acted on" if verb is None else PARTICIPLES[verb]
-    brief = words if reason is None else f"{number} not {done}: {SENTENCES[reason]}"
-    return Blocked(str(first.get("fleet") or ""), str(first.get("reason")), words, listed, reason in ORDINARY, brief)
+    done = "acted on" if first.verb is None else PARTICIPLES.get(first.verb, first.verb)
+    brief = f"{number} not {done}: {reason_words(first.reason)}"
+    return Blocked(first.fleet, first.reason, sentence(all_of_them, now), listed, first.reason in ORDINARY, brief)

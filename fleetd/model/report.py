@@ -1,0 +1,391 @@
+"""What is told of fleets, machines and the daemon: ``status --json``, as values.
+
+Made once from a look (``engine.status``), encoded once (``encoded``), decoded once where it arrives (``decoded``);
+whatever shows it takes these values. Codes are the words of their enums (``Verb``, ``Reason``, ``Standing`` ...), and
+are typed as text: a daemon of another version may have one that is not known here. Instants are aware, money is in
+dollars, None where it is not known.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from fleetd.model.journal import Hold
+from fleetd.model.plan import BudgetView, NextChange, OrphanView, OverCap, Skip, Unlike
+from fleetd.model.reasons import Verb
+
+FORMAT = 1
+"""Version of the JSON documents; it grows when a field changes its meaning."""
+
+T = TypeVar("T")
+
+
+class StepReport(Struct, frozen=True, kw_only=True):
+    """One open transition."""
+
+    verb: str
+    reason: str
+    intent: int
+    since: datetime
+    deadline: datetime
+    ambiguous: bool = False
+    """Its answer was lost, and it is not known yet whether the call arrived."""
+
+
+class VetoReport(Struct, frozen=True, kw_only=True):
+    """One hold or freeze."""
+
+    id: int
+    kind: str
+    """"hold" or "freeze"."""
+    subject: str | None
+    """As it was typed: a machine for a hold, a fleet for a freeze, None for a freeze of everything."""
+    machine: str | None = None
+    """Id of the machine that is held, where it is known."""
+    verbs: tuple[str, ...] = ()
+    """What it forbids, sorted."""
+    reason: str
+    actor: str
+    created_at: datetime
+    expires_at: datetime
+
+    @property
+    def keeps_off(self) -> bool:
+        """Whether it is what an operator's stop leaves behind: the machine is not to be started for a while."""
+        return self.kind == "hold" and self.verbs == (Verb.START,)
+
+    @property
+    def on(self) -> str | None:
+        """The machine that a hold is on: its id, or what was typed where that is not known."""
+        return self.machine or self.subject
+
+
+class UseReport(Struct, frozen=True, kw_only=True):
+    """Whether somebody uses a machine, by its idle sources."""
+
+    verdict: str
+    """idle, active or unknown."""
+    since: datetime | None = None
+    """Since when it is idle; None unless it is."""
+    evidence: str = ""
+    unknown_s: float = 0
+    """For how many seconds it has been unknown although somebody should know."""
+
+
+class MachineReport(Struct, frozen=True, kw_only=True):
+    """One machine of the account."""
+
+    id: str | None
+    """None while its create waits for an answer."""
+    name: str
+    former_name: str | None = None
+    """What it was called when it was first seen, where that is something else."""
+    fleet: str | None
+    state: str
+    """As the provider spells it."""
+    phase: str
+    owned: bool
+    leaving: bool = False
+    """Somebody else destroys it."""
+    look_alike: bool = False
+    unconfirmed: str | None = None
+    """Why it is not destroyed before a person has confirmed it."""
+    transition: StepReport | None = None
+    hold: VetoReport | None = None
+    type: str | None = None
+    up_since: datetime | None = None
+    state_since: datetime | None = None
+    """Since when at the least it is as it is."""
+    failure: str | None = None
+    stopped_by: str | None = None
+    stopped_at: datetime | None = None
+    idle: UseReport | None = None
+    standing: str = ""
+    turned_outside: int = 0
+    """How often somebody else has turned it within an hour."""
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when it is in its transition, or as it is."""
+        return self.transition.since if self.transition is not None else self.state_since or self.up_since
+
+
+class FleetNumbers(Struct, frozen=True, kw_only=True):
+    """One fleet in numbers; see ``FleetView``."""
+
+    target: int
+    configured_target: int
+    window: str | None = None
+    up: int
+    rising: int
+    falling: int
+    down: int
+    unknown: int
+    intents: int
+    leaving: int = 0
+    no_effect: dict[str, int] = {}
+    unlike: tuple[Unlike, ...] = ()
+
+
+class FleetReport(FleetNumbers, frozen=True, kw_only=True):
+    """One fleet, as it was believed last."""
+
+    converged: bool
+    """At its target, and that is believed now."""
+    was_converged: bool = False
+    """At its target when it was believed last."""
+    hourly: Decimal | None = None
+    parked: bool = False
+    next: NextChange | None = None
+
+
+class BlockedReport(Struct, frozen=True, kw_only=True):
+    """One thing that is not being done; see ``Skip``."""
+
+    fleet: str
+    machine: str | None = None
+    name: str | None = None
+    verb: str | None = None
+    reason: str
+    until: datetime | None = None
+    detail: str | None = None
+    count: int = 1
+    since: datetime | None = None
+
+
+class LastPass(Struct, frozen=True, kw_only=True):
+    """The pass that ended last."""
+
+    id: int = 0
+    at: datetime
+    """When it began."""
+    duration_s: float
+    actions: int = 0
+
+
+class LastFault(Struct, frozen=True, kw_only=True):
+    """The fault in fleetd's own code that was met last."""
+
+    at: datetime
+    where: str
+    error: str
+
+
+class DaemonReport(Struct, frozen=True, kw_only=True):
+    """The daemon itself, or that none runs."""
+
+    running: bool
+    command: str | None = None
+    """run or apply."""
+    pid: int | None = None
+    since: datetime | None = None
+    config: str | None = None
+    config_since: datetime | None = None
+    config_fault: str | None = None
+    """Why the last reload was rejected."""
+    last_pass: LastPass | None = None
+    provider: str | None = None
+    """ok, unavailable or key_refused."""
+    provider_until: datetime | None = None
+    """When the next pass begins, where the provider asked to be left alone."""
+    clock_ahead_s: float | None = None
+    provider_remarks: tuple[str, ...] = ()
+    error: str | None = None
+    """Why the last pass failed."""
+    faults: int = 0
+    last_fault: LastFault | None = None
+    answers: bool | None = None
+    """False of one that holds the state directory and does not answer: the rest is from the journal and the API."""
+    why: str | None = None
+    """Why it does not."""
+
+    @property
+    def provider_away(self) -> bool:
+        """Whether the provider was asked, and is not there."""
+        return self.provider not in {None, "ok"}
+
+
+class SightReport(Struct, frozen=True, kw_only=True):
+    """How far what is shown of fleets and machines can be relied on."""
+
+    at: datetime | None = None
+    """Of the last look."""
+    complete: bool = False
+    rejected: str | None = None
+    """Why nothing is decided on the last look."""
+    believed_at: datetime | None = None
+    """Of the last look that was believed: what is shown is as of then."""
+    doubted_since: datetime | None = None
+    """Since when none has been believed; None while the last one is."""
+    doubt: str | None = None
+
+    @property
+    def undecided(self) -> str | None:
+        """Why nothing is decided on the last look; None where it is good."""
+        return self.rejected or (None if self.complete else "the listing is not whole")
+
+
+UNSEEN = SightReport(complete=True)
+"""Of a report that nobody has looked for."""
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """Everything at one moment."""
+
+    format: int = FORMAT
+    daemon: DaemonReport
+    fleets: dict[str, FleetReport] = {}
+    """In the config's order."""
+    machines: tuple[MachineReport, ...] = ()
+    """By name."""
+    blocked: tuple[BlockedReport, ...] = ()
+    vetoes: tuple[VetoReport, ...] = ()
+    hourly: Decimal | None = None
+    """Of everything that a fleetd made, orphans included."""
+    orphans: tuple[OrphanView, ...] = ()
+    over_caps: tuple[OverCap, ...] = ()
+    budgets: tuple[BudgetView, ...] = ()
+    clocks_apart: str | None = None
+    observation: SightReport | None = None
+    max_hourly_cost: Decimal | None = None
+    checks_made: dict[str, dict[str, str]] = {}
+    """By machine id, the policy checks that are not due, each with the policy by which it was made."""
+
+    @property
+    def sight(self) -> SightReport:
+        """``observation``; of a report without one there is nothing to doubt."""
+        return UNSEEN if self.observation is None else self.observation
+
+
+class VetoTaken(VetoReport, frozen=True, kw_only=True):
+    """The answer to ``hold`` and ``freeze``."""
+
+    machines: tuple[str, ...] = ()
+    """Ids of what is held; none where nobody could be asked."""
+
+
+class Lifted(Struct, frozen=True, kw_only=True):
+    """The answer to ``release`` and ``unfreeze``."""
+
+    removed: int
+    left: tuple[VetoReport, ...] = ()
+    """Freezes that go on."""
+
+
+class Adopted(Struct, frozen=True, kw_only=True):
+    """The answer to ``adopt``."""
+
+    machine: str
+    """Id."""
+    name: str
+    fleet: str
+    confirmed: bool
+    """False where nobody doubted it."""
+
+
+class OrderTaken(Struct, frozen=True, kw_only=True):
+    """The answer to ``start``, ``stop`` and ``restart``."""
+
+    verb: str
+    machine: str
+    """Id."""
+    name: str
+    fleet: str
+    lifted: tuple[VetoReport, ...] = ()
+    """What kept it off until now."""
+    result: str
+    """begun, already_so or undecided."""
+    transition: StepReport | None = None
+    kept_off_until: datetime | None = None
+    state: str | None = None
+    """Of ``already_so``."""
+
+
+class LeaseTaken(Struct, frozen=True, kw_only=True):
+    """The answer to a lease."""
+
+    machine: str
+    """Id."""
+    source: str
+    until: datetime
+
+
+class Reloaded(Struct, frozen=True, kw_only=True):
+    """The answer to ``reload``."""
+
+    reloaded: bool
+    config: str | None = None
+    """The file that was read."""
+
+
+class WhoIs(Struct, frozen=True, kw_only=True):
+    """Which daemon listens."""
+
+    pid: int
+    config: str
+    """Its config file, absolute."""
+    state_dir: str
+    """Absolute."""
+
+
+def encoded(report: object) -> bytes:
+    """As JSON, times in UTC with a Z, money as decimal strings."""
+    try:
+        return msgspec.json.encode(report)
+    except UnicodeEncodeError:  # half a surrogate pair: a file's name may hold one
+        return json.dumps(document(report)).encode()
+
+
+def decoded(answer: bytes, kind: type[T]) -> T:
+    """What ``encoded`` wrote.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        return msgspec.json.decode(answer, type=kind)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return msgspec.convert(json.loads(answer), kind)
+
+
+def document(report: object) -> Any:
+    """The same as plain objects, for ``--json``."""
+    return msgspec.to_builtins(report)
+
+
+def veto_report(hold: Hold) -> VetoReport:
+    """One veto."""
+    return VetoReport(
+        id=hold.id,
+        kind=hold.kind,
+        subject=hold.subject,
+        machine=hold.machine,
+        verbs=tuple(sorted(str(v) for v in hold.verbs)),
+        reason=hold.reason,
+        actor=hold.actor,
+        created_at=hold.created_at,
+        expires_at=hold.expires_at,
+    )
+
+
+def blocked_report(skip: Skip) -> BlockedReport:
+    """One thing that is not being done."""
+    return BlockedReport(
+        fleet=skip.fleet,
+        machine=skip.machine,
+        name=skip.name or None,
+        verb=skip.verb,
+        reason=skip.reason,
+        until=skip.until,
+        detail=skip.detail or None,
+        count=skip.count,
+        since=skip.since,
+    )
