@@ -26,7 +26,7 @@ from fleetd.model.report import FORMAT
 from fleetd.ops.escape import printable
 from fleetd.planner.amounts import CENT, Amount
 from fleetd.planner.billing import TENTH, UNKNOWN, Bill, MonthBills, known_sum, sum_of
-from fleetd.planner.sentences import clock
+from fleetd.words.times import clock
 
 COST_EXAMPLES = examples("fleetd cost", "fleetd cost --month 2026-02 --json", "fleetd cost --forecast")
 

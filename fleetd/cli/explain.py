@@ -20,7 +20,7 @@ from fleetd.model.report import Report
 from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
 from fleetd.planner.called import meant, named
-from fleetd.planner.explaining import doubts, explain_fleet, explain_machine
+from fleetd.words.explaining import doubts, explain_fleet, explain_machine
 
 EXPLAIN_EXAMPLES = examples("fleetd explain training", "fleetd explain training-7k3mqggq")
 

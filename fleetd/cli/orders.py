@@ -18,7 +18,7 @@ from fleetd.model.journal import MachineOrder
 from fleetd.model.reasons import Verb
 from fleetd.model.report import OrderTaken, document
 from fleetd.ops.escape import printable
-from fleetd.planner.sentences import UNDER_WAY
+from fleetd.words.reasons import UNDER_WAY
 
 KEEP_OFF = timedelta(hours=4)
 """How long a stopped machine stays off unless told otherwise."""

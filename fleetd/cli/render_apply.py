@@ -11,7 +11,7 @@ from fleetd.cli.render_status import fleet_words
 from fleetd.cli.words import money
 from fleetd.model.report import FleetReport, Report
 from fleetd.ops.escape import printable
-from fleetd.planner.sentences import UNDER_WAY, reason_words
+from fleetd.words.reasons import UNDER_WAY, reason_words
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fleetd.cli.output import shown
 from fleetd.cli.render_status import fleet_words, legend
-from fleetd.cli.words import CELLS, money
+from fleetd.cli.words import money, sign_of
 from fleetd.model.report import MachineReport, Report
 from fleetd.ops.escape import printable
 
@@ -102,7 +102,7 @@ def _cells(fleet: str, machines: Sequence[MachineReport]) -> RenderableType:
         return Text("none yet", style="dim")
     cells = []
     for machine in machines:
-        sign, style = CELLS.get(machine.phase, CELLS["unknown"])
+        sign, style = sign_of(machine.phase)
         token = machine.name.removeprefix(f"{fleet}-")
         cells.append(Text(f"{sign} {printable(token)} {printable(machine.state)}", style=style))
     return Columns(cells, padding=(0, 2))

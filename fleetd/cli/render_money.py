@@ -9,7 +9,7 @@ from fleetd.cli.words import money
 from fleetd.model.plan import BudgetView, Plan
 from fleetd.model.report import Report
 from fleetd.ops.escape import printable
-from fleetd.planner.sentences import clock
+from fleetd.words.times import clock
 
 SHOWN = 5
 """Machines that a line names."""

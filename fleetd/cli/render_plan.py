@@ -17,17 +17,10 @@ from fleetd.model.plan import Action, NextChange, Plan, Skip, Unconfirmed
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import VetoReport
 from fleetd.ops.escape import printable
-from fleetd.planner.explaining import veto_sentence
-from fleetd.planner.sentences import (
-    SENTENCES,
-    change_sentence,
-    clock,
-    clocks_sentence,
-    fleet_sentence,
-    sentence,
-    span,
-    unlike_sentence,
-)
+from fleetd.words.fleets import change_sentence, fleet_sentence, unlike_sentence
+from fleetd.words.reasons import SENTENCES, sentence
+from fleetd.words.times import clock, clocks_sentence, span
+from fleetd.words.vetoes import veto_sentence
 
 NAMELESS = "????????"
 """The token of a machine that has none yet."""

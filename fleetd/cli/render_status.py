@@ -11,16 +11,18 @@ from rich.text import Text
 
 from fleetd.cli.output import shown
 from fleetd.cli.render_money import money_lines
-from fleetd.cli.words import CELLS, PHASE_WORDS, instant, money, since, skip_words, until
+from fleetd.cli.words import STYLES, instant, money, sign_of, since, skip_words, until
 from fleetd.model.machine import Phase
 from fleetd.model.report import DaemonReport, FleetReport, MachineReport, Report, StepReport, VetoReport
 from fleetd.ops.escape import printable
-from fleetd.planner.draft import only_words
 from fleetd.planner.ownership import made_for
-from fleetd.planner.sentences import clocks_sentence, reason_words, unlike_sentence
 from fleetd.planner.standing import orphans
+from fleetd.words.fleets import unlike_sentence
+from fleetd.words.phases import PHASES
+from fleetd.words.reasons import reason_words
+from fleetd.words.times import clocks_sentence
+from fleetd.words.vetoes import only, veto_title
 
-PHASES = ("up", "rising", "falling", "down", "unknown")
 _ALWAYS = frozenset({"up", "down"})
 
 
@@ -154,7 +156,7 @@ def machines_table(machines: Sequence[MachineReport], now: datetime) -> Table:
 
 def state_text(state: str, phase: str) -> Text:
     """A state with the sign and the colour of what it means."""
-    sign, style = CELLS.get(phase, CELLS["unknown"])
+    sign, style = sign_of(phase)
     return Text(f"{sign} {printable(state)}", style=style)
 
 
@@ -168,9 +170,8 @@ def transition_words(step: StepReport | None, now: datetime) -> str:
 
 def veto_words(veto: VetoReport, now: datetime) -> str:
     """One hold or freeze."""
-    subject = "everything" if veto.subject is None else shown(veto.subject)
-    what = f"{subject} is kept off" if veto.keeps_off else f"{shown(veto.kind)} on {subject}{_only(veto)}"
-    return f"{what}: {shown(veto.reason)}, by {shown(veto.actor)}, until {until(veto.expires_at, now)}"
+    why = f"{shown(veto.reason)}, by {shown(veto.actor)}"
+    return f"{shown(veto_title(veto))}: {why}, until {until(veto.expires_at, now)}"
 
 
 def fleet_words(name: str, fleet: FleetReport) -> str:
@@ -185,8 +186,8 @@ def fleet_words(name: str, fleet: FleetReport) -> str:
 def legend() -> Text:
     """What the signs mean."""
     text = Text()
-    for phase, (sign, style) in CELLS.items():
-        text.append(f"{sign} ", style=style).append(f"{PHASE_WORDS[phase]}   ", style="dim")
+    for phase, (sign, words) in PHASES.items():
+        text.append(f"{sign} ", style=STYLES[phase]).append(f"{words}   ", style="dim")
     return text
 
 
@@ -201,7 +202,7 @@ def _left(machines: Sequence[MachineReport]) -> list[str]:
 def _remarks(machine: MachineReport, now: datetime) -> str:
     parts = []
     if (hold := machine.hold) is not None:
-        done = "kept off" if hold.keeps_off else f"held{_only(hold)}"
+        done = "kept off" if hold.keeps_off else f"held{only(hold)}"
         parts.append(f"{done} by {shown(hold.actor)}: {shown(hold.reason)}, until {until(hold.expires_at, now)}")
     if machine.unconfirmed:
         parts.append(shown(machine.unconfirmed).replace("_", " "))
@@ -214,15 +215,10 @@ def _remarks(machine: MachineReport, now: datetime) -> str:
     return "; ".join(parts)
 
 
-def _only(veto: VetoReport) -> str:
-    only = only_words(veto.verbs)
-    return f" ({shown(only)})" if only else ""
-
-
 def _freezes(report: Report, fleet: str) -> list[VetoReport]:
     """The freeze that lasts longest of those on a fleet, for each set of verbs; what forbids everything first."""
     found = [v for v in report.vetoes if v.kind == "freeze" and v.subject in {None, fleet}]
-    longest = {_only(v): v for v in sorted(found, key=lambda v: v.expires_at)}
+    longest = {only(v): v for v in sorted(found, key=lambda v: v.expires_at)}
     return [longest[only] for only in sorted(longest)]
 
 
@@ -233,7 +229,7 @@ def _standing(fleet: FleetReport, freezes: Sequence[VetoReport], now: datetime) 
     if fleet.window:
         text.append(f" (window {shown(fleet.window)}; else {fleet.configured_target})")
     for freeze in freezes:
-        text.append(f"; frozen{_only(freeze)} until {until(freeze.expires_at, now)}", style="yellow")
+        text.append(f"; frozen{only(freeze)} until {until(freeze.expires_at, now)}", style="yellow")
     return text
 
 
@@ -247,7 +243,7 @@ def _next(fleet: FleetReport, now: datetime) -> str:
 
 
 def _number(phase: str, count: int) -> Text:
-    return Text(str(count), style=CELLS[phase][1] if count else "dim")
+    return Text(str(count), style=STYLES[phase] if count else "dim")
 
 
 def _section(title: str, style: str, lines: Sequence[str]) -> list[RenderableType]:

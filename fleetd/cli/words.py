@@ -13,7 +13,9 @@ from msgspec.structs import replace
 from fleetd.model.machine import Phase
 from fleetd.model.report import BlockedReport
 from fleetd.ops.escape import printable
-from fleetd.planner.sentences import reason_words, sentence, span
+from fleetd.words.phases import PHASES
+from fleetd.words.reasons import reason_words, sentence
+from fleetd.words.times import span
 
 SYMBOLS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -27,26 +29,16 @@ SYMBOLS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """A sign and a style for each verb, as in plan's output."""
 
-CELLS: Mapping[str, tuple[str, str]] = MappingProxyType(
+STYLES: Mapping[str, str] = MappingProxyType(
     {
-        Phase.UP: ("●", "green"),
-        Phase.RISING: ("◐", "yellow"),
-        Phase.FALLING: ("◑", "magenta"),
-        Phase.DOWN: ("○", "bright_black"),
-        Phase.UNKNOWN: ("?", "red"),
+        Phase.UP: "green",
+        Phase.RISING: "yellow",
+        Phase.FALLING: "magenta",
+        Phase.DOWN: "bright_black",
+        Phase.UNKNOWN: "red",
     }
 )
-"""A sign and a style for each phase; the sign alone says it too."""
-
-PHASE_WORDS: Mapping[str, str] = MappingProxyType(
-    {
-        Phase.UP: "up",
-        Phase.RISING: "on its way up",
-        Phase.FALLING: "on its way down",
-        Phase.DOWN: "off",
-        Phase.UNKNOWN: "unknown",
-    }
-)
+"""A style for each phase."""
 
 EVENTS: Mapping[str, str] = MappingProxyType(
     {
@@ -89,6 +81,12 @@ EVENTS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Log lines that a newcomer is shown, with their keys filled in."""
+
+
+def sign_of(phase: str) -> tuple[str, str]:
+    """A phase's sign and style; those of the unknown for one that is not known here."""
+    known = phase if phase in PHASES else Phase.UNKNOWN
+    return PHASES[known][0], STYLES[known]
 
 
 def skip_words(skip: BlockedReport, now: datetime) -> str:

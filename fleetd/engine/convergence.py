@@ -10,7 +10,8 @@ from fleetd.engine.daemon import Daemon
 from fleetd.engine.reconciler import PassReport
 from fleetd.model.errors import ApplyBlocked, FleetdError, StoreError, Unauthorized, Unavailable, Untrusted
 from fleetd.model.reasons import PASSING, Reason
-from fleetd.planner.sentences import fleet_sentence, sentence
+from fleetd.words.fleets import fleet_sentence
+from fleetd.words.reasons import sentence
 
 MOST_SKIPS = 10
 """Of a fleet's reasons, so many are told where ``apply`` gives up."""

@@ -23,9 +23,9 @@ from fleetd.model.journal import Intent
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.model.settings import Settings
-from fleetd.planner.differences import differences
 from fleetd.planner.transitions import Ending
 from fleetd.planner.windows import next_edge
+from fleetd.words.changes import differences
 
 log = structlog.get_logger(__name__)
 

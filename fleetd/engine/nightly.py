@@ -10,8 +10,8 @@ import structlog
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.plan import Plan, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
-from fleetd.planner.sentences import SENTENCES
 from fleetd.store.port import Journal
+from fleetd.words.reasons import SENTENCES
 
 log = structlog.get_logger(__name__)
 

@@ -29,7 +29,7 @@ from fleetd.model.report import (
     veto_report,
 )
 from fleetd.planner.called import Named, meant, one_of_ours, ours, several, strangers
-from fleetd.planner.sentences import sentence
+from fleetd.words.reasons import sentence
 
 STALE_PASSES = 5
 """Intervals without a pass after which the daemon counts as stuck."""

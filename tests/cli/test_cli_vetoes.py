@@ -17,7 +17,7 @@ from fleetd.model.journal import Hold
 from fleetd.model.reasons import Verb
 from fleetd.ops.page.words import veto_words as page_words
 from fleetd.planner.draft import veto_words
-from fleetd.planner.explaining import veto_sentence
+from fleetd.words.vetoes import veto_sentence
 from tests.cli.conftest import Cli
 from tests.support.config_text import SIMULATOR_PROVIDER, config_text
 from tests.support.fakeseat import AT, a_machine, a_report, a_veto

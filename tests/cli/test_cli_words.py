@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from fleetd.cli.words import (
-    CELLS,
     EVENTS,
-    PHASE_WORDS,
+    STYLES,
     SYMBOLS,
     event_words,
     money,
@@ -25,7 +24,8 @@ from fleetd.model.machine import Phase
 from fleetd.model.plan import Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import BlockedReport, blocked_report
-from fleetd.planner.sentences import UNDER_WAY, reason_words
+from fleetd.words.phases import PHASES
+from fleetd.words.reasons import UNDER_WAY, reason_words
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 CATALOGUE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
@@ -48,8 +48,8 @@ def test_a_reason_of_a_newer_daemon_is_shown_as_it_is() -> None:
 
 def test_every_verb_and_phase_has_its_sign() -> None:
     assert set(SYMBOLS) == set(UNDER_WAY) == {str(v) for v in Verb}
-    assert set(CELLS) == set(PHASE_WORDS) == set(Phase)
-    assert len({sign for sign, _ in CELLS.values()}) == len(CELLS), "colour alone must not say it"
+    assert set(STYLES) == set(PHASES) == set(Phase)
+    assert len({sign for sign, _ in PHASES.values()}) == len(PHASES), "colour alone must not say it"
 
 
 @pytest.mark.parametrize("name", EVENTS)

@@ -14,7 +14,7 @@ from fleetd.model.fleet import Guards, ScaleIn
 from fleetd.model.machine import MachineEvent
 from fleetd.model.plan import Listing
 from fleetd.model.report import Report
-from fleetd.planner.explaining import explain_machine
+from fleetd.words.explaining import explain_machine
 from tests.support.build import fleet, token_name
 from tests.support.fakecloud import FakeCloud
 from tests.support.rig import Rig, rig

@@ -14,7 +14,7 @@ from fleetd.model.fleet import Fleet, Guards, Limit, ScaleIn, ShutdownTimeout
 from fleetd.model.journal import Request
 from fleetd.model.machine import SnapshotPolicy
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.sentences import sentence
+from fleetd.words.reasons import sentence
 from tests.support.build import fleet, token_name
 from tests.support.fakecloud import FakeCloud
 from tests.support.rig import Rig, rig

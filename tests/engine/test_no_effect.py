@@ -19,7 +19,7 @@ from fleetd.model.machine import SnapshotPolicy
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import Report
-from fleetd.planner.explaining import explain_fleet
+from fleetd.words.explaining import explain_fleet
 from tests.support.build import fleet, token_name
 from tests.support.fakecloud import FakeCloud
 from tests.support.rig import Rig, rig

@@ -21,7 +21,7 @@ from fleetd.model.machine import Machine
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.page.render import render
 from fleetd.ops.page.scene import Scene
-from fleetd.planner.explaining import explain_machine
+from fleetd.words.explaining import explain_machine
 from tests.engine.test_passes import settle_down
 from tests.support.build import fleet, token_name
 from tests.support.rig import Rig, rig

@@ -30,10 +30,10 @@ from fleetd.ops.metrics import Metrics
 from fleetd.ops.page import service
 from fleetd.ops.page.render import render
 from fleetd.ops.page.scene import Scene
-from fleetd.planner.explaining import explain_fleet, explain_machine
 from fleetd.store import schema
 from fleetd.store.rows import BACKOFFS, FACTS, HISTORY, HOLDS, INTENTS, Table
 from fleetd.store.sqlite import SqliteJournal
+from fleetd.words.explaining import explain_fleet, explain_machine
 from tests.support.build import NOW, fleet, token_name
 from tests.support.fakecloud import FakeCloud
 from tests.support.rig import Rig, rig

@@ -13,9 +13,9 @@ from fleetd.model.journal import Memory
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Observation, Unlike
 from fleetd.model.report import DaemonReport, document
-from fleetd.planner.explaining import explain_fleet
 from fleetd.planner.plan import plan
 from fleetd.planner.roster import roster, start_order, unlike
+from fleetd.words.explaining import explain_fleet
 from tests.cli.test_cli_render import drawn
 from tests.support.build import NOW, facts, fleet, machine
 from tests.support.rig import rig

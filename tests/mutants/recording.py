@@ -16,7 +16,7 @@ import pytest
 
 from tests.mutants.trying import QUIET, in_a_child
 
-FOLDERS = ("planner", "config", "store", "activity", "cloud", "ops", "engine", "cli")
+FOLDERS = ("planner", "words", "config", "store", "activity", "cloud", "ops", "engine", "cli")
 """The folders of tests that are fast enough to be run for every mutant, quickest first."""
 LONGEST = 5.0
 """Seconds of computing, measured by coverage. A test that takes longer is asked about no mutant."""

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.naming import machine_name, make_token
-from fleetd.model.reasons import Reason
+from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import Report, document
 from fleetd.ops.page import words
 from fleetd.ops.page.html import Markup, join, tag, text
@@ -201,7 +201,7 @@ def test_a_troubled_fleet() -> None:
         blocked=blocked,
         daemon=whole,
         fleets={"training": a_fleet(up=1, down=1, unknown=1, converged=False)},
-        vetoes=[veto(), veto(id=4, kind="freeze", subject=None, verbs=[str(v) for v in words.Verb])],
+        vetoes=[veto(), veto(id=4, kind="freeze", subject=None, verbs=[str(v) for v in Verb])],
         observation={"at": at(seconds=10), "complete": True, "rejected": "it lacks ps-9"},
     )
     said = page.words
@@ -221,7 +221,7 @@ def test_a_troubled_fleet() -> None:
         "training-6 is not stopped: it is being used. That ends when every idle source says that it is idle." in said
     )
     assert said.index("capacity_backoff") < said.index("busy")
-    assert "Freeze on training, only create moving (ada, until 13:00:00 UTC, 60 min left)" in said
+    assert "Freeze on training (create only) moving (ada, until 13:00:00 UTC, 60 min left)" in said
     assert "Freeze on everything moving" in said
     assert "1 machine of other people, never touched" in said
     assert "off failed 2 h" in said

@@ -10,8 +10,9 @@ from fleetd.model.reasons import Standing
 from fleetd.model.report import MachineReport
 from fleetd.ops.page.html import Markup, join, tag
 from fleetd.ops.page.scene import Scene
-from fleetd.ops.page.words import NOTHING, PHASES, age, clock, short_age
-from fleetd.planner.standing import standing_sentence
+from fleetd.ops.page.words import NOTHING, age, clock, short_age
+from fleetd.words.machines import standing_sentence
+from fleetd.words.phases import PHASES
 
 CELLS = 60
 """Cells of a fleet that are shown at once; the others, the uneventful ones, are a tap away."""

@@ -10,7 +10,7 @@ from itertools import pairwise
 from fleetd.ops.page.html import Markup, tag
 from fleetd.ops.page.record import Span
 from fleetd.ops.page.words import clock, count
-from fleetd.planner.sentences import span as length
+from fleetd.words.times import span as length
 
 WIDTH, HEIGHT = 1000, 100
 """Of the SVG's own units; it is stretched to its place, with lines that keep their width."""

@@ -12,7 +12,6 @@ from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.tables import table
 from fleetd.ops.page.words import (
     NOTHING,
-    PHASES,
     age,
     blocked,
     clock,
@@ -20,7 +19,8 @@ from fleetd.ops.page.words import (
     money,
     veto_words,
 )
-from fleetd.planner.sentences import span
+from fleetd.words.phases import PHASES
+from fleetd.words.times import span
 
 NOTES = 3
 """What may need a person is said of a fleet in so many lines; all of it is in its own section."""

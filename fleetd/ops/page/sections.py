@@ -12,7 +12,6 @@ from fleetd.ops.page.html import Child, Markup, join, tag
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.words import (
     NOTHING,
-    PHASES,
     Blocked,
     age,
     blocked,
@@ -23,8 +22,11 @@ from fleetd.ops.page.words import (
     troubles,
     veto_words,
 )
-from fleetd.planner.sentences import UNDER_WAY, reason_words, span
-from fleetd.planner.standing import orphans, standing_sentence
+from fleetd.planner.standing import orphans
+from fleetd.words.machines import standing_sentence
+from fleetd.words.phases import PHASES
+from fleetd.words.reasons import UNDER_WAY, reason_words
+from fleetd.words.times import span
 
 SHOWN = 6
 """Rows of a list that are shown at once; the others are a tap away."""

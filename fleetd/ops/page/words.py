@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from types import MappingProxyType
 
 from msgspec.structs import replace
 
 from fleetd.model.machine import Phase
-from fleetd.model.reasons import Reason, Verb
+from fleetd.model.reasons import Reason
 from fleetd.model.report import BlockedReport, Report, VetoReport
-from fleetd.planner.sentences import PARTICIPLES, clocks_sentence, reason_words, sentence, span
 from fleetd.planner.standing import orphans
-
-PHASES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        Phase.UP: ("●", "up"),
-        Phase.RISING: ("◐", "on its way up"),
-        Phase.FALLING: ("◑", "on its way down"),
-        Phase.DOWN: ("○", "off"),
-        Phase.UNKNOWN: ("?", "unknown"),
-    }
-)
-"""A sign and words for each phase; the signs are those of ``fleetd status``."""
+from fleetd.words.reasons import PARTICIPLES, reason_words, sentence
+from fleetd.words.times import clocks_sentence, span
+from fleetd.words.vetoes import veto_title
 
 ORDINARY = frozenset(
     {
@@ -103,13 +93,9 @@ def count(number: int, noun: str) -> str:
 
 def veto_words(veto: VetoReport, now: datetime) -> tuple[str, str]:
     """(what is forbidden, why, by whom and for how long) of a hold or freeze."""
-    subject = veto.subject or "everything"
-    only = f", only {' and '.join(veto.verbs)}" if 0 < len(veto.verbs) < len(Verb) else ""
-    ends = f", until {clock(veto.expires_at, now)} UTC, {span(veto.expires_at - now)} left"
-    if veto.keeps_off:
-        return f"{subject} is kept off", f"{veto.reason} ({veto.actor}{ends})"
-    word = "Hold" if veto.kind == "hold" else "Freeze"
-    return f"{word} on {subject}{only}", f"{veto.reason} ({veto.actor}{ends})"
+    title = veto_title(veto)
+    ends = f"until {clock(veto.expires_at, now)} UTC, {span(veto.expires_at - now)} left"
+    return title if veto.keeps_off else title[:1].upper() + title[1:], f"{veto.reason} ({veto.actor}, {ends})"
 
 
 def blocked(rows: Iterable[BlockedReport], now: datetime) -> list[Blocked]:

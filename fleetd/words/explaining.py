@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 
 from fleetd.model.machine import Phase
 from fleetd.model.reasons import Reason
-from fleetd.model.report import FleetReport, MachineReport, Report, VetoReport
-from fleetd.planner.draft import only_words
-from fleetd.planner.sentences import change_sentence, clock, fleet_sentence, sentence, span, unlike_sentence
-from fleetd.planner.standing import standing_sentence
+from fleetd.model.report import FleetReport, MachineReport, Report
+from fleetd.words.fleets import change_sentence, fleet_sentence, unlike_sentence
+from fleetd.words.machines import standing_sentence
+from fleetd.words.reasons import sentence
+from fleetd.words.times import clock, span
+from fleetd.words.vetoes import veto_sentence
 
 
 def explain_fleet(report: Report, name: str, now: datetime) -> list[str]:
@@ -69,21 +71,6 @@ def confirmation_words(code: str) -> str:
         "A pattern of adopt has taken it: it is counted, started and stopped, and never destroyed before "
         "`fleetd adopt` confirms it, or adopt has its whole name or id."
     )
-
-
-def veto_sentence(veto: VetoReport, now: datetime) -> str:
-    """A hold or freeze: on what, by whom, why, and until when."""
-    ends = veto.expires_at
-    left = f", for another {span(ends - now)}" if ends > now else ""
-    until = f"until {clock(ends)}{left}: {veto.reason}."
-    words = only_words(veto.verbs)
-    only = f" ({words})" if words else ""
-    if veto.kind == "hold":
-        if veto.keeps_off:
-            return f"{veto.actor} keeps {veto.subject} off {until}"
-        return f"{veto.actor} holds {veto.subject}{only} {until}"
-    what = "everything" if veto.subject is None else f"fleet {veto.subject}"
-    return f"{veto.actor} has frozen {what}{only} {until}"
 
 
 def doubts(report: Report, now: datetime) -> list[str]:

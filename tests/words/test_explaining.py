@@ -8,7 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from fleetd.model.report import MachineReport
-from fleetd.planner.explaining import explain_fleet, explain_machine, veto_sentence
+from fleetd.words.explaining import explain_fleet, explain_machine
+from fleetd.words.vetoes import veto_sentence
 from tests.support.build import NOW
 from tests.support.fakeseat import a_fleet, a_machine, a_report, a_veto
 

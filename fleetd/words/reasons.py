@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from fleetd.model.plan import FleetView, NextChange, Skip, Unlike
+from fleetd.model.plan import Skip
 from fleetd.model.reasons import Reason, Verb
-from fleetd.model.report import BlockedReport, FleetReport
+from fleetd.model.report import BlockedReport
+from fleetd.words.times import clock, span
 
 FOR_GOOD = timedelta(hours=1)
 """After so long, what comes to nothing again and again is more than the weather: a person is told what to do."""
@@ -185,68 +186,6 @@ def sentence(skip: Skip | BlockedReport, now: datetime) -> str:
     if skip.detail:
         text += f" ({skip.detail})"
     return f"{text}. {_when(skip, now)}{_instead(skip, now)}"
-
-
-def fleet_sentence(name: str, view: FleetView | FleetReport, *, doubted: bool = False) -> str:
-    """How a fleet stands, in one sentence; ``doubted``: how it stood when it was believed last."""
-    converged = view.was_converged if isinstance(view, FleetReport) else view.converged
-    parts = [f"{view.up} of {view.target} up"]
-    for count, word in (
-        (view.rising, "rising"),
-        (view.falling, "falling"),
-        (view.down, "down"),
-        (view.unknown, "in an unknown state"),
-        (view.leaving, "leaving"),
-        (view.intents, "being created"),
-    ):
-        if count:
-            parts.append(f"{count} {word}")
-    text = f"{name}: {', '.join(parts)}"
-    if view.window is not None:
-        text += f"; window {view.window} is open, the configured target is {view.configured_target}"
-    then = ("was", " then") if doubted else ("is", "")
-    return f"{text}. It {then[0]} {'' if converged else 'not '}converged{then[1]}."
-
-
-def unlike_sentence(found: Unlike) -> str:
-    """What differs from the config, and that nothing is done about it."""
-    are = "machine is" if found.count == 1 else "machines are"
-    return f"{found.count} {are} {found.found}, the config says {found.wanted}: nothing is replaced."
-
-
-def change_sentence(change: NextChange, now: datetime) -> str:
-    """What a window will make of a fleet, and when."""
-    what = f"window {change.window} is in force" if change.window is not None else "no window is in force any more"
-    parks = "; idle machines are parked, and nothing is started" if change.parked else ""
-    return f"At {clock(change.at)}, in {span(change.at - now)}, {what}: target {change.target}{parks}."
-
-
-def clocks_sentence(apart: str) -> str:
-    """What it means that our clock and the provider's are apart, which ``apart`` says by how much."""
-    return (
-        f"This host's clock and the provider's do not agree ({apart}): nothing is destroyed or stopped for its age, "
-        "and no window that only one of them sees changes anything, until they do. See timedatectl."
-    )
-
-
-def clock(at: datetime) -> str:
-    """An instant for people: ``2026-03-02 20:00:00 UTC``."""
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def span(delta: timedelta) -> str:
-    """A length of time for people: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
-    seconds = max(0, round(delta.total_seconds()))
-    if seconds < 90:
-        return f"{seconds} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
 
 
 def _instead(skip: Skip | BlockedReport, now: datetime) -> str:

@@ -7,7 +7,9 @@ import pytest
 
 from fleetd.model.plan import FleetView, NextChange, Skip
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.sentences import ENDS, SENTENCES, change_sentence, fleet_sentence, sentence, span
+from fleetd.words.fleets import change_sentence, fleet_sentence
+from fleetd.words.reasons import ENDS, SENTENCES, sentence
+from fleetd.words.times import span
 from tests.support.build import NOW, later
 
 FOR = frozenset(

@@ -9,7 +9,7 @@ import pytest
 
 from fleetd.model.fleet import AutoSnapshot, Costs, Guards, IdleRule, Limit, ScaleIn, ShutdownTimeout, Window
 from fleetd.model.settings import IdleSource, Schedules, Settings
-from fleetd.planner.differences import differences
+from fleetd.words.changes import differences
 from tests.support.build import fleet
 from tests.support.rig import settings
 

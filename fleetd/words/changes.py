@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from fleetd.model.fleet import Fleet, Window
 from fleetd.model.settings import Settings
-from fleetd.planner.sentences import span
+from fleetd.words.times import span
 
 _DERIVED = frozenset({"name", "machine_type", "region"})
 """Of a fleet: its key, and what its create parameters say as well."""

@@ -1,0 +1,33 @@
+"""Instants and lengths of time for people."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+
+def clock(at: datetime) -> str:
+    """An instant for people: ``2026-03-02 20:00:00 UTC``."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def span(delta: timedelta) -> str:
+    """A length of time for people: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    seconds = max(0, round(delta.total_seconds()))
+    if seconds < 90:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def clocks_sentence(apart: str) -> str:
+    """What it means that our clock and the provider's are apart, which ``apart`` says by how much."""
+    return (
+        f"This host's clock and the provider's do not agree ({apart}): nothing is destroyed or stopped for its age, "
+        "and no window that only one of them sees changes anything, until they do. See timedatectl."
+    )
