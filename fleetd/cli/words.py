@@ -64,6 +64,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "machine.was_recovered": "{name} is ours by its name alone; it is not destroyed before fleetd adopt",
         "machine.was_lookalike": "{name} ({machine}) has the name of one of ours, and is not ours; it is left alone",
         "fleet.converged": "{fleet} is at its target: {up} of {target} up",
+        "fleet.left_target": "{fleet} is not at its target any more: {up} of {target} up",
         "fleet.was_blocked": "{fleet} has to wait: {reason}",
         "fleet.was_orphaned": "{count} machines made for {fleet} belong to no fleet of this config: {names}",
         "capacity.backed_off": "no capacity for {machine_type} in {region}; it is tried again later",

@@ -9,7 +9,7 @@ import structlog
 from fleetd.engine.money_news import MoneyNews
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Observation, Plan, Skip
-from fleetd.model.reasons import PASSING
+from fleetd.model.reasons import ORDINARY, PASSING
 from fleetd.planner.ownership import lookalikes, made_for
 
 log = structlog.get_logger(__name__)
@@ -24,7 +24,8 @@ class News:
     def __init__(self) -> None:
         self._observation: str | None = None
         self._converged: dict[str, bool] = {}
-        self._blocked: dict[tuple[object, ...], Skip] = {}
+        self._blocked: dict[tuple[object, ...], set[str | None]] = {}
+        """By fleet, verb and reason: the machines that were named."""
         self._orphaned: set[str] = set()
         self._unreadable: set[str] = set()
         self._unidentified = 0
@@ -124,24 +125,39 @@ class News:
                     window=view.window,
                     hourly=None if view.hourly is None else str(view.hourly),
                 )
+            if self._converged.get(name) and not converged:
+                log.info("fleet.left_target", fleet=name, target=view.target, up=view.up, window=view.window)
             self._converged[name] = converged
 
     def _say_blocked(self, skips: Iterable[Skip]) -> None:
-        now: dict[tuple[object, ...], Skip] = {
-            (s.fleet, s.verb, s.reason, s.machine): s for s in skips if s.reason not in PASSING
-        }
-        for key, skip in now.items():
-            if key in self._blocked:
-                continue
-            log.warning(
-                "fleet.was_blocked",
-                fleet=skip.fleet,
-                machine=skip.machine,
-                name=skip.name or None,
-                action=None if skip.verb is None else str(skip.verb),
-                reason=str(skip.reason),
-                until=None if skip.until is None else skip.until.isoformat(),
-                count=skip.count,
-                detail=skip.detail or None,
-            )
-        self._blocked = now
+        """One line for each fleet, verb and reason; another one only of machines that were not named before."""
+        groups: dict[tuple[object, ...], list[Skip]] = {}
+        for skip in skips:
+            if skip.reason not in PASSING:
+                groups.setdefault((skip.fleet, skip.verb, skip.reason), []).append(skip)
+        self._blocked = {key: told for key, told in self._blocked.items() if key in groups}
+        for key, group in groups.items():
+            told = self._blocked.setdefault(key, set())
+            fresh = [s for s in group if s.machine not in told]
+            if fresh:
+                told.update(s.machine for s in fresh)
+                _say_group(fresh)
+
+
+def _say_group(skips: Sequence[Skip]) -> None:
+    first, alone = skips[0], len(skips) == 1
+    say = log.info if first.reason in ORDINARY else log.warning
+    details = {s.detail for s in skips}
+    untils = [s.until for s in skips if s.until is not None]
+    say(
+        "fleet.was_blocked",
+        fleet=first.fleet,
+        machine=first.machine if alone else None,
+        name=first.name or None if alone else None,
+        names=None if alone else ", ".join(sorted(s.name or s.machine or "?" for s in skips)[:NAMED]),
+        action=None if first.verb is None else str(first.verb),
+        reason=str(first.reason),
+        until=min(untils).isoformat() if untils else None,
+        count=sum(s.count for s in skips),
+        detail=(first.detail if len(details) == 1 else "") or None,
+    )

@@ -163,15 +163,15 @@ class Recall:
                 return
         await self.put([fact])
 
-    async def no_capacity(self, region: str, machine_type: str, reason: str, now: datetime) -> Backoff:
-        """Lengthen the backoff; failures while one is in force belong to the same shortage."""
+    async def no_capacity(self, region: str, machine_type: str, reason: str, now: datetime) -> Backoff | None:
+        """Lengthen the backoff; None while one is in force: failures meanwhile belong to the same shortage."""
         known = self._backoffs.get((region, machine_type))
         if known is not None and _in_force(known.attempt, known.until, now):
-            return known
+            return None
         attempt = known.attempt + 1 if known is not None else 1
         backoff = Backoff(region, machine_type, attempt, now + next_backoff(attempt), reason)
+        self._backoffs[region, machine_type] = backoff  # before anything is waited for: others fail beside this one
         await self.journal.put_backoff(backoff)
-        self._backoffs[region, machine_type] = backoff
         return backoff
 
     async def has_capacity(self, region: str, machine_type: str) -> None:

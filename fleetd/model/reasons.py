@@ -130,6 +130,28 @@ PASSING = frozenset(
 """Reasons that end by themselves within a pass or two: not logged, and they do not make a fleet blocked."""
 
 
+ORDINARY = frozenset(
+    {
+        Reason.BUSY,
+        Reason.NOT_IDLE_LONG_ENOUGH,
+        Reason.MIN_UPTIME,
+        Reason.WINDOW_PARKED,
+        Reason.MANUAL_START,
+        Reason.RESPECT_MANUAL,
+        Reason.HELD,
+        Reason.FROZEN,
+        Reason.CREATE_UNSETTLED,
+        Reason.CALL_UNSETTLED,
+        Reason.GUARD_CREATES,
+        Reason.GUARD_STOPS,
+        Reason.GUARD_DESTROYS,
+        Reason.SHUTTING_DOWN,
+        Reason.CONFIG_CHANGED,
+    }
+)
+"""Reasons that are the config, a person or a wait at work; the others may need somebody."""
+
+
 class Standing(StrEnum):
     """Why a machine is in its state, as far as fleetd knows."""
 

@@ -10,33 +10,12 @@ from decimal import Decimal
 from msgspec.structs import replace
 
 from fleetd.model.machine import Phase
-from fleetd.model.reasons import Reason
+from fleetd.model.reasons import ORDINARY
 from fleetd.model.report import BlockedReport, Report, VetoReport
 from fleetd.planner.standing import orphans
 from fleetd.words.reasons import PARTICIPLES, reason_words, sentence
 from fleetd.words.times import clocks_sentence, span
 from fleetd.words.vetoes import veto_title
-
-ORDINARY = frozenset(
-    {
-        Reason.BUSY,
-        Reason.NOT_IDLE_LONG_ENOUGH,
-        Reason.MIN_UPTIME,
-        Reason.WINDOW_PARKED,
-        Reason.MANUAL_START,
-        Reason.RESPECT_MANUAL,
-        Reason.HELD,
-        Reason.FROZEN,
-        Reason.CREATE_UNSETTLED,
-        Reason.CALL_UNSETTLED,
-        Reason.GUARD_CREATES,
-        Reason.GUARD_STOPS,
-        Reason.GUARD_DESTROYS,
-        Reason.SHUTTING_DOWN,
-        Reason.CONFIG_CHANGED,
-    }
-)
-"""Reasons that are the config, a person or a wait at work; the others may need somebody."""
 
 NAMES_SHOWN = 8
 NOTHING = "\N{EN DASH}"
