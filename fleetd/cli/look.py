@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypedDict
 
@@ -14,16 +15,17 @@ from rich.text import Text
 
 from fleetd import config as config_file
 from fleetd import wiring
-from fleetd.cli.failures import ExitCode
+from fleetd.cli.failures import ExitCode, UsageError
+from fleetd.cli.narrow import of_fleet, problems
 from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, examples, moment, moment_ago
 from fleetd.cli.output import out, say, show, show_json
 from fleetd.cli.render_history import history_document, history_line, history_view
 from fleetd.cli.render_plan import plan_view
-from fleetd.cli.render_status import silent_words, status_view
+from fleetd.cli.render_status import fitting, silent_words, status_view
 from fleetd.engine.status import plan_document
 from fleetd.model.errors import ConfigError, Fault, FleetdError
 from fleetd.model.journal import HistoryEntry
-from fleetd.model.report import document, veto_report
+from fleetd.model.report import Report, document, veto_report
 from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
 
@@ -33,6 +35,8 @@ TABLE_WIDTH = 100
 """Columns of a terminal from which on history is a table."""
 REFRESH = 2.0
 """Seconds between two looks of ``status --watch``."""
+FOOT = 2
+"""Lines of the screen of ``status --watch`` below what it shows."""
 FOLLOW = 1.0
 """Seconds between two looks of ``history --follow``."""
 
@@ -113,16 +117,30 @@ def status(
     state_dir: StateDirOption = None,
     as_json: JsonOption = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", metavar="", help="Look again every two seconds.")] = False,
+    fleet: Annotated[str | None, typer.Option("--fleet", metavar="NAME", help="Of this fleet only.")] = None,
+    only_problems: Annotated[
+        bool, typer.Option("--problems", metavar="", help="Only what is not as it should be, or may need a person.")
+    ] = False,
 ) -> None:
     """Show fleets, machines, what is under way, and what is blocked and why.
 
     From the running daemon; without one, from the journal and the API.
     """
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
+
+    async def look() -> Report:
+        report = await wiring.current_status(settings)
+        if fleet is not None:
+            if fleet not in report.fleets:
+                known = ", ".join(report.fleets) or "none that was seen yet"
+                raise UsageError(f"no fleet is called {fleet}; there is {known}")
+            report = of_fleet(report, fleet)
+        return problems(report) if only_problems else report
+
     if watch:
-        anyio.run(_watch, settings, as_json)
+        anyio.run(_watch, look, as_json)
         return
-    report = anyio.run(wiring.current_status, settings)
+    report = anyio.run(look)
     if as_json:
         show_json(document(report))
     else:
@@ -206,7 +224,10 @@ PLAN_EXAMPLES = examples(
     "fleetd plan --detailed-exitcode --json  # for a pipeline: 0 nothing to do, 2 changes",
 )
 STATUS_EXAMPLES = examples(
-    "fleetd status", "fleetd status --watch", "fleetd status --json | jq '.fleets.training.up'"
+    "fleetd status",
+    "fleetd status --problems",
+    "fleetd status --fleet training --watch",
+    "fleetd status --json | jq '.fleets.training.up'",
 )
 HISTORY_EXAMPLES = examples(
     "fleetd history --since 24h",
@@ -233,11 +254,11 @@ async def _follow(settings: Settings, about: _About, since: datetime | None, mos
         rows = await wiring.read_history(settings, after_id=last, **about)
 
 
-async def _watch(settings: Settings, as_json: bool) -> None:
+async def _watch(look: Callable[[], Awaitable[Report]], as_json: bool) -> None:
     console = out()
     if as_json or not console.is_terminal:
         while True:
-            report = await wiring.current_status(settings)
+            report = await look()
             if as_json:
                 show_json(document(report), indent=None)
             else:
@@ -248,12 +269,12 @@ async def _watch(settings: Settings, as_json: bool) -> None:
         while True:
             note = ""
             try:
-                report = await wiring.current_status(settings)
+                report = await look()
             except FleetdError as error:  # a screen that is watched stays: what it shows is old, and says so
                 note = f"\nthis is old: {printable(str(error))}"
             now = datetime.now(UTC)
             if not note:
-                view = status_view(report, now)
+                view = fitting(report, now, console, console.height - FOOT)
             foot = Text(f"\n{now:%H:%M:%S} UTC, again every {REFRESH:g} s; Ctrl-C ends", style="dim")
             live.update(Group(view, Text(note, style="bold red"), foot), refresh=True)
             await anyio.sleep(REFRESH)

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from rich.console import Group, RenderableType
+from msgspec.structs import replace
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fleetd.cli.narrow import eventful_first
 from fleetd.cli.output import shown
 from fleetd.cli.render_money import money_lines
-from fleetd.cli.words import STYLES, instant, money, sign_of, since, skip_words, until
+from fleetd.cli.words import STYLES, instant, money, sign_of, since, until
 from fleetd.model.machine import Phase
-from fleetd.model.report import DaemonReport, FleetReport, MachineReport, Report, StepReport, VetoReport
+from fleetd.model.report import (
+    BlockedReport,
+    DaemonReport,
+    FleetReport,
+    MachineReport,
+    Report,
+    StepReport,
+    VetoReport,
+)
 from fleetd.ops.escape import printable
 from fleetd.planner.ownership import made_for
 from fleetd.planner.standing import orphans
+from fleetd.words.blocked import Blocked, blocked
 from fleetd.words.fleets import unlike_sentence
 from fleetd.words.phases import PHASES
 from fleetd.words.reasons import reason_words
@@ -26,8 +38,11 @@ from fleetd.words.vetoes import only, veto_title
 _ALWAYS = frozenset({"up", "down"})
 
 
-def status_view(report: Report, now: datetime) -> RenderableType:
-    """The whole answer of ``fleetd status``."""
+def status_view(report: Report, now: datetime, *, most: int | None = None) -> RenderableType:
+    """The whole answer of ``fleetd status``: what may need a person comes before the machines.
+
+    ``most``: machines that are shown at the most, the eventful ones first; by default all of them, by name.
+    """
     parts: list[RenderableType] = [*daemon_lines(report.daemon, now), *belief_lines(report, now)]
     if report.clocks_apart:
         parts.append(Text(f"clock: {printable(clocks_sentence(report.clocks_apart), limit=1000)}", style="bold red"))
@@ -35,19 +50,35 @@ def status_view(report: Report, now: datetime) -> RenderableType:
         parts += [Text(""), fleets_table(report, now)]
     parts += [Text(line, style="yellow") for line in unlike_lines(report)]
     parts += [Text(line, style="yellow") for line in money_lines(report)]
-    owned = [m for m in report.machines if m.owned]
-    if owned:
-        parts += [Text(""), machines_table(owned, now)]
+    rows = blocked((_printable(b) for b in report.blocked), now)
+    parts += _section("May need a person", "red", _blocked_lines(b for b in rows if not b.ordinary))
+    parts += _section("Not being done for now", "yellow", _blocked_lines(b for b in rows if b.ordinary))
+    parts += _section("Holds and freezes", "yellow", [veto_words(v, now) for v in report.vetoes])
     left = orphans(report.machines)
     twins = [m for m in report.machines if m.look_alike]
+    parts += _section("Not owned, though a fleetd made them: adopt them, or stop them by hand", "yellow", _left(left))
+    parts += _section("Look-alikes of ours, never touched", "yellow", _left(twins))
+    owned = [m for m in report.machines if m.owned]
+    shown_ones = owned if most is None else sorted(owned, key=eventful_first)[:most]
+    if shown_ones:
+        parts += [Text(""), machines_table(shown_ones, now)]
+    if len(shown_ones) < len(owned):
+        parts.append(Text(f"+{len(owned) - len(shown_ones):,} more", style="dim"))
     foreign = len(report.machines) - len(owned) - len(left) - len(twins)
     if foreign:
         parts.append(Text(f"{_count(foreign, 'machine')} of other people, never touched", style="dim"))
-    parts += _section("Not owned, though a fleetd made them: adopt them, or stop them by hand", "yellow", _left(left))
-    parts += _section("Look-alikes of ours, never touched", "yellow", _left(twins))
-    parts += _section("Blocked", "red", [skip_words(s, now) for s in report.blocked])
-    parts += _section("Holds and freezes", "yellow", [veto_words(v, now) for v in report.vetoes])
     return Group(*parts)
+
+
+def fitting(report: Report, now: datetime, console: Console, lines: int) -> RenderableType:
+    """As much of it as so many lines hold: all but the machines, and as many of those as there is room for."""
+    most = sum(m.owned for m in report.machines)
+    while True:
+        view = status_view(report, now, most=most)
+        beyond = len(console.render_lines(view, pad=False)) - lines
+        if beyond <= 0 or most == 0:
+            return view
+        most = max(0, min(most - beyond, lines))
 
 
 def unlike_lines(report: Report) -> Iterator[str]:
@@ -246,10 +277,29 @@ def _number(phase: str, count: int) -> Text:
     return Text(str(count), style=STYLES[phase] if count else "dim")
 
 
+def _printable(skip: BlockedReport) -> BlockedReport:
+    return replace(skip, name=printable(skip.name or ""), detail=printable(skip.detail or ""))
+
+
+def _blocked_lines(rows: Iterable[Blocked]) -> list[str]:
+    lines = []
+    for row in rows:
+        lines.append(printable(row.words, limit=1000))
+        if row.names:
+            lines.append(f"  {printable(row.names, limit=1000)}")
+    return lines
+
+
 def _section(title: str, style: str, lines: Sequence[str]) -> list[RenderableType]:
     if not lines:
         return []
-    return [Text(""), Text(f"{title}:", style=f"bold {style}"), *(Text(f"  {line}") for line in lines)]
+    return [Text(""), Text(f"{title}:", style=f"bold {style}"), *(_indented(line) for line in lines)]
+
+
+def _indented(line: str) -> RenderableType:
+    """What does not fit goes on below the line's own beginning."""
+    text = line.lstrip()
+    return Padding(Text(text), (0, 0, 0, 2 + len(line) - len(text)), expand=False)
 
 
 def _table(*columns: str) -> Table:

@@ -8,13 +8,10 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-from msgspec.structs import replace
-
 from fleetd.model.machine import Phase
-from fleetd.model.report import BlockedReport
 from fleetd.ops.escape import printable
 from fleetd.words.phases import PHASES
-from fleetd.words.reasons import reason_words, sentence
+from fleetd.words.reasons import reason_words
 from fleetd.words.times import span
 
 SYMBOLS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -88,12 +85,6 @@ def sign_of(phase: str) -> tuple[str, str]:
     """A phase's sign and style; those of the unknown for one that is not known here."""
     known = phase if phase in PHASES else Phase.UNKNOWN
     return PHASES[known][0], STYLES[known]
-
-
-def skip_words(skip: BlockedReport, now: datetime) -> str:
-    """One thing that is not being done, as a sentence."""
-    plain = replace(skip, name=printable(skip.name or ""), detail=printable(skip.detail or ""))
-    return printable(sentence(plain, now), limit=1000)
 
 
 def event_words(event: Mapping[str, Any]) -> str | None:

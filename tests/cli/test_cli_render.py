@@ -226,7 +226,7 @@ def test_status_names_the_machines_that_a_fleetd_made_and_nobody_owns() -> None:
     shown = drawn(status_view(report(machines=[left, machine("desk", owned=False, fleet=None)]), NOW), width=200)
     assert "Not owned, though a fleetd made them: adopt them, or stop them by hand:\n" in shown
     assert re.search(rf"\n  {left['name']} \({left['id']}\) is ready(, a \S+)?: made for fleet web(\n|$)", shown)
-    assert "\n1 machine of other people, never touched\n" in shown
+    assert "\n1 machine of other people, never touched" in shown
 
 
 def test_a_hostile_name_in_status_is_text() -> None:

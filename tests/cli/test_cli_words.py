@@ -17,7 +17,6 @@ from fleetd.cli.words import (
     money,
     money_change,
     since,
-    skip_words,
     until,
 )
 from fleetd.model.machine import Phase
@@ -25,7 +24,7 @@ from fleetd.model.plan import Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import BlockedReport, blocked_report
 from fleetd.words.phases import PHASES
-from fleetd.words.reasons import UNDER_WAY, reason_words
+from fleetd.words.reasons import UNDER_WAY, reason_words, sentence
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 CATALOGUE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
@@ -35,7 +34,7 @@ CATALOGUE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
 def test_every_reason_has_words(reason: Reason) -> None:
     assert reason_words(str(reason)) != str(reason)
     skip = Skip("training", Verb.STOP, reason, machine="ps1", name="training-7k3mqggq", detail="0.81 > 0.02")
-    words = skip_words(blocked_report(skip), NOW)
+    words = sentence(blocked_report(skip), NOW)
     assert "training-7k3mqggq" in words
     assert "0.81 > 0.02" in words
 
@@ -43,7 +42,7 @@ def test_every_reason_has_words(reason: Reason) -> None:
 def test_a_reason_of_a_newer_daemon_is_shown_as_it_is() -> None:
     assert reason_words("solar_flare") == "solar_flare"
     skip = BlockedReport(fleet="training", verb="stop", reason="solar_flare")
-    assert skip_words(skip, NOW).startswith("1 machine of training is not stopped: solar_flare.")
+    assert sentence(skip, NOW).startswith("1 machine of training is not stopped: solar_flare.")
 
 
 def test_every_verb_and_phase_has_its_sign() -> None:

@@ -13,12 +13,12 @@ from fleetd.ops.page.tables import table
 from fleetd.ops.page.words import (
     NOTHING,
     age,
-    blocked,
     clock,
     count,
     money,
     veto_words,
 )
+from fleetd.words.blocked import blocked
 from fleetd.words.phases import PHASES
 from fleetd.words.times import span
 

@@ -11,7 +11,8 @@ from urllib.parse import quote
 from fleetd.ops.page import fleets, sections
 from fleetd.ops.page.html import Markup, join, tag
 from fleetd.ops.page.scene import Scene
-from fleetd.ops.page.words import blocked, clock, headline, troubles
+from fleetd.ops.page.words import clock, headline, troubles
+from fleetd.words.blocked import blocked
 
 REFRESH = 30
 """Seconds between reloads where there is no JavaScript."""

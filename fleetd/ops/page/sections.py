@@ -12,9 +12,7 @@ from fleetd.ops.page.html import Child, Markup, join, tag
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.words import (
     NOTHING,
-    Blocked,
     age,
-    blocked,
     clock,
     count,
     money,
@@ -23,6 +21,7 @@ from fleetd.ops.page.words import (
     veto_words,
 )
 from fleetd.planner.standing import orphans
+from fleetd.words.blocked import Blocked, blocked
 from fleetd.words.machines import standing_sentence
 from fleetd.words.phases import PHASES
 from fleetd.words.reasons import UNDER_WAY, reason_words

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from msgspec.structs import replace
-
 from fleetd.model.machine import Phase
-from fleetd.model.reasons import ORDINARY
-from fleetd.model.report import BlockedReport, Report, VetoReport
+from fleetd.model.report import Report, VetoReport
 from fleetd.planner.standing import orphans
-from fleetd.words.reasons import PARTICIPLES, reason_words, sentence
+from fleetd.words.blocked import blocked
 from fleetd.words.times import clocks_sentence, span
 from fleetd.words.vetoes import veto_title
 
-NAMES_SHOWN = 8
 NOTHING = "\N{EN DASH}"
 NOTHING_SEEN = "Nothing seen yet. "
 """Where there is nothing to say."""
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """What is not being done for one reason, machines with the same one taken together."""
-
-    fleet: str
-    reason: str
-    words: str
-    names: str
-    """Which machines, where there are more than one."""
-    ordinary: bool
-    brief: str
-    """The same in a line: ``4 not started: the provider had no capacity; it is tried again later``."""
 
 
 def age(at: datetime | None, now: datetime) -> str:
@@ -75,15 +55,6 @@ def veto_words(veto: VetoReport, now: datetime) -> tuple[str, str]:
     title = veto_title(veto)
     ends = f"until {clock(veto.expires_at, now)} UTC, {span(veto.expires_at - now)} left"
     return title if veto.keeps_off else title[:1].upper() + title[1:], f"{veto.reason} ({veto.actor}, {ends})"
-
-
-def blocked(rows: Iterable[BlockedReport], now: datetime) -> list[Blocked]:
-    """What is not being done, one entry for each fleet, verb and reason; what may need a person comes first."""
-    together: dict[tuple[str | None, ...], list[BlockedReport]] = {}
-    for row in rows:
-        together.setdefault((row.fleet, row.verb, row.reason), []).append(row)
-    entries = [_blocked(group, now) for group in together.values()]
-    return sorted(entries, key=lambda b: (b.ordinary, b.fleet, b.reason))
 
 
 def headline(report: Report, now: datetime) -> str:
@@ -146,22 +117,3 @@ def troubles(report: Report) -> list[tuple[str, str]]:
 def _line(words: str) -> str:
     """A message of several lines as one."""
     return " ".join(words.split())
-
-
-def _blocked(group: Sequence[BlockedReport], now: datetime) -> Blocked:
-    first = group[0]
-    number = sum(row.count for row in group)
-    names = [row.name or row.machine or "" for row in group if row.name or row.machine]
-    alone = len(group) == 1
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    all_of_them = replace(
-        first,
-        name=names[0] if alone and names else None,
-        until=min((row.until for row in group if row.until is not None), default=None),
-        detail=first.detail if len({row.detail for row in group}) == 1 else None,
-        count=number,
-    )
-    listed = "" if alone else ", ".join(names[:NAMES_SHOWN]) + more
-    done = "acted on" if first.verb is None else PARTICIPLES.get(first.verb, first.verb)
-    brief = f"{number} not {done}: {reason_words(first.reason)}"
-    return Blocked(first.fleet, first.reason, sentence(all_of_them, now), listed, first.reason in ORDINARY, brief)

@@ -1,0 +1,192 @@
+"""``fleetd status``: of one fleet, of what is wrong, and on a screen that has room for some of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from fleetd.cli import look
+from fleetd.cli.narrow import eventful_first, is_odd, of_fleet, problems
+from fleetd.cli.render_status import fitting, status_view
+from fleetd.model.reasons import ORDINARY, Reason, Standing
+from fleetd.model.report import MachineReport, Report
+from tests.support.config_text import config_text
+from tests.support.fakeseat import AT, a_fleet, a_machine, a_report, a_veto
+
+
+def blocked(fleet: str, reason: str, machine: str | None = None) -> dict[str, Any]:
+    return {
+        "fleet": fleet,
+        "verb": "start",
+        "reason": reason,
+        "machine": machine and f"ps-{machine}",
+        "name": machine,
+    }
+
+
+def two_fleets(**fields: Any) -> Report:
+    return a_report(
+        fleets={"training": a_fleet(converged=False, up=1), "inference": a_fleet()},
+        machines=[
+            a_machine("inference-1", fleet="inference"),
+            a_machine("training-1", failure="no capacity", state="off", phase="down"),
+            a_machine("training-2"),
+            a_machine("somebodys", owned=False, fleet=None),
+        ],
+        blocked=[
+            blocked("training", "capacity_backoff", "training-1"),
+            blocked("training", "held", "training-2"),
+            blocked("inference", "guard_cost"),
+        ],
+        vetoes=[
+            a_veto("freeze", None), a_veto("freeze", "inference"), a_veto("hold", "training-2"),
+            a_veto("hold", "inference-1", machine="ps-inference-1"),
+        ],
+        **fields,
+    )  # fmt: skip
+
+
+def drawn(report: Report, width: int = 100, **options: Any) -> str:
+    console = Console(file=io.StringIO(), width=width, markup=False, highlight=False, emoji=False)
+    with console.capture() as captured:
+        console.print(status_view(report, AT, **options))
+    return captured.get()
+
+
+def test_one_fleet_is_all_that_is_about_it_and_nothing_else() -> None:
+    shown = of_fleet(two_fleets(checks_made={"ps-training-1": {}, "ps-inference-1": {}}), "training")
+    assert list(shown.fleets) == ["training"]
+    assert [m.name for m in shown.machines] == ["training-1", "training-2"]
+    assert [b.reason for b in shown.blocked] == ["capacity_backoff", "held"]
+    assert [(v.kind, v.subject) for v in shown.vetoes] == [("freeze", None), ("hold", "training-2")]
+    assert list(shown.checks_made) == ["ps-training-1"]
+    assert "inference" not in drawn(shown)
+
+
+def test_problems_are_what_is_not_as_it_should_be() -> None:
+    shown = problems(two_fleets())
+    assert list(shown.fleets) == ["training"]
+    assert [m.name for m in shown.machines] == ["training-1"]
+    assert [b.reason for b in shown.blocked] == ["capacity_backoff", "guard_cost"]
+    assert shown.vetoes == ()
+    assert shown.daemon == two_fleets().daemon, "whether it runs is always said"
+
+
+ODD = {Standing.OVERDUE, Standing.ORPHAN, Standing.LOOK_ALIKE, Standing.ANSWER_LOST, Standing.UNVERIFIED}
+
+
+@pytest.mark.parametrize("standing", list(Standing))
+def test_which_standing_is_odd(standing: Standing) -> None:
+    assert is_odd(a_machine("x", standing=standing)) is (standing in ODD)
+
+
+@pytest.mark.parametrize(
+    ("fields", "odd"),
+    [
+        ({}, False),
+        ({"failure": "no capacity"}, True),
+        ({"phase": "unknown"}, True),
+        ({"turned_outside": 3}, True),
+        ({"unconfirmed": "recovered"}, True),
+        ({"hold": a_veto("hold", "x")}, False),
+    ],
+    ids=str,
+)
+def test_which_machine_is_odd(fields: dict[str, Any], odd: bool) -> None:
+    assert is_odd(a_machine("x", **fields)) is odd
+
+
+def test_the_eventful_come_first() -> None:
+    machines = [
+        a_machine("a"),
+        a_machine("b", phase="down"),
+        a_machine("c", phase="rising"),
+        a_machine("d", hold=a_veto("hold", "d")),
+        a_machine("e", failure="it failed"),
+        a_machine("f", phase="falling"),
+        a_machine("g", phase="a phase to come"),
+    ]
+    assert [m.name for m in sorted(machines, key=eventful_first)] == ["e", "g", "c", "f", "d", "a", "b"]
+
+
+def test_what_may_need_a_person_comes_before_what_does_not_and_before_the_machines() -> None:
+    shown = drawn(two_fleets())
+    order = ["May need a person:", "Not being done for now:", "Holds and freezes:", "\nmachine "]
+    assert [shown.index(part) for part in order] == sorted(shown.index(part) for part in order)
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_each_reason_stands_under_one_heading(reason: Reason) -> None:
+    shown = drawn(a_report(blocked=[blocked("training", str(reason), "training-1")]))
+    assert ("Not being done for now:" in shown) is (reason in ORDINARY)
+    assert ("May need a person:" in shown) is (reason not in ORDINARY)
+
+
+def test_machines_with_one_reason_are_one_line_with_their_names() -> None:
+    many = [blocked("training", "capacity_backoff", f"training-{n}") for n in range(12)]
+    shown = drawn(a_report(blocked=many), width=300)
+    assert shown.count("not started") == 1
+    assert "12 machines of training are not started" in shown
+    assert "\n    training-0, training-1, " in shown
+    assert "and 4 more\n" in shown
+
+
+def test_a_long_line_goes_on_below_its_beginning() -> None:
+    shown = drawn(a_report(blocked=[blocked("training", "capacity_backoff", "training-1")]), width=60)
+    section = shown.partition("May need a person:\n")[2].partition("\n\n")[0].rstrip().splitlines()
+    assert len(section) > 1
+    assert all(line.startswith("  ") for line in section)
+
+
+def account(machines: int) -> Report:
+    rows: list[MachineReport] = [a_machine(f"training-{n:04}") for n in range(machines - 1)]
+    rows.append(a_machine("training-zzzz", phase="unknown", state="hibernating"))
+    return a_report(machines=rows, vetoes=[a_veto("freeze", None)], blocked=[blocked("training", "guard_cost")])
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (200, 50), (80, 10), (40, 12)])
+def test_a_screen_has_everything_but_machines_and_as_many_of_those_as_fit(width: int, height: int) -> None:
+    console = Console(file=io.StringIO(), width=width, height=height, markup=False, highlight=False, emoji=False)
+    lines = console.render_lines(fitting(account(2000), AT, console, height), pad=False)
+    shown = "\n".join("".join(segment.text for segment in line) for line in lines)
+    for part in ("fleetd runs", "training", "May need a person:", "Holds and freezes:"):
+        assert part in shown
+    more = re.search(r"\+([\d,]+) more", shown)
+    assert more is not None
+    if "hibernating" in shown or height >= 24:
+        assert len(lines) <= height
+        assert "training-zzzz" in shown, "the eventful one first"
+        assert len(lines) >= height - 1, "and no room is wasted"
+
+
+def test_where_all_fit_all_are_shown() -> None:
+    console = Console(file=io.StringIO(), width=100, height=60)
+    lines = console.render_lines(fitting(account(20), AT, console, 60), pad=False)
+    shown = "\n".join("".join(segment.text for segment in line) for line in lines)
+    assert not re.search(r"\+\d+ more", shown)
+    assert len(set(re.findall(r"training-00\d\d", shown))) == 19
+
+
+@pytest.fixture
+def current(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def status(_settings: object) -> Report:
+        return two_fleets()
+
+    monkeypatch.setattr(look.wiring, "current_status", status)
+
+
+@pytest.mark.usefixtures("current")
+def test_the_options_and_their_json(cli, tmp_path: Path) -> None:
+    config = tmp_path / "fleetd.toml"
+    config.write_text(config_text(provider='[provider]\nkind = "simulator"'))
+    whole = json.loads(cli("status", "-c", str(config), "--json", "--fleet", "training", "--problems").out)
+    assert (list(whole["fleets"]), [m["name"] for m in whole["machines"]]) == (["training"], ["training-1"])
+    unknown = cli("status", "-c", str(config), "--fleet", "trainig")
+    assert unknown.code == 64
+    assert "no fleet is called trainig; there is training, inference" in unknown.err
