@@ -39,6 +39,10 @@ class Born:
         return self.name.rpartition("-")[0]
 
 
+SHOWN_ODDLY = 600.0
+"""Seconds after a listing with odd values in which a name may have been one of them."""
+
+
 class Truth:
     """Answers about one record."""
 
@@ -55,6 +59,7 @@ class Truth:
         self._times = {m: [c.at for c in changes] for m, changes in self._changes.items()}
         # the first time: from then on it is under no name of ours
         self.renamed = {a.machine_id: a.at for a in reversed(record.acts) if a.verb == "rename"}
+        self._odd = [moment(c) for c in record.calls if c.operation == "list" and "odd_values" in c.faults]
         self._stale = [c.loop_seconds for c in record.calls if "stale_list" in c.faults]
 
     def change(self, machine_id: str, at: float) -> Change | None:
@@ -88,8 +93,12 @@ class Truth:
             return born.fleet, renamed is None or at < renamed
         name = self.name(machine_id, at)
         for fleet in settings.fleets:
-            if machine_id in fleet.adopt or any(fnmatchcase(name, glob) for glob in fleet.adopt):
+            if machine_id in fleet.adopt:
                 return fleet.name, True
+            if any(fnmatchcase(name, glob) for glob in fleet.adopt):
+                # It is the fleet's by its name alone, and listings may just have had another in its place.
+                number = bisect_right(self._odd, at)
+                return fleet.name, not number or at - self._odd[number - 1] > SHOWN_ODDLY
         twin = next((b.fleet for b in self.born.values() if b.name == name), None)
         if twin in names and (self.record.losses or self._left_early(name, at)):
             return twin, False  # a copy of a name whose machine nobody remembers
