@@ -74,7 +74,8 @@ def _pace(truth: Truth, fleet: Fleet, settings: Settings, interval: float, poll:
     """What guards and idle clocks make of the rest."""
     calm = truth.record.calm_from
     target, window = target_at(fleet, truth.record.wall(calm + 1))
-    on = len(truth.on(fleet.name, calm, settings, states=ON))
+    # A machine that a person has renamed is the fleet's as long as the journal knows its id.
+    on = len(truth.on(fleet.name, calm, settings, states=ON)) + len(truth.doubtful(fleet.name, calm, settings))
     down = len(truth.on(fleet.name, calm, settings, states={"off", "stopping"}))
     round_trip = STOP + 10 + poll + 0.1 * interval + poll
     if window is not None and window.park_idle:
