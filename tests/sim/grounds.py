@@ -127,15 +127,18 @@ def established(truth: Truth, machine: str, look: Look, settings: Settings) -> b
     ) and not any(a.machine_id == machine and a.verb == "destroy" and a.at <= look.ended for a in truth.record.acts)
 
 
+_ODD = frozenset({"unknown_state", "odd_values"})
+
+
 def _may_be_leaving(truth: Truth, machine: str, look: Look) -> bool:
-    """Whether ``show``, asked because of this look, was answered with a state that nobody knows.
+    """Whether ``show``, asked because of this look, was answered with a state that nobody knows, or may have been.
 
     Such a machine may be leaving. It keeps its place for as long as a destroy may take, which promise 2 holds it to.
     """
     odd = (
         moment(c)
         for c in truth.record.calls
-        if c.operation == "show" and c.machine_id == machine and "unknown_state" in c.faults and c.status == 200
+        if c.operation == "show" and c.machine_id == machine and c.status == 200 and _ODD.intersection(c.faults)
     )
     return any(look.began <= t <= look.ended + ON_TIME for t in odd)
 

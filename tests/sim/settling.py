@@ -65,6 +65,8 @@ def _manual(truth: Truth, calm: float, settings: Settings) -> float:
     before = [look.began for look in truth.record.looks if look.listed is not None and look.began < calm]
     seen = max(before, default=0.0)
     since = min(calm - longest - 300, seen)
+    if any(by < 0 for _, by in truth.record.steps):  # what was read off a clock that has been set back counts anew
+        since = 0.0
     acts = [a.at for a in truth.record.acts if a.verb in {"stop", "restart", "start"} and a.at > since]
     timers = [c.at for c in truth.record.timeline if "timer" in c.cause and c.at > since]
     return longest + 120 if acts or timers else 0.0
