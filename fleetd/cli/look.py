@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict
 
 import anyio
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -35,8 +35,6 @@ TABLE_WIDTH = 100
 """Columns of a terminal from which on history is a table."""
 REFRESH = 2.0
 """Seconds between two looks of ``status --watch``."""
-FOOT = 2
-"""Lines of the screen of ``status --watch`` below what it shows."""
 FOLLOW = 1.0
 """Seconds between two looks of ``history --follow``."""
 
@@ -138,13 +136,13 @@ def status(
         return problems(report) if only_problems else report
 
     if watch:
-        anyio.run(_watch, look, as_json)
+        anyio.run(_watch, look, as_json, only_problems)
         return
     report = anyio.run(look)
     if as_json:
         show_json(document(report))
     else:
-        show(status_view(report, datetime.now(UTC)))
+        show(status_view(report, datetime.now(UTC), only_problems=only_problems))
 
 
 def history(
@@ -254,7 +252,7 @@ async def _follow(settings: Settings, about: _About, since: datetime | None, mos
         rows = await wiring.read_history(settings, after_id=last, **about)
 
 
-async def _watch(look: Callable[[], Awaitable[Report]], as_json: bool) -> None:
+async def _watch(look: Callable[[], Awaitable[Report]], as_json: bool, only_problems: bool) -> None:
     console = out()
     if as_json or not console.is_terminal:
         while True:
@@ -262,22 +260,42 @@ async def _watch(look: Callable[[], Awaitable[Report]], as_json: bool) -> None:
             if as_json:
                 show_json(document(report), indent=None)
             else:
-                show(Group(status_view(report, datetime.now(UTC)), Text("")))
+                show(Group(status_view(report, datetime.now(UTC), only_problems=only_problems), Text("")))
             await anyio.sleep(REFRESH)
-    view: RenderableType = Text("looking ...")
-    with Live(view, console=console, screen=True, auto_refresh=False) as live:
+    last: Report | None = None
+    seen = datetime.now(UTC)
+    with Live(Text("looking ..."), console=console, screen=True, auto_refresh=False) as live:
         while True:
-            note = ""
+            fault = None
             try:
-                report = await look()
+                last = await look()
+                seen = datetime.now(UTC)
             except FleetdError as error:  # a screen that is watched stays: what it shows is old, and says so
-                note = f"\nthis is old: {printable(str(error))}"
+                fault = str(error)
             now = datetime.now(UTC)
-            if not note:
-                view = fitting(report, now, console, console.height - FOOT)
-            foot = Text(f"\n{now:%H:%M:%S} UTC, again every {REFRESH:g} s; Ctrl-C ends", style="dim")
-            live.update(Group(view, Text(note, style="bold red"), foot), refresh=True)
+            live.update(screen(last, seen, now, console, fault=fault, only_problems=only_problems), refresh=True)
             await anyio.sleep(REFRESH)
+
+
+def screen(
+    last: Report | None,
+    seen: datetime,
+    now: datetime,
+    console: Console,
+    *,
+    fault: str | None = None,
+    only_problems: bool = False,
+) -> RenderableType:
+    """What ``status --watch`` draws: the report as of ``seen``, and below it, whatever the room, how old it is."""
+    below: list[RenderableType] = [Text("")]
+    if fault is not None:
+        below.append(Text(f"this is old: {printable(fault)}", style="bold red"))
+    below.append(Text(f"{now:%H:%M:%S} UTC, again every {REFRESH:g} s; Ctrl-C ends", style="dim"))
+    room = console.height - sum(len(console.render_lines(part, pad=False)) for part in below)
+    above: RenderableType = Text("looking ...")
+    if last is not None:
+        above = fitting(last, seen, console, room, only_problems=only_problems)
+    return Group(*([above] if room > 0 else []), *below)
 
 
 def _warn_of_silence(pid: int | None) -> None:

@@ -33,13 +33,14 @@ def of_fleet(report: Report, name: str) -> Report:
 
 
 def problems(report: Report) -> Report:
-    """Fleets that are not at their target, machines that something is odd about, and what may need a person."""
+    """Fleets and machines that are not as the config has them, budgets that run out, and what may need a person."""
     return replace(
         report,
-        fleets={name: fleet for name, fleet in report.fleets.items() if not fleet.converged},
+        fleets={name: fleet for name, fleet in report.fleets.items() if fleet.unlike or not fleet.converged},
         machines=tuple(m for m in report.machines if is_odd(m)),
         blocked=tuple(b for b in report.blocked if b.reason not in ORDINARY),
         vetoes=(),
+        budgets=tuple(b for b in report.budgets if b.is_short),
     )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from msgspec.structs import replace
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
+from rich.segment import SegmentLines
 from rich.table import Table
 from rich.text import Text
 
@@ -35,17 +36,22 @@ from fleetd.words.reasons import reason_words
 from fleetd.words.times import clocks_sentence
 from fleetd.words.vetoes import only, veto_title
 
+NO_PROBLEM = "Every fleet is at its target, and nothing else was found that may need a person."
 _ALWAYS = frozenset({"up", "down"})
 
 
-def status_view(report: Report, now: datetime, *, most: int | None = None) -> RenderableType:
+def status_view(
+    report: Report, now: datetime, *, most: int | None = None, only_problems: bool = False
+) -> RenderableType:
     """The whole answer of ``fleetd status``: what may need a person comes before the machines.
 
     ``most``: machines that are shown at the most, the eventful ones first; by default all of them, by name.
+    ``only_problems``: nothing else is in the report; that there is none is said as well.
     """
     parts: list[RenderableType] = [*daemon_lines(report.daemon, now), *belief_lines(report, now)]
     if report.clocks_apart:
         parts.append(Text(f"clock: {printable(clocks_sentence(report.clocks_apart), limit=1000)}", style="bold red"))
+    above = len(parts)
     if report.fleets:
         parts += [Text(""), fleets_table(report, now)]
     parts += [Text(line, style="yellow") for line in unlike_lines(report)]
@@ -67,17 +73,29 @@ def status_view(report: Report, now: datetime, *, most: int | None = None) -> Re
     foreign = len(report.machines) - len(owned) - len(left) - len(twins)
     if foreign:
         parts.append(Text(f"{_count(foreign, 'machine')} of other people, never touched", style="dim"))
+    doubtful = report.daemon.provider_away or report.sight.doubted_since or report.sight.undecided
+    if only_problems and len(parts) == above and not doubtful:
+        parts += [Text(""), Text(NO_PROBLEM, style="green")]
     return Group(*parts)
 
 
-def fitting(report: Report, now: datetime, console: Console, lines: int) -> RenderableType:
-    """As much of it as so many lines hold: all but the machines, and as many of those as there is room for."""
+def fitting(
+    report: Report, now: datetime, console: Console, lines: int, *, only_problems: bool = False
+) -> RenderableType:
+    """As much of it as so many lines hold: all but the machines, and as many of those as there is room for.
+
+    Where there is not even room for the rest, the last line says how much is missing.
+    """
     most = sum(m.owned for m in report.machines)
     while True:
-        view = status_view(report, now, most=most)
-        beyond = len(console.render_lines(view, pad=False)) - lines
-        if beyond <= 0 or most == 0:
+        view = status_view(report, now, most=most, only_problems=only_problems)
+        drawn = console.render_lines(view, pad=False)
+        beyond = len(drawn) - lines
+        if beyond <= 0:
             return view
+        if most == 0:
+            missing = Text(f"+{beyond + 1} lines that this screen has no room for", style="bold red", no_wrap=True)
+            return Group(SegmentLines(drawn[: max(0, lines - 1)], new_lines=True), missing)
         most = max(0, min(most - beyond, lines))
 
 
@@ -166,13 +184,13 @@ def fleets_table(report: Report, now: datetime) -> Table:
 def machines_table(machines: Sequence[MachineReport], now: datetime) -> Table:
     """One line a machine."""
     moving = any(machine.transition for machine in machines)
-    remarks = {machine.id: _remarks(machine, now) for machine in machines}
-    more = [*(["under way"] if moving else []), *(["remarks"] if any(remarks.values()) else [])]
+    remarks = [_remarks(machine, now) for machine in machines]
+    more = [*(["under way"] if moving else []), *(["remarks"] if any(remarks) else [])]
     table = _table("machine", "id", "fleet", "state", "for", *more)
-    for machine in machines:
+    for machine, remark in zip(machines, remarks, strict=True):
         cells = {
             "under way": Text(transition_words(machine.transition, now)),
-            "remarks": Text(remarks[machine.id], style="yellow"),
+            "remarks": Text(remark, style="yellow"),
         }
         table.add_row(
             Text(shown(machine.name)),
@@ -233,7 +251,7 @@ def _left(machines: Sequence[MachineReport]) -> list[str]:
 def _remarks(machine: MachineReport, now: datetime) -> str:
     parts = []
     if (hold := machine.hold) is not None:
-        done = "kept off" if hold.keeps_off else f"held{only(hold)}"
+        done = "kept off" if hold.keeps_off else f"held{printable(only(hold))}"
         parts.append(f"{done} by {shown(hold.actor)}: {shown(hold.reason)}, until {until(hold.expires_at, now)}")
     if machine.unconfirmed:
         parts.append(shown(machine.unconfirmed).replace("_", " "))
@@ -260,7 +278,7 @@ def _standing(fleet: FleetReport, freezes: Sequence[VetoReport], now: datetime) 
     if fleet.window:
         text.append(f" (window {shown(fleet.window)}; else {fleet.configured_target})")
     for freeze in freezes:
-        text.append(f"; frozen{only(freeze)} until {until(freeze.expires_at, now)}", style="yellow")
+        text.append(f"; frozen{printable(only(freeze))} until {until(freeze.expires_at, now)}", style="yellow")
     return text
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from fleetd.model.plan import Plan
-from fleetd.planner.budgets import WARN_AT
+from fleetd.model.plan import WARN_AT, Plan
 
 log = structlog.get_logger(__name__)
 

@@ -208,6 +208,10 @@ class OverCap:
     cap: Decimal
 
 
+WARN_AT = 0.8
+"""Committed share of a budget from which on it is reported."""
+
+
 @dataclass(frozen=True, slots=True)
 class BudgetView:
     """One monthly budget. Dollars."""
@@ -235,6 +239,11 @@ class BudgetView:
     def share(self) -> float:
         """Committed money as a share of the budget; 0 when it is not known, or there is none."""
         return float(self.committed / self.budget) if self.committed is not None and self.budget > 0 else 0.0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is used up, or soon, or not known to last."""
+        return self.budget > 0 and (self.committed is None or self.share >= WARN_AT or self.used_up_at is not None)
 
 
 @dataclass(frozen=True, slots=True)

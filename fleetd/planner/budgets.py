@@ -27,8 +27,6 @@ from fleetd.planner.guards import merge
 from fleetd.planner.roster import Roster
 from fleetd.planner.windows import Effective, effective, next_change
 
-WARN_AT = Decimal("0.8")
-"""Committed share of a budget from which on it is reported."""
 YOUNG = timedelta(minutes=10)
 """A machine that is not older has had no time to be asked about."""
 _CHANGES = 400

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,13 @@ def blocked(fleet: str, reason: str, machine: str | None = None) -> dict[str, An
         "machine": machine and f"ps-{machine}",
         "name": machine,
     }
+
+
+def a_budget(share: str) -> dict[str, Any]:
+    return {
+        "fleet": None, "month": "2026-03", "budget": "100", "spent": "1", "committed": str(100 * Decimal(share)),
+        "wanted": None, "used_up_at": None,
+    }  # fmt: skip
 
 
 def two_fleets(**fields: Any) -> Report:
@@ -76,6 +84,53 @@ def test_problems_are_what_is_not_as_it_should_be() -> None:
     assert [b.reason for b in shown.blocked] == ["capacity_backoff", "guard_cost"]
     assert shown.vetoes == ()
     assert shown.daemon == two_fleets().daemon, "whether it runs is always said"
+
+
+FINE = "Every fleet is at its target, and nothing else was found that may need a person."
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, True),
+        ({"fleets": {}}, True),
+        ({"budgets": [a_budget("0.3")]}, True),
+        ({"vetoes": [a_veto("freeze", None)]}, True),
+        ({"budgets": [a_budget("0.9")]}, False),
+        ({"blocked": [blocked("training", "guard_cost")]}, False),
+        ({"fleets": {"training": a_fleet(converged=False)}}, False),
+        ({"machines": [a_machine("training-1", failure="no capacity")]}, False),
+        ({"observation": {"at": AT, "doubted_since": AT}, "fleets": {}}, False),
+        ({"observation": {"at": AT, "complete": True, "rejected": "half of it"}}, False),
+    ],
+    ids=str,
+)
+def test_problems_without_any_says_that_there_are_none(fields: dict[str, Any], said: bool) -> None:
+    assert (FINE in " ".join(drawn(problems(a_report(**fields)), only_problems=True).split())) is said
+    assert FINE not in drawn(a_report(**fields)), "who did not ask for problems sees the fleets themselves"
+
+
+def test_a_fleet_whose_machines_are_not_as_the_config_says_is_a_problem() -> None:
+    unlike = {"what": "machineType", "found": "P5000", "wanted": "P4000", "count": 1}
+    shown = problems(a_report(fleets={"training": a_fleet(unlike=[unlike]), "inference": a_fleet()}))
+    assert list(shown.fleets) == ["training"]
+    assert "1 machine is P5000" in drawn(shown)
+
+
+def test_machines_that_have_no_id_yet_have_remarks_of_their_own() -> None:
+    rows = [a_machine("training-1", id=None, failure="first"), a_machine("training-2", id=None, failure="second")]
+    shown = drawn(a_report(machines=rows))
+    assert re.search(r"training-1 .* first", shown)
+    assert re.search(r"training-2 .* second", shown)
+
+
+def test_a_verb_that_another_version_forbids_is_shown_as_it_is() -> None:
+    bad = a_veto("hold", "training-1", verbs=["\x1b[31mswim"])
+    frozen = a_veto("freeze", None, verbs=["\u202eswim"])
+    shown = drawn(a_report(machines=[a_machine("training-1", hold=bad)], vetoes=[bad, frozen]), width=300)
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "swim" in shown
 
 
 ODD = {Standing.OVERDUE, Standing.ORPHAN, Standing.LOOK_ALIKE, Standing.ANSWER_LOST, Standing.UNVERIFIED}
@@ -150,19 +205,39 @@ def account(machines: int) -> Report:
     return a_report(machines=rows, vetoes=[a_veto("freeze", None)], blocked=[blocked("training", "guard_cost")])
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (200, 50), (80, 10), (40, 12)])
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (200, 50)])
 def test_a_screen_has_everything_but_machines_and_as_many_of_those_as_fit(width: int, height: int) -> None:
     console = Console(file=io.StringIO(), width=width, height=height, markup=False, highlight=False, emoji=False)
     lines = console.render_lines(fitting(account(2000), AT, console, height), pad=False)
     shown = "\n".join("".join(segment.text for segment in line) for line in lines)
     for part in ("fleetd runs", "training", "May need a person:", "Holds and freezes:"):
         assert part in shown
-    more = re.search(r"\+([\d,]+) more", shown)
-    assert more is not None
-    if "hibernating" in shown or height >= 24:
-        assert len(lines) <= height
-        assert "training-zzzz" in shown, "the eventful one first"
-        assert len(lines) >= height - 1, "and no room is wasted"
+    assert re.search(r"\+([\d,]+) more", shown) is not None
+    assert height - 1 <= len(lines) <= height, "no room is wasted, and no more is taken than there is"
+    assert "training-zzzz" in shown, "the eventful one first"
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 10), (40, 12), (40, 4), (80, 1)])
+def test_a_screen_that_is_too_small_says_how_much_is_missing(width: int, height: int) -> None:
+    console = Console(file=io.StringIO(), width=width, height=height, markup=False, highlight=False, emoji=False)
+    whole = len(console.render_lines(status_view(account(2000), AT, most=0), pad=False))
+    lines = console.render_lines(fitting(account(2000), AT, console, height), pad=False)
+    assert len(lines) == height
+    foot = "".join(segment.text for segment in lines[-1])
+    assert foot.strip() == f"+{whole - height + 1} lines that this screen has no room for"[:width].strip()
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (200, 50), (30, 5)])
+@pytest.mark.parametrize("fault", [None, "connection refused"])
+def test_what_stands_below_a_watched_status_is_always_on_the_screen(
+    width: int, height: int, fault: str | None
+) -> None:
+    console = Console(file=io.StringIO(), width=width, height=height, markup=False, highlight=False, emoji=False)
+    lines = console.render_lines(look.screen(account(2000), AT, AT, console, fault=fault), pad=False)
+    shown = " ".join("".join(segment.text for segment in line).strip() for line in lines)
+    assert len(lines) <= height
+    assert "Ctrl-C ends" in shown
+    assert ("this is old: connection refused" in shown) is (fault is not None)
 
 
 def test_where_all_fit_all_are_shown() -> None:
