@@ -26,8 +26,8 @@ def of_fleet(report: Report, name: str) -> Report:
         vetoes=tuple(v for v in report.vetoes if (v.on in called if v.kind == "hold" else v.subject in {None, name})),
         hourly=report.fleets[name].hourly,
         orphans=(),
-        over_caps=tuple(c for c in report.over_caps if c.fleet == name),
-        budgets=tuple(b for b in report.budgets if b.fleet == name),
+        over_caps=tuple(c for c in report.over_caps if c.fleet in {None, name}),
+        budgets=tuple(b for b in report.budgets if b.fleet in {None, name}),
         checks_made={m: made for m, made in report.checks_made.items() if m in called},
     )
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from fleetd.model.journal import Hold
 from fleetd.model.plan import BudgetView, NextChange, OrphanView, OverCap, Skip, Unlike
@@ -24,6 +24,8 @@ FORMAT = 1
 """Version of the JSON documents; it grows when a field changes its meaning."""
 
 T = TypeVar("T")
+Instant = Annotated[datetime, Meta(tz=True)]
+"""With a time zone: an answer without one cannot be used."""
 
 
 class StepReport(Struct, frozen=True, kw_only=True):
@@ -32,8 +34,8 @@ class StepReport(Struct, frozen=True, kw_only=True):
     verb: str
     reason: str
     intent: int
-    since: datetime
-    deadline: datetime
+    since: Instant
+    deadline: Instant
     ambiguous: bool = False
     """Its answer was lost, and it is not known yet whether the call arrived."""
 
@@ -52,8 +54,8 @@ class VetoReport(Struct, frozen=True, kw_only=True):
     """What it forbids, sorted."""
     reason: str
     actor: str
-    created_at: datetime
-    expires_at: datetime
+    created_at: Instant
+    expires_at: Instant
 
     @property
     def keeps_off(self) -> bool:
@@ -71,7 +73,7 @@ class UseReport(Struct, frozen=True, kw_only=True):
 
     verdict: str
     """idle, active or unknown."""
-    since: datetime | None = None
+    since: Instant | None = None
     """Since when it is idle; None unless it is."""
     evidence: str = ""
     unknown_s: float = 0
@@ -99,12 +101,12 @@ class MachineReport(Struct, frozen=True, kw_only=True):
     transition: StepReport | None = None
     hold: VetoReport | None = None
     type: str | None = None
-    up_since: datetime | None = None
-    state_since: datetime | None = None
+    up_since: Instant | None = None
+    state_since: Instant | None = None
     """Since when at the least it is as it is."""
     failure: str | None = None
     stopped_by: str | None = None
-    stopped_at: datetime | None = None
+    stopped_at: Instant | None = None
     idle: UseReport | None = None
     standing: str = ""
     turned_outside: int = 0
@@ -153,17 +155,17 @@ class BlockedReport(Struct, frozen=True, kw_only=True):
     name: str | None = None
     verb: str | None = None
     reason: str
-    until: datetime | None = None
+    until: Instant | None = None
     detail: str | None = None
     count: int = 1
-    since: datetime | None = None
+    since: Instant | None = None
 
 
 class LastPass(Struct, frozen=True, kw_only=True):
     """The pass that ended last."""
 
     id: int = 0
-    at: datetime
+    at: Instant
     """When it began."""
     duration_s: float
     actions: int = 0
@@ -172,7 +174,7 @@ class LastPass(Struct, frozen=True, kw_only=True):
 class LastFault(Struct, frozen=True, kw_only=True):
     """The fault in fleetd's own code that was met last."""
 
-    at: datetime
+    at: Instant
     where: str
     error: str
 
@@ -184,15 +186,15 @@ class DaemonReport(Struct, frozen=True, kw_only=True):
     command: str | None = None
     """run or apply."""
     pid: int | None = None
-    since: datetime | None = None
+    since: Instant | None = None
     config: str | None = None
-    config_since: datetime | None = None
+    config_since: Instant | None = None
     config_fault: str | None = None
     """Why the last reload was rejected."""
     last_pass: LastPass | None = None
     provider: str | None = None
     """ok, unavailable or key_refused."""
-    provider_until: datetime | None = None
+    provider_until: Instant | None = None
     """When the next pass begins, where the provider asked to be left alone."""
     clock_ahead_s: float | None = None
     provider_remarks: tuple[str, ...] = ()
@@ -214,14 +216,14 @@ class DaemonReport(Struct, frozen=True, kw_only=True):
 class SightReport(Struct, frozen=True, kw_only=True):
     """How far what is shown of fleets and machines can be relied on."""
 
-    at: datetime | None = None
+    at: Instant | None = None
     """Of the last look."""
     complete: bool = False
     rejected: str | None = None
     """Why nothing is decided on the last look."""
-    believed_at: datetime | None = None
+    believed_at: Instant | None = None
     """Of the last look that was believed: what is shown is as of then."""
-    doubted_since: datetime | None = None
+    doubted_since: Instant | None = None
     """Since when none has been believed; None while the last one is."""
     doubt: str | None = None
 
@@ -302,7 +304,7 @@ class OrderTaken(Struct, frozen=True, kw_only=True):
     result: str
     """begun, already_so or undecided."""
     transition: StepReport | None = None
-    kept_off_until: datetime | None = None
+    kept_off_until: Instant | None = None
     state: str | None = None
     """Of ``already_so``."""
 
@@ -313,7 +315,7 @@ class LeaseTaken(Struct, frozen=True, kw_only=True):
     machine: str
     """Id."""
     source: str
-    until: datetime
+    until: Instant
 
 
 class Reloaded(Struct, frozen=True, kw_only=True):
@@ -354,6 +356,8 @@ def decoded(answer: bytes, kind: type[T]) -> T:
         raise
     except msgspec.DecodeError:
         return msgspec.convert(json.loads(answer), kind)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
 
 
 def document(report: object) -> Any:

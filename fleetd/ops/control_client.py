@@ -14,7 +14,7 @@ import aiohttp
 
 from fleetd.model.report import decoded
 from fleetd.ops.addressee import MISDIRECTED
-from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefused, OtherDaemon
+from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefused, OtherDaemon, UnusableAnswer
 
 T = TypeVar("T")
 
@@ -101,7 +101,7 @@ class ControlClient:
                 raise _refusal(answer.status, decoded(text, dict[str, Any]))
             return decoded(text, kind)
         except ValueError as error:
-            raise NoAnswer(f"{self._socket}: the daemon gave no usable answer: {error}") from error
+            raise UnusableAnswer(f"{self._socket}: what the daemon answers cannot be used: {error}") from error
 
     def _not_connected(self, error: aiohttp.ClientConnectorError) -> NoDaemon:
         if error.errno in {errno.EACCES, errno.EPERM}:

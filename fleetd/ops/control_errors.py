@@ -21,6 +21,10 @@ class NotReached(NoAnswer):
     """A process holds the state directory, and nobody listens where its control socket should be."""
 
 
+class UnusableAnswer(NoAnswer):
+    """Somebody answers, and what it says is not what a daemon of this version says."""
+
+
 class OtherDaemon(FleetdError):
     """A daemon listens there and is not the one that was meant; nothing was done. The text says which it is."""
 

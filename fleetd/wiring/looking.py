@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.report import DaemonReport, Report
 from fleetd.model.settings import Settings
-from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, NotReached
+from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, NotReached, UnusableAnswer
 from fleetd.planner.called import meant, named, ours
 from fleetd.store.lock import read_holder
 from fleetd.store.paths import journal_path
@@ -43,7 +43,7 @@ async def current_status(settings: Settings) -> Report:
             answers=False,
             pid=holder.pid if holder else None,
             since=holder.since if holder else None,
-            why=str(error) if isinstance(error, NotAllowed | NotReached) else None,
+            why=str(error) if isinstance(error, NotAllowed | NotReached | UnusableAnswer) else None,
         )
     else:
         if running is not None:

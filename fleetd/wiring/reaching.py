@@ -16,7 +16,7 @@ from fleetd.model.report import WhoIs
 from fleetd.model.settings import ProviderSettings, Settings
 from fleetd.ops.addressee import for_config, for_state
 from fleetd.ops.control_client import ControlClient
-from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, NotReached, OtherDaemon
+from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, NotReached, OtherDaemon, UnusableAnswer
 from fleetd.ops.word import words
 from fleetd.store.lock import is_locked, read_holder
 from fleetd.store.paths import CONTROL_SOCKET
@@ -44,6 +44,8 @@ async def ask(settings: Settings, kind: type[T], method: str, path: str, /, **bo
                 return await client.ask(kind, method, path, **body)
         except OtherDaemon as error:
             other = other or error
+        except UnusableAnswer:
+            raise
         except NoAnswer as error:
             holder = read_holder(state_path(settings))
             who = f"the daemon (pid {holder.pid})" if holder else "the daemon"

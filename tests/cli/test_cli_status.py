@@ -15,6 +15,7 @@ from rich.console import Console
 from fleetd.cli import look
 from fleetd.cli.narrow import eventful_first, is_odd, of_fleet, problems
 from fleetd.cli.render_status import fitting, status_view
+from fleetd.model.plan import BudgetView, OverCap
 from fleetd.model.reasons import ORDINARY, Reason, Standing
 from fleetd.model.report import MachineReport, Report
 from tests.support.config_text import config_text
@@ -75,6 +76,16 @@ def test_one_fleet_is_all_that_is_about_it_and_nothing_else() -> None:
     assert [(v.kind, v.subject) for v in shown.vetoes] == [("freeze", None), ("hold", "training-2")]
     assert list(shown.checks_made) == ["ps-training-1"]
     assert "inference" not in drawn(shown)
+
+
+def test_caps_and_budgets_of_all_fleets_together_hold_for_each_of_them() -> None:
+    caps = [OverCap(fleet, Decimal(2), Decimal(1)) for fleet in (None, "training", "inference")]
+    budgets = [
+        BudgetView(fleet, "2026-03", Decimal(9), None, None, wanted=None, used_up_at=None)
+        for fleet in (None, "training", "inference")
+    ]
+    shown = of_fleet(two_fleets(over_caps=caps, budgets=budgets), "training")
+    assert [c.fleet for c in shown.over_caps] == [b.fleet for b in shown.budgets] == [None, "training"]
 
 
 def test_problems_are_what_is_not_as_it_should_be() -> None:

@@ -19,6 +19,7 @@ import aiohttp
 import anyio
 import anyio.to_thread
 import pytest
+from aiohttp import web
 from aiohttp.client_exceptions import UnixClientConnectorError
 from structlog.testing import capture_logs
 
@@ -29,7 +30,7 @@ from fleetd.model.report import Report
 from fleetd.ops import control, control_client
 from fleetd.ops.control import serve_control
 from fleetd.ops.control_client import ControlClient
-from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefused
+from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefused, UnusableAnswer
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.reads import read_routes
 from fleetd.ops.seat import Seat
@@ -450,6 +451,38 @@ async def test_the_client_says_what_is_the_matter(
             with pytest.raises(NoAnswer, match="no usable answer"):
                 await client.ask(Report, "GET", "/status")
         group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"not JSON", id="not JSON"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b'{"daemon": {"running": true}', id="truncated"),
+        pytest.param(b'{"daemon": {}}', id="without what it must have"),
+        pytest.param(b'{"daemon": {"running": "yes"}}', id="of another type"),
+        pytest.param(b'{"daemon": {"running": true, "since": "2026-03-02T12:00:00"}}', id="a time without a zone"),
+        pytest.param(b'{"daemon": {"running": true}, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", id="deep"),
+    ],
+)
+async def test_an_answer_that_is_no_report_is_said_to_be_unusable(body: bytes, tmp_path: Path) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type="application/json")
+
+    app = web.Application()
+    app.add_routes([web.get("/status", answer)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    path = tmp_path / "odd.sock"
+    try:
+        await web.UnixSite(runner, str(path)).start()
+        async with ControlClient(path) as client:
+            with pytest.raises(UnusableAnswer, match="what the daemon answers cannot be used"):
+                await client.ask(Report, "GET", "/status")
+    finally:
+        await runner.cleanup()
 
 
 async def test_the_client_tells_a_locked_door_from_an_empty_house(tmp_path: Path) -> None:
