@@ -20,6 +20,7 @@ from fleetd.engine.seat import EngineSeat
 from fleetd.model.fleet import Guards, IdleRule, Limit, Window
 from fleetd.model.journal import MachineOrder
 from fleetd.model.reasons import Verb
+from fleetd.model.report import LeaseTaken
 from fleetd.ops.control_client import ControlClient
 from fleetd.planner.idle import Activity
 from tests.support.build import fleet, token_name
@@ -147,7 +148,7 @@ def _people(here: Situation, sim: Any) -> None:
 
 async def _take_lease(here: Situation, machine: str) -> None:
     async with ControlClient(here.config.parent / "state" / "control.sock") as client:
-        await client.order("PUT", "/lease", machine=machine, source="slurm", seconds=7200)
+        await client.ask(LeaseTaken, "PUT", "/lease", machine=machine, source="slurm", seconds=7200)
 
 
 def _up(here: Situation) -> dict[str, int]:
