@@ -129,8 +129,8 @@ def status(
     async def look() -> Report:
         report = await wiring.current_status(settings)
         if fleet is not None:
-            if fleet not in report.fleets:
-                known = ", ".join(report.fleets) or "none that was seen yet"
+            if fleet not in report.fleets and report.sight.believed_at is not None:
+                known = ", ".join(report.fleets) or "none"
                 raise UsageError(f"no fleet is called {fleet}; there is {known}")
             report = of_fleet(report, fleet)
         return problems(report) if only_problems else report

@@ -7,24 +7,25 @@ from msgspec.structs import replace
 from fleetd.model.machine import Phase
 from fleetd.model.reasons import ORDINARY, Standing
 from fleetd.model.report import MachineReport, Report
+from fleetd.words import phases
 
 _PUZZLING = frozenset(
     {Standing.OVERDUE, Standing.ORPHAN, Standing.LOOK_ALIKE, Standing.ANSWER_LOST, Standing.UNVERIFIED}
 )
-_ORDER = (Phase.UNKNOWN, Phase.RISING, Phase.FALLING, Phase.UP, Phase.DOWN)
 
 
 def of_fleet(report: Report, name: str) -> Report:
-    """Everything that is about one fleet."""
+    """Everything that is about one fleet; one that nobody has seen yet is not among the fleets."""
+    fleet = report.fleets.get(name)
     machines = tuple(m for m in report.machines if m.owned and m.fleet == name)
     called = {m.id for m in machines} | {m.name for m in machines}
     return replace(
         report,
-        fleets={name: report.fleets[name]},
+        fleets={} if fleet is None else {name: fleet},
         machines=machines,
         blocked=tuple(b for b in report.blocked if b.fleet == name),
         vetoes=tuple(v for v in report.vetoes if (v.on in called if v.kind == "hold" else v.subject in {None, name})),
-        hourly=report.fleets[name].hourly,
+        hourly=None if fleet is None else fleet.hourly,
         orphans=(),
         over_caps=tuple(c for c in report.over_caps if c.fleet in {None, name}),
         budgets=tuple(b for b in report.budgets if b.fleet in {None, name}),
@@ -57,5 +58,4 @@ def is_odd(machine: MachineReport) -> bool:
 
 def eventful_first(machine: MachineReport) -> tuple[bool, int, bool, str]:
     """Sort key: what is odd, what moves, what is held, then by name."""
-    phase = next((p for p in _ORDER if p == machine.phase), Phase.UNKNOWN)
-    return (not is_odd(machine), _ORDER.index(phase), machine.hold is None, machine.name)
+    return (not is_odd(machine), phases.eventful_first(machine.phase), machine.hold is None, machine.name)

@@ -73,7 +73,8 @@ def status_view(
     foreign = len(report.machines) - len(owned) - len(left) - len(twins)
     if foreign:
         parts.append(Text(f"{_count(foreign, 'machine')} of other people, never touched", style="dim"))
-    doubtful = report.daemon.provider_away or report.sight.doubted_since or report.sight.undecided
+    seen = report.sight
+    doubtful = report.daemon.provider_away or seen.doubted_since or seen.undecided or seen.believed_at is None
     if only_problems and len(parts) == above and not doubtful:
         parts += [Text(""), Text(NO_PROBLEM, style="green")]
     return Group(*parts)
@@ -86,7 +87,7 @@ def fitting(
 
     Where there is not even room for the rest, the last line says how much is missing.
     """
-    most = sum(m.owned for m in report.machines)
+    most = min(sum(m.owned for m in report.machines), max(0, lines))  # each takes a line at least
     while True:
         view = status_view(report, now, most=most, only_problems=only_problems)
         drawn = console.render_lines(view, pad=False)

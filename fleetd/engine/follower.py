@@ -94,7 +94,8 @@ class Follower:
             if ending.outcome is Outcome.GONE and self._is_unseen(intent):
                 # One that turns up under its name all the same is ours by that, whatever id it has.
                 ending = Ending(
-                    Outcome.LOST, f"{intent.machine_id} was the answer, and no such machine has been seen"
+                    Outcome.LOST,
+                    f"{intent.machine_id} was the answer, and no machine of that id and name has been seen",
                 )
             await self._close(intent, ending, fleet)
         except StoreError as error:

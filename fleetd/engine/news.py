@@ -10,7 +10,9 @@ from fleetd.engine.money_news import MoneyNews
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Observation, Plan, Skip
 from fleetd.model.reasons import ORDINARY, PASSING
+from fleetd.model.report import BlockedReport, blocked_report
 from fleetd.planner.ownership import lookalikes, made_for
+from fleetd.words.blocked import Kind, as_one, together
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +26,8 @@ class News:
     def __init__(self) -> None:
         self._observation: str | None = None
         self._converged: dict[str, bool] = {}
-        self._blocked: dict[tuple[object, ...], set[str | None]] = {}
+        self._at_target: set[str] = set()
+        self._blocked: dict[Kind, set[str | None]] = {}
         """By fleet, verb and reason: the machines that were named."""
         self._orphaned: set[str] = set()
         self._unreadable: set[str] = set()
@@ -125,16 +128,16 @@ class News:
                     window=view.window,
                     hourly=None if view.hourly is None else str(view.hourly),
                 )
-            if self._converged.get(name) and not converged:
-                log.info("fleet.left_target", fleet=name, target=view.target, up=view.up, window=view.window)
             self._converged[name] = converged
+            if converged:
+                self._at_target.add(name)
+            elif not view.converged and name in self._at_target:  # an update that is under way moves no machine
+                self._at_target.remove(name)
+                log.info("fleet.left_target", fleet=name, target=view.target, up=view.up, window=view.window)
 
     def _say_blocked(self, skips: Iterable[Skip]) -> None:
         """One line for each fleet, verb and reason; another one only of machines that were not named before."""
-        groups: dict[tuple[object, ...], list[Skip]] = {}
-        for skip in skips:
-            if skip.reason not in PASSING:
-                groups.setdefault((skip.fleet, skip.verb, skip.reason), []).append(skip)
+        groups = together(blocked_report(s) for s in skips if s.reason not in PASSING)
         self._blocked = {key: told for key, told in self._blocked.items() if key in groups}
         for key, group in groups.items():
             told = self._blocked.setdefault(key, set())
@@ -144,20 +147,18 @@ class News:
                 _say_group(fresh)
 
 
-def _say_group(skips: Sequence[Skip]) -> None:
-    first, alone = skips[0], len(skips) == 1
-    say = log.info if first.reason in ORDINARY else log.warning
-    details = {s.detail for s in skips}
-    untils = [s.until for s in skips if s.until is not None]
+def _say_group(group: Sequence[BlockedReport]) -> None:
+    whole = as_one(group)
+    say = log.info if whole.reason in ORDINARY else log.warning
     say(
         "fleet.was_blocked",
-        fleet=first.fleet,
-        machine=first.machine if alone else None,
-        name=first.name or None if alone else None,
-        names=None if alone else ", ".join(sorted(s.name or s.machine or "?" for s in skips)[:NAMED]),
-        action=None if first.verb is None else str(first.verb),
-        reason=str(first.reason),
-        until=min(untils).isoformat() if untils else None,
-        count=sum(s.count for s in skips),
-        detail=(first.detail if len(details) == 1 else "") or None,
+        fleet=whole.fleet,
+        machine=whole.machine,
+        name=whole.name,
+        names=None if len(group) == 1 else ", ".join(sorted(s.name or s.machine or "?" for s in group)[:NAMED]),
+        action=None if whole.verb is None else str(whole.verb),
+        reason=str(whole.reason),
+        until=None if whole.until is None else whole.until.isoformat(),
+        count=whole.count,
+        detail=whole.detail,
     )

@@ -41,8 +41,8 @@ class _Waiter:
     settle: timedelta
     unseen: bool = False
     """Nobody has seen the machine yet under the name that its create gave it."""
-    called: str | None = None
-    """What the machine of its id is called as long as ``unseen``."""
+    mistaken: bool = False
+    """As long as ``unseen``: the machine of its id has another name."""
     elsewhere: bool = False
     """As long as ``unseen``: another machine has the name."""
     course: Course = field(default_factory=Course)
@@ -127,8 +127,8 @@ class Poller:
             self._waiters.remove(waiter)
         if waiter.ending is not None:
             return waiter.ending
-        if waiter.unseen and waiter.called is not None:
-            return Ending(Outcome.GONE, f"the machine of that id is called {waiter.called}")
+        if waiter.unseen and waiter.mistaken:
+            return Ending(Outcome.GONE, "the machine of that id has another name")
         return at_deadline(intent, waiter.last, waiter.course)
 
     async def tick(self) -> float:
@@ -224,7 +224,7 @@ class Poller:
             if is_mistaken(machine, waiter.intent.name):
                 # Somebody else's, or ours under a name that a person or the provider changed: that the name is
                 # found elsewhere proves the former; the latter may be shown as it was made before the deadline.
-                waiter.called = machine.name
+                waiter.mistaken = True
                 machine, sight = None, Sight(None, proven_gone=waiter.elsewhere)
             else:
                 waiter.unseen = False

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from datetime import timedelta
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from fleetd.engine.daemon import HEARTBEAT, Daemon
 from fleetd.engine.leases import Leases
@@ -27,6 +27,7 @@ from fleetd.model.report import (
     Report,
     VetoTaken,
     veto_report,
+    veto_taken,
 )
 from fleetd.planner.called import Named, meant, one_of_ours, ours, several, strangers
 from fleetd.words.reasons import sentence
@@ -113,7 +114,7 @@ class EngineSeat:
         )
         await self._record(veto_entry(order.kind, order.subject, found, actor, self._clock.now(), entry_words(hold)))
         self._daemon.wake()
-        return VetoTaken(**asdict(veto_report(hold)), machines=tuple(m.id for m, _ in found if m.id))
+        return veto_taken(hold, (m.id for m, _ in found))
 
     async def lift(self, kind: str, subject: str | None, actor: str) -> int:
         """See ``Seat.lift``. A hold ends by the machine's id and by its name, whichever it was made with."""

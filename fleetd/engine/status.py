@@ -127,9 +127,11 @@ def status_report(
         whole,
         fleets=fleets,
         machines=tuple(
-            replace(m, standing=standing(m, fleets.get(m.fleet or "")), turned_outside=turned.get(m.id or "", 0))
-            if m.owned
-            else replace(m, standing=standing(m, None))
+            replace(
+                m,
+                standing=standing(m, fleets.get(m.fleet or "")),
+                turned_outside=turned.get(m.id or "", 0) if m.owned else 0,
+            )
             for m in _machines(believed, holds)
         ),
         hourly=plan.hourly_before,
@@ -234,17 +236,5 @@ def _use(report: IdleReport) -> UseReport:
 
 
 def _numbers(view: FleetView) -> dict[str, Any]:
-    return {
-        "target": view.target,
-        "configured_target": view.configured_target,
-        "window": view.window,
-        "up": view.up,
-        "rising": view.rising,
-        "falling": view.falling,
-        "down": view.down,
-        "unknown": view.unknown,
-        "intents": view.intents,
-        "leaving": view.leaving,
-        "no_effect": dict(view.no_effect),
-        "unlike": view.unlike,
-    }
+    numbers = {name: getattr(view, name) for name in FleetNumbers.__struct_fields__}
+    return numbers | {"no_effect": dict(view.no_effect)}

@@ -9,12 +9,13 @@ dollars, None where it is not known.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from fleetd.model.journal import Hold
 from fleetd.model.plan import BudgetView, NextChange, OrphanView, OverCap, Skip, Unlike
@@ -378,6 +379,11 @@ def veto_report(hold: Hold) -> VetoReport:
         created_at=hold.created_at,
         expires_at=hold.expires_at,
     )
+
+
+def veto_taken(hold: Hold, machines: Iterable[str]) -> VetoTaken:
+    """The answer to ``hold`` and ``freeze``; ``machines``: ids of what is held, "" where one is not known yet."""
+    return VetoTaken(**structs.asdict(veto_report(hold)), machines=tuple(m for m in machines if m))
 
 
 def blocked_report(skip: Skip) -> BlockedReport:

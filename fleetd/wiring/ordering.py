@@ -10,15 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from msgspec.structs import asdict
-
 from fleetd.engine.vetoes import adopt_entry, entry_words, no_machine, veto_entry
 from fleetd.engine.vetoes import lift as lift_from
 from fleetd.model.errors import CloudError, ConfigError, StateLocked
 from fleetd.model.journal import MachineFacts, MachineOrder, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Observation
-from fleetd.model.report import Adopted, Lifted, OrderTaken, Reloaded, VetoTaken, veto_report
+from fleetd.model.report import Adopted, Lifted, OrderTaken, Reloaded, VetoTaken, veto_report, veto_taken
 from fleetd.model.settings import Settings
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed
 from fleetd.ops.escape import printable
@@ -98,7 +96,7 @@ async def veto(settings: Settings, order_: VetoOrder) -> VetoTaken:
             )
             entry = veto_entry(order_.kind, order_.subject, found, actor, now, entry_words(hold))
             await journal.append_history(entry)
-        return VetoTaken(**asdict(veto_report(hold)), machines=tuple(m.id for m, _ in found if m.id))
+        return veto_taken(hold, (m.id for m, _ in found))
 
 
 async def lift(settings: Settings, kind: str, subject: str | None) -> Lifted:

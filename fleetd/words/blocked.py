@@ -29,29 +29,49 @@ class Blocked:
     """The same in a line: ``4 not started: the provider had no capacity; it is tried again later``."""
 
 
+Kind = tuple[str, str | None, str]
+"""Fleet, verb and reason."""
+
+
 def blocked(rows: Iterable[BlockedReport], now: datetime) -> list[Blocked]:
     """What is not being done, one entry for each fleet, verb and reason; what may need a person comes first."""
-    together: dict[tuple[str | None, ...], list[BlockedReport]] = {}
-    for row in rows:
-        together.setdefault((row.fleet, row.verb, row.reason), []).append(row)
-    entries = [_blocked(group, now) for group in together.values()]
+    entries = [_blocked(group, now) for group in together(rows).values()]
     return sorted(entries, key=lambda b: (b.ordinary, b.fleet, b.reason))
 
 
-def _blocked(group: Sequence[BlockedReport], now: datetime) -> Blocked:
-    first = group[0]
-    number = sum(row.count for row in group)
-    names = [row.name or row.machine or "" for row in group if row.name or row.machine]
-    alone = len(group) == 1
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    all_of_them = replace(
-        first,
-        name=names[0] if alone and names else None,
+def together(rows: Iterable[BlockedReport]) -> dict[Kind, list[BlockedReport]]:
+    """Those of one fleet, verb and reason, in their order."""
+    groups: dict[Kind, list[BlockedReport]] = {}
+    for row in rows:
+        groups.setdefault((row.fleet, row.verb, row.reason), []).append(row)
+    return groups
+
+
+def as_one(group: Sequence[BlockedReport]) -> BlockedReport:
+    """Several of one kind: all that they count, the earliest end, and of the rest what they have in common."""
+    if len(group) == 1:
+        return group[0]
+    return replace(
+        group[0],
+        machine=None,
+        name=None,
         until=min((row.until for row in group if row.until is not None), default=None),
-        detail=first.detail if len({row.detail for row in group}) == 1 else None,
-        count=number,
+        detail=group[0].detail if len({row.detail for row in group}) == 1 else None,
+        count=sum(row.count for row in group),
     )
-    listed = "" if alone else ", ".join(names[:NAMES_SHOWN]) + more
-    done = "acted on" if first.verb is None else PARTICIPLES.get(first.verb, first.verb)
-    brief = f"{number} not {done}: {reason_words(first.reason)}"
-    return Blocked(first.fleet, first.reason, sentence(all_of_them, now), listed, first.reason in ORDINARY, brief)
+
+
+def _blocked(group: Sequence[BlockedReport], now: datetime) -> Blocked:
+    whole = as_one(group)
+    names = [row.name or row.machine or "" for row in group if row.name or row.machine]
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    listed = "" if len(group) == 1 else ", ".join(names[:NAMES_SHOWN]) + more
+    done = "acted on" if whole.verb is None else PARTICIPLES.get(whole.verb, whole.verb)
+    return Blocked(
+        fleet=whole.fleet,
+        reason=whole.reason,
+        words=sentence(replace(whole, name=whole.name or whole.machine), now),
+        names=listed,
+        ordinary=whole.reason in ORDINARY,
+        brief=f"{whole.count} not {done}: {reason_words(whole.reason)}",
+    )

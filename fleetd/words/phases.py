@@ -17,3 +17,10 @@ PHASES: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 """A sign and words for each phase."""
+
+_EVENTFUL = (Phase.UNKNOWN, Phase.RISING, Phase.FALLING, Phase.UP, Phase.DOWN)
+
+
+def eventful_first(phase: str) -> int:
+    """Sort key; one that is not known here is as the unknown."""
+    return next((n for n, known in enumerate(_EVENTFUL) if known == phase), 0)

@@ -17,7 +17,7 @@ from fleetd.cli.narrow import eventful_first, is_odd, of_fleet, problems
 from fleetd.cli.render_status import fitting, status_view
 from fleetd.model.plan import BudgetView, OverCap
 from fleetd.model.reasons import ORDINARY, Reason, Standing
-from fleetd.model.report import MachineReport, Report
+from fleetd.model.report import DaemonReport, MachineReport, Report
 from tests.support.config_text import config_text
 from tests.support.fakeseat import AT, a_fleet, a_machine, a_report, a_veto
 
@@ -259,12 +259,34 @@ def test_where_all_fit_all_are_shown() -> None:
     assert len(set(re.findall(r"training-00\d\d", shown))) == 19
 
 
+def test_before_anything_is_known_nothing_is_said_to_be_well() -> None:
+    nothing = Report(daemon=DaemonReport(running=True, provider="ok"))
+    assert FINE not in drawn(problems(nothing), only_problems=True)
+
+
+def test_a_fleet_that_nobody_has_seen_yet_has_nothing_that_is_about_it() -> None:
+    shown = of_fleet(Report(daemon=DaemonReport(running=True), vetoes=two_fleets().vetoes), "training")
+    assert (shown.fleets, shown.hourly, [v.subject for v in shown.vetoes]) == ({}, None, [None])
+
+
 @pytest.fixture
 def current(monkeypatch: pytest.MonkeyPatch) -> None:
     async def status(_settings: object) -> Report:
         return two_fleets()
 
     monkeypatch.setattr(look.wiring, "current_status", status)
+
+
+def test_a_fleet_is_asked_for_before_any_was_seen(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unseen(_settings: object) -> Report:
+        return Report(daemon=DaemonReport(running=True, provider="unavailable", error="no answer"))
+
+    monkeypatch.setattr(look.wiring, "current_status", unseen)
+    config = tmp_path / "fleetd.toml"
+    config.write_text(config_text(provider='[provider]\nkind = "simulator"'))
+    early = cli("status", "-c", str(config), "--fleet", "training")
+    assert (early.code, early.err) == (0, ""), "nobody can tell yet whether it is called so"
+    assert "no answer" in early.out
 
 
 @pytest.mark.usefixtures("current")

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from fleetd.engine.news import NAMED, News
 from fleetd.model.journal import Memory
+from fleetd.model.machine import Machine
 from fleetd.model.plan import Observation, Skip
 from fleetd.model.reasons import ORDINARY, PASSING, Reason, Verb
 from fleetd.planner.plan import plan
@@ -92,6 +93,25 @@ def test_a_fleet_that_leaves_its_target_says_so_once() -> None:
         return [str(line["event"]) for line in logs if str(line["event"]).startswith("fleet.")]
 
     assert run_virtual(story) == ["fleet.converged", "fleet.left_target", "fleet.converged"]
+
+
+@pytest.mark.parametrize("up", [0, 1, 2, 3])
+@pytest.mark.parametrize("busy", [(), ("training",)], ids=["quiet", "busy"])
+def test_only_a_fleet_that_is_off_its_target_has_left_it(up: int, busy: tuple[str, ...]) -> None:
+    """An update under way, say, is no transition that moves a machine."""
+    news = News()
+
+    def passes(up: int, busy: tuple[str, ...]) -> list[str]:
+        machines = tuple(Machine(f"ps{n}", token_name(n), "ready") for n in range(1, up + 1))
+        with capture_logs() as logs:
+            news.passed(1, 0.1, plan((fleet(target=2),), Observation(NOW, machines), Memory(), NOW), (), busy)
+        return [str(line["event"]) for line in logs if str(line["event"]).startswith("fleet.")]
+
+    assert passes(2, ()) == ["fleet.converged"]
+    left = passes(up, busy)
+    assert left == ([] if up == 2 else ["fleet.left_target"])
+    assert passes(up, busy) == [], "once"
+    assert passes(1, ()) == (["fleet.left_target"] if up == 2 else [])
 
 
 def test_one_shortage_is_backed_off_once() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fleetd.model.report import DaemonReport, Report
+from fleetd.model.report import DaemonReport, LastFault, Report
 from fleetd.ops.page.sections import _bar
 from fleetd.ops.page.words import troubles
 
@@ -24,6 +24,13 @@ def test_the_bar_is_as_long_as_time_has_passed(minutes: float, width: str) -> No
 @pytest.mark.parametrize(("began", "deadline"), [(END, BEGAN), (BEGAN, BEGAN)])
 def test_there_is_no_bar_without_a_span(began: datetime, deadline: datetime) -> None:
     assert _bar(began, deadline, BEGAN) is None
+
+
+def test_a_fault_has_its_day() -> None:
+    fault = LastFault(at=BEGAN, where="pass", error="KeyError: here")
+    ((what, words),) = troubles(Report(daemon=DaemonReport(running=True, faults=3, last_fault=fault)))
+    assert what == "3 faults in fleetd's own code"
+    assert words == "the last at 2026-03-02 12:00:00 UTC, pass: KeyError: here"
 
 
 def test_clocks_that_are_apart_may_need_a_person() -> None:

@@ -12,7 +12,7 @@ from fleetd.ops.page.html import Markup, join, tag
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.words import NOTHING, age, clock, short_age
 from fleetd.words.machines import standing_sentence
-from fleetd.words.phases import PHASES
+from fleetd.words.phases import PHASES, eventful_first
 
 CELLS = 60
 """Cells of a fleet that are shown at once; the others, the uneventful ones, are a tap away."""
@@ -28,8 +28,6 @@ _WHY_OFF: Mapping[str, str] = MappingProxyType(
     }
 )
 """Beside ``off`` in a cell; what nobody knows, or goes without saying, is left out."""
-
-_ORDER = ("unknown", "rising", "falling", "up", "down")
 
 
 def cells(scene: Scene, machines: Sequence[MachineReport]) -> Markup | None:
@@ -99,8 +97,7 @@ def _cell(scene: Scene, machine: MachineReport) -> Markup:
 
 
 def _eventful_first(machine: MachineReport) -> tuple[bool, int, bool, str]:
-    phase = machine.phase if machine.phase in _ORDER else "unknown"
-    return (not machine.failure, _ORDER.index(phase), machine.hold is None, machine.name)
+    return (not machine.failure, eventful_first(machine.phase), machine.hold is None, machine.name)
 
 
 def _mark(machine: MachineReport) -> str:

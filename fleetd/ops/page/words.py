@@ -8,6 +8,7 @@ from decimal import Decimal
 from fleetd.model.machine import Phase
 from fleetd.model.report import Report, VetoReport
 from fleetd.planner.standing import orphans
+from fleetd.words import times
 from fleetd.words.blocked import blocked
 from fleetd.words.times import clocks_sentence, span
 from fleetd.words.vetoes import veto_title
@@ -105,7 +106,7 @@ def troubles(report: Report) -> list[tuple[str, str]]:
     fault = daemon.last_fault
     if fault is not None and not daemon.error:
         often = count(daemon.faults or 1, "fault")
-        last = f"the last at {clock(fault.at, fault.at)} UTC, {fault.where}: {fault.error}"
+        last = f"the last at {times.clock(fault.at)}, {fault.where}: {fault.error}"
         found.append((f"{often} in fleetd's own code", _line(last)))
     if report.sight.undecided is not None:
         found.append(("Nothing is decided at the moment", _line(report.sight.undecided)))
