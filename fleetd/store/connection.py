@@ -49,8 +49,9 @@ class Moving(Exception):
 def open_snapshot(path: Path, *, busy_timeout: float, read_only: bool = True) -> sqlite3.Connection:
     """A copy in memory of what the journal holds now; an empty one where there is no journal yet.
 
-    Nothing is written to the state directory, not even SQLite's own side files, and no lock stays behind:
-    a daemon may run, may have been killed, or may start or stop meanwhile.
+    No lock stays behind and nothing is written to the state directory, not even SQLite's own side files: a daemon
+    may run, may have been killed, or may start or stop meanwhile. One trace is possible: a daemon that stops between
+    our look at the files and SQLite's leaves no log, and SQLite then makes an empty one, which says nothing.
 
     Raises:
         Moving: it did just that; try again.
@@ -89,16 +90,24 @@ def _copy_into(copy: sqlite3.Connection, path: Path, busy_timeout: float) -> Non
 class _Files:
     main: tuple[int, int, int] | None
     log: bool
+    """Whether there is a log with anything in it: beside an empty one everything is in the file."""
     index: bool
 
     @classmethod
     def of(cls, path: Path) -> _Files:
-        log, index = (path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-shm"))
-        try:
-            status = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return cls(None, log, index)
-        return cls((status.st_ino, status.st_size, status.st_mtime_ns), log, index)
+        main, log, index = (_status(path.with_name(path.name + suffix)) for suffix in ("", "-wal", "-shm"))
+        return cls(
+            main and (main.st_ino, main.st_size, main.st_mtime_ns),
+            log=log is not None and log.st_size > 0,
+            index=index is not None,
+        )
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _connect(path: Path, mode: str, parameter: str = "", *, busy_timeout: float) -> sqlite3.Connection:

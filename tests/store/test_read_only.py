@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import anyio
 import pytest
 
 from fleetd.model.errors import StateUnusable
+from fleetd.store import connection, database
 from fleetd.store.sqlite import SqliteJournal
 from tests.store.test_crash_safety import ROOT, killed_writer
 from tests.store.test_journal import ENTRY, FACTS, INTENT
@@ -24,6 +27,11 @@ def trace(directory: Path) -> dict[str, tuple[int, int, bytes]]:
         status = file.stat()
         found[file.name] = (status.st_mtime_ns, status.st_size, b"" if file.is_dir() else file.read_bytes())
     return found
+
+
+@pytest.fixture
+def _in_no_time(monkeypatch):
+    monkeypatch.setattr(database, "_BETWEEN_LOOKS", 0)
 
 
 async def test_where_there_is_no_journal_none_is_made(path):
@@ -101,6 +109,7 @@ async def test_what_a_killed_daemon_wrote_is_seen(path):
     assert trace(path.parent) == before
 
 
+@pytest.mark.usefixtures("_in_no_time")
 async def test_a_log_without_its_index_is_told(path):
     killed_writer(path, seed=1, seconds=0.02)
     (path.parent / "journal.db-shm").unlink()
@@ -109,6 +118,39 @@ async def test_a_log_without_its_index_is_told(path):
     journal = await SqliteJournal.open(path)
     await journal.aclose()
     looking = await SqliteJournal.open_read_only(path)
+    await looking.aclose()
+
+
+@pytest.mark.usefixtures("_in_no_time")
+@pytest.mark.parametrize("size", [0, 1])
+async def test_an_empty_log_says_nothing_and_any_other_does(path, size):
+    journal = await SqliteJournal.open(path)
+    intent = await journal.write_intent(INTENT)
+    await journal.aclose()
+    (path.parent / "journal.db-wal").write_bytes(b"x" * size)
+    with pytest.raises(StateUnusable, match="a log without its index") if size else contextlib.nullcontext():
+        looking = await SqliteJournal.open_read_only(path)
+        assert await looking.open_intents() == [intent]
+        await looking.aclose()
+
+
+async def test_a_daemon_that_stops_between_two_looks_at_its_files(path, monkeypatch):
+    """SQLite then makes an empty log of its own: found so once, that was "a log without its index" for good."""
+    journal = await SqliteJournal.open(path, executor=InlineExecutor())
+    intent = await journal.write_intent(INTENT)
+    stopped = []
+
+    def stop_first(*args: object, **options: object) -> sqlite3.Connection:
+        if not stopped:
+            stopped.append(True)
+            journal._database._connection.close()
+        return connect(*args, **options)
+
+    connect = connection._connect
+    monkeypatch.setattr(connection, "_connect", stop_first)
+    looking = await SqliteJournal.open_read_only(path, executor=InlineExecutor())
+    assert stopped
+    assert await looking.open_intents() == [intent]
     await looking.aclose()
 
 
