@@ -31,7 +31,7 @@ COMMANDS = MappingProxyType(
         "check": Entry(
             "look",
             FLEETS,
-            "Validate the config: every fault at once, each with its path and what would be right.",
+            "Validate the config: every fault at once, each with its line, its key and what would be right.",
         ),
         "plan": Entry("look", FLEETS, "Show what the next pass would do, and why. Writes nothing, ever."),
         "apply": Entry("keep", FLEETS, "Bring every fleet to its target, wait until it is there, and exit."),

@@ -23,7 +23,7 @@ from fleetd.cli.render_history import history_document, history_line, history_vi
 from fleetd.cli.render_plan import plan_view
 from fleetd.cli.render_status import fitting, silent_words, status_view
 from fleetd.engine.status import plan_document
-from fleetd.model.errors import ConfigError, Fault, FleetdError
+from fleetd.model.errors import ConfigError, FleetdError
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.report import Report, document, veto_report
 from fleetd.model.settings import Settings
@@ -53,7 +53,7 @@ def check(
         ),
     ] = False,
 ) -> None:
-    """Validate the config: every fault at once, each with its path and what would be right.
+    """Validate the config: every fault at once, each with its line, its key and what would be right.
 
     Warnings do not make it fail.
     """
@@ -63,11 +63,12 @@ def check(
     unwise += config_file.command_warnings(settings.idle_sources.values(), os.environ)
     if settings.provider.api_key is not None:
         unwise += config_file.key_warnings(settings.provider.api_key, os.environ)
-    _warn(unwise)
+    for warning in config_file.placed(unwise, path):
+        say(f"warning: {printable(warning.within(settings.source), limit=1000)}", style="yellow")
     if online:
         faults = anyio.run(wiring.check_online, settings)
         if faults:
-            raise ConfigError(settings.source, tuple(faults))
+            raise ConfigError(settings.source, config_file.placed(faults, path))
     fleets = ", ".join(f"{fleet.name} (target {fleet.target})" for fleet in settings.fleets) or "no fleet"
     show(Text.assemble((f"{printable(settings.source)} is valid", "green"), f": {fleets}"))
 
@@ -304,8 +305,3 @@ def _warn_of_silence(pid: int | None) -> None:
 
 def _warn_of_other(who: str) -> None:
     say(f"warning: who is idle is not asked: {printable(who)}", style="yellow")
-
-
-def _warn(faults: list[Fault]) -> None:
-    for fault in faults:
-        say(f"warning: {printable(str(fault), limit=1000)}", style="yellow")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fleetd.config.advice import command_warnings, warnings
     from fleetd.config.key import key_warnings, read_key
-    from fleetd.config.reading import file_warnings, load, parse, state_dir_of
+    from fleetd.config.reading import file_warnings, load, parse, placed, state_dir_of
     from fleetd.config.schema_json import json_schema
 
 _HOME_OF = {
@@ -22,6 +22,7 @@ _HOME_OF = {
     "file_warnings": "reading",
     "load": "reading",
     "parse": "reading",
+    "placed": "reading",
     "state_dir_of": "reading",
     "json_schema": "schema_json",
 }
@@ -40,6 +41,7 @@ __all__ = [
     "key_warnings",
     "load",
     "parse",
+    "placed",
     "read_key",
     "state_dir_of",
     "warnings",

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from fleetd.config.reading import placed
 from fleetd.model.errors import Fault, KeyUnusable
 from fleetd.model.settings import KeySource
 
@@ -27,11 +28,11 @@ def read_key(source: KeySource, environ: Mapping[str, str], *, config: str = "co
     """
     found = _from_environment(source, environ) if source.env is not None else _from_file(source, environ)
     if isinstance(found, Fault):
-        raise KeyUnusable(config, (found,))
+        raise KeyUnusable(config, placed((found,), Path(config)))
     key = found.strip()
     problem = _problem(key)
     if problem is not None:
-        raise KeyUnusable(config, (Fault(_PATH, f"{source} {problem}"),))
+        raise KeyUnusable(config, placed((Fault(_PATH, f"{source} {problem}"),), Path(config)))
     return key
 
 

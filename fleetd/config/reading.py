@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
+from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,12 @@ from pydantic import ValidationError
 from fleetd.config.checks import check
 from fleetd.config.convert import to_settings
 from fleetd.config.faults import Finding, dotted, in_file_order, translate
+from fleetd.config.positions import Positions
 from fleetd.config.schema import ConfigFile
+from fleetd.config.syntax import syntax_fault
 from fleetd.config.view import TableView
 from fleetd.model.errors import ConfigError, Fault
 from fleetd.model.settings import Settings
-
-_POSITION = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
-
 
 CUT = "does not end with a line end, as if it had been cut while it was written"
 
@@ -39,22 +39,36 @@ def load(path: Path, *, whole: bool = False) -> Settings:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as e:
-        raise ConfigError(source, (Fault(source, f"is not UTF-8 text (at byte {e.start})"),)) from None
+        line = e.object[: e.start].count(b"\n") + 1
+        raise ConfigError(source, (Fault(source, f"is not UTF-8 text (at byte {e.start})", line),)) from None
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
         raise ConfigError(source, (Fault(source, f"cannot be read: {reason}"),)) from e
     if whole and _is_cut(text):
-        raise ConfigError(source, (Fault("end of file", f"{CUT}: end the last line, and reload again"),))
+        raise ConfigError(source, (_cut(text, "end the last line, and reload again"),))
     return parse(text, source)
 
 
 def file_warnings(path: Path) -> tuple[Fault, ...]:
     """What is suspicious about the file itself."""
     try:
-        cut = _is_cut(path.read_text("utf-8-sig"))
+        text = path.read_text("utf-8-sig")
     except (OSError, ValueError):
         return ()
-    return (Fault("end of file", f"{CUT}: a reload refuses it; end the last line"),) if cut else ()
+    return (_cut(text, "a reload refuses it; end the last line"),) if _is_cut(text) else ()
+
+
+def placed(faults: Iterable[Fault], path: Path) -> tuple[Fault, ...]:
+    """Faults that were found in the settings of a file, each with the line of its key."""
+    try:
+        positions = Positions(path.read_text("utf-8-sig"))
+    except (OSError, ValueError):
+        return tuple(faults)
+    return tuple(replace(f, line=positions.line_of(f.path)) if f.line is None else f for f in faults)
+
+
+def _cut(text: str, remedy: str) -> Fault:
+    return Fault("end of file", f"{CUT}: {remedy}", text.count("\n") + 1)
 
 
 def _is_cut(text: str) -> bool:
@@ -85,7 +99,7 @@ def parse(text: str, source: str) -> Settings:
     raw = _toml(text)
     if isinstance(raw, Fault):
         raise ConfigError(source, (raw,))
-    config, faults = _validate(raw)
+    config, faults = _validate(raw, text)
     if config is None or faults:
         raise ConfigError(source, tuple(faults))
     return to_settings(config, source)
@@ -99,14 +113,14 @@ def _toml(text: str) -> dict[str, Any] | Fault:
     try:
         return tomllib.loads(text, parse_float=_exact)
     except tomllib.TOMLDecodeError as e:
-        return _syntax_fault(str(e))
+        return syntax_fault(str(e), text)
     except RecursionError:
         return Fault("file", "is not valid TOML: nested too deeply")
     except ValueError:  # a number of thousands of digits
         return Fault("file", "is not valid TOML: a number is too long")
 
 
-def _validate(raw: dict[str, Any]) -> tuple[ConfigFile | None, list[Fault]]:
+def _validate(raw: dict[str, Any], text: str) -> tuple[ConfigFile | None, list[Fault]]:
     config: ConfigFile | None = None
     found: list[Finding] = []
     try:
@@ -115,17 +129,9 @@ def _validate(raw: dict[str, Any]) -> tuple[ConfigFile | None, list[Fault]]:
         found = translate(e, ConfigFile)
     view = TableView(raw, frozenset(loc for loc, _ in found))
     findings = in_file_order([*found, *check(view)], raw)
-    return config, [Fault(dotted(loc), problem) for loc, problem in findings]
-
-
-def _syntax_fault(message: str) -> Fault:
-    position = _POSITION.search(message)
-    problem = f"is not valid TOML: {message[: position.start()] if position else message}"
-    if position is None:
-        return Fault("file", problem)
-    if position["line"] is None:
-        return Fault("end of file", problem)
-    return Fault(f"line {position['line']}, column {position['column']}", problem)
+    positions = Positions(text) if findings else None
+    faults = [Fault(dotted(loc), problem) for loc, problem in findings]
+    return config, [replace(f, line=positions.line_of(f.path)) for f in faults] if positions else []
 
 
 def _exact(text: str) -> Decimal:

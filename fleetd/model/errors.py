@@ -167,12 +167,23 @@ class Fault:
     """One fault in a config file."""
 
     path: str
-    """Dotted path to the key, e.g. ``fleets.training.guards.max_shrink``."""
+    """Dotted path to the key, e.g. ``fleets.training.guards.max_shrink``; "" where the text is no TOML."""
     problem: str
     """What is wrong, and what would be right."""
+    line: int | None = None
+    """Where the key stands in the file, from 1; for one that is missing, where its table stands."""
+    column: int | None = None
+    """Only of a text that is no TOML."""
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.problem}"
+        place = f"line {self.line}" if self.line is not None else ""
+        place += f", column {self.column}" if self.column is not None else ""
+        return ": ".join(part for part in (place, self.path, self.problem) if part)
+
+    def within(self, source: str) -> str:
+        """With the file's name before it, as compilers write it: ``fleetd.toml:12: fleets.a.target: ...``."""
+        place = ":".join(str(part) for part in (source, self.line, self.column) if part is not None)
+        return ": ".join(part for part in (place, self.path if self.path != source else "", self.problem) if part)
 
 
 class ConfigError(FleetdError):
@@ -182,7 +193,7 @@ class ConfigError(FleetdError):
         self.source = source
         self.faults = faults
         count = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}"
-        super().__init__("\n".join([f"{source}: {count}", *(f"  {f}" for f in faults)]))
+        super().__init__("\n".join([f"{source}: {count}", *(f"  {f.within(source)}" for f in faults)]))
 
 
 class KeyUnusable(ConfigError):

@@ -220,7 +220,7 @@ async def _tell_of_orders(request: web.Request, handler: Handler) -> web.StreamR
         log.warning("order.was_refused", **keys, status=fault.status, error=fault.message)
         raise
     except ConfigError as error:
-        faults = [{"path": f.path, "problem": f.problem} for f in error.faults]
+        faults = [{"path": f.path, "problem": f.problem, "line": f.line} for f in error.faults]
         log.warning("order.was_refused", **keys, status=422, error=str(error))
         raise Fault(422, str(error), faults=faults) from error
     except LookupError as error:

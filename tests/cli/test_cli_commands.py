@@ -54,7 +54,8 @@ def test_check_says_what_was_read_and_warns(cli, tmp_path: Path) -> None:
     done = cli("check", "-c", str(path))
     assert done.code == 0
     assert done.out == f"{path} is valid: training (target 3)\n"
-    assert "warning: idle_sources.gpu: no fleet asks this source" in done.err
+    line = path.read_text().splitlines().index("[idle_sources.gpu]") + 1
+    assert f"warning: {path}:{line}: idle_sources.gpu: no fleet asks this source" in done.err
 
 
 def test_check_warns_of_a_key_that_everyone_can_read(cli, tmp_path: Path) -> None:
@@ -75,7 +76,8 @@ def test_check_online_lists_what_the_account_lacks(cli, config: Path, monkeypatc
     monkeypatch.setattr(look.wiring, "check_online", lacking, raising=False)
     done = cli("check", "-c", str(config), "--online")
     assert done.code == 78
-    assert "the account has no tbu200wi" in done.err
+    line = next(n for n, text in enumerate(config.read_text().splitlines(), 1) if text.startswith("templateId"))
+    assert f"{config}:{line}: fleets.training.machine.templateId: the account has no tbu200wi" in done.err
 
 
 def test_the_config_of_the_environment_is_used(cli, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

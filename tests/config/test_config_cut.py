@@ -31,8 +31,8 @@ def test_a_last_line_without_an_end_is_a_warning_and_no_fault_elsewhere(tmp_path
     config.load(path)
     (warning,) = config.file_warnings(path)
     assert str(warning) == (
-        "end of file: does not end with a line end, as if it had been cut while it was written: a reload refuses it; "
-        "end the last line"
+        f"line {TEXT.rstrip().count(chr(10)) + 1}: end of file: does not end with a line end, as if it had been cut "
+        "while it was written: a reload refuses it; end the last line"
     )
     with pytest.raises(ConfigError, match="end the last line, and reload again"):
         config.load(path, whole=True)

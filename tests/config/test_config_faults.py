@@ -563,39 +563,19 @@ def test_fault(parts: dict[str, str], path: str, fragment: str) -> None:
 def test_ten_faults_come_out_at_once_in_the_files_order() -> None:
     with pytest.raises(ConfigError) as caught:
         load(Path(__file__).with_name("ten-faults.toml"))
-    assert [f.path for f in caught.value.faults] == [
-        "provider.api_key",
-        "provider.max_requests_per_secnd",
-        "daemon.interval",
-        "guards.max_shrink",
-        "fleets.training.target",
-        "fleets.training.scale_in",
-        "fleets.training.destroy_requires_snapshot",
-        "fleets.training.machine.diskSize",
-        "fleets.training.windows[0].start",
-        "fleets.training.idle.sources[0]",
+    assert [(f.line, f.path) for f in caught.value.faults] == [
+        (6, "provider.api_key"),
+        (7, "provider.max_requests_per_secnd"),
+        (10, "daemon.interval"),
+        (13, "guards.max_shrink"),
+        (16, "fleets.training.target"),
+        (17, "fleets.training.scale_in"),
+        (18, "fleets.training.destroy_requires_snapshot"),
+        (22, "fleets.training.machine.diskSize"),
+        (28, "fleets.training.windows[0].start"),
+        (33, "fleets.training.idle.sources[0]"),
     ]
     assert "edc20a51d9b2145" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "path", "fragment"),
-    [
-        pytest.param(
-            "version = 1\nname = West Coast\n", "line 2, column 8", "is not valid TOML: Invalid value", id="quotes"
-        ),
-        pytest.param("version = [1,", "end of file", "is not valid TOML", id="unfinished"),
-        pytest.param("[daemon]\n[daemon]\n", "line 2, column 8", "is not valid TOML: Cannot declare", id="twice"),
-        pytest.param(f"version = {'9' * 5000}", "file", "a number is too long", id="digits"),
-        pytest.param(f"version = {'[' * 9000}", "file", "nested too deeply", id="depth"),
-    ],
-)
-def test_syntax(text: str, path: str, fragment: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse(text, "fleetd.toml")
-    (fault,) = caught.value.faults
-    assert fault.path == path
-    assert fragment in fault.problem
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -614,7 +594,7 @@ def test_a_directory(tmp_path: Path) -> None:
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "fleetd.toml"
     path.write_bytes(b'version = 1\nname = "\xff"\n')
-    with pytest.raises(ConfigError, match=r"is not UTF-8 text \(at byte 20\)"):
+    with pytest.raises(ConfigError, match=r"fleetd\.toml:2: is not UTF-8 text \(at byte 20\)"):
         load(path)
 
 

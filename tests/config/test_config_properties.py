@@ -92,7 +92,7 @@ def read(text: str) -> None:
         faults = error.faults
         assert faults
         for fault in faults:
-            assert fault.path
+            assert fault.path or fault.line
             assert fault.problem
             assert "\n" not in str(fault)
             assert not any(word in fault.problem for word in JARGON), fault

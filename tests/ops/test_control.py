@@ -272,7 +272,7 @@ async def test_the_seats_errors_are_answers(
 
 
 async def test_a_configs_faults_come_one_by_one(seat: FakeSeat, tmp_path: Path) -> None:
-    seat.failure = ConfigError("f.toml", (Fault("a.b", "wrong"), Fault("c", "missing")))
+    seat.failure = ConfigError("f.toml", (Fault("a.b", "wrong", 7), Fault("c", "missing")))
     path = tmp_path / "control.sock"
     async with (
         serve_control(seat, path),
@@ -280,7 +280,10 @@ async def test_a_configs_faults_come_one_by_one(seat: FakeSeat, tmp_path: Path) 
         session.post("http://fleetd/reload") as answer,
     ):
         error = (await answer.json())["error"]
-    assert error["faults"] == [{"path": "a.b", "problem": "wrong"}, {"path": "c", "problem": "missing"}]
+    assert error["faults"] == [
+        {"path": "a.b", "problem": "wrong", "line": 7},
+        {"path": "c", "problem": "missing", "line": None},
+    ]
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("GET", "/reload", 405)])
