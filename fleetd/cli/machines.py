@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import anyio
 import typer
-from rich.console import RenderableType
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from fleetd import wiring
-from fleetd.cli.failures import UsageError
+from fleetd.cli.by_hand import about, ask, look, looks_like_an_id, tell, tell_done
+from fleetd.cli.failures import UsageError, leaf
 from fleetd.cli.machine_options import (
     CREATE,
     CREATE_HELP,
@@ -36,16 +36,19 @@ from fleetd.cli.machine_options import (
     takes,
 )
 from fleetd.cli.options import ConfigOption, JsonOption, duration, examples
-from fleetd.cli.output import err, say, show, show_json
-from fleetd.cli.render_machines import machine_view, machines_view, object_view
-from fleetd.cli.vetoes import usage
+from fleetd.cli.output import err, say
+from fleetd.cli.render_machines import (
+    machine_view,
+    machines_view,
+    networks_view,
+    object_view,
+    templates_view,
+)
 from fleetd.cloud.port import Json, MachinesApi
 from fleetd.config.units import format_duration
-from fleetd.model.errors import CloudError, NotFound, Unavailable
+from fleetd.model.errors import CloudError, NotFound
 from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
-
-T = TypeVar("T")
 
 machines = typer.Typer(
     rich_markup_mode="rich",
@@ -63,8 +66,6 @@ LOOK, CHANGE = "Look", "Change"
 MachineId = Annotated[
     str, typer.Argument(metavar="ID", help="The machine's id, such as psabc123, or its name where only one has it.")
 ]
-LOOKS_LIKE_AN_ID = re.compile(r"ps[0-9a-z]+", re.ASCII)
-"""What the vendor's ids look like: such a word is not looked up."""
 
 
 class WaitState(StrEnum):
@@ -87,16 +88,15 @@ class WaitState(StrEnum):
 @takes(LIST, LIST_HELP, panel=f"Filters ({SWITCHES})")
 def list_(config: ConfigOption = None, as_json: JsonOption = False, *, given: dict[str, Any]) -> None:
     """List the machines that the key can see, all pages of them."""
-    found = _look(config, lambda api, settings: api.list(fitting(given, LIST, settings.provider.dialect)))
-    _answer(found, machines_view(found), as_json=as_json)
+    found = look(config, lambda api, settings: api.list(fitting(given, LIST, settings.provider.dialect)))
+    tell(found, machines_view(found), as_json=as_json)
 
 
 @machines.command("show", rich_help_panel=LOOK, epilog=examples("fleetd machines show psabc123"))
 def show_(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show one machine with its events; a failed start's reason is among them."""
-    machine_id = _id_of(machine_id, config)
-    found = _look(config, lambda api, _settings: api.show(machine_id))
-    _answer(found, machine_view(found), as_json=as_json)
+    _, found = about(machine_id, config, lambda api, _settings, id_: api.show(id_), soon=True)
+    tell(found, machine_view(found), as_json=as_json)
 
 
 @machines.command(
@@ -121,34 +121,29 @@ def create(config: ConfigOption = None, as_json: JsonOption = False, *, given: d
 
     dialect = wiring.load_settings(wiring.find_config(config)).provider.dialect
     wanted = fitting(given, CREATE, dialect, required=CREATE_REQUIRED[dialect])
-    made = _ask(config, lambda api, _settings: api.create(wanted))
-    _answer(made, machine_view(made), as_json=as_json)
+    made = ask(config, lambda api, _settings: api.create(wanted))
+    tell(made, machine_view(made), as_json=as_json)
 
 
 @machines.command(rich_help_panel=CHANGE, epilog=examples("fleetd machines start psabc123"))
 def start(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Start a machine; nothing happens where it is up."""
-    machine_id = _id_of(machine_id, config)
-    _confirm(
-        _ask(config, lambda api, _settings: api.start(machine_id)), f"{machine_id}: start accepted", as_json=as_json
-    )
+    machine_id, answer = about(machine_id, config, lambda api, _settings, id_: api.start(id_))
+    tell_done(answer, f"{machine_id}: start accepted", as_json=as_json)
 
 
 @machines.command(rich_help_panel=CHANGE, epilog=examples("fleetd machines stop psabc123"))
 def stop(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Stop a machine at once: users who are logged in are kicked out."""
-    machine_id = _id_of(machine_id, config)
-    _confirm(
-        _ask(config, lambda api, _settings: api.stop(machine_id)), f"{machine_id}: stop accepted", as_json=as_json
-    )
+    machine_id, answer = about(machine_id, config, lambda api, _settings, id_: api.stop(id_))
+    tell_done(answer, f"{machine_id}: stop accepted", as_json=as_json)
 
 
 @machines.command(rich_help_panel=CHANGE, epilog=examples("fleetd machines restart psabc123"))
 def restart(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Restart a machine at once: users who are logged in are kicked out."""
-    machine_id = _id_of(machine_id, config)
-    answer = _ask(config, lambda api, _settings: api.restart(machine_id))
-    _confirm(answer, f"{machine_id}: restart accepted", as_json=as_json)
+    machine_id, answer = about(machine_id, config, lambda api, _settings, id_: api.restart(id_))
+    tell_done(answer, f"{machine_id}: restart accepted", as_json=as_json)
 
 
 @machines.command(
@@ -168,12 +163,13 @@ def destroy(
 
     Asks first, and refuses where there is no terminal to ask on.
     """
-    machine_id = _id_of(machine_id, config, former=False)
     if not yes:
-        _make_sure(machine_id, config)
+        machine_id = _make_sure(machine_id, config)
     release = given.get("releasePublicIp")
-    answer = _ask(config, lambda api, _settings: api.destroy(machine_id, release_public_ip=release))
-    _confirm(answer, f"{machine_id} is being destroyed", as_json=as_json)
+    machine_id, answer = about(
+        machine_id, config, lambda api, _settings, id_: api.destroy(id_, release_public_ip=release), former=False
+    )
+    tell_done(answer, f"{machine_id} is being destroyed", as_json=as_json)
 
 
 @machines.command(
@@ -189,22 +185,21 @@ def update(
     machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False, *, given: dict[str, Any]
 ) -> None:
     """Change attributes of a machine; what is not given stays as it is."""
-    machine_id = _id_of(machine_id, config)
     if not given:
         raise UsageError("nothing to change: give at least one parameter of the API")
 
-    def change(api: MachinesApi, settings: Settings) -> Awaitable[Json | None]:
+    def change(api: MachinesApi, settings: Settings, id_: str) -> Awaitable[Json | None]:
         changes = changeable(fitting(given, UPDATE, settings.provider.dialect), settings.provider.dialect)
         if changes.get("autoSnapshotFrequency") in {"none", "null"}:
             if settings.provider.dialect != "paperspace-core":
                 raise UsageError("this API knows no frequency none: --no-auto-snapshot-enabled turns snapshots off")
             changes["autoSnapshotFrequency"] = None
-        doubtful.extend(may_be_ignored(changes, settings.provider.dialect))
-        return api.update(machine_id, changes)
+        doubtful[:] = may_be_ignored(changes, settings.provider.dialect)
+        return api.update(id_, changes)
 
     doubtful: list[str] = []
-    answer = _ask(config, change)
-    _confirm(answer, f"{machine_id} is updated: {', '.join(given)}", as_json=as_json)
+    machine_id, answer = about(machine_id, config, change)
+    tell_done(answer, f"{machine_id} is updated: {', '.join(given)}", as_json=as_json)
     if doubtful:
         say(
             f"{', '.join(doubtful)}: the vendor sets this up in the create alone, and may ignore it here; "
@@ -223,9 +218,28 @@ def availability(
     as_json: JsonOption = False,
 ) -> None:
     """Ask whether such a machine can be had now."""
-    found = _look(config, lambda api, _settings: api.availability(region, machine_type))
+    found = look(config, lambda api, _settings: api.availability(region, machine_type))
     words = "can be had" if found.get("available") is True else "cannot be had"
-    _answer(found, Text(f"{machine_type} {words} in {region} now"), as_json=as_json)
+    tell(found, Text(f"{machine_type} {words} in {region} now"), as_json=as_json)
+
+
+@machines.command(
+    rich_help_panel=LOOK,
+    epilog=examples(
+        "fleetd machines templates", "fleetd machines templates --json | jq -r '.[] | [.id, .os, .label] | @tsv'"
+    ),
+)
+def templates(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List what a machine can be made from: a config's templateId. The account's own are among them."""
+    found = look(config, lambda api, _settings: api.all_templates())
+    tell(found, templates_view(found), as_json=as_json)
+
+
+@machines.command(rich_help_panel=LOOK, epilog=examples("fleetd machines networks"))
+def networks(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List the account's private networks: a config's networkId."""
+    found = look(config, lambda api, _settings: api.networks())
+    tell(found, networks_view(found), as_json=as_json)
 
 
 @machines.command(
@@ -240,12 +254,11 @@ def utilization(
     as_json: JsonOption = False,
 ) -> None:
     """Show how long a machine ran in a month, and its rates."""
-    machine_id = _id_of(machine_id, config)
     month = billing_month or f"{datetime.now(UTC):%Y-%m}"
     if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month, re.ASCII):
         raise UsageError(f"--billing-month: expected a month such as 2026-03, got {month!r}")
-    found = _look(config, lambda api, _settings: api.utilization(machine_id, month))
-    _answer(found, object_view(found), as_json=as_json)
+    _, found = about(machine_id, config, lambda api, _settings, id_: api.utilization(id_, month), soon=True)
+    tell(found, object_view(found), as_json=as_json)
 
 
 @machines.command(
@@ -266,10 +279,13 @@ def set_access(
     as_json: JsonOption = False,
 ) -> None:
     """Give a user access to a machine, or take it away."""
-    machine_id = _id_of(machine_id, config)
-    answer = _ask(config, lambda api, _settings: api.set_access(machine_id, user_id, enable_access=enable_access))
+    machine_id, answer = about(
+        machine_id,
+        config,
+        lambda api, _settings, id_: api.set_access(id_, user_id, enable_access=enable_access),
+    )
     done = f"{user_id} {'has' if enable_access else 'has no'} access to {machine_id}"
-    _confirm(answer, done, as_json=as_json)
+    tell_done(answer, done, as_json=as_json)
 
 
 @machines.command(
@@ -294,89 +310,36 @@ def wait_for(
 
     Ends with 75 when it is not in time, and with 1 when the machine is gone or failed to start.
     """
-    machine_id = _id_of(machine_id, config)
+    known_id = _known_id(machine_id, config)
 
     async def wait(api: MachinesApi, settings: Settings) -> Json:
         poll = settings.daemon.poll.total_seconds()
-        await _say_if_unknown(api, machine_id)
-        async with _waiting(machine_id, state, timeout):
-            return await api.wait_for(machine_id, state, timeout=timeout.total_seconds(), poll=poll)
+        async with _waiting(known_id, state, timeout):
+            return await api.wait_for(known_id, state, timeout=timeout.total_seconds(), poll=poll)
 
-    found = _ask(config, wait)
-    _answer(found, machine_view(found), as_json=as_json)
-
-
-def _id_of(word: str, config: Path | None, *, former: bool = True) -> str:
-    """The id of the machine that is meant, which is said where it was not given.
-
-    ``former``: a name that it had before will do.
-    """
-    if LOOKS_LIKE_AN_ID.fullmatch(word):
-        return word
-    settings = wiring.load_settings(wiring.find_config(config))
-    with usage():
-        named = anyio.run(wiring.machine_meant, settings, word)
-    if named.former == word and not former:
-        raise UsageError(f"{word} is what {named.id} was called before; it is {named.name} now: give its id")
-    if named.id != word:
-        say(f"{printable(word)} is {named.id}" + (f", called {printable(named.name)} now" if named.former else ""))
-    return named.id
+    found = ask(config, wait)
+    tell(found, machine_view(found), as_json=as_json)
 
 
-def _look(config: Path | None, question: Callable[[MachinesApi, Settings], Awaitable[T]]) -> T:
-    """Ask something that changes nothing, and give up while the person still waits."""
-
-    async def ask(api: MachinesApi, settings: Settings) -> T:
-        try:
-            with anyio.fail_after(wiring.ONE_SHOT_LIMIT):
-                return await question(api, settings)
-        except TimeoutError as error:
-            raise Unavailable(f"no answer from the provider within {wiring.ONE_SHOT_LIMIT:.0f} s") from error
-
-    return _ask(config, ask)
-
-
-def _ask(config: Path | None, question: Callable[[MachinesApi, Settings], Awaitable[T]]) -> T:
-    settings = wiring.load_settings(wiring.find_config(config))
-
-    async def ask() -> T:
-        async with wiring.open_machines_api(settings) as api:
-            return await question(api, settings)
-
-    return anyio.run(ask)
-
-
-def _answer(content: object, view: RenderableType, *, as_json: bool) -> None:
-    if as_json:
-        show_json(content)
-    else:
-        show(view)
-
-
-def _confirm(answer: Json | None, done: str, *, as_json: bool) -> None:
-    """The provider answers most writes with nothing at all: say that it took it."""
-    if as_json:
-        show_json(answer)
-    else:
-        show(Text(printable(done)))
-
-
-def _make_sure(machine_id: str, config: Path | None) -> None:
+def _make_sure(machine_id: str, config: Path | None) -> str:
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on: --yes destroys without asking")
-    found = _look(config, lambda api, _settings: api.show(machine_id))
+    machine_id, found = about(machine_id, config, lambda api, _settings, id_: api.show(id_), former=False, soon=True)
     say(f"{printable(str(found.get('name')))} ({machine_id}) is {printable(str(found.get('state')))}.")
     typer.confirm("Destroy it, its disk and every snapshot made from it?", default=False, abort=True, err=True)
+    return machine_id
 
 
-async def _say_if_unknown(api: MachinesApi, machine_id: str) -> None:
-    """A machine that was only just made may not be shown yet, so it is waited for; a misspelt id would be, too."""
+def _known_id(word: str, config: Path | None) -> str:
+    """What to wait for. One that was only just made may not be shown yet; a misspelt id is waited for as well."""
     try:
-        await api.show(machine_id)
-    except NotFound:
-        say(f"{printable(machine_id)} is not found; waiting all the same, in case it was only just made")
-    except CloudError:
-        return  # the wait itself sees to that
+        return about(word, config, lambda api, _settings, id_: api.show(id_), soon=True)[0]
+    except BaseException as error:
+        if isinstance(leaf(error), NotFound):
+            say(f"{printable(word)} is not found; waiting all the same, in case it was only just made")
+        elif not (isinstance(leaf(error), CloudError) and looks_like_an_id(word)):
+            raise
+    return word  # of an id, the wait itself sees to what is wrong
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from fleetd.cli.render_status import state_text
 from fleetd.model.machine import PHASES, Phase
 
 Json = Mapping[str, Any]
+Columns = Sequence[tuple[Sequence[str], str]]
 
 COLUMNS = (
     (("id",), "id"),
@@ -29,6 +30,20 @@ COLUMNS = (
 """The fields of a listing's table, on Core and on v1, and their headings."""
 LEFT_OUT = ("created", "public address", "private address", "region")
 """What a narrow terminal goes without, this first; ``machines show`` has it."""
+TEMPLATE_COLUMNS = (
+    (("id",), "id"),
+    (("label", "name"), "name"),
+    (("os", "operatingSystemLabel"), "os"),
+    (("region",), "only in"),
+)
+NETWORK_COLUMNS = (
+    (("id",), "id"),
+    (("name",), "name"),
+    (("region",), "region"),
+    (("network",), "network"),
+    (("netmask",), "netmask"),
+    (("dtCreated",), "created"),
+)
 ANY_WIDTH = 10_000
 """Columns: more than any terminal has."""
 EVENT_FIELDS = (("name",), ("state",), ("errorMsg", "error"), ("dtCreated",), ("dtFinished",))
@@ -38,7 +53,21 @@ def machines_view(machines: Sequence[Json]) -> RenderableType:
     """A listing."""
     if not machines:
         return Text("no machines")
-    return _Listing(machines)
+    return _Listing(machines, COLUMNS, LEFT_OUT, "machine")
+
+
+def templates_view(templates: Sequence[Json]) -> RenderableType:
+    """What a config's ``templateId`` may be."""
+    if not templates:
+        return Text("no templates")
+    return _Listing(templates, TEMPLATE_COLUMNS, ("only in", "os"), "template")
+
+
+def networks_view(networks: Sequence[Json]) -> RenderableType:
+    """What a config's ``networkId`` may be."""
+    if not networks:
+        return Text("no private networks: machines are made without one, and networkId is left out of the config")
+    return _Listing(networks, NETWORK_COLUMNS, ("created", "netmask", "network"), "network")
 
 
 def machine_view(machine: Json) -> RenderableType:
@@ -73,24 +102,28 @@ def object_view(content: Json) -> RenderableType:
 class _Listing:
     """As many columns as fit without a break in a word, and a line that says which did not."""
 
-    machines: Sequence[Json]
+    rows: Sequence[Json]
+    columns: Columns
+    may_go: tuple[str, ...]
+    """What a narrow terminal goes without, this first."""
+    noun: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         room = options.update(max_width=ANY_WIDTH)
-        choices = [LEFT_OUT[:count] for count in range(len(LEFT_OUT) + 1)]
+        choices = [self.may_go[:count] for count in range(len(self.may_go) + 1)]
         fitting = (c for c in choices if console.measure(self._table(c), options=room).maximum <= options.max_width)
         left_out = next(fitting, ())  # a name that fits nowhere costs nobody their columns
         yield self._table(left_out)
-        text = f"{len(self.machines)} machine{'' if len(self.machines) == 1 else 's'}"
+        text = f"{len(self.rows)} {self.noun}{'' if len(self.rows) == 1 else 's'}"
         if left_out:
             text += f"; without {', '.join(left_out)}, for lack of room"
         yield Text(text, style="dim")
 
     def _table(self, left_out: Iterable[str]) -> Table:
-        columns = [(fields, title) for fields, title in COLUMNS if title not in left_out]
+        columns = [(fields, title) for fields, title in self.columns if title not in left_out]
         table = _table(title for _, title in columns)
-        for machine in self.machines:
-            table.add_row(*(_cell(machine, _present(machine, fields)) for fields, _ in columns))
+        for row in self.rows:
+            table.add_row(*(_cell(row, _present(row, fields)) for fields, _ in columns))
         return table
 
 

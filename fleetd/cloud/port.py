@@ -196,6 +196,7 @@ class Cloud(Protocol):
 
 Json = dict[str, Any]
 """A JSON object exactly as the provider sent it."""
+Rows = list[Json]
 
 
 class MachinesApi(Protocol):
@@ -246,6 +247,14 @@ class MachinesApi(Protocol):
 
     async def availability(self, region: str, machine_type: str) -> Json:
         """Whether such a machine can be had now: ``{"available": bool}``."""
+        ...
+
+    async def all_templates(self) -> Rows:
+        """What a machine can be made from: the vendor's templates, then the account's own."""
+        ...
+
+    async def networks(self) -> Rows:
+        """The account's private networks."""
         ...
 
     async def wait_for(self, machine_id: str, state: str, *, timeout: float, poll: float = 5.0) -> Json:

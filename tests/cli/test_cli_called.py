@@ -6,10 +6,12 @@ import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
+from fleetd.cli.machines import machines
 from fleetd.model.journal import MachineFacts
 from fleetd.model.naming import machine_name, make_token
 from fleetd.store.paths import journal_path
@@ -76,6 +78,8 @@ COMMANDS = [
     *(("machines", verb, "WORD") for verb in ("show", "start", "stop", "restart", "utilization")),
     ("machines", "destroy", "WORD", "--yes"),
     ("machines", "update", "WORD", "--shutdown-timeout-in-hours", "24"),
+    ("machines", "set-access", "WORD", "--user-id", "ubx9ce8k", "--enable-access"),
+    ("machines", "wait-for", "WORD", "--state", "ready"),
 ]
 
 
@@ -91,6 +95,35 @@ def test_a_word_for_two_machines_is_a_usage_error_that_lists_them(
     assert renamed in ended.err
     assert other in ended.err
     assert sim.writes() == []
+
+
+BY_HAND = [command for command in COMMANDS if command[0] == "machines"]
+
+
+def test_no_command_by_hand_is_forgotten_here() -> None:
+    """Every one that is about a machine."""
+    about = {
+        command.name or command.callback.__name__
+        for command in machines.registered_commands
+        if "machine_id" in signature(command.callback).parameters and command.name != "list"
+    }
+    assert {command[1] for command in BY_HAND} == about
+
+
+@pytest.mark.parametrize("name", ["my-box", "psychology"])
+@pytest.mark.parametrize("command", BY_HAND, ids=lambda c: str(c[1]))
+def test_by_hand_a_name_will_do(
+    cli: Cli, world: tuple[str, str, str], sim: SimulatorProcess, command: tuple[str, ...], name: str
+) -> None:
+    config, renamed, _ = world
+    sim.ask(f"/_sim/machines/{renamed}", {"action": "rename", "name": name})
+    sim.reset_calls()
+    ended = cli(*(name if part == "WORD" else part for part in command), "-c", config)
+    assert ended.code == 0, ended.err
+    assert f"{name} is {renamed}" in ended.err
+    done = [call for call in sim.calls() if call["operation"] != "list" and call["machine_id"] != name]
+    assert {call["machine_id"] for call in done} == {renamed}
+    assert len(sim.writes()) - len([call for call in done if call["write"]]) in {0, int(name.startswith("ps"))}
 
 
 @pytest.mark.parametrize("command", COMMANDS[:3], ids=lambda c: str(c[0]))

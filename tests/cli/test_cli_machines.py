@@ -163,6 +163,28 @@ def test_availability(ask, sim: SimulatorProcess) -> None:
     assert json.loads(answer.out) == {"available": True}
 
 
+def test_templates_are_listed_with_what_a_config_needs(ask, sim: SimulatorProcess, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.split("  ") for line in ask("templates").out.splitlines()]
+    cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    assert cells[0] == ["id", "name", "os", "only in"]
+    assert ["tbu200wi", "Ubuntu 20.04", "Ubuntu 20.04.6 LTS", "-"] in cells
+    assert ["t4v9own7", "training image 7", "Ubuntu 22.04.4 LTS", "East Coast (NY2)"] in cells
+    assert cells[-1] == ["10 templates"]
+    assert [c["operation"] for c in sim.calls()] == ["templates"]
+    rows = json.loads(ask("templates", "--json").out)
+    assert len(rows) == 10
+    assert all(isinstance(row["id"], str) for row in rows)
+
+
+def test_networks_are_listed_with_what_a_config_needs(ask, sim: SimulatorProcess) -> None:
+    said = ask("networks").out
+    assert "nng82wb  Team Network         East Coast (NY2)" in said
+    assert said.splitlines()[-1] == "3 networks"
+    assert {row["id"] for row in json.loads(ask("networks", "--json").out)} == {"nng82wb", "n4c1ca7", "nams1k2"}
+    assert [c["operation"] for c in sim.calls()] == ["networks", "networks"]
+
+
 def test_utilization(ask, sim: SimulatorProcess, box: str) -> None:
     done = ask("utilization", box, "--billing-month", "2026-03", "--json")
     assert json.loads(done.out)["utilization"]["machineId"] == box

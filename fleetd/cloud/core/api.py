@@ -166,6 +166,10 @@ class CoreApi:
         """The templates that machines can be made from (``id``, ``name``, ``label``, ``os``, ...)."""
         return await self._get_list("templates", "/templates/getTemplates", filters or {})
 
+    async def all_templates(self) -> Rows:
+        """The vendor's templates, and the account's own: they have a ``teamId`` and a ``region``."""
+        return await self.templates()
+
     async def users(self, filters: Mapping[str, object] | None = None) -> Rows:
         """The team's users (``id``, ``email``, ...)."""
         return await self._get_list("users", "/users/getUsers", filters or {})

@@ -290,6 +290,10 @@ class PaperspaceApi:
         """The account's own templates (``id``, ``name``, ``region``, ...)."""
         return await self._all("custom_templates", "/custom-templates", {})
 
+    async def all_templates(self) -> Rows:
+        """The vendor's templates, and the account's own: they have a ``region``."""
+        return [*await self.templates(), *await self.custom_templates()]
+
     async def networks(self) -> Rows:
         """The account's private networks (``id``, ``name``, ``region``, ...)."""
         return await self._all("networks", "/private-networks", {})
