@@ -17,8 +17,6 @@ from fleetd import wiring
 from fleetd.cli.options import ConfigOption, JsonOption, examples
 from fleetd.cli.output import show, show_json
 from fleetd.cli.render_money import unbilled_words
-from fleetd.cloud.dialects import DIALECTS
-from fleetd.engine.status import money_document
 from fleetd.model.journal import GONE
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Plan
@@ -51,6 +49,8 @@ def cost(
         settings = wiring.load_settings(wiring.find_config(config))
         plan = anyio.run(functools.partial(wiring.plan_once, settings, forecast=True)).plan
         if as_json:
+            from fleetd.engine.status import money_document  # noqa: PLC0415 - completion waits for no engine
+
             show_json({"format": FORMAT, **money_document(plan)})
         else:
             show(forecast_view(plan))
@@ -60,6 +60,8 @@ def cost(
         raise typer.BadParameter(f"expected a month such as 2026-02, got {asked!r}")
     settings = wiring.load_settings(wiring.find_config(config))
     found = anyio.run(wiring.month_bills, settings, asked)
+    from fleetd.cloud.dialects import DIALECTS  # noqa: PLC0415 - aiohttp comes along
+
     computed = DIALECTS[settings.provider.dialect].capabilities.utilization_computed
     if as_json:
         show_json(cost_document(found, computed=computed))

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.text import Text
 
 from fleetd import wiring
-from fleetd.engine.ports import SystemClock
 
 
 def debugging() -> bool:
@@ -62,7 +61,9 @@ class LineStream(io.TextIOBase):
 
 
 def _configure(stream: io.TextIOBase | TextIO, level: str, fmt: Literal["auto", "json", "console"]) -> None:
-    from fleetd.ops import logs  # noqa: PLC0415 - help and version log nothing, and structlog takes its time
+    # Help, version and completion log nothing, and structlog takes its time.
+    from fleetd.engine.ports import SystemClock  # noqa: PLC0415
+    from fleetd.ops import logs  # noqa: PLC0415
 
     logs.configure(
         cast("TextIO", stream),
