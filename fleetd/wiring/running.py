@@ -39,6 +39,7 @@ from fleetd.ops.control import serve_control
 from fleetd.ops.http import serve_http
 from fleetd.ops.lag import watch_lag
 from fleetd.ops.metrics import Metrics
+from fleetd.ops.page.scene import Known
 from fleetd.ops.page.service import Page
 from fleetd.ops.reads import read_routes
 from fleetd.ops.word import word_left
@@ -147,6 +148,7 @@ async def run_daemon(
             SystemClock().now,
             interval=lambda: engine.reconciler.settings.daemon.interval,
             version=__version__,
+            known=lambda: Known.of(engine.reconciler.settings),
         )
         async with (
             _endpoints(settings, engine.seat, metrics, page) as keep_socket,

@@ -27,6 +27,12 @@ class Blocked:
     ordinary: bool
     brief: str
     """The same in a line: ``4 not started: the provider had no capacity; it is tried again later``."""
+    machine: str | None = None
+    """Id of the one machine that it is about."""
+    since: datetime | None = None
+    """Since when, as far as anybody knows; of several the first."""
+    until: datetime | None = None
+    """When it ends at the earliest."""
 
 
 Kind = tuple[str, str | None, str]
@@ -74,4 +80,7 @@ def _blocked(group: Sequence[BlockedReport], now: datetime) -> Blocked:
         names=listed,
         ordinary=whole.reason in ORDINARY,
         brief=f"{whole.count} not {done}: {reason_words(whole.reason)}",
+        machine=whole.machine,
+        since=min((row.since for row in group if row.since is not None), default=None),
+        until=whole.until,
     )

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+_TODAY = timedelta(hours=20)
+"""An instant that is no further off needs no day."""
 
 
 def clock(at: datetime) -> str:
     """An instant for people: ``2026-03-02 20:00:00 UTC``."""
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def local_clock(at: datetime, zone: str | None, now: datetime) -> str:
+    """An instant in the zone that a window is written in: ``07:00 Berlin``, on another day ``Mon 07:00 Berlin``.
+
+    In UTC where the zone is not given, or not known here.
+    """
+    try:
+        place, called = ZoneInfo(zone or "UTC"), (zone or "UTC").rpartition("/")[2].replace("_", " ")
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        place, called = ZoneInfo("UTC"), "UTC"
+    there = at.astimezone(place)
+    day = "" if at - now < _TODAY else f"{there:%a} "
+    return f"{day}{there:%H:%M} {called}"
 
 
 def span(delta: timedelta) -> str:

@@ -20,7 +20,7 @@ from fleetd.model.journal import HistoryEntry
 from fleetd.model.plan import Check
 from fleetd.model.report import DaemonReport, encoded
 from fleetd.ops.metrics import Metrics
-from fleetd.ops.page.render import render
+from fleetd.ops.page.home import home
 from fleetd.ops.page.scene import Scene
 from fleetd.planner.plan import plan
 from fleetd.store.sqlite import SqliteJournal
@@ -129,7 +129,7 @@ def telling(machines: int, *, page: bool) -> Callable[[], None]:
 
     def work() -> None:
         if page:
-            render(Scene(shown, NOW))
+            home(Scene(shown, NOW))
         else:
             encoded(status_report(report, daemon=daemon))
 

@@ -21,7 +21,9 @@ from fleetd.model.errors import StateUnusable, Unauthorized, Unavailable
 from fleetd.model.plan import Listing
 from fleetd.model.report import Report
 from fleetd.ops.metrics import Metrics
-from fleetd.ops.page.words import headline
+from fleetd.ops.page.headline import headline
+from fleetd.ops.page.scene import Scene
+from tests.page.everything import every_page
 from tests.support.build import fleet, token_name
 from tests.support.rig import Rig, rig
 from tests.support.virtual_time import run_virtual
@@ -106,14 +108,17 @@ def check(world: Rig, good: Report, doubted: Report, why: str) -> None:
     assert 550 < age < 650
     shown = text(doubted, world.clock.now())
     assert "10 min" in shown
-    assert headline(doubted, world.clock.now()).startswith(f"Not seen since {believed:%H:%M:%S} UTC. Then: ")
+    scene = Scene(doubted, world.clock.now())
+    assert re.match(r"Blind since \d\d:\d\d:\d\d UTC: .", headline(scene))
+    assert f"Last seen {believed:%H:%M:%S} UTC: 3 of 3 up." in headline(scene)
+    for name, page in every_page(scene).items():
+        assert "at target" not in page, f"{name}: who looks now is not told that all is well"
     metrics = Metrics(version="1")
     metrics.show(doubted, world.clock.now())
     assert metrics.registry.get_sample_value("fleetd_observation_age_seconds") == pytest.approx(age, abs=1)
     assert metrics.registry.get_sample_value("fleetd_fleet_machines", {"fleet": "training", "state": "up"}) == 3
     assert why in shown
     assert "converged then" in shown
-    assert "at target." in headline(doubted, world.clock.now())
     assert not doubted.fleets["training"].converged
     assert metrics.registry.get_sample_value("fleetd_fleet_converged", {"fleet": "training"}) == 0
     told(doubted, world.clock.now(), why, believed)

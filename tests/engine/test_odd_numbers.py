@@ -19,10 +19,10 @@ from fleetd.engine.seat import EngineSeat
 from fleetd.model.fleet import AutoSnapshot, Costs, Guards, IdleRule, Limit, ShutdownTimeout
 from fleetd.model.machine import Machine
 from fleetd.ops.metrics import Metrics
-from fleetd.ops.page.render import render
 from fleetd.ops.page.scene import Scene
 from fleetd.words.explaining import explain_machine
 from tests.engine.test_passes import settle_down
+from tests.page.everything import every_page
 from tests.support.build import fleet, token_name
 from tests.support.rig import Rig, rig
 from tests.support.virtual_time import run_virtual
@@ -98,7 +98,7 @@ def show_everything(world: Rig) -> None:
     metrics.pass_done(document)
     metrics.show(document, now)
     metrics.render()
-    render(Scene(document, now))
+    every_page(Scene(document, now))
 
 
 @pytest.mark.parametrize(("dialect", "fields"), [(core, CORE), (v1, V1)], ids=["core", "v1"])

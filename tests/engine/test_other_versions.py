@@ -28,12 +28,12 @@ from fleetd.model.journal import Intent, MachineFacts
 from fleetd.model.reasons import Outcome, Reason, Verb, kept, known
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.page import service
-from fleetd.ops.page.render import render
 from fleetd.ops.page.scene import Scene
 from fleetd.store import schema
 from fleetd.store.rows import BACKOFFS, FACTS, HISTORY, HOLDS, INTENTS, Table
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.words.explaining import explain_fleet, explain_machine
+from tests.page.everything import every_page
 from tests.support.build import NOW, fleet, token_name
 from tests.support.fakecloud import FakeCloud
 from tests.support.rig import Rig, rig
@@ -79,7 +79,7 @@ def show_everything(world: Rig) -> None:
     metrics = Metrics(version="test")
     metrics.pass_done(document)
     metrics.show(document, now)
-    render(Scene(document, now))
+    every_page(Scene(document, now))
 
 
 @pytest.mark.parametrize(("table", "column"), COLUMNS, ids=[f"{t.name}.{c}" for t, c in COLUMNS])

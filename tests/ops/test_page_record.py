@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from fleetd.model.report import Report
-from fleetd.ops.page.chart import RANGES, chart, reach
+from fleetd.ops.page.chart import MOST_MARKS, RANGES, chart, reach, spark
 from fleetd.ops.page.record import KEPT, MOST_SPANS, Record, Span
 from tests.support.fakeseat import AT, a_fleet, a_report
 
@@ -172,13 +172,74 @@ def test_the_last_look_holds_until_now_unless_it_is_old() -> None:
     assert drawn(span(0, 59, 4))[0]["line"].endswith("H1000.0")
     paths, caption = drawn(span(0, 30, 4))
     assert paths["line"].endswith("H500.0")
-    assert caption == "Last 60 min: 4 up throughout, never below target."
+    assert caption == "Last 60 min: 4 up throughout, never below target, not seen for the last 30 min."
 
 
 def test_a_young_record_says_where_it_begins() -> None:
     assert drawn(span(50, 60, 4))[1].endswith("The record begins at 12:50:00 UTC.")
     assert drawn()[1] == "No record yet: it begins with the next pass."
     assert drawn(span(0, 0, 0, 0), now=0)[0]["line"] == "M1000.0 100.0H1000.0"
+
+
+def asleep(minutes: float, up: int, *, parked: bool) -> Report:
+    seen = {"at": AT + timedelta(minutes=minutes), "complete": True, "rejected": None}
+    return a_report(fleets={"training": a_fleet(up=up, target=4, parked=parked)}, observation=seen)
+
+
+def test_a_parked_night_is_recorded_and_is_no_shortfall() -> None:
+    looks = [asleep(0, 4, parked=False), asleep(1, 4, parked=True), asleep(2, 0, parked=True)]
+    record = recorded(*looks, asleep(3, 0, parked=False))
+    assert [s.parked for s in record.spans("training")] == [False, True, True, False]
+    again = Record.load(record.dump(), AT + timedelta(minutes=10))
+    assert again.spans("training") == record.spans("training")
+    paths, caption = drawn(*record.spans("training"), now=3)
+    assert paths["parked"] == "M966.7 0H1000.0V100H966.7Z"
+    assert paths["short"].count("M") == 1, "it is short from the morning on only"
+    assert caption.startswith("Last 60 min: 0 to 4 up, never below target, parked for 2 min.")
+
+
+def test_a_record_of_before_has_nothing_parked() -> None:
+    text = '{"format":1,"fleets":{"a":[[1772452800,1772452800,1,1,null]]}}'
+    assert [s.parked for s in Record.load(text, AT + timedelta(hours=1)).spans("a")] == [False]
+
+
+@pytest.mark.parametrize(
+    ("looks", "since"),
+    [
+        pytest.param([look(0)], None, id="not short"),
+        pytest.param([look(0), look(1, 1), look(2, 0)], 1, id="short, and shorter"),
+        pytest.param([look(0, 1), look(1), look(2, 1)], 2, id="again"),
+        pytest.param([look(0, 1), look(9, 1)], 9, id="nobody looked in between"),
+        pytest.param([asleep(0, 1, parked=True)], None, id="parked"),
+    ],
+)
+def test_since_when_a_fleet_is_short(looks: list[Report], since: float | None) -> None:
+    expected = None if since is None else AT + timedelta(minutes=since)
+    assert recorded(*looks).short_since("training") == expected
+    assert recorded(*looks).short_since("other") is None
+
+
+def test_where_nobody_looked_it_is_hatched() -> None:
+    paths, caption = drawn(span(0, 15, 4), span(45, 50, 4), now=60)
+    assert paths["blank"] == "M250.0 0H750.0V100H250.0ZM833.3 0H1000.0V100H833.3Z"
+    assert caption.endswith("1 gap in which nobody looked, not seen for the last 10 min.")
+    assert "blank" not in drawn(span(30, 60, 4), now=60)[0], "before a record begins nothing is claimed"
+
+
+def test_what_befell_a_fleet_is_marked() -> None:
+    at = AT + timedelta(minutes=30)
+    marks = [(AT - timedelta(days=9), "freeze"), (at, "reload"), *((at, "outage") for _ in range(MOST_MARKS))]
+    whole = chart((span(0, 60, 4),), AT + timedelta(minutes=60), RANGES[0], label="x", marks=marks)
+    assert whole.count('class="mark-outage" d="M500.0 0V100"') == MOST_MARKS
+    assert "mark-freeze" not in whole
+
+
+def test_a_sparkline_says_in_words_what_it_draws() -> None:
+    spans = [span(n, n + 1, n % 2 + 3) for n in range(0, 1200, 2)]
+    whole = spark(spans, AT + timedelta(minutes=1440), timedelta(hours=24), label="<a>")
+    assert 'aria-label="&lt;a&gt;: Last 24 h: 3 up throughout' in whole
+    assert 'class="blank"' in whole
+    assert len(whole) < 20_000
 
 
 @pytest.mark.parametrize(("hours", "range_"), [(0.2, 1), (1, 1), (1.1, 6), (6.5, 24), (30, 24)])

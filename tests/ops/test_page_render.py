@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import replace as replace_
 from datetime import datetime, timedelta
 from decimal import Decimal
-from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -23,12 +24,23 @@ from fleetd.model.naming import machine_name, make_token
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import Report, document
 from fleetd.ops.page import words
+from fleetd.ops.page.fleet_page import fleet_page
+from fleetd.ops.page.frame import content_security_policy
+from fleetd.ops.page.headline import headline
+from fleetd.ops.page.history_page import Filters, history_page
+from fleetd.ops.page.home import home
 from fleetd.ops.page.html import Markup, join, tag, text
-from fleetd.ops.page.render import content_security_policy, render
-from fleetd.ops.page.scene import Scene
+from fleetd.ops.page.links import fleet_path, machine_word_path, says
+from fleetd.ops.page.machine_page import machine_page
+from fleetd.ops.page.needs import needs
+from fleetd.ops.page.record import Record
+from fleetd.ops.page.scene import Known, Scene
+from fleetd.ops.page.summary import summary
+from tests.page.crowd import crowd
+from tests.page.everything import every_page
 from tests.support.fakeseat import AT, a_fleet, a_machine, a_report
+from tests.support.parsed import Parsed, parsed
 
-VOID = {"meta", "link", "path", "rect"}
 HOSTILE = [
     pytest.param("<script>alert(1)</script>", id="script"),
     pytest.param("</title><img src=x onerror=alert(1)>", id="end of an element"),
@@ -82,71 +94,45 @@ def entry(**fields: Any) -> HistoryEntry:
     return HistoryEntry(**(whole | fields))
 
 
-@dataclass
-class Parsed(HTMLParser):
-    """The page as a parser sees it; fails on what is not closed, or closed twice."""
-
-    text: list[str] = field(default_factory=list)
-    tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
-    open: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len(dict(attrs)) == len(attrs), attrs
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in VOID
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] not in (["style"], ["script"]):
-            self.text.append(data)
-
-    @property
-    def words(self) -> str:
-        return " ".join(" ".join(self.text).split())
-
-    def named(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    def classed(self, name: str) -> list[dict[str, str | None]]:
-        return [a for _, a in self.tags if name in (a.get("class") or "").split()]
-
-
-def parsed(scene: Scene) -> Parsed:
-    page = Parsed()
-    page.feed(render(scene))
-    page.close()
-    assert page.open == []
-    return page
+def scene(history: Any = (), **fields: Any) -> Scene:
+    return Scene(a_report(**fields), AT, history=history, version="1.2.3")
 
 
 def shown(history: Any = (), **fields: Any) -> Parsed:
-    return parsed(Scene(a_report(**fields), AT, history=history, version="1.2.3"))
+    return parsed(home(scene(history, **fields)))
 
 
-def test_a_converged_fleet() -> None:
+def fleet_shown(history: Any = (), **fields: Any) -> Parsed:
+    return parsed(fleet_page(replace_(scene(history, **fields), root="../"), "training"))
+
+
+def machine_shown(number: int = 0, history: Any = (), **fields: Any) -> Parsed:
+    whole = scene(history, **fields)
+    return parsed(machine_page(replace_(whole, root="../"), whole.report.machines[number]))
+
+
+def test_all_is_well() -> None:
     page = shown(machines=[a_machine("training-7k3mqggq", up_since=at(hours=3, minutes=10))], max_hourly_cost="20")
     said = page.words
     assert "The fleet is at target." in said
     assert "✓ at target" in said
-    assert "2 of 2 up" in said
-    assert "$1.02 cap $20.00" in said
-    assert "Nothing is blocked." in said
-    assert "Nothing is under way." in said
-    assert "10 s ago took 250 ms" in said
+    assert "2 of 2" in said
+    assert "1 machine · $1.02 an hour (cap $20.00) · last pass 10 s ago, took 250 ms" in said
+    assert "looked 11:59:50 UTC, 10 s ago" in said
+    assert "need" not in said.lower()
     assert "2/2 up · fleetd" in said
+    assert "training-7k3mqggq" not in said, "what is well has no line of its own"
+    assert "fleet/training" in page.links
+
+
+def test_the_page_of_a_fleet_that_is_well() -> None:
+    page = fleet_shown(machines=[a_machine("training-7k3mqggq", up_since=at(hours=3, minutes=10))])
+    assert "training: 2 of 2 up, 1 down. It is converged." in page.words
     (cell,) = page.classed("cell")
     assert cell["title"] == "training-7k3mqggq (ps-training-7k3mqggq): ready for 3 h 10 min"
-    assert "training- 7k3mqggq ready 3 h" in said
+    assert "training- 7k3mqggq ready 3 h" in page.words
+    assert "../machine/ps-training-7k3mqggq" in page.links
+    assert "fleetd explain training -c /etc/fleetd/fleetd.toml" in page.words
 
 
 def test_a_converging_fleet() -> None:
@@ -169,6 +155,8 @@ def test_a_converging_fleet() -> None:
     assert "Not at target: training 1 of 4 up." in said
     assert "may need a person" not in said
     assert "◐ converging" in said
+    assert "3 under way" in said
+    said = fleet_shown(machines=machines, fleets=fleets).words
     assert "training-2 starting for 60 s" in said
     assert "Deadline 12:09:00 UTC, in 9 min." in said
     assert "Its answer was lost, so it is being looked for." in said
@@ -178,40 +166,59 @@ def test_a_converging_fleet() -> None:
 
 
 def test_a_transition_past_its_deadline() -> None:
-    page = shown(machines=[a_machine("training-1", transition=step(deadline=at(minutes=3)))])
+    page = machine_shown(machines=[a_machine("training-1", transition=step(deadline=at(minutes=3)))])
     assert "Overdue: the deadline was 11:57:00 UTC, 3 min ago." in page.words
     assert len(page.classed("late")) == 1
 
 
-def test_a_troubled_fleet() -> None:
+def troubled() -> dict[str, Any]:
     machines = [
-        a_machine("training-1", state="off", phase="down", failure="no capacity", state_since=at(hours=2)),
+        a_machine("training-1", id="ps-1", state="off", phase="down", failure="no capacity", state_since=at(hours=2)),
         a_machine("training-2", state="hibernating", phase="unknown"),
         a_machine("training-3", hold=veto(kind="hold", subject="training-3", reason="mine")),
         a_machine("other", owned=False, fleet=None),
     ]
     blocked = [
-        skip(machine="ps-1", name="training-1", detail="sold out"),
-        skip(machine="ps-5", name="training-5", detail="sold out"),
+        skip(machine="ps-1", name="training-1", detail="sold out", since=at(minutes=14)),
+        skip(machine="ps-5", name="training-5", detail="sold out", since=at(minutes=10)),
         skip(machine="ps-6", name="training-6", verb="stop", reason="busy", until=None),
+        skip(machine="ps-1", name="training-1", verb="update", reason="no_effect", until=None),
     ]
-    whole = replace(a_report().daemon, provider="unavailable", error="connection refused", config_fault="a:\n  b")
-    page = shown(
-        machines=machines,
-        blocked=blocked,
-        daemon=whole,
-        fleets={"training": a_fleet(up=1, down=1, unknown=1, converged=False)},
-        vetoes=[veto(), veto(id=4, kind="freeze", subject=None, verbs=[str(v) for v in Verb])],
-        observation={"at": at(seconds=10), "complete": True, "rejected": "it lacks ps-9"},
-    )
+    unlike = [{"what": "machineType", "found": "P5000", "wanted": "P4000", "count": 2}]
+    return {
+        "machines": machines,
+        "blocked": blocked,
+        "daemon": replace(a_report().daemon, config_fault="a:\n  b"),
+        "fleets": {"training": a_fleet(up=1, down=1, unknown=1, converged=False, unlike=unlike)},
+        "vetoes": [veto(), veto(id=4, kind="freeze", subject=None, verbs=[str(v) for v in Verb])],
+    }
+
+
+def test_trouble_comes_first_with_since_when_and_each_is_a_tap_away() -> None:
+    page = shown(**troubled())
     said = page.words
-    assert "5 things may need a person." in said
+    assert "4 things may need a person." in said
+    assert "Needs a person (4)" in said
+    assert len([a for a in page.named("li") if str(a.get("data-key")).startswith("need ")]) == 4
     assert "! 1/2 up · fleetd" in said
-    assert "The provider does not answer" in said
-    assert "The last pass failed . connection refused" in said
-    assert "Nothing is decided at the moment . it lacks ps-9" in said
-    assert "the old one is in force . a: b" in said
-    assert "! blocked" in said
+    assert "The new config was rejected, the old one is in force: a: b" in said
+    assert (
+        "training 2 not started: the provider had no capacity; it is tried again later, next at 12:10:00 UTC "
+        "since 11:46:00 UTC, 14 min" in said
+    )
+    assert "training 2 machines are P5000, the config says P4000: nothing is replaced." in said
+    assert "machine/ps-1" in page.links, "what is about one machine leads to it"
+    assert "fleet/training" in page.links
+    assert "! short" in said
+    assert "On their own: freeze on training (create only) until 13:00:00 UTC (moving) · freeze on everything" in said
+    assert "1 machine of other people, never touched" in said
+    assert "not stopped" not in said, "what goes without saying is on the fleet's page"
+    assert said.index("Needs a person") < said.index("Fleets")
+
+
+def test_the_page_of_a_troubled_fleet_says_why() -> None:
+    page = fleet_shown(**troubled())
+    said = page.words
     assert (
         "2 machines of training are not started: the provider had no capacity; it is tried again later (sold out)."
         in said
@@ -223,39 +230,154 @@ def test_a_troubled_fleet() -> None:
     assert said.index("capacity_backoff") < said.index("busy")
     assert "Freeze on training (create only) moving (ada, until 13:00:00 UTC, 60 min left)" in said
     assert "Freeze on everything moving" in said
-    assert "1 machine of other people, never touched" in said
     assert "off failed 2 h" in said
     assert "ready held" in said
     assert [c["class"] for c in page.classed("cell")] == ["cell down attention", "cell unknown attention", "cell up"]
 
 
-@pytest.mark.parametrize(("phase", "doubt"), [("up", "1 thing may need a person."), ("down", None)])
-def test_a_machine_that_a_fleetd_made_and_nobody_owns_may_need_a_person(phase: str, doubt: str | None) -> None:
-    name = machine_name("web", make_token("web", [1, 2, 3, 4, 5]))
-    page = shown(machines=[a_machine(name, owned=False, fleet=None, phase=phase)])
-    assert "Not owned, though a fleetd made them" in page.words
-    assert f"{name} ready By its name a fleetd made it, for fleet web" in page.words
-    assert "of other people" not in page.words
-    assert doubt in page.words if doubt else "may need a person" not in page.words
+BLIND: list[Any] = [
+    pytest.param({"provider": "unavailable", "error": "503"}, {}, "the provider does not answer", id="away"),
+    pytest.param({"provider": "key_refused"}, {}, "the provider refuses the key", id="key"),
+    pytest.param({"provider": "of another version"}, {}, "the provider says of another version", id="unheard of"),
+    pytest.param({"error": "a fault"}, {}, "the last pass failed", id="error"),
+    pytest.param({}, {"doubted_since": at(minutes=13), "doubt": "it lacks ps-9"}, "it lacks ps-9", id="doubted"),
+    pytest.param({}, {"rejected": "it lacks ps-9"}, "it lacks ps-9", id="rejected"),
+    pytest.param({}, {"complete": False}, "the listing is not whole", id="half"),
+]
 
 
-def test_a_fleets_card_says_what_a_glance_must_not_miss() -> None:
-    night = {"at": AT + timedelta(hours=8), "target": 1, "window": "night", "parked": True}
-    blocked = [
-        skip(machine="ps-1", name="training-1"),
-        skip(machine="ps-5", name="training-5"),
-        skip(machine="ps-6", name="training-6", verb="stop", reason="busy", until=None),
-    ]
-    page = shown(
-        blocked=blocked,
-        vetoes=[veto(kind="freeze", subject=None, reason="calm"), veto(kind="hold", subject="training-9")],
-        fleets={"training": a_fleet(next=night, converged=False), "other": a_fleet()},
+@pytest.mark.parametrize(("daemon", "sight", "why"), BLIND)
+def test_who_is_blind_says_so_and_never_that_all_is_well(daemon: Any, sight: Any, why: str) -> None:
+    seen = {"at": at(seconds=5), "complete": True, "believed_at": at(minutes=13)} | sight
+    fields = {
+        "daemon": replace(a_report().daemon, **daemon),
+        "observation": seen,
+        "fleets": {"training": a_fleet(), "batch": a_fleet(up=0, target=0, parked=True)},
+        "machines": [a_machine("training-1")],
+    }
+    said = shown(**fields).words
+    assert "Blind since 11:" in said
+    assert f"{why}. Last seen 11:47:00 UTC: 2 of 2 up. 1 thing may need a person. " in said
+    assert "Needs a person (1)" in said
+    assert "? 2/2 up · fleetd" in said
+    assert "looked 11:47:00 UTC, 13 min ago" in said
+    for name, page in every_page(scene(**fields)).items():
+        assert not re.search(r"at target|parked until|>✓", page), name
+
+
+def test_each_thing_that_may_need_a_person_is_counted_once_and_listed() -> None:
+    found = needs(a_report(**troubled()), AT)
+    page = shown(**troubled())
+    assert f"{len(found)} things may need a person." in page.words
+    assert [page.words.count(f"{n.subject} {n.words}") for n in found] == [1] * len(found)
+
+
+@pytest.mark.parametrize(("phase", "count"), [("up", 1), ("down", 0)])
+def test_machines_that_a_fleetd_made_and_nobody_owns_may_need_a_person(phase: str, count: int) -> None:
+    names = [machine_name("web", make_token("web", [n, 2, 3, 4, 5])) for n in (1, 2, 3)]
+    machines = [a_machine(name, owned=False, fleet=None, phase=phase, state_since=at(hours=1)) for name in names]
+    left = [{"fleet": "web", "machines": names, "billed": 3, "hourly": "1.53"}]
+    page = shown(machines=machines, orphans=left)
+    assert page.words.count("may need a person") == count
+    assert (
+        page.words.count(
+            "web 3 machines run without a fleet, $1.53 an hour: adopt, or stop by hand since 11:00:00 UTC, 60 min"
+        )
+        == count
     )
-    said = page.words
-    assert "! 2 not started: the provider had no capacity; it is tried again later" in said
-    assert "→ Target 1 (window night) at 20:00:00 UTC, in 8 h; idle machines are parked then" in said
-    assert said.count("Freeze on everything") == 3, "on both cards, and in its own section"
-    assert "1 not stopped" not in said, "what goes without saying is not on the card"
+    assert "of other people" not in page.words
+    assert "By its name a fleetd made it, for fleet web" in machine_shown(machines=machines).words
+
+
+def test_money_that_runs_out_may_need_a_person() -> None:
+    budget = {
+        "fleet": None, "month": "2026-03", "budget": "100", "spent": "90", "committed": "95", "wanted": "120",
+        "used_up_at": AT + timedelta(days=3),
+    }  # fmt: skip
+    over = {"fleet": "training", "hourly": "21", "cap": "20"}
+    said = shown(budgets=[budget], over_caps=[over]).words
+    assert "2 things may need a person." in said
+    assert "training $21.00 an hour is over max_hourly_cost, $20.00: nothing is started or created" in said
+    assert "All fleets the budget of 2026-03, $100.00, is taken by 95%, used up at 2026-03-05 12:00:00 UTC" in said
+
+
+def night(**fields: Any) -> dict[str, Any]:
+    wakes = {"at": AT + timedelta(hours=8), "target": 6, "window": None, "parked": False}
+    return {"target": 0, "up": 0, "down": 6, "parked": True, "window": "night", "next": wakes} | fields
+
+
+def test_a_parked_night_reads_as_one() -> None:
+    known = Known({("notebooks", "night"): "Europe/Berlin"})
+    whole = replace_(scene(fleets={"notebooks": a_fleet(**night())}), known=known)
+    said = parsed(home(whole)).words
+    assert "The fleet is parked until 21:00 Berlin." in said
+    assert "z parked until 21:00 Berlin" in said
+    assert "6 at 21:00 Berlin" in said
+    assert "On their own: notebooks parked until 21:00 Berlin (6)" in said
+    assert "0/0 up · fleetd" in said
+    assert "may need a person" not in said
+    said = parsed(fleet_page(whole, "notebooks")).words
+    assert "it wakes at 21:00 Berlin (20:00:00 UTC), in 8 h, to a target of 6." in said
+
+
+@pytest.mark.parametrize(
+    ("fleets", "headline_"),
+    [
+        ({"a": night()}, "The fleet is parked until 20:00 UTC."),
+        ({"a": night(next=None)}, "The fleet is parked."),
+        ({"a": night(), "b": {}}, "1 fleet is at target, a is parked."),
+        ({"a": night(), "b": night(), "c": {}, "d": {}}, "2 fleets are at target, 2 are parked."),
+        ({"a": night(), "b": night()}, "All 2 fleets are parked."),
+        ({"a": night(target=6, up=2)}, "The fleet is parked until 20:00 UTC."),
+        ({"a": night(up=1, converged=False)}, "Not at target: a 1 of 0 up."),
+        ({"a": {}, "b": {}}, "Both fleets are at target."),
+        ({"a": {"up": 1, "converged": False}, "b": night(target=6)}, "Not at target: a 1 of 2 up."),
+    ],
+)
+def test_parked_machines_are_missed_by_nobody(fleets: dict[str, Any], headline_: str) -> None:
+    assert headline(scene(fleets={name: a_fleet(**fields) for name, fields in fleets.items()})) == headline_
+
+
+def test_since_when_a_fleet_is_short_is_in_the_headline_and_in_its_line() -> None:
+    record = Record()
+    for minutes, up in ((60, 2), (40, 1), (20, 1), (0, 1)):
+        seen = {"at": at(minutes=minutes), "complete": True, "rejected": None}
+        looked = a_report(fleets={"training": a_fleet(up=up, converged=up == 2)}, observation=seen)
+        record.saw(looked, patience=timedelta(hours=1))
+    fields = {"fleets": {"training": a_fleet(up=1, converged=False)}, "blocked": [skip(machine="ps1")]}
+    said = parsed(home(replace_(scene(**fields), record=record))).words
+    assert "Not at target since 11:20:00 UTC: training 1 of 2 up. 1 thing may need a person. for 40 min" in said
+    assert "! short 40 min" in said
+
+
+def test_fleets_with_trouble_come_first_and_a_long_quiet_rest_is_folded() -> None:
+    fleets = {f"quiet-{n:03d}": a_fleet() for n in range(500)} | {"zz": a_fleet(up=1, converged=False)}
+    page = shown(fleets=fleets, blocked=[skip(fleet="zz")])
+    rows = [str(a.get("data-key")) for a in page.named("tr") if a.get("data-key")]
+    assert rows[0] == "fleet zz"
+    assert "494 more at target" in page.words
+    assert len(home(scene(fleets=fleets))) < 60_000
+
+
+def test_the_page_is_as_long_for_two_thousand_machines_as_for_four() -> None:
+    few, many = (home(crowd(n)) for n in (8, 2000))
+    assert len(many) < 1.2 * len(few)
+    assert len(parsed(many).tags) < 1.2 * len(parsed(few).tags)
+    assert "fleet-003 5 not started: the provider had no capacity" in parsed(many).words
+    assert "Not at target: fleet-003 495 of 500 up." in parsed(many).words
+
+
+def test_troubles_by_the_hundred_are_counted_and_the_page_stays_short() -> None:
+    fleets = {f"fleet-{n:03d}": a_fleet(up=0, converged=False) for n in range(800)}
+    vetoes = [veto(id=n, subject=name) for n, name in enumerate(fleets)]
+    page = shown(
+        [entry(ts=at(minutes=n), name=f"m{n}", machine=None) for n in range(60)],
+        fleets=fleets, blocked=[skip(fleet=name) for name in fleets], vetoes=vetoes,
+    )  # fmt: skip
+    assert "Needs a person (800)" in page.words
+    assert "and 788 more, of the fleets below" in page.words
+    assert "and 794 more" in page.words
+    assert len(page.tags) < 700
 
 
 def test_why_a_machine_is_off_is_in_its_cell() -> None:
@@ -266,7 +388,7 @@ def test_why_a_machine_is_off_is_in_its_cell() -> None:
         a_machine("training-3", **off, standing="off_all_along"),
         a_machine("training-4", **off, hold=veto(kind="hold", subject="training-4", verbs=["start"], reason="loud")),
     ]
-    page = shown(machines=machines)
+    page = fleet_shown(machines=machines)
     assert "1 off parked" in page.words
     assert "2 off by hand" in page.words
     assert "4 off kept off" in page.words
@@ -275,53 +397,75 @@ def test_why_a_machine_is_off_is_in_its_cell() -> None:
     assert "kept off by ada" in titles
 
 
+def test_the_page_of_a_machine() -> None:
+    held = veto(kind="hold", subject="training-1", machine="ps-1", reason="mine")
+    machine = a_machine("training-1", id="ps-1", former_name="gpu", up_since=at(hours=3), hold=held)
+    history = [entry(machine="ps-1")]
+    whole = replace_(
+        scene(history, machines=[machine], vetoes=[held]), known=Known(prices={"P4000": Decimal("0.51")})
+    )
+    page = parsed(machine_page(replace_(whole, root="../"), whole.report.machines[0]))
+    said = page.words
+    assert "training-1 (ps-1, gpu before) is ready, in fleet training." in said
+    assert "Hold on training-1 (create only) mine (ada, until 13:00:00 UTC, 60 min left)" in said
+    assert "Id ps-1 Name training-1 First seen as gpu Fleet training Type P4000" in said
+    assert "Price $0.51 an hour while it is up, by the config" in said
+    assert "Up since 09:00:00 UTC" in said
+    assert "training-1 start: reached after 61 s" in said
+    assert "fleetd release ps-1 -c /etc/fleetd/fleetd.toml" in said
+    assert "../history?machine=ps-1" in page.links
+    assert "../fleet/training" in page.links
+
+
 def test_before_the_first_pass() -> None:
     daemon = replace(a_report().daemon, last_pass=None, provider=None)
-    said = parsed(Scene(Report(daemon=daemon), AT)).words
-    assert "No pass has ended well yet." in said
-    assert "Nothing is known yet." in said
-    assert "Cost an hour \N{EN DASH}" in said
+    page = parsed(home(Scene(Report(daemon=daemon), AT)))
+    assert "No pass has ended well yet." in page.words
+    assert "no look was believed yet" in page.words
+    assert "Nothing is known yet." in page.words
 
 
 def test_no_fleets_and_no_machines() -> None:
     assert "The config names no fleets." in shown(fleets={}).words
-    assert "No machines." in shown().words
+    assert "No machines." in fleet_shown().words
 
 
 def test_prices_that_are_not_known_are_not_nothing() -> None:
     said = shown(hourly=None, fleets={"training": a_fleet(hourly=None)}).words
-    assert said.count("$?") == 2
+    assert " ? \N{EN DASH}" in said
+    assert "$? an hour" in said
 
 
-def test_events_newest_first() -> None:
+def test_what_changed_newest_first_and_alike_ones_together() -> None:
     history = [
         entry(name="training-1"),
         entry(ts=AT, name="training-2", outcome="failed_to_start", error="no capacity"),
+        *(entry(ts=AT, name=f"training-{n}", machine=f"ps{n}", verb="create", intent=n) for n in range(10, 18)),
         entry(
-            ts=AT,
-            name="training-3",
-            verb="outside",
-            reason="operator",
-            outcome="observed",
-            error="ready -> off",
-            actor="outside",
-            duration_s=None,
+            ts=AT, name="training-3", verb="outside", reason="operator", outcome="observed", error="ready -> off",
+            actor="outside", duration_s=None,
         ),
-        entry(
-            ts=AT - timedelta(days=2),
-            name="everything",
-            verb="freeze",
-            outcome="observed",
-            actor="ada",
-            duration_s=None,
-        ),
-    ]
-    said = shown(history).words
+        entry(ts=AT - timedelta(days=2), name="everything", machine=None, verb="freeze", outcome="observed",
+              actor="ada", duration_s=None),
+        entry(ts=AT, name="config", machine=None, verb="config", reason="reloaded", outcome="observed",
+              duration_s=None, evidence="training.target 8 -> 12"),
+        entry(ts=AT, name="provider", machine=None, verb="provider", reason="unavailable", outcome="observed",
+              duration_s=None, error="503"),
+    ]  # fmt: skip
+    page = shown(history)
+    said = page.words
     assert "training-1 start: reached after 61 s 11:57:00 short of target" in said
     assert "training-2 start: failed to start after 61 s 12:00:00 short of target; no capacity" in said
     assert "training-3 changed outside 12:00:00 operator; ready -> off" in said
     assert "everything freeze 28 Feb 12:00 short of target; by ada" in said
-    assert said.index("everything freeze") < said.index("training-3 changed") < said.index("training-1 start:")
+    assert "training : 8 machines create: reached" in said
+    assert "config reloaded 12:00:00 training.target 8 -> 12" in said
+    assert "✕ provider unavailable 12:00:00 503" in said
+    assert said.index("config reloaded") < said.index("everything freeze") < said.index("training-1 start:")
+    assert "machine/ps1" in page.links
+    alone = parsed(history_page(scene(history), Filters()))
+    assert "8 machines" not in alone.words
+    assert all(f"training-{n} create: reached" in alone.words for n in range(10, 18))
 
 
 def test_a_journal_that_cannot_be_read_is_said() -> None:
@@ -350,35 +494,39 @@ def test_hostile_text_stays_text_wherever_it_comes_from(name: str) -> None:
         "daemon": replace(a_report().daemon, provider=name, error=name, config_fault=name, config=name),
         "observation": {"at": at(seconds=1), "complete": False, "rejected": name},
     }
-    history = [
-        entry(name=name, machine=name, fleet=name, verb=name, reason=name, outcome=name, error=name, actor=name)
-    ]
     harmless = "training-1"
-    page = shown(history, **fields)
-    plain = shown(
-        [
-            entry(
-                name=harmless,
-                machine=harmless,
-                fleet=harmless,
-                verb=harmless,
-                reason=harmless,
-                outcome=harmless,
-                error=harmless,
-                actor=harmless,
-            )
-        ],
-        **_swapped(document(fields), name, harmless),
-    )
-    # The same elements with the same attributes, whatever the text is.
-    assert [(tag, sorted(attributes)) for tag, attributes in page.tags] == [
-        (tag, sorted(attributes)) for tag, attributes in plain.tags
+    told = [
+        [entry(name=n, machine=n, fleet=n, verb=n, reason=n, outcome=n, error=n, actor=n)] for n in (name, harmless)
     ]
-    whole = render(Scene(a_report(**fields), AT, history=history))
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", whole)
-    assert "<img" not in whole
-    assert len(whole) < 200_000
-    assert {a["href"] for a in page.named("a")} <= {"#fleets", "#blocked", "#under-way", "status.json", "metrics"}
+    pages = every_page(replace_(scene(told[0], **fields), known=Known({(name, name): name})))
+    plain = every_page(scene(told[1], **_swapped(document(fields), name, harmless)))
+    for (key, whole), other in zip(pages.items(), plain.values(), strict=True):
+        assert not re.search(
+            r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", whole
+        ), key
+        assert "<img" not in whole
+        assert len(whole) < 200_000
+        if key.startswith("/summary"):
+            continue
+        # The same elements with the same attributes, whatever the text is; but nobody types such names.
+        tags, plain_tags = (_tags(parsed(page)) for page in (whole, other))
+        assert [t for t in plain_tags if t in tags] == tags or "commands" in other, key
+        for link in parsed(whole).links:
+            assert re.fullmatch(r"(\.\./|\./)?((fleet|machine)/)?[\w.~%-]*(\?[\w.~%=&-]+)?|#main", link), link
+
+
+def _tags(page: Parsed) -> list[tuple[str, list[str]]]:
+    return [(tag, sorted(attributes)) for tag, attributes in page.tags if tag != "code"]
+
+
+@given(st.text(st.characters(), min_size=1, max_size=400))
+def test_any_name_is_found_by_its_own_address_and_by_no_others(name: str) -> None:
+    for path in (fleet_path(name), machine_word_path(name)):
+        assert re.fullmatch(r"[a-z]+/[A-Za-z0-9_.~%-]{1,400}", path)
+        assert path.partition("/")[2] not in {".", ".."}
+        said = unquote(path.partition("/")[2])
+        assert says(said, name)
+        assert not says(said, f"{name}x")
 
 
 def _swapped(value: Any, name: str, other: str) -> Any:
@@ -412,69 +560,95 @@ def test_elements() -> None:
     assert text("a'b") == "a&#x27;b"
 
 
-def test_five_hundred_machines_are_all_there_and_the_page_stays_small() -> None:
+def test_machines_by_the_thousand_are_all_a_tap_away_on_their_fleets_page() -> None:
     machines = [
         a_machine(f"training-{n:06d}", state="starting", phase="rising", transition=step(intent=n))
-        if n % 5 == 0
+        if n % 20 == 0
         else a_machine(f"training-{n:06d}", up_since=at(hours=n))
-        for n in range(500)
+        for n in range(1000)
     ]
     blocked = [skip(machine=f"ps{n}", name=f"training-{n:06d}") for n in range(200)]
-    history = [entry(intent=n) for n in range(40)]
-    page = shown(history, machines=machines, blocked=blocked)
-    cells = page.classed("cell")
-    assert len(cells) == 500
-    assert len({c["data-key"] for c in cells}) == 500
-    assert all("rising" in str(c["class"]) for c in cells[:60])
-    assert "440 more" in page.words
-    assert "94 more" in page.words
+    page = fleet_shown([entry(intent=n) for n in range(40)], machines=machines, blocked=blocked)
+    cells, squares = page.classed("cell"), page.classed("square")
+    assert (len(cells), len(squares)) == (50, 950)
+    assert len({*(c["data-key"] for c in cells)}) == 50
+    assert all("rising" in str(c["class"]) for c in cells)
+    assert squares[0]["href"] == "../machine/ps-training-000001"
+    assert squares[0]["title"] == "000001: ready"
+    assert "950 more, without anything to tell" in page.words
     assert "200 machines of training are not started" in page.words
     assert "and 192 more" in page.words
-    assert len(render(Scene(a_report(machines=machines, blocked=blocked), AT, history=history))) < 700_000
+    assert page.words.count("Start since") == 0
+    assert page.words.count("Deadline") == 50
+
+
+def test_what_is_too_much_for_one_page_is_said() -> None:
+    machines = [a_machine(f"training-{n:06d}", transition=step(intent=n) if n < 500 else None) for n in range(9000)]
+    page = fleet_shown(machines=machines)
+    assert (len(page.classed("cell")), len(page.classed("square"))) == (60, 3000)
+    assert "and 5940 more: find one by its name" in page.words
+    assert "other that this page has no room for" in page.words or "others that this page" in page.words
+    assert len(page.classed("bar")) == 100
 
 
 def test_every_reason_can_be_shown() -> None:
     for reason in Reason:
-        said = shown(
+        said = fleet_shown(
             blocked=[skip(reason=str(reason)), skip(reason=str(reason), name="training-1", until=None)]
         ).words
         assert str(reason) in said
 
 
-def test_the_page_can_be_heard() -> None:
+def test_every_page_can_be_heard() -> None:
     machines = [a_machine("training-1"), a_machine("training-2", transition=step())]
-    page = shown([entry()], machines=machines, blocked=[skip()], vetoes=[veto()])
-    names = [name for name, _ in page.tags]
-    assert [names.count(x) for x in ("h1", "main", "header", "footer")] == [1, 1, 2, 1]
-    levels = [int(n[1]) for n in names if re.fullmatch(r"h[1-6]", n)]
-    assert levels[0] == 1
-    assert all(after <= before + 1 for before, after in pairwise(levels))
-    assert page.named("html")[0]["lang"] == "en"
-    ids = [a["id"] for _, a in page.tags if "id" in a]
-    assert len(ids) == len(set(ids))
-    assert all(re.fullmatch(r"[a-z-]+", str(i)) for i in ids)
-    assert {str(a["href"])[1:] for a in page.named("a") if str(a["href"]).startswith("#")} <= set(ids)
-    (status,) = [a for _, a in page.tags if a.get("role") == "status"]
-    assert status["id"] == "headline"
-    assert all(s.get("aria-hidden") == "true" or s.get("aria-label") for s in page.named("svg"))
-    (table,) = page.named("table")
-    assert table["role"] == "table"
-    assert {h.get("scope") for h in page.named("th")} == {"col", "row"}
-    assert names.count("caption") == 1
-    assert all(s.get("aria-hidden") == "true" for s in page.classed("sign"))
+    whole = scene([entry()], machines=machines, blocked=[skip()], vetoes=[veto()])
+    for name, html in every_page(whole).items():
+        if name == "/summary":
+            continue
+        page = parsed(html)
+        names = [tag_ for tag_, _ in page.tags]
+        assert [names.count(x) for x in ("h1", "main", "header", "footer")] == [1, 1, 1, 1], name
+        levels = [int(n[1]) for n in names if re.fullmatch(r"h[1-6]", n)]
+        assert levels[0] == 1
+        assert all(after <= before + 1 for before, after in pairwise(levels)), name
+        assert page.named("html")[0]["lang"] == "en"
+        ids = [a["id"] for _, a in page.tags if "id" in a]
+        assert len(ids) == len(set(ids)), name
+        assert all(re.fullmatch(r"[a-z-]+", str(i)) for i in ids)
+        assert {link[1:] for link in page.links if link.startswith("#")} <= set(ids)
+        (status,) = [a for _, a in page.tags if a.get("role") == "status"]
+        assert status["id"] == "headline"
+        assert all(s.get("aria-hidden") == "true" or s.get("aria-label") for s in page.named("svg"))
+        assert {h.get("scope") for h in page.named("th")} <= {"col", "row"}
+        assert names.count("caption") == names.count("table") == (name == "/")
+        assert all(s.get("aria-hidden") == "true" for s in page.classed("sign"))
+        keys = [a["data-key"] for _, a in page.tags if "data-key" in a]
+        assert len(keys) == len(set(keys)), name
+        assert all(a.get("href") for a in page.named("a"))
 
 
 def test_what_the_headline_says_does_not_change_with_the_clock() -> None:
-    fields = {"blocked": [skip()], "fleets": {"training": a_fleet(converged=False)}}
-    assert words.headline(a_report(**fields), AT) == words.headline(a_report(**fields), AT + timedelta(seconds=45))
+    away = scene(blocked=[skip()], fleets={"training": a_fleet(converged=False)})
+    assert headline(away) == headline(replace_(away, now=AT + timedelta(seconds=45)))
+
+
+@pytest.mark.parametrize("fields", [{}, {"fleets": {"training": a_fleet(up=1, converged=False)}}])
+def test_the_summary_is_what_the_tab_would_say(fields: dict[str, Any]) -> None:
+    told = json.loads(summary(scene(**fields)))
+    page = home(scene(**fields))
+    assert f"<title>{told['title']}</title>" in page
+    assert f'class="lamp {told["mood"]}"' in page
+    assert f'data-{told["mood"]}="data:image/svg+xml,' in page
+    assert told["looked"] == "2026-03-02T11:59:50+00:00"
+    assert len(summary(scene(**fields))) < 200
 
 
 def test_without_javascript_the_page_reloads_itself() -> None:
-    assert '<noscript><meta http-equiv="refresh" content="30"></noscript>' in render(Scene(a_report(), AT))
+    assert '<noscript><meta http-equiv="refresh" content="30"></noscript>' in home(Scene(a_report(), AT))
 
 
 def test_the_policy_names_the_very_style_and_script_of_the_page() -> None:
-    whole = render(Scene(a_report(), AT))
+    whole = home(Scene(a_report(), AT))
     policy = content_security_policy()
     for element, directive in (("style", "style-src"), ("script", "script-src")):
         (body,) = re.findall(f"<{element}>(.*?)</{element}>", whole, flags=re.DOTALL)
@@ -486,7 +660,7 @@ def test_the_policy_names_the_very_style_and_script_of_the_page() -> None:
 
 
 def test_the_same_scene_is_the_same_page() -> None:
-    assert render(Scene(a_report(), AT)) == render(Scene(a_report(), AT))
+    assert home(Scene(a_report(), AT)) == home(Scene(a_report(), AT))
 
 
 @pytest.mark.parametrize(
@@ -525,7 +699,7 @@ def _luminance(colour: str) -> float:
 
 def test_colours_can_be_told_apart_in_light_and_in_dark() -> None:
     """WCAG 2.1: 4.5 for text (1.4.3), 3 for what a drawing is made of (1.4.11)."""
-    style = re.findall(r"<style>(.*?)</style>", render(Scene(a_report(), AT)), flags=re.DOTALL)[0]
+    style = re.findall(r"<style>(.*?)</style>", home(Scene(a_report(), AT)), flags=re.DOTALL)[0]
     light, dark = (_variables(block) for block in re.findall(r":root \{(.*?)\}", style, flags=re.DOTALL))
     assert set(light) == set(dark)
     tones = ("up", "rising", "falling", "down", "bad", "warn")

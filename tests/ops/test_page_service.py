@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from html import unescape
 from typing import Any
 
 import aiohttp
 import anyio
 import pytest
 from structlog.testing import capture_logs
+from yarl import URL
 
 from fleetd.model.errors import StateUnusable
 from fleetd.model.journal import HistoryEntry
 from fleetd.ops.http import serve_http
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.page import feed as feed_module
-from fleetd.ops.page import service
-from fleetd.ops.page.render import content_security_policy
+from fleetd.ops.page import service, serving
+from fleetd.ops.page.frame import content_security_policy
 from fleetd.ops.page.service import NOTE, Page
 from tests.support.fakeseat import AT, FakeSeat, a_fleet, a_machine, a_report
 from tests.support.virtual_time import virtual
@@ -34,10 +38,24 @@ class FakeMemory:
     broken: bool = False
     writes: int = 0
 
-    async def history(self, *, limit: int | None = None) -> Sequence[tuple[int, HistoryEntry]]:
+    async def history(
+        self,
+        *,
+        since: datetime | None = None,
+        fleet: str | None = None,
+        machine: str | None = None,
+        limit: int | None = None,
+    ) -> Sequence[tuple[int, HistoryEntry]]:
         self._check()
         assert limit is not None
-        return list(enumerate(self.entries))[-limit:]
+        rows = [
+            (n, e)
+            for n, e in enumerate(self.entries)
+            if (since is None or e.ts >= since)
+            and fleet in {None, e.fleet}
+            and (machine is None or machine in {e.machine, e.name})
+        ]
+        return rows[-limit:]
 
     async def get_note(self, key: str) -> str | None:
         self._check()
@@ -105,14 +123,14 @@ async def said(answer: aiohttp.ClientResponse) -> str:
     return ""
 
 
-async def get(url: str, method: str = "GET", **headers: str) -> tuple[int, str, aiohttp.ClientResponse]:
+async def get(url: str | URL, method: str = "GET", **headers: str) -> tuple[int, str, aiohttp.ClientResponse]:
     async with aiohttp.ClientSession() as session, session.request(method, url, headers=headers) as answer:
         return answer.status, await answer.text(), answer
 
 
 async def test_the_page_and_what_it_may_do() -> None:
     async with served(make()) as rig:
-        rig.passes(machines=[a_machine('<b>"')])
+        rig.passes(fleets={'<b>"': a_fleet()})
         status, text, answer = await get(f"{rig.url}/")
         assert status == 200
         assert answer.content_type == "text/html"
@@ -125,7 +143,7 @@ async def test_the_page_and_what_it_may_do() -> None:
         assert (await get(f"{rig.url}/", "HEAD"))[:2] == (200, "")
 
 
-@pytest.mark.parametrize("path", ["/", "/events"])
+@pytest.mark.parametrize("path", ["/", "/events", "/fleet/training", "/machine/ps1", "/history", "/summary"])
 async def test_only_for_this_machine_and_only_to_read(path: str) -> None:
     async with served(make()) as rig:
         assert (await get(rig.url + path, Host="evil.example"))[0] == 421
@@ -147,8 +165,8 @@ async def test_however_many_look_a_page_is_rendered_and_packed_once(
 
         return call
 
-    monkeypatch.setattr(service, "render", counted("render", service.render))
-    monkeypatch.setattr(service.gzip, "compress", counted("pack", service.gzip.compress))
+    monkeypatch.setattr(service, "home", counted("render", service.home))
+    monkeypatch.setattr(serving.gzip, "compress", counted("pack", serving.gzip.compress))
     async with served(make()) as rig:
         rig.passes()
         texts = {(await get(rig.url))[1] for _ in range(viewers)}
@@ -270,7 +288,7 @@ async def test_the_journal_is_asked_once_for_all_who_come_together(monkeypatch: 
         rig.passes()
         assert "training-2" in (await get(rig.url))[1]
         rig.memory.entries = [entry("training-3")]
-        monkeypatch.setattr(service, "FRESH", 0)
+        monkeypatch.setattr(serving, "FRESH", 0)
         assert "training-3" in (await get(rig.url))[1]
 
 
@@ -281,7 +299,7 @@ async def test_a_broken_journal_is_said_and_the_rest_is_shown() -> None:
             status, text, _ = await get(rig.url)
     assert status == 200
     assert "The journal cannot be read at the moment." in text
-    assert "of 2 up" in text
+    assert "</b> of 2<" in text
     assert [(x["event"], x["error"]) for x in logs if x["log_level"] == "error"] == [
         ("journal.failed", "the disk is full")
     ] * 3
@@ -314,6 +332,198 @@ async def test_the_record_is_saved_when_something_is_new_and_now_and_then() -> N
         assert rig.memory.writes == 3
         assert '"training"' in rig.memory.notes[NOTE]
     assert rig.memory.writes == 4
+
+
+ROUTES = ("/", "/?q=n", "/fleet/training", "/machine/ps-training-1", "/history", "/history?since=24h", "/summary")
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_every_page_has_a_tag_and_is_sent_once(path: str) -> None:
+    async with served(make()) as rig:
+        rig.passes(machines=[a_machine("training-1"), a_machine("training-2")])
+        status, text, answer = await get(rig.url + path)
+        assert status == 200
+        assert text
+        tag = answer.headers["ETag"]
+        assert tag.startswith('W/"')
+        assert answer.headers["Cache-Control"] == "private, no-cache"
+        assert answer.headers["Content-Security-Policy"] == content_security_policy()
+        for asked in (tag, tag.removeprefix("W/"), f'"x", {tag}', "*"):
+            status, text, answer = await get(rig.url + path, **{"If-None-Match": asked})
+            assert (status, text, answer.headers["ETag"]) == (304, "", tag)
+        for asked in ('"x"', "x", 'W/"', ""):
+            assert (await get(rig.url + path, **{"If-None-Match": asked}))[0] == 200
+        assert (await get(rig.url + path, "HEAD"))[:2] == (200, "")
+        rig.passes(fleets={"training": a_fleet(up=1, converged=False)}, machines=[a_machine("training-1")])
+        assert (await get(rig.url + "/", **{"If-None-Match": tag}))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/fleet/batch", "There is no fleet batch"),
+        ("/machine/ps-9", "There is no machine ps-9"),
+        ("/machine/%3Cb%3E%22%0d%0aSet-Cookie:a", "There is no machine &lt;b&gt;&quot;\\x0d\\x0aSet-Cookie:a"),
+        ("/fleet/%00%ff", "There is no fleet"),
+        ("/fleet/~0123", "There is no fleet ~0123"),
+    ],
+)
+async def test_what_is_not_there_is_said_with_a_way_to_look_for_it(path: str, words: str) -> None:
+    async with served(make()) as rig:
+        rig.passes()
+        status, text, answer = await get(URL(rig.url + path, encoded=True))
+        assert status == 404
+        assert answer.content_type == "text/html"
+        assert words in text
+        assert '<form role="search" method="get" action="../">' in text
+        assert answer.headers["Content-Security-Policy"] == content_security_policy()
+        assert (await get(f"{rig.url}/nothing"))[0] == 404
+
+
+async def test_a_machine_that_is_gone_has_its_history() -> None:
+    async with served(make()) as rig:
+        rig.memory.entries = [entry("training-1"), replace(entry("training-2"), machine="ps2")]
+        rig.passes()
+        status, text, _ = await get(f"{rig.url}/machine/training-1")
+        assert status == 404
+        assert "What the history knows of it" in text
+        assert "training-1" in text
+        assert "training-2" not in text
+
+
+NAMES = (
+    "<img src=x onerror=alert(1)>", "a/b", "a%2Fb", "..", ".", "a?b#c&d=e", "a b", "\u202egnp", "\x00\x1b[2J",
+    "\ud800", "~x", "x" * 5000, "\u00e4" * 300, "javascript:alert(1)", '"\'`', "\\",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_whatever_a_machine_is_called_its_page_is_a_tap_away(name: str) -> None:
+    async with served(make()) as rig:
+        machines = [a_machine("training-1"), a_machine("x", id=name), a_machine(name, id=None)]
+        rig.passes(machines=machines, fleets={"training": a_fleet(), name: a_fleet(target=7)})
+        for page, path in (("/fleet/training", "machine"), ("/", "fleet")):
+            _, text, _ = await get(rig.url + page)
+            links = {unescape(link) for link in re.findall(r'href="(?:\.\./)?(' + path + r'/[^"]+)"', text)}
+            assert len(links) >= 2, "the ids' and the names' are the same here"
+            for link in links:
+                status, body, _ = await get(URL(f"{rig.url}/{link}", encoded=True))
+                assert status == 200, link
+                assert "There is no" not in body
+                assert "<img" not in body
+
+
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [
+        ("training-1", "machine/ps-training-1"),
+        ("PS-TRAINING-2", "machine/ps-training-2"),
+        ("ning-1", "machine/ps-training-1"),
+        ("former", "machine/ps-training-2"),
+        ("bat", "fleet/batch"),
+        (" batch ", "fleet/batch"),
+    ],
+)
+async def test_the_only_one_that_is_called_so_is_shown_at_once(asked: str, path: str) -> None:
+    async with served(make()) as rig, aiohttp.ClientSession() as session:
+        machines = [a_machine("training-1"), a_machine("training-2", former_name="former")]
+        rig.passes(machines=machines, fleets={"training": a_fleet(), "batch": a_fleet()})
+        async with session.get(rig.url, params={"q": asked}, allow_redirects=False) as answer:
+            assert (answer.status, answer.headers["Location"]) == (302, path)
+
+
+async def test_hits_are_listed_and_bounded() -> None:
+    async with served(make()) as rig, aiohttp.ClientSession() as session:
+        rig.passes(machines=[a_machine(f"training-{n:03d}") for n in range(500)])
+
+        async def look(words: str) -> str:
+            async with session.get(rig.url, params={"q": words}) as answer:
+                assert answer.status == 200
+                return await answer.text()
+
+        text = await look("training")
+        assert "501 hits for training" in text
+        assert text.count('href="machine/') == 59
+        assert "and 441 more: say more of the name" in text
+        assert "Nothing is called &lt;b&gt;" in await look("<b>")
+        assert 'value="&lt;b&gt;"' in await look("<b>")
+        assert "Needs" not in await look("training")
+        assert len(await look("x" * 4000)) < 60_000
+        assert "Fleets" in await look(" ")
+
+
+async def test_a_name_of_two_machines_is_nobodys() -> None:
+    async with served(make()) as rig:
+        rig.passes(machines=[a_machine("training-1"), a_machine("training-1", id="ps2", owned=False)])
+        status, text, _ = await get(f"{rig.url}/machine/training-1")
+        assert status == 200
+        assert "2 machines called training-1" in text
+        assert '"../machine/ps2"' in text
+        assert "not owned: never touched" in (await get(f"{rig.url}/machine/ps2"))[1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "missing"),
+    [
+        ({}, ["training-1", "batch-1"], []),
+        ({"fleet": "batch"}, ["batch-1"], ["training-1"]),
+        ({"machine": "training-1"}, ["training-1"], ["batch-1"]),
+        ({"machine": "batch-1"}, ["batch-1", "earlier-name"], ["training-1"]),
+        ({"since": "1h"}, ["training-1"], ["batch-1"]),
+        ({"since": "2026-03-01T13:00"}, ["training-1"], ["batch-1"]),
+        ({"since": "0001-01-01"}, ["training-1", "batch-1"], []),
+        ({"fleet": "", "machine": " ", "since": ""}, ["training-1", "batch-1"], []),
+    ],
+)
+async def test_the_history_by_its_filters(asked: dict[str, str], there: list[str], missing: list[str]) -> None:
+    async with served(make()) as rig:
+        old = replace(entry("batch-1"), fleet="batch", machine="psb", ts=AT - timedelta(days=1))
+        rig.memory.entries = [old, replace(old, name="earlier-name"), entry("training-1")]
+        rig.passes(machines=[a_machine("batch-1", id="psb", fleet="batch")])
+        status, text, _ = await get(str(URL(f"{rig.url}/history").with_query(asked)))
+        assert status == 200
+        listed = text.partition("<ul class=")[2]
+        assert all(f">{name}<" in text for name in there)
+        assert not any(f">{name}<" in listed for name in missing)
+
+
+@pytest.mark.parametrize("since", ["yesterday", "-1h", "99999999d", "<b>", "24", "9999-12-31T23:59:59-14:00 x"])
+async def test_a_filter_that_cannot_be_read_is_said(since: str) -> None:
+    async with served(make()) as rig:
+        status, text, _ = await get(str(URL(f"{rig.url}/history").with_query(since=since)))
+        assert status == 400
+        assert "since: expected how long ago" in text
+        assert "<b>" not in text
+
+
+async def test_a_few_renderings_are_kept_and_a_report_is_made_once() -> None:
+    rig = make()
+    asked = 0
+
+    def status() -> Any:
+        nonlocal asked
+        asked += 1
+        return a_report(machines=[a_machine(f"training-{n}") for n in range(100)])
+
+    rig.page._status = status
+    async with served(rig):
+        for n in range(100):
+            assert (await get(f"{rig.url}/machine/ps-training-{n}"))[0] == 200
+        assert len(rig.page._renderings) == serving.MOST_KEPT
+        assert asked < 20
+
+
+async def test_the_summary_is_small() -> None:
+    async with served(make()) as rig:
+        rig.passes()
+        _, text, answer = await get(f"{rig.url}/summary")
+        assert answer.content_type == "application/json"
+        assert json.loads(text) == {
+            "title": "2/2 up \u00b7 fleetd",
+            "mood": "ok",
+            "looked": "2026-03-02T11:59:50+00:00",
+        }
+        assert len(text) < 200
 
 
 def entry(name: str) -> HistoryEntry:

@@ -21,7 +21,7 @@ from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.model.settings import Settings
 from fleetd.ops.page.record import Record
-from fleetd.ops.page.scene import Scene
+from fleetd.ops.page.scene import Known, Scene
 from fleetd.simulator.clock import WorldClock
 from fleetd.simulator.faults import Capacity, Stuck, UnknownState
 from fleetd.simulator.server import SimServer, serve
@@ -69,8 +69,9 @@ class _Stage:
         report = self.engine.seat.status()
         report = structs.replace(report, daemon=structs.replace(report.daemon, pid=4711))
         frozen = Record.load(self.record.dump(), virtual_clock().now())
-        history = [entry for _, entry in await self.journal.history(limit=40)]
-        self.scenes[name] = Scene(report, virtual_clock().now(), frozen, history, "0.1.0")
+        history = [entry for _, entry in await self.journal.history(limit=400)]
+        known = Known.of(self.engine.reconciler.settings)
+        self.scenes[name] = Scene(report, virtual_clock().now(), frozen, history, "0.1.0", known)
 
 
 async def _story(state: Path) -> dict[str, Scene]:

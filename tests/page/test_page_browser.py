@@ -6,13 +6,19 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
+import anyio
 import pytest
+from msgspec.structs import replace
 
-from tests.page.__main__ import shown
+from fleetd.ops.page.serving import FRESH
+from tests.page.__main__ import paths, shown
 from tests.page.chrome import chromium
+from tests.page.crowd import crowd
 from tests.page.test_page_scenes import converged
+from tests.support.fakeseat import a_fleet
 from tests.support.processes import SimulatorProcess, fleetd, simulator, started, until, write_config
 
 pytestmark = pytest.mark.peer("chromium")
@@ -61,40 +67,107 @@ def text(selector: str) -> str:
     return f"document.querySelector('{selector}').textContent"
 
 
-async def test_a_change_reaches_the_page_without_a_reload_and_hostile_names_stay_text(tmp_path: Path) -> None:
+async def test_a_change_reaches_the_page_without_a_reload(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         async with chromium() as tab:
             await tab.open(running.url)
             await tab.until(f"{text('#link')} === 'Live'")
             await tab.until(f"{text('#headline')} === 'The fleet is at target.'", seconds=60)
-            await tab.run("window.before = document.querySelector('main'), document.querySelector('summary').click()")
-            await tab.run("document.querySelector('summary').focus()")
+            await tab.run("window.before = document.querySelector('main'), document.querySelector('#q').focus()")
+            await tab.ask("Input.insertText", text="half a na")
 
+            (ours, *_) = [m for m in running.sim.machines() if m["name"].startswith("training-")]
+            running.human(ours["id"], "stop")
+            await tab.until(f"{text('#headline')}.startsWith('Not at target')")
+            await tab.until(f"{text('#changed')}.includes('{ours['name']} changed outside')")
+            assert await tab.run(f"{text('#headline')}.includes('training 2 of 3 up.')")
+            assert await tab.run("document.title") == "2/3 up · fleetd"
+
+            assert tab.navigations == 1
+            assert await tab.run("window.before === document.querySelector('main')")
+            assert await tab.run("document.activeElement.id") == "q"
+            assert await tab.run("document.activeElement.value") == "half a na"
+            assert tab.complaints == []
+
+
+async def test_from_any_trouble_the_reason_is_a_tap_away_and_hostile_names_stay_text(tmp_path: Path) -> None:
+    with service(tmp_path) as running:
+        async with chromium() as tab:
+            await tab.open(running.url)
+            await tab.until(f"{text('#headline')} === 'The fleet is at target.'", seconds=60)
+            await tab.run("document.querySelector('.fleets a').click()")
+            await tab.until("location.pathname === '/fleet/training' && document.readyState === 'complete'")
             (ours, *_) = [m for m in running.sim.machines() if m["name"].startswith("training-")]
             running.human(ours["id"], "stop")
             cell = f'[data-key="machine {ours["id"]}"]'
             await tab.until(f"document.querySelector('{cell} .state').textContent === 'off'")
             await tab.until(f"{text('#blocked')}.includes('a person stopped it')")
-            assert await tab.run(f"{text('#headline')}") == "Not at target: training 2 of 3 up."
-            assert await tab.run("document.title") == "2/3 up · fleetd"
-            assert f"{ours['name']} changed outside" in await tab.run("document.querySelector('#events').innerText")
-
-            assert tab.navigations == 1
-            assert await tab.run("window.before === document.querySelector('main')")
-            assert await tab.run("document.activeElement.nodeName") == "SUMMARY"
-            assert await tab.run("document.querySelector('details').open")
-
             told = fleetd("hold", ours["name"], "-c", str(running.config), "--for", "2h", "--reason", "<b>mine</b>")
             assert told.returncode == 0, told.stderr
             await tab.until(f"document.querySelector('{cell}').textContent.includes('held')")
             assert "<b>mine</b>" in await tab.run("document.querySelector('.vetoes').innerText")
-
-            assert await tab.run("window.owned === undefined")
-            assert await tab.run("document.querySelectorAll('img, main script, b b').length") == 0
             title = await tab.run("document.querySelector('[data-key=\"machine pshostile\"]').title")
             assert '<img src=x onerror="window.owned = 1">\\x1b[2J\\u202e\\x0a\'&quot;xxx' in title
-            assert "<img src=x" in await tab.run("document.querySelector('.names').textContent")
+
+            await tab.run(f"document.querySelector('{cell} a').click()")
+            await tab.until(f"location.pathname === '/machine/{ours['id']}' && document.readyState === 'complete'")
+            assert "Somebody stopped it" in await tab.run("document.querySelector('#why').innerText")
+            await tab.run("document.querySelector('#q').value = 'hostile', document.querySelector('button').click()")
+            await tab.until("location.pathname === '/machine/pshostile' && document.readyState === 'complete'")
+            await tab.run("document.querySelector('#q').value = '<img', document.querySelector('button').click()")
+            await tab.until("location.search.startsWith('?q=') && document.querySelectorAll('#hits li').length === 2")
+            assert await tab.run("window.owned === undefined")
+            assert await tab.run("document.querySelectorAll('img, main script, b b').length") == 0
+            await tab.run("document.querySelector('#hits a[href=\"machine/psforeign\"]').click()")
+            await tab.until(f"location.pathname.startsWith('/machine/') && {text('#why')}.includes('never touched')")
+            await tab.open(f"{running.url}history?fleet=training&since=1h")
+            assert ours["name"] in await tab.run("document.querySelector('.events').innerText")
             assert tab.complaints == []
+
+
+MUTATIONS = """
+new MutationObserver((all) => {
+  for (const one of all) window.moved += one.addedNodes.length + one.removedNodes.length;
+}).observe(document, { childList: true, subtree: true })
+"""
+
+
+@pytest.mark.parametrize("page", ["home", "fleet", "machine", "history"])
+async def test_an_update_that_changes_nothing_moves_no_element(page: str) -> None:
+    passed = [timedelta(0)]
+    scene = crowd(400)
+    async with shown(scene, lambda: passed[0]) as url, chromium() as tab:
+        await tab.open(f"{url}/{paths(scene)[page]}")
+        await tab.until(f"{text('#link')} === 'Live'")
+        await tab.run(f"window.moved = 0, {MUTATIONS}")
+        for n in (1, 2):
+            passed[0] = timedelta(minutes=n)
+            await anyio.sleep(FRESH + 0.1)
+            await tab.run("document.dispatchEvent(new Event('visibilitychange'))")
+            await tab.until(
+                f"{text('#asof')}.includes('{10 + 60 * n} s ago') || {text('#asof')}.includes('2 min ago')"
+            )
+        assert await tab.run("window.moved") == 0
+        assert tab.complaints == []
+
+
+async def test_a_tab_that_nobody_sees_goes_on_saying_how_it_stands() -> None:
+    scene = crowd(8)
+    well = [replace(scene.report, blocked=(), fleets={n: a_fleet() for n in scene.report.fleets})]
+    async with shown(scene, report=lambda: well[0]) as url, chromium() as tab:
+        await tab.open(f"{url}/fleet/fleet-000")
+        await tab.until(f"{text('#link')} === 'Live'")
+        assert await tab.run("document.title") == "fleet-000 · 8/8 up · fleetd"
+        icon = await tab.run("document.querySelector('link[rel=icon]').href")
+        await tab.run("Object.defineProperty(document, 'hidden', { get: () => true })")
+        well[0] = scene.report
+        await anyio.sleep(FRESH + 0.1)
+        before = await tab.run(text("main"))
+        await tab.run("document.dispatchEvent(new Event('visibilitychange'))")
+        await tab.until("document.title === 'fleet-000 · ! 7/8 up · fleetd'")
+        assert await tab.run("document.querySelector('link[rel=icon]').href") != icon
+        assert await tab.run(text("main")) == before
+        assert tab.complaints == []
 
 
 async def test_a_lost_connection_is_said_and_mends_itself(tmp_path: Path) -> None:
@@ -133,7 +206,7 @@ async def test_without_javascript_the_page_is_whole_and_comes_again(tmp_path: Pa
         assert (scheduled["reason"], scheduled["delay"]) == ("metaTagRefresh", 30)
         root = (await tab.ask("DOM.getDocument"))["root"]["nodeId"]
         main = await tab.ask("DOM.querySelector", nodeId=root, selector="main")
-        assert "training-7k3mqggq" in (await tab.ask("DOM.getOuterHTML", **main))["outerHTML"]
+        assert 'href="fleet/training"' in (await tab.ask("DOM.getOuterHTML", **main))["outerHTML"]
         link = await tab.ask("DOM.querySelector", nodeId=root, selector="#link")
         assert (await tab.ask("DOM.getOuterHTML", **link))["outerHTML"] == '<span id="link" hidden=""></span>'
 
@@ -145,24 +218,26 @@ async def test_a_screen_reader_finds_its_way() -> None:
         nodes = (await tab.ask("Accessibility.getFullAXTree"))["nodes"]
     seen = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes if not n["ignored"]]
     roles = [role for role, _ in seen]
-    assert [roles.count(r) for r in ("main", "banner", "contentinfo", "status", "table")] == [1, 1, 1, 1, 1]
+    assert [roles.count(r) for r in ("main", "banner", "contentinfo", "status", "table", "search")] == [1] * 6
     headings = {name for role, name in seen if role == "heading"}
-    assert {"fleetd", "Fleets", "training", "Not being done, and why", "Under way", "Last events"} <= headings
-    assert ("image", "training: machines up against target over time; the caption says it in words") in seen
-    assert ("table", "All machines of fleetd's") in seen
-    assert roles.count("columnheader") == 7
+    assert {"fleetd", "Fleets", "What changed"} <= headings
+    assert ("searchbox", "Find a fleet or machine by name or id") in seen
+    assert ("image", "training: No record yet: it begins with the next pass.") in seen
+    assert ("table", "Fleets, those with trouble first") in seen
+    assert roles.count("columnheader") == 6
     assert not [name for _, name in seen if name in {"●", "◐", "✓", "·"}]
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1280, 2560])
+@pytest.mark.parametrize("width", [320, 390, 768, 1440, 2560])
 async def test_nothing_runs_off_the_side(width: int) -> None:
     scene = converged(HOSTILE)
     async with shown(scene) as url, chromium() as tab:
         await tab.look(dark=False, width=width, phone=width < 500)
-        await tab.open(f"{url}/")
-        await tab.run("document.querySelectorAll('details').forEach((part) => part.open = true)")
-        wide = await tab.run(_OVERFLOW)
-        assert wide == []
+        for path in (*paths(scene).values(), "?q=%3Cimg", "fleet/none"):
+            await tab.ask("Page.navigate", url=f"{url}/{path}")
+            await tab.until("document.querySelector('#link')?.textContent === 'Live'")
+            await tab.run("document.querySelectorAll('details').forEach((part) => part.open = true)")
+            assert await tab.run(_OVERFLOW) == [], path
 
 
 _OVERFLOW = """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 
 import pytest
 
-from fleetd.ops.page.render import render
 from fleetd.ops.page.scene import Scene
+from tests.page.everything import every_page
 from tests.page.png import SIGNATURE, small
 from tests.page.scenes import make_scenes
 from tests.support.fakeseat import AT, a_machine, a_report
@@ -25,11 +26,14 @@ def converged(name: str = "training-7k3mqggq") -> Scene:
 def test_three_moments_of_real_fleets() -> None:
     scenes = make_scenes()
     assert list(scenes) == ["converged", "converging", "troubled"]
-    pages = {name: render(scene) for name, scene in scenes.items()}
-    assert "Both fleets are at target." in pages["converged"]
-    assert "Last 24 h: 6 to 16 up" in pages["converged"]
-    assert "Not at target: training 16 of 24 up." in pages["converging"]
-    assert pages["converging"].count('data-key="step ') == 8
+    pages = {name: every_page(scene) for name, scene in scenes.items()}
+    assert "Both fleets are at target." in pages["converged"]["/"]
+    assert "training: Last 24 h: 6 to 16 up" in pages["converged"]["/"]
+    assert "6 at 20:00 Berlin" in pages["converged"]["/"]
+    assert re.search(r"Not at target since \S+ UTC: training 16 of 24 up\.", pages["converging"]["/"])
+    assert pages["converging"]["fleet training"].count('data-key="step ') == 8
+    assert 'class="mark-reload"' in pages["converging"]["fleet training"]
+    troubled = "".join(pages["troubled"].values())
     for words in (
         "hibernating",
         "insufficient capacity",
@@ -39,7 +43,7 @@ def test_three_moments_of_real_fleets() -> None:
         "by hand",
         "Freeze on inference",
     ):
-        assert words in pages["troubled"]
+        assert words in troubled
 
 
 def picture(width: int, height: int, filters: bytes) -> bytes:

@@ -1,1 +1,1 @@
-"""The page at ``/``: reports in, one HTML page out, and word of every change by server-sent events."""
+"""The pages at ``/``: reports in, HTML out, and word of every change by server-sent events."""

@@ -1,4 +1,4 @@
-"""Every machine of a fleet as a coloured cell: what it is called, its state, why, and since when."""
+"""The machines of a fleet: the eventful ones as cells with their states, the others as squares; each is a link."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from fleetd.model.reasons import Standing
 from fleetd.model.report import MachineReport
 from fleetd.ops.page.html import Markup, join, tag
 from fleetd.ops.page.scene import Scene
-from fleetd.ops.page.words import NOTHING, age, clock, short_age
+from fleetd.ops.page.words import NOTHING, age, clock, count, short_age
 from fleetd.words.machines import standing_sentence
 from fleetd.words.phases import PHASES, eventful_first
 
 CELLS = 60
-"""Cells of a fleet that are shown at once; the others, the uneventful ones, are a tap away."""
+"""Machines that are shown as cells, the eventful ones first."""
+SQUARES = 3000
+"""Machines that are shown as squares after them; the others are found by name."""
 
 _WHY_OFF: Mapping[str, str] = MappingProxyType(
     {
@@ -30,23 +32,23 @@ _WHY_OFF: Mapping[str, str] = MappingProxyType(
 """Beside ``off`` in a cell; what nobody knows, or goes without saying, is left out."""
 
 
-def cells(scene: Scene, machines: Sequence[MachineReport]) -> Markup | None:
-    """The cells of one fleet, what needs a look first; what is too many for a glance is folded away."""
+def cells(scene: Scene, machines: Sequence[MachineReport]) -> Markup:
+    """The machines of one fleet: as cells what needs a look, and all of them where they are few; else as squares."""
     if not machines:
         return tag("p", "No machines.", class_="none")
-    every = [_cell(scene, m) for m in sorted(machines, key=_eventful_first)]
-    # A short rest is not worth a tap.
-    shown = every if len(every) <= CELLS * 4 // 3 else every[:CELLS]
-    rest = every[len(shown) :]
+    ordered = sorted(machines, key=_eventful_first)
+    few = len(ordered) <= CELLS
+    odd = ordered if few else [m for m in ordered if _is_eventful(m)][:CELLS]
+    rest = ordered[len(odd) :]
+    squares = sorted(rest[:SQUARES], key=lambda m: m.name)
     return join(
-        tag("ul", shown, class_="cells", role="list"),
-        tag(
-            "details",
-            tag("summary", f"{len(rest)} more"),
-            tag("ul", rest, class_="cells", role="list"),
-            data_key="rest",
-        )
+        tag("ul", (_cell(scene, m) for m in odd), class_="cells", role="list") if odd else None,
+        tag("h3", f"{len(rest)} more, without anything to tell" if odd else count(len(rest), "machine"))
         if rest
+        else None,
+        tag("ul", (_square(scene, m) for m in squares), class_="squares", role="list") if squares else None,
+        tag("p", f"and {len(rest) - SQUARES} more: find one by its name", class_="dim")
+        if len(rest) > SQUARES
         else None,
     )
 
@@ -82,7 +84,13 @@ def _cell(scene: Scene, machine: MachineReport) -> Markup:
     return tag(
         "li",
         tag("span", PHASES[phase][0], class_="sign", aria_hidden="true"),
-        tag("span", tag("span", f"{fleet}-", class_="unseen") if short != name else None, short, class_="name"),
+        tag(
+            "a",
+            tag("span", f"{fleet}-", class_="unseen") if short != name else None,
+            short,
+            class_="name",
+            href=scene.machine_link(machine),
+        ),
         tag(
             "span",
             tag("span", machine.state, class_="state"),
@@ -94,6 +102,20 @@ def _cell(scene: Scene, machine: MachineReport) -> Markup:
         title=f"{told}. {remarks}" if remarks else told,
         data_key=f"machine {machine.id or name}",
     )
+
+
+def _square(scene: Scene, machine: MachineReport) -> Markup:
+    phase = machine.phase if machine.phase in PHASES else "unknown"
+    short = machine.name.removeprefix(f"{machine.fleet}-") or machine.name
+    told = f"{short}: {machine.state}"
+    link = tag("a", class_=f"square {phase}", href=scene.machine_link(machine), title=told)
+    return tag("li", link, data_key=f"machine {machine.id or machine.name}")
+
+
+def _is_eventful(machine: MachineReport) -> bool:
+    """Whether there is anything to tell beside that it is up, or off."""
+    moves = machine.transition is not None or machine.phase not in {Phase.UP, Phase.DOWN}
+    return bool(moves or machine.failure or machine.hold or machine.unconfirmed or machine.turned_outside)
 
 
 def _eventful_first(machine: MachineReport) -> tuple[bool, int, bool, str]:

@@ -1,12 +1,24 @@
-"""The last hours of one fleet as an inline SVG: machines up against target. Pure; coloured by the page's style."""
+"""The last hours of one fleet as an inline SVG: machines up against target, and what befell it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+from fleetd.ops.page.drawing import (
+    FRESH,
+    Frame,
+    area,
+    bands,
+    parked,
+    path,
+    shortfall,
+    steps,
+    thinned,
+    unseen,
+    within,
+)
 from fleetd.ops.page.html import Markup, tag
 from fleetd.ops.page.record import Span
 from fleetd.ops.page.words import clock, count
@@ -16,10 +28,11 @@ WIDTH, HEIGHT = 1000, 100
 """Of the SVG's own units; it is stretched to its place, with lines that keep their width."""
 RANGES = ((timedelta(hours=1), 4), (timedelta(hours=6), 3), (timedelta(hours=24), 4))
 """(how far back, how many parts the axis has); a young record is drawn on a shorter axis."""
+MOST_MARKS = 60
+"""Marks on one chart; the newest."""
+_SPARK = (120, 20)
 _HEADROOM = 1.12
 _MINUS = "\N{MINUS SIGN}"
-_FRESH = timedelta(minutes=2)
-"""A look this young holds until now, in the drawing."""
 
 
 def reach(begins: datetime | None, now: datetime) -> tuple[timedelta, int]:
@@ -27,7 +40,14 @@ def reach(begins: datetime | None, now: datetime) -> tuple[timedelta, int]:
     return next((r for r in RANGES if begins is not None and now - begins <= r[0]), RANGES[-1])
 
 
-def chart(spans: Sequence[Span], now: datetime, back: tuple[timedelta, int], *, label: str) -> Markup:
+def chart(
+    spans: Sequence[Span],
+    now: datetime,
+    back: tuple[timedelta, int],
+    *,
+    label: str,
+    marks: Sequence[tuple[datetime, str]] = (),
+) -> Markup:
     """The drawing with its axes, and a caption that says the same in words.
 
     Args:
@@ -35,22 +55,27 @@ def chart(spans: Sequence[Span], now: datetime, back: tuple[timedelta, int], *, 
         now: the right edge.
         back: one of ``RANGES``.
         label: what a screen reader calls the drawing.
+        marks: what befell it, and when: a class of the page's style each (reload, freeze or outage).
     """
     whole, parts = back
     begin = now - whole
-    shown = [replace(s, since=max(s.since, begin)) for s in spans if s.until >= begin]
-    if shown and now - shown[-1].until <= _FRESH:
-        shown[-1] = replace(shown[-1], until=max(now, shown[-1].until))
+    shown = within(spans, begin, now)
     most = max((max(s.up, s.target) for s in shown), default=0)
-    frame = _Frame(begin, whole, max(most, 1) * _HEADROOM)
-    drawn = list(_thinned(shown, frame))
+    frame = Frame(begin, whole, max(most, 1) * _HEADROOM, WIDTH, HEIGHT)
+    drawn = list(thinned(shown, frame))
     drawing = tag(
         "svg",
-        _path("grid", (f"M{WIDTH * part / parts:.0f} 0V{HEIGHT}" for part in range(1, parts))),
-        _path("short", _shortfall(drawn, frame)),
-        _path("area", _area(drawn, frame)),
-        _path("line", _steps([(s, s.up) for s in drawn], frame)),
-        _path("goal", _steps([(s, s.target) for s in drawn], frame)),
+        path("parked", bands(parked(shown), frame)),
+        path("blank", bands(unseen(shown, now), frame)),
+        path("grid", (f"M{WIDTH * part / parts:.0f} 0V{HEIGHT}" for part in range(1, parts))),
+        path("short", shortfall(drawn, frame)),
+        path("area", area(drawn, frame)),
+        path("line", steps([(s, s.up) for s in drawn], frame)),
+        path("goal", steps([(s, s.target) for s in drawn], frame)),
+        (
+            path(f"mark-{kind}", [f"M{frame.x(at)} 0V{HEIGHT}"])
+            for at, kind in [m for m in marks if begin <= m[0] <= now][-MOST_MARKS:]
+        ),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         preserveAspectRatio="none",
         role="img",
@@ -67,64 +92,26 @@ def chart(spans: Sequence[Span], now: datetime, back: tuple[timedelta, int], *, 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """Where instants and numbers of machines are in the drawing."""
-
-    begin: datetime
-    reach: timedelta
-    top: float
-
-    def x(self, at: datetime) -> str:
-        return f"{WIDTH * max(0.0, min(1.0, (at - self.begin) / self.reach)):.1f}"
-
-    def y(self, value: int) -> str:
-        return f"{HEIGHT * (1 - value / self.top):.1f}"
-
-    def column(self, at: datetime) -> int:
-        return int(WIDTH * ((at - self.begin) / self.reach))
-
-
-def _thinned(spans: Sequence[Span], frame: _Frame) -> Iterator[Span]:
-    """At most a few spans for each column: of those that begin and end in one, the worst."""
-    last: Span | None = None
-    for span in spans:
-        if last is None:
-            last = span
-        elif (last.up, last.target, last.until) == (span.up, span.target, span.since):
-            last = replace(last, until=span.until)
-        elif frame.column(last.since) == frame.column(span.until):
-            last = replace(last, until=span.until, up=min(last.up, span.up), target=max(last.target, span.target))
-        else:
-            yield last
-            last = span
-    if last is not None:
-        yield last
-
-
-def _path(name: str, steps: Iterator[str]) -> Markup:
-    return Markup(f'<path class="{name}" d="{"".join(steps)}"/>')
-
-
-def _steps(values: Sequence[tuple[Span, int]], frame: _Frame) -> Iterator[str]:
-    last: datetime | None = None
-    for span, value in values:
-        height = frame.y(value)
-        yield f"V{height}" if last == span.since else f"M{frame.x(span.since)} {height}"
-        yield f"H{frame.x(span.until)}"
-        last = span.until
-
-
-def _area(spans: Sequence[Span], frame: _Frame) -> Iterator[str]:
-    for span in spans:
-        yield f"M{frame.x(span.since)} {HEIGHT}V{frame.y(span.up)}H{frame.x(span.until)}V{HEIGHT}Z"
-
-
-def _shortfall(spans: Sequence[Span], frame: _Frame) -> Iterator[str]:
-    for span in spans:
-        if span.up < span.target:
-            up, target = frame.y(span.up), frame.y(span.target)
-            yield f"M{frame.x(span.since)} {up}V{target}H{frame.x(span.until)}V{up}Z"
+def spark(spans: Sequence[Span], now: datetime, back: timedelta, *, label: str) -> Markup:
+    """The same in a line of text, without axes: grey where it was parked, hatched where nobody looked."""
+    width, height = _SPARK
+    shown = within(spans, now - back, now)
+    most = max((max(s.up, s.target) for s in shown), default=0)
+    frame = Frame(now - back, back, max(most, 1) * _HEADROOM, width, height)
+    drawn = list(thinned(shown, frame))
+    return tag(
+        "svg",
+        path("parked", bands(parked(drawn), frame)),
+        path("blank", bands(unseen(drawn, now), frame)),
+        path("short", shortfall(drawn, frame)),
+        path("area", area(drawn, frame)),
+        class_="spark",
+        viewBox=f"0 0 {width} {height}",
+        preserveAspectRatio="none",
+        role="img",
+        aria_label=f"{label}: {_caption(shown, now, back)}",
+        focusable="false",
+    )
 
 
 def _axis(whole: timedelta, parts: int) -> Iterator[str]:
@@ -138,12 +125,17 @@ def _caption(spans: Sequence[Span], now: datetime, whole: timedelta) -> str:
     if not spans:
         return "No record yet: it begins with the next pass."
     low, high = min(s.up for s in spans), max(s.up for s in spans)
-    short = sum((s.until - s.since for s in spans if s.up < s.target), timedelta())
+    short = sum((s.until - s.since for s in spans if s.short), timedelta())
+    slept = sum((s.until - s.since for s in spans if s.parked), timedelta())
     words = f"{low} up throughout" if low == high else f"{low} to {high} up"
     words += f", below target for {length(short)}" if short else ", never below target"
+    if slept:
+        words += f", parked for {length(slept)}"
     gaps = sum(after.since > before.until for before, after in pairwise(spans))
     if gaps:
         words += f", {count(gaps, 'gap')} in which nobody looked"
+    if now - spans[-1].until > FRESH:
+        words += f", not seen for the last {length(now - spans[-1].until)}"
     began = spans[0].since
-    where = "" if now - began >= whole - _FRESH else f" The record begins at {clock(began, now)} UTC."
+    where = "" if now - began >= whole - FRESH else f" The record begins at {clock(began, now)} UTC."
     return f"Last {length(whole)}: {words}.{where}"

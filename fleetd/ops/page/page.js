@@ -1,8 +1,11 @@
 "use strict";
 // Fetches the page again whenever the daemon says that something is new, and changes what has changed in place:
-// focus, selection, scroll position and open parts stay. Without this script the page reloads itself.
+// focus, selection, scroll position and open parts stay. A tab that nobody sees asks for its title and its icon only.
+// Without this script the page reloads itself.
 (() => {
   const PERIOD = 30000;
+  const { root, subject } = document.documentElement.dataset;
+  let tag = null;
   const link = document.getElementById("link");
   let source = null;
   let busy = false;
@@ -61,25 +64,40 @@
     else say("slow", `Every ${PERIOD / 1000} s`);
   }
 
+  async function ask(where, headers) {
+    const answer = await fetch(where, { cache: "no-store", headers, signal: AbortSignal.timeout(15000) });
+    // That a machine is gone is an answer, too.
+    if (!answer.ok && answer.status !== 304 && answer.status !== 404) throw new Error(String(answer.status));
+    return answer;
+  }
+
+  async function show(answer) {
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const { build, root: theirs } = fresh.documentElement.dataset;
+    if (build !== document.documentElement.dataset.build || theirs !== root) {
+      location.reload();
+      return;
+    }
+    for (const part of ["main", "#how", "#asof", "h1", "footer", "link[rel=icon]"]) {
+      morph(document.querySelector(part), fresh.querySelector(part));
+    }
+    if (document.title !== fresh.title) document.title = fresh.title;
+    tag = answer.headers.get("ETag");
+  }
+
   async function refresh() {
-    if (document.hidden) return;
+    if (document.hidden) {
+      glance();
+      return;
+    }
     if (busy) {
       again = true;
       return;
     }
     busy = true;
     try {
-      const answer = await fetch("./", { cache: "no-store", signal: AbortSignal.timeout(15000) });
-      if (!answer.ok) throw new Error(String(answer.status));
-      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (fresh.documentElement.dataset.build !== document.documentElement.dataset.build) {
-        location.reload();
-        return;
-      }
-      for (const part of ["main", "#headline", "#asof", "h1", "footer", "link[rel=icon]"]) {
-        morph(document.querySelector(part), fresh.querySelector(part));
-      }
-      if (document.title !== fresh.title) document.title = fresh.title;
+      const answer = await ask(location.href.split("#")[0], tag === null ? {} : { "If-None-Match": tag });
+      if (answer.status !== 304) await show(answer);
       lost = null;
     } catch {
       lost = lost || Date.now();
@@ -93,9 +111,21 @@
     }
   }
 
+  async function glance() {
+    try {
+      const told = await (await ask(`${root}summary`, {})).json();
+      document.title = subject ? `${subject} · ${told.title}` : told.title;
+      const icon = document.querySelector("link[rel=icon]");
+      icon.href = icon.dataset[told.mood];
+      tag = null;
+    } catch {
+      document.title = `? ${document.title.replace(/^\? /, "")}`;
+    }
+  }
+
   function connect() {
     if (document.hidden || (source !== null && source.readyState !== EventSource.CLOSED)) return;
-    source = new EventSource("events");
+    source = new EventSource(`${root}events`);
     source.onopen = sayLive;
     source.onmessage = refresh;
     source.onerror = refresh;
@@ -105,6 +135,7 @@
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
       if (source !== null) source.close();
+      glance();
       return;
     }
     connect();

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fleetd.model.report import Report
+from fleetd.model.report import FleetReport, Report
 
 KEPT = timedelta(hours=24)
 MOST_SPANS = 1500
@@ -32,6 +32,13 @@ class Span:
     up: int
     hourly: str | None = None
     """Dollars an hour; None where a price is not known."""
+    parked: bool = False
+    """A window was open that parks: whatever was down was missed by nobody."""
+
+    @property
+    def short(self) -> bool:
+        """Whether machines were missing."""
+        return self.up < self.target and not self.parked
 
 
 class Record:
@@ -52,6 +59,15 @@ class Record:
         """The oldest look of any fleet."""
         return min((spans[0].since for spans in self._spans.values() if spans), default=None)
 
+    def short_since(self, fleet: str) -> datetime | None:
+        """Since when machines of a fleet are missing without a break; None where none is, or nobody knows."""
+        since: datetime | None = None
+        for span in reversed(self._spans.get(fleet, ())):
+            if not span.short or (since is not None and span.until < since):
+                break
+            since = span.since
+        return since
+
     def saw(self, report: Report, *, patience: timedelta) -> bool:
         """Take in how everything stands after a pass; whether something else was seen than before.
 
@@ -66,7 +82,7 @@ class Record:
             return False
         changed = False
         for name, fleet in list(report.fleets.items())[:MOST_FLEETS]:
-            look = Span(at, at, fleet.target, fleet.up, None if fleet.hourly is None else str(fleet.hourly))
+            look = Span(at, at, fleet.target, fleet.up, _money(fleet), fleet.parked)
             changed |= _extend(self._spans.setdefault(name, deque(maxlen=MOST_SPANS)), look, patience)
         self._forget(at - KEPT)
         return changed
@@ -76,10 +92,7 @@ class Record:
         return json.dumps(
             {
                 "format": _FORMAT,
-                "fleets": {
-                    name: [[_seconds(s.since), _seconds(s.until), s.target, s.up, s.hourly] for s in spans]
-                    for name, spans in self._spans.items()
-                },
+                "fleets": {name: [_row(s) for s in spans] for name, spans in self._spans.items()},
             },
             separators=(",", ":"),
         )
@@ -120,18 +133,28 @@ def _extend(spans: deque[Span], look: Span, patience: timedelta) -> bool:
     close = look.since - last.until <= patience
     if close:
         spans[-1] = replace(last, until=look.since)
-    same = (last.target, last.up, last.hourly) == (look.target, look.up, look.hourly)
+    same = replace(last, since=look.since, until=look.until) == look
     if close and same:
         return False
     spans.append(look)
     return True
 
 
+def _money(fleet: FleetReport) -> str | None:
+    return None if fleet.hourly is None else str(fleet.hourly)
+
+
+def _row(span: Span) -> list[Any]:
+    row = [_seconds(span.since), _seconds(span.until), span.target, span.up, span.hourly]
+    return [*row, 1] if span.parked else row
+
+
 def _seconds(at: datetime) -> int:
     return int(at.timestamp())
 
 
-def _span(since: float, until: float, target: int, up: int, hourly: Any) -> Span:
+def _span(since: float, until: float, target: int, up: int, hourly: Any, parked: Any = 0) -> Span:
     if not isinstance(hourly, str | None) or until < since:
         raise ValueError(hourly)
-    return Span(datetime.fromtimestamp(since, UTC), datetime.fromtimestamp(until, UTC), int(target), int(up), hourly)
+    begin, end = datetime.fromtimestamp(since, UTC), datetime.fromtimestamp(until, UTC)
+    return Span(begin, end, int(target), int(up), hourly, bool(parked))

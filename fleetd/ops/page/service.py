@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 import structlog
@@ -19,30 +16,45 @@ from fleetd.model.errors import StoreError
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.report import Report
 from fleetd.ops.page.feed import Feed
+from fleetd.ops.page.fleet_page import fleet_page
+from fleetd.ops.page.found import SHOWN, find, hits_page, missing_page, several_page
+from fleetd.ops.page.frame import LONGEST_QUESTION
+from fleetd.ops.page.history_page import SHOWN as LINES
+from fleetd.ops.page.history_page import Filters, history_page, moment_ago
+from fleetd.ops.page.home import home
+from fleetd.ops.page.links import says
+from fleetd.ops.page.machine_page import EVENTS, called, machine_page
 from fleetd.ops.page.record import Record
-from fleetd.ops.page.render import content_security_policy, render
-from fleetd.ops.page.scene import Scene
+from fleetd.ops.page.scene import Known, Scene
+from fleetd.ops.page.serving import FRESH, Renderings, Whole, answer
+from fleetd.ops.page.summary import summary
 
 log = structlog.get_logger(__name__)
 
 NOTE = "page.record"
 """Where the journal keeps the record."""
-EVENTS_SHOWN = 40
+EVENTS_SHOWN = 60
+"""Entries of the history that a page begins with; alike ones are taken together."""
+MOST_MEANT = 5
+"""Machines of one name whose histories are looked up together."""
 SAVE_EVERY = 60.0
 """Seconds between saves of a record that has something new in it."""
 SAVE_LATEST = 600.0
 """Seconds after which it is saved in any case: the last look's time is part of it."""
-FRESH = 2.0
-"""Seconds for which a rendering serves everybody who asks, unless a pass has ended since."""
-PACKING = 4
-"""gzip's level: a third of the time of its default, and a page hardly larger."""
 _LAST_SAVE = 2.0
 
 
 class Memory(Protocol):
     """The part of the journal that the page needs; see ``store.port.Journal``."""
 
-    async def history(self, *, limit: int | None = None) -> Sequence[tuple[int, HistoryEntry]]:
+    async def history(
+        self,
+        *,
+        since: datetime | None = None,
+        fleet: str | None = None,
+        machine: str | None = None,
+        limit: int | None = None,
+    ) -> Sequence[tuple[int, HistoryEntry]]:
         """The newest entries with their row ids, oldest first."""
         ...
 
@@ -56,7 +68,7 @@ class Memory(Protocol):
 
 
 class Page:
-    """Serves ``/`` and ``/events``."""
+    """Serves ``/``, ``/fleet/NAME``, ``/machine/ID-or-NAME``, ``/history``, ``/summary`` and ``/events``."""
 
     def __init__(
         self,
@@ -66,6 +78,7 @@ class Page:
         *,
         interval: Callable[[], timedelta],
         version: str,
+        known: Callable[[], Known] = Known,
     ) -> None:
         """Make it.
 
@@ -75,6 +88,7 @@ class Page:
             now: wall time, from the Clock port.
             interval: between passes, as it is now.
             version: of fleetd.
+            known: what the pages show of the config in force.
         """
         self.feed = Feed()
         self.record = Record()
@@ -84,7 +98,9 @@ class Page:
         self._interval = interval
         self._version = version
         self._unsaved = False
-        self._rendered: _Rendered | None = None
+        self._known = known
+        self._renderings = Renderings()
+        self._report: tuple[int, float, Report] | None = None
 
     def passed(self, report: Report) -> None:
         """A pass ended, well or not. Only takes note: no client is waited for."""
@@ -93,7 +109,14 @@ class Page:
 
     def routes(self) -> Iterable[web.RouteDef]:
         """For ``serve_http``."""
-        return (web.get("/", self._show), web.get("/events", self.feed.stream, allow_head=False))
+        return (
+            web.get("/", self._home),
+            web.get("/fleet/{word}", self._fleet),
+            web.get("/machine/{word}", self._machine),
+            web.get("/history", self._history),
+            web.get("/summary", self._summary),
+            web.get("/events", self.feed.stream, allow_head=False),
+        )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -112,29 +135,116 @@ class Page:
             with anyio.CancelScope(shield=True), anyio.move_on_after(_LAST_SAVE):
                 await self._save()
 
-    async def _show(self, request: web.Request) -> web.Response:
-        # Not with the headers of JSON answers: a page may run its own script.
-        rendered = await self._current()
-        headers = {
-            "Content-Security-Policy": content_security_policy(),
-            "Vary": "Accept-Encoding",
-        }
-        body = rendered.body
-        if _takes_gzip(request):
-            headers["Content-Encoding"] = "gzip"
-            body = rendered.packed
-        return web.Response(body=body, content_type="text/html", charset="utf-8", headers=headers)
+    async def _home(self, request: web.Request) -> web.Response:
+        asked = request.query.get("q", "").strip()[:LONGEST_QUESTION]
+        if not asked:
+            return await self._answer(request, "/", lambda: self._told(home, root=""))
+        found = find((await self._scene()).report, asked)
+        if found.path is not None:
+            return web.Response(status=302, headers={"Location": found.path})
+        return await self._answer(request, ("q", asked), lambda: self._told(hits_page, asked, found, root=""))
 
-    async def _current(self) -> _Rendered:
+    async def _fleet(self, request: web.Request) -> web.Response:
+        word = request.match_info["word"]
+
+        async def make() -> Whole:
+            name = next((n for n in (await self._scene()).report.fleets if says(word, n)), None)
+            if name is None:
+                scene = await self._scene(root="../", limit=SHOWN, fleet=word)
+                return Whole(missing_page(scene, "fleet", word), 404)
+            return await self._told(fleet_page, name, limit=EVENTS_SHOWN, fleet=name)
+
+        return await self._answer(request, ("fleet", word), make)
+
+    async def _machine(self, request: web.Request) -> web.Response:
+        word = request.match_info["word"]
+
+        async def make() -> Whole:
+            found = called(await self._scene(), word)
+            if len(found) == 1:
+                return await self._told(machine_page, found[0], limit=EVENTS, machines=[found[0].id or found[0].name])
+            if found:
+                return await self._told(several_page, word, found)
+            scene = await self._scene(root="../", limit=SHOWN, machines=[word])
+            return Whole(missing_page(scene, "machine", word), 404)
+
+        return await self._answer(request, ("machine", word), make)
+
+    async def _history(self, request: web.Request) -> web.Response:
+        typed = (request.query.get(key, "").strip()[:LONGEST_QUESTION] for key in ("fleet", "machine", "since"))
+        filters = Filters(*typed)
+
+        async def make() -> Whole:
+            try:
+                since = moment_ago(filters.since, self._now()) if filters.since else None
+            except ValueError as error:
+                return Whole(history_page(await self._scene(), filters, fault=str(error)), 400)
+            bare = await self._scene()
+            fleet = next((n for n in bare.report.fleets if says(filters.fleet, n)), filters.fleet)
+            words = {filters.machine, *(m.id or m.name for m in called(bare, filters.machine))} - {""}
+            scene = await self._scene(limit=LINES, fleet=fleet or None, machines=sorted(words), since=since)
+            return Whole(history_page(scene, filters))
+
+        return await self._answer(request, ("history", filters), make)
+
+    async def _summary(self, request: web.Request) -> web.Response:
+        async def make() -> Whole:
+            return Whole(summary(await self._scene()), kind="application/json")
+
+        return await self._answer(request, "summary", make)
+
+    async def _told(
+        self, page: Callable[..., str], *arguments: Any, root: str = "../", limit: int = EVENTS_SHOWN, **about: Any
+    ) -> Whole:
+        scene = await self._scene(root=root, limit=limit, **about)
+        return Whole(page(scene, *arguments))
+
+    async def _answer(
+        self, request: web.Request, key: Hashable, make: Callable[[], Awaitable[Whole]]
+    ) -> web.Response:
+        # Not with the headers of JSON answers: a page may run its own script.
+        return answer(request, await self._renderings.get(key, self.feed.version, make))
+
+    async def _scene(self, *, root: str = "", limit: int = 0, **about: Any) -> Scene:
+        """How everything stands; ``limit``: so many entries of the history, of what it is asked about."""
+        history = await self._lines(limit, **about) if limit else []
+        return Scene(
+            self._seen(),
+            self._now(),
+            self.record,
+            history,
+            self._version,
+            known=self._known(),
+            root=root,
+        )
+
+    async def _lines(
+        self,
+        limit: int,
+        *,
+        since: datetime | None = None,
+        fleet: str | None = None,
+        machines: Sequence[str] = (),
+    ) -> list[HistoryEntry] | None:
+        """The newest of these entries, oldest first; of several machines of all of them. None: it cannot be read."""
+        rows: dict[int, HistoryEntry] = {}
+        words: Sequence[str | None] = machines[:MOST_MEANT] or (None,)
+        try:
+            for word in words:
+                found = await self._memory.history(since=since, fleet=fleet, machine=word, limit=limit)
+                rows.update(found)
+        except StoreError as error:
+            self._say(error)
+            return None
+        return [entry for _, entry in sorted(rows.items(), key=lambda row: row[0])[-limit:]]
+
+    def _seen(self) -> Report:
+        """The report, made once for all who ask at one time."""
         version, at = self.feed.version, anyio.current_time()
-        if self._rendered is not None and self._rendered.serves(version, at):
-            return self._rendered
-        history: list[HistoryEntry] | None = None
-        with self._journal_may_fail():
-            history = [entry for _, entry in await self._memory.history(limit=EVENTS_SHOWN)]
-        scene = Scene(self._status(), self._now(), self.record, history, self._version)
-        self._rendered = _Rendered(version, at, render(scene).encode())
-        return self._rendered
+        kept = self._report
+        if kept is None or kept[0] != version or at - kept[1] >= FRESH:
+            kept = self._report = (version, at, self._status())
+        return kept[2]
 
     async def _keep_saving(self) -> None:
         saved_at = anyio.current_time()
@@ -157,28 +267,7 @@ class Page:
         try:
             yield
         except StoreError as error:
-            log.error("journal.failed", error=str(error))  # noqa: TRY400 - no traceback wanted
+            self._say(error)
 
-
-@dataclass
-class _Rendered:
-    """A rendering, made for one pass and packed once, however many look."""
-
-    version: int
-    at: float
-    body: bytes
-
-    def serves(self, version: int, at: float) -> bool:
-        return self.version == version and at - self.at < FRESH
-
-    @cached_property
-    def packed(self) -> bytes:
-        return gzip.compress(self.body, PACKING, mtime=0)
-
-
-def _takes_gzip(request: web.Request) -> bool:
-    for accepted in request.headers.get("Accept-Encoding", "").split(","):
-        name, _, quality = accepted.replace(" ", "").lower().partition(";q=")
-        if name == "gzip":
-            return quality.strip("0.") != "" or not quality
-    return False
+    def _say(self, error: StoreError) -> None:
+        log.error("journal.failed", error=str(error))

@@ -1,0 +1,93 @@
+"""How each fleet stands, in a sign and a few words, and which of them come first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+
+from fleetd.model.report import FleetReport
+from fleetd.ops.page.needs import blind
+from fleetd.ops.page.scene import Scene
+from fleetd.words.blocked import blocked
+from fleetd.words.times import local_clock, span
+
+
+class Rank(IntEnum):
+    """What comes first on the page."""
+
+    TROUBLE = 0
+    AWAY = 1
+    MOVING = 2
+    ODD = 3
+    PARKED = 4
+    QUIET = 5
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a fleet stands."""
+
+    rank: Rank
+    sign: str
+    words: str
+    tone: str
+    """A class of the page's style: ok, bad, warn, move or plain."""
+
+
+def states(scene: Scene) -> dict[str, State]:
+    """Of every fleet, what needs a look first; of a kind in the config's order."""
+    serious = {row.fleet for row in blocked(scene.report.blocked, scene.now) if not row.ordinary}
+    found = {name: _state(scene, name, fleet, name in serious) for name, fleet in scene.report.fleets.items()}
+    return dict(sorted(found.items(), key=lambda item: item[1].rank))
+
+
+def state_of(scene: Scene, name: str) -> State:
+    """Of one fleet."""
+    rows = blocked((b for b in scene.report.blocked if b.fleet == name), scene.now)
+    return _state(scene, name, scene.report.fleets[name], any(not row.ordinary for row in rows))
+
+
+def wanted(fleet: FleetReport) -> int:
+    """How many should be up: a parked machine is missed by nobody."""
+    return min(fleet.up, fleet.target) if fleet.parked else fleet.target
+
+
+def parked_words(scene: Scene, name: str, fleet: FleetReport) -> str:
+    """``parked until 07:00 Berlin``."""
+    if fleet.next is None or fleet.next.parked:
+        return "parked"
+    return f"parked until {local_clock(fleet.next.at, scene.zone(name, fleet), scene.now)}"
+
+
+def away_since(scene: Scene, name: str) -> datetime | None:
+    """Since when a fleet is not at its target, as far as the record tells."""
+    return scene.record.short_since(name)
+
+
+def _state(scene: Scene, name: str, fleet: FleetReport, serious: bool) -> State:
+    if blind(scene.report):
+        held = fleet.was_converged
+        return State(Rank.ODD if held else Rank.AWAY, "?", "not seen now" if held else "short when last seen", "warn")
+    if serious:
+        return State(Rank.TROUBLE, "!", _lasts(scene, name, "blocked" if _enough(fleet) else "short"), "bad")
+    if fleet.parked and fleet.was_converged:
+        return State(Rank.PARKED, "z", parked_words(scene, name, fleet), "plain")
+    if fleet.unlike:
+        return State(Rank.ODD, "≠", "unlike the config", "warn")
+    if fleet.converged:
+        return State(Rank.QUIET, "✓", "at target", "ok")
+    if fleet.rising or fleet.falling or fleet.intents:
+        return State(Rank.MOVING, "◐", "converging", "move")
+    if _enough(fleet):
+        return State(Rank.AWAY, "…", "not at target", "warn")
+    return State(Rank.AWAY, "…", _lasts(scene, name, "short"), "warn")
+
+
+def _enough(fleet: FleetReport) -> bool:
+    return fleet.up >= wanted(fleet)
+
+
+def _lasts(scene: Scene, name: str, word: str) -> str:
+    since = away_since(scene, name)
+    return word if since is None else f"{word} {span(scene.now - since)}"
