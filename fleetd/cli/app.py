@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from fleetd.cli.catalogue import Catalogue
 from fleetd.cli.failures import ExitCode, exit_code, explanation, leaf
 from fleetd.cli.logs import debugging, log_to_stderr
 from fleetd.cli.options import examples
-from fleetd.cli.output import err, prepare_streams, show
+from fleetd.cli.output import err, prepare_streams, say, show
+from fleetd.model.errors import ConfigError
 from fleetd.ops.escape import printable
 
 LONGEST_LINE = 1000
@@ -88,8 +90,19 @@ def _report(error: BaseException, code: ExitCode) -> None:
         console.print()  # the question still stands on this line
     prefix = Text("" if code is ExitCode.INTERRUPTED else "error: ", style="bold red")
     for line in explanation(error):
-        console.print(Text.assemble(prefix, _safe(line)), soft_wrap=True)
+        say(Text.assemble(prefix, _coloured(_safe(line), error)))
         prefix = Text("")
+
+
+def _coloured(line: str, error: BaseException) -> Text:
+    """A fault of a config with its place and its key set off; any other line as it is."""
+    text, known = Text(line), leaf(error)
+    source = known.source if isinstance(known, ConfigError) else None
+    found = re.match(rf"  ({re.escape(_safe(source))}(?::\d+)*): (?:(\S+): )?", line) if source else None
+    if found:
+        text.stylize("cyan", *found.span(1))
+        text.stylize("bold", *found.span(2))
+    return text
 
 
 def _safe(line: str) -> str:

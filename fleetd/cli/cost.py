@@ -103,10 +103,10 @@ def cost_view(found: MonthBills, *, computed: bool = False) -> Table:
         caption="\n".join(_remarks(found, computed=computed)) or None,
         caption_justify="left",
     )
-    table.add_column("fleet")
-    table.add_column("machine")
+    table.add_column("fleet", overflow="fold")
+    table.add_column("machine", overflow="fold")
     for heading in ("hours", "compute", "storage"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     for name, rows in found.bills.items():
         label = f"{printable(name)} (not in the config)" if name in found.left else printable(name)
         for machine, bill in rows:
@@ -124,10 +124,10 @@ def forecast_view(plan: Plan) -> Table:
     """This month as it will be: spent, with what runs now, and at the targets; dollars, windows honoured."""
     month = plan.budgets[0].month
     table = Table(title=f"Forecast of {month}", title_justify="left", caption_justify="left")
-    table.add_column("fleet")
+    table.add_column("fleet", overflow="fold")
     for heading in ("budget", "spent", "with what runs", "at the targets"):
-        table.add_column(heading, justify="right")
-    table.add_column("used up")
+        table.add_column(heading, justify="right", overflow="fold")
+    table.add_column("used up", overflow="fold")
     for view in (*plan.budgets[1:], plan.budgets[0]):
         amounts = (view.spent, view.committed, view.wanted)
         most = "<= " if view.at_most else ""

@@ -8,7 +8,7 @@ import socket
 import tempfile
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +22,8 @@ from fleetd import wiring
 from fleetd.cli.failures import UsageError
 from fleetd.cli.logs import log_to, log_to_stderr
 from fleetd.cli.options import duration, examples
-from fleetd.cli.output import out, show
-from fleetd.cli.render_demo import EVENTS_SHOWN, Scene, demo_view, ending, title_lines
+from fleetd.cli.output import no_echo_of_keys, out, show
+from fleetd.cli.render_demo import EVENTS_SHOWN, Scene, ending, fitting_demo, title_lines
 from fleetd.cli.render_status import fleet_words
 from fleetd.cli.words import event_words
 from fleetd.model.errors import StateUnusable
@@ -147,14 +147,16 @@ class _Screen:
             "  fleetd reload     once you have changed a target in that file",
         )
         self._console = out()
+        self._stack = ExitStack()
         self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
 
     def __enter__(self) -> None:
-        self._live.start()
+        self._stack.enter_context(no_echo_of_keys())
+        self._stack.enter_context(self._live)
         self._draw()
 
     def __exit__(self, *_raised: object) -> None:
-        self._live.stop()
+        self._stack.close()
 
     def event(self, event: dict[str, Any]) -> None:
         """Add what happened to the list."""
@@ -178,9 +180,8 @@ class _Screen:
             tuple(self._events),
             self._converged_after,
             self._next,
-            height=self._console.height,
         )
-        self._live.update(demo_view(scene), refresh=True)
+        self._live.update(fitting_demo(scene, self._console), refresh=True)
 
 
 @contextmanager

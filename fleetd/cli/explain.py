@@ -8,10 +8,11 @@ from typing import Annotated
 
 import anyio
 import typer
+from rich.text import Text
 
 from fleetd import wiring
 from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, examples
-from fleetd.cli.output import show, show_json
+from fleetd.cli.output import show, show_json, show_line
 from fleetd.cli.render_history import history_document, history_line
 from fleetd.cli.render_status import silent_words
 from fleetd.model.errors import FleetdError
@@ -21,6 +22,9 @@ from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
 from fleetd.planner.called import meant, named
 from fleetd.words.explaining import doubts, explain_fleet, explain_machine
+from fleetd.words.fleets import change_sentence, unlike_sentence
+from fleetd.words.reasons import sentence
+from fleetd.words.vetoes import veto_sentence
 
 EXPLAIN_EXAMPLES = examples("fleetd explain training", "fleetd explain training-7k3mqggq")
 
@@ -45,17 +49,17 @@ def explain(
     For a machine, what the journal has of it last, too.
     """
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
-    sentences, entries = anyio.run(_look, settings, subject)
+    sentences, styles, entries = anyio.run(_look, settings, subject)
     if as_json:
         past = [history_document(e) for e in entries]
         show_json({"format": 1, "subject": subject, "sentences": sentences, "history": past})
         return
-    for line in sentences:
-        show(printable(line, limit=1000), wrap=False)
+    for line, style in zip(sentences, styles, strict=True):
+        show_line(Text(printable(line, limit=1000), style=style))
     if entries:
-        show("\nLast in the journal:")
+        show(Text("\nLast in the journal:", style="bold"))
     for entry in entries:
-        show(history_line(entry), wrap=False)
+        show_line(history_line(entry))
 
 
 def sentences_about(report: Report, subject: str, past: Sequence[HistoryEntry], now: datetime) -> list[str]:
@@ -78,13 +82,28 @@ def sentences_about(report: Report, subject: str, past: Sequence[HistoryEntry], 
     raise UnknownSubject(f"no fleet and no machine is called {subject}; fleets: {fleets}")
 
 
-async def _look(settings: Settings, subject: str) -> tuple[list[str], list[HistoryEntry]]:
-    report = await wiring.current_status(settings)
+def styles_of(report: Report, sentences: Sequence[str], now: datetime) -> list[str]:
+    """A style for each sentence, as ``plan`` has them: the picture's doubts, what is not done, what comes next."""
+    known = dict.fromkeys(doubts(report, now), "red")
+    for fleet in report.fleets.values():
+        known |= dict.fromkeys(map(unlike_sentence, fleet.unlike), "yellow")
+        known |= {change_sentence(fleet.next, now): "dim"} if fleet.next is not None else {}
+    known |= {sentence(b, now): "yellow" for b in report.blocked} | {
+        veto_sentence(v, now): "yellow" for v in report.vetoes
+    }
+    head = next((line for line in sentences if line not in known), None)
+    return ["bold" if line == head else known.get(line, "") for line in sentences]
+
+
+async def _look(settings: Settings, subject: str) -> tuple[list[str], list[str], list[HistoryEntry]]:
+    report, now = await wiring.current_status(settings), datetime.now(UTC)
     past: list[HistoryEntry] = []
     if subject not in report.fleets:
         rows = await wiring.read_history(settings, machine=subject, limit=LATEST)
         past = [entry for _, entry in reversed(rows)]
-    sentences = sentences_about(report, subject, past, datetime.now(UTC))
+    sentences = sentences_about(report, subject, past, now)
+    styles = styles_of(report, sentences, now)
     if report.daemon.answers is False:
         sentences.insert(0, f"{silent_words(report.daemon.pid, report.daemon.why)}.")
-    return sentences, past
+        styles.insert(0, "red")
+    return sentences, styles, past

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from fleetd import wiring
 from fleetd.cli.logs import log_above, log_to_stderr
 from fleetd.cli.options import ConfigOption, StateDirOption, duration, examples
-from fleetd.cli.output import err, say, show
+from fleetd.cli.output import err, no_echo_of_keys, say, show
 from fleetd.cli.render_apply import Bar, bars, summary
 from fleetd.model.report import Report
 from fleetd.ops.escape import printable
@@ -91,19 +91,22 @@ def _progress() -> Iterator[Callable[[Report], None]]:
         TextColumn("{task.fields[text]}", markup=False),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with no_echo_of_keys(), Progress(*columns, console=console) as progress:
         log_above(console)
         tasks = {}
 
         def update(report: Report) -> None:
-            for bar in bars(report):
+            known = bars(report)
+            # What is taller than the terminal would be drawn again below itself at the end.
+            drawn = {bar.fleet for bar in sorted(known, key=lambda bar: bar.done == bar.total)[: console.height - 1]}
+            for bar in known:
                 if bar.fleet not in tasks:
                     tasks[bar.fleet] = progress.add_task(bar.fleet, total=bar.total, text="")
-                _set(progress, tasks[bar.fleet], bar)
+                _set(progress, tasks[bar.fleet], bar, visible=bar.fleet in drawn)
 
         yield update
         log_to_stderr()
 
 
-def _set(progress: Progress, task: Any, bar: Bar) -> None:
-    progress.update(task, total=bar.total, completed=bar.done, text=bar.text)
+def _set(progress: Progress, task: Any, bar: Bar, *, visible: bool) -> None:
+    progress.update(task, total=bar.total, completed=bar.done, text=bar.text, visible=visible)

@@ -18,7 +18,7 @@ from fleetd import wiring
 from fleetd.cli.failures import ExitCode, UsageError
 from fleetd.cli.narrow import of_fleet, problems
 from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, examples, moment, moment_ago
-from fleetd.cli.output import out, say, show, show_json
+from fleetd.cli.output import out, say, show, show_json, show_line
 from fleetd.cli.render_history import history_document, history_line, history_view
 from fleetd.cli.render_plan import plan_view
 from fleetd.cli.render_status import fitting, silent_words, status_view
@@ -199,7 +199,7 @@ def history(
         return
     if out().width < TABLE_WIDTH:  # a table would break in every word
         for entry in entries:
-            show(history_line(entry), wrap=False)
+            show_line(history_line(entry))
     else:
         show(history_view(entries))
     if limit is None and len(entries) == most:
@@ -246,7 +246,7 @@ async def _follow(settings: Settings, about: _About, since: datetime | None, mos
             if as_json:
                 show_json(history_document(entry), indent=None)
             else:
-                show(history_line(entry), wrap=False)
+                show_line(history_line(entry))
         before = mark
         while mark == before:
             await anyio.sleep(FOLLOW)

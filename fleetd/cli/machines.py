@@ -354,7 +354,8 @@ async def _waiting(machine_id: str, state: WaitState, timeout: timedelta) -> Asy
         yield
         say(f"{name} is {state} after {anyio.current_time() - began:.0f} s")
         return
-    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    spinner = "dots" if console.encoding.startswith("utf") else "line"
+    columns = SpinnerColumn(spinner), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         progress.add_task(text, total=None)
         yield

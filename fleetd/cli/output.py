@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import json
 import os
 import re
 import sys
+import termios
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from fleetd.cli.sheet import GAP, Hanging
 from fleetd.ops.escape import printable
 
 PIPE_WIDTH = 200
@@ -22,6 +27,11 @@ PIPE_WIDTH = 200
 
 MANY = 100
 """Entries of a list from which on it is worth another library."""
+_IN_ASCII = "fleetd.in-ascii"
+_LIKE = {
+    "●": "*", "◐": "/", "◑": "\\", "○": "o", "…": "~", "━": "=", "╸": "=", "╺": "=", "·": ".",
+}  # fmt: skip
+"""Our signs, and one of ASCII for each, as wide as they are."""
 _RISKY = re.compile(r"[^\x20-\x7e\n]")
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -44,24 +54,26 @@ def err() -> Console:
     return _console(stderr=True)
 
 
-def show(renderable: RenderableType, *, wrap: bool = True) -> None:
-    """Write a table, or text, to stdout; off a terminal without the blanks that fill up a table's lines.
-
-    Without ``wrap`` a line of text stays one line, however long it is.
-    """
+def show(renderable: RenderableType) -> None:
+    """Write a table, or text, to stdout; off a terminal without the blanks that fill up a table's lines."""
     console = out()
     if console.is_terminal:
-        console.print(renderable, soft_wrap=not wrap)
+        console.print(renderable)
         return
     with console.capture() as captured:
-        console.print(renderable, soft_wrap=not wrap)
+        console.print(renderable)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
     sys.stdout.flush()
 
 
-def say(text: str, style: str = "") -> None:
-    """Write a line about what goes on to stderr."""
-    err().print(Text(text, style=style))
+def show_line(text: Text) -> None:
+    """Write a line to stdout: between words over several on a terminal; elsewhere one, however long it is."""
+    _line(out(), text)
+
+
+def say(text: str | Text, style: str = "") -> None:
+    """Write a line about what goes on to stderr, as ``show_line`` does."""
+    _line(err(), Text(text, style=style) if isinstance(text, str) else text)
 
 
 def show_json(value: Any, *, indent: int | None = 2) -> None:
@@ -106,24 +118,82 @@ def shown(value: object) -> str:
             return printable(str(value))
 
 
+@contextmanager
+def no_echo_of_keys() -> Iterator[None]:
+    """Keep ``^C`` off a terminal that is drawn on: it moves the cursor, and the next drawing begins a line too low.
+
+    A process in the background leaves the terminal as it is: to change it would stop the process.
+    """
+    try:
+        terminal = sys.stdin.fileno()
+        before = termios.tcgetattr(terminal)
+    except (termios.error, OSError, ValueError, AttributeError):  # there is none
+        yield
+        return
+    quiet = [*before]
+    quiet[3] &= ~termios.ECHOCTL
+    _set_terminal(terminal, quiet)
+    try:
+        yield
+    finally:
+        _set_terminal(terminal, before)
+
+
+def _set_terminal(terminal: int, attributes: list[Any]) -> None:
+    with contextlib.suppress(termios.error, OSError):
+        if os.tcgetpgrp(terminal) == os.getpgrp():
+            termios.tcsetattr(terminal, termios.TCSADRAIN, attributes)
+
+
 def prepare_streams() -> None:
     """Let no character that a stream cannot encode end a command, and no stream that was closed before it began.
 
-    What takes a closed one's place takes its descriptor as well, which the journal's file might get otherwise.
+    What takes a closed one's place takes its descriptor as well, which the journal's file might get otherwise. On a
+    terminal that knows ASCII only, our own signs are drawn with that: * for a machine that is up, ~ for what is cut.
     """
+    codecs.register_error(_IN_ASCII, _in_ascii)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - it stays
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(ValueError, OSError):
-                stream.reconfigure(errors="backslashreplace")
+                stream.reconfigure(encoding="ascii" if _ascii_only() else None, errors=_IN_ASCII)
+
+
+def _ascii_only() -> bool:
+    """Whether the locale is C or POSIX. Python takes that for UTF-8, in its own environment as well."""
+    try:
+        given = Path("/proc/self/environ").read_bytes().decode("utf-8", "replace").split("\0")
+    except OSError:
+        given = [f"{name}={value}" for name, value in os.environ.items()]
+    environ = dict(entry.split("=", 1) for entry in given if "=" in entry)
+    if environ.get("PYTHONUTF8") or environ.get("PYTHONIOENCODING"):
+        return False
+    named = (environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+    return next(filter(None, named), "") in {"C", "POSIX"}
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What stands for characters that a stream cannot encode: a sign like it, or an escape."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(_LIKE.get(c) or c.encode("ascii", "backslashreplace").decode() for c in text), error.end
 
 
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
     return PlainConsole(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
+
+
+def _line(console: Console, text: Text) -> None:
+    if console.is_terminal:
+        indent = len(text.plain) - len(text.plain.lstrip(" "))
+        console.print(Hanging(text[indent:] if indent else text, first=indent, then=indent + GAP))
+    else:
+        console.print(text, soft_wrap=True)
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich import box
 from rich.columns import Columns
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
+from rich.segment import SegmentLines
 from rich.table import Table
 from rich.text import Text
 
@@ -20,8 +22,8 @@ from fleetd.ops.escape import printable
 
 EVENTS_SHOWN = 8
 """Events in the list, where there is room."""
-OTHER_LINES = 25
-"""Lines of the screen beside that list, about."""
+FEW = 3
+"""Events below which the machines are counted instead, on a small terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,6 @@ class Scene:
     converged_after: float | None = None
     """Seconds until every fleet was at its target for the first time; None before that."""
     next_steps: Sequence[str] = ()
-    height: int = 50
-    """Lines of the terminal."""
 
 
 def title_lines(speed: float) -> tuple[str, str]:
@@ -50,21 +50,39 @@ def title_lines(speed: float) -> tuple[str, str]:
     )
 
 
-def demo_view(scene: Scene) -> RenderableType:
-    """The whole screen."""
+def demo_view(scene: Scene, *, events: int = EVENTS_SHOWN, roomy: bool = True) -> RenderableType:
+    """The whole screen.
+
+    Args:
+        scene: what it shows.
+        events: lines for what happened, the newest; 0 leaves that list out.
+        roomy: with a cell for each machine, and lines between the parts.
+    """
     first, second = title_lines(scene.speed)
-    parts: list[RenderableType] = [Text(first, style="bold"), Text(second, style="dim"), Text("")]
+    gap = [Text("")] if roomy else []
+    parts: list[RenderableType] = [Text(first, style="bold"), Text(second, style="dim"), *gap]
     if scene.report is None or not scene.report.fleets:
         parts.append(Text("The first look at the machines ...", style="dim"))
     else:
-        parts += [_fleets(scene.report), *_foreign(scene.report), legend()]
-    # What happened stands last: a small terminal cuts it off, not how things stand.
-    parts += [Text(""), *_standing(scene), Text(""), Text("What happened", style="bold")]
-    room = max(3, min(EVENTS_SHOWN, scene.height - OTHER_LINES))
-    recent = list(scene.events)[-room:]
-    parts += [Text(f"  {line}", overflow="ellipsis", no_wrap=True) for line in recent]
-    parts += [Text("") for _ in range(room - len(recent))]
+        parts += [_fleets(scene.report, roomy=roomy), *_foreign(scene.report), *([legend()] if roomy else [])]
+    parts += [*gap, *_standing(scene), *gap]
+    if events:
+        parts.append(Text("What happened", style="bold"))
+        recent = list(scene.events)[-events:]
+        parts += [Text(f"  {line}", overflow="ellipsis", no_wrap=True) for line in recent]
+        parts += [Text("") for _ in range(events - len(recent))]
     return Panel(Group(*parts), title="fleetd demo", box=box.ROUNDED, border_style="cyan", padding=(0, 2))
+
+
+def fitting_demo(scene: Scene, console: Console) -> RenderableType:
+    """As much of the screen as the terminal holds: how things stand and what to do next, before what happened."""
+    choices = [(True, events) for events in range(EVENTS_SHOWN, FEW - 1, -1)]
+    choices += [(False, events) for events in range(EVENTS_SHOWN, -1, -1)]
+    for roomy, events in choices:
+        view = demo_view(scene, events=events, roomy=roomy)
+        if len(console.render_lines(view, pad=False)) < console.height:  # the cursor has a line as well
+            return view
+    return SegmentLines(console.render_lines(view, pad=False)[: max(1, console.height - 1)], new_lines=True)
 
 
 def ending(report: Report, seconds: float) -> list[str]:
@@ -77,17 +95,17 @@ def ending(report: Report, seconds: float) -> list[str]:
     return lines
 
 
-def _fleets(report: Report) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+def _fleets(report: Report, *, roomy: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD if roomy else None, pad_edge=False, header_style="bold")
     for name in ("fleet", "target", "up", "machines", "cost", ""):
-        table.add_column(name, justify="right" if name in {"target", "up", "cost"} else "left")
+        table.add_column(name, justify="right" if name in {"target", "up", "cost"} else "left", overflow="fold")
     for name, fleet in report.fleets.items():
         mine = [m for m in report.machines if m.fleet == name]
         table.add_row(
             Text(printable(name), style="bold"),
             str(fleet.target),
             str(fleet.up),
-            _cells(name, mine),
+            _cells(name, mine) if roomy else _counts(mine),
             money(fleet.hourly),
             Text("at its target", style="green") if fleet.converged else Text("getting there", style="yellow"),
         )
@@ -106,6 +124,18 @@ def _cells(fleet: str, machines: Sequence[MachineReport]) -> RenderableType:
         token = machine.name.removeprefix(f"{fleet}-")
         cells.append(Text(f"{sign} {printable(token)} {printable(machine.state)}", style=style))
     return Columns(cells, padding=(0, 2))
+
+
+def _counts(machines: Sequence[MachineReport]) -> Text:
+    """How many there are in each state, in the colours of their phases."""
+    if not machines:
+        return Text("none yet", style="dim")
+    counts = Counter((machine.phase, machine.state) for machine in machines)
+    texts = []
+    for (phase, state), count in counts.items():
+        sign, style = sign_of(phase)
+        texts.append(Text(f"{sign} {count} {printable(state)}", style=style))
+    return Text("  ").join(texts)
 
 
 def _foreign(report: Report) -> list[RenderableType]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from fleetd.cli.sheet import Column, Sheet
 from fleetd.cli.words import SYMBOLS
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.reasons import Outcome
@@ -38,22 +38,10 @@ def history_document(entry: HistoryEntry) -> dict[str, Any]:
 
 def history_view(entries: Iterable[HistoryEntry]) -> RenderableType:
     """One line an entry, oldest first."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("when (UTC)", "fleet", "machine", "what", "why", "how it ended", "took", "remarks"):
-        table.add_column(name, justify="right" if name == "took" else "left", overflow="fold")
-    for entry in entries:
-        sign, style = SYMBOLS.get(entry.verb, ("*", "cyan"))
-        table.add_row(
-            Text(f"{entry.ts:%Y-%m-%d %H:%M:%S}", style="dim"),
-            Text(printable(entry.fleet)),
-            Text(printable(entry.name or entry.machine or "-")),
-            Text(f"{sign} {printable(entry.verb)}", style=style),
-            Text(printable(entry.reason)),
-            Text(printable(entry.outcome), style="green" if entry.outcome in GOOD else "yellow"),
-            "-" if entry.duration_s is None else f"{entry.duration_s:.1f} s",
-            Text(_remarks(entry)),
-        )
-    return table
+    titles = ("when (UTC)", "fleet", "machine", "what", "why", "how it ended", "took")
+    columns = [Column(title, number=title == "took", spare=title == "fleet") for title in titles]
+    rows = [_row(entry) for entry in entries]
+    return Sheet([*columns, Column("remarks", note="")], rows)
 
 
 def history_line(entry: HistoryEntry) -> Text:
@@ -70,6 +58,20 @@ def history_line(entry: HistoryEntry) -> Text:
         f", {printable(entry.reason)}",
         (f" ({remarks})" if remarks else "", "dim"),
     )
+
+
+def _row(entry: HistoryEntry) -> list[Text]:
+    sign, style = SYMBOLS.get(entry.verb, ("*", "cyan"))
+    return [
+        Text(f"{entry.ts:%Y-%m-%d %H:%M:%S}", style="dim"),
+        Text(printable(entry.fleet)),
+        Text(printable(entry.name or entry.machine or "-")),
+        Text(f"{sign} {printable(entry.verb)}", style=style),
+        Text(printable(entry.reason)),
+        Text(printable(entry.outcome), style="green" if entry.outcome in GOOD else "yellow"),
+        Text("-" if entry.duration_s is None else f"{entry.duration_s:.1f} s"),
+        Text(_remarks(entry)),
+    ]
 
 
 def _remarks(entry: HistoryEntry) -> str:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from fleetd.cli.output import shown
 from fleetd.cli.render_status import state_text
+from fleetd.cli.sheet import Column, Sheet
 from fleetd.model.machine import PHASES, Phase
 
 Json = Mapping[str, Any]
@@ -81,11 +82,12 @@ def machine_view(machine: Json) -> RenderableType:
     events = machine.get("events")
     if not isinstance(events, list) or not events:
         return fields
-    table = _table(("event", "state", "reason", "began", "ended"))
+    titles = (Column("event"), Column("state"), Column("reason", note=""), Column("began"), Column("ended"))
+    rows = []
     for event in events:
         about = event if isinstance(event, Mapping) else {}
-        table.add_row(*(Text(shown(about.get(_present(about, fields)))) for fields in EVENT_FIELDS))
-    return Group(fields, Text(""), table)
+        rows.append([Text(shown(about.get(_present(about, fields)))) for fields in EVENT_FIELDS])
+    return Group(fields, Text(""), Sheet(titles, rows))
 
 
 def object_view(content: Json) -> RenderableType:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleetd.cli.render_money import money_lines
+from fleetd.cli.sheet import GAP, Column, Hanging, Sheet
 from fleetd.cli.words import SYMBOLS, money, money_change
 from fleetd.model.plan import Action, NextChange, Plan, Skip, Unconfirmed
 from fleetd.model.reasons import Reason, Verb
@@ -51,23 +52,27 @@ def plan_view(
     for name, view in plan.fleets.items():
         parts.append(Text(fleet_sentence(printable(name), view), style="bold"))
         if view.next_change is not None:
-            parts.append(Text(f"  {change_sentence(_printable(view.next_change), plan.at)}", style="dim"))
-        parts += [Text(f"  {printable(unlike_sentence(one))}", style="yellow") for one in view.unlike]
+            parts.append(_indented(change_sentence(_printable(view.next_change), plan.at), "dim"))
+        parts += [_indented(printable(unlike_sentence(one)), "yellow") for one in view.unlike]
         mine = [a for a in plan.actions if a.fleet == name]
         if mine:
             parts.append(_actions(mine))
         parts.append(Text(""))
     parts += [Text(line, style="yellow") for line in money_lines(plan)]
     if plan.unconfirmed:
-        lines = [Text(f"  {_unconfirmed(u)}", style="yellow") for u in plan.unconfirmed]
+        lines = [_indented(_unconfirmed(u), "yellow") for u in plan.unconfirmed]
         parts += [Text("Never destroyed before fleetd adopt confirms them:", style="bold"), *lines, Text("")]
     if plan.skips:
         parts += [Text("Not done:", style="bold"), _skips(plan.skips, plan.at), Text("")]
     if vetoes:
-        lines = [Text(f"  {_veto(v, plan.at)}", style="yellow") for v in vetoes]
+        lines = [_indented(_veto(v, plan.at), "yellow") for v in vetoes]
         parts += [Text("Holds and freezes:", style="bold"), *lines, Text("")]
     parts.append(footer(plan))
     return Group(*parts)
+
+
+def _indented(line: str, style: str) -> Hanging:
+    return Hanging(Text(line, style=style), first=GAP, then=GAP)
 
 
 def _unconfirmed(found: Unconfirmed) -> str:
@@ -90,22 +95,20 @@ def footer(plan: Plan) -> Text:
     return text
 
 
-def _actions(actions: Sequence[Action]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis")
-    table.add_column()
-    table.add_column(no_wrap=True, justify="right")
+def _actions(actions: Sequence[Action]) -> Sheet:
+    rows = []
     for action, count in _together(actions):
         sign, style = SYMBOLS[action.verb]
         cost = None if action.hourly_delta is None else action.hourly_delta * count
-        table.add_row(
-            Text(f"  {sign} {action.verb}", style=style),
-            Text(_machine(action, count)),
-            Text(_why(action), style="dim"),
-            Text("" if cost == 0 else money_change(cost)),
+        rows.append(
+            [
+                Text(f"{sign} {action.verb}", style=style),
+                Text(_machine(action, count)),
+                Text(_why(action), style="dim"),
+                Text("" if cost == 0 else money_change(cost)),
+            ]
         )
-    return table
+    return Sheet([Column(""), Column(""), Column("", note=""), Column("", number=True)], rows, indent=GAP)
 
 
 def _together(actions: Sequence[Action]) -> Iterator[tuple[Action, int]]:
@@ -144,7 +147,7 @@ def _why(action: Action) -> str:
 def _skips(skips: Sequence[Skip], now: datetime) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")
     for skip, more in _few(skips):
         table.add_row(Text(f"  ! {skip.reason}", style="yellow"), Text(printable(sentence(skip, now), limit=1000)))
         if more:

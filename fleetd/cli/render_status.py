@@ -7,14 +7,13 @@ from datetime import datetime
 
 from msgspec.structs import replace
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.segment import SegmentLines
-from rich.table import Table
 from rich.text import Text
 
 from fleetd.cli.narrow import eventful_first
 from fleetd.cli.output import shown
 from fleetd.cli.render_money import money_lines
+from fleetd.cli.sheet import GAP, Column, Hanging, Sheet
 from fleetd.cli.words import STYLES, instant, money, sign_of, since, until
 from fleetd.model.machine import Phase
 from fleetd.model.report import (
@@ -107,7 +106,7 @@ def unlike_lines(report: Report) -> Iterator[str]:
             yield printable(f"{name}: {unlike_sentence(one)}")
 
 
-def daemon_lines(daemon: DaemonReport, now: datetime) -> Iterator[Text]:
+def daemon_lines(daemon: DaemonReport, now: datetime) -> Iterator[RenderableType]:
     """Whether it runs, on what, how its last pass went, and how the provider is."""
     config = shown(daemon.config)
     if daemon.answers is False:
@@ -139,7 +138,7 @@ def daemon_lines(daemon: DaemonReport, now: datetime) -> Iterator[Text]:
     if daemon.config_fault:
         first, *more = daemon.config_fault.splitlines()
         yield Text(f"reload rejected, the config from before is in force: {shown(first)}", style="red")
-        yield from (Text(shown(line), style="red") for line in more)
+        yield from (Hanging(Text(shown(line).strip(), style="red"), first=GAP, then=2 * GAP) for line in more)
 
 
 def belief_lines(report: Report, now: datetime) -> Iterator[Text]:
@@ -164,44 +163,49 @@ def silent_words(pid: int | None, why: str | None = None) -> str:
     return f"{who} holds the state directory and does not answer; this is from the journal and the API"
 
 
-def fleets_table(report: Report, now: datetime) -> Table:
+def fleets_table(report: Report, now: datetime) -> Sheet:
     """One line a fleet; no column for what no fleet has, so that a small terminal has room for the rest."""
     fleets = report.fleets
     phases = [p for p in PHASES if p in _ALWAYS or any(getattr(fleet, p) for fleet in fleets.values())]
     changes = any(fleet.next for fleet in fleets.values())
-    table = _table("fleet", "target", *phases, "$/h", "", *(["next target"] if changes else []))
-    for name, fleet in fleets.items():
-        table.add_row(
+    columns = [Column("fleet"), *(Column(title, number=True) for title in ("target", *phases, "$/h"))]
+    columns += [Column("", note=""), *([Column("next target", note="next target ")] if changes else [])]
+    rows = [
+        [
             Text(printable(name), style="bold"),
-            str(fleet.target),
+            Text(str(fleet.target)),
             *(_number(phase, getattr(fleet, phase)) for phase in phases),
             Text(money(fleet.hourly).removesuffix("/h")),
             _standing(fleet, _freezes(report, name), now),
             *([Text(_next(fleet, now), style="dim")] if changes else []),
-        )
-    return table
+        ]
+        for name, fleet in fleets.items()
+    ]
+    return Sheet(columns, rows)
 
 
-def machines_table(machines: Sequence[MachineReport], now: datetime) -> Table:
-    """One line a machine."""
-    moving = any(machine.transition for machine in machines)
+def machines_table(machines: Sequence[MachineReport], now: datetime) -> Sheet:
+    """One line a machine, and what is remarkable about it beside or below it."""
+    columns = [Column("machine"), Column("id"), Column("fleet", spare=True), Column("state"), Column("for")]
     remarks = [_remarks(machine, now) for machine in machines]
-    more = [*(["under way"] if moving else []), *(["remarks"] if any(remarks) else [])]
-    table = _table("machine", "id", "fleet", "state", "for", *more)
-    for machine, remark in zip(machines, remarks, strict=True):
-        cells = {
-            "under way": Text(transition_words(machine.transition, now)),
-            "remarks": Text(remark, style="yellow"),
-        }
-        table.add_row(
+    if any(machine.transition for machine in machines):
+        columns.append(Column("under way", note=""))
+    if any(remarks):
+        columns.append(Column("remarks", note=""))
+    titles = {column.title for column in columns}
+    rows = [
+        [
             Text(shown(machine.name)),
             Text(shown(machine.id), style="dim"),
             Text(shown(machine.fleet)),
             state_text(machine.state, machine.phase),
             Text(since(machine.state_since or machine.up_since, now)),
-            *(cells[name] for name in more),
-        )
-    return table
+            *([Text(transition_words(machine.transition, now))] if "under way" in titles else []),
+            *([Text(remark, style="yellow")] if "remarks" in titles else []),
+        ]
+        for machine, remark in zip(machines, remarks, strict=True)
+    ]
+    return Sheet(columns, rows)
 
 
 def state_text(state: str, phase: str) -> Text:
@@ -318,15 +322,8 @@ def _section(title: str, style: str, lines: Sequence[str]) -> list[RenderableTyp
 def _indented(line: str) -> RenderableType:
     """What does not fit goes on below the line's own beginning."""
     text = line.lstrip()
-    return Padding(Text(text), (0, 0, 0, 2 + len(line) - len(text)), expand=False)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    numbers = {"target", *PHASES, "$/h"}
-    for name in columns:
-        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
-    return table
+    blanks = GAP + len(line) - len(text)
+    return Hanging(Text(text), first=blanks, then=blanks)
 
 
 def _count(number: int, noun: str) -> str:

@@ -14,7 +14,7 @@ from msgspec import structs
 from rich.console import Console, RenderableType
 
 from fleetd.cli.render_apply import bars, summary
-from fleetd.cli.render_demo import Scene, demo_view, ending
+from fleetd.cli.render_demo import Scene, demo_view, ending, fitting_demo
 from fleetd.cli.render_history import history_document, history_view
 from fleetd.cli.render_machines import machine_view, machines_view, object_view
 from fleetd.cli.render_plan import plan_view
@@ -350,14 +350,25 @@ def test_the_demo_says_when_it_has_converged_and_when_no_more() -> None:
     assert "Something has changed" in drawn(demo_view(replace(scene, report=report())))
 
 
-def test_a_small_terminal_cuts_events_off_not_how_things_stand() -> None:
+@pytest.mark.parametrize("height", [60, 40, 30, 24, 20])
+def test_a_small_terminal_cuts_events_off_not_how_things_stand_nor_what_comes_next(height: int) -> None:
+    console = Console(file=io.StringIO(), width=80, height=height, markup=False, highlight=False, emoji=False)
     events = tuple(f"event {n}" for n in range(20))
-    scene = Scene(60, report(fleets=training(converged=True)), events, converged_after=3.0, height=24)
-    scene = replace(scene, next_steps=("go on so",))
-    lines = drawn(demo_view(scene), width=80).splitlines()
-    assert any("go on so" in line for line in lines[:20])
-    assert "event 19" in lines[-2]
-    assert len(lines) < len(drawn(demo_view(replace(scene, height=60)), width=80).splitlines())
+    steps = tuple(f"step {n}" for n in range(5))
+    scene = Scene(60, report(fleets=training(converged=True)), events, converged_after=3.0, next_steps=steps)
+    lines = ["".join(s.text for s in line) for line in console.render_lines(fitting_demo(scene, console), pad=False)]
+    shown = "\n".join(lines)
+    assert len(lines) < height, "the cursor has a line, too: more would be drawn twice"
+    for part in ("fleetd demo", "training", "Converged:", "grace-desktop", *steps):
+        assert part in shown
+    assert "aaaa167z" in shown or height < 40
+    assert "event 19" in shown or height < 24
+    assert lines[-1].startswith("╰")
+
+
+def test_a_terminal_that_is_too_small_for_the_demo_is_not_drawn_on_twice() -> None:
+    console = Console(file=io.StringIO(), width=80, height=6, markup=False, highlight=False, emoji=False)
+    assert len(console.render_lines(fitting_demo(Scene(60, report()), console), pad=False)) == 5
 
 
 def test_the_demo_ends_in_words() -> None:
