@@ -265,6 +265,45 @@ def test_who_is_blind_says_so_and_never_that_all_is_well(daemon: Any, sight: Any
         assert not re.search(r"at target|parked until|>✓", page), name
 
 
+def test_a_listing_that_is_not_believed_is_one_thing_however_many_fleets_wait_for_it() -> None:
+    fleets = {f"fleet-{n}": a_fleet(converged=False) for n in range(40)}
+    rows = [skip(fleet=name, reason="observation_rejected", until=None) for name in fleets]
+    sight = {"at": at(seconds=5), "complete": True, "rejected": "it lacks ps-9", "doubted_since": at(minutes=5)}
+    assert [need.subject for need in needs(a_report(fleets=fleets, blocked=rows, observation=sight), AT)] == [
+        "The listing"
+    ]
+    assert len(needs(a_report(fleets=fleets, blocked=rows), AT)) == 40, "what nothing else tells is told"
+
+
+@pytest.mark.parametrize(
+    ("verbs", "fleet", "blocked", "words"),
+    [
+        (list(Verb), {}, [], "‖ frozen, at target"),
+        (["create"], {}, [], "‖ partly frozen, at target"),
+        (list(Verb), {"up": 1, "converged": False}, [], "‖ frozen, short"),
+        (list(Verb), {"up": 3, "converged": False}, [], "‖ frozen, not at target"),
+        (list(Verb), {"up": 1, "converged": False}, [skip()], "! short, frozen"),
+        (list(Verb), {"up": 0, "target": 0, "parked": True}, [], "z parked"),
+        ([], {"unlike": [{"what": "region", "found": "a", "wanted": "b", "count": 1}]}, [], "≠ unlike the config"),
+        ([], {"up": 3, "converged": False}, [], "… not at target"),
+        ([], {"up": 1, "converged": False}, [], "… short"),
+        ([], {"converged": False, "no_effect": {"stop": 1}}, [skip(verb="stop", reason="no_effect")], "! blocked"),
+    ],
+)
+def test_how_a_fleet_stands_in_a_few_words(verbs: list[str], fleet: Any, blocked: Any, words: str) -> None:
+    vetoes = [veto(subject=None, verbs=[str(v) for v in verbs])] if verbs else []
+    page = shown(fleets={"training": a_fleet(**fleet)}, blocked=blocked, vetoes=vetoes)
+    row = page.words.partition("$/h Next ")[2]
+    assert row.startswith(f"training {words} ")
+
+
+def test_since_when_a_config_is_rejected_is_in_the_history() -> None:
+    told = {"machine": None, "verb": "config", "outcome": "observed"}
+    history = [entry(ts=at(minutes=m), reason=r, **told) for m, r in ((50, "rejected"), (7, "rejected"))]
+    fields = {"daemon": replace(a_report().daemon, config_fault="a: b")}
+    assert "in force: a: b since 11:53:00 UTC, 7 min" in shown(history, **fields).words
+
+
 def test_each_thing_that_may_need_a_person_is_counted_once_and_listed() -> None:
     found = needs(a_report(**troubled()), AT)
     page = shown(**troubled())
@@ -364,7 +403,7 @@ def test_the_page_is_as_long_for_two_thousand_machines_as_for_four() -> None:
     assert len(many) < 1.2 * len(few)
     assert len(parsed(many).tags) < 1.2 * len(parsed(few).tags)
     assert "fleet-003 5 not started: the provider had no capacity" in parsed(many).words
-    assert "Not at target: fleet-003 495 of 500 up." in parsed(many).words
+    assert "Not at target since 11:40:00 UTC: fleet-003 495 of 500 up." in parsed(many).words
 
 
 def test_troubles_by_the_hundred_are_counted_and_the_page_stays_short() -> None:

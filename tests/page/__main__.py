@@ -20,11 +20,14 @@ from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.service import Page
 from fleetd.ops.page.states import states
 from tests.page.chrome import BrowserError, chromium
+from tests.page.crowd import crowd
 from tests.page.scenes import make_scenes
 from tests.support.fakeseat import FakeSeat
 
 WIDTHS = {"desktop": (1440, 1100), "tablet": (768, 1300), "phone": (390, 1500)}
 """Width, and the most height that is kept."""
+WHOLE = {"parked", "troubled", "blind"}
+"""Moments of which every page is shown; of the others ``/`` and a fleet's."""
 
 
 class Still:
@@ -91,6 +94,8 @@ async def shoot(scenes: dict[str, Scene]) -> dict[str, bytes]:
         for name, scene in scenes.items():
             async with shown(scene) as url:
                 for page, path in paths(scene).items():
+                    if page in {"machine", "history"} and name not in WHOLE:
+                        continue
                     await tab.open(f"{url}/{path}")
                     await tab.until("document.getElementById('link').className === 'live'")
                     for device, (width, tallest) in WIDTHS.items():
@@ -119,7 +124,7 @@ def main() -> None:
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     with capture_logs():
-        shots = anyio.run(shoot, make_scenes())
+        shots = anyio.run(shoot, make_scenes() | {"crowd": crowd(2000)})
     for name, shot in shots.items():
         (out / name).write_bytes(shot)
         print(f"{out / name}: {len(shot) / 1000:.0f} kB")

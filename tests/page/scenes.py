@@ -1,4 +1,4 @@
-"""Three moments of real fleets: the engine on the simulator for a day and a quarter of virtual time."""
+"""Moments of real fleets: the engine on the simulator for a day and a third of virtual time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from structlog.testing import capture_logs
 from fleetd.cloud.calls import HttpLimits
 from fleetd.cloud.core.factory import open_core_cloud
 from fleetd.model.errors import ConfigError, Fault, FleetdError
-from fleetd.model.fleet import Costs, Window
+from fleetd.model.fleet import Costs, IdleRule, Window
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
-from fleetd.model.settings import Settings
+from fleetd.model.settings import IdleSource, Settings
 from fleetd.ops.page.record import Record
 from fleetd.ops.page.scene import Known, Scene
 from fleetd.simulator.clock import WorldClock
-from fleetd.simulator.faults import Capacity, Stuck, UnknownState
+from fleetd.simulator.faults import Capacity, EmptyList, Stuck, Unavailable, UnknownState
 from fleetd.simulator.server import SimServer, serve
 from fleetd.simulator.world import World
 from fleetd.store.sqlite import SqliteJournal
@@ -41,7 +41,7 @@ INTERVAL = 60
 
 
 def make_scenes() -> dict[str, Scene]:
-    """``converged``, ``converging`` and ``troubled``, by name."""
+    """``parked``, ``converged``, ``converging``, ``blocked``, ``troubled``, ``blind``, ``doubted`` and ``frozen``."""
     with tempfile.TemporaryDirectory(prefix="fleetd-page-") as state, capture_logs():
         return run_virtual(_story, Path(state), start=START)
 
@@ -51,9 +51,19 @@ def wanted(training: int, **fields: object) -> Settings:
     fleets = (
         make_fleet("training", training, windows=(NIGHT,)),
         make_fleet("inference", 6, machine_type="C5", region="Europe (AMS1)", parameters=c5),
+        make_fleet(
+            "notebooks",
+            4,
+            machine_type="C5",
+            region="Europe (AMS1)",
+            parameters=c5,
+            windows=(replace(NIGHT, target=None, park_idle=True),),
+            idle=IdleRule(("up",), after=timedelta(minutes=20), min_uptime=timedelta(minutes=20)),
+        ),
     )
     costs = Costs({"P4000": Decimal("0.51"), "C5": Decimal("0.08")}, max_hourly_cost=Decimal(20))
     whole = settings(*fleets, interval=INTERVAL, poll=5, costs=costs)
+    whole = replace(whole, idle_sources={"up": IdleSource("up", "uptime")})
     return replace(whole, source="/etc/fleetd/fleetd.toml", **fields)
 
 
@@ -121,7 +131,9 @@ async def _story(state: Path) -> dict[str, Scene]:
 
 
 async def _day(stage: _Stage, config: list[Settings]) -> None:
-    await anyio.sleep(25.5 * 3600 + 11)
+    await anyio.sleep(13.6 * 3600 + 11)  # three in the morning, in Berlin
+    await stage.shoot("parked")
+    await anyio.sleep(11.9 * 3600)
     await stage.shoot("converged")
     config[:] = [wanted(24)]
     stage.engine.daemon.reload()
@@ -130,6 +142,24 @@ async def _day(stage: _Stage, config: list[Settings]) -> None:
     await anyio.sleep(1800)
     await _trouble(stage, config)
     await stage.shoot("troubled")
+    config[:] = [wanted(28)]
+    stage.engine.daemon.reload()
+    stage.server.set_faults([])
+    await anyio.sleep(1800)
+    stage.server.set_faults([Unavailable()])
+    await anyio.sleep(13 * 60)
+    await stage.shoot("blind")
+    stage.server.set_faults([EmptyList()])
+    await anyio.sleep(240)
+    await stage.shoot("doubted")
+    stage.server.set_faults([])
+    await anyio.sleep(300)
+    order = VetoOrder("freeze", None, frozenset(Verb), "the network is being moved", timedelta(hours=2))
+    await stage.engine.seat.veto(order, "ada (uid 1000)")
+    (lost, *_) = [m for m in stage.engine.seat.status().machines if m.fleet == "inference"]
+    stage.server.world.human_stop(lost.id)
+    await anyio.sleep(600)
+    await stage.shoot("frozen")
 
 
 async def _trouble(stage: _Stage, config: list[Settings]) -> None:
@@ -138,6 +168,11 @@ async def _trouble(stage: _Stage, config: list[Settings]) -> None:
     machines = seat.status().machines
     training = [m for m in machines if m.fleet == "training"]
     inference = [m for m in machines if m.fleet == "inference"]
+    stage.server.set_faults([Capacity(machine_type="P4000")])
+    config[:] = [wanted(28)]
+    stage.engine.daemon.reload()
+    await anyio.sleep(720)
+    await stage.shoot("blocked")
     stage.server.set_faults(
         [
             Capacity(machine_type="P4000"),
@@ -145,8 +180,6 @@ async def _trouble(stage: _Stage, config: list[Settings]) -> None:
             UnknownState(machine=training[3].name, state="hibernating"),
         ]
     )
-    config[:] = [wanted(28)]
-    stage.engine.daemon.reload()
     world.human_stop(inference[1].id)
     await seat.veto(
         VetoOrder("hold", training[5].name, frozenset(Verb), "a run that must not be lost", timedelta(hours=4)),

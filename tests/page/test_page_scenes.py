@@ -23,11 +23,25 @@ def converged(name: str = "training-7k3mqggq") -> Scene:
     return Scene(a_report(machines=machines), AT, version="1.2.3")
 
 
-def test_three_moments_of_real_fleets() -> None:
+def test_eight_moments_of_real_fleets() -> None:
     scenes = make_scenes()
-    assert list(scenes) == ["converged", "converging", "troubled"]
+    assert list(scenes) == ["parked", "converged", "converging", "blocked", "troubled", "blind", "doubted", "frozen"]
     pages = {name: every_page(scene) for name, scene in scenes.items()}
-    assert "Both fleets are at target." in pages["converged"]["/"]
+    for name, words in {
+        "parked": ("2 fleets are at target, notebooks is parked.", "parked until 07:00 Berlin", "4 at 07:00 Berlin"),
+        "converged": ("All 3 fleets are at target.", "parks at 20:00 Berlin"),
+        "blocked": ("training 24 of 28 up. 1 thing may need a person.", "had no capacity", "short 12 min"),
+        "blind": ("the provider does not answer. Last seen 15:24:54 UTC: ", "does not answer (list: Service"),
+        "doubted": ("Blind since ", "which show finds in state ready. Last seen ", "is not believed, nothing is"),
+        "frozen": ("freeze on everything until ", "frozen, short"),
+    }.items():
+        for said in words:
+            assert said in re.sub("</?span[^>]*>", "", pages[name]["/"]), (name, said)
+    for name in ("blind", "doubted"):
+        assert "at target" not in "".join(pages[name].values())
+    assert 'class="parked"' in pages["parked"]["fleet notebooks"]
+    assert 'class="blank"' in pages["blind"]["fleet training"]
+    assert 'class="mark-outage"' in pages["frozen"]["fleet training"]
     assert "training: Last 24 h: 6 to 16 up" in pages["converged"]["/"]
     assert "6 at 20:00 Berlin" in pages["converged"]["/"]
     assert re.search(r"Not at target since \S+ UTC: training 16 of 24 up\.", pages["converging"]["/"])

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from fleetd.ops.page.drawing import (
-    FRESH,
+    PATIENCE,
     Frame,
     area,
     bands,
@@ -47,6 +47,7 @@ def chart(
     *,
     label: str,
     marks: Sequence[tuple[datetime, str]] = (),
+    patience: timedelta = PATIENCE,
 ) -> Markup:
     """The drawing with its axes, and a caption that says the same in words.
 
@@ -56,10 +57,11 @@ def chart(
         back: one of ``RANGES``.
         label: what a screen reader calls the drawing.
         marks: what befell it, and when: a class of the page's style each (reload, freeze or outage).
+        patience: a look this young holds until now.
     """
     whole, parts = back
     begin = now - whole
-    shown = within(spans, begin, now)
+    shown = within(spans, begin, now, patience)
     most = max((max(s.up, s.target) for s in shown), default=0)
     frame = Frame(begin, whole, max(most, 1) * _HEADROOM, WIDTH, HEIGHT)
     drawn = list(thinned(shown, frame))
@@ -87,15 +89,17 @@ def chart(
         "figure",
         tag("div", most_at, drawing, class_="plot"),
         tag("div", (tag("span", word) for word in _axis(whole, parts)), class_="hours", aria_hidden="true"),
-        tag("figcaption", _caption(shown, now, whole)),
+        tag("figcaption", _caption(shown, now, whole, patience)),
         class_="chart",
     )
 
 
-def spark(spans: Sequence[Span], now: datetime, back: timedelta, *, label: str) -> Markup:
+def spark(
+    spans: Sequence[Span], now: datetime, back: timedelta, *, label: str, patience: timedelta = PATIENCE
+) -> Markup:
     """The same in a line of text, without axes: grey where it was parked, hatched where nobody looked."""
     width, height = _SPARK
-    shown = within(spans, now - back, now)
+    shown = within(spans, now - back, now, patience)
     most = max((max(s.up, s.target) for s in shown), default=0)
     frame = Frame(now - back, back, max(most, 1) * _HEADROOM, width, height)
     drawn = list(thinned(shown, frame))
@@ -109,7 +113,7 @@ def spark(spans: Sequence[Span], now: datetime, back: timedelta, *, label: str) 
         viewBox=f"0 0 {width} {height}",
         preserveAspectRatio="none",
         role="img",
-        aria_label=f"{label}: {_caption(shown, now, back)}",
+        aria_label=f"{label}: {_caption(shown, now, back, patience)}",
         focusable="false",
     )
 
@@ -121,7 +125,7 @@ def _axis(whole: timedelta, parts: int) -> Iterator[str]:
     yield "now"
 
 
-def _caption(spans: Sequence[Span], now: datetime, whole: timedelta) -> str:
+def _caption(spans: Sequence[Span], now: datetime, whole: timedelta, patience: timedelta) -> str:
     if not spans:
         return "No record yet: it begins with the next pass."
     low, high = min(s.up for s in spans), max(s.up for s in spans)
@@ -134,8 +138,8 @@ def _caption(spans: Sequence[Span], now: datetime, whole: timedelta) -> str:
     gaps = sum(after.since > before.until for before, after in pairwise(spans))
     if gaps:
         words += f", {count(gaps, 'gap')} in which nobody looked"
-    if now - spans[-1].until > FRESH:
+    if now - spans[-1].until > patience:
         words += f", not seen for the last {length(now - spans[-1].until)}"
     began = spans[0].since
-    where = "" if now - began >= whole - FRESH else f" The record begins at {clock(began, now)} UTC."
+    where = "" if now - began >= whole - PATIENCE else f" The record begins at {clock(began, now)} UTC."
     return f"Last {length(whole)}: {words}.{where}"

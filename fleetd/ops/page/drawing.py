@@ -10,8 +10,8 @@ from itertools import pairwise
 from fleetd.ops.page.html import Markup
 from fleetd.ops.page.record import Span
 
-FRESH = timedelta(minutes=2)
-"""A look this young holds until now, in the drawing."""
+PATIENCE = timedelta(minutes=2)
+"""A look this young holds until now, in a drawing that is not told how far apart looks are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class Frame:
         return int(self.width * ((at - self.begin) / self.reach))
 
 
-def within(spans: Iterable[Span], begin: datetime, now: datetime) -> list[Span]:
+def within(spans: Iterable[Span], begin: datetime, now: datetime, patience: timedelta) -> list[Span]:
     """The part of a record from ``begin`` on; its last look holds until now, unless it is old."""
     shown = [replace(s, since=max(s.since, begin)) for s in spans if s.until >= begin]
-    if shown and now - shown[-1].until <= FRESH:
+    if shown and now - shown[-1].until <= patience:
         shown[-1] = replace(shown[-1], until=max(now, shown[-1].until))
     return shown
 

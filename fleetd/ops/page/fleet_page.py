@@ -27,6 +27,8 @@ from fleetd.words.times import local_clock, span
 
 EVENTS = 20
 """Entries of its history that are shown."""
+READ = 1000
+"""Entries that are read: what the chart marks may stand behind many others."""
 _MARKS = {"reload": "config reloaded, or fleetd started", "freeze": "freeze", "outage": "outage"}
 
 
@@ -84,6 +86,7 @@ def _chart(scene: Scene, name: str) -> Markup:
             back,
             label=f"{name}: machines up against target over time; the caption says it in words",
             marks=[(entry.ts, kind) for entry, kind in found],
+            patience=scene.patience,
         ),
         tag("ul", legend, class_="marks", aria_label="Marks on the chart") if legend else None,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from fleetd.model.report import FleetReport, VetoReport
 from fleetd.ops.page.chart import reach, spark
 from fleetd.ops.page.events import events
 from fleetd.ops.page.frame import document
 from fleetd.ops.page.html import Child, Markup, join, tag
-from fleetd.ops.page.needs import Need, blind, needs
+from fleetd.ops.page.needs import CONFIG, Need, blind, needs
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.states import Rank, State, parked_words, states, wanted
 from fleetd.ops.page.tables import table
@@ -74,9 +75,8 @@ def _needs(scene: Scene) -> Markup | None:
 
 
 def _need(scene: Scene, need: Need) -> Markup:
-    since = ""
-    if need.since is not None:
-        since = f"since {clock(need.since, scene.now)} UTC, {span(scene.now - need.since)}"
+    began = _began(scene, need)
+    since = "" if began is None else f"since {clock(began, scene.now)} UTC, {span(scene.now - began)}"
     return tag(
         "li",
         tag("span", "!", class_="sign", aria_hidden="true"),
@@ -88,6 +88,14 @@ def _need(scene: Scene, need: Need) -> Markup:
         ),
         data_key=f"need {need.subject} {need.words}",
     )
+
+
+def _began(scene: Scene, need: Need) -> datetime | None:
+    """Since when; where the report does not know, as far as the history and the record tell."""
+    if need.since is None and need.subject == CONFIG:
+        rejected = (e.ts for e in scene.history or () if e.verb == "config" and e.reason == "rejected")
+        return max(rejected, default=None)
+    return need.since or scene.record.short_since(need.subject)
 
 
 def _on_their_own(scene: Scene) -> Iterator[Markup]:
@@ -143,7 +151,7 @@ def _row(scene: Scene, name: str, state: State) -> Sequence[Child]:
         tag("a", name, href=scene.fleet_link(name)),
         pill(state),
         join(tag("b", fleet.up), f" of {wanted(fleet)}"),
-        spark(scene.record.spans(name), scene.now, whole, label=name),
+        spark(scene.record.spans(name), scene.now, whole, label=name, patience=scene.patience),
         money(fleet.hourly).removeprefix("$"),
         next_words(scene, name, fleet) or NOTHING,
     )

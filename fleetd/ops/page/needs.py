@@ -7,16 +7,29 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fleetd.model.machine import Phase
+from fleetd.model.reasons import Reason
 from fleetd.model.report import MachineReport, Report
 from fleetd.ops.page import links
 from fleetd.ops.page.words import clock, count, line, money
 from fleetd.planner.ownership import made_for
 from fleetd.planner.standing import orphans
 from fleetd.words import times
-from fleetd.words.blocked import Blocked, blocked
+from fleetd.words.blocked import blocked
 from fleetd.words.fleets import unlike_sentence
 from fleetd.words.times import clocks_sentence
 
+CONFIG = "The new config"
+"""What a rejected reload is listed as."""
+_CONSEQUENCES = frozenset(
+    {
+        Reason.OBSERVATION_PARTIAL,
+        Reason.OBSERVATION_REJECTED,
+        Reason.OBSERVATION_STALE,
+        Reason.PROVIDER_FAILING,
+        Reason.PROVIDER_SAID_WAIT,
+    }
+)
+"""Reasons that every fleet has while nothing is seen: that is one thing, whatever the number of fleets."""
 _PROVIDER = {"key_refused": "refuses the key", "unavailable": "does not answer"}
 
 
@@ -90,7 +103,7 @@ def troubles(report: Report) -> list[Need]:
         found.append(Need("The listing", words, since, lately))
     if daemon.config_fault:
         words = f"was rejected, the old one is in force: {line(daemon.config_fault)}"
-        found.append(Need("The new config", words, path=lately))
+        found.append(Need(CONFIG, words, path=lately))
     return found
 
 
@@ -118,16 +131,15 @@ def _whose(fleet: str | None, words: str) -> tuple[str, str, None, str]:
 
 
 def _blocked(report: Report, now: datetime) -> Iterator[Need]:
-    ids = {m.id: m for m in report.machines}
+    ids = {m.id: m for m in report.machines if m.id is not None}
+    told = _CONSEQUENCES if blind(report) else frozenset()
     for row in blocked(report.blocked, now):
-        if not row.ordinary:
+        if not (row.ordinary or row.reason in told or (report.clocks_apart and row.reason == Reason.CLOCKS_APART)):
+            alone = None if row.machine is None else ids.get(row.machine)
             tried = f", next at {clock(row.until, now)} UTC" if row.until is not None and row.until > now else ""
-            yield Need(row.fleet, f"{row.brief}{tried}", row.since, _where(row, ids))
-
-
-def _where(row: Blocked, ids: dict[str | None, MachineReport]) -> str:
-    alone = None if row.machine is None else ids.get(row.machine)
-    return links.fleet_path(row.fleet) if alone is None else links.machine_path(alone)
+            since = row.since or (None if alone is None else alone.since)
+            path = links.fleet_path(row.fleet) if alone is None else links.machine_path(alone)
+            yield Need(row.fleet, f"{row.brief}{tried}", since, path)
 
 
 def _orphans(report: Report) -> Iterator[Need]:

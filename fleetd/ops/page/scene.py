@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.report import FleetReport, MachineReport, Report
 from fleetd.model.settings import Settings
 from fleetd.ops.page import links
+from fleetd.ops.page.drawing import PATIENCE
 from fleetd.ops.page.record import Record
 
 
@@ -44,6 +45,8 @@ class Scene:
     """Of fleetd."""
     known: Known = field(default_factory=Known)
     """What the config says that the report does not."""
+    patience: timedelta = PATIENCE
+    """A look this young holds until now."""
     root: str = ""
     """The way from this page to ``/``."""
 

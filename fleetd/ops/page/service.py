@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from fleetd.model.errors import StoreError
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.report import Report
 from fleetd.ops.page.feed import Feed
-from fleetd.ops.page.fleet_page import fleet_page
+from fleetd.ops.page.fleet_page import READ, fleet_page
 from fleetd.ops.page.found import SHOWN, find, hits_page, missing_page, several_page
 from fleetd.ops.page.frame import LONGEST_QUESTION
 from fleetd.ops.page.history_page import SHOWN as LINES
@@ -104,8 +105,12 @@ class Page:
 
     def passed(self, report: Report) -> None:
         """A pass ended, well or not. Only takes note: no client is waited for."""
-        self._unsaved |= self.record.saw(report, patience=3 * self._interval() + timedelta(minutes=1))
+        self._unsaved |= self.record.saw(report, patience=self._patience)
         self.feed.changed()
+
+    @property
+    def _patience(self) -> timedelta:
+        return 3 * self._interval() + timedelta(minutes=1)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """For ``serve_http``."""
@@ -151,8 +156,9 @@ class Page:
             name = next((n for n in (await self._scene()).report.fleets if says(word, n)), None)
             if name is None:
                 scene = await self._scene(root="../", limit=SHOWN, fleet=word)
-                return Whole(missing_page(scene, "fleet", word), 404)
-            return await self._told(fleet_page, name, limit=EVENTS_SHOWN, fleet=name)
+                its_own = [entry for entry in scene.history or () if entry.fleet == word]
+                return Whole(missing_page(replace(scene, history=its_own), "fleet", word), 404)
+            return await self._told(fleet_page, name, limit=READ, fleet=name)
 
         return await self._answer(request, ("fleet", word), make)
 
@@ -215,6 +221,7 @@ class Page:
             history,
             self._version,
             known=self._known(),
+            patience=self._patience,
             root=root,
         )
 

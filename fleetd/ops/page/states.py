@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 
+from fleetd.model.reasons import Verb
 from fleetd.model.report import FleetReport
 from fleetd.ops.page.needs import blind
 from fleetd.ops.page.scene import Scene
@@ -69,12 +70,23 @@ def _state(scene: Scene, name: str, fleet: FleetReport, serious: bool) -> State:
     if blind(scene.report):
         held = fleet.was_converged
         return State(Rank.ODD if held else Rank.AWAY, "?", "not seen now" if held else "short when last seen", "warn")
+    frozen = _frozen(scene, name)
     if serious:
-        return State(Rank.TROUBLE, "!", _lasts(scene, name, "blocked" if _enough(fleet) else "short"), "bad")
+        word = _lasts(scene, name, "blocked" if _enough(fleet) else "short")
+        return State(Rank.TROUBLE, "!", f"{word}{frozen and f', {frozen}'}", "bad")
     if fleet.parked and fleet.was_converged:
         return State(Rank.PARKED, "z", parked_words(scene, name, fleet), "plain")
+    if frozen and not fleet.converged:
+        word = "not at target" if _enough(fleet) else _lasts(scene, name, "short")
+        return State(Rank.AWAY, "‖", f"{frozen}, {word}", "warn")
+    if frozen:
+        return State(Rank.ODD, "‖", f"{frozen}, at target", "warn")
     if fleet.unlike:
         return State(Rank.ODD, "≠", "unlike the config", "warn")
+    return _unhindered(scene, name, fleet)
+
+
+def _unhindered(scene: Scene, name: str, fleet: FleetReport) -> State:
     if fleet.converged:
         return State(Rank.QUIET, "✓", "at target", "ok")
     if fleet.rising or fleet.falling or fleet.intents:
@@ -82,6 +94,14 @@ def _state(scene: Scene, name: str, fleet: FleetReport, serious: bool) -> State:
     if _enough(fleet):
         return State(Rank.AWAY, "…", "not at target", "warn")
     return State(Rank.AWAY, "…", _lasts(scene, name, "short"), "warn")
+
+
+def _frozen(scene: Scene, name: str) -> str:
+    """Whether an operator has frozen it, all of it or some verbs; "" where nobody has."""
+    freezes = [v for v in scene.report.vetoes if v.kind == "freeze" and v.subject in {None, name}]
+    if not freezes:
+        return ""
+    return "frozen" if any(len(v.verbs) == len(Verb) for v in freezes) else "partly frozen"
 
 
 def _enough(fleet: FleetReport) -> bool:

@@ -42,8 +42,8 @@ def took(seconds: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """``1 machine``, ``2 machines``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """``1 machine``, ``2,000 machines``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def veto_words(veto: VetoReport, now: datetime) -> tuple[str, str]:
