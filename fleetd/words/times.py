@@ -23,7 +23,10 @@ def local_clock(at: datetime, zone: str | None, now: datetime) -> str:
         place, called = ZoneInfo(zone or "UTC"), (zone or "UTC").rpartition("/")[2].replace("_", " ")
     except (ZoneInfoNotFoundError, ValueError, OSError):
         place, called = ZoneInfo("UTC"), "UTC"
-    there = at.astimezone(place)
+    try:
+        there = at.astimezone(place)
+    except OverflowError:  # beyond the calendar
+        there, called = at, "UTC"
     day = "" if at - now < _TODAY else f"{there:%a} "
     return f"{day}{there:%H:%M} {called}"
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import anyio
 import pytest
@@ -56,7 +59,11 @@ def service(tmp_path: Path) -> Iterator[Service]:
         sim.add(name=HOSTILE, id="pshostile", state="ready")
         sim.add(name=f"2 {HOSTILE}", id="psforeign", state="off")
         config = write_config(tmp_path, sim.url, target=3, fleet='adopt = ["pshostile"]')
-        config.write_text(config.read_text().replace('listen = ""', f'listen = "127.0.0.1:{port}"'))
+        whole = config.read_text().replace('listen = ""', f'listen = "127.0.0.1:{port}"')
+        opens, closes = (datetime.now(ZoneInfo("Asia/Tokyo")) + timedelta(hours=n) for n in (3, 5))
+        times = f'start = "{opens:%H:%M}"\nend = "{closes:%H:%M}"\ntimezone = "Asia/Tokyo"'
+        window = f'name = "busy"\n{times}\ntarget = 4\n'
+        config.write_text(f"{whole}\n[[fleets.training.windows]]\n{window}")
         made = Service(sim, config, tmp_path / "daemon.log", f"http://127.0.0.1:{port}/")
         stack.callback(made.stop)
         made.start()
@@ -82,6 +89,7 @@ async def test_a_change_reaches_the_page_without_a_reload(tmp_path: Path) -> Non
             await tab.until(f"{text('#changed')}.includes('{ours['name']} changed outside')")
             assert await tab.run(f"{text('#headline')}.includes('training 2 of 3 up.')")
             assert await tab.run("document.title") == "2/3 up · fleetd"
+            assert re.search(r"4 at \d\d:\d\d Tokyo", await tab.run(text(".fleets tbody"))), "the config's own zone"
 
             assert tab.navigations == 1
             assert await tab.run("window.before === document.querySelector('main')")
@@ -238,6 +246,38 @@ async def test_nothing_runs_off_the_side(width: int) -> None:
             await tab.until("document.querySelector('#link')?.textContent === 'Live'")
             await tab.run("document.querySelectorAll('details').forEach((part) => part.open = true)")
             assert await tab.run(_OVERFLOW) == [], path
+
+
+def axe() -> str:
+    """axe-core (deque.com/axe), which looks for what keeps people from using a page; ``.ci/run`` installs it."""
+    modules = os.environ.get("FLEETD_NODE_MODULES")
+    found = None if modules is None else Path(modules) / "axe-core" / "axe.min.js"
+    if found is None or not found.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail("axe-core is not installed", pytrace=False)
+        pytest.skip("no axe-core in FLEETD_NODE_MODULES; .ci/run installs it")
+    return found.read_text()
+
+
+VIOLATIONS = """
+axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] })
+    .then((told) => told.violations.map((one) => [one.id, one.nodes[0].html, one.nodes[0].failureSummary]))
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_axe_finds_nothing_that_keeps_people_out(dark: bool) -> None:
+    script = axe()
+    scene = crowd(400)
+    async with shown(scene) as url, chromium() as tab:
+        await tab.ask("Page.setBypassCSP", enabled=True)
+        for width in (390, 1440):
+            await tab.look(dark=dark, width=width, phone=width < 500)
+            for path in (*paths(scene).values(), "?q=fleet", "fleet/none", "history?since=then"):
+                await tab.ask("Page.navigate", url=f"{url}/{path}")
+                await tab.until("document.querySelector('#link')?.textContent === 'Live'")
+                await tab.run(f"{script}; 0")
+                assert await tab.run(VIOLATIONS) == [], path
 
 
 _OVERFLOW = """

@@ -66,14 +66,15 @@
 
   async function ask(where, headers) {
     const answer = await fetch(where, { cache: "no-store", headers, signal: AbortSignal.timeout(15000) });
-    // That a machine is gone is an answer, too.
-    if (!answer.ok && answer.status !== 304 && answer.status !== 404) throw new Error(String(answer.status));
+    // That a machine is gone, or a filter cannot be read, is an answer, too.
+    if (!answer.ok && ![304, 400, 404].includes(answer.status)) throw new Error(String(answer.status));
     return answer;
   }
 
   async function show(answer) {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const { build, root: theirs } = fresh.documentElement.dataset;
+    if (build === undefined) throw new Error("somebody else's page");
     if (build !== document.documentElement.dataset.build || theirs !== root) {
       location.reload();
       return;

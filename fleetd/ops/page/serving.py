@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import anyio
-from aiohttp import ETag, web
+from aiohttp import web
 
 from fleetd.ops.page.frame import content_security_policy
 
@@ -81,6 +81,7 @@ def answer(request: web.Request, rendered: Rendered) -> web.Response:
         # Kept for asking again: each time the tag says whether it is still so.
         "Cache-Control": "private, no-cache",
         "Content-Security-Policy": content_security_policy(),
+        "ETag": f'W/"{rendered.tag}"',
         "Vary": "Accept-Encoding",
     }
     known = request.if_none_match or ()
@@ -94,7 +95,6 @@ def answer(request: web.Request, rendered: Rendered) -> web.Response:
         )
         if packed:
             response.headers["Content-Encoding"] = "gzip"
-    response.etag = ETag(rendered.tag, is_weak=True)
     return response
 
 
