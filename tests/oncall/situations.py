@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +27,7 @@ from fleetd.model.report import LeaseTaken
 from fleetd.ops.control_client import ControlClient
 from fleetd.planner.idle import Activity
 from tests.support.build import fleet, token_name
+from tests.support.parsed import parsed
 from tests.support.processes import fleetd, simulator, started, until, write_config
 from tests.support.rig import rig
 from tests.support.scripted_source import ScriptedSource
@@ -90,6 +94,18 @@ class Situation:
 
     config: Path
     names: dict[str, str] = field(default_factory=dict)
+    page: str = ""
+    """Where its pages are, without the slash."""
+
+    def look(self, path: str) -> str:
+        """What a page says to who reads it, in one line."""
+        address = urllib.request.Request(self.page + path.format_map(self.names))
+        try:
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                whole = answer.read().decode()
+        except urllib.error.HTTPError as missing:
+            whole = missing.read().decode()
+        return parsed(whole).words
 
     def ask(self, command: str) -> str:
         """What a command says, in one piece; it must end well."""
@@ -115,16 +131,22 @@ def afternoon(tmp_path: Path) -> Iterator[Situation]:
         sim.ask("/_sim/faults", {"faults": [{"kind": "capacity", "machine_type": "C5"}]})
         foreign = sim.add(name="grace-desktop", state="ready")
         rest = FLEETS.format(opens=f"{opens:%H:%M}", closes=f"{closes:%H:%M}")
-        config = write_config(tmp_path, sim.url, target=8)
+        config = write_config(tmp_path, sim.url, target=8, listen="127.0.0.1:0")
         config.write_text(config.read_text() + rest)
         log = tmp_path / "daemon.log"
         with started("run", "-c", str(config), log=log):
-            here = Situation(config, {"window": f"{opens:%Y-%m-%dT%H:%M}", "desk": foreign["name"]})
+            names = {"window": f"{opens:%Y-%m-%dT%H:%M}", "desk": foreign["name"]}
+            here = Situation(config, names, _page(log))
             until(
                 lambda: _up(here) == {"training": 8, "inference": 2, "render": 0, "spare": 1}, seconds=60, every=0.5
             )
             _people(here, sim)
             yield here
+
+
+def _page(log: Path) -> str:
+    opened = re.compile(r'"url": ?"(http://[^"]+)"')
+    return str(until(lambda: opened.search(log.read_text()), saying=log.read_text).group(1))
 
 
 def _people(here: Situation, sim: Any) -> None:
@@ -169,7 +191,7 @@ def _replaced(here: Situation) -> bool:
 def outage(tmp_path: Path) -> Iterator[Situation]:
     """A provider that is gone, and a config that somebody broke and reloaded."""
     with simulator(tmp_path, speed=240) as sim:
-        config = write_config(tmp_path, sim.url, target=1)
+        config = write_config(tmp_path, sim.url, target=1, listen="127.0.0.1:0")
         log = tmp_path / "daemon.log"
         with started("run", "-c", str(config), log=log):
             until(lambda: "fleet.converged" in log.read_text())
@@ -178,7 +200,7 @@ def outage(tmp_path: Path) -> Iterator[Situation]:
             sim.ask("/_sim/faults", {"faults": [{"kind": "error", "status": 500}]})
             until(lambda: "provider.unavailable" in log.read_text(), seconds=60)
             time.sleep(0.2)
-            yield Situation(config)
+            yield Situation(config, page=_page(log))
 
 
 def last_night(tmp_path: Path) -> Situation:

@@ -356,7 +356,7 @@ def test_a_parked_night_reads_as_one() -> None:
     assert "0/0 up · fleetd" in said
     assert "may need a person" not in said
     said = parsed(fleet_page(whole, "notebooks")).words
-    assert "it wakes at 21:00 Berlin (20:00:00 UTC), in 8 h, to a target of 6." in said
+    assert "It wakes at 21:00 Berlin (20:00:00 UTC), in 8 h, to a target of 6." in said
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from fleetd.ops.page.home import pill
 from fleetd.ops.page.html import Markup, tag
 from fleetd.ops.page.rows import blocked_row, section, step_rows, veto_row
 from fleetd.ops.page.scene import Scene
-from fleetd.ops.page.states import parked_words, state_of, wanted
+from fleetd.ops.page.states import state_of, wanted
 from fleetd.ops.page.words import clock, money
 from fleetd.words.blocked import as_one, blocked, together
 from fleetd.words.explaining import explain_fleet
@@ -122,9 +122,7 @@ def _wakes(scene: Scene, name: str, fleet: FleetReport) -> Markup | None:
     here = local_clock(change.at, scene.zone(name, fleet), scene.now)
     there = f"{here} ({clock(change.at, scene.now)} UTC), in {span(change.at - scene.now)}"
     if fleet.parked and not change.parked:
-        words = (
-            f"{parked_words(scene, name, fleet).capitalize()}: it wakes at {there}, to a target of {change.target}."
-        )
+        words = f"It wakes at {there}, to a target of {change.target}."
     else:
         window = f" (window {change.window})" if change.window else ""
         parks = "; idle machines are parked then" if change.parked else ""
