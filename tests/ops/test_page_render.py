@@ -6,9 +6,11 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 from dataclasses import replace as replace_
 from datetime import datetime, timedelta
 from decimal import Decimal
+from html import unescape
 from importlib.resources import files
 from itertools import pairwise
 from typing import Any
@@ -552,6 +554,29 @@ def test_hostile_text_stays_text_wherever_it_comes_from(name: str) -> None:
         assert [t for t in plain_tags if t in tags] == tags or "commands" in other, key
         for link in parsed(whole).links:
             assert re.fullmatch(r"(\.\./|\./)?((fleet|machine)/)?[\w.~%-]*(\?[\w.~%=&-]+)?|#main", link), link
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("training-1", True),
+        ("two words", True),
+        ("$(reboot)`x`;'\"&|>", True),
+        ("<b>", True),
+        ("-rf", False),
+        ("--help", False),
+        ("a\nreboot", False),
+        ("\u202egnp", False),
+        ("\x1b[2J", False),
+        ("x" * 5000, False),
+    ],
+)
+def test_a_command_that_is_copied_says_the_name_and_nothing_else(name: str, typed: bool) -> None:
+    whole = scene(fleets={name: a_fleet()}, machines=[a_machine("training-1", id=name, fleet=name)])
+    for page in (fleet_page(whole, name), machine_page(whole, whole.report.machines[0])):
+        lines = [shlex.split(unescape(line)) for line in re.findall(r"<code>(fleetd .*?)</code>", page)]
+        assert bool(lines) == typed
+        assert all(words.count(name) == 1 and words[-2:] == ["-c", "/etc/fleetd/fleetd.toml"] for words in lines)
 
 
 def _tags(page: Parsed) -> list[tuple[str, list[str]]]:

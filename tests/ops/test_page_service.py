@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import socket
 from collections import Counter
@@ -511,6 +512,25 @@ async def test_a_few_renderings_are_kept_and_a_report_is_made_once() -> None:
             assert (await get(f"{rig.url}/machine/ps-training-{n}"))[0] == 200
         assert len(rig.page._renderings) == serving.MOST_KEPT
         assert asked < 20
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_no_address_that_a_stranger_makes_up_is_a_fault(seed: int) -> None:
+    rng = random.Random(seed)
+    with capture_logs() as logs:
+        async with served(make()) as rig, aiohttp.ClientSession() as session:
+            rig.passes(machines=[a_machine("training-1"), a_machine("\x00\ud800", id="~")])
+            rig.memory.entries = [entry("training-1")]
+            for _ in range(60):
+                word = "".join(f"%{byte:02X}" for byte in rng.randbytes(rng.choice((1, 2, 5, 40, 700))))
+                path = rng.choice(
+                    ("fleet/{}", "machine/{}", "?q={}", "history?fleet={0}&machine={0}&since={0}", "{}")
+                )
+                tag = rng.randbytes(9).hex() + rng.choice(('"', "", ",", '"*"', "W/"))
+                address = URL(f"{rig.url}/{path.format(word)}", encoded=True)
+                async with session.get(address, headers={"If-None-Match": tag}, allow_redirects=False) as answer:
+                    assert answer.status in {200, 302, 304, 400, 404}, address
+    assert not [line for line in logs if line["log_level"] == "error"]
 
 
 async def test_the_summary_is_small() -> None:

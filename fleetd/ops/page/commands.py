@@ -13,8 +13,16 @@ LONGEST = 200
 """Characters of a word that a person would copy."""
 
 
-def commands(scene: Scene, lines: Sequence[Sequence[str]]) -> Markup | None:
-    """A list of them, for the config that the daemon runs on; none where a word cannot be typed."""
+def commands(scene: Scene, subject: str, lines: Sequence[Sequence[str]]) -> Markup | None:
+    """A list of them, for the config that the daemon runs on; none where a word cannot be typed.
+
+    Args:
+        scene: what is shown.
+        subject: the name or id that they are about; one that begins with a dash is taken for an option.
+        lines: each its words.
+    """
+    if subject.startswith("-"):
+        return None
     config = scene.report.daemon.config
     whole = [[*words, "-c", config] if config else [*words] for words in lines]
     typed = [shlex.join(words) for words in whole if all(_can_be_typed(word) for word in words)]

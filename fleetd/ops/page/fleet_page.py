@@ -55,6 +55,7 @@ def fleet_page(scene: Scene, name: str) -> str:
         tag("section", tag("h2", "Machines"), cells(scene, mine), id="machines"),
         commands(
             scene,
+            name,
             [
                 ["fleetd", "explain", name],
                 ["fleetd", "status", "--fleet", name],

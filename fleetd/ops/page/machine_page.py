@@ -106,4 +106,4 @@ def _commands(scene: Scene, machine: MachineReport) -> Markup | None:
         lines.append(["fleetd", "release" if held else "hold", word])
         if not held:
             lines[-1] += ["--for", "4h", "--reason", "why"]
-    return commands(scene, lines)
+    return commands(scene, word, lines)
