@@ -509,6 +509,37 @@ def test_what_changed_newest_first_and_alike_ones_together() -> None:
     assert all(f"training-{n} create: reached" in alone.words for n in range(10, 18))
 
 
+def test_what_fails_anew_every_few_minutes_is_one_line() -> None:
+    failed = {"outcome": "failed_to_start", "error": "no capacity"}
+    history = [
+        entry(ts=at(minutes=60), name="config", machine=None, verb="config", reason="reloaded", outcome="observed"),
+        *(entry(ts=at(minutes=50 - n), machine=f"ps{n % 4}", **failed) for n in range(40)),
+        entry(ts=at(minutes=5), machine="ps9", verb="stop"),
+        entry(ts=at(minutes=2), machine="ps9", verb="restart"),
+        entry(ts=at(minutes=1), machine="ps9", verb="restart"),
+    ]
+    for said in (shown(history).words, fleet_shown(history).words):
+        assert said.count("failed to start") == 1
+        assert "training : 4 machines start: failed to start, 40 times since 11:10:00 11:49:00" in said
+        assert "training-1 restart: reached, 2 times since 11:58:00 11:59:00" in said
+        assert "config reloaded" in said
+    assert parsed(history_page(scene(history), Filters())).words.count("failed to start") == 40
+
+
+def test_whose_the_machines_are_is_counted() -> None:
+    web = [machine_name("web", make_token("web", [n, 2, 3, 4, 5])) for n in (1, 2)]
+    machines = [
+        a_machine("training-1"),
+        a_machine(web[0], owned=False, fleet=None, phase="down", state="off"),
+        a_machine(web[1], owned=False, fleet=None, look_alike=True),
+        a_machine("other", owned=False, fleet=None),
+    ]
+    said = shown(machines=machines).words
+    assert "1 machine off, made by a fleetd, of no fleet here" in said
+    assert "1 look-alike of ours, never touched" in said
+    assert "1 machine of other people, never touched" in said
+
+
 def test_a_journal_that_cannot_be_read_is_said() -> None:
     assert "The journal cannot be read at the moment." in shown(None).words
 

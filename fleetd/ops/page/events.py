@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from itertools import groupby
 
 from fleetd.model.journal import CHRONICLED, OUTSIDE, HistoryEntry
 from fleetd.model.reasons import Outcome
@@ -26,15 +25,20 @@ def events(scene: Scene, *, most: int, together: bool = False) -> Markup:
     Args:
         scene: what is shown.
         most: rows.
-        together: entries that are alike, of several machines, are one row.
+        together: entries that are alike are one row, in the place of the newest: a start that fails anew every few
+            minutes must not push everything else out.
     """
     if scene.history is None:
         return tag("p", "The journal cannot be read at the moment.", class_="none")
     newest = list(reversed(scene.history))
-    groups = [list(group) for _, group in groupby(newest, _alike)] if together else [[entry] for entry in newest]
+    groups: dict[object, list[HistoryEntry]] = {}
+    for number, entry in enumerate(newest):
+        groups.setdefault(_alike(entry) if together else number, []).append(entry)
     if not groups:
         return tag("p", "Nothing is in the history.", class_="none")
-    return tag("ul", (_row(group, scene) for group in groups[:most]), class_="list events", role="list")
+    return tag(
+        "ul", (_row(group, scene) for group in list(groups.values())[:most]), class_="list events", role="list"
+    )
 
 
 def marks(entries: Iterable[HistoryEntry]) -> list[tuple[HistoryEntry, str]]:
@@ -44,9 +48,10 @@ def marks(entries: Iterable[HistoryEntry]) -> list[tuple[HistoryEntry, str]]:
 
 
 def _alike(entry: HistoryEntry) -> tuple[object, ...]:
-    alone = entry.intent if entry.verb in CHRONICLED or entry.machine is None else None
-    who = (entry.ts, entry.name) if entry.machine is None else ()
-    return (entry.fleet, entry.verb, entry.reason, entry.outcome, entry.error, entry.actor, alone, who)
+    """What machines have in common that one row is about; anything else is like nothing but itself."""
+    if entry.machine is None or entry.verb in CHRONICLED:
+        return (entry.ts, entry.fleet, entry.name, entry.verb, entry.reason, entry.intent, entry.error)
+    return (entry.fleet, entry.verb, entry.reason, entry.outcome, entry.error, entry.actor)
 
 
 def _row(group: Sequence[HistoryEntry], scene: Scene) -> Markup:
@@ -70,7 +75,7 @@ def _row(group: Sequence[HistoryEntry], scene: Scene) -> Markup:
         tag("span", sign, class_=f"sign {tone}", aria_hidden="true"),
         tag(
             "div",
-            tag("p", who, did),
+            tag("p", who, did, _often(group, scene)),
             tag("p", tag("time", clock(entry.ts, now), datetime=entry.ts.isoformat()), f" {said}", class_="dim"),
         ),
         data_key=f"event {entry.ts.isoformat()} {entry.machine} {entry.name} {entry.verb} {entry.intent}",
@@ -79,11 +84,19 @@ def _row(group: Sequence[HistoryEntry], scene: Scene) -> Markup:
 
 def _who(group: Sequence[HistoryEntry], scene: Scene) -> Markup:
     entry = group[0]
-    if len(group) > 1:
-        return join(tag("a", entry.fleet, href=scene.root + fleet_path(entry.fleet)), f": {len(group)} machines")
+    machines = len({e.machine for e in group})
+    if machines > 1:
+        return join(tag("a", entry.fleet, href=scene.root + fleet_path(entry.fleet)), f": {machines} machines")
     if entry.machine is not None:
         return tag("a", entry.name or entry.machine, href=scene.root + machine_word_path(entry.machine))
     return tag("strong", entry.name or entry.fleet or "everything")
+
+
+def _often(group: Sequence[HistoryEntry], scene: Scene) -> str:
+    """That it was more than once for a machine, and since when."""
+    if len({e.machine for e in group}) == len(group):
+        return ""
+    return f", {len(group)} times since {clock(group[-1].ts, scene.now)}"
 
 
 def _plain(code: object) -> str:

@@ -26,7 +26,7 @@ from fleetd.words.reasons import sentence
 from fleetd.words.times import local_clock, span
 
 EVENTS = 20
-"""Entries of its history that are shown."""
+"""Rows of its history; what is alike is one."""
 READ = 1000
 """Entries that are read: what the chart marks may stand behind many others."""
 _MARKS = {"reload": "config reloaded, or fleetd started", "freeze": "freeze", "outage": "outage"}
@@ -66,7 +66,7 @@ def fleet_page(scene: Scene, name: str) -> str:
         tag(
             "section",
             tag("h2", "Its history"),
-            events(scene, most=EVENTS),
+            events(scene, most=EVENTS, together=True),
             tag("p", tag("a", "All of its history", href=scene.history_link(fleet=name)), class_="more"),
             id="changed",
         ),

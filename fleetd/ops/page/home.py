@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from fleetd.model.machine import Phase
 from fleetd.model.report import FleetReport, VetoReport
 from fleetd.ops.page.chart import reach, spark
 from fleetd.ops.page.events import events
@@ -195,6 +196,11 @@ def _numbers(scene: Scene) -> Markup:
         parts.append(f"{moving} under way")
     if last is not None:
         parts.append(f"last pass {age(last.at, now)} ago, took {took(last.duration_s)}")
-    if others := sum(not m.owned for m in report.machines) - len(orphans(report.machines)):
+    left = orphans(report.machines)
+    if asleep := sum(m.phase == Phase.DOWN for m in left):
+        parts.append(f"{count(asleep, 'machine')} off, made by a fleetd, of no fleet here")
+    if twins := sum(m.look_alike for m in report.machines):
+        parts.append(f"{count(twins, 'look-alike')} of ours, never touched")
+    if others := sum(not m.owned for m in report.machines) - len(left) - twins:
         parts.append(f"{count(others, 'machine')} of other people, never touched")
     return tag("p", " · ".join(parts), class_="dim numbers")
