@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOURS = 160
+GROUNDS = 16
+"""The most common ones have their own, however close to each other: a page and a card on it."""
 
 
 def small(data: bytes) -> bytes:
@@ -73,14 +75,12 @@ def _pixels(row: bytearray, channels: int) -> list[tuple[int, ...]]:
 
 
 def _palette(counts: Counter[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """The most common colour of each of the most common shades: what is rare but unlike all else keeps its own."""
-    shades: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
-    for colour, _ in counts.most_common():
-        shades.setdefault(tuple(c >> 4 for c in colour), []).append(colour)
-    firsts = [colours[0] for colours in shades.values()][:COLOURS]
-    kept = set(firsts)
-    others = [colour for colour, _ in counts.most_common() if colour not in kept]
-    return [*firsts, *others][:COLOURS]
+    """The most common colours, and that of each of the most common shades: what is rare but unlike others has one."""
+    ordered = [colour for colour, _ in counts.most_common()]
+    shades: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for colour in ordered:
+        shades.setdefault(tuple(c >> 4 for c in colour), colour)
+    return list(dict.fromkeys([*ordered[:GROUNDS], *shades.values(), *ordered]))[:COLOURS]
 
 
 def _distance(one: tuple[int, ...], other: tuple[int, ...]) -> int:

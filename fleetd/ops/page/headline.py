@@ -9,7 +9,6 @@ from fleetd.ops.page.needs import blind, needs, why_blind
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.states import away_since, parked_words, wanted
 from fleetd.ops.page.words import clock, count
-from fleetd.words.blocked import blocked
 from fleetd.words.times import span
 
 
@@ -36,7 +35,7 @@ def title(scene: Scene) -> tuple[str, str]:
     words = f"{_up(scene)} up · fleetd"
     if blind(report):
         return f"? {words}", "blind"
-    if needs(report, scene.now) or any(not b.ordinary for b in blocked(report.blocked, scene.now)):
+    if needs(report, scene.now):
         return f"! {words}", "trouble"
     return words, "ok" if views and all(f.converged for f in views) else "moving"
 

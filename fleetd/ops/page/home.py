@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 
 from fleetd.model.machine import Phase
 from fleetd.model.report import FleetReport, VetoReport
@@ -51,13 +52,13 @@ def home(scene: Scene) -> str:
 
 
 def _needs(scene: Scene) -> Markup | None:
-    found, own = needs(scene.report, scene.now), list(_on_their_own(scene))
+    found, own = needs(scene.report, scene.now), list(islice(_on_their_own(scene), OWN))
     if not found and not own:
         return None
     rows = [_need(scene, need) for need in found[:NEEDS]]
     if len(found) > NEEDS:
         rows.append(tag("li", f"and {len(found) - NEEDS} more, of the fleets below", class_="dim"))
-    more = len(own) - OWN
+    more = len(scene.report.vetoes) + len(_asleep(scene)) - len(own)
     return tag(
         "section",
         tag("h2", f"Needs a person ({len(found)})") if found else tag("h2", "Needs nobody"),
@@ -65,7 +66,7 @@ def _needs(scene: Scene) -> Markup | None:
         tag(
             "p",
             "On their own: ",
-            [join(" · " if n else None, one) for n, one in enumerate(own[:OWN])],
+            [join(" · " if n else None, one) for n, one in enumerate(own)],
             f" and {more} more" if more > 0 else None,
             class_="own",
         )
@@ -105,10 +106,16 @@ def _on_their_own(scene: Scene) -> Iterator[Markup]:
     for veto in report.vetoes:
         ends = f" until {clock(veto.expires_at, now)} UTC ({veto.reason})"
         yield join(_veto_link(scene, veto), ends)
-    for name, fleet in report.fleets.items():
-        if fleet.parked and fleet.was_converged and not blind(report):
-            off = f" ({fleet.down})" if fleet.down else ""
-            yield join(tag("a", name, href=scene.fleet_link(name)), f" {parked_words(scene, name, fleet)}{off}")
+    for name, fleet in _asleep(scene).items():
+        off = f" ({fleet.down})" if fleet.down else ""
+        yield join(tag("a", name, href=scene.fleet_link(name)), f" {parked_words(scene, name, fleet)}{off}")
+
+
+def _asleep(scene: Scene) -> dict[str, FleetReport]:
+    """The fleets that are parked, as far as anybody can see."""
+    if blind(scene.report):
+        return {}
+    return {name: f for name, f in scene.report.fleets.items() if f.parked and f.was_converged}
 
 
 def _veto_link(scene: Scene, veto: VetoReport) -> Markup:
@@ -126,7 +133,8 @@ def _fleets(scene: Scene) -> Markup:
     shown = away[:FLEETS]
     room = min(FLEETS - len(shown), len(quiet) if len(quiet) <= QUIET + 2 else QUIET)
     shown += quiet[: max(0, room)]
-    left = [name for name in found if name not in set(shown)]
+    named = set(shown)
+    left = [name for name in found if name not in named]
     inside: list[Child] = []
     if shown:
         rows = [_row(scene, name, found[name]) for name in shown]

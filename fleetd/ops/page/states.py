@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 
 from fleetd.model.reasons import Verb
-from fleetd.model.report import FleetReport
+from fleetd.model.report import FleetReport, VetoReport
 from fleetd.ops.page.needs import blind
 from fleetd.ops.page.scene import Scene
 from fleetd.words.blocked import blocked
@@ -38,15 +39,16 @@ class State:
 
 def states(scene: Scene) -> dict[str, State]:
     """Of every fleet, what needs a look first; of a kind in the config's order."""
+    freezes = _freezes(scene)
     serious = {row.fleet for row in blocked(scene.report.blocked, scene.now) if not row.ordinary}
-    found = {name: _state(scene, name, fleet, name in serious) for name, fleet in scene.report.fleets.items()}
+    found = {name: _state(scene, name, freezes, serious=name in serious) for name in scene.report.fleets}
     return dict(sorted(found.items(), key=lambda item: item[1].rank))
 
 
 def state_of(scene: Scene, name: str) -> State:
     """Of one fleet."""
     rows = blocked((b for b in scene.report.blocked if b.fleet == name), scene.now)
-    return _state(scene, name, scene.report.fleets[name], any(not row.ordinary for row in rows))
+    return _state(scene, name, _freezes(scene), serious=any(not row.ordinary for row in rows))
 
 
 def wanted(fleet: FleetReport) -> int:
@@ -66,11 +68,12 @@ def away_since(scene: Scene, name: str) -> datetime | None:
     return scene.record.short_since(name)
 
 
-def _state(scene: Scene, name: str, fleet: FleetReport, serious: bool) -> State:
+def _state(scene: Scene, name: str, freezes: Sequence[VetoReport], *, serious: bool) -> State:
+    fleet = scene.report.fleets[name]
     if blind(scene.report):
         held = fleet.was_converged
         return State(Rank.ODD if held else Rank.AWAY, "?", "not seen now" if held else "short when last seen", "warn")
-    frozen = _frozen(scene, name)
+    frozen = _frozen(freezes, name)
     if serious:
         word = _lasts(scene, name, "blocked" if _enough(fleet) else "short")
         return State(Rank.TROUBLE, "!", f"{word}{frozen and f', {frozen}'}", "bad")
@@ -96,12 +99,16 @@ def _unhindered(scene: Scene, name: str, fleet: FleetReport) -> State:
     return State(Rank.AWAY, "…", _lasts(scene, name, "short"), "warn")
 
 
-def _frozen(scene: Scene, name: str) -> str:
+def _freezes(scene: Scene) -> list[VetoReport]:
+    return [v for v in scene.report.vetoes if v.kind == "freeze"]
+
+
+def _frozen(freezes: Sequence[VetoReport], name: str) -> str:
     """Whether an operator has frozen it, all of it or some verbs; "" where nobody has."""
-    freezes = [v for v in scene.report.vetoes if v.kind == "freeze" and v.subject in {None, name}]
-    if not freezes:
+    whole = [len(v.verbs) == len(Verb) for v in freezes if v.subject in {None, name}]
+    if not whole:
         return ""
-    return "frozen" if any(len(v.verbs) == len(Verb) for v in freezes) else "partly frozen"
+    return "frozen" if any(whole) else "partly frozen"
 
 
 def _enough(fleet: FleetReport) -> bool:
