@@ -17,6 +17,7 @@ PEERS = {
     "chromium": ("chromium",),
     "systemd": ("debootstrap", "unshare", "nsenter", "setpriv"),
     "systemd-analyze": ("systemd-analyze",),
+    "tmux": ("tmux", "bash"),
 }
 """Real programs that some tests talk to, and what must be on the PATH for each."""
 

@@ -11,7 +11,7 @@ import re
 import sys
 import termios
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,14 @@ def shown(value: object) -> str:
             return printable(str(value))
 
 
+def ascii_only(environ: Mapping[str, str]) -> bool:
+    """Whether the locale is C or POSIX, which Python takes for UTF-8; one that is not set says nothing."""
+    if environ.get("PYTHONUTF8") or environ.get("PYTHONIOENCODING"):
+        return False
+    named = (environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+    return next(filter(None, named), "") in {"C", "POSIX"}
+
+
 @contextmanager
 def no_echo_of_keys() -> Iterator[None]:
     """Keep ``^C`` off a terminal that is drawn on: it moves the cursor, and the next drawing begins a line too low.
@@ -152,26 +160,23 @@ def prepare_streams() -> None:
     terminal that knows ASCII only, our own signs are drawn with that: * for a machine that is up, ~ for what is cut.
     """
     codecs.register_error(_IN_ASCII, _in_ascii)
+    encoding = "ascii" if ascii_only(_begun_with()) else None
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - it stays
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(ValueError, OSError):
-                stream.reconfigure(encoding="ascii" if _ascii_only() else None, errors=_IN_ASCII)
+                stream.reconfigure(encoding=encoding, errors=_IN_ASCII)
 
 
-def _ascii_only() -> bool:
-    """Whether the locale is C or POSIX. Python takes that for UTF-8, in its own environment as well."""
+def _begun_with() -> dict[str, str]:
+    """The environment as this process was given it: Python writes a locale of its own into it where that is C."""
     try:
         given = Path("/proc/self/environ").read_bytes().decode("utf-8", "replace").split("\0")
     except OSError:
-        given = [f"{name}={value}" for name, value in os.environ.items()]
-    environ = dict(entry.split("=", 1) for entry in given if "=" in entry)
-    if environ.get("PYTHONUTF8") or environ.get("PYTHONIOENCODING"):
-        return False
-    named = (environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
-    return next(filter(None, named), "") in {"C", "POSIX"}
+        return dict(os.environ)
+    return dict(entry.split("=", 1) for entry in given if "=" in entry)
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str | bytes, int]:

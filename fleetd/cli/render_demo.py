@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.columns import Columns
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.panel import Panel
 from rich.segment import SegmentLines
 from rich.table import Table
@@ -98,7 +98,8 @@ def ending(report: Report, seconds: float) -> list[str]:
 def _fleets(report: Report, *, roomy: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD if roomy else None, pad_edge=False, header_style="bold")
     for name in ("fleet", "target", "up", "machines", "cost", ""):
-        table.add_column(name, justify="right" if name in {"target", "up", "cost"} else "left", overflow="fold")
+        justify: JustifyMethod = "right" if name in {"target", "up", "cost"} else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name != "machines")
     for name, fleet in report.fleets.items():
         mine = [m for m in report.machines if m.fleet == name]
         table.add_row(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 import structlog
 
+from fleetd.cli import output
 from fleetd.cli.app import run
 
 
@@ -28,6 +29,7 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("FLEETD_CONFIG", "FLEETD_DEBUG", "PAPERSPACE_API_KEY", "STATE_DIRECTORY", "RUNTIME_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(output, "_begun_with", dict)  # whatever the locale of whoever runs the tests
     root, show = logging.getLogger(), warnings.showwarning
     handlers, level = list(root.handlers), root.level
     yield
