@@ -164,6 +164,6 @@ def test_tab_completes_as_the_readme_says(tmp_path: Path) -> None:
         place.ask("send-keys", "-l", "fleetd hist")
         place.key("Tab")
         place.until(lambda text: "fleetd history" in text)
-        place.ask("send-keys", "-l", "--foll")
+        place.ask("send-keys", "-l", "--", "--foll")
         place.key("Tab")
         place.until(lambda text: "fleetd history --follow" in text)
