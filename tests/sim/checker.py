@@ -241,9 +241,11 @@ def verdicts_come_in_time(truth: Truth) -> Iterator[Breach]:
 def what_has_no_effect_is_not_repeated(truth: Truth) -> Iterator[Breach]:
     """12. A verb that was accepted and changed nothing is made again after 1, 2, 5, 10, 30 minutes, not at once."""
     record = truth.record
-    tried: dict[tuple[str, str], list[float]] = {}
+    tried: dict[tuple[str, str, frozenset[str]], list[float]] = {}
     for call in truth.writes:
-        key = (call.operation, call.machine_id or "")
+        # Two policies of one machine are two updates.
+        body = call.body if call.operation == "update" and isinstance(call.body, dict) else {}
+        key = (call.operation, call.machine_id or "", frozenset(body))
         at = moment(call)
         if call.operation == "create" or "no_effect" not in call.faults:
             tried.pop(key, None)

@@ -80,7 +80,8 @@ def vetoes_are_obeyed(truth: Truth) -> Iterator[Breach]:
         fleet, _ = fleet_of(truth, call)
         name = created_name(call) if call.operation == "create" else truth.name(call.machine_id or "", at)
         for veto in record.vetoes:
-            if not veto.since + BEFORE < at < veto.until or record.reached(at) >= veto.expires:
+            reached = record.wall(at) if veto.unattended else record.reached(at)
+            if not veto.since + BEFORE < at < veto.until or reached >= veto.expires:
                 continue
             hits = (
                 (veto.machine_id or veto.subject) in {call.machine_id, name}

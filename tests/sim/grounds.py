@@ -71,12 +71,18 @@ def unknowable(truth: Truth, machine: str, since: float, at: float, fleet: Fleet
     acts = [a for a in truth.record.acts if a.machine_id == machine and a.verb in {"start", "restart", "create"}]
     if any(since <= a.at <= at for a in acts):
         return True  # a person started it after the look
-    if any(t <= at and truth.unseen_since(machine, t, at) for t in truth.record.ignorant_from()):
-        return True  # whoever lost the journal knows of what a listing shows, and of nothing else
+    if any(
+        t <= at and (truth.unseen_since(machine, t, at) or truth.unnamed_since(machine, t, at))
+        for t in truth.record.ignorant_from()
+    ):
+        return True  # whoever lost the journal knows of what a listing shows by its name, and of nothing else
     born = truth.born.get(machine)
     if born is None:
         return False
-    return at - born.at > fleet.guards.settle.total_seconds() and truth.unseen_since(machine, born.at, at)
+    if at - born.at > fleet.guards.settle.total_seconds() and truth.unseen_since(machine, born.at, at):
+        return True
+    deadline = fleet.guards.deadlines.create.total_seconds()
+    return at - born.at > deadline and truth.unnamed_since(machine, born.at, at)
 
 
 def shows(truth: Truth) -> dict[str, list[float]]:

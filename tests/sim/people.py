@@ -98,12 +98,22 @@ class People:
 
     async def _impose(self, order: VetoOrder, machine: MachineRecord | None) -> None:
         name = "" if machine is None else machine.name
-        if await self._acknowledged(order, machine):
+        attended = await self._acknowledged(order, machine)
+        if attended is not None:
             now = self._now()
             id_ = None if machine is None else machine.id
-            expires = self._record.latest(now) + order.lasts
+            expires = (self._record.latest(now) if attended else self._record.wall(now)) + order.lasts
             self._record.vetoes.append(
-                Veto(order.kind, order.subject, order.verbs, now, expires, machine_id=id_, name=name)
+                Veto(
+                    order.kind,
+                    order.subject,
+                    order.verbs,
+                    now,
+                    expires,
+                    machine_id=id_,
+                    name=name,
+                    unattended=not attended,
+                )
             )
 
     async def lift_all(self) -> None:
@@ -196,7 +206,8 @@ class People:
             with suppress(Refusal):
                 self._world.readdress(other.id, self._addresses.pop(other.id))
 
-    async def _acknowledged(self, order: VetoOrder, machine: MachineRecord | None) -> bool:
+    async def _acknowledged(self, order: VetoOrder, machine: MachineRecord | None) -> bool | None:
+        """Whether a daemon took it, or the journal alone; None where neither did."""
         life = self._site.alive
         try:
             if life is not None and life.engine is not None:
@@ -218,8 +229,8 @@ class People:
             finally:
                 await journal.aclose()
         except (StoreError, LookupError, Killed):
-            return False  # not written, not known, or nobody there any more
-        return True
+            return None  # not written, not known, or nobody there any more
+        return False
 
     async def _order(self, machine: MachineRecord) -> None:
         life = self._site.alive

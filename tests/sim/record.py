@@ -41,6 +41,8 @@ class Look:
     """Ids that a true listing holds when it begins."""
     listed: frozenset[str] | None = None
     """Ids that it was given; None when it was given nothing."""
+    names: frozenset[tuple[str, str]] = frozenset()
+    """Ids with the names by which they were given."""
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class Veto:
     """A hold: of the machine that was meant, whatever it is called later."""
     name: str = ""
     """What that machine was called then."""
+    unattended: bool = False
+    """Given while no daemon ran: nobody knew then what the provider's clock says."""
 
 
 @dataclass(slots=True)

@@ -124,6 +124,16 @@ class Truth:
             if look.listed is not None and since <= look.began and look.ended <= until
         )
 
+    def unnamed_since(self, machine_id: str, since: float, until: float) -> bool:
+        """Whether no listing in a span showed a machine by its name: odd values stood there, or it was lacking."""
+        name = self.name(machine_id, until)
+        return not any(
+            (machine_id, name) in look.names
+            or (machine_id in look.listed and not any(look.began <= t <= look.ended + 0.001 for t in self._odd))
+            for look in self.record.looks
+            if look.listed is not None and since <= look.began and look.ended <= until
+        )
+
     def staleness(self, since: float, until: float) -> float:
         """By how many seconds listings within a span were behind the world."""
         return 300.0 if any(since <= t <= until for t in self._stale) else 0.0

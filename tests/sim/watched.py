@@ -119,6 +119,7 @@ class WatchedLooks(WatchedCloud):
         try:
             listing = await self.__getattr__("list_machines")(progress)
             look.listed = frozenset(m.id for m in listing.machines)
+            look.names = frozenset((m.id, m.name) for m in listing.machines)
             return listing
         finally:
             look.ended = virtual_loop().time()
