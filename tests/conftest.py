@@ -22,8 +22,9 @@ PEERS = {
 """Real programs that some tests talk to, and what must be on the PATH for each."""
 
 
-LONG = ("chaos", "nights", "oncall", "peers", "sim", "systemd", "week")
-"""Folders of the long proofs: simulated days, killed processes, booted systems. ``-m long`` runs them."""
+LONG = ("books", "chaos", "e2e", "nights", "oncall", "page", "peers", "sim", "systemd", "week")
+"""Folders of the long proofs: simulated days, whole processes, booted systems, a browser. ``-m long`` runs them, and
+what is marked so elsewhere because it takes more than some seconds of processor time."""
 
 
 SLOW = ("sim", "week", "nights", "systemd", "e2e", "page", "deploy", "books", "cli", "engine")

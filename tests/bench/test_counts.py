@@ -49,6 +49,7 @@ def test_a_machine_costs_its_create_and_half_a_call_beside_the_shared_ticks(dial
     assert len(counted.calls) - asked <= 1.5 * 100 + ticks(counted), counted.operations
 
 
+@pytest.mark.long
 def test_on_a_large_account_the_ticks_read_the_newest_pages_only() -> None:
     """A look at everything takes 11 pages, read twice; a tick between two of them takes those with our machines."""
     counted = rising(100, beside=10_000, takes=40)

@@ -318,6 +318,7 @@ def short_path() -> Iterator[Path]:
         yield Path(place)
 
 
+@pytest.mark.long
 def test_the_demo_stays_alive_on_a_terminal_until_ctrl_c_and_leaves_nothing_behind(short_path: Path) -> None:
     env = environment(TERM="xterm", TMPDIR=str(short_path), LINES="50")
     pid, terminal = pty.fork()
@@ -408,6 +409,7 @@ def test_history_on_a_small_terminal_is_a_line_an_entry(cli, config: Path, monke
     assert re.fullmatch(r"[\d-]+ [\d:]+ \* daemon fleetd apply, started \([\d.]+\)", lines[0])
 
 
+@pytest.mark.long
 def test_history_follows_what_comes_and_stops_and_holds_are_in_it(cli, config: Path, tmp_path: Path) -> None:
     log, followed, lines = tmp_path / "log", tmp_path / "followed", tmp_path / "lines"
     with started("run", "-c", str(config), log=log):

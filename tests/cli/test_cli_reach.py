@@ -223,6 +223,7 @@ def test_cost_for_another_file_is_refused(place: Place, cli: Cli) -> None:
     assert cli("cost", "-c", str(place.config)).code == 0
 
 
+@pytest.mark.long
 def test_a_word_that_a_killed_daemon_left_misleads_nobody(tmp_path: Path, cli: Cli, monkeypatch) -> None:
     for name in ("run", "state"):
         (tmp_path / name).mkdir()

@@ -86,6 +86,7 @@ def test_the_state_directory_of_a_faulty_file(tmp_path: Path, text: str, expecte
     assert state_dir_of(tmp_path / "none.toml") is None
 
 
+@pytest.mark.long
 def test_a_faulty_file_keeps_nobody_from_the_daemon_that_runs(tmp_path: Path) -> None:
     good = config_text(
         provider=SIMULATOR_PROVIDER,

@@ -35,6 +35,7 @@ def asked(server: SimServer, verb: str) -> list[str]:
     return [str(call.machine_id) for call in server.calls.writes if call.operation == verb]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["paperspace-core", "paperspace"])
 @pytest.mark.parametrize("verb", ["stop", "destroy"])
 @pytest.mark.parametrize(("way", "restarted"), [*((way, False) for way in WAYS), ("done", True), ("refused", True)])

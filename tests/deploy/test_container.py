@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.config_text import SIMULATOR_PROVIDER, config_text
 from tests.support.exporter import free_port
 from tests.support.processes import started, until
@@ -47,6 +49,7 @@ def test_it_runs_as_a_user_of_its_own_who_owns_nothing_but_the_state() -> None:
     assert "STATE_DIRECTORY=/var/lib/fleetd" in steps("ENV")[0].split()
 
 
+@pytest.mark.long
 def test_its_command_runs_its_health_check_tells_and_sigterm_ends_it(tmp_path: Path) -> None:
     (entry,), (command,), (health,) = map(steps, ("ENTRYPOINT", "CMD", "HEALTHCHECK"))
     assert json.loads(entry) == ["fleetd"]

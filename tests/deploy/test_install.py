@@ -80,6 +80,7 @@ def tree(root: Path) -> dict[str, tuple[int, int]]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_install_upgrade_and_uninstall(tmp_path: Path, wheels: tuple[Path, Path], python: Path) -> None:
     root = tmp_path / "root"

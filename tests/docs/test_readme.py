@@ -47,6 +47,7 @@ def test_there_are_commands() -> None:
     assert len(COMMANDS) >= 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_command_runs(place: Path, command: str) -> None:
     _, *arguments = shlex.split(command)

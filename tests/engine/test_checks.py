@@ -165,6 +165,7 @@ def stopped(world: Rig) -> list[str]:
     return [w for w in world.cloud.writes() if w.startswith("stop")]
 
 
+@pytest.mark.long
 def test_a_fleet_that_takes_long_to_look_at_is_held_to_its_timeout_in_turns() -> None:
     everything = Guards(max_stops_per_pass=Limit(percent=100))
 

@@ -63,6 +63,7 @@ def broken(target: str, error: Callable[[], BaseException] = lambda: Fault("here
 TARGETS = [f"{module}:{name}" for module, names in PLACES.items() for name in names]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_fault_anywhere_ends_no_daemon_and_nothing_is_lost_when_it_is_over(target: str) -> None:
     """Half an hour in which a place in the code fails each time; then everything is as it should be."""

@@ -81,6 +81,7 @@ async def woken(world: Rig, seconds: float) -> None:
         await anyio.sleep(5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("answer", TURNED_AWAY)
 @pytest.mark.parametrize("verb", WANTS)
 def test_a_write_that_is_turned_away_is_made_more_and_more_rarely_and_says_why(verb: Verb, answer: str) -> None:
@@ -186,6 +187,7 @@ def test_what_an_answer_left_open_is_told_for_the_verb_that_it_is_about(verb: Ve
     run_virtual(story)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("away", [120, 900, 1500], ids=lambda s: f"at rest after {s} s")
 @pytest.mark.parametrize("through", ["archiving", "stopping"])
 def test_a_destroy_that_ends_in_a_machine_at_rest_waits_longer_each_time(through: str, away: int) -> None:

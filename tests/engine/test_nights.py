@@ -210,6 +210,7 @@ def test_a_fleet_that_turns_idle_all_at_once_is_held_back() -> None:
     run(story)
 
 
+@pytest.mark.long
 def test_a_human_who_starts_a_machine_in_a_parked_window_keeps_it_until_the_next_one() -> None:
     async def story() -> None:
         async with rig(PARKED, sources={"gpu": ScriptedSource()}) as world:

@@ -101,6 +101,7 @@ def show_everything(world: Rig) -> None:
     every_page(Scene(document, now))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("dialect", "fields"), [(core, CORE), (v1, V1)], ids=["core", "v1"])
 def test_no_number_and_no_date_of_a_machine_ends_a_pass(dialect: Any, fields: dict[str, Any]) -> None:
     odd = machines(dialect, fields)

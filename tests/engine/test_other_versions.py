@@ -82,6 +82,7 @@ def show_everything(world: Rig) -> None:
     every_page(Scene(document, now))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("table", "column"), COLUMNS, ids=[f"{t.name}.{c}" for t, c in COLUMNS])
 def test_no_cell_keeps_a_daemon_from_starting_or_ends_a_veto(table: Table[Any], column: str, tmp_path: Path) -> None:
     async def story() -> None:

@@ -16,6 +16,7 @@ from tests.support.rig import rig
 from tests.support.virtual_time import run_virtual
 
 
+@pytest.mark.long
 def test_a_running_daemon_drops_what_is_too_old_and_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "MOST_ROWS", 5)  # the line of the daemon's start is one of the older ones
 

@@ -141,6 +141,7 @@ def test_sigterm_while_calls_hang_is_over_in_time_and_loses_nothing() -> None:
     run_virtual(story)
 
 
+@pytest.mark.long
 def test_four_machines_beside_a_thousand_transitions() -> None:
     """At 10 requests a second, in two intervals and the vendor's own time."""
 
@@ -169,6 +170,7 @@ def test_four_machines_beside_a_thousand_transitions() -> None:
     run_virtual(story)
 
 
+@pytest.mark.long
 def test_verdicts_come_in_time_beside_a_thousand_transitions() -> None:
     async def story() -> None:
         async with rig(fleet("big", target=600, guards=ALL)) as world:

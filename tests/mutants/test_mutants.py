@@ -62,6 +62,7 @@ def test_words_for_people_ports_and_docstrings_are_left_alone() -> None:
         assert "missing" in text or "pass" in text
 
 
+@pytest.mark.long
 def test_a_seed_draws_the_same_mutants_and_each_compiles() -> None:
     first, again, other = (draw(ROOT, sample=40, seed=seed, rooms=("planner",)) for seed in (1, 1, 2))
     assert first == again != other

@@ -87,6 +87,7 @@ target = 1
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("zone", ["JST-9", "Europe/Berlni"])
 def test_a_fleet_with_a_window_converges_whatever_tz_says(zone: str, tmp_path: Path) -> None:
     config = tmp_path / "fleetd.toml"

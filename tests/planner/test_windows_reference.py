@@ -83,6 +83,7 @@ def expected(want: Fleet, latest: datetime) -> tuple[int, str | None]:
     return want.target, None
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("zone", ZONES)
 def test_every_half_hour_of_three_years(zone: str) -> None:

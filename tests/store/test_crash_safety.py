@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from fleetd.store.sqlite import SqliteJournal
 
 KILLS = 10
@@ -28,6 +30,7 @@ def killed_writer(path: Path, seed: int, seconds: float) -> list[tuple[str, str]
     return [(word, subject) for word, subject in (line.split(" ") for line in lines)]
 
 
+@pytest.mark.long
 async def test_every_reported_write_survives_sigkill(path):
     draw = random.Random(20260302)
     reported: collections.defaultdict[str, set[str]] = collections.defaultdict(set)
