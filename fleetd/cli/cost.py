@@ -145,7 +145,7 @@ def forecast_view(plan: Plan) -> Table:
 
 NAMED = 5
 """Machines that a remark names."""
-_FORECAST = "Reckoned from bills and prices; storage to come and machines in use beyond a window are not in it."
+_FORECAST = "Estimated from bills and prices; without storage to come and machines kept up beyond a window."
 
 
 def _remarks(found: MonthBills, *, computed: bool) -> list[str]:

@@ -305,4 +305,4 @@ def _warn_of_silence(pid: int | None) -> None:
 
 
 def _warn_of_other(who: str) -> None:
-    say(f"warning: who is idle is not asked: {printable(who)}", style="yellow")
+    say(f"warning: what is idle is not taken from a daemon: {printable(who)}", style="yellow")

@@ -73,7 +73,10 @@ VerbOption = Annotated[
     typer.Option("--verb", help="Forbid only this; may be given several times. Default: everything."),
 ]
 Fleet = Annotated[str | None, typer.Argument(metavar="[FLEET]", help="A fleet's name; without one: everything.")]
-MachineName = Annotated[str, typer.Argument(metavar="MACHINE", help="A machine's id, name or first name.")]
+MachineName = Annotated[
+    str,
+    typer.Argument(metavar="MACHINE", help="A machine's id, its name, or its first one."),
+]
 
 
 def hold(

@@ -51,7 +51,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "machine.became_gone": "{name} is gone after {duration_s}",
         "machine.start_failed": "{name} did not start: {error}",
         "machine.transition_timed_out": "{name} did not get there by its deadline; a person should look",
-        "machine.transition_ended": "{name} ended elsewhere: {outcome}",
+        "machine.transition_ended": "{name} did not get there: {outcome}",
         "machine.answer_lost": "the answer about {name} was lost; fleetd looks before it does anything",
         "machine.action_refused": "the provider refuses to {action} {name}: {error}",
         "machine.action_failed": "{name} could not be acted on ({error}); the next pass tries again",

@@ -67,7 +67,7 @@ def _daemon(settings: Settings) -> Iterator[Fault]:
         yield Fault(
             "daemon.poll",
             f"{format_duration(daemon.poll)} is longer than the interval {format_duration(daemon.interval)}: "
-            "passes see a transition's end before wait_for does",
+            "passes see the end of a transition before the poller does",
         )
 
 

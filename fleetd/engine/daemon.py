@@ -264,7 +264,7 @@ class Daemon:
         except* StoreError as group:
             self._failed(_first(group))
             log.error("journal.failed", error=self.last_error)  # noqa: TRY400 - no traceback wanted
-        except* Exception as group:  # noqa: BLE001 - design 7: it ends this pass, and not the process
+        except* Exception as group:  # noqa: BLE001 - it ends this pass, and not the process
             words = self.faults.saw(PASS, group)
             self._faulty += 1
             wait = wait_after(self._faulty, self.reconciler.settings.daemon.interval.total_seconds())

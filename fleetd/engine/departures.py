@@ -1,4 +1,4 @@
-"""Stops and destroys that came to nothing, and that may have their effect late (design 7: what has no effect).
+"""Stops and destroys that came to nothing, and that may have their effect late.
 
 A machine whose stop was sent may go at any moment, whatever the provider said since. Were another one stopped in its
 place, both would be gone, and the fleet below its target. Kept in the journal: a restart forgets none of them.

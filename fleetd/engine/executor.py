@@ -157,7 +157,7 @@ class Executor:
             self._creating.discard(name)
 
     async def _create(self, action: Action, behind: int, *, fleet: Fleet, basis: Basis, pass_id: int) -> Skip | None:
-        """One create: the intent is durable before the call (design 6). A skip means that the batch ends."""
+        """One create: the intent is durable before the call. A skip means that the batch ends."""
         name = self._new_name(fleet, frozenset(m.name for m in basis.observation.machines))
         with self.gate.ticket(Verb.CREATE, fleet, None, name, basis=basis) as ticket:
             with ticket.scope:
@@ -197,7 +197,7 @@ class Executor:
         return None
 
     async def _must_be_new(self, machine: Machine, name: str, basis: Basis) -> None:
-        """An answer that names another machine, or one that is known already, is none (design 5).
+        """An answer that names another machine, or one that is known already, is none.
 
         Raises:
             Ambiguous: so it is; what the create did is not known.

@@ -1,4 +1,4 @@
-"""Faults in fleetd's own code: each ends what it happened in, a pass or a look, and nothing else (design 7).
+"""Faults in fleetd's own code: each ends what it happened in, a pass or a look, and nothing else.
 
 A fault is what nobody expected: no ``FleetdError``. It is logged with its traceback once for each place in the code,
 counted, and shown in status; the next pass, look or tick tries again.

@@ -1,4 +1,4 @@
-"""One poller serves every waiter of an account (design 8).
+"""One poller serves every waiter of an account.
 
 Each tick looks at all of them in as few requests as the dialect can (``Cloud.find``), so that following 200
 transitions costs one request a tick, and hands every waiter its machine. What only events tell is looked at closer.

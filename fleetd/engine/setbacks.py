@@ -1,4 +1,4 @@
-"""Calls that were accepted and came to nothing: what is not repeated at once, kept in the journal (design 7)."""
+"""Calls that were accepted and came to nothing: what is not repeated at once, kept in the journal."""
 
 from __future__ import annotations
 

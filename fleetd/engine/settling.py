@@ -95,7 +95,7 @@ class Settling:
     async def settle(
         self, intents: Sequence[Intent], observation: Observation, fleets: Mapping[str, Fleet]
     ) -> list[Intent]:
-        """Look for the machines of lost creates; close those whose settle time has passed (design 6)."""
+        """Look for the machines of lost creates; close those whose settle time has passed."""
         still_open: list[Intent] = []
         taken = {*self._recall.facts, *(i.machine_id for i in intents if i.machine_id is not None)}
         for intent in intents:

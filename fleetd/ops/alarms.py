@@ -1,4 +1,4 @@
-"""Wake-ups by APScheduler: when to look. What holds at that moment is never asked of it (design 12).
+"""Wake-ups by APScheduler: when to look. What holds at that moment is never asked of it.
 
 Crontab lines are read in UTC: APScheduler skips or doubles local-time jobs across clock changes, and a check that
 runs an hour earlier in summer is no worse a check. Every trigger is given its zone: without one APScheduler looks up

@@ -21,7 +21,7 @@ from fleetd.planner.waits import is_waiting
 from fleetd.planner.windows import effective
 
 PROVIDER_DOUBT = timedelta(seconds=60)
-"""After so long with nothing but errors from the provider, nothing destructive is done (design 7)."""
+"""After so long with nothing but errors from the provider, nothing destructive is done."""
 
 
 @dataclass(frozen=True, slots=True)

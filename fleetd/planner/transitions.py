@@ -20,7 +20,7 @@ BACKOFF_STEPS = (
     timedelta(minutes=10),
     timedelta(minutes=30),
 )
-"""How long no start or create is tried after a capacity failure (design 7); the last step repeats."""
+"""How long no start or create is tried after a capacity failure; the last step repeats."""
 
 EFFECT_GRACE = timedelta(seconds=60)
 """How long a machine may stay as it was although the provider says that the call is done, or has failed without a
@@ -174,7 +174,7 @@ def at_deadline(intent: Intent, machine: Machine | None, course: Course) -> Endi
 
 
 def came_to_nothing(intent: Intent, ending: Ending) -> bool:
-    """Whether the same call is not to be repeated at once (design 7): it was made, and nothing came of it.
+    """Whether the same call is not to be repeated at once: it was made, and nothing came of it.
 
     A lack of capacity has a backoff of its own, under the machine's region and type. That ends with any machine of
     the kind that comes up; a start that fails for this machine alone must not be repeated then.

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fleetd.wiring.forecasting import machine_meant, month_bills, plan_once
+    from fleetd.wiring.dry_run import machine_meant, month_bills, plan_once
     from fleetd.wiring.looking import current_status, journal_mark, knows_machine, read_history
     from fleetd.wiring.ordering import adopt, lift, order_machine, reload, veto
     from fleetd.wiring.places import find_config, load_settings, reload_settings, state_path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = MappingProxyType(
     {
-        "forecasting": ("machine_meant", "month_bills", "plan_once"),
+        "dry_run": ("machine_meant", "month_bills", "plan_once"),
         "looking": ("current_status", "journal_mark", "knows_machine", "read_history"),
         "ordering": ("adopt", "lift", "order_machine", "reload", "veto"),
         "places": ("find_config", "load_settings", "reload_settings", "state_path"),

@@ -52,7 +52,7 @@ async def current_status(settings: Settings) -> Report:
         raise NoDaemon(f"no daemon runs on {state_path(settings)}")
     # Only where no daemon answers: engine and provider take longer to import than a daemon to answer.
     from fleetd.engine.status import status_report  # noqa: PLC0415
-    from fleetd.wiring.forecasting import look_once  # noqa: PLC0415
+    from fleetd.wiring.dry_run import look_once  # noqa: PLC0415
 
     return status_report(await look_once(settings), daemon=daemon)
 

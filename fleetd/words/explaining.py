@@ -48,8 +48,8 @@ def explain_machine(report: Report, machine: MachineReport, now: datetime) -> li
         lines.append(confirmation_words(machine.unconfirmed))
     if machine.turned_outside:
         lines.append(
-            f"Somebody else has turned it {machine.turned_outside} times within an hour, a script or another "
-            "daemon: fleetd's own calls for it grow apart."
+            f"Somebody else, a script or another daemon, has started or stopped it {machine.turned_outside} times "
+            "within an hour: fleetd waits longer and longer between its own attempts."
         )
     lines += _activity(machine, now)
     about = [b for b in report.blocked if b.machine == machine.id]

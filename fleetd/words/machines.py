@@ -10,7 +10,7 @@ from fleetd.model.reasons import Standing
 from fleetd.model.report import FleetReport, MachineReport
 from fleetd.planner.ownership import made_for
 from fleetd.planner.standing import standing
-from fleetd.words.reasons import reason_words
+from fleetd.words.reasons import UNDER_WAY, reason_words
 from fleetd.words.times import clock, span
 
 STANDINGS: Mapping[Standing, str] = MappingProxyType(
@@ -21,13 +21,13 @@ STANDINGS: Mapping[Standing, str] = MappingProxyType(
         Standing.LOOK_ALIKE: "It is a look-alike: its name is one that fleetd drew for fleet {made_for}, and another "
         "machine has it. It is never touched; give it another name, or its id to adopt.",
         Standing.ANSWER_LOST: "The answer to its {verb} was lost, so it is being looked for, until {deadline}.",
-        Standing.UNDER_WAY: "{verb} since {since} ({ago}), due by {deadline}: {why}.",
+        Standing.UNDER_WAY: "{doing} since {since} ({ago}), due by {deadline}: {why}.",
         Standing.UNKNOWN_STATE: "fleetd does not know the state {state}: it keeps its place, and is left alone.",
         Standing.UNVERIFIED: "The listing has it otherwise than it was left, or not so that it can be read, and "
         "show, which could tell, fails: it keeps its place, and is left alone.",
         Standing.UNREADABLE: "Its entry in the listing cannot be read: it keeps its place, and is left alone.",
         Standing.LEAVING: "Somebody else destroys it, a person or another program with the key, and the provider "
-        " still shows it as {state}. Its place is free; should it come back, it counts again.",
+        "still shows it as {state}. Its place is free; should it come back, it counts again.",
         Standing.WANTED: "It counts toward the target of {target}; {up} {are} up.",
         Standing.SURPLUS: "It is one of {up} that are up, and the target is {target}.",
         Standing.OVERDUE: "It ran past its deadline ({failure}): it keeps its place, and a person should look.",
@@ -55,6 +55,7 @@ def standing_sentence(machine: MachineReport, fleet: FleetReport | None, now: da
     fields = {
         "made_for": made_for(machine.name),
         "verb": None if step is None else step.verb,
+        "doing": None if step is None else UNDER_WAY.get(step.verb, step.verb),
         "since": _clock(began),
         "ago": _ago(began, now),
         "deadline": _clock(None if step is None else step.deadline),

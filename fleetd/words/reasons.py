@@ -35,8 +35,8 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         Reason.UNKNOWN_STATE: "the provider reports a state that fleetd does not know; it keeps its place",
         Reason.LEAVING: "somebody else destroys it, and the provider still shows it; its place is free",
         Reason.TIMED_OUT: "it did not get there by its deadline; it keeps its place, and a person should look",
-        Reason.RESPECT_MANUAL: "a person stopped it, and that is not fought for a while",
-        Reason.MANUAL_START: "a person started it in the open window; it is left until that one opens anew",
+        Reason.RESPECT_MANUAL: "a person stopped it, and fleetd does not start it again for a while",
+        Reason.MANUAL_START: "a person started it in the open window; it is left alone until that one opens again",
         Reason.FRESH_LOOK_DIFFERS: "a last look before the call showed something else than the plan had seen",
         Reason.START_UNKNOWN: "its timeout is not enforced: its events do not tell when it was started",
         Reason.ALREADY_SO: "it is so already, or on its way there",
@@ -192,12 +192,12 @@ def _instead(skip: Skip | BlockedReport, now: datetime) -> str:
     """What a person can do where trying again has not helped for long."""
     if skip.since is None or now - skip.since < FOR_GOOD:
         return ""
-    lasts = f" It has been so for {span(now - skip.since)}"
+    lasts = f" This has lasted {span(now - skip.since)}"
     if skip.verb is not Verb.START or not skip.name:
         return f"{lasts}: a person should look."
     return (
-        f"{lasts}, and its place is kept for it: `fleetd hold {skip.name} --for 24h --reason ...` has another "
-        "machine take it."
+        f"{lasts}, and its place stays reserved; to let another machine take it: "
+        f"`fleetd hold {skip.name} --for 24h --reason ...`."
     )
 
 

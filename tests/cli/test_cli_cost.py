@@ -21,7 +21,7 @@ from fleetd.model.machine import Utilization
 from fleetd.planner.amounts import Amount
 from fleetd.planner.billing import MonthBills
 from fleetd.store.sqlite import SqliteJournal
-from fleetd.wiring import forecasting
+from fleetd.wiring import dry_run
 from tests.support.build import token_name
 from tests.support.config_text import config_text
 from tests.support.fakecloud import FakeCloud
@@ -56,7 +56,7 @@ async def month(
     async def opened(_settings):
         yield cloud
 
-    monkeypatch.setattr(forecasting, "open_cloud", opened)
+    monkeypatch.setattr(dry_run, "open_cloud", opened)
     path = tmp_path / "fleetd.toml"
     path.write_text(config_text(daemon=f'[daemon]\nstate_dir = "{tmp_path}"'))
     journal = await SqliteJournal.open(tmp_path / "journal.db")

@@ -17,7 +17,7 @@ from fleetd.model.machine import SnapshotPolicy
 from fleetd.model.plan import Check
 from fleetd.model.settings import Settings
 from fleetd.store.sqlite import SqliteJournal
-from fleetd.wiring.forecasting import _checks_of
+from fleetd.wiring.dry_run import _checks_of
 from tests.support.build import fleet, token_name
 from tests.support.fakeseat import a_report
 from tests.support.inline_executor import InlineExecutor

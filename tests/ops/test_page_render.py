@@ -673,7 +673,7 @@ def test_machines_by_the_thousand_are_all_a_tap_away_on_their_fleets_page() -> N
     assert "950 more, without anything to tell" in page.words
     assert "200 machines of training are not started" in page.words
     assert "and 192 more" in page.words
-    assert page.words.count("Start since") == 0
+    assert page.words.count("Starting since") == 0
     assert page.words.count("Deadline") == 50
 
 

@@ -46,7 +46,7 @@ CASES = [
     (
         row("starting", "rising", transition=STEP), FLEET, Standing.UNDER_WAY,
         (
-            "Start since 2026-03-02 11:58:00 UTC (2 min ago), due by 2026-03-02 12:08:00 UTC: the fleet has fewer "
+            "Starting since 2026-03-02 11:58:00 UTC (2 min ago), due by 2026-03-02 12:08:00 UTC: the fleet has fewer "
             "machines up than its target."
         ),
     ),

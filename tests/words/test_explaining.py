@@ -61,8 +61,8 @@ def test_a_fleet_with_everything() -> None:
         ),
         "It costs $1.02 an hour now. The cap over all fleets is $20.",
         (
-            "a: Start since 2026-03-02 11:58:00 UTC (2 min ago), due by 2026-03-02 12:08:00 UTC: the fleet has fewer "
-            "machines up than its target."
+            "a: Starting since 2026-03-02 11:58:00 UTC (2 min ago), due by 2026-03-02 12:08:00 UTC: the fleet has "
+            "fewer machines up than its target."
         ),
         (
             "c is not started: the provider had no capacity; it is tried again later (3 of 4). That "
