@@ -58,6 +58,31 @@ def test_check_says_what_was_read_and_warns(cli, tmp_path: Path) -> None:
     assert f"warning: {path}:{line}: idle_sources.gpu: no fleet asks this source" in done.err
 
 
+FAULTY = {
+    "a key twice": ("[daemon]\n[daemon]\n", "[daemon]\n", "is not valid TOML: daemon stands there already"),
+    "a word without quotes": ('[daemon]\nlisten = off"\n', "listen", "is not valid TOML: Invalid value"),
+    "an unknown key": ("[daemon]\nlissten = ''\n", "lissten", "daemon.lissten: unknown key"),
+    "a wrong type": ("[daemon]\ninterval = 30\n", "interval", "daemon.interval: expected a duration"),
+    "a wrong value": ("[schedules]\nsnapshot_check = '15m'\n", "snapshot_check", 'write "every 15m"'),
+}
+
+
+@pytest.mark.parametrize(("more", "word", "problem"), FAULTY.values(), ids=FAULTY.keys())
+@pytest.mark.parametrize("command", ["check", "run", "reload", "plan"])
+def test_every_command_says_each_fault_once_and_on_which_line(
+    cli, tmp_path: Path, command: str, more: str, word: str, problem: str
+) -> None:
+    path = write(tmp_path, daemon="", rest=more)
+    lines = path.read_text().splitlines()
+    line = max(n for n, text in enumerate(lines, 1) if text.startswith(word.strip()))
+    done = cli(command, "-c", str(path))
+    assert (done.code, done.out) == (78, "")
+    head, fault = done.err.splitlines()
+    assert head == f"error: {path}: 1 fault"
+    assert re.match(rf"  {re.escape(str(path))}:{line}(:\d+)?: ", fault), fault
+    assert problem in fault
+
+
 def test_check_warns_of_a_key_that_everyone_can_read(cli, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("secret-key")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 SIZES = [(80, 24), (120, 40), (200, 50)]
 PATIENCE = 30
 """Seconds for what takes three on a free machine."""
+WHY = "a run that must not be lost"
 SLOW = """version = 1
 [provider]
 kind = "simulator"
@@ -124,6 +126,20 @@ def test_an_apply_that_is_interrupted_leaves_each_bar_once(tmp_path: Path) -> No
     assert any("interrupted before it had converged" in line for line in left)
 
 
+def test_an_apply_of_more_fleets_than_lines_draws_none_of_them_twice(tmp_path: Path) -> None:
+    head, _, fleet = SLOW.partition("[fleets.training]")
+    fleets = [f"[fleets.fleet-{n:02}]{fleet}".replace("fleets.training", f"fleets.fleet-{n:02}") for n in range(30)]
+    (tmp_path / "fleetd.toml").write_text(head + "".join(fleets).replace("target = 4", "target = 1"))
+    with terminal(tmp_path, 80, 24) as place:
+        place.type("fleetd apply -c fleetd.toml")
+        place.until(lambda text: "creating" in text)
+        time.sleep(2)
+        place.key("C-c")
+        left = place.until(lambda text: "It is not converged" in text and text.rstrip().endswith("\n$"))
+    bars = [line.split()[0] for line in left if line.startswith("fleet-") and "━" in line]
+    assert len(bars) == len(set(bars)) == 23, left
+
+
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_ten_faults_are_ten_lines_that_break_between_words(tmp_path: Path, width: int, height: int) -> None:
     (tmp_path / "f.toml").write_text((ROOT / "tests" / "config" / "ten-faults.toml").read_text())
@@ -137,6 +153,55 @@ def test_ten_faults_are_ten_lines_that_break_between_words(tmp_path: Path, width
     shown = [line for line in lines if line.startswith((" ", "error"))]
     assert len([line for line in shown if re.match(rf" {{{GAP}}}f\.toml:\d+: ", line)]) == 10
     assert " ".join(" ".join(shown).split()) == " ".join(piped.stderr.split())
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[list[dict[str, object]]]:
+    """A daemon at its target in the terminal's directory; its machines."""
+    (tmp_path / "fleetd.toml").write_text(SLOW.replace("speed = 1\n", "speed = 500\n"))
+    run = [sys.executable, "-m", "fleetd"]
+    with subprocess.Popen([*run, "run", "-c", "fleetd.toml"], cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + PATIENCE
+        machines: list[dict[str, object]] = []
+        while len([m for m in machines if m["state"] == "ready"]) < 4 and time.monotonic() < end:
+            time.sleep(0.5)
+            asked = subprocess.run(
+                [*run, "status", "--json", "-c", "fleetd.toml"], cwd=tmp_path, capture_output=True, check=False
+            )
+            machines = json.loads(asked.stdout)["machines"] if asked.returncode == 0 else []
+        try:
+            yield machines
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_what_is_asked_of_a_daemon_is_whole_on_the_screen(
+    tmp_path: Path, daemon: list[dict[str, object]], width: int, height: int
+) -> None:
+    assert len(daemon) == 4
+    with terminal(tmp_path, width, height) as place:
+        place.type(
+            "export FLEETD_CONFIG=fleetd.toml; fleetd hold " + f"{daemon[0]['name']} --for 4h --reason '{WHY}'"
+        )
+        place.until(lambda text: "UTC" in text)
+        for command, end in (("status", "remarks|held by"), ("plan", "Nothing to do"), ("history", "hold")):
+            place.type(f"clear; fleetd {command}; echo it was $?")
+            place.until(lambda text: re.search(r"^it was 0", text, re.MULTILINE))
+            shown = "\n".join(place.screen(before=200))
+            assert re.search(end, shown), shown
+            assert WHY in " ".join(shown.split()), shown
+            if command == "status":
+                for machine in daemon:
+                    assert re.search(rf"^{machine['name']}  {machine['id']}  training ", shown, re.MULTILINE), shown
+        place.type(f"clear; fleetd explain {daemon[0]['id']}; echo it was $?")
+        shown = " ".join(" ".join(place.until(lambda text: re.search(r"^it was 0", text, re.MULTILINE))).split())
+        assert f"{daemon[0]['name']} ({daemon[0]['id']}) is ready" in shown
+        place.type("fleetd status --watch")
+        place.until(lambda text: "again every 2 s; Ctrl-C ends" in text and str(daemon[3]["id"]) in text)
+        assert len(place.screen()) <= height
+        place.key("C-c")
+        place.until(lambda text: "Ctrl-C ends" not in text and text.rstrip().endswith("$"))
 
 
 def test_with_lang_c_the_screen_is_ascii(tmp_path: Path) -> None:
