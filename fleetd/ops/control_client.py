@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
 
-import aiohttp
+import anyio
 
 from fleetd.model.report import decoded
 from fleetd.ops.addressee import MISDIRECTED
@@ -40,7 +45,9 @@ def is_listening(control: Path) -> bool:
 
 
 class ControlClient:
-    """Orders to one daemon; an async context manager.
+    """Orders to one daemon, each on a connection of its own.
+
+    Not by aiohttp: a command that only asks would spend most of its time importing it.
 
     Args:
         control: the control socket's path.
@@ -59,21 +66,6 @@ class ControlClient:
         login = environ.get("SUDO_USER", "")
         named = login.isascii() and login.isprintable() and login
         self._headers = dict(meant) | ({LOGIN: login} if named else {})
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        """Open; nothing is sent yet."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(path=str(self._socket)), headers=self._headers
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        if self._session is not None:
-            await self._session.close()
 
     async def ask(self, kind: type[T], method: str, path: str, /, **body: Any) -> T:
         """One request, and its answer as a value of that kind.
@@ -82,31 +74,65 @@ class ControlClient:
             NoDaemon: nobody listens; NotAllowed: this user may not connect; NoAnswer: it does not answer.
             OtherDaemon: it is another than the one that was meant. OrderRefused: the daemon declined.
         """
-        if self._session is None:
-            raise RuntimeError("enter the client first")
         seconds = ORDER_TIMEOUT if method != "GET" else WHO_TIMEOUT if path == "/whoami" else READ_TIMEOUT
         try:
-            async with self._session.request(
-                method, f"http://fleetd{path}", json=body or None, timeout=aiohttp.ClientTimeout(total=seconds)
-            ) as answer:
-                text = await answer.read()
-        except aiohttp.ClientConnectorError as error:
-            raise self._not_connected(error) from error
+            with anyio.fail_after(seconds):
+                status, text = _parsed(await self._exchange(_request(method, path, self._headers, body)))
         except TimeoutError as error:
             raise NoAnswer(f"{self._socket}: the daemon does not answer ({seconds:.0f} s)") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise NoAnswer(f"{self._socket}: the daemon gave no usable answer: {error}") from error
+        except (HTTPException, OSError, anyio.BrokenResourceError, ValueError) as error:
+            raise NoAnswer(f"{self._socket}: the daemon gave no usable answer: {error!r}") from error
         try:
-            if answer.status >= 400:
-                raise _refusal(answer.status, decoded(text, dict[str, Any]))
+            if status >= HTTPStatus.BAD_REQUEST:
+                raise _refusal(status, decoded(text, dict[str, Any]))
             return decoded(text, kind)
         except ValueError as error:
             raise UnusableAnswer(f"{self._socket}: what the daemon answers cannot be used: {error}") from error
 
-    def _not_connected(self, error: aiohttp.ClientConnectorError) -> NoDaemon:
+    async def _exchange(self, request: bytes) -> bytes:
+        """What is answered until the connection ends: the request has it end with the answer."""
+        try:
+            stream = await anyio.connect_unix(self._socket)
+        except OSError as error:
+            raise self._not_connected(error) from error
+        async with stream:
+            await stream.send(request)
+            answer = bytearray()
+            with suppress(anyio.EndOfStream):
+                while True:
+                    answer += await stream.receive()
+            return bytes(answer)
+
+    def _not_connected(self, error: OSError) -> NoDaemon:
         if error.errno in {errno.EACCES, errno.EPERM}:
             return NotAllowed(f"{self._socket}: only root and the daemon's own user may ask it; try sudo")
         return NoDaemon(f"{self._socket}: no daemon listens there")
+
+
+def _request(method: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> bytes:
+    content = json.dumps(body).encode() if body else b""
+    fields = {"Host": "fleetd", "Connection": "close", **headers}
+    if content or method != "GET":
+        fields |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+    return "\r\n".join(lines).encode("ascii") + content
+
+
+def _parsed(answer: bytes) -> tuple[int, bytes]:
+    """The status and the body. Raises HTTPException where it is no answer, or is cut off."""
+    response = HTTPResponse(cast("socket.socket", _Received(answer)))
+    response.begin()
+    return response.status, response.read()
+
+
+class _Received:
+    """What http.client reads from: everything has arrived."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def makefile(self, *_args: Any, **_options: Any) -> io.BytesIO:
+        return io.BytesIO(self._answer)
 
 
 def _refusal(status: int, document: Any) -> OrderRefused | OtherDaemon:

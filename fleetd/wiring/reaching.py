@@ -40,8 +40,7 @@ async def ask(settings: Settings, kind: type[T], method: str, path: str, /, **bo
     other: OtherDaemon | None = None
     for socket in dict.fromkeys(_sockets(settings)):
         try:
-            async with ControlClient(socket, meant=_meant(settings)) as client:
-                return await client.ask(kind, method, path, **body)
+            return await ControlClient(socket, meant=_meant(settings)).ask(kind, method, path, **body)
         except OtherDaemon as error:
             other = other or error
         except UnusableAnswer:

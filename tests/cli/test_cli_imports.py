@@ -16,7 +16,7 @@ from fleetd.cli.catalogue import COMMANDS
 
 LIBRARIES = {"aiohttp", "anyio", "apscheduler", "msgspec", "prometheus_client", "structlog", "tenacity"}
 OF_THE_DAEMON = {
-    "aiohttp.web",
+    "aiohttp",
     "fleetd.cloud.http",
     "fleetd.engine.daemon",
     "fleetd.engine.reconciler",

@@ -169,8 +169,8 @@ def _people(here: Situation, sim: Any) -> None:
 
 
 async def _take_lease(here: Situation, machine: str) -> None:
-    async with ControlClient(here.config.parent / "state" / "control.sock") as client:
-        await client.ask(LeaseTaken, "PUT", "/lease", machine=machine, source="slurm", seconds=7200)
+    client = ControlClient(here.config.parent / "state" / "control.sock")
+    await client.ask(LeaseTaken, "PUT", "/lease", machine=machine, source="slurm", seconds=7200)
 
 
 def _up(here: Situation) -> dict[str, int]:
