@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,20 @@ FLAGS = (
 _BY_SCRIPT = "NavigationEntryMarkedSkippable"
 """What a browser notes of a link that no finger has touched; these tests touch none."""
 
+_LEFT = (
+    "Inspected target navigated",
+    "context was destroyed",
+    "Cannot find context",
+    "Cannot find default execution",
+)
+
 
 class BrowserError(AssertionError):
     """The browser refuses a command, or a script in it threw."""
+
+
+class Navigated(BrowserError):
+    """The page went away while it was asked something."""
 
 
 class Tab:
@@ -65,7 +76,8 @@ class Tab:
             await self._arrived[number].wait()
         answer = self._answers.pop(number)
         if "error" in answer:
-            raise BrowserError(f"{method}: {answer['error']}")
+            left = any(words in str(answer["error"]) for words in _LEFT)
+            raise (Navigated if left else BrowserError)(f"{method}: {answer['error']}")
         return dict(answer["result"])
 
     async def run(self, expression: str) -> Any:
@@ -79,11 +91,17 @@ class Tab:
         """Ask until the expression is true."""
         with anyio.move_on_after(seconds):
             while True:
-                value = await self.run(expression)
-                if value:
-                    return value
+                with suppress(Navigated):
+                    value = await self.run(expression)
+                    if value:
+                        return value
                 await anyio.sleep(0.1)
         raise BrowserError(f"never: {expression}; the page says: {await self.run('document.body.innerText')}")
+
+    async def follow(self, expression: str) -> None:
+        """Run what leads to another page."""
+        with suppress(Navigated):
+            await self.run(expression)
 
     async def heard(self, event: str, *, seconds: float = 20) -> dict[str, Any]:
         """What came with the first event of that name."""

@@ -103,7 +103,7 @@ async def test_from_any_trouble_the_reason_is_a_tap_away_and_hostile_names_stay_
         async with chromium() as tab:
             await tab.open(running.url)
             await tab.until(f"{text('#headline')} === 'The fleet is at target.'", seconds=60)
-            await tab.run("document.querySelector('.fleets a').click()")
+            await tab.follow("document.querySelector('.fleets a').click()")
             await tab.until("location.pathname === '/fleet/training' && document.readyState === 'complete'")
             (ours, *_) = [m for m in running.sim.machines() if m["name"].startswith("training-")]
             running.human(ours["id"], "stop")
@@ -117,16 +117,18 @@ async def test_from_any_trouble_the_reason_is_a_tap_away_and_hostile_names_stay_
             title = await tab.run("document.querySelector('[data-key=\"machine pshostile\"]').title")
             assert '<img src=x onerror="window.owned = 1">\\x1b[2J\\u202e\\x0a\'&quot;xxx' in title
 
-            await tab.run(f"document.querySelector('{cell} a').click()")
+            await tab.follow(f"document.querySelector('{cell} a').click()")
             await tab.until(f"location.pathname === '/machine/{ours['id']}' && document.readyState === 'complete'")
             assert "Somebody stopped it" in await tab.run("document.querySelector('#why').innerText")
-            await tab.run("document.querySelector('#q').value = 'hostile', document.querySelector('button').click()")
+            await tab.follow(
+                "document.querySelector('#q').value = 'hostile', document.querySelector('button').click()"
+            )
             await tab.until("location.pathname === '/machine/pshostile' && document.readyState === 'complete'")
-            await tab.run("document.querySelector('#q').value = '<img', document.querySelector('button').click()")
+            await tab.follow("document.querySelector('#q').value = '<img', document.forms[0].requestSubmit()")
             await tab.until("location.search.startsWith('?q=') && document.querySelectorAll('#hits li').length === 2")
             assert await tab.run("window.owned === undefined")
             assert await tab.run("document.querySelectorAll('img, main script, b b').length") == 0
-            await tab.run("document.querySelector('#hits a[href=\"machine/psforeign\"]').click()")
+            await tab.follow("document.querySelector('#hits a[href=\"machine/psforeign\"]').click()")
             await tab.until(f"location.pathname.startsWith('/machine/') && {text('#why')}.includes('never touched')")
             await tab.open(f"{running.url}history?fleet=training&since=1h")
             assert ours["name"] in await tab.run("document.querySelector('.events').innerText")
