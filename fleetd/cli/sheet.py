@@ -45,12 +45,12 @@ class Sheet:
         alone = _needs(kept, widths) > room and len(kept) > 1
         heads = [Text(column.title, style="dim") for column in self.columns]
         for row in (heads, *self.rows) if any(heads) else self.rows:
-            cells = [self._padded(row[i], i, widths[i]) for i in kept]
-            if alone:
-                yield Hanging(cells[0], first=left, then=deeper)
-                yield Hanging(_joined(cells[1:]), first=deeper, then=deeper)
+            if alone:  # no columns then: blanks would only take room
+                first, *others = [row[i] for i in kept]
+                yield Hanging(first, first=left, then=deeper)
+                yield Hanging(_joined(cell for cell in others if cell), first=deeper, then=deeper)
             else:
-                yield Hanging(_joined(cells), first=left, then=left)
+                yield Hanging(_joined(self._padded(row[i], i, widths[i]) for i in kept), first=left, then=left)
             notes = [Text.assemble(self.columns[i].note or "", row[i]) for i in below if row[i].plain not in _NOTHING]
             if notes and row is not heads:
                 yield Hanging(Text("; ").join(notes), first=deeper, then=deeper)

@@ -71,7 +71,7 @@ def test_the_watched_status_fills_its_screen_and_no_more(moments: dict[str, Mome
 cells = st.text(st.sampled_from("ab=_ é好"), max_size=30).map(str.strip)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(
     st.lists(st.tuples(cells, cells, cells, cells, cells), min_size=1, max_size=4),
     st.integers(1, 120),
