@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -13,6 +16,7 @@ import structlog
 HERE = Path(__file__).parent
 PEERS = {
     "node": ("node", "npm"),
+    "postgres": ("initdb", "postgres", "pg_ctl"),
     "prometheus": ("prometheus", "promtool"),
     "chromium": ("chromium",),
     "systemd": ("debootstrap", "unshare", "nsenter", "setpriv"),
@@ -20,9 +24,11 @@ PEERS = {
     "tmux": ("tmux", "bash"),
 }
 """Real programs that some tests talk to, and what must be on the PATH for each."""
+MODULES = {"postgres": "psycopg"}
+"""And the optional dependency of fleetd's own that such tests need."""
 
 
-LONG = ("books", "chaos", "e2e", "nights", "oncall", "page", "peers", "sim", "systemd", "week")
+LONG = ("books", "chaos", "e2e", "nights", "oncall", "page", "peers", "replicas", "sim", "systemd", "week")
 """Folders of the long proofs: simulated days, whole processes, booted systems, a browser. ``-m long`` runs them, and
 what is marked so elsewhere because it takes more than some seconds of processor time."""
 
@@ -56,12 +62,29 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("peer"):
         (name,) = marker.args
-        missing = [program for program in PEERS[name] if shutil.which(program) is None]
+        missing = [program for program in PEERS[name] if shutil.which(program, path=_path()) is None]
+        if name in MODULES and importlib.util.find_spec(MODULES[name]) is None:
+            missing.append(f"Python's {MODULES[name]}")
         if missing:
             message = f"peer {name} is not installed (missing: {', '.join(missing)}); .ci/run installs it"
             if os.environ.get("CI") == "true":
                 pytest.fail(message, pytrace=False)
             pytest.skip(message)
+
+
+def _path() -> str:
+    """The PATH, and where Debian keeps the programs of PostgreSQL's servers."""
+    servers = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, servers)])
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A real server (``tests.support.postgres.Server``), for tests marked ``peer("postgres")``."""
+    from tests.support.postgres import running_server
+
+    with running_server() as server:
+        yield server
 
 
 def pytest_runtest_teardown() -> None:

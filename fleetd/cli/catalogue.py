@@ -83,6 +83,7 @@ COMMANDS = MappingProxyType(
             ORDERS,
             "Have the running daemon read its config again: swapped whole, or not at all when it has a fault.",
         ),
+        "state": Entry("state", ABOUT, "Where the journal is kept: move it into a database, or back into a file."),
         "demo": Entry("demo", TRY, "Watch fleetd bring two small fleets to their targets on a simulated provider."),
         "simulator": Entry(
             "simulate", TRY, "Serve the machines API with machines that exist only here, until Ctrl-C."

@@ -25,7 +25,9 @@ from fleetd.model.errors import (
     RateLimited,
     RetryLater,
     SeatLost,
+    StateAway,
     StateLocked,
+    StateMoved,
     Unauthorized,
     Untrusted,
     WaitEnded,
@@ -64,11 +66,11 @@ def exit_code(error: BaseException) -> ExitCode:
             return ExitCode.BROKEN_PIPE
         case Unauthorized() | KeyUnusable():
             return ExitCode.KEY_REFUSED
-        case ConfigError() | OtherDaemon() | OrderRefused(status=422):
+        case ConfigError() | OtherDaemon() | OrderRefused(status=422) | StateMoved():
             return ExitCode.CONFIG
         case RetryLater() | MalformedAnswer():
             return ExitCode.PROVIDER_UNAVAILABLE
-        case NoAnswer() | OrderRefused(status=409 | 503) | StateLocked() | SeatLost():
+        case NoAnswer() | OrderRefused(status=409 | 503) | StateLocked() | SeatLost() | StateAway():
             return ExitCode.TEMPORARY
         case ApplyTimedOut() | ApplyBlocked(temporary=True) | WaitEnded(verdict=Verdict.TIMED_OUT):
             return ExitCode.TEMPORARY

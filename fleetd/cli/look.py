@@ -62,6 +62,8 @@ def check(
     unwise += config_file.command_warnings(settings.idle_sources.values(), os.environ)
     if settings.provider.api_key is not None:
         unwise += config_file.key_warnings(settings.provider.api_key, os.environ)
+    if online and settings.daemon.state is not None:
+        unwise += anyio.run(wiring.database_advice, settings)
     for warning in config_file.placed(unwise, path):
         say(f"warning: {printable(warning.within(settings.source), limit=1000)}", style="yellow")
     if online:

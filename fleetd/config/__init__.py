@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fleetd.config.advice import command_warnings, warnings
     from fleetd.config.key import key_warnings, read_key
+    from fleetd.config.password import read_password
     from fleetd.config.reading import file_warnings, load, parse, placed, state_dir_of
     from fleetd.config.schema_json import json_schema
 
@@ -19,6 +20,7 @@ _HOME_OF = {
     "warnings": "advice",
     "key_warnings": "key",
     "read_key": "key",
+    "read_password": "password",
     "file_warnings": "reading",
     "load": "reading",
     "parse": "reading",
@@ -43,6 +45,7 @@ __all__ = [
     "parse",
     "placed",
     "read_key",
+    "read_password",
     "state_dir_of",
     "warnings",
 ]

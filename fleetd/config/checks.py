@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from fleetd.config.faults import Finding, suggestion
 from fleetd.config.idle_advice import open_ended
 from fleetd.config.machine_table import check_machine
 from fleetd.config.schema_extra import FLEET_NAME_PATTERN, SOURCE_NAME_PATTERN
-from fleetd.config.units import is_loopback, shown
+from fleetd.config.units import Misspelt, format_duration, is_loopback, parse_duration, shown
 from fleetd.config.values import KEY_SPELLING
 from fleetd.config.view import TableView
 from fleetd.config.zones import zone_hint, zones
 from fleetd.model.settings import PLACEHOLDERS, PROMQL_MATCHER
 
+LEASE = timedelta(seconds=15)
+"""What a replica's lease lasts (``store.postgres.lease``)."""
+_SETTLE = timedelta(seconds=90)
+"""guards.settle where the file does not say."""
 _KEY_PLACES = ("env", "file", "credential")
 _SOURCE_KEYS = {
     "prometheus": (("url", "query", "below"), ("step", "timeout", "at_once")),
@@ -32,6 +37,7 @@ def check(config: TableView) -> Iterator[Finding]:
     """Every fault between the keys of the file."""
     provider = config.table("provider")
     yield from _check_provider(provider)
+    yield from _check_replicas(config)
     for fleet in config.named("fleets"):
         yield from _check_fleet(fleet, config)
     yield from _check_adoption(config)
@@ -69,6 +75,49 @@ def _check_provider(provider: TableView) -> Iterator[Finding]:
         if len(given) > 1 or not key:
             found = f"found {' and '.join(given)}" if given else "found none"
             yield provider.fault(f"expected exactly one of env, file or credential, {found}", "api_key")
+
+
+def _check_replicas(config: TableView) -> Iterator[Finding]:
+    """A call of the replica before may be on its way for so long: what it made must be looked for until then."""
+    daemon = config.table("daemon")
+    if daemon.has("state_password") and not daemon.has("state"):
+        yield daemon.fault("only with state: it is the database's password", "state_password")
+    password = daemon.get("state_password")
+    if isinstance(password, dict):
+        given = [place for place in _KEY_PLACES if place in password]
+        if len(given) > 1 or not password:
+            found = f"found {' and '.join(given)}" if given else "found none"
+            yield daemon.fault(f"expected exactly one of env, file or credential, {found}", "state_password")
+    if not daemon.get("state"):
+        return
+    timeout = _span(config.table("provider"), "request_timeout", timedelta(seconds=30))
+    if timeout is None:
+        return
+    least = timeout + LEASE
+    for guards in (config.table("guards"), *(f.table("guards") for f in config.named("fleets"))):
+        settle = _span(guards, "settle", None)
+        if settle is not None and settle < least:
+            yield guards.fault(
+                f"with daemon.state at least {format_duration(least)} are needed: provider.request_timeout and "
+                f"the {format_duration(LEASE)} of a lease, for a call of the replica before may still be on its way",
+                "settle",
+            )
+    if not config.table("guards").has("settle") and least > _SETTLE:
+        yield config.table("provider").fault(
+            f"with daemon.state a create is looked for until {format_duration(least)} are over: "
+            f'say guards.settle = "{format_duration(least)}" at least, or shorten this',
+            "request_timeout",
+        )
+
+
+def _span(table: TableView, key: str, default: timedelta | None) -> timedelta | None:
+    value = table.get(key)
+    if not isinstance(value, str):
+        return None if table.has(key) else default
+    try:
+        return parse_duration(value)
+    except Misspelt:
+        return None
 
 
 def _check_fleet(fleet: TableView, config: TableView) -> Iterator[Finding]:

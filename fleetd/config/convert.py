@@ -16,6 +16,7 @@ from fleetd.config.schema import (
     FleetTable,
     GuardsTable,
     IdleSourceTable,
+    PasswordTable,
     ProviderTable,
     SimulatorTable,
     WindowTable,
@@ -90,7 +91,7 @@ def _provider(table: ProviderTable, base: Path) -> ProviderSettings:
     )
 
 
-def _key_source(table: ApiKeyTable, base: Path) -> KeySource:
+def _key_source(table: ApiKeyTable | PasswordTable, base: Path) -> KeySource:
     return KeySource(env=table.env, file=_path(table.file, base), credential=table.credential)
 
 
@@ -110,6 +111,8 @@ def _daemon(table: DaemonTable, base: Path) -> DaemonSettings:
         interval=table.interval,
         poll=table.poll,
         state_dir=_path(table.state_dir, base),
+        state=table.state,
+        state_password=_key_source(table.state_password, base) if table.state_password is not None else None,
         listen=table.listen,
     )
 

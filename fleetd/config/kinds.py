@@ -30,6 +30,7 @@ from fleetd.config.units import (
 )
 from fleetd.config.values import (
     parse_credential_name,
+    parse_database,
     parse_env_name,
     parse_file_name,
     parse_float,
@@ -90,6 +91,9 @@ Url = Annotated[
     str,
     PlainValidator(partial(parse_url, clear_text=True)),
     WithJsonSchema({"type": "string", "pattern": "^https?://"}),
+]
+DatabaseUrl = Annotated[
+    str, PlainValidator(parse_database), WithJsonSchema({"type": "string", "pattern": "^postgres(ql)?://"})
 ]
 Schedule = Annotated[str, PlainValidator(parse_schedule), WithJsonSchema({"type": "string"})]
 Version = Annotated[int, PlainValidator(parse_version), WithJsonSchema({"const": 1})]

@@ -15,6 +15,7 @@ from fleetd.config.kinds import (
     Closing,
     Count,
     CredentialName,
+    DatabaseUrl,
     Day,
     EnvName,
     FileName,
@@ -42,7 +43,7 @@ from fleetd.config.schema_extra import (
     MACHINE_JSON,
     PROVIDER_RULE,
 )
-from fleetd.config.values import no_span_of_days, not_inline
+from fleetd.config.values import no_inline_password, no_span_of_days, not_inline
 
 
 def optional(default: Any, description: str) -> Any:
@@ -65,6 +66,16 @@ class ApiKeyTable(Table):
 
     env: EnvName | None = optional(None, "Name of the environment variable that holds the key.")
     file: FileName | None = optional(None, "File that holds the key; relative to the config file.")
+    credential: CredentialName | None = optional(None, "Name of a systemd credential (LoadCredential=).")
+
+
+class PasswordTable(Table):
+    """Where the database's password is read from: exactly one of the three. It never stands in a config."""
+
+    model_config = ConfigDict(json_schema_extra=API_KEY_RULE)
+
+    env: EnvName | None = optional(None, "Name of the environment variable that holds the password.")
+    file: FileName | None = optional(None, "File that holds the password; relative to the config file.")
     credential: CredentialName | None = optional(None, "Name of a systemd credential (LoadCredential=).")
 
 
@@ -126,6 +137,14 @@ class DaemonTable(Table):
     poll: Poll = optional("5s", "Tick of wait_for while a transition is followed.")
     state_dir: FileName | None = optional(
         None, "Where the journal lives. Default: $STATE_DIRECTORY, else the user's state directory."
+    )
+    state: DatabaseUrl | None = optional(
+        None,
+        "PostgreSQL database that keeps the journal in place of a file, for several replicas "
+        "(postgresql://user@host/database, without the password). One database, or schema, an account.",
+    )
+    state_password: Annotated[PasswordTable, BeforeValidator(no_inline_password)] | None = optional(
+        None, "Where the database's password is read from; left out where it asks for none."
     )
     listen: Listen = optional("127.0.0.1:8750", 'host:port of the read-only HTTP endpoints; "" turns them off.')
 

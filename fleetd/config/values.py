@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from urllib.parse import parse_qs, urlsplit
 
 from apscheduler.triggers.cron import CronTrigger
 
@@ -37,6 +38,39 @@ def not_inline(value: object) -> object:
         f"the key must not stand in the config; say where it is read from: {KEY_SPELLING}. "
         "A key that was saved in a file others can read should be replaced"
     )
+
+
+DATABASE_SPELLING = (
+    'state_password = { file = "/etc/fleetd/db-password" }, { credential = "fleetd-db" } or { env = "FLEETD_DB" }'
+)
+"""Every way to say where the database's password is, for messages."""
+
+
+def no_inline_password(value: object) -> object:
+    """As ``not_inline``, of the database's password."""
+    if isinstance(value, dict):
+        return value
+    raise Misspelt(f"the password must not stand in the config; say where it is read from: {DATABASE_SPELLING}")
+
+
+def parse_database(value: object) -> str:
+    """The address of a PostgreSQL database, without a password. What cannot be read is not echoed."""
+    right = 'expected the address of a database such as "postgresql://fleetd@db.example/fleetd"'
+    if not isinstance(value, str) or not value.startswith(("postgresql://", "postgres://")):
+        raise Misspelt(right)
+    try:
+        parts = urlsplit(value)
+        given = parse_qs(parts.query, keep_blank_values=True)
+        port, password = parts.port, parts.password
+    except ValueError as error:
+        raise Misspelt(right) from error
+    if any(ord(c) <= 32 for c in value) or port == 0 or parts.fragment:
+        raise Misspelt(right)
+    if password is not None or {"password", "sslpassword"} & set(given):
+        raise Misspelt(f"must not hold the password; say where it is read from: {DATABASE_SPELLING}")
+    if not parts.path.strip("/"):
+        raise Misspelt(f"{right}: it names no database")
+    return value
 
 
 def parse_env_name(value: object) -> str:

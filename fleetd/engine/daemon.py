@@ -328,7 +328,7 @@ class Daemon:
 
 def _refuse_unchangeable(old: Settings, new: Settings) -> None:
     changed = ["provider"] if old.provider != new.provider else []
-    keys = ("poll", "state_dir", "listen")
+    keys = ("poll", "state_dir", "state", "state_password", "listen")
     changed += [f"daemon.{key}" for key in keys if getattr(old.daemon, key) != getattr(new.daemon, key)]
     if changed:
         raise ConfigError(new.source, tuple(Fault(path, "changed: restart fleetd to use it") for path in changed))

@@ -22,7 +22,10 @@
     ├── StoreError                  the state directory
     │   ├── StateLocked             another daemon acts on it
     │   ├── SeatLost                it was taken from under this process, which ends
+    │   ├── VetoStands              a veto that this process has not read yet forbids the intent: read them again
     │   └── StateUnusable           unwritable, full or damaged
+    │       ├── StateAway           the database does not answer now: the same may be tried again later
+    │       └── StateMoved          the journal is somewhere else than the config says
     ├── ConfigError                 the config file, with every fault in it
     │   └── KeyUnusable             the file is sound, but the key is not where it says
     ├── NotYet                      an order before the first pass: nobody knows yet what it is about
@@ -158,8 +161,20 @@ class SeatLost(StoreError):
     """The state directory is not this process's any more: it ends at once, and writes nothing."""
 
 
+class VetoStands(StoreError):
+    """A hold or freeze that this process has not read yet forbids the intent: it is not written, no call is made."""
+
+
 class StateUnusable(StoreError):
     """The state directory is unwritable, full or damaged; the message says which and what to do."""
+
+
+class StateAway(StateUnusable):
+    """The database does not answer, or not in time; the same may be tried again later."""
+
+
+class StateMoved(StateUnusable):
+    """The journal is not where the config says, or two of them are: a person says which counts."""
 
 
 @dataclass(frozen=True, slots=True)

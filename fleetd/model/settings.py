@@ -61,6 +61,10 @@ class DaemonSettings:
     poll: timedelta = timedelta(seconds=5)
     state_dir: Path | None = None
     """None: $STATE_DIRECTORY, else the platform's user state directory."""
+    state: str | None = None
+    """Address of the database that keeps the journal, without a password; None: a file in the state directory."""
+    state_password: KeySource | None = None
+    """Where the database's password is read from; None where it asks for none."""
     listen: str = "127.0.0.1:8750"
     """host:port of the read-only HTTP endpoints; "" turns them off."""
 

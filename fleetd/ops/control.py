@@ -22,7 +22,7 @@ from fleetd.model.report import Lifted, Reloaded
 from fleetd.ops import orders
 from fleetd.ops.addressee import MISDIRECTED, Identity
 from fleetd.ops.answers import MAX_BODY, Fault, Handler, Listen, json_answer, serving, tell_faults
-from fleetd.ops.control_client import LOGIN, is_listening
+from fleetd.ops.control_client import LOGIN, RELAYED, is_listening
 from fleetd.ops.escape import printable
 from fleetd.ops.seat import Seat
 
@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY = 2.0
 """Seconds between looks at whether the socket is still there."""
 _LONGEST_LOGIN = 32
+_LONGEST_RELAYED = 150
 _UCRED = struct.Struct("3i")
 
 
@@ -249,6 +250,9 @@ def _peer_uid(request: web.Request) -> int:
 def _actor(request: web.Request) -> str:
     """Who asks, for the log and for history. To be asked before anything is waited for: who has left has no name."""
     uid = _peer_uid(request)
+    relayed = request.headers.get(RELAYED, "").strip() if uid == os.getuid() else ""
+    if relayed:
+        return printable(relayed, _LONGEST_RELAYED)
     login = request.headers.get(LOGIN, "").strip() if uid == 0 else ""
     return f"{_name(uid)} for {printable(login, _LONGEST_LOGIN)}" if login else _name(uid)
 

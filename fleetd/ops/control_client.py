@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 LOGIN = "Fleetd-Login"
 """Header in which root says on whose behalf it asks (``sudo``); from anyone else it counts for nothing."""
+RELAYED = "Fleetd-Relayed"
+"""Header in which this very process, as another replica's messenger, says who asks there."""
 ORDER_TIMEOUT = 40.0
 """Seconds for one order: a veto waits for the calls under way, which the provider's timeout bounds."""
 WHO_TIMEOUT = 3.0
@@ -74,7 +76,7 @@ class ControlClient:
             NoDaemon: nobody listens; NotAllowed: this user may not connect; NoAnswer: it does not answer.
             OtherDaemon: it is another than the one that was meant. OrderRefused: the daemon declined.
         """
-        seconds = ORDER_TIMEOUT if method != "GET" else WHO_TIMEOUT if path == "/whoami" else READ_TIMEOUT
+        seconds = patience(method, path)
         try:
             with anyio.fail_after(seconds):
                 status, text = _parsed(await self._exchange(_request(method, path, self._headers, body)))
@@ -82,12 +84,7 @@ class ControlClient:
             raise NoAnswer(f"{self._socket}: the daemon does not answer ({seconds:.0f} s)") from error
         except (HTTPException, OSError, anyio.BrokenResourceError, ValueError) as error:
             raise NoAnswer(f"{self._socket}: the daemon gave no usable answer: {error!r}") from error
-        try:
-            if status >= HTTPStatus.BAD_REQUEST:
-                raise _refusal(status, decoded(text, dict[str, Any]))
-            return decoded(text, kind)
-        except ValueError as error:
-            raise UnusableAnswer(f"{self._socket}: what the daemon answers cannot be used: {error}") from error
+        return understood(kind, status, text, str(self._socket))
 
     async def _exchange(self, request: bytes) -> bytes:
         """What is answered until the connection ends: the request has it end with the answer."""
@@ -107,6 +104,25 @@ class ControlClient:
         if error.errno in {errno.EACCES, errno.EPERM}:
             return NotAllowed(f"{self._socket}: only root and the daemon's own user may ask it; try sudo")
         return NoDaemon(f"{self._socket}: no daemon listens there")
+
+
+def patience(method: str, path: str) -> float:
+    """Seconds that the daemon has for an answer."""
+    return ORDER_TIMEOUT if method != "GET" else WHO_TIMEOUT if path == "/whoami" else READ_TIMEOUT
+
+
+def understood(kind: type[T], status: int, text: bytes, where: str) -> T:
+    """A daemon's answer as a value of that kind.
+
+    Raises:
+        OtherDaemon, OrderRefused, UnusableAnswer: as ``ControlClient.ask``.
+    """
+    try:
+        if status >= HTTPStatus.BAD_REQUEST:
+            raise _refusal(status, decoded(text, dict[str, Any]))
+        return decoded(text, kind)
+    except ValueError as error:
+        raise UnusableAnswer(f"{where}: what the daemon answers cannot be used: {error}") from error
 
 
 def _request(method: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> bytes:

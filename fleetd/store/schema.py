@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from fleetd.model.errors import StateUnusable
+from fleetd.model.errors import StateMoved, StateUnusable
 from fleetd.store.failures import damaged
 
 APPLICATION_ID = 0x666C7464
@@ -147,6 +147,12 @@ READERS = "schema.oldest_reader"
 """The note that says so in the file."""
 
 
+MOVED = 1_000_000
+"""The format of a file that is no journal any more: every fleetd refuses it, those that know nothing of moves too."""
+MOVED_TO, ARRIVING = "state.moved_to", "state.arriving"
+"""Notes in such a file: where its journal went; or from where one is on its way, which has not come whole."""
+
+
 def prepare(db: sqlite3.Connection, path: Path) -> None:
     """Check that the database is a sound journal of a version that this program knows, and bring it up to date.
 
@@ -179,6 +185,8 @@ def _identify(db: sqlite3.Connection, path: Path) -> int:
         msg = f"{path} is a database, but not one of fleetd's: daemon.state_dir must name a directory of fleetd's own"
         raise StateUnusable(msg)
     version = _pragma(db, "user_version")
+    if version == MOVED:
+        raise StateMoved(_word_of_move(db, path))
     oldest = version if version <= VERSION else _oldest_reader(db, version)
     if oldest > VERSION:
         msg = (
@@ -188,6 +196,17 @@ def _identify(db: sqlite3.Connection, path: Path) -> int:
         )
         raise StateUnusable(msg)
     return version
+
+
+def _word_of_move(db: sqlite3.Connection, path: Path) -> str:
+    notes = dict(db.execute("SELECT key, value FROM note WHERE key IN (?, ?)", (MOVED_TO, ARRIVING)).fetchall())
+    if ARRIVING in notes:
+        return (
+            f"the journal is being moved from {notes[ARRIVING]} to {path}, and has not come whole: "
+            "run that fleetd state move again, it goes on where it ended"
+        )
+    to = notes.get(MOVED_TO, "somewhere else")
+    return f"the journal was moved from {path} to {to}: say so in the config (daemon.state), or move it back"
 
 
 def _oldest_reader(db: sqlite3.Connection, version: int) -> int:

@@ -144,7 +144,7 @@ class SqliteJournal:
             found = INTENTS.values(db.execute(f"{INTENTS.select} {tail}", (intent_id,)))
             for intent in found:
                 db.execute("UPDATE intent SET closed_at = ?, outcome = ?, error = ? WHERE id = ?", cells)
-                db.execute(HISTORY.insert, HISTORY.encode(_ending(intent, at, outcome, error)))
+                db.execute(HISTORY.insert, HISTORY.encode(ending(intent, at, outcome, error)))
             return bool(found)
 
         return await self._database.write(close)
@@ -338,7 +338,8 @@ DELETE FROM intent WHERE closed_at IS NOT NULL AND (
 """
 
 
-def _ending(intent: Intent, at: datetime, outcome: Outcome, error: str | None) -> HistoryEntry:
+def ending(intent: Intent, at: datetime, outcome: Outcome, error: str | None) -> HistoryEntry:
+    """What history says of an intent that is closed, on every store."""
     return HistoryEntry(
         ts=at,
         fleet=intent.fleet,

@@ -31,19 +31,24 @@ class Worker:
         a bare ``Task.cancel()`` the job is awaited as well, then CancelledError is raised, with the job's own error
         as its cause if it had one.
         """
-        with anyio.CancelScope(shield=True):
-            future = asyncio.get_running_loop().run_in_executor(self._executor, job)
-            cancelled: asyncio.CancelledError | None = None
-            while not future.done():
-                try:
-                    await asyncio.wait({future})
-                except asyncio.CancelledError as error:
-                    cancelled = error
-        if cancelled is not None:
-            raise cancelled from future.exception()
-        return future.result()
+        return await carried_through(lambda: asyncio.get_running_loop().run_in_executor(self._executor, job))
 
     def close(self) -> None:
         """Let the thread end. No job may follow."""
         if self._own is not None:
             self._own.shutdown(wait=False)
+
+
+async def carried_through(begin: Callable[[], asyncio.Future[T]]) -> T:
+    """What ``begin`` has begun, once it has ended; ``Worker.run`` says what cancellation does meanwhile."""
+    with anyio.CancelScope(shield=True):
+        future = begin()
+        cancelled: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                await asyncio.wait({future})
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled from future.exception()
+    return future.result()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fleetd.wiring.dry_run import machine_meant, month_bills, plan_once
+    from fleetd.wiring.extra import database_advice, move_state
     from fleetd.wiring.looking import current_status, journal_mark, knows_machine, read_history
     from fleetd.wiring.ordering import adopt, lift, order_machine, reload, veto
     from fleetd.wiring.places import find_config, load_settings, reload_settings, state_path
@@ -33,6 +34,7 @@ _HOMES = MappingProxyType(
         "places": ("find_config", "load_settings", "reload_settings", "state_path"),
         "provider": ("ONE_SHOT_LIMIT", "check_online", "open_cloud", "open_machines_api", "serve_simulator"),
         "reaching": ("load_for_daemon",),
+        "extra": ("database_advice", "move_state"),
         "running": ("Engine", "assemble", "converge", "run_daemon"),
         "secrecy": ("SECRETS",),
     }
@@ -55,6 +57,7 @@ __all__ = [
     "check_online",
     "converge",
     "current_status",
+    "database_advice",
     "find_config",
     "journal_mark",
     "knows_machine",
@@ -63,6 +66,7 @@ __all__ = [
     "load_settings",
     "machine_meant",
     "month_bills",
+    "move_state",
     "open_cloud",
     "open_machines_api",
     "order_machine",

@@ -25,6 +25,7 @@ from fleetd.planner.called import Named, meant, the_one
 from fleetd.store.lock import read_holder
 from fleetd.store.paths import journal_path
 from fleetd.store.sqlite import SqliteJournal
+from fleetd.wiring.extra import needs_postgres
 from fleetd.wiring.looking import open_journal, running_status
 from fleetd.wiring.places import state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud, within
@@ -161,7 +162,13 @@ def _checks_of(report: Report) -> Standing:
 @asynccontextmanager
 async def _scratch(settings: Settings) -> AsyncIterator[SqliteJournal]:
     """The journal in a copy that takes what a pass would write."""
-    journal = await SqliteJournal.open_scratch(journal_path(state_path(settings)))
+    if settings.daemon.state is not None:
+        with needs_postgres(settings):
+            from fleetd.wiring.replicas import replicated_scratch  # noqa: PLC0415
+
+        journal = await replicated_scratch(settings)
+    else:
+        journal = await SqliteJournal.open_scratch(journal_path(state_path(settings)))
     try:
         yield journal
     finally:

@@ -21,6 +21,10 @@ SEAT_LOOK = 0.5
 """Seconds between two looks at the lock and the journal's file; every write looks for itself as well."""
 
 
+class StoppedWaiting(Exception):
+    """A signal came while the lease was waited for."""
+
+
 async def obey_signals(daemon: Daemon, *, hangup_reloads: bool) -> None:
     """SIGTERM and SIGINT stop the daemon; SIGHUP reloads its config, or stops one that a terminal was opened for."""
     wanted = [signal.SIGTERM, signal.SIGINT]

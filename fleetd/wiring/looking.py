@@ -17,6 +17,7 @@ from fleetd.store.lock import read_holder
 from fleetd.store.paths import journal_path
 from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
+from fleetd.wiring.extra import needs_postgres
 from fleetd.wiring.places import state_path
 from fleetd.wiring.reaching import ask, at_its_state
 
@@ -109,6 +110,8 @@ async def _ids_of(settings: Settings, journal: Journal, word: str) -> list[str]:
 
 def journal_mark(settings: Settings) -> tuple[object, ...]:
     """Changes when the journal may have: reading it again before that shows nothing new."""
+    if settings.daemon.state is not None:
+        return (object(),)  # nothing tells without asking the database
     path = journal_path(state_path(settings))
     found: list[object] = []
     for one in (path, path.with_name(f"{path.name}-wal")):
@@ -139,8 +142,15 @@ async def running_status(settings: Settings, *, allowed_only: bool = False) -> R
 
 
 @asynccontextmanager
-async def open_journal(settings: Settings) -> AsyncIterator[SqliteJournal]:
+async def open_journal(settings: Settings) -> AsyncIterator[Journal]:
     """What the journal holds at this moment, for looking only."""
+    if settings.daemon.state is not None:
+        with needs_postgres(settings):
+            from fleetd.wiring.replicas import replicated_journal  # noqa: PLC0415
+
+        async with replicated_journal(settings) as replicated:
+            yield replicated
+        return
     journal = await SqliteJournal.open_read_only(journal_path(state_path(settings)))
     try:
         yield journal

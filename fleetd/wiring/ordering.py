@@ -27,6 +27,7 @@ from fleetd.store.lock import StateLock
 from fleetd.store.paths import journal_path
 from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
+from fleetd.wiring.extra import needs_postgres
 from fleetd.wiring.places import state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud, within
 from fleetd.wiring.reaching import ask
@@ -216,12 +217,21 @@ async def _to_hold(settings: Settings, journal: Journal, subject: str) -> list[t
 
 
 @asynccontextmanager
-async def _offline_journal(settings: Settings, why: NoDaemon) -> AsyncIterator[SqliteJournal]:
+async def _offline_journal(settings: Settings, why: NoDaemon) -> AsyncIterator[Journal]:
     """The journal for writing while no daemon runs; the lock sees to that.
 
     Raises:
         NoAnswer: ``why`` is one, and the daemon has not ended since.
     """
+    if settings.daemon.state is not None:
+        if isinstance(why, NoAnswer):
+            raise why
+        with needs_postgres(settings):
+            from fleetd.wiring.replicas import between_replicas  # noqa: PLC0415
+
+        async with between_replicas(settings) as replicated:
+            yield replicated
+        return
     state = state_path(settings)
     with ExitStack() as held:
         try:

@@ -20,6 +20,7 @@ from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, NotReached
 from fleetd.ops.word import words
 from fleetd.store.lock import is_locked, read_holder
 from fleetd.store.paths import CONTROL_SOCKET
+from fleetd.wiring.extra import needs_postgres
 from fleetd.wiring.places import control_sockets, load_settings, state_path
 
 T = TypeVar("T")
@@ -55,6 +56,12 @@ async def ask(settings: Settings, kind: type[T], method: str, path: str, /, **bo
                 refusal = error
     if other is not None and not isinstance(refusal, NotAllowed):
         raise other
+    if settings.daemon.state is not None and not isinstance(refusal, NotAllowed) and path != "/whoami":
+        # None here acts, so it is asked who does: a standby holds its state directory, and listens nowhere.
+        with needs_postgres(settings):
+            from fleetd.wiring.replicas import ask_holder  # noqa: PLC0415
+
+        return await ask_holder(settings, kind, method, path, body)
     if not isinstance(refusal, NotAllowed) and is_locked(state_path(settings)):
         holder = read_holder(state_path(settings))
         who = f"a daemon (pid {holder.pid})" if holder else "a daemon"

@@ -47,7 +47,8 @@ from fleetd.store.lock import StateLock
 from fleetd.store.paths import control_socket_path, journal_path
 from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
-from fleetd.wiring.holding import SeatWatch, obey_signals
+from fleetd.wiring.extra import needs_postgres
+from fleetd.wiring.holding import SeatWatch, StoppedWaiting, obey_signals
 from fleetd.wiring.places import state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud
 
@@ -132,8 +133,21 @@ async def run_daemon(
         hangup_reloads: whether SIGHUP has the config read again; else it ends the daemon.
 
     Raises:
-        SeatLost: the lock or the journal was taken from under it.
+        SeatLost: the lock, the journal or the lease was taken from under it.
     """
+    try:
+        await _run(settings, load, observer, hangup_reloads=hangup_reloads)
+    except StoppedWaiting:
+        return
+
+
+async def _run(
+    settings: Settings,
+    load: Callable[[], Settings],
+    observer: Callable[[Report], None] | None,
+    *,
+    hangup_reloads: bool,
+) -> None:
     notifier, metrics = systemd.from_environment(), Metrics(version=__version__)
 
     def passed(report: Report) -> None:
@@ -227,8 +241,7 @@ async def _engine(
     with StateLock(state, pid=os.getpid(), since=datetime.now(UTC)) as lock:
         # No intent is written, and so no call made, once the lock is not ours.
         locked = SeatWatch(lock.check)
-        journal = await SqliteJournal.open(journal_path(state), guard=locked.check)
-        try:
+        async with _kept(settings, locked, notifier, waits=command == "run") as (journal, watch_seat):
 
             def dated(date: datetime) -> None:
                 engine.reconciler.agreement.told(date)
@@ -257,9 +270,33 @@ async def _engine(
                     on_pass=passed,
                     command=command,
                 )
-                yield replace(engine, watch_seat=SeatWatch(journal.check).run)
+                yield replace(engine, watch_seat=watch_seat)
+
+
+@asynccontextmanager
+async def _kept(
+    settings: Settings, locked: SeatWatch, notifier: Notifier, *, waits: bool
+) -> AsyncIterator[tuple[Journal, Callable[[], Coroutine[Any, Any, None]]]]:
+    """The journal, where the config says that it is kept, and what watches that this process may write it."""
+    state = state_path(settings)
+    if settings.daemon.state is None:
+        journal = await SqliteJournal.open(journal_path(state), guard=locked.check)
+        try:
+            yield journal, SeatWatch(journal.check).run
         finally:
             await journal.aclose()
+        return
+    with needs_postgres(settings):
+        from fleetd.wiring.replicas import holding_lease  # noqa: PLC0415
+
+    async with holding_lease(settings, notifier, waits=waits) as held:
+
+        async def watch() -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(SeatWatch(locked.check, held.journal.check).run)
+                group.start_soon(held.keep, control_socket_path(os.environ, state))
+
+        yield held.journal, watch
 
 
 @asynccontextmanager

@@ -378,6 +378,26 @@ async def test_root_may_say_for_whom_it_asks(seat: FakeSeat, tmp_path: Path, mon
     assert [actor.partition(" for ")[2] for _, actor in seat.asked] == ["ada", ""]
 
 
+@pytest.mark.parametrize(("uid", "believed"), [(1000, True), (0, False)])
+async def test_only_its_own_user_says_who_asks_elsewhere(
+    seat: FakeSeat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, believed: bool
+) -> None:
+    """What comes through the database is brought by the daemon itself; nobody else speaks for other hosts."""
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(control, "_peer_uid", lambda _request: uid)
+    path = tmp_path / "control.sock"
+    async with (
+        serve_control(seat, path),
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
+    ):
+        headers = {control_client.RELAYED: "ada (uid 7) on b\u202e"}
+        async with session.post("http://fleetd/reload", headers=headers) as answer:
+            assert answer.status == 200
+    ((_, actor),) = seat.asked
+    assert actor.startswith("ada (uid 7) on b") is believed
+    assert actor.isprintable()
+
+
 async def test_a_login_cannot_forge_a_line(seat: FakeSeat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "_peer_uid", lambda _request: 0)
     path = tmp_path / "control.sock"

@@ -1,7 +1,7 @@
+"""The contract of the journal's port, on every store."""
+
 from __future__ import annotations
 
-import sqlite3
-import stat
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -12,9 +12,8 @@ import pytest
 from fleetd.model.errors import StateUnusable
 from fleetd.model.journal import Backoff, HistoryEntry, Intent, MachineFacts
 from fleetd.model.reasons import Outcome, Reason, Verb
-from fleetd.store.sqlite import SqliteJournal
+from tests.store.stores import FileStore, ServerStore, Store
 from tests.support.build import NOW, ago, later
-from tests.support.inline_executor import InlineExecutor
 
 INTENT = Intent(
     id=0,
@@ -30,6 +29,24 @@ INTENT = Intent(
 )
 FACTS = MachineFacts("ps1", "training", "training-abc", first_seen=NOW, last_seen=NOW, last_state="ready")
 ENTRY = HistoryEntry(NOW, "training", "ps1", "training-abc", "outside", "manual_start", "observed")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.peer("postgres"))])
+async def store(request, tmp_path):
+    made: Store
+    if request.param == "sqlite":
+        made = FileStore(tmp_path / "journal.db")
+    else:
+        made = await ServerStore.make(request.getfixturevalue("postgres").create())
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def journal(store):
+    journal = await store.open()
+    yield journal
+    await journal.aclose()
 
 
 async def test_an_intent_lives_and_ends_in_history(journal):
@@ -248,14 +265,14 @@ async def test_prune_keeps_the_newest_and_all_that_is_open(journal):
     assert [intent.name for intent in await journal.open_intents()] == ["0", "5"]
 
 
-async def test_everything_is_there_after_reopening(path):
-    first = await SqliteJournal.open(path)
+async def test_everything_is_there_after_reopening(store):
+    first = await store.open()
     intent = await first.write_intent(INTENT)
     await first.put_facts([FACTS])
     await first.append_history(ENTRY)
     await first.put_note("a", "b")
     await first.aclose()
-    second = await SqliteJournal.open(path)
+    second = await store.open()
     assert await second.open_intents() == [intent]
     assert await second.facts() == [FACTS]
     assert await second.history() == [(1, ENTRY)]
@@ -263,41 +280,14 @@ async def test_everything_is_there_after_reopening(path):
     await second.aclose()
 
 
-async def test_commits_are_synced_to_the_disk(journal):
-    def settings(db: sqlite3.Connection) -> list[object]:
-        return [
-            db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "foreign_keys")
-        ]
-
-    assert await journal._database.read(settings) == ["wal", 2, 1]  # 2 is FULL
-
-
-async def test_a_failed_write_leaves_nothing_and_the_next_one_works(journal):
-    def fail(db: sqlite3.Connection) -> None:
-        db.execute("INSERT INTO note (key, value) VALUES ('a', 'b')")
-        db.execute("INSERT INTO nowhere VALUES (1)")
-
-    with pytest.raises(StateUnusable, match="nowhere"):
-        await journal._database.write(fail)
-    assert await journal.get_note("a") is None
-    await journal.put_note("a", "c")
-    assert await journal.get_note("a") == "c"
-
-
-async def test_a_closed_journal_says_so(path):
-    journal = await SqliteJournal.open(path)
+async def test_a_closed_journal_says_so(store):
+    journal = await store.open()
     await journal.aclose()
     await journal.aclose()
     with pytest.raises(StateUnusable, match="closed"):
         await journal.get_note("a")
     with pytest.raises(StateUnusable, match="closed"):
         await journal.put_note("a", "b")
-
-
-async def test_only_its_owner_can_read_it(journal, path):
-    await journal.put_note("a", "b")
-    for file in path.parent.iterdir():
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
 
 
 async def test_thousands_of_machines_are_put_in_one_transaction(journal):
@@ -308,17 +298,9 @@ async def test_thousands_of_machines_are_put_in_one_transaction(journal):
     assert all(a.last_seen < b.last_seen for a, b in pairwise(found))
 
 
-async def test_an_inline_executor_needs_no_thread(path):
-    executor = InlineExecutor()
-    journal = await SqliteJournal.open(path, executor=executor)
-    assert (await journal.write_intent(INTENT)).id == 1
-    await journal.aclose()
-    assert executor.submit(lambda: 1).result() == 1
-
-
-async def test_many_writers_at_once_do_not_disturb_each_other(tmp_path):
+async def test_many_writers_at_once_do_not_disturb_each_other(store):
     """Found by creating 200 machines: a cursor that died on the loop's thread reset a statement under way."""
-    journal = await SqliteJournal.open(tmp_path / "journal.db")
+    journal = await store.open(threaded=True)
 
     async def write(number: int) -> None:
         for _ in range(10):

@@ -1,0 +1,200 @@
+"""A journal's whole content, and the file's part in moving it: filled, emptied of meaning, made a journal again."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from fleetd.model.errors import StateMoved
+from fleetd.store import schema
+from fleetd.store.connection import open_snapshot, open_writable
+from fleetd.store.failures import database_failure
+from fleetd.store.rows import BACKOFFS, BILLS, FACTS, HISTORY, HOLDS, INTENTS, Cell
+from fleetd.store.worker import Worker
+
+T = TypeVar("T")
+
+COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "intent": INTENTS.columns,
+        "history": ("id", *HISTORY.columns),
+        "facts": FACTS.columns,
+        "backoff": BACKOFFS.columns,
+        "hold": HOLDS.columns,
+        "note": ("key", "value"),
+        "bill": BILLS.columns,
+    }
+)
+"""Every table with its columns."""
+NUMBERED = ("intent", "history", "hold")
+"""Tables whose rows have numbers that are never given twice."""
+_BUSY = 5.0
+_OWN_NOTES = (schema.READERS, schema.MOVED_TO, schema.ARRIVING)
+"""About the file, and not of the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """All rows of a journal, and the last number that each table has given."""
+
+    rows: Mapping[str, Sequence[Sequence[Cell]]]
+    last: Mapping[str, int]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever written."""
+        return not any(self.rows.values())
+
+    @property
+    def told(self) -> str:
+        """How much it is, in words."""
+        return ", ".join(f"{len(self.rows[t])} {t}" for t in ("intent", "history", "hold", "facts"))
+
+
+EMPTY = Content(MappingProxyType({}), MappingProxyType({}))
+"""Nothing."""
+
+
+async def has_journal(path: Path) -> bool:
+    """Whether a file holds a journal with anything in it, that has not been moved."""
+    return await word_left(path) is None and not (await file_content(path)).empty
+
+
+async def word_left(path: Path) -> tuple[str, str] | None:
+    """Which note a move has left in a file, and what it says; None in one that is a journal, or is not there."""
+
+    def look() -> tuple[str, str] | None:
+        if not path.exists():
+            return None
+        with _opened(path) as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version != schema.MOVED:
+                return None
+            for note in (schema.ARRIVING, schema.MOVED_TO):
+                row = db.execute("SELECT value FROM note WHERE key = ?", (note,)).fetchone()
+                if row is not None:
+                    return note, str(row[0])
+            return schema.MOVED_TO, "somewhere else"
+
+    return await _in_thread(look)
+
+
+async def file_content(path: Path) -> Content:
+    """All that a file's journal holds; nothing where there is none.
+
+    Raises:
+        StateMoved, StateUnusable: it cannot be read.
+    """
+
+    def look() -> Content:
+        with contextlib.closing(open_snapshot(path, busy_timeout=_BUSY)) as db:
+            return read_content(db)
+
+    return await _in_thread(look)
+
+
+async def leave_word(path: Path, to: str) -> None:
+    """Make the file no journal any more: whoever opens it is told where that went."""
+
+    def mark() -> None:
+        with _opened(path) as db, _transaction(db):
+            _close(db, schema.MOVED_TO, to)
+
+    await _in_thread(mark)
+
+
+async def fill(path: Path, content: Content, origin: str) -> None:
+    """Put a journal's content into a file that is none, or an empty one, without making it one yet.
+
+    Raises:
+        StateMoved: the file has a journal of its own.
+    """
+    if await has_journal(path):
+        raise StateMoved(f"{path} has a journal of its own: nothing is moved over it")
+    fresh = await word_left(path) is None
+
+    def write() -> None:
+        if fresh:
+            open_writable(path, busy_timeout=_BUSY).close()
+        with _opened(path) as db, _transaction(db):
+            write_content(db, content)
+            _close(db, schema.ARRIVING, origin)
+
+    await _in_thread(write)
+
+
+async def open_again(path: Path) -> None:
+    """Make a filled file a journal."""
+
+    def reopen() -> None:
+        with _opened(path) as db, _transaction(db):
+            for note in (schema.ARRIVING, schema.MOVED_TO):
+                db.execute("DELETE FROM note WHERE key = ?", (note,))
+            readers = (schema.READERS, str(schema.OLDEST_READER))
+            db.execute("INSERT OR REPLACE INTO note (key, value) VALUES (?, ?)", readers)
+            db.execute(f"PRAGMA user_version = {schema.VERSION}")
+
+    await _in_thread(reopen)
+
+
+def read_content(db: sqlite3.Connection) -> Content:
+    """All that a journal's connection sees."""
+    rows = {t: db.execute(f"SELECT {', '.join(c)} FROM {t}").fetchall() for t, c in COLUMNS.items()}  # noqa: S608
+    rows["note"] = [row for row in rows["note"] if row[0] not in _OWN_NOTES]
+    last = dict(db.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
+    return Content(rows, {table: int(last.get(table, 0)) for table in NUMBERED})
+
+
+def write_content(db: sqlite3.Connection, content: Content) -> None:
+    """Replace all that is there."""
+    for table, columns in COLUMNS.items():
+        marks = ", ".join("?" * len(columns))
+        db.execute(f"DELETE FROM {table}")  # noqa: S608 - from the table above
+        db.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", content.rows[table])  # noqa: S608
+    for table in NUMBERED:
+        db.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+        db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, content.last[table]))
+
+
+def _close(db: sqlite3.Connection, note: str, words: str) -> None:
+    for other in (schema.ARRIVING, schema.MOVED_TO):
+        db.execute("DELETE FROM note WHERE key = ?", (other,))
+    notes = ((note, words), (schema.READERS, str(schema.MOVED)))
+    db.executemany("INSERT OR REPLACE INTO note (key, value) VALUES (?, ?)", notes)
+    db.execute(f"PRAGMA user_version = {schema.MOVED}")
+
+
+async def _in_thread(job: Callable[[], T]) -> T:
+    worker = Worker()
+    try:
+        return await worker.run(job)
+    finally:
+        worker.close()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY)) as db:
+            db.execute("PRAGMA synchronous = FULL")
+            yield db
+    except sqlite3.Error as error:
+        raise database_failure(error, path) from error
+
+
+@contextlib.contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            db.execute("ROLLBACK")
+        raise

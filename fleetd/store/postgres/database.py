@@ -1,0 +1,241 @@
+"""One connection, made anew when it is lost; transactions behind the lease's fence; errors in our words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import anyio
+import psycopg
+from psycopg import AsyncConnection, errors
+
+from fleetd.model.errors import SeatLost, StateAway, StateLocked, StateUnusable, StoreError
+from fleetd.store.postgres.address import Address
+from fleetd.store.postgres.schema import Connection, Cursor
+from fleetd.store.worker import carried_through
+
+T = TypeVar("T")
+Job = Callable[[Cursor], Awaitable[T]]
+"""Statements of one transaction."""
+
+PATIENCE = 6.0
+"""Seconds for which a lost connection is made again, for one call."""
+BETWEEN = 0.2
+"""Seconds between two tries."""
+LONGEST = 10.0
+"""Seconds that one transaction may take before its connection counts as lost."""
+_SESSION = " ".join(
+    f"-c {setting}"
+    for setting in (
+        # A paused replica must not keep the lease's row, nor a takeover waiting, for longer than this.
+        "idle_in_transaction_session_timeout=3s",
+        "lock_timeout=5s",
+        "statement_timeout=8s",
+        # A server that is told to forget commits in a crash is not asked what it would rather do.
+        "synchronous_commit=on",
+        "client_encoding=UTF8",
+        "standard_conforming_strings=on",
+    )
+)
+
+Enter = Callable[[Cursor], Awaitable[None]]
+"""What every writing transaction begins with: it raises where this process may not write."""
+
+
+async def connect(address: Address, name: str) -> Connection:
+    """One connection in autocommit mode, whose sessions cannot hang for ever.
+
+    Raises:
+        StateAway: the server cannot be reached, or takes no connection now.
+        StateUnusable: it refuses this user.
+    """
+    try:
+        with anyio.fail_after(LONGEST):
+            return await AsyncConnection.connect(
+                address.url,
+                autocommit=True,
+                options=_options(address.url),
+                application_name=name,
+                connect_timeout=5,
+                keepalives_idle=5,
+                keepalives_interval=2,
+                keepalives_count=3,
+                tcp_user_timeout=8000,
+                password=address.password,
+            )
+    except psycopg.Error as error:
+        raise failure(error, address, unreachable=True) from error
+    except (TimeoutError, OSError) as error:
+        raise StateAway(f"{address} does not answer") from error
+
+
+def _options(url: str) -> str:
+    given = psycopg.conninfo.conninfo_to_dict(url).get("options")
+    return f"{_SESSION} {given}" if given else _SESSION
+
+
+class Database:
+    """One connection, for one call at a time. A call that has begun is carried through, see ``Worker.run``.
+
+    Args:
+        address: where.
+        name: what the server's views call it.
+        enter: begins every writing transaction.
+        allowed: asked before everything; raises where this process may not even try.
+    """
+
+    def __init__(self, address: Address, name: str, *, enter: Enter, allowed: Callable[[], None]) -> None:
+        self.address = address
+        self._name = name
+        self._enter = enter
+        self._allowed = allowed
+        self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
+        self._closed = False
+
+    async def write(self, job: Job[T], *, repeatable: bool = True) -> T:
+        """Run ``job`` in one transaction behind the fence. Durable when it returns.
+
+        Where the connection is lost, it is made again and the job repeated: a job that came through although its
+        answer was lost finds that it did, by its key, or by doing the same again.
+
+        Args:
+            job: the statements.
+            repeatable: whether doing it twice is doing it once.
+
+        Raises:
+            SeatLost: the lease is not this process's any more.
+            StateAway: the database does not answer; whether it was written is not known then.
+            StateUnusable: it refuses.
+        """
+        return await self._carry(lambda: self._patiently(lambda db: self._written(db, job), repeatable=repeatable))
+
+    async def read(self, job: Job[T]) -> T:
+        """Run ``job`` in a transaction that only reads.
+
+        Raises:
+            StateAway, StateUnusable: as ``write``.
+        """
+        return await self._carry(lambda: self._patiently(lambda db: _looked(db, job), repeatable=True))
+
+    async def aclose(self) -> None:
+        """Close the connection. Idempotent."""
+        self._closed = True
+        async with self._turn:
+            await self._drop()
+
+    def check(self) -> None:
+        """Make sure that this process may write.
+
+        Raises:
+            SeatLost: it may not.
+        """
+        self._allowed()
+
+    async def _carry(self, call: Callable[[], Awaitable[T]]) -> T:
+        async def in_turn() -> T:
+            async with self._turn:
+                return await call()
+
+        return await carried_through(lambda: asyncio.ensure_future(in_turn()))
+
+    async def _patiently(self, call: Callable[[Connection], Awaitable[T]], *, repeatable: bool) -> T:
+        ends = anyio.current_time() + PATIENCE
+        while True:
+            if self._closed:
+                raise StateUnusable(f"the journal in {self.address} is closed")
+            self._allowed()
+            tried = False
+            try:
+                db = await self._connected()
+                tried = True
+                with anyio.fail_after(LONGEST):
+                    return await call(db)
+            except StateAway:
+                lost: Exception = StateAway(f"{self.address} does not answer")
+                if anyio.current_time() > ends:
+                    raise
+            except TimeoutError as error:
+                lost = StateAway(f"{self.address} does not answer within {LONGEST:g} s")
+                lost.__cause__ = error
+            except psycopg.Error as error:
+                lost = failure(error, self.address)
+                lost.__cause__ = error
+                if not self._is_lost(error):
+                    raise lost from error
+            await self._drop()
+            if anyio.current_time() > ends or (tried and not repeatable):
+                raise lost
+            await anyio.sleep(BETWEEN)
+
+    def _is_lost(self, error: psycopg.Error) -> bool:
+        db = self._connection
+        if db is None or db.closed or db.broken:
+            return True
+        return isinstance(
+            error, errors.SerializationFailure | errors.DeadlockDetected | errors.ReadOnlySqlTransaction
+        )
+
+    async def _written(self, db: Connection, job: Job[T]) -> T:
+        async with db.transaction(), db.cursor() as cursor:
+            await self._enter(cursor)
+            result = await job(cursor)
+            self._allowed()  # the last moment
+        return result
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = await connect(self.address, self._name)
+        return self._connection
+
+    async def _drop(self) -> None:
+        db, self._connection = self._connection, None
+        if db is not None:
+            with suppress(psycopg.Error):
+                await db.close()
+
+
+async def _looked(db: Connection, job: Job[T]) -> T:
+    async with db.transaction(), db.cursor() as cursor:
+        await cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return await job(cursor)
+
+
+async def one(cursor: Cursor, sql: str, cells: Sequence[Any] | Mapping[str, Any] = ()) -> tuple[Any, ...] | None:
+    """The first row of a statement, if there is one."""
+    await cursor.execute(sql.encode(), cells)
+    return await cursor.fetchone()
+
+
+def failure(error: psycopg.Error, address: Address, *, unreachable: bool = False) -> StoreError:
+    """What the server or the way to it reported, with a word on what to do. Never holds a password."""
+    said = " ".join(str(error).split())[:300]
+    match error:
+        case errors.DiskFull() | errors.OutOfMemory():
+            return StateUnusable(f"the server of {address} has no room left ({said}): make some")
+        case errors.InvalidPassword() | errors.InvalidAuthorizationSpecification() | errors.InsufficientPrivilege():
+            return StateUnusable(f"{address} refuses this user ({said})")
+        case errors.InvalidCatalogName():
+            return StateUnusable(f"{address}: there is no such database ({said}): createdb makes one")
+        case errors.ReadOnlySqlTransaction():
+            return StateAway(f"{address} is a server that only follows another ({said}): name the one that leads")
+        case errors.LockNotAvailable() | errors.QueryCanceled():
+            return StateAway(f"{address} did not come to it in time ({said})")
+        case psycopg.OperationalError() if unreachable and "authentication failed" in said:
+            return StateUnusable(f"{address} refuses this user ({said})")
+        case psycopg.OperationalError() | psycopg.InterfaceError() | errors.IdleInTransactionSessionTimeout():
+            return StateAway(f"{address} does not answer ({said})")
+        case _:
+            return StateUnusable(f"{address} refuses a statement ({said})")
+
+
+def held_by(address: Address, about: str) -> StateLocked:
+    """Another replica has the lease."""
+    return StateLocked(f"another replica ({about}) has the lease of {address}, and one acts at a time")
+
+
+def lost(address: Address, why: str) -> SeatLost:
+    """The lease is not this process's any more."""
+    return SeatLost(f"the lease of {address} is lost: {why}; nothing is written any more")

@@ -1,0 +1,144 @@
+"""What a command on one host asks of the replica that acts, on another: written down, answered, or withdrawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import anyio
+import psycopg
+
+from fleetd.model.errors import StoreError
+from fleetd.store.postgres.address import Address
+from fleetd.store.postgres.database import Database, connect, failure, one
+from fleetd.store.postgres.lease import Lease
+from fleetd.store.postgres.schema import Connection, Cursor
+
+ASKED, ANSWERED = "fleetd_asked", "fleetd_answered"
+"""Channels on which an errand, and an answer, is told."""
+LOOK = 1.0
+"""Seconds between looks where nothing was heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One request to the control socket of whoever acts."""
+
+    id: int
+    method: str
+    path: str
+    body: str
+    """JSON, or nothing."""
+    actor: str
+
+
+class Bell:
+    """A connection that listens. It is made anew when it is lost: until then looks alone tell."""
+
+    def __init__(self, address: Address, channel: str) -> None:
+        self._address = address
+        self._channel = channel
+        self._db: Connection | None = None
+
+    async def heard(self, seconds: float) -> None:
+        """Wait until it rings, at most so long. Where it cannot listen, wait so long."""
+        try:
+            if self._db is None or self._db.closed:
+                self._db = await connect(self._address, "fleetd bell")
+                await self._db.execute(f"LISTEN {self._channel}")
+                return  # what rang before it listened is found by a look
+            async for _ in self._db.notifies(timeout=seconds, stop_after=1):
+                return
+        except (psycopg.Error, StoreError):
+            await self.aclose()
+            await anyio.sleep(seconds)
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(psycopg.Error):
+                await db.close()
+
+
+async def claimed(database: Database) -> Sequence[Errand]:
+    """The errands that wait, which are this process's from now on; ``database`` is behind the lease's fence."""
+
+    async def claim(cursor: Cursor) -> list[Errand]:
+        await cursor.execute("DELETE FROM errand WHERE expires_at < clock_timestamp() - interval '1 hour'")
+        await cursor.execute(
+            "UPDATE errand SET taken = TRUE WHERE NOT taken AND expires_at > clock_timestamp() "
+            "RETURNING id, method, path, body, actor"
+        )
+        return [Errand(int(n), *map(str, rest)) for n, *rest in await cursor.fetchall()]
+
+    async def waiting(cursor: Cursor) -> bool:
+        return await one(cursor, "SELECT 1 FROM errand WHERE NOT taken LIMIT 1") is not None
+
+    return await database.write(claim, repeatable=False) if await database.read(waiting) else []
+
+
+async def answer(database: Database, errand: Errand, status: int, text: str) -> None:
+    """Leave the answer to an errand."""
+
+    async def leave(cursor: Cursor) -> None:
+        await cursor.execute("UPDATE errand SET status = %s, answer = %s WHERE id = %s", (status, text, errand.id))
+        await cursor.execute(f"NOTIFY {ANSWERED}")
+
+    await database.write(leave)
+
+
+class Asking:
+    """One command's connection to whoever acts."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._db: Connection | None = None
+        self._bell = Bell(address, ANSWERED)
+
+    async def ask(self, method: str, path: str, body: str, actor: str, *, seconds: float) -> tuple[int, bytes] | bool:
+        """The status and text of the answer; else whether it was withdrawn, untouched, when the time was over.
+
+        Raises:
+            StateAway, StateUnusable: the database cannot be asked. What was asked may be carried out.
+        """
+        try:
+            return await self._ask(method, path, body, actor, seconds)
+        except psycopg.Error as error:
+            raise failure(error, self._address) from error
+        finally:
+            await self._bell.aclose()
+            if self._db is not None:
+                with suppress(psycopg.Error):
+                    await self._db.close()
+
+    async def _ask(self, method: str, path: str, body: str, actor: str, seconds: float) -> tuple[int, bytes] | bool:
+        self._db = db = await connect(self._address, "fleetd command")
+        await self._bell.heard(0)
+        async with db.cursor() as cursor:
+            row = await one(
+                cursor,
+                "INSERT INTO errand (method, path, body, actor, expires_at) "
+                "VALUES (%s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s)) RETURNING id",
+                (method, path, body, actor, seconds),
+            )
+            number = 0 if row is None else int(row[0])
+            await cursor.execute(f"NOTIFY {ASKED}")
+            ends = anyio.current_time() + seconds
+            while (left := ends - anyio.current_time()) > 0:
+                row = await one(
+                    cursor,
+                    "DELETE FROM errand WHERE id = %s AND status IS NOT NULL RETURNING status, answer",
+                    (number,),
+                )
+                if row is not None:
+                    return int(row[0]), str(row[1]).encode()
+                await self._bell.heard(min(left, LOOK))
+            row = await one(cursor, "DELETE FROM errand WHERE id = %s AND NOT taken RETURNING 1", (number,))
+            return row is not None
+
+
+def for_errands(lease: Lease) -> Database:
+    """The connection on which the lease's holder takes errands and leaves answers."""
+    return Database(lease.address, "fleetd errands", enter=lease.enter, allowed=lease.check)

@@ -1,0 +1,324 @@
+"""The lease: which replica acts on an account. One row, told to be over by the database's clock and no other.
+
+Its holder is named by an id of its own and by the epoch that it was given, and every write of the journal locks the
+row and asks for both: a takeover waits for writes under way and sees them, and the holder before it writes nothing
+any more. What the database cannot see is a process that was paused: it may wake with a call in its hand. So the
+kernel ends it: a timer of what is left of the lease, set anew at each renewal.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+import anyio
+import psycopg
+import structlog
+
+from fleetd.model.errors import SeatLost, StateAway, StoreError
+from fleetd.store.postgres import schema
+from fleetd.store.postgres.address import Address
+from fleetd.store.postgres.database import Database, Job, connect, failure, held_by, lost, one
+from fleetd.store.postgres.schema import Connection, Cursor
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+TTL = 15.0
+"""Seconds that the lease lasts from its last renewal."""
+RENEWAL = 5.0
+"""Seconds between renewals."""
+SCAN = 0.5
+"""Seconds between a standby's looks, and between tries of a renewal that failed."""
+RESERVE = 1.5
+"""Seconds before its end at which a holder that could not renew gives up: to end by itself, before the timer does."""
+BELL = "fleetd_lease"
+"""The channel on which the lease's end is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who has the lease, or had it last."""
+
+    about: str
+    epoch: int
+    since: datetime | None
+    over: bool
+    """Whether it has ended, or was given back."""
+    given_back: bool
+    """Whether nobody holds it: it was given back, or never taken."""
+
+
+class Lease:
+    """One process's hold on the account.
+
+    Args:
+        address: the database.
+        about: this process in words, for others: host, pid.
+        fuse: sets the kernel's timer to so many seconds, 0 is off.
+    """
+
+    def __init__(self, address: Address, about: str, *, ttl: float = TTL, fuse: Callable[[float], object]) -> None:
+        self.address = address
+        self.about = about
+        self.ttl = ttl
+        self.epoch = 0
+        self._id = secrets.token_hex(16)
+        self._fuse = fuse
+        self._until: float | None = None
+        """By this process's monotonic clock, counted from before the renewal was sent; None while it is not held."""
+        self._why: str | None = None
+        self._db: Connection | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this process may act, as far as it knows."""
+        return self._until is not None and self._why is None and time.monotonic() < self._until - self._reserve
+
+    @property
+    def _reserve(self) -> float:
+        return min(RESERVE, self.ttl / 4)
+
+    def check(self) -> None:
+        """Make sure that the lease has not ended by this process's own clock.
+
+        Raises:
+            SeatLost: it has, or somebody else has taken it.
+        """
+        if self._why is None and not self.held:
+            self._why = "it could not be renewed in time"
+        if self._why is not None:
+            raise lost(self.address, self._why)
+
+    async def enter(self, cursor: Cursor) -> None:
+        """Begin a writing transaction: the row is locked until it ends, so that nobody takes the lease meanwhile.
+
+        Raises:
+            SeatLost: somebody has taken it, or it has ended.
+        """
+        row = await one(
+            cursor,
+            "SELECT 1 FROM lease WHERE holder = %s AND epoch = %s AND expires_at > clock_timestamp() FOR SHARE",
+            (self._id, self.epoch),
+        )
+        if row is None:
+            self._why = self._why or "another replica has taken it, or it has ended"
+            raise lost(self.address, self._why)
+
+    async def look(self) -> Holder:
+        """Who has it.
+
+        Raises:
+            StateAway, StateUnusable: the database cannot be asked.
+        """
+        return await self._ask(_holder)
+
+    async def take(self) -> Holder | None:
+        """Take it where nobody has it: who had it before; None where somebody has it.
+
+        Raises:
+            StateMoved: the journal is somewhere else by now.
+            StateAway, StateUnusable: the database cannot be asked.
+        """
+        began = time.monotonic()
+
+        async def take(cursor: Cursor) -> Holder | None:
+            # The lock first: who changes the tables has it, and what is asked afterwards is asked of the new ones.
+            await cursor.execute("SELECT 1 FROM lease FOR UPDATE")
+            await schema.check(cursor, str(self.address))
+            before = await _holder(cursor)
+            row = await one(
+                cursor,
+                "UPDATE lease SET holder = %(me)s, epoch = epoch + 1, about = %(about)s, since = clock_timestamp(), "
+                "expires_at = clock_timestamp() + make_interval(secs => %(ttl)s) "
+                "WHERE holder IS NULL OR expires_at <= clock_timestamp() OR holder = %(me)s RETURNING epoch",
+                {"me": self._id, "about": self.about, "ttl": self.ttl},
+            )
+            if row is None:
+                return None
+            await self._enrol(cursor)
+            self.epoch = int(row[0])
+            return before
+
+        if not (await self.look()).over:
+            return None
+        taken = await self._ask(take)
+        if taken is not None:
+            self._why = None
+            self._extend(began)
+        return taken
+
+    async def keep(self) -> None:
+        """Renew it for as long as the process acts.
+
+        Raises:
+            SeatLost: it is lost; the process ends.
+        """
+        wait = self.ttl * RENEWAL / TTL
+        while True:
+            await anyio.sleep(wait)
+            self.check()
+            try:
+                await self.renew()
+                wait = self.ttl * RENEWAL / TTL
+            except StoreError as error:
+                if isinstance(error, SeatLost):
+                    raise
+                log.warning("lease.renewal_failed", error=str(error))
+                wait = min(SCAN, self.ttl / 10)
+
+    async def renew(self) -> None:
+        """Renew it once.
+
+        Raises:
+            SeatLost: somebody else has it, or it has ended.
+            StateAway, StateUnusable: the database cannot be asked.
+        """
+        began = time.monotonic()
+
+        async def renew(cursor: Cursor) -> bool:
+            row = await one(
+                cursor,
+                "UPDATE lease SET expires_at = clock_timestamp() + make_interval(secs => %s) "
+                "WHERE holder = %s AND epoch = %s AND expires_at > clock_timestamp() RETURNING 1",
+                (self.ttl, self._id, self.epoch),
+            )
+            await self._enrol(cursor)
+            return row is not None
+
+        if not await self._ask(renew):
+            self._why = "another replica has taken it, or it has ended"
+            raise lost(self.address, self._why)
+        self._extend(began)
+
+    async def give_back(self) -> None:
+        """End it now, and tell those who wait for it. What cannot be told, the lease's own end tells."""
+
+        async def give(cursor: Cursor) -> None:
+            await cursor.execute(
+                "UPDATE lease SET holder = NULL, expires_at = clock_timestamp() WHERE holder = %s AND epoch = %s",
+                (self._id, self.epoch),
+            )
+            await cursor.execute(f"NOTIFY {BELL}")
+
+        if self._until is not None and self._why is None:
+            with suppress(StoreError):
+                await self._ask(give)
+        self._why = self._why or "it was given back"
+        self._until = None
+        self._fuse(0)
+
+    async def enrol(self) -> None:
+        """Say that this process runs, and which tables it knows: they are not changed under it."""
+        await self._ask(self._enrol)
+
+    async def aclose(self) -> None:
+        """Strike this process off, and close the connection."""
+
+        async def leave(cursor: Cursor) -> None:
+            await cursor.execute("DELETE FROM replica WHERE id = %s", (self._id,))
+
+        with suppress(StoreError):
+            if self._db is not None:
+                await self._ask(leave)
+        await self._drop()
+
+    async def heard(self, seconds: float) -> None:
+        """Wait until somebody gives the lease back, at most so long.
+
+        Raises:
+            StateAway, StateUnusable: the database cannot be asked.
+        """
+        try:
+            db = await self._connected()
+            await db.execute(f"LISTEN {BELL}")
+            async for _ in db.notifies(timeout=seconds, stop_after=1):
+                return
+        except psycopg.Error as error:
+            await self._drop()
+            raise failure(error, self.address) from error
+
+    async def _enrol(self, cursor: Cursor) -> None:
+        await cursor.execute(
+            "INSERT INTO replica (id, format, about, expires_at) "
+            "VALUES (%(id)s, %(format)s, %(about)s, clock_timestamp() + make_interval(secs => %(ttl)s)) "
+            "ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at",
+            {"id": self._id, "format": schema.VERSION, "about": self.about, "ttl": 4 * self.ttl},
+        )
+        await cursor.execute("DELETE FROM replica WHERE expires_at < clock_timestamp() - interval '1 day'")
+
+    def _extend(self, began: float) -> None:
+        self._until = began + self.ttl
+        self._fuse(max(self._until - time.monotonic(), 0.001))
+
+    async def _ask(self, job: Job[T]) -> T:
+        """One transaction, tried once: its caller asks again."""
+        try:
+            with anyio.fail_after(max(self.ttl / 3, 1.0)):
+                db = await self._connected()
+                async with db.transaction(), db.cursor() as cursor:
+                    return await job(cursor)
+        except psycopg.Error as error:
+            await self._drop()
+            raise failure(error, self.address) from error
+        except TimeoutError as error:
+            await self._drop()
+            raise StateAway(f"{self.address} does not answer in time") from error
+
+    async def _connected(self) -> Connection:
+        if self._db is None or self._db.closed:
+            self._db = await connect(self.address, "fleetd lease")
+        return self._db
+
+    async def _drop(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(psycopg.Error):
+                await db.close()
+
+
+def fenced(lease: Lease) -> Database:
+    """The journal's connection of the lease's holder."""
+    return Database(lease.address, "fleetd journal", enter=lease.enter, allowed=lease.check)
+
+
+def between_holders(address: Address) -> Database:
+    """A connection for those who act on nothing: they write while nobody has the lease, and only then."""
+
+    async def enter(cursor: Cursor) -> None:
+        await cursor.execute("SELECT 1 FROM lease FOR UPDATE")
+        await schema.check(cursor, str(address))
+        holder = await _holder(cursor)
+        if not holder.over:
+            raise held_by(address, holder.about)
+
+    return Database(address, "fleetd command", enter=enter, allowed=lambda: None)
+
+
+def kernel_fuse(seconds: float) -> None:
+    """Have the kernel end this process in so many seconds of its own time, whatever it does then; 0: not any more.
+
+    The timer goes on while the process is stopped (SIGSTOP, a frozen group): it is dead before it runs on. It stands
+    still with the whole machine (a suspended guest).
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+async def _holder(cursor: Cursor) -> Holder:
+    row = await one(
+        cursor,
+        "SELECT about, epoch, since, holder IS NULL OR expires_at <= clock_timestamp(), holder IS NULL FROM lease",
+    )
+    if row is None:
+        return Holder("", 0, None, over=True, given_back=True)
+    about, epoch, since, over, given_back = row
+    return Holder(str(about), int(epoch), since, bool(over), bool(given_back))

@@ -1,0 +1,59 @@
+"""Between one replica and the provider: who sent which write when, as the provider's own log cannot tell."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+_WRITE = re.compile(rb"^(POST|PUT|PATCH|DELETE) (\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    at: float
+    """Wall time."""
+    what: str
+
+
+class Forwarder:
+    """A port of its own; every request's first line is noted as its bytes come."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._to = (parts.hostname, parts.port)
+        self.sent: list[Sent] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listening.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                there, _ = self._listening.accept()
+                threading.Thread(target=self._serve, args=(there,), daemon=True).start()
+
+    def _serve(self, there: socket.socket) -> None:
+        with there, suppress(OSError), socket.create_connection(self._to) as back:
+            answers = threading.Thread(target=self._pass_on, args=(back, there, False), daemon=True)
+            answers.start()
+            self._pass_on(there, back, True)
+            answers.join()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, note: bool) -> None:
+        with suppress(OSError):
+            while chunk := source.recv(65536):
+                if note:
+                    at = time.time()
+                    self.sent += [Sent(at, found[0].decode()) for found in _WRITE.finditer(chunk)]
+                sink.sendall(chunk)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
