@@ -233,7 +233,7 @@ class Checks:
     def _warn_of_timer(self, fleet: Fleet, machine: Machine | None, memory: Memory, now: datetime) -> None:
         if machine is None:
             return
-        left = vendor_stops_soon(machine, now)
+        left = vendor_stops_soon(machine, memory.theirs(now))
         report = memory.idle.get(machine.id)
         if left is not None and report is not None and report.verdict == Activity.ACTIVE:
             log.warning(

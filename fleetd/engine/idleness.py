@@ -191,8 +191,10 @@ class Idleness:
         began = last_started(machine)
         if began is None:
             return None
-        # The date is the provider's, whose clock may be far ahead: one start begins the idle clock anew once.
-        if self._clock.now() - began >= max(rule.after, rule.min_uptime) or self._restarts.get(machine.id) == began:
+        # Date and clock are both the provider's. Where its clock is not known, the date may be far ahead: one start
+        # begins the idle clock anew once.
+        ago = self.leases.theirs(self._clock.now()) - began
+        if ago >= max(rule.after, rule.min_uptime) or self._restarts.get(machine.id) == began:
             return None
         self._restarts[machine.id] = began
         self._clocks[machine.id] = IdleClock()

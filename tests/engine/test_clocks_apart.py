@@ -20,8 +20,10 @@ from fleetd.model.fleet import Costs, Fleet, Guards, ScaleIn, ShutdownTimeout, W
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.machine import SnapshotSight
 from fleetd.model.reasons import Reason, Verb
+from tests.engine.test_nights import PARKED, START, populate
 from tests.support.build import fleet, token_name
 from tests.support.rig import Rig, rig
+from tests.support.scripted_source import ScriptedSource
 from tests.support.virtual_time import run_virtual
 
 HOUR = 3600.0
@@ -45,6 +47,26 @@ class Provider:
 
 
 STEPS = (25 * HOUR, 100 * 24 * HOUR, -10 * HOUR, -100 * 24 * HOUR, APART + 60, -APART - 60)
+
+
+@pytest.mark.parametrize("step", [0.0, HOUR + 100, -HOUR - 100, 25 * HOUR])
+def test_a_restart_that_no_pass_has_seen_is_dated_by_the_clock_that_dated_it(step: float) -> None:
+    """By ours, an hour ahead, a restart of minutes ago was one of long ago, and the machine was parked."""
+
+    async def story() -> None:
+        async with rig(PARKED, sources={"gpu": ScriptedSource()}) as world:
+            Provider(world)
+            populate(world)
+            world.clock.step(step)
+            async with world.daemon_running():
+                await anyio.sleep(2 * HOUR - 60 + max(0.0, -step))
+                world.cloud.human("restart", "ps1", hours_ago=step / HOUR)
+                await anyio.sleep(29 * 60)
+                assert world.cloud.writes() == ["stop ps2"]
+                await anyio.sleep(5 * 60)
+                assert world.cloud.writes() == ["stop ps2", "stop ps1"]
+
+    run_virtual(story, start=START)
 
 
 @pytest.mark.parametrize("step", STEPS)
