@@ -112,7 +112,7 @@ OUTAGE = [
     (
         "Can I believe what I see?",
         "/fleet/training",
-        [r"Not believed since .*What follows is as of ", r"\? not seen now"],
+        [r"Not believed since .*What follows is as of ", r"\? not seen now", r"fleetd started outage"],
     ),
 ]
 

@@ -53,7 +53,7 @@ class FakeMemory:
             (n, e)
             for n, e in enumerate(self.entries)
             if (since is None or e.ts >= since)
-            and fleet in {None, e.fleet}
+            and (fleet in {None, e.fleet} or (not e.fleet and e.verb == "freeze"))
             and (machine is None or machine in {e.machine, e.name})
         ]
         return rows[-limit:]
@@ -379,6 +379,28 @@ async def test_what_is_not_there_is_said_with_a_way_to_look_for_it(path: str, wo
         assert '<form role="search" method="get" action="../">' in text
         assert answer.headers["Content-Security-Policy"] == content_security_policy()
         assert (await get(f"{rig.url}/nothing"))[0] == 404
+
+
+async def test_what_befell_everything_is_on_every_fleets_chart() -> None:
+    async with served(make()) as rig:
+        told = replace(entry("x"), fleet="", machine=None, outcome="observed", duration_s=None)
+        rig.memory.entries = [
+            replace(told, ts=AT - timedelta(minutes=50), name="daemon", verb="daemon", reason="started"),
+            replace(told, ts=AT - timedelta(minutes=40), name="everything", verb="freeze", reason="operator_request"),
+            replace(told, ts=AT - timedelta(minutes=30), name="provider", verb="provider", reason="unavailable"),
+            replace(told, ts=AT - timedelta(days=2), name="provider", verb="provider", reason="key_refused"),
+            replace(entry("batch-1"), fleet="batch"),
+            entry("training-1"),
+        ]
+        rig.passes()
+        _, text, _ = await get(f"{rig.url}/fleet/training")
+        assert [text.count(f'class="mark-{kind}"') for kind in ("reload", "freeze", "outage")] == [1, 1, 1]
+        assert "provider</strong> unavailable" in text
+        assert "key refused" not in text
+        assert "batch-1" not in text
+        rig.memory.broken = True
+        rig.passes()
+        assert "The journal cannot be read at the moment." in (await get(f"{rig.url}/fleet/training"))[1]
 
 
 async def test_a_machine_that_is_gone_has_its_history() -> None:

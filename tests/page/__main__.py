@@ -48,7 +48,7 @@ class Still:
             (n, e)
             for n, e in enumerate(self._scene.history or ())
             if (since is None or e.ts >= since)
-            and (fleet is None or e.fleet in {fleet, ""})
+            and (fleet in {None, e.fleet} or (not e.fleet and e.verb == "freeze"))
             and (machine is None or machine in {e.machine, e.name})
         ]
         return rows[-(limit or 0) :]

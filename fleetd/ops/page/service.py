@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from fleetd.model.errors import StoreError
-from fleetd.model.journal import HistoryEntry
+from fleetd.model.journal import CHRONICLED, HistoryEntry
 from fleetd.model.report import Report
 from fleetd.ops.page.feed import Feed
 from fleetd.ops.page.fleet_page import READ, fleet_page
@@ -25,7 +25,7 @@ from fleetd.ops.page.history_page import Filters, history_page, moment_ago
 from fleetd.ops.page.home import home
 from fleetd.ops.page.links import says
 from fleetd.ops.page.machine_page import EVENTS, called, machine_page
-from fleetd.ops.page.record import Record
+from fleetd.ops.page.record import KEPT, Record
 from fleetd.ops.page.scene import Known, Scene
 from fleetd.ops.page.serving import FRESH, Renderings, Whole, answer
 from fleetd.ops.page.summary import summary
@@ -158,7 +158,8 @@ class Page:
                 scene = await self._scene(root="../", limit=SHOWN, fleet=word)
                 its_own = [entry for entry in scene.history or () if entry.fleet == word]
                 return Whole(missing_page(replace(scene, history=its_own), "fleet", word), 404)
-            return await self._told(fleet_page, name, limit=READ, fleet=name)
+            scene = await self._scene(root="../", limit=READ, fleet=name)
+            return Whole(fleet_page(await self._with_what_befell_all(scene), name))
 
         return await self._answer(request, ("fleet", word), make)
 
@@ -224,6 +225,14 @@ class Page:
             patience=self._patience,
             root=root,
         )
+
+    async def _with_what_befell_all(self, scene: Scene) -> Scene:
+        """With the outages, reloads and restarts of a day: they befell every fleet, and stand under none."""
+        if scene.history is None:
+            return scene
+        lately = await self._lines(READ, since=scene.now - KEPT) or ()
+        general = [entry for entry in lately if not entry.fleet and entry.verb in CHRONICLED]
+        return replace(scene, history=sorted([*scene.history, *general], key=lambda entry: entry.ts))
 
     async def _lines(
         self,
