@@ -120,6 +120,9 @@ def daemon_lines(daemon: DaemonReport, now: datetime) -> Iterator[RenderableType
             yield Text(f"config: in force since {instant(daemon.config_since, now)}")
     else:
         yield Text.assemble(("No daemon runs", "bold yellow"), f" on {config}; this is from the journal and the API")
+    if (lease := daemon.lease) is not None:
+        held = f"{shown(lease.holder)}, for {since(lease.since, now)}" if lease.holder else "no replica has it"
+        yield Text.assemble("lease: ", (held, "green" if lease.holder else "bold yellow"))
     if (last := daemon.last_pass) is not None:
         yield Text(
             f"last pass: {since(last.at, now)} ago, took {last.duration_s} s, {_count(last.actions, 'action')}"

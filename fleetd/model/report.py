@@ -180,6 +180,16 @@ class LastFault(Struct, frozen=True, kw_only=True):
     error: str
 
 
+class LeaseReport(Struct, frozen=True, kw_only=True):
+    """Which of several replicas acts, as the database has it."""
+
+    holder: str | None
+    """Its host and pid; None while none has the lease."""
+    since: Instant | None = None
+    epoch: int
+    """How often the lease has been taken."""
+
+
 class DaemonReport(Struct, frozen=True, kw_only=True):
     """The daemon itself, or that none runs."""
 
@@ -207,6 +217,8 @@ class DaemonReport(Struct, frozen=True, kw_only=True):
     """False of one that holds the state directory and does not answer: the rest is from the journal and the API."""
     why: str | None = None
     """Why it does not."""
+    lease: LeaseReport | None = None
+    """With ``daemon.state``; the daemon is the one that has it, on this host or another."""
 
     @property
     def provider_away(self) -> bool:

@@ -23,7 +23,22 @@ from fleetd.wiring.reaching import ask, at_its_state
 
 
 async def current_status(settings: Settings) -> Report:
-    """``fleetd status``: from the running daemon, else from the journal and the API.
+    """``fleetd status``: from the running daemon, else from the journal and the API; of replicas, with who acts.
+
+    Raises:
+        NoAnswer: the daemon hangs, and the config has faults: there is nothing else to tell it from.
+        StoreError: the journal, or the database, cannot be asked.
+    """
+    report = await _current_status(settings)
+    if settings.daemon.state is None:
+        return report
+    with needs_postgres(settings):
+        from fleetd.wiring.replicas import lease_report  # noqa: PLC0415
+    return replace(report, daemon=replace(report.daemon, lease=await lease_report(settings)))
+
+
+async def _current_status(settings: Settings) -> Report:
+    """As ``current_status``, of the daemon itself.
 
     Of a daemon that hangs, or cannot be reached, ``daemon`` has ``answers = False``, and ``why`` of the latter; the
     rest is from the journal and the API.

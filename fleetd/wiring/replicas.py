@@ -21,9 +21,10 @@ import structlog
 from fleetd import config
 from fleetd.engine.ports import Notifier
 from fleetd.model.errors import Fault, SeatLost, StateAway, StateLocked, StateMoved, StoreError
+from fleetd.model.report import LeaseReport
 from fleetd.model.settings import KeySource, Settings
 from fleetd.ops.control_client import RELAYED, patience, understood
-from fleetd.ops.control_errors import NoAnswer, NoDaemon
+from fleetd.ops.control_errors import NoDaemon, NotReached
 from fleetd.ops.escape import printable
 from fleetd.store.lock import StateLock
 from fleetd.store.moving import EMPTY, file_content, has_journal, word_left
@@ -235,30 +236,41 @@ async def ask_holder(settings: Settings, kind: type[T], method: str, path: str, 
 
     Raises:
         NoDaemon: none has it.
-        NoAnswer: it does not answer; the text says whether it may carry it out later.
+        NotReached: it does not answer; the text says whether it may carry it out later.
         OrderRefused: it declined.
         StoreError: the database cannot be asked.
     """
     address = address_of(settings)
-    holder = await _present_holder(address)
-    if holder is None:
+    holder = await _last_holder(address)
+    if holder.over:
         raise NoDaemon(f"no replica has the lease of {address}")
     text = json.dumps(body) if body else ""
     asked = await errands.Asking(address).ask(method, path, text, _myself(), seconds=patience(method, path))
     if isinstance(asked, bool):
         later = "what was asked was withdrawn" if asked or method == "GET" else "it may still carry this out"
-        raise NoAnswer(f"the replica that has the lease ({holder.about}) does not answer: {later}")
+        raise NotReached(f"the replica that has the lease ({holder.about}) does not answer: {later}")
     return understood(kind, *asked, holder.about)
 
 
-async def _present_holder(address: Address) -> Holder | None:
+async def lease_report(settings: Settings) -> LeaseReport:
+    """Who acts, by the database.
+
+    Raises:
+        StoreError: it cannot be asked.
+    """
+    holder = await _last_holder(address_of(settings))
+    if holder.over:
+        return LeaseReport(holder=None, epoch=holder.epoch)
+    return LeaseReport(holder=holder.about, since=holder.since, epoch=holder.epoch)
+
+
+async def _last_holder(address: Address) -> Holder:
     await prepared(address)
     lease = Lease(address, "", fuse=lambda _seconds: None)
     try:
-        holder = await lease.look()
+        return await lease.look()
     finally:
         await lease.aclose()
-    return None if holder.over else holder
 
 
 @asynccontextmanager

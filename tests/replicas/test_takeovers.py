@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import statistics
 import time
@@ -220,6 +221,9 @@ def test_what_is_ordered_beside_a_standby_is_done_by_the_holder(story: Story) ->
     held = other.run("hold", machine, "--for", "1h", "--reason", "test")
     assert held.returncode == 0, held.stderr
     assert machine in holder.run("status").stdout
+    assert holder.process is not None
+    for replica in (holder, other):  # both say who acts
+        assert re.search(rf"lease: \S+, pid {holder.process.pid}, for ", replica.run("status").stdout)
     history = other.run("history").stdout
     assert " on " in history  # says which host it was given on
     refused = other.run("stop", machine, "--reason", "test")
@@ -245,6 +249,7 @@ def test_a_veto_is_given_while_nobody_acts(story: Story) -> None:
         replica.signal(signal.SIGTERM)
         assert replica.wait() == 0
     calls = len(story.sim.writes())
+    assert "lease: no replica has it" in story.other.run("status").stdout
     given = story.other.run("freeze", "--for", "1h", "--reason", "test")
     assert given.returncode == 0, given.stderr
     story.target = MOST
