@@ -61,7 +61,7 @@ def _needs(scene: Scene) -> Markup | None:
     more = len(scene.report.vetoes) + len(_asleep(scene)) - len(own)
     return tag(
         "section",
-        tag("h2", f"Needs a person ({len(found)})") if found else tag("h2", "Needs nobody"),
+        tag("h2", f"Needs a person ({len(found)})") if found else tag("h2", "Nothing needs a person"),
         tag("ul", rows, class_="list needs", role="list") if rows else None,
         tag(
             "p",
