@@ -33,7 +33,7 @@ LATEST = 5
 
 
 class UnknownSubject(FleetdError):
-    """Neither a fleet nor a machine is called so."""
+    """Neither a fleet nor a machine has that name."""
 
 
 def explain(
@@ -66,7 +66,7 @@ def sentences_about(report: Report, subject: str, past: Sequence[HistoryEntry], 
     """The sentences, from a report and what the journal has of a machine of that name.
 
     Raises:
-        UnknownSubject: nothing is called so, and nothing ever was.
+        UnknownSubject: nothing has that name, and nothing ever had.
     """
     if subject in report.fleets:
         return explain_fleet(report, subject, now)

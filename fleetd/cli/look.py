@@ -177,7 +177,7 @@ def history(
 ) -> None:
     """Show every action, every change from outside, every veto and who ordered what, oldest first.
 
-    And what befell fleetd itself: starts and stops, reloads with their difference, a provider that was lost.
+    And what happened to fleetd itself: starts and stops, reloads with their difference, a provider that was lost.
 
     As JSON, one object a line. 90 days and at most 100 000 entries are kept.
     """

@@ -171,8 +171,8 @@ class HttpClient:
         """An answer's body as JSON. None for a write without a readable one, unless the call needs it.
 
         Raises:
-            MalformedAnswer: a read's body is no JSON.
-            Ambiguous: the body that a write needs is no JSON.
+            MalformedAnswer: a read's body is not JSON.
+            Ambiguous: the body that a write needs is not JSON.
         """
         try:
             return decode(answer.body)

@@ -31,7 +31,7 @@ class Statement:
 class Positions:
     """The lines of a text's keys, tables and entries of lists, each where it is first named.
 
-    Of a text that is no TOML: as far as it can be made out.
+    Of a text that is not valid TOML: as far as it can be made out.
     """
 
     def __init__(self, text: str) -> None:
@@ -58,7 +58,7 @@ class Positions:
 
 
 class _Lost(Exception):
-    """The text is no TOML from here on."""
+    """The text is not valid TOML from here on."""
 
 
 class _Scan:

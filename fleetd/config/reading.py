@@ -33,7 +33,7 @@ def load(path: Path, *, whole: bool = False) -> Settings:
             anywhere, and ``target = 12`` reads as 1.
 
     Raises:
-        ConfigError: the file cannot be read, is no TOML, or has faults; all of them are in it.
+        ConfigError: the file cannot be read, is not valid TOML, or has faults; all of them are in it.
     """
     source = str(path)
     try:
@@ -94,7 +94,7 @@ def parse(text: str, source: str) -> Settings:
         source: the file's name, for messages; relative paths in the text are relative to its directory.
 
     Raises:
-        ConfigError: it is no TOML, or has faults; all of them are in it.
+        ConfigError: it is not valid TOML, or has faults; all of them are in it.
     """
     raw = _toml(text)
     if isinstance(raw, Fault):

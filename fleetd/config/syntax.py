@@ -1,4 +1,4 @@
-"""Why a text is no TOML, and on which line: tomllib's words, and what it does not say."""
+"""Why a text is not valid TOML, and on which line: tomllib's words, and what it does not say."""
 
 from __future__ import annotations
 

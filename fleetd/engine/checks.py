@@ -1,4 +1,4 @@
-"""The policy checks: for which machines they are due, what they look at, and what they say beside ``plan``'s actions.
+"""The policy checks: for which machines they are due, what they look at, what they say besides ``plan``'s actions.
 
 A check is due for a machine when its schedule has rung since it was last made, and when it never was by the policy
 that the machine's fleet has now: of a machine that is new, of all of them after a start, and of those whose fleet has

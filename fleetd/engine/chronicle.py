@@ -1,4 +1,4 @@
-"""What befell fleetd itself, as lines of history: so ``fleetd history`` answers "what changed?".
+"""What happened to fleetd itself, as lines of history: so ``fleetd history`` answers "what changed?".
 
 Started and stopped, the config reloaded and with which difference, the provider lost and back, the listing not
 believed and believed again. Written after a pass, and never the reason that one fails.

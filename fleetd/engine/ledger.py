@@ -36,7 +36,7 @@ from fleetd.store.port import Journal
 log = structlog.get_logger(__name__)
 
 EVERY = timedelta(hours=6)
-"""How old what is written of a machine may grow. What it used since is reckoned with its price."""
+"""How old what is written of a machine may grow. What it used since is computed with its price."""
 ASKED_AT_ONCE = 5
 """Machines that one pass asks about at the most: the rest have their turn in the next passes."""
 BACK = 12
@@ -158,7 +158,7 @@ class Ledger:
     async def ask(self, machine: Billed) -> bool:
         """Ask the provider about a machine's month, and about those before that lack their end.
 
-        The present month goes first: its beginning is reckoned with the price that the others were told with last.
+        The present month goes first: its beginning is computed with the price that the others were told with last.
 
         Returns:
             Whether the provider says that there is no such machine.

@@ -1,4 +1,4 @@
-"""What the engine asks of the world beside the cloud and the journal."""
+"""What the engine asks of the world besides the cloud and the journal."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ class EngineSeat:
         if not found:
             raise self._nobody(subject)
         if all(reconciler.settings.fleet(n.fleet) is None for n in found):
-            raise LookupError(f"{subject}: no machine of ours is called so")
+            raise LookupError(f"{subject}: no machine of ours has that id or name")
         return [n.id for n in sorted(found, key=lambda n: (n not in called, n.id))]
 
     async def _lift_keep_off(self, machine: Machine, fleet: str, order: MachineOrder, actor: str) -> Sequence[Hold]:
@@ -239,7 +239,7 @@ class EngineSeat:
         whatever has that id or name.
 
         Raises:
-            LookupError: no machine of ours is called so, or more than one.
+            LookupError: no machine of ours has that id or name, or more than one.
         """
         reconciler = self._daemon.reconciler
         found = self._called(subject)
@@ -252,7 +252,7 @@ class EngineSeat:
         """The machine of a configured fleet that is meant, with its fleet.
 
         Raises:
-            LookupError: no machine of ours is called so, or more than one.
+            LookupError: no machine of ours has that id or name, or more than one.
             NotYet: nobody knows yet what there is.
         """
         settings = self._daemon.reconciler.settings
@@ -264,7 +264,7 @@ class EngineSeat:
     def _nobody(self, subject: str) -> Exception:
         if self._daemon.reconciler.last is None:
             return NotYet(f"{subject}: no pass has ended yet, and no machine is remembered by that name: try again")
-        return LookupError(f"{subject}: no machine of ours is called so")
+        return LookupError(f"{subject}: no machine of ours has that id or name")
 
     def _called(self, subject: str | None) -> list[tuple[Machine, str]]:
         """The machine that is meant, with its fleet; none where nothing is called so.

@@ -1,6 +1,6 @@
 """The prices that the provider was seen to ask, by machine type, with the time at which each was seen first and last.
 
-A bill names one price for a whole month, the present one. What was used before anybody asked is reckoned with these.
+A bill names one price for a whole month, the present one. What was used before anybody asked is computed with these.
 """
 
 from __future__ import annotations

@@ -182,13 +182,13 @@ class Fault:
     """One fault in a config file."""
 
     path: str
-    """Dotted path to the key, e.g. ``fleets.training.guards.max_shrink``; "" where the text is no TOML."""
+    """Dotted path to the key, e.g. ``fleets.training.guards.max_shrink``; "" where the text is not valid TOML."""
     problem: str
     """What is wrong, and what would be right."""
     line: int | None = None
     """Where the key stands in the file, from 1; for one that is missing, where its table stands."""
     column: int | None = None
-    """Only of a text that is no TOML."""
+    """Only of a text that is not valid TOML."""
 
     def __str__(self) -> str:
         place = f"line {self.line}" if self.line is not None else ""

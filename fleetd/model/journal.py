@@ -321,7 +321,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Everything that ``plan`` may know beside the config and the observation."""
+    """Everything that ``plan`` may know besides the config and the observation."""
 
     intents: tuple[Intent, ...] = ()
     """Open intents only."""

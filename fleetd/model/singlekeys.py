@@ -25,7 +25,7 @@ def refuse_doubled_keys(text: bytes) -> Any:
     """For what another parser has read, which takes the last one without a word. What it says, numbers as text.
 
     Raises:
-        ValueError: a key stands twice in one object, or the text is no JSON.
+        ValueError: a key stands twice in one object, or the text is not JSON.
         RecursionError: it is nested too deep.
     """
     return json.loads(text, object_pairs_hook=single_keys, parse_int=str, parse_float=str)

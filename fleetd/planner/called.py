@@ -1,6 +1,6 @@
 """What a word means that a person, a job or a program gives for a machine: the one way, for every command.
 
-An id means its machine, whatever else is called so. Any other word means whatever has that name, and whatever had it
+An id means its machine, whatever else has it as a name. Any other word means whatever has that name, or had it
 when it was first seen: a person goes by a name that was written down somewhere. Where that is more than one machine
 nobody guesses.
 """
@@ -83,7 +83,7 @@ def the_one(word: str, machines: Iterable[Named], beside: Iterable[Named] = ()) 
     """
     found = one_of_ours(word, machines, beside)
     if found is None:
-        raise LookupError(f"{word}: no machine of ours is called so")
+        raise LookupError(f"{word}: no machine of ours has that id or name")
     return found
 
 
@@ -104,7 +104,7 @@ def one_of_ours(word: str | None, machines: Iterable[Named], beside: Iterable[Na
 
 def several(word: str, found: Sequence[Named]) -> str:
     """Why nobody guesses, and what could be meant."""
-    return f"{word}: more than one machine is called so; use its id: {', '.join(_candidate(n) for n in found)}"
+    return f"{word}: more than one machine has that name; use its id: {', '.join(_candidate(n) for n in found)}"
 
 
 def _candidate(named: Named) -> str:

@@ -1,4 +1,4 @@
-"""What an account has beside machines: users, private networks, startup scripts."""
+"""What an account has besides machines: users, private networks, startup scripts."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Changes(TypedDict, total=False):
 
 
 class Foreign(TypedDict, total=False):
-    """What may be said of a machine that is put into the world by ``World.add_machine``, beside its make."""
+    """What may be said of a machine that is put into the world by ``World.add_machine``, besides its make."""
 
     shutdown_hours: float | None
     shutdown_forces: bool

@@ -166,7 +166,7 @@ def reached(command: str, code: int, said: str, place: Place) -> bool:
     match command:
         case "start" | "stop" | "restart":
             early = code == 75 and "no pass has ended yet" in said
-            return early or (code == 64 and "no machine of ours is called so" in said)
+            return early or (code == 64 and "no machine of ours has that id or name" in said)
         case "reload":
             return (code == 0 and str(place.config) in said) or (code == 78 and "runs on" not in said)
         case "hold" | "release":

@@ -242,7 +242,7 @@ async def test_a_client_that_leaves_in_the_middle_is_no_news(seat: FakeSeat, tmp
 @pytest.mark.parametrize(
     ("error", "status", "text"),
     [
-        pytest.param(LookupError("gpu-9: no machine of ours is called so"), 404, "gpu-9", id="no such machine"),
+        pytest.param(LookupError("gpu-9: no such machine of ours"), 404, "gpu-9", id="no such machine"),
         pytest.param(StateUnusable("the disk is full"), 503, "the disk is full", id="disk"),
         pytest.param(
             ConfigError("f.toml", (Fault("fleets.a.target", "expected a number"),)),

@@ -240,7 +240,7 @@ class CoreApi:
         effect: Effect = Effect.REPEATABLE,
     ) -> Json | None:
         if machine_id in {"", ".", ".."}:
-            raise Refused(f"{machine_id!r} is no machine id; nothing was sent", operation=operation)
+            raise Refused(f"{machine_id!r} is not a machine id; nothing was sent", operation=operation)
         call = Call(
             operation,
             "POST",

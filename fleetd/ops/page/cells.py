@@ -113,7 +113,7 @@ def _square(scene: Scene, machine: MachineReport) -> Markup:
 
 
 def _is_eventful(machine: MachineReport) -> bool:
-    """Whether there is anything to tell beside that it is up, or off."""
+    """Whether there is anything to tell besides that it is up, or off."""
     moves = machine.transition is not None or machine.phase not in {Phase.UP, Phase.DOWN}
     return bool(moves or machine.failure or machine.hold or machine.unconfirmed or machine.turned_outside)
 

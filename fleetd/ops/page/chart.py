@@ -1,4 +1,4 @@
-"""The last hours of one fleet as an inline SVG: machines up against target, and what befell it. Pure."""
+"""The last hours of one fleet as an inline SVG: machines up against target, and what happened to it. Pure."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def chart(
         now: the right edge.
         back: one of ``RANGES``.
         label: what a screen reader calls the drawing.
-        marks: what befell it, and when: a class of the page's style each (reload, freeze or outage).
+        marks: what happened to it, and when: a class of the page's style each (reload, freeze or outage).
         patience: a look this young holds until now.
     """
     whole, parts = back

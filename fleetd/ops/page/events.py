@@ -16,7 +16,7 @@ from fleetd.words.times import span
 _GOOD = frozenset({Outcome.REACHED, Outcome.OBSERVED})
 _BAD = frozenset({Outcome.FAILED_TO_START, Outcome.TIMED_OUT, Outcome.NO_EFFECT, Outcome.REFUSED, Outcome.LOST})
 _BAD_NEWS = frozenset({"rejected", "not_believed", "unavailable", "key_refused"})
-"""Of what befell fleetd itself."""
+"""Of what happened to fleetd itself."""
 
 
 def events(scene: Scene, *, most: int, together: bool = False) -> Markup:

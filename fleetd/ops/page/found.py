@@ -65,7 +65,7 @@ def hits_page(scene: Scene, words: str, found: Found) -> str:
 
 
 def several_page(scene: Scene, word: str, machines: Sequence[MachineReport]) -> str:
-    """More than one machine is called so, and nobody guesses."""
+    """More than one machine has that name, and nobody guesses."""
     return document(
         scene,
         tag(
@@ -79,7 +79,7 @@ def several_page(scene: Scene, word: str, machines: Sequence[MachineReport]) -> 
 
 
 def missing_page(scene: Scene, kind: str, word: str) -> str:
-    """No fleet, or no machine, is called so; what the history knows of it is shown all the same."""
+    """No fleet, or no machine, has that name; what the history knows of it is shown all the same."""
     known = tag("section", tag("h2", "What the history knows of it"), events(scene, most=SHOWN), id="changed")
     return document(
         scene,

@@ -1,4 +1,4 @@
-"""``/history?fleet=&machine=&since=``: what was done and what befell, the newest first, with its filters."""
+"""``/history?fleet=&machine=&since=``: what was done and what happened, the newest first, with its filters."""
 
 from __future__ import annotations
 

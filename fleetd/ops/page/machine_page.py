@@ -23,7 +23,7 @@ EVENTS = 60
 
 
 def called(scene: Scene, word: str) -> list[MachineReport]:
-    """The machines that a part of an address means: an id means its machine, whatever else is called so."""
+    """The machines that a part of an address means: an id means its machine, whatever else has it as its name."""
     machines = scene.report.machines
     by_id = [m for m in machines if m.id is not None and says(word, m.id)]
     return by_id or [m for m in machines if says(word, m.name) or (m.former_name and says(word, m.former_name))]

@@ -227,7 +227,7 @@ class Page:
         )
 
     async def _with_what_befell_all(self, scene: Scene) -> Scene:
-        """With the outages, reloads and restarts of a day: they befell every fleet, and stand under none."""
+        """With the outages, reloads and restarts of a day: they happened to every fleet, and stand under none."""
         if scene.history is None:
             return scene
         lately = await self._lines(READ, since=scene.now - KEPT) or ()
