@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.peer("tmux")
 
 ROOT = Path(__file__).parents[2]
 SIZES = [(80, 24), (120, 40), (200, 50)]
+NUMBERS = itertools.count()
 PATIENCE = 30
 """Seconds for what takes three on a free machine."""
 WHY = "a run that must not be lost"
@@ -75,7 +77,7 @@ class Terminal:
 
 @contextmanager
 def terminal(tmp_path: Path, width: int, height: int, *, lang: str = "C.UTF-8") -> Iterator[Terminal]:
-    place = Terminal(f"fleetd-{os.getpid()}-{width}")
+    place = Terminal(f"fleetd-{os.getpid()}-{next(NUMBERS)}")  # a server that ends takes its socket along
     (tmp_path / ".bashrc").write_text("PS1='$ '\n")
     environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path), "LANG": lang}
     given = [f"{name}={value}" for name, value in environ.items()]
@@ -175,6 +177,14 @@ def daemon(tmp_path: Path) -> Iterator[list[dict[str, object]]]:
             process.terminate()
 
 
+def asked(place: Terminal, command: str) -> str:
+    """What is on the terminal when a command has ended well, from its beginning on."""
+    mark = f"ended-{next(NUMBERS)}"
+    place.type(f"clear; {command}; echo $?-{mark}")
+    lines = place.until(lambda text: f"\n0-{mark}\n" in f"{text}\n")
+    return "\n".join(lines).partition(f"echo $?-{mark}")[2] or "\n".join(lines)
+
+
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_what_is_asked_of_a_daemon_is_whole_on_the_screen(
     tmp_path: Path, daemon: list[dict[str, object]], width: int, height: int
@@ -184,19 +194,17 @@ def test_what_is_asked_of_a_daemon_is_whole_on_the_screen(
         place.type(
             "export FLEETD_CONFIG=fleetd.toml; fleetd hold " + f"{daemon[0]['name']} --for 4h --reason '{WHY}'"
         )
-        place.until(lambda text: "UTC" in text)
+        held = asked(place, f"fleetd hold {daemon[0]['name']} --for 4h --reason '{WHY}'")
+        assert "is held until" in held
         for command, end in (("status", "remarks|held by"), ("plan", "Nothing to do"), ("history", "hold")):
-            place.type(f"clear; fleetd {command}; echo it was $?")
-            place.until(lambda text: re.search(r"^it was 0", text, re.MULTILINE))
-            shown = "\n".join(place.screen(before=200))
+            shown = asked(place, f"fleetd {command}")
             assert re.search(end, shown), shown
             assert WHY in " ".join(shown.split()), shown
             if command == "status":
                 for machine in daemon:
                     assert re.search(rf"^{machine['name']}  {machine['id']}  training ", shown, re.MULTILINE), shown
-        place.type(f"clear; fleetd explain {daemon[0]['id']}; echo it was $?")
-        shown = " ".join(" ".join(place.until(lambda text: re.search(r"^it was 0", text, re.MULTILINE))).split())
-        assert f"{daemon[0]['name']} ({daemon[0]['id']}) is ready" in shown
+        shown = asked(place, f"fleetd explain {daemon[0]['id']}")
+        assert f"{daemon[0]['name']} ({daemon[0]['id']}) is ready" in " ".join(shown.split())
         place.type("fleetd status --watch")
         place.until(lambda text: "again every 2 s; Ctrl-C ends" in text and str(daemon[3]["id"]) in text)
         assert len(place.screen()) <= height
