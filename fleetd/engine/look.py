@@ -84,7 +84,7 @@ class Look:
         self._observer = Observer(cloud, clock, looks=lambda: pace().looks, progress=progress)
         self.agreement = agreement or Agreement(clock)
         """Whether our clock and the provider's agree."""
-        idleness.leases.theirs = self.agreement.theirs
+        idleness.leases.theirs = self.snapshots.theirs = self.agreement.theirs
         self._settling = Settling(
             recall, Outsiders(recall, faults, self.agreement), clock, meter, self.agreement, unanswered=unanswered
         )

@@ -39,6 +39,8 @@ class Snapshots:
         self._cloud = cloud
         self._clock = clock
         self._progress = progress
+        self.theirs: Callable[[datetime], datetime] = lambda now: now
+        """What the provider's clock reads, by which snapshots are dated, when ours reads ``now``."""
         self._kept: dict[str, tuple[datetime, SnapshotSight]] = {}
         self._said: dict[str, str] = {}
         self._waiting_since: dict[str, datetime] = {}
@@ -92,7 +94,7 @@ class Snapshots:
                 self._unlooked[machine_id] = None
 
     def _report(self, fleet: Fleet, machine: Machine, sight: SnapshotSight) -> None:
-        now = self._clock.now()
+        now = self.theirs(self._clock.now())
         keys = {"fleet": fleet.name, "machine": machine.id, "name": machine.name}
         if sight.failure is not None and self._news(machine, f"failed {sight.failure.handle}"):
             reason = sight.failure.error or "the provider gives no reason"

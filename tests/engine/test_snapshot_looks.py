@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import anyio
+import pytest
 import structlog.testing
 
 from fleetd.model.errors import Busy, Unavailable
@@ -122,6 +123,26 @@ def test_the_check_says_what_was_missed_and_what_failed_once() -> None:
                 {"event": "snapshot.was_missed", "detail": "its newest snapshot is 72.0 h old", **common},
             ]
             assert world.cloud.writes() == []
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "old", "missed"), [(72, 3, False), (-72, 3, False), (-72, 72, True), (0, 3, False)]
+)
+def test_a_snapshot_is_as_old_as_the_clock_says_that_dated_it(ahead: float, old: float, missed: bool) -> None:
+    """With our clock three days ahead, every snapshot was missed."""
+
+    async def story() -> None:
+        cloud = cloud_of(old)
+        async with rig(DAILY, cloud=cloud) as world, world.passes_by_hand():
+            world.reconciler.agreement.told(world.clock.now())
+            world.clock.step(ahead * 3600)
+            with structlog.testing.capture_logs() as logs:
+                world.reconciler.checks.rung(Check.SNAPSHOT)
+                await world.reconciler.run_pass()
+            assert any(line["event"] == "clock.disagreed" for line in logs) == (ahead != 0)
+            assert any(line["event"] == "snapshot.was_missed" for line in logs) == missed
 
     run_virtual(story)
 
