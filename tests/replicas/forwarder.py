@@ -1,4 +1,4 @@
-"""Between one replica and the provider: who sent which write when, as the provider's own log cannot tell."""
+"""Between one replica and the provider, or the database: who sent which write when, and a network that breaks."""
 
 from __future__ import annotations
 
@@ -27,11 +27,15 @@ class Forwarder:
         parts = urlsplit(url)
         self._to = (parts.hostname, parts.port)
         self.sent: list[Sent] = []
+        self.passing = threading.Event()
+        """Cleared, nothing goes through any more, and nobody is told: a network that swallows what is sent."""
+        self.passing.set()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
+        self.passing.set()
         self._listening.close()
 
     def _accept(self) -> None:
@@ -53,6 +57,7 @@ class Forwarder:
                 if note:
                     at = time.time()
                     self.sent += [Sent(at, found[0].decode()) for found in _WRITE.finditer(chunk)]
+                self.passing.wait()
                 sink.sendall(chunk)
         for end in (source, sink):
             with suppress(OSError):

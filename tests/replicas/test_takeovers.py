@@ -17,6 +17,7 @@ from datetime import datetime
 from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -43,12 +44,17 @@ class Story:
         self.target = 3
         url = server.create()
         self.forwarders = {name: Forwarder(sim.url) for name in "ab"}
+        self.ways = {name: Forwarder(url) for name in "ab"}
+        """To the database, a way for each."""
         self.replicas = {
-            name: Replica(directory, name, _At(forwarder.url), url, target=self.target)
+            name: Replica(directory, name, _At(forwarder.url), self._through(url, name), target=self.target)
             for name, forwarder in self.forwarders.items()
         }
         self.most = self.target
         self.times: dict[str, list[float]] = {}
+
+    def _through(self, url: str, name: str) -> str:
+        return urlsplit(url)._replace(netloc="fleetd@" + self.ways[name].url.removeprefix("http://")).geturl()
 
     @property
     def holder(self) -> Replica:
@@ -147,7 +153,7 @@ class Story:
     def end(self) -> None:
         for replica in self.replicas.values():
             replica.end()
-        for forwarder in self.forwarders.values():
+        for forwarder in (*self.forwarders.values(), *self.ways.values()):
             forwarder.close()
 
 
@@ -212,6 +218,20 @@ def test_a_server_that_stays_away_ends_the_holder_before_its_lease(story: Story)
     story.server.start()
     story.wait(lambda: other.epoch == 2, 20)
     assert len(story.forwarders[holder.name].sent) == sent
+
+
+def test_a_holder_that_is_cut_off_from_the_database_and_not_from_the_provider_ends(story: Story) -> None:
+    holder, other = story.holder, story.other
+    story.another_target()
+    time.sleep(0.2)
+    story.ways[holder.name].passing.clear()
+    began = time.monotonic()
+    code = holder.wait(TTL + 5)
+    assert time.monotonic() - began < TTL + 1
+    assert code in {75, -signal.SIGALRM}, holder.tail()
+    story.wait(lambda: other.epoch == 2, 20)
+    story.come_to_rest()
+    assert story.late_calls() == []
 
 
 def test_what_is_ordered_beside_a_standby_is_done_by_the_holder(story: Story) -> None:

@@ -161,6 +161,11 @@ async def test_facts_are_replaced_and_forgotten(journal):
     assert await journal.facts() == [second]
 
 
+async def test_the_last_of_several_facts_of_one_machine_counts(journal):
+    await journal.put_facts([FACTS, replace(FACTS, last_state="off")])
+    assert [fact.last_state for fact in await journal.facts()] == ["off"]
+
+
 async def test_facts_are_put_all_or_none(journal):
     with pytest.raises(ValueError, match="time zone"):
         await journal.put_facts([FACTS, replace(FACTS, machine_id="ps2", last_seen=NOW.replace(tzinfo=None))])

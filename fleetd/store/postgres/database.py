@@ -31,6 +31,11 @@ _SESSION = " ".join(
     for setting in (
         # A paused replica must not keep the lease's row, nor a takeover waiting, for longer than this.
         "idle_in_transaction_session_timeout=3s",
+        # Nor one that is cut off: the server is to find out as soon as we do.
+        "tcp_keepalives_idle=5",
+        "tcp_keepalives_interval=2",
+        "tcp_keepalives_count=3",
+        "tcp_user_timeout=8000",
         "lock_timeout=5s",
         "statement_timeout=8s",
         # A server that is told to forget commits in a crash is not asked what it would rather do.

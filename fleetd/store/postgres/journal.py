@@ -36,6 +36,9 @@ from fleetd.store.sqlite import BILLS_KEPT, ending
 
 T = TypeVar("T")
 
+_AT_ONCE = 500
+"""Rows of one statement: it has room for 65,535 cells."""
+
 
 class PostgresJournal:
     """``fleetd.store.port.Journal`` on a database whose tables are there (``schema.prepare``)."""
@@ -295,16 +298,23 @@ class PostgresJournal:
         return await self._database.read(look)
 
     async def _put(self, table: Table[T], values: Iterable[T], key: tuple[str, ...]) -> None:
-        rows = [encoded(table, value) for value in values]
+        places = [table.columns.index(column) for column in key]
+        # The last of several with one key counts, as if they came one after the other.
+        by_key = {tuple(row[p] for p in places): row for row in (encoded(table, value) for value in values)}
+        rows = list(by_key.values())
         others = ", ".join(f"{c} = excluded.{c}" for c in table.columns if c not in key)
         names, marks = ", ".join(table.columns), ", ".join(["%s"] * len(table.columns))
-        sql = (
-            f"INSERT INTO {table.name} ({names}) VALUES ({marks}) "  # noqa: S608 - names from the model
-            f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {others}"
-        )
 
         async def put(cursor: Cursor) -> None:
-            await cursor.executemany(sql.encode(), rows)
+            # Not executemany, which is a pipeline: a holder that is paused in the middle of one keeps the lease's row
+            # locked, and to the server it is neither idle nor at a statement, so that no timeout ends it.
+            for begin in range(0, len(rows), _AT_ONCE):
+                some = rows[begin : begin + _AT_ONCE]
+                sql = (
+                    f"INSERT INTO {table.name} ({names}) VALUES {', '.join([f'({marks})'] * len(some))} "  # noqa: S608
+                    f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {others}"
+                )
+                await cursor.execute(sql.encode(), [cell for row in some for cell in row])
 
         if rows:
             await self._database.write(put)
