@@ -194,6 +194,8 @@ def _machines(report: PassReport, holds: Sequence[Hold]) -> Iterable[MachineRepo
             transition=step_report(intent) if intent is not None else None,
             hold=veto_report(hold) if hold is not None else None,
             type=machine.machine_type,
+            private_ip=machine.private_ip,
+            public_ip=machine.public_ip,
             up_since=facts.up_since if facts is not None else None,
             state_since=_state_since(machine, facts, intent) if facts is not None else None,
             failure=facts.failure_reason if facts is not None else None,

@@ -102,6 +102,8 @@ class MachineReport(Struct, frozen=True, kw_only=True):
     transition: StepReport | None = None
     hold: VetoReport | None = None
     type: str | None = None
+    private_ip: str | None = None
+    public_ip: str | None = None
     up_since: Instant | None = None
     state_since: Instant | None = None
     """Since when at the least it is as it is."""

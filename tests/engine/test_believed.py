@@ -72,11 +72,12 @@ def test_the_last_believed_picture_stays_with_its_time(turn: Any, why: str) -> N
     async def story() -> None:
         async with rig(fleet(target=3)) as world:
             for n in (1, 2, 3):
-                world.cloud.add(token_name(n), machine_type="P4000")
+                world.cloud.add(token_name(n), machine_type="P4000", private_ip=f"10.0.0.{n}")
             seat = EngineSeat(world.daemon, Leases(world.journal), world.clock)
             async with world.daemon_running():
                 await anyio.sleep(100)
                 good = seat.status()
+                assert {m.private_ip for m in good.machines} == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
                 assert (good.sight.believed_at, good.sight.doubted_since) == (
                     good.sight.at,
                     None,

@@ -203,7 +203,8 @@ def test_a_start_that_never_works_keeps_its_place_until_it_is_held(error: Refuse
             await anyio.sleep(300)
             assert "fleetd hold" not in " ".join(explained(world))
             await anyio.sleep(2 * HOUR)
-            assert f"`fleetd hold {token_name(1)} --for 24h --reason ...` has another" in " ".join(explained(world))
+            hold = f"to let another machine take it: `fleetd hold {token_name(1)} --for 24h --reason ...`."
+            assert hold in " ".join(explained(world))
             assert calls(world, "create") == 0, "its place is kept"
             if held:
                 await world.reconciler.vetoes.add(

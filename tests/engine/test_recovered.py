@@ -179,7 +179,7 @@ def test_a_machine_that_somebody_turns_again_and_again_is_an_alert_and_not_fough
             metrics.show(seat.status(), world.clock.now())
             assert metrics.registry.get_sample_value("fleetd_machines_fought_over", {"fleet": "training"}) == 1
             told = " ".join(sentences_about(seat.status(), machine_id, (), world.clock.now()))
-            assert "Somebody else has turned it" in told
+            assert "has started or stopped it" in told
             assert (said[0]["machine"], said[0]["count"], said[0]["log_level"]) == (machine_id, 3, "error")
 
     run_virtual(story)

@@ -440,7 +440,9 @@ def test_why_a_machine_is_off_is_in_its_cell() -> None:
 
 def test_the_page_of_a_machine() -> None:
     held = veto(kind="hold", subject="training-1", machine="ps-1", reason="mine")
-    machine = a_machine("training-1", id="ps-1", former_name="gpu", up_since=at(hours=3), hold=held)
+    machine = a_machine(
+        "training-1", id="ps-1", former_name="gpu", up_since=at(hours=3), hold=held, private_ip="10.0.0.7"
+    )
     history = [entry(machine="ps-1")]
     whole = replace_(
         scene(history, machines=[machine], vetoes=[held]), known=Known(prices={"P4000": Decimal("0.51")})
@@ -449,7 +451,7 @@ def test_the_page_of_a_machine() -> None:
     said = page.words
     assert "training-1 (ps-1, gpu before) is ready, in fleet training." in said
     assert "Hold on training-1 (create only) mine (ada, until 13:00:00 UTC, 60 min left)" in said
-    assert "Id ps-1 Name training-1 First seen as gpu Fleet training Type P4000" in said
+    assert "Id ps-1 Name training-1 First seen as gpu Fleet training Private address 10.0.0.7 Type P4000" in said
     assert "Price $0.51 an hour while it is up, by the config" in said
     assert "Up since 09:00:00 UTC" in said
     assert "training-1 start: reached after 61 s" in said

@@ -445,11 +445,16 @@ async def test_whatever_a_machine_is_called_its_page_is_a_tap_away(name: str) ->
         ("former", "machine/ps-training-2"),
         ("bat", "fleet/batch"),
         (" batch ", "fleet/batch"),
+        ("10.0.0.7", "machine/ps-training-1"),
+        ("203.0.113", "machine/ps-training-2"),
     ],
 )
 async def test_the_only_one_that_is_called_so_is_shown_at_once(asked: str, path: str) -> None:
     async with served(make()) as rig, aiohttp.ClientSession() as session:
-        machines = [a_machine("training-1"), a_machine("training-2", former_name="former")]
+        machines = [
+            a_machine("training-1", private_ip="10.0.0.7"),
+            a_machine("training-2", former_name="former", public_ip="203.0.113.9"),
+        ]
         rig.passes(machines=machines, fleets={"training": a_fleet(), "batch": a_fleet()})
         async with session.get(rig.url, params={"q": asked}, allow_redirects=False) as answer:
             assert (answer.status, answer.headers["Location"]) == (302, path)

@@ -1,4 +1,4 @@
-"""What a person looks for: fleets and machines by any part of their names and ids; and that nothing is there."""
+"""What a person looks for: fleets and machines by any part of a name, id or address; and that nothing is there."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Found:
 
 
 def find(report: Report, words: str) -> Found:
-    """Everything that has the words in a name or an id, in upper or lower case."""
+    """Everything that has the words in a name, an id or an address, in upper or lower case."""
     part = words.strip()[:LONGEST_QUESTION].casefold()
     fleets = [name for name in report.fleets if part in name.casefold()]
     machines = [m for m in report.machines if any(part in word.casefold() for word in _words(m))]
@@ -96,7 +96,10 @@ def missing_page(scene: Scene, kind: str, word: str) -> str:
 
 def _nothing(scene: Scene) -> str:
     seen = count(len(scene.report.machines), "machine")
-    return f"{seen} and {count(len(scene.report.fleets), 'fleet')} are known: look for any part of a name or an id."
+    return (
+        f"{seen} and {count(len(scene.report.fleets), 'fleet')} are known: look for any part of a name, an id or an "
+        "address."
+    )
 
 
 def _list(scene: Scene, found: Found) -> Markup:
@@ -123,4 +126,6 @@ def _machine(scene: Scene, machine: MachineReport) -> Markup:
 
 
 def _words(machine: MachineReport) -> tuple[str, ...]:
-    return (machine.name, machine.id or "", machine.former_name or "")
+    return tuple(
+        word or "" for word in (machine.name, machine.id, machine.former_name, machine.private_ip, machine.public_ip)
+    )

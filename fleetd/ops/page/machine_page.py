@@ -84,6 +84,8 @@ def _facts(scene: Scene, machine: MachineReport) -> Iterator[Markup]:
         ("Name", tag("code", machine.name)),
         ("First seen as", tag("code", machine.former_name) if machine.former_name else None),
         ("Fleet", link if machine.owned else join("not owned: never touched")),
+        ("Address", tag("code", machine.public_ip) if machine.public_ip else None),
+        ("Private address", tag("code", machine.private_ip) if machine.private_ip else None),
         ("Type", machine.type),
         ("Price", None if price is None else f"{money(price)} an hour while it is up, by the config"),
         ("State", machine.state),
