@@ -168,7 +168,7 @@ OUTAGE = [
     (
         "Why is my change not in force?",
         "status",
-        [r"reload rejected, the config from before is in force: (.*\n)? *fleets\.training\.target: "],
+        [r"reload rejected, the config from before is in force: (.*\n)? *\S+\.toml:\d+: fleets\.training\.target: "],
     ),
     (
         "Can I believe what I see?",

@@ -8,11 +8,16 @@ from pathlib import Path
 from tests.systemd.machine import Machine
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+ELSEWHERE = "## Run several replicas\n"
+"""A section whose commands need a database, which the booted system has not: ``tests/replicas`` and
+``tests/cli/test_cli_state_move.py`` do what it says."""
 
 
 def commands() -> list[str]:
     """Every command line in the ``sh`` blocks, without its comment."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", OPERATIONS.read_text(), re.MULTILINE | re.DOTALL)
+    before, _, after = OPERATIONS.read_text().partition(ELSEWHERE)
+    text = before + after.partition("\n## ")[2]
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     lines = [re.sub(r"(^|\s{2,})# .*", "", line).rstrip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
 

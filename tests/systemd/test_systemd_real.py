@@ -165,6 +165,9 @@ def test_it_starts_and_converges(machine: Machine, handbook: Handbook, account: 
     handbook.run("sudoedit /etc/fleetd/fleetd.toml", stdin=config(target=2))
     assert "create" in handbook.run("sudo fleetd check --online && sudo fleetd plan")
     assert account.writes() == []
+    machine.sh("mkdir -p /etc/bash_completion.d")
+    handbook.run("_FLEETD_COMPLETE=source_bash fleetd | sudo tee /etc/bash_completion.d/fleetd")
+    assert "complete " in machine.sh("bash -c '. /etc/bash_completion.d/fleetd; complete -p fleetd'")
     assert "Active: active (running)" in handbook.run("sudo systemctl start fleetd && systemctl status fleetd")
     until_converged(machine, 2)
     assert account.writes() == ["create", "create"]
