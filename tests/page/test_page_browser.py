@@ -71,7 +71,8 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 def text(selector: str) -> str:
-    return f"document.querySelector('{selector}').textContent"
+    """An element's text; "" while the page has not come so far."""
+    return f"(document.querySelector('{selector}')?.textContent ?? '')"
 
 
 async def test_a_change_reaches_the_page_without_a_reload(tmp_path: Path) -> None:
@@ -108,11 +109,11 @@ async def test_from_any_trouble_the_reason_is_a_tap_away_and_hostile_names_stay_
             (ours, *_) = [m for m in running.sim.machines() if m["name"].startswith("training-")]
             running.human(ours["id"], "stop")
             cell = f'[data-key="machine {ours["id"]}"]'
-            await tab.until(f"document.querySelector('{cell} .state').textContent === 'off'")
+            await tab.until(f"document.querySelector('{cell} .state')?.textContent === 'off'")
             await tab.until(f"{text('#blocked')}.includes('a person stopped it')")
             told = fleetd("hold", ours["name"], "-c", str(running.config), "--for", "2h", "--reason", "<b>mine</b>")
             assert told.returncode == 0, told.stderr
-            await tab.until(f"document.querySelector('{cell}').textContent.includes('held')")
+            await tab.until(f"document.querySelector('{cell}')?.textContent?.includes('held')")
             assert "<b>mine</b>" in await tab.run("document.querySelector('.vetoes').innerText")
             title = await tab.run("document.querySelector('[data-key=\"machine pshostile\"]').title")
             assert '<img src=x onerror="window.owned = 1">\\x1b[2J\\u202e\\x0a\'&quot;xxx' in title

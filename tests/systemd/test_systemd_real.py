@@ -168,6 +168,7 @@ def test_it_starts_and_converges(machine: Machine, handbook: Handbook, account: 
     machine.sh("mkdir -p /etc/bash_completion.d")
     handbook.run("_FLEETD_COMPLETE=source_bash fleetd | sudo tee /etc/bash_completion.d/fleetd")
     assert "complete " in machine.sh("bash -c '. /etc/bash_completion.d/fleetd; complete -p fleetd'")
+    machine.sh("rm /etc/bash_completion.d/fleetd")  # which nothing but the administrator removes
     assert "Active: active (running)" in handbook.run("sudo systemctl start fleetd && systemctl status fleetd")
     until_converged(machine, 2)
     assert account.writes() == ["create", "create"]
