@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import fields
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import anyio
 import structlog
 
 from fleetd import __version__
+from fleetd.config.reading import placed
 from fleetd.engine.chronicle import Chronicle
 from fleetd.engine.faults import PASS, Faults, wait_after
 from fleetd.engine.follower import Follower
@@ -22,7 +25,7 @@ from fleetd.model.errors import CloudError, ConfigError, Fault, FleetdError, Ord
 from fleetd.model.journal import Intent
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Outcome, Verb
-from fleetd.model.settings import Settings
+from fleetd.model.settings import ProviderSettings, Settings
 from fleetd.planner.transitions import Ending
 from fleetd.planner.windows import next_edge
 from fleetd.words.changes import differences
@@ -39,6 +42,8 @@ LONGEST_GAP = 5.0
 """Seconds of that at most: whoever gives an order hears within half a minute what became of it."""
 GRACE = 25.0
 """Seconds that a pass under way may take to end after SIGTERM; the unit kills after 45."""
+FOR_GOOD = ("poll", "state_dir", "state", "state_password", "listen")
+"""Keys of ``[daemon]`` that only a start reads; so are all of ``[provider]``."""
 HEARTBEAT = 10.0
 """Seconds between signs of life while the daemon waits on purpose."""
 
@@ -327,11 +332,15 @@ class Daemon:
 
 
 def _refuse_unchangeable(old: Settings, new: Settings) -> None:
-    changed = ["provider"] if old.provider != new.provider else []
-    keys = ("poll", "state_dir", "state", "state_password", "listen")
-    changed += [f"daemon.{key}" for key in keys if getattr(old.daemon, key) != getattr(new.daemon, key)]
+    changed = _changed("provider", [f.name for f in fields(ProviderSettings)], old.provider, new.provider)
+    changed += _changed("daemon", FOR_GOOD, old.daemon, new.daemon)
     if changed:
-        raise ConfigError(new.source, tuple(Fault(path, "changed: restart fleetd to use it") for path in changed))
+        faults = [Fault(path, "changed: restart fleetd to use it") for path in changed]
+        raise ConfigError(new.source, placed(faults, Path(new.source)))
+
+
+def _changed(table: str, keys: Iterable[str], old: object, new: object) -> list[str]:
+    return [f"{table}.{key}" for key in keys if getattr(old, key) != getattr(new, key)]
 
 
 def _first(group: ExceptionGroup[E]) -> E:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from fleetd.config.reading import load as load_file
 from fleetd.engine.leases import Leases
 from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import ConfigError, Fault, RateLimited, StateUnusable, Unauthorized, Unavailable
@@ -280,7 +282,7 @@ def test_checks_ring_in_time_although_the_wall_clock_was_set(by: int, times: int
     ("change", "path"),
     [
         pytest.param("fault", "fleets.training.target", id="a fault"),
-        pytest.param("provider", "provider", id="another provider"),
+        pytest.param("provider", "provider.base_url", id="another provider"),
         pytest.param("poll", "daemon.poll", id="another poll"),
     ],
 )
@@ -305,6 +307,28 @@ def test_a_bad_reload_changes_nothing(change, path) -> None:
                 assert path in daemon.reload_fault
                 assert ("reload", "False") in world.meter.said
         assert events(logs, "config.reload_rejected") == ["config.reload_rejected"]
+
+    run_virtual(story)
+
+
+def test_what_only_a_start_reads_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "fleetd.toml"
+    lines = ["version = 1", "[provider]", 'kind = "simulator"', "max_concurrency = 4", "", "[daemon]", 'poll = "9s"']
+    file.write_text("\n".join(lines) + "\n")
+    new = load_file(file)
+    old = replace(
+        new, provider=replace(new.provider, max_concurrency=10), daemon=replace(new.daemon, poll=timedelta(seconds=5))
+    )
+
+    async def story() -> None:
+        async with rig(fleet(target=1), load=lambda: new) as world, world.daemon_running() as daemon:
+            daemon.reconciler.settings = old
+            with pytest.raises(ConfigError) as refused:
+                daemon.reload()
+            assert [(f.line, f.path) for f in refused.value.faults] == [
+                (4, "provider.max_concurrency"),
+                (7, "daemon.poll"),
+            ]
 
     run_virtual(story)
 
