@@ -7,6 +7,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _TODAY = timedelta(hours=20)
 """An instant that is no further off needs no day."""
+_A_YEAR = timedelta(days=300)
+"""One that is further off needs its year as well."""
+_THIS_WEEK = timedelta(days=6)
+"""Nor one that is no further off a date: its weekday comes but once until then."""
 
 
 def clock(at: datetime) -> str:
@@ -17,7 +21,8 @@ def clock(at: datetime) -> str:
 def local_clock(at: datetime, zone: str | None, now: datetime) -> str:
     """An instant in the zone that a window is written in: ``07:00 Berlin``, on another day ``Mon 07:00 Berlin``.
 
-    In UTC where the zone is not given, or not known here.
+    With its date where it is days away, and with the name of its offset, ``02:30 CEST Berlin``, in an hour that comes
+    twice. In UTC where the zone is not given, or not known here.
     """
     try:
         place, called = ZoneInfo(zone or "UTC"), (zone or "UTC").rpartition("/")[2].replace("_", " ")
@@ -27,8 +32,12 @@ def local_clock(at: datetime, zone: str | None, now: datetime) -> str:
         there = at.astimezone(place)
     except OverflowError:  # beyond the calendar
         there, called = at, "UTC"
-    day = "" if at - now < _TODAY else f"{there:%a} "
-    return f"{day}{there:%H:%M} {called}"
+    away = at - now
+    day = "" if away < _TODAY else f"{there:%a} " if away < _THIS_WEEK else f"{there:%d %b} "
+    if away >= _A_YEAR:
+        day = f"{there:%d %b %Y} "
+    twice = there.replace(fold=1 - there.fold).utcoffset() != there.utcoffset()
+    return f"{day}{there:%H:%M}{f' {there:%Z}' if twice else ''} {called}"
 
 
 def span(delta: timedelta) -> str:
