@@ -34,7 +34,7 @@ what is marked so elsewhere because it takes more than some seconds of processor
 
 
 COVERING = ("cli", "contract", "engine", "ops", "planner", "words")
-"""Folders whose tests count for the coverage of decisions, engine and words: being counted doubles what a test takes."""
+"""Folders whose tests count for the coverage of decisions, engine and words: it doubles what a test takes."""
 
 
 SLOW = ("sim", "week", "nights", "systemd", "e2e", "page", "deploy", "books", "cli", "engine")
