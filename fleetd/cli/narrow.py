@@ -8,6 +8,7 @@ from fleetd.model.machine import Phase
 from fleetd.model.reasons import ORDINARY, Standing
 from fleetd.model.report import MachineReport, Report
 from fleetd.words import phases
+from fleetd.words.names import holds_on
 
 _PUZZLING = frozenset(
     {Standing.OVERDUE, Standing.ORPHAN, Standing.LOOK_ALIKE, Standing.ANSWER_LOST, Standing.UNVERIFIED}
@@ -18,18 +19,19 @@ def of_fleet(report: Report, name: str) -> Report:
     """Everything that is about one fleet; one that nobody has seen yet is not among the fleets."""
     fleet = report.fleets.get(name)
     machines = tuple(m for m in report.machines if m.owned and m.fleet == name)
-    called = {m.id for m in machines} | {m.name for m in machines}
+    ids = {m.id for m in machines}
+    holds = holds_on(report.vetoes, machines)
     return replace(
         report,
         fleets={} if fleet is None else {name: fleet},
         machines=machines,
         blocked=tuple(b for b in report.blocked if b.fleet == name),
-        vetoes=tuple(v for v in report.vetoes if (v.on in called if v.kind == "hold" else v.subject in {None, name})),
+        vetoes=tuple(v for v in report.vetoes if (v in holds if v.kind == "hold" else v.subject in {None, name})),
         hourly=None if fleet is None else fleet.hourly,
         orphans=(),
         over_caps=tuple(c for c in report.over_caps if c.fleet in {None, name}),
         budgets=tuple(b for b in report.budgets if b.fleet in {None, name}),
-        checks_made={m: made for m, made in report.checks_made.items() if m in called},
+        checks_made={m: made for m, made in report.checks_made.items() if m in ids},
     )
 
 

@@ -18,6 +18,7 @@ from fleetd.model.journal import MachineOrder
 from fleetd.model.reasons import Verb
 from fleetd.model.report import OrderTaken, document
 from fleetd.ops.escape import printable
+from fleetd.words.names import typed
 from fleetd.words.reasons import UNDER_WAY
 
 KEEP_OFF = timedelta(hours=4)
@@ -107,6 +108,7 @@ def _order(order: MachineOrder, config: Any, state_dir: Any, *, as_json: bool) -
 
 def _words(order: MachineOrder, taken: OrderTaken) -> list[str]:
     name, now = printable(taken.name), datetime.now(UTC)
+    word = typed(taken.name, taken.machine)
     match taken.result:
         case "begun":
             due = f", due by {until(taken.transition.deadline, now)}" if taken.transition else ""
@@ -116,9 +118,9 @@ def _words(order: MachineOrder, taken: OrderTaken) -> list[str]:
                 lines.append(f"It was to stay off until {until(hold.expires_at, now)} ({why}); that is over.")
             if taken.kept_off_until is not None:
                 end = until(taken.kept_off_until, now)
-                lines.append(f"It stays off until {end}; fleetd release {name} ends that.")
+                lines.append(f"It stays off until {end}; fleetd release {word} ends that.")
             return lines
         case "already_so":
             return [f"{name} is {printable(taken.state or '')} already; nothing was done"]
         case _:
-            return [f"no pass has decided on {name} yet: fleetd history --machine {name} will say what became of it"]
+            return [f"no pass has decided on {name} yet: fleetd history --machine {word} will say what became of it"]

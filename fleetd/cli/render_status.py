@@ -30,6 +30,7 @@ from fleetd.planner.ownership import made_for
 from fleetd.planner.standing import orphans
 from fleetd.words.blocked import Blocked, blocked
 from fleetd.words.fleets import unlike_sentence
+from fleetd.words.names import called
 from fleetd.words.phases import PHASES
 from fleetd.words.reasons import reason_words
 from fleetd.words.times import clocks_sentence
@@ -198,7 +199,7 @@ def machines_table(machines: Sequence[MachineReport], now: datetime) -> Sheet:
     titles = {column.title for column in columns}
     rows = [
         [
-            Text(shown(machine.name)),
+            Text(shown(called(machine))),
             Text(shown(machine.id), style="dim"),
             Text(shown(machine.fleet)),
             state_text(machine.state, machine.phase),

@@ -27,6 +27,8 @@ class Blocked:
     ordinary: bool
     brief: str
     """The same in a line: ``4 not started: the provider had no capacity; it is tried again later``."""
+    verb: str | None = None
+    """What is not done; None where that is anything."""
     machine: str | None = None
     """Id of the one machine that it is about."""
     since: datetime | None = None
@@ -80,6 +82,7 @@ def _blocked(group: Sequence[BlockedReport], now: datetime) -> Blocked:
         names=listed,
         ordinary=whole.reason in ORDINARY,
         brief=f"{whole.count} not {done}: {reason_words(whole.reason)}",
+        verb=whole.verb,
         machine=whole.machine,
         since=min((row.since for row in group if row.since is not None), default=None),
         until=whole.until,

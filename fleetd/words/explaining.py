@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from fleetd.model.machine import Phase
@@ -9,6 +10,7 @@ from fleetd.model.reasons import Reason
 from fleetd.model.report import FleetReport, MachineReport, Report
 from fleetd.words.fleets import change_sentence, fleet_sentence, unlike_sentence
 from fleetd.words.machines import standing_sentence
+from fleetd.words.names import called, holds_on
 from fleetd.words.reasons import sentence
 from fleetd.words.times import clock, span
 from fleetd.words.vetoes import veto_sentence
@@ -25,11 +27,12 @@ def explain_fleet(report: Report, name: str, now: datetime) -> list[str]:
     lines += _next(fleet, now)
     if fleet.hourly is not None:
         cap = f" The cap over all fleets is ${report.max_hourly_cost}." if report.max_hourly_cost else ""
-        lines.append(f"It costs ${fleet.hourly} an hour now.{cap}")
+        cost, when = ("costs", "now") if report.sight.doubted_since is None else ("cost", "then")
+        lines.append(f"It {cost} ${fleet.hourly} an hour {when}.{cap}")
     mine = _owned(report, name)
     lines += [f"{m.name}: {standing_sentence(m, fleet, now)}" for m in mine if m.transition is not None]
     lines += [sentence(b, now) for b in report.blocked if b.fleet == name]
-    return [*lines, *_vetoes(report, name, {m.id for m in mine} | {m.name for m in mine}, now)]
+    return [*lines, *_vetoes(report, name, mine, now)]
 
 
 def explain_machine(report: Report, machine: MachineReport, now: datetime) -> list[str]:
@@ -38,7 +41,7 @@ def explain_machine(report: Report, machine: MachineReport, now: datetime) -> li
     lasts = f" for {span(now - machine.state_since)}" if machine.state_since is not None else ""
     place = f", in fleet {machine.fleet}" if machine.owned else ""
     before = f", {machine.former_name} before" if machine.former_name else ""
-    name = f"{machine.name} ({machine.id or 'no id yet'}{before})"
+    name = f"{called(machine)} ({machine.id or 'no id yet'}{before})"
     was = "is" if report.sight.doubted_since is None else "was"
     lines = [*doubts(report, now), f"{name} {was} {machine.state}{lasts}{place}."]
     lines.append(standing_sentence(machine, fleet, now))
@@ -54,7 +57,7 @@ def explain_machine(report: Report, machine: MachineReport, now: datetime) -> li
     lines += _activity(machine, now)
     about = [b for b in report.blocked if b.machine == machine.id]
     lines += [sentence(b, now) for b in about]
-    lines += _vetoes(report, machine.fleet, {machine.id, machine.name}, now)
+    lines += _vetoes(report, machine.fleet, [machine], now)
     if machine.phase == Phase.DOWN and not about and machine.transition is None:
         lines.append(_why_not_started(report, machine, fleet, now))
     return [*lines, *_next(fleet, now)]
@@ -97,11 +100,12 @@ def doubts(report: Report, now: datetime) -> list[str]:
     return lines
 
 
-def _vetoes(report: Report, fleet: str | None, machines: set[str | None], now: datetime) -> list[str]:
+def _vetoes(report: Report, fleet: str | None, machines: Sequence[MachineReport], now: datetime) -> list[str]:
+    holds = holds_on(report.vetoes, machines)
     return [
         veto_sentence(v, now)
         for v in report.vetoes
-        if (v.subject in {None, fleet} if v.kind == "freeze" else v.on in machines)
+        if (v.subject in {None, fleet} if v.kind == "freeze" else v in holds)
     ]
 
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from fleetd.model.plan import Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import BlockedReport
+from fleetd.words.names import typed
 from fleetd.words.times import clock, span
 
 FOR_GOOD = timedelta(hours=1)
@@ -137,6 +138,9 @@ ENDS: Mapping[str, str] = MappingProxyType(
 )
 """How what is not being done ends, where no instant is known. A test walks all reasons."""
 
+_NOT_BELIEVED = frozenset({Reason.OBSERVATION_PARTIAL, Reason.OBSERVATION_REJECTED})
+"""Reasons for which the number of machines that are missing is not known: it is by a listing that is not believed."""
+
 _PROVISO: Mapping[str, str] = MappingProxyType(
     {
         Reason.IN_TRANSITION: ", at the latest",
@@ -183,6 +187,8 @@ def sentence(skip: Skip | BlockedReport, now: datetime) -> str:
     who = skip.name or (f"{skip.count} machine{'s' if skip.count != 1 else ''} of {skip.fleet}")
     verb = "acted on" if skip.verb is None else PARTICIPLES.get(skip.verb, skip.verb)
     text = f"{who} {'is' if skip.count == 1 or skip.name else 'are'} not {verb}: {reason_words(skip.reason)}"
+    if skip.verb == Verb.CREATE and skip.reason in _NOT_BELIEVED:
+        text = f"No machine of {skip.fleet} is {verb}: {reason_words(skip.reason)}"
     if skip.detail:
         text += f" ({skip.detail})"
     return f"{text}. {_when(skip, now)}{_instead(skip, now)}"
@@ -197,7 +203,7 @@ def _instead(skip: Skip | BlockedReport, now: datetime) -> str:
         return f"{lasts}: a person should look."
     return (
         f"{lasts}, and its place stays reserved; to let another machine take it: "
-        f"`fleetd hold {skip.name} --for 24h --reason ...`."
+        f"`fleetd hold {typed(skip.name, skip.machine)} --for 24h --reason ...`."
     )
 
 

@@ -120,3 +120,16 @@ def test_a_fleet_in_a_sentence(view: FleetView, text: str) -> None:
 )
 def test_spans(seconds: float, text: str) -> None:
     assert span(timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize("name", ["two words", "a'; reboot; '", "$(reboot)", "-rf", "\u202egnp"])
+def test_a_command_in_a_sentence_is_that_command_whatever_the_machine_is_called(name: str) -> None:
+    skip = Skip("training", Verb.START, Reason.NO_EFFECT, "ps1", name, since=later(days=-9))
+    assert "`fleetd hold ps1 --for 24h --reason ...`" in sentence(skip, NOW)
+
+
+@pytest.mark.parametrize("reason", [Reason.OBSERVATION_REJECTED, Reason.OBSERVATION_PARTIAL])
+def test_how_many_are_missing_by_a_listing_that_is_not_believed_is_not_said(reason: Reason) -> None:
+    said = sentence(Skip("training", Verb.CREATE, reason, count=3), NOW)
+    assert said.startswith(f"No machine of training is created: {SENTENCES[reason]}. ")
+    assert "3 machines" in sentence(Skip("training", None, reason, count=3), NOW), "those are named one by one"
