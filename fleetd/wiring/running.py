@@ -149,6 +149,7 @@ async def _run(
     hangup_reloads: bool,
 ) -> None:
     notifier, metrics = systemd.from_environment(), Metrics(version=__version__)
+    file = _absolute(settings.source)
 
     def passed(report: Report) -> None:
         page.passed(report)
@@ -162,7 +163,7 @@ async def _run(
             SystemClock().now,
             interval=lambda: engine.reconciler.settings.daemon.interval,
             version=__version__,
-            known=lambda: Known.of(engine.reconciler.settings),
+            known=lambda: Known.of(engine.reconciler.settings, file),
         )
         async with (
             _endpoints(settings, engine.seat, metrics, page) as keep_socket,
@@ -174,6 +175,10 @@ async def _run(
             group.start_soon(watch_lag, metrics.lag)
             await engine.daemon.run()
             group.cancel_scope.cancel()
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - without ".."
 
 
 async def converge(

@@ -219,6 +219,49 @@ def test_since_when_a_fleet_is_short(looks: list[Report], since: float | None) -
     assert recorded(*looks).short_since("other") is None
 
 
+@pytest.mark.parametrize(
+    ("looks", "since"),
+    [
+        pytest.param([(0, 2), (1, 1)], 1, id="short throughout"),
+        pytest.param([(0, 1), (30, 0), (40, 1)], 0, id="short, and shorter, and less short"),
+        pytest.param([(0, 1), (20, 2), (21, 1)], 21, id="at its target in between"),
+        pytest.param([(0, 1), (20, None), (22, 1)], 22, id="nobody looked in between"),
+        pytest.param([(0, 1), (90, 2)], None, id="no more"),
+    ],
+)
+@pytest.mark.parametrize("restarts", [False, True])
+def test_since_when_a_fleet_is_short_outlives_what_is_kept(looks: Any, since: float | None, restarts: bool) -> None:
+    record, up = Record(), 2
+    for half in range(2 * 100):  # hours, of which the last day is kept
+        hours = half / 2
+        up = next((u for h, u in reversed(looks) if h <= hours), up)
+        if up is not None:
+            record.saw(look(hours * 60, up), patience=timedelta(hours=1))
+        if restarts and half % 7 == 0:
+            record = Record.load(record.dump(), AT + timedelta(hours=hours))
+    expected = None if since is None else AT + timedelta(hours=since)
+    assert record.short_since("training") == expected
+    assert record.spans("training")[0].since >= AT + timedelta(hours=75)
+
+
+def test_a_clock_that_was_set_back_ends_what_is_known_of_before() -> None:
+    record = Record()
+    for hours in range(40):
+        record.saw(look(hours * 60, 1), patience=timedelta(hours=1))
+    assert record.short_since("training") == AT
+    record.saw(look(-600, 1), patience=timedelta(hours=1))
+    assert record.short_since("training") == AT - timedelta(minutes=600)
+
+
+def test_when_a_fleet_was_seen_last_is_known_after_it_has_left_the_config() -> None:
+    record = recorded(look(0), look(1))
+    record.saw(
+        a_report(fleets={}, observation={"at": AT + timedelta(minutes=9), "complete": True}), patience=PATIENCE
+    )
+    assert record.seen_last("training") == AT + timedelta(minutes=1)
+    assert record.seen_last("other") is None
+
+
 def test_where_nobody_looked_it_is_hatched() -> None:
     paths, caption = drawn(span(0, 15, 4), span(45, 50, 4), now=60)
     assert paths["blank"] == "M250.0 0H750.0V100H250.0ZM833.3 0H1000.0V100H833.3Z"

@@ -26,9 +26,11 @@ from fleetd.model.naming import machine_name, make_token
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import Report, document
 from fleetd.ops.page import words
+from fleetd.ops.page.aged import aged
 from fleetd.ops.page.fleet_page import fleet_page
+from fleetd.ops.page.found import several_page
 from fleetd.ops.page.frame import content_security_policy
-from fleetd.ops.page.headline import headline
+from fleetd.ops.page.headline import headline, title
 from fleetd.ops.page.history_page import Filters, history_page
 from fleetd.ops.page.home import home
 from fleetd.ops.page.html import Markup, join, tag, text
@@ -40,7 +42,7 @@ from fleetd.ops.page.scene import Known, Scene
 from fleetd.ops.page.summary import summary
 from tests.page.crowd import crowd
 from tests.page.everything import every_page
-from tests.support.fakeseat import AT, a_fleet, a_machine, a_report
+from tests.support.fakeseat import AT, a_fleet, a_machine, a_report, a_veto
 from tests.support.parsed import Parsed, parsed
 
 HOSTILE = [
@@ -267,6 +269,50 @@ def test_who_is_blind_says_so_and_never_that_all_is_well(daemon: Any, sight: Any
         assert not re.search(r"at target|parked until|>✓", page), name
 
 
+@pytest.mark.parametrize(("ago", "old"), [(150, False), (151, True), (4000, True)])
+def test_a_look_that_is_old_is_no_picture_of_now(ago: float, old: bool) -> None:
+    seen = {"at": at(seconds=ago), "complete": True, "believed_at": at(seconds=ago)}
+    report = aged(a_report(observation=seen, machines=[a_machine("training-1")]), AT, timedelta(seconds=150))
+    whole = Scene(report, AT)
+    said = parsed(home(whole)).words
+    assert ("at target" in said) != old
+    assert ("The pass that is under way takes long." in said) == old
+    assert title(whole) == (("? 2/2 up · fleetd", "blind") if old else ("2/2 up · fleetd", "ok"))
+    assert ("Needs a person (1)" in said) == old
+    if old:
+        assert "no pass has come to its end since then. Last seen 1" in said
+        assert headline(whole) == headline(replace_(whole, now=AT + timedelta(seconds=5)))
+        for name, page in every_page(whole).items():
+            assert not re.search(r"at target|parked until|>✓", page), name
+
+
+def test_what_is_known_to_be_wrong_is_said_rather_than_that_it_is_old() -> None:
+    seen = {"at": at(hours=1), "complete": True, "believed_at": at(hours=1), "doubted_since": at(minutes=58)}
+    away = replace(a_report().daemon, provider="unavailable", error="503")
+    report = a_report(daemon=away, observation=seen)
+    assert aged(report, AT, timedelta(minutes=2)) == report
+    assert aged(Report(daemon=away), AT, timedelta(minutes=2)) == Report(daemon=away)
+    late = aged(a_report(daemon=away, observation=seen | {"doubted_since": None}), AT, timedelta(minutes=2))
+    assert [need.subject for need in needs(late, AT)] == ["The provider"]
+
+
+@pytest.mark.parametrize(
+    ("fleets", "words"),
+    [
+        ([(3, 3), (3, 3)], "6/6"),
+        ([(4, 3), (3, 3)], "7/6"),
+        ([(4, 3), (2, 3)], "5/6"),
+        ([(6, 3), (0, 3)], "3/6"),
+        ([(0, 0), (1, 3)], "1/3"),
+    ],
+)
+def test_no_surplus_of_one_fleet_hides_what_another_lacks(fleets: list[tuple[int, int]], words: str) -> None:
+    whole = {f"f{n}": a_fleet(up=up, target=of, converged=up == of) for n, (up, of) in enumerate(fleets)}
+    assert title(scene(fleets=whole))[0] == f"{words} up · fleetd"
+    seen = {"at": AT, "complete": False, "believed_at": AT}
+    assert f"{words.replace('/', ' of ')} up." in headline(scene(fleets=whole, observation=seen))
+
+
 def test_a_listing_that_is_not_believed_is_one_thing_however_many_fleets_wait_for_it() -> None:
     fleets = {f"fleet-{n}": a_fleet(converged=False) for n in range(40)}
     rows = [skip(fleet=name, reason="observation_rejected", until=None) for name in fleets]
@@ -463,7 +509,8 @@ def test_the_page_of_a_machine() -> None:
 def test_before_the_first_pass() -> None:
     daemon = replace(a_report().daemon, last_pass=None, provider=None)
     page = parsed(home(Scene(Report(daemon=daemon), AT)))
-    assert "No pass has ended well yet." in page.words
+    assert "? no look yet · fleetd" in page.words
+    assert page.words.count("No pass has ended well yet.") == 1
     assert "no look was believed yet" in page.words
     assert "Nothing is known yet." in page.words
 
@@ -528,6 +575,21 @@ def test_what_fails_anew_every_few_minutes_is_one_line() -> None:
     assert parsed(history_page(scene(history), Filters())).words.count("failed to start") == 40
 
 
+def test_what_one_of_several_was_done_for_is_not_said_of_all() -> None:
+    told = {"verb": "hold", "reason": "operator_request", "outcome": "observed", "duration_s": None, "actor": "ada"}
+    history = [
+        entry(ts=at(hours=30), machine="ps1", evidence="a run; until 20:36", **told),
+        entry(ts=at(minutes=2), machine="ps2", evidence="a run; until 20:36", **told),
+        entry(ts=at(minutes=1), machine="ps3", evidence="its fan; until 12:30", **told),
+        entry(ts=at(minutes=9), machine="ps4", evidence="the same", **told | {"verb": "stop"}),
+        entry(ts=at(minutes=9), machine="ps5", evidence="the same", **told | {"verb": "stop"}),
+    ]
+    said = shown(history).words
+    assert "training : 3 machines hold, since 01 Mar 06:00 11:59:00 operator request; by ada" in said
+    assert "its fan" not in said
+    assert "training : 2 machines stop 11:51:00 operator request; the same; by ada" in said
+
+
 def test_whose_the_machines_are_is_counted() -> None:
     web = [machine_name("web", make_token("web", [n, 2, 3, 4, 5])) for n in (1, 2)]
     machines = [
@@ -538,6 +600,9 @@ def test_whose_the_machines_are_is_counted() -> None:
     ]
     said = shown(machines=machines).words
     assert "1 machine off, made by a fleetd, of no fleet here" in said
+    assert said.count("without a fleet") == 0
+    running = [a_machine("training-1"), *(a_machine(name, owned=False, fleet=None) for name in web)]
+    assert "1 machine and 2 without a fleet · $1.02 an hour" in shown(machines=running).words
     assert "1 look-alike of ours, never touched" in said
     assert "1 machine of other people, never touched" in said
 
@@ -616,6 +681,15 @@ def _tags(page: Parsed) -> list[tuple[str, list[str]]]:
     return [(tag, sorted(attributes)) for tag, attributes in page.tags if tag != "code"]
 
 
+def test_a_command_names_the_config_from_wherever_it_is_run() -> None:
+    daemon = replace(a_report().daemon, config="c.toml")
+    whole = replace_(scene(daemon=daemon, machines=[a_machine("training-1")]), known=Known(config="/srv/c.toml"))
+    for name, page in every_page(whole).items():
+        lines = [shlex.split(unescape(line)) for line in re.findall(r"<code>(fleetd .*?)</code>", page)]
+        assert all(words[-2:] == ["-c", "/srv/c.toml"] for words in lines), name
+        assert name == "/summary" or " · /srv/c.toml<" in page, name
+
+
 @given(st.text(st.characters(), min_size=1, max_size=400))
 def test_any_name_is_found_by_its_own_address_and_by_no_others(name: str) -> None:
     for path in (fleet_path(name), machine_word_path(name)):
@@ -679,6 +753,12 @@ def test_machines_by_the_thousand_are_all_a_tap_away_on_their_fleets_page() -> N
     assert page.words.count("Deadline") == 50
 
 
+def test_machines_of_one_name_that_have_no_room_are_counted() -> None:
+    machines = a_report(machines=[a_machine("x", id=f"ps{n}") for n in range(70)]).machines
+    assert "and 10 more: an id tells them apart" in several_page(scene(), "x", machines)
+    assert "more:" not in several_page(scene(), "x", machines[:60])
+
+
 def test_what_is_too_much_for_one_page_is_said() -> None:
     machines = [a_machine(f"training-{n:06d}", transition=step(intent=n) if n < 500 else None) for n in range(9000)]
     page = fleet_shown(machines=machines)
@@ -727,6 +807,41 @@ def test_every_page_can_be_heard() -> None:
 def test_what_the_headline_says_does_not_change_with_the_clock() -> None:
     away = scene(blocked=[skip()], fleets={"training": a_fleet(converged=False)})
     assert headline(away) == headline(replace_(away, now=AT + timedelta(seconds=45)))
+
+
+def test_a_freeze_is_named_before_any_hold() -> None:
+    held = [a_veto("hold", f"training-{n}") for n in range(9)]
+    said = shown(vetoes=[*held, a_veto("freeze", "training"), a_veto("freeze", None)]).words
+    assert max(said.index(f"freeze on {on}") for on in ("everything", "training")) < said.index("hold on training-0")
+
+
+def test_since_when_machines_have_no_fleet_is_not_since_when_they_run() -> None:
+    names = [machine_name("web", make_token("web", [n, 2, 3, 4, 5])) for n in (1, 2)]
+    machines = [a_machine(name, owned=False, fleet=None, state_since=at(hours=5)) for name in names]
+    record = Record()
+    for ago, fleets in ((90, {"web": a_fleet()}), (60, {"web": a_fleet()}), (59, {"training": a_fleet()})):
+        record.saw(
+            a_report(fleets=fleets, observation={"at": at(minutes=ago), "complete": True}), patience=AT - at(hours=1)
+        )
+    page = parsed(home(replace_(scene(machines=machines), record=record)))
+    assert "web 2 machines run without a fleet: adopt, or stop by hand since 11:00:00 UTC, 60 min" in page.words
+    assert "fleet/web" in page.links
+    started = [replace(machines[0], state_since=at(minutes=3)), machines[1]]
+    page = parsed(home(replace_(scene(machines=started), record=record)))
+    assert "adopt, or stop by hand since 11:57:00 UTC" in page.words, "the last of them was started after that"
+
+
+def test_since_when_a_fleet_is_short_is_not_said_of_other_things() -> None:
+    record = Record()
+    for ago in (20, 10):
+        look = a_report(fleets={"training": a_fleet(up=1)}, observation={"at": at(minutes=ago), "complete": True})
+        record.saw(look, patience=timedelta(hours=1))
+    unlike = a_fleet(up=1, converged=False, unlike=[{"what": "region", "found": "a", "wanted": "b", "count": 1}])
+    fields = {"fleets": {"training": unlike}, "over_caps": [{"fleet": "training", "hourly": "9", "cap": "8"}]}
+    page = parsed(home(replace_(scene(**fields, blocked=[skip()]), record=record)))
+    said = page.words.partition("Needs a person (3)")[2].partition("Fleets")[0]
+    assert said.count("since") == 1
+    assert "it is tried again later" in said.partition("since 11:40:00 UTC")[0].rpartition("!")[2]
 
 
 @pytest.mark.parametrize("fields", [{}, {"fleets": {"training": a_fleet(up=1, converged=False)}}])

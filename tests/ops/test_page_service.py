@@ -22,6 +22,7 @@ from yarl import URL
 
 from fleetd.model.errors import StateUnusable
 from fleetd.model.journal import HistoryEntry
+from fleetd.model.naming import machine_name, make_token
 from fleetd.ops.http import serve_http
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.page import feed as feed_module
@@ -522,6 +523,82 @@ async def test_a_filter_that_cannot_be_read_is_said(since: str) -> None:
         assert status == 400
         assert "since: expected how long ago" in text
         assert "<b>" not in text
+
+
+@pytest.mark.parametrize("query", ["", "?machine=", "?fleet=training", "?since=1h"])
+async def test_a_machine_without_a_name_is_not_what_no_filter_means(query: str) -> None:
+    async with served(make()) as rig:
+        rig.memory.entries = [entry("training-1")]
+        rig.passes(machines=[a_machine("", id="ps7", owned=False), a_machine("training-1", id="ps1")])
+        assert "training-1</a>" in (await get(f"{rig.url}/history{query}"))[1]
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("machin=training-1", "machin: there is no such filter; there are fleet, machine, since"),
+        ("fleet=training&limit=5", "limit: there is no such filter"),
+        ("fleet=training&fleet=batch", "fleet: given more than once"),
+        (f"machine={'x' * 201}", "machine: longer than 200 characters"),
+        ("%3Cb%3E=1", "&lt;b&gt;: there is no such filter"),
+    ],
+)
+async def test_a_filter_that_would_be_ignored_is_refused(query: str, words: str) -> None:
+    async with served(make()) as rig:
+        rig.memory.entries = [entry("training-1")]
+        status, text, _ = await get(URL(f"{rig.url}/history?{query}", encoded=True))
+        assert status == 400
+        assert words in text
+        assert "training-1</a>" not in text
+
+
+async def test_a_name_is_found_as_it_is_shown_and_however_it_is_typed() -> None:
+    async with served(make()) as rig, aiohttp.ClientSession() as session:
+        rig.passes(
+            machines=[a_machine(name, id=f"ps{n}") for n, name in enumerate(("a\x1b[31m", "\u202egnp", "Caf\xe9"))]
+        )
+        for asked, path in (
+            ("a\\x1b[31m", "ps0"),
+            ("\\u202egnp", "ps1"),
+            ("\u202egnp", "ps1"),
+            ("cafe\u0301", "ps2"),
+        ):
+            async with session.get(rig.url, params={"q": asked}, allow_redirects=False) as answer:
+                assert (answer.status, answer.headers.get("Location")) == (302, f"machine/{path}"), asked
+
+
+async def test_a_machine_has_no_share_in_what_another_did_that_is_called_by_its_id() -> None:
+    async with served(make()) as rig:
+        rig.passes(machines=[a_machine("training-1", id="ps1"), a_machine("ps1", id="ps2")])
+        own, others = entry("training-1"), entry("ps1")
+        rig.memory.entries = [replace(own, machine="ps1"), replace(others, machine="ps2", verb="destroy")]
+        text = (await get(f"{rig.url}/machine/ps1"))[1].partition("Time line")[2]
+        assert " start:" in text
+        assert " destroy:" not in text
+        assert " destroy:" in (await get(f"{rig.url}/machine/ps2"))[1].partition("Time line")[2]
+
+
+async def test_what_a_fleet_has_left_behind_is_where_its_page_was() -> None:
+    async with served(make()) as rig:
+        names = [machine_name("web", make_token("web", [n, 2, 3, 4, 5])) for n in (1, 2)]
+        rig.passes(machines=[a_machine(name, owned=False, fleet=None) for name in (*names, "web-site")])
+        home = (await get(rig.url))[1]
+        assert 'href="fleet/web"' in home
+        status, text, _ = await get(f"{rig.url}/fleet/web")
+        assert status == 404
+        assert "Made for it, and without a fleet now" in text
+        assert text.count('href="../machine/') == 2
+
+
+async def test_while_no_look_comes_to_an_end_the_page_does_not_go_on_saying_that_all_is_well() -> None:
+    rig, passed = make(), [timedelta(0)]
+    rig.page._now = lambda: AT + passed[0]
+    async with served(rig):
+        rig.passes()
+        assert json.loads((await get(f"{rig.url}/summary"))[1])["mood"] == "ok"
+        passed[0] = timedelta(minutes=4)  # and its provider is asked all the while
+        rig.page._renderings = serving.Renderings()
+        assert json.loads((await get(f"{rig.url}/summary"))[1])["mood"] == "blind"
 
 
 async def test_a_few_renderings_are_kept_and_a_report_is_made_once() -> None:

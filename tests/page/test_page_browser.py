@@ -190,9 +190,15 @@ async def test_a_lost_connection_is_said_and_mends_itself(tmp_path: Path) -> Non
             running.stop()
             await tab.until(f"{text('#link')}.startsWith('Connection lost')")
             assert await tab.run("document.documentElement.classList.contains('lost')")
+            icon = "document.querySelector('link[rel=icon]')"
+            assert (await tab.run("document.title")).startswith("? ")
+            assert await tab.run(f"{icon}.href === {icon}.dataset.blind"), (
+                "a tab in another window must not look well"
+            )
             running.start()
             await tab.until(f"{text('#link')} === 'Live'", seconds=40)
             assert not await tab.run("document.documentElement.classList.contains('lost')")
+            await tab.until(f"!document.title.startsWith('?') && {icon}.href !== {icon}.dataset.blind", seconds=40)
             assert tab.navigations == 1
 
 

@@ -12,6 +12,7 @@ from fleetd.ops.page.html import Markup, join, tag
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.words import NOTHING, age, clock, count, short_age
 from fleetd.words.machines import standing_sentence
+from fleetd.words.names import called
 from fleetd.words.phases import PHASES, eventful_first
 
 CELLS = 60
@@ -75,7 +76,7 @@ def remarks_of(machine: MachineReport, scene: Scene) -> str:
 
 def _cell(scene: Scene, machine: MachineReport) -> Markup:
     phase = machine.phase if machine.phase in PHASES else "unknown"
-    name, fleet = machine.name, machine.fleet
+    name, fleet = called(machine), machine.fleet
     short = name.removeprefix(f"{fleet}-") or name
     mark = _mark(machine)
     full = age(machine.since, scene.now)
@@ -106,7 +107,8 @@ def _cell(scene: Scene, machine: MachineReport) -> Markup:
 
 def _square(scene: Scene, machine: MachineReport) -> Markup:
     phase = machine.phase if machine.phase in PHASES else "unknown"
-    short = machine.name.removeprefix(f"{machine.fleet}-") or machine.name
+    name = called(machine)
+    short = name.removeprefix(f"{machine.fleet}-") or name
     told = f"{short}: {machine.state}"
     link = tag("a", class_=f"square {phase}", href=scene.machine_link(machine), title=told)
     return tag("li", link, data_key=f"machine {machine.id or machine.name}")

@@ -23,7 +23,7 @@ def commands(scene: Scene, subject: str, lines: Sequence[Sequence[str]]) -> Mark
     """
     if subject.startswith("-"):
         return None
-    config = scene.report.daemon.config
+    config = scene.known.config or scene.report.daemon.config
     whole = [[*words, "-c", config] if config else [*words] for words in lines]
     typed = [shlex.join(words) for words in whole if all(_can_be_typed(word) for word in words)]
     if not typed:

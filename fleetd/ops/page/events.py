@@ -17,6 +17,8 @@ _GOOD = frozenset({Outcome.REACHED, Outcome.OBSERVED})
 _BAD = frozenset({Outcome.FAILED_TO_START, Outcome.TIMED_OUT, Outcome.NO_EFFECT, Outcome.REFUSED, Outcome.LOST})
 _BAD_NEWS = frozenset({"rejected", "not_believed", "unavailable", "key_refused"})
 """Of what happened to fleetd itself."""
+_AT_ONCE = timedelta(minutes=5)
+"""What is no further apart is told with one time."""
 
 
 def events(scene: Scene, *, most: int, together: bool = False) -> Markup:
@@ -69,7 +71,8 @@ def _row(group: Sequence[HistoryEntry], scene: Scene) -> Markup:
         verb = "changed outside" if entry.verb == OUTSIDE else _plain(entry.verb)
         who, did, why = _who(group, scene), f" {verb}:{ended}" if ended else f" {verb}", _plain(entry.reason)
     by = f"by {entry.actor}" if entry.actor not in {"fleetd", "outside"} else ""
-    said = "; ".join(part for part in (why, entry.error, entry.evidence, by) if part)
+    evidence = entry.evidence if len({e.evidence for e in group}) == 1 else ""  # of one of them it says nothing
+    said = "; ".join(part for part in (why, entry.error, evidence, by) if part)
     return tag(
         "li",
         tag("span", sign, class_=f"sign {tone}", aria_hidden="true"),
@@ -93,10 +96,11 @@ def _who(group: Sequence[HistoryEntry], scene: Scene) -> Markup:
 
 
 def _often(group: Sequence[HistoryEntry], scene: Scene) -> str:
-    """That it was more than once for a machine, and since when."""
+    """That it was more than once for a machine, and since when; or that it was not for all of them at one time."""
+    first = min(e.ts for e in group)
     if len({e.machine for e in group}) == len(group):
-        return ""
-    return f", {len(group)} times since {clock(group[-1].ts, scene.now)}"
+        return f", since {clock(first, scene.now)}" if group[0].ts - first > _AT_ONCE else ""
+    return f", {len(group)} times since {clock(first, scene.now)}"
 
 
 def _plain(code: object) -> str:

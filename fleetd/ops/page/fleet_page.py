@@ -21,6 +21,7 @@ from fleetd.ops.page.words import clock, money
 from fleetd.words.blocked import as_one, blocked, together
 from fleetd.words.explaining import explain_fleet
 from fleetd.words.machines import standing_sentence
+from fleetd.words.names import holds_on
 from fleetd.words.phases import PHASES
 from fleetd.words.reasons import sentence
 from fleetd.words.times import local_clock, span
@@ -38,8 +39,7 @@ def fleet_page(scene: Scene, name: str) -> str:
     mine = [m for m in scene.report.machines if m.owned and m.fleet == name]
     rows = blocked((b for b in scene.report.blocked if b.fleet == name), scene.now)
     freezes = [v for v in scene.report.vetoes if v.kind == "freeze" and v.subject in {None, name}]
-    called = {m.id for m in mine} | {m.name for m in mine}
-    holds = [v for v in scene.report.vetoes if v.kind == "hold" and v.on in called]
+    holds = holds_on(scene.report.vetoes, mine)
     return document(
         scene,
         tag(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleetd.model.report import MachineReport, Report
+from fleetd.ops.escape import printable
 from fleetd.ops.page.events import events
 from fleetd.ops.page.frame import LONGEST_QUESTION, document
 from fleetd.ops.page.home import pill
 from fleetd.ops.page.html import Markup, tag
 from fleetd.ops.page.links import fleet_path, machine_path
+from fleetd.ops.page.needs import left_of
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.states import state_of
 from fleetd.ops.page.words import count
+from fleetd.words.names import called
 from fleetd.words.phases import PHASES
 
 SHOWN = 60
@@ -37,13 +41,19 @@ class Found:
 
 def find(report: Report, words: str) -> Found:
     """Everything that has the words in a name, an id or an address, in upper or lower case."""
-    part = words.strip()[:LONGEST_QUESTION].casefold()
-    fleets = [name for name in report.fleets if part in name.casefold()]
-    machines = [m for m in report.machines if any(part in word.casefold() for word in _words(m))]
+    part = _folded(words.strip()[:LONGEST_QUESTION])
+    fleets = [name for name in report.fleets if part in _folded(name)]
+    named = [(m, [_folded(word) for word in _words(m)]) for m in report.machines]
+    machines = [(m, folded) for m, folded in named if any(part in word for word in folded)]
     return Found(
-        sorted(fleets, key=lambda name: name.casefold() != part),
-        sorted(machines, key=lambda m: all(word.casefold() != part for word in _words(m))),
+        sorted(fleets, key=lambda name: _folded(name) != part),
+        [m for m, _ in sorted(machines, key=lambda one: part not in one[1])],
     )
+
+
+def _folded(word: str) -> str:
+    """As it is compared: however its letters are put together, in upper or lower case."""
+    return word.casefold() if word.isascii() else unicodedata.normalize("NFKC", word).casefold()
 
 
 def hits_page(scene: Scene, words: str, found: Found) -> str:
@@ -56,7 +66,7 @@ def hits_page(scene: Scene, words: str, found: Found) -> str:
             tag("h2", f"{count(total, 'hit')} for {words}" if total else f"Nothing is called {words}"),
             tag("p", _nothing(scene), class_="none") if not total else None,
             _list(scene, found) if total else None,
-            tag("p", f"and {total - SHOWN} more: say more of the name", class_="dim") if total > SHOWN else None,
+            _more(total, "say more of the name"),
             id="hits",
         ),
         subject=f"find {words[:40]}",
@@ -72,6 +82,7 @@ def several_page(scene: Scene, word: str, machines: Sequence[MachineReport]) -> 
             "section",
             tag("h2", f"{count(len(machines), 'machine')} called {word}"),
             _list(scene, Found((), machines)),
+            _more(len(machines), "an id tells them apart"),
             id="hits",
         ),
         subject=word,
@@ -81,6 +92,7 @@ def several_page(scene: Scene, word: str, machines: Sequence[MachineReport]) -> 
 def missing_page(scene: Scene, kind: str, word: str) -> str:
     """No fleet, or no machine, has that name; what the history knows of it is shown all the same."""
     known = tag("section", tag("h2", "What the history knows of it"), events(scene, most=SHOWN), id="changed")
+    left = left_of(scene.report, word) if kind == "fleet" else []
     return document(
         scene,
         tag(
@@ -89,8 +101,24 @@ def missing_page(scene: Scene, kind: str, word: str) -> str:
             tag("p", f"It may be gone, or was never there. {_nothing(scene)}", class_="none"),
             id="missing",
         ),
+        _left(scene, left) if left else None,
         known if scene.history else None,
         subject=f"no {kind}",
+    )
+
+
+def _more(total: int, advice: str) -> Markup | None:
+    return tag("p", f"and {total - SHOWN} more: {advice}", class_="dim") if total > SHOWN else None
+
+
+def _left(scene: Scene, machines: Sequence[MachineReport]) -> Markup:
+    return tag(
+        "section",
+        tag("h2", "Made for it, and without a fleet now"),
+        tag("p", "Nothing is done about them: adopt them, or stop them by hand.", class_="dim"),
+        _list(scene, Found((), machines)),
+        _more(len(machines), "find one by its name"),
+        id="left",
     )
 
 
@@ -121,11 +149,12 @@ def _machine(scene: Scene, machine: MachineReport) -> Markup:
     return tag(
         "li",
         tag("span", PHASES[phase][0], class_=f"sign {phase}", aria_hidden="true"),
-        tag("p", tag("a", machine.name, href=scene.machine_link(machine)), tag("span", told, class_="dim")),
+        tag("p", tag("a", called(machine), href=scene.machine_link(machine)), tag("span", told, class_="dim")),
     )
 
 
 def _words(machine: MachineReport) -> tuple[str, ...]:
-    return tuple(
-        word or "" for word in (machine.name, machine.id, machine.former_name, machine.private_ip, machine.public_ip)
-    )
+    words = [machine.name, machine.id, machine.former_name, machine.private_ip, machine.public_ip]
+    # And as they are shown: that is what is copied.
+    words += [printable(name) for name in (machine.name, machine.former_name) if name and not name.isprintable()]
+    return tuple(word for word in words if word)

@@ -139,8 +139,8 @@ def _footer(scene: Scene) -> Markup:
     parts: list[Child] = [f"fleetd {scene.version}" if scene.version else "fleetd"]
     if daemon.since is not None:
         parts.append(f"pid {daemon.pid}, since {clock(daemon.since, scene.now)} UTC")
-    if daemon.config:
-        parts.append(daemon.config)
+    if config := scene.known.config or daemon.config:
+        parts.append(config)
     legend = [
         tag("li", tag("span", sign, class_=f"sign {phase}", aria_hidden="true"), words)
         for phase, (sign, words) in PHASES.items()

@@ -15,10 +15,11 @@ from fleetd.words.times import span
 def headline(scene: Scene) -> str:
     """In words that change only when something does: a screen reader says them each time."""
     report, now = scene.report, scene.now
-    if report.daemon.last_pass is None and report.sight.believed_at is None:
-        return "No pass has ended well yet."
     found = needs(report, now)
-    words = _blind(scene) if blind(report) else _fleets(scene)
+    if _nothing_yet(scene):
+        words = "No pass has ended well yet."
+    else:
+        words = _blind(scene) if blind(report) else _fleets(scene)
     return f"{words} {count(len(found), 'thing')} may need a person." if found else words
 
 
@@ -32,17 +33,30 @@ def title(scene: Scene) -> tuple[str, str]:
     """The tab's title and its mood (ok, moving, trouble or blind): how the fleets stand, seen from another tab."""
     report = scene.report
     views = report.fleets.values()
+    if _nothing_yet(scene):
+        return "? no look yet · fleetd", "blind"
     words = f"{_up(scene)} up · fleetd"
     if blind(report):
         return f"? {words}", "blind"
     if needs(report, scene.now):
         return f"! {words}", "trouble"
-    return words, "ok" if views and all(f.converged for f in views) else "moving"
+    return words, "ok" if all(f.converged for f in views) else "moving"
+
+
+def _nothing_yet(scene: Scene) -> bool:
+    return scene.report.daemon.last_pass is None and scene.report.sight.believed_at is None
 
 
 def _up(scene: Scene) -> str:
-    views = scene.report.fleets.values()
-    return f"{sum(f.up for f in views)}/{sum(wanted(f) for f in views)}"
+    up, of = _totals(scene)
+    return f"{up}/{of}"
+
+
+def _totals(scene: Scene) -> tuple[int, int]:
+    """(up, wanted) of all fleets; while one is short, the surplus of another does not count, which would hide it."""
+    views = [(f.up, wanted(f)) for f in scene.report.fleets.values()]
+    short = any(up < of for up, of in views)
+    return sum(min(up, of) if short else up for up, of in views), sum(of for _, of in views)
 
 
 def _blind(scene: Scene) -> str:
@@ -50,9 +64,9 @@ def _blind(scene: Scene) -> str:
     began = "" if since is None else f" since {clock(since, scene.now)} UTC"
     seen = "Nothing seen yet."
     if report.sight.believed_at is not None and report.fleets:
-        up = sum(f.up for f in report.fleets.values())
+        up, of = _totals(scene)
         looked = clock(report.sight.believed_at, scene.now)
-        seen = f"Last seen {looked} UTC: {up} of {sum(wanted(f) for f in report.fleets.values())} up."
+        seen = f"Last seen {looked} UTC: {up} of {of} up."
     return f"Blind{began}: {why_blind(report).removesuffix('.')}. {seen}"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 from fleetd.config.units import Misspelt, parse_duration
@@ -47,6 +48,26 @@ def history_page(scene: Scene, filters: Filters, *, fault: str = "") -> str:
     )
 
 
+def asked_for(query: Iterable[tuple[str, str]]) -> tuple[Filters, str]:
+    """The filters of an address, and what is wrong with them; "" where nothing is.
+
+    A filter that is misspelt, given twice or cut short would show what was not asked for, and nobody could tell.
+    """
+    typed: dict[str, str] = {}
+    known = [one.name for one in fields(Filters)]
+    fault = ""
+    for key, value in query:
+        word = value.strip()
+        if key not in known:
+            fault = fault or f"{key[:40]}: there is no such filter; there are {', '.join(known)}"
+        elif key in typed:
+            fault = fault or f"{key}: given more than once"
+        elif len(word) > LONGEST_QUESTION:
+            fault = fault or f"{key}: longer than {LONGEST_QUESTION} characters"
+        typed.setdefault(key, word[:LONGEST_QUESTION])
+    return Filters(**{key: word for key, word in typed.items() if key in known}), fault
+
+
 def moment_ago(text: str, now: datetime) -> datetime:
     """``24h`` (that long ago), or ISO 8601, in UTC where it has no zone.
 
@@ -71,7 +92,7 @@ def _list(scene: Scene) -> Markup:
 
 
 def _form(filters: Filters) -> Markup:
-    fields = (
+    rows = (
         ("fleet", "Fleet", filters.fleet, "any"),
         ("machine", "Machine, by id or name", filters.machine, "any"),
         ("since", "Since", filters.since, "24h, 7d or 2026-03-02T20:00"),
@@ -82,6 +103,6 @@ def _form(filters: Filters) -> Markup:
             label,
             tag("input", type="text", name=name, value=value or None, placeholder=hint, maxlength=LONGEST_QUESTION),
         )
-        for name, label, value, hint in fields
+        for name, label, value, hint in rows
     ]
     return tag("form", inputs, tag("button", "Show"), method="get", action="history", class_="filters")

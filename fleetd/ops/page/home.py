@@ -12,12 +12,13 @@ from fleetd.ops.page.chart import reach, spark
 from fleetd.ops.page.events import events
 from fleetd.ops.page.frame import document
 from fleetd.ops.page.html import Child, Markup, join, tag
-from fleetd.ops.page.needs import CONFIG, Need, blind, needs
+from fleetd.ops.page.needs import CONFIG, LEFT, MISSING, Need, blind, needs
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.states import Rank, State, parked_words, states, wanted
 from fleetd.ops.page.tables import table
 from fleetd.ops.page.words import NOTHING, age, clock, count, money, took
 from fleetd.planner.standing import orphans
+from fleetd.words.names import holds_on
 from fleetd.words.times import local_clock, span
 from fleetd.words.vetoes import veto_title
 
@@ -97,13 +98,15 @@ def _began(scene: Scene, need: Need) -> datetime | None:
     if need.since is None and need.subject == CONFIG:
         rejected = (e.ts for e in scene.history or () if e.verb == "config" and e.reason == "rejected")
         return max(rejected, default=None)
-    return need.since or scene.record.short_since(need.subject)
+    if need.kind == LEFT:
+        return max((at for at in (need.since, scene.record.seen_last(need.subject)) if at is not None), default=None)
+    return need.since or (scene.record.short_since(need.subject) if need.kind == MISSING else None)
 
 
 def _on_their_own(scene: Scene) -> Iterator[Markup]:
     """What waits for nobody: it ends by itself."""
     report, now = scene.report, scene.now
-    for veto in report.vetoes:
+    for veto in sorted(report.vetoes, key=lambda v: v.kind != "freeze"):
         ends = f" until {clock(veto.expires_at, now)} UTC ({veto.reason})"
         yield join(_veto_link(scene, veto), ends)
     for name, fleet in _asleep(scene).items():
@@ -122,7 +125,7 @@ def _veto_link(scene: Scene, veto: VetoReport) -> Markup:
     words = veto_title(veto)
     if veto.kind == "freeze" and veto.subject in scene.report.fleets:
         return tag("a", words, href=scene.fleet_link(veto.subject or ""))
-    held = next((m for m in scene.report.machines if veto.kind == "hold" and veto.on in {m.id, m.name}), None)
+    held = next((m for m in scene.report.machines if holds_on([veto], [m])), None)
     return tag("span", words) if held is None else tag("a", words, href=scene.machine_link(held))
 
 
@@ -205,7 +208,10 @@ def _numbers(scene: Scene) -> Markup:
     if last is not None:
         parts.append(f"last pass {age(last.at, now)} ago, took {took(last.duration_s)}")
     left = orphans(report.machines)
-    if asleep := sum(m.phase == Phase.DOWN for m in left):
+    asleep = sum(m.phase == Phase.DOWN for m in left)
+    if awake := len(left) - asleep:
+        parts[0] += f" and {awake} without a fleet"
+    if asleep:
         parts.append(f"{count(asleep, 'machine')} off, made by a fleetd, of no fleet here")
     if twins := sum(m.look_alike for m in report.machines):
         parts.append(f"{count(twins, 'look-alike')} of ours, never touched")

@@ -36,11 +36,6 @@ def history_path(*, fleet: str | None = None, machine: str | None = None, since:
     return f"history?{'&'.join(asked)}" if asked else "history"
 
 
-def search_path(words: str) -> str:
-    """``./?q=...``."""
-    return f"./?q={_segment(words)}"
-
-
 def says(said: str, word: str) -> bool:
     """Whether a part of an address, decoded, means this name or id."""
     return said == word or (said.startswith("~") and said == _address(word))

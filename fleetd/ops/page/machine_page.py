@@ -15,6 +15,8 @@ from fleetd.ops.page.rows import section, step_rows, veto_row
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.words import clock, money
 from fleetd.words.explaining import explain_machine
+from fleetd.words.names import called as name_of
+from fleetd.words.names import holds_on
 from fleetd.words.phases import PHASES
 from fleetd.words.times import span
 
@@ -23,7 +25,12 @@ EVENTS = 60
 
 
 def called(scene: Scene, word: str) -> list[MachineReport]:
-    """The machines that a part of an address means: an id means its machine, whatever else has it as its name."""
+    """The machines that a part of an address means: an id means its machine, whatever else has it as its name.
+
+    No word means none, not those without a name.
+    """
+    if not word:
+        return []
     machines = scene.report.machines
     by_id = [m for m in machines if m.id is not None and says(word, m.id)]
     return by_id or [m for m in machines if says(word, m.name) or (m.former_name and says(word, m.former_name))]
@@ -32,18 +39,14 @@ def called(scene: Scene, word: str) -> list[MachineReport]:
 def machine_page(scene: Scene, machine: MachineReport) -> str:
     """The whole document. The scene's history is this machine's."""
     now = scene.now
-    on = {machine.id, machine.name}
-    vetoes = [
-        v
-        for v in scene.report.vetoes
-        if (v.on in on if v.kind == "hold" else machine.owned and v.subject in {None, machine.fleet})
-    ]
+    freezes = [v for v in scene.report.vetoes if v.kind == "freeze" and v.subject in {None, machine.fleet}]
+    vetoes = [*(freezes if machine.owned else ()), *holds_on(scene.report.vetoes, [machine])]
     word = machine.id or machine.name
     return document(
         scene,
         tag(
             "section",
-            tag("div", tag("h2", machine.name), _state(scene, machine), class_="subject"),
+            tag("div", tag("h2", name_of(machine)), _state(scene, machine), class_="subject"),
             tag("ul", (tag("li", line) for line in explain_machine(scene.report, machine, now)), class_="why"),
             class_="fleet",
             id="why",
@@ -59,7 +62,7 @@ def machine_page(scene: Scene, machine: MachineReport) -> str:
             id="changed",
         ),
         _commands(scene, machine),
-        subject=machine.name,
+        subject=name_of(machine),
     )
 
 
@@ -81,7 +84,7 @@ def _facts(scene: Scene, machine: MachineReport) -> Iterator[Markup]:
         link = tag("a", fleet, href=scene.fleet_link(fleet))
     rows: list[tuple[str, Child]] = [
         ("Id", tag("code", machine.id) if machine.id else "not known yet"),
-        ("Name", tag("code", machine.name)),
+        ("Name", tag("code", machine.name) if machine.name else "none that can be read"),
         ("First seen as", tag("code", machine.former_name) if machine.former_name else None),
         ("Fleet", link if machine.owned else join("not owned: never touched")),
         ("Address", tag("code", machine.public_ip) if machine.public_ip else None),

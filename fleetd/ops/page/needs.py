@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fleetd.model.machine import Phase
-from fleetd.model.reasons import Reason
+from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import MachineReport, Report
 from fleetd.ops.page import links
+from fleetd.ops.page.aged import OVERDUE
 from fleetd.ops.page.words import clock, count, line, money
 from fleetd.planner.ownership import made_for
 from fleetd.planner.standing import orphans
@@ -18,6 +19,10 @@ from fleetd.words.blocked import blocked
 from fleetd.words.fleets import unlike_sentence
 from fleetd.words.times import clocks_sentence
 
+MISSING = "missing"
+"""Of machines that are not created or started."""
+LEFT = "left"
+"""Of machines that run without a fleet: not before their fleet left the config."""
 CONFIG = "The new config"
 """What a rejected reload is listed as."""
 _CONSEQUENCES = frozenset(
@@ -30,6 +35,7 @@ _CONSEQUENCES = frozenset(
     }
 )
 """Reasons that every fleet has while nothing is seen: that is one thing, whatever the number of fleets."""
+_WAYS_UP = frozenset({Verb.CREATE, Verb.START})
 _PROVIDER = {"key_refused": "refuses the key", "unavailable": "does not answer"}
 
 
@@ -44,6 +50,8 @@ class Need:
     """None where nobody knows."""
     path: str = "history"
     """Where there is more about it, from the page at ``/``."""
+    kind: str = ""
+    """``MISSING`` or ``LEFT`` where the record tells better since when."""
 
 
 def needs(report: Report, now: datetime) -> list[Need]:
@@ -98,7 +106,9 @@ def troubles(report: Report) -> list[Need]:
         often = count(daemon.faults or 1, "fault")
         found.append(Need("fleetd", f"met {often} in its own code, {line(last)}", fault.at, lately))
     doubt = seen.undecided or (seen.doubt or "nobody knows why" if seen.doubted_since and not daemon.error else None)
-    if doubt is not None and not daemon.provider_away:
+    if doubt == OVERDUE and not daemon.provider_away:
+        found.append(Need("The pass", "that is under way takes long. Machines may have changed.", since, lately))
+    elif doubt is not None and not daemon.provider_away:
         words = f"is not believed, nothing is decided: {line(doubt)}"
         found.append(Need("The listing", words, since, lately))
     if daemon.config_fault:
@@ -139,7 +149,12 @@ def _blocked(report: Report, now: datetime) -> Iterator[Need]:
             tried = f", next at {clock(row.until, now)} UTC" if row.until is not None and row.until > now else ""
             since = row.since or (None if alone is None else alone.since)
             path = links.fleet_path(row.fleet) if alone is None else links.machine_path(alone)
-            yield Need(row.fleet, f"{row.brief}{tried}", since, path)
+            yield Need(row.fleet, f"{row.brief}{tried}", since, path, MISSING if row.verb in _WAYS_UP else "")
+
+
+def left_of(report: Report, fleet: str) -> list[MachineReport]:
+    """The machines that a fleetd made for a fleet which the config does not name."""
+    return [m for m in orphans(report.machines) if made_for(m.name) == fleet]
 
 
 def _orphans(report: Report) -> Iterator[Need]:
@@ -152,5 +167,5 @@ def _orphans(report: Report) -> Iterator[Need]:
         hourly = f", {money(costs[fleet])} an hour" if fleet in costs else ""
         since = max((m.state_since for m in left if m.state_since is not None), default=None)
         runs = "machine runs" if len(left) == 1 else "machines run"
-        path = links.machine_path(left[0]) if len(left) == 1 else links.search_path(f"{fleet}-")
-        yield Need(fleet, f"{len(left)} {runs} without a fleet{hourly}: adopt, or stop by hand", since, path)
+        path = links.machine_path(left[0]) if len(left) == 1 else links.fleet_path(fleet)
+        yield Need(fleet, f"{len(left)} {runs} without a fleet{hourly}: adopt, or stop by hand", since, path, LEFT)

@@ -59,9 +59,22 @@
   function sayLive() {
     const open = source !== null && source.readyState === EventSource.OPEN;
     document.documentElement.classList.toggle("lost", lost !== null);
-    if (lost !== null) say("gone", "Connection lost: this is how things stood");
+    if (lost !== null) say("gone", `Connection lost at ${lost.slice(11, 19)} UTC: this is how things stood`);
     else if (open) say("live", "Live");
     else say("slow", `Every ${PERIOD / 1000} s`);
+  }
+
+  function wear(mood) {
+    const icon = document.querySelector("link[rel=icon]");
+    icon.href = icon.dataset[mood];
+  }
+
+  // What the tab says is as old as the page: it must not look well. The next answer is taken whole, and mends it.
+  function lose() {
+    lost = lost || new Date().toISOString();
+    tag = null;
+    document.title = `? ${document.title.replace(/^\? /, "")}`;
+    wear("blind");
   }
 
   async function ask(where, headers) {
@@ -101,7 +114,7 @@
       if (answer.status !== 304) await show(answer);
       lost = null;
     } catch {
-      lost = lost || Date.now();
+      lose();
     } finally {
       busy = false;
       sayLive();
@@ -116,11 +129,11 @@
     try {
       const told = await (await ask(`${root}summary`, {})).json();
       document.title = subject ? `${subject} · ${told.title}` : told.title;
-      const icon = document.querySelector("link[rel=icon]");
-      icon.href = icon.dataset[told.mood];
+      wear(told.mood);
       tag = null;
+      lost = null;
     } catch {
-      document.title = `? ${document.title.replace(/^\? /, "")}`;
+      lose();
     }
   }
 

@@ -46,6 +46,8 @@ class Record:
 
     def __init__(self) -> None:
         self._spans: dict[str, deque[Span]] = {}
+        self._short: dict[str, datetime] = {}
+        """Since when fleets have been short that have been so for longer than spans are kept."""
 
     def fleets(self) -> Iterable[str]:
         """Names with a record."""
@@ -64,9 +66,14 @@ class Record:
         since: datetime | None = None
         for span in reversed(self._spans.get(fleet, ())):
             if not span.short or (since is not None and span.until < since):
-                break
+                return since
             since = span.since
-        return since
+        return since if since is None else self._short.get(fleet, since)
+
+    def seen_last(self, fleet: str) -> datetime | None:
+        """When a fleet was there last, one that the config has lost as well; None where nobody knows."""
+        spans = self._spans.get(fleet)
+        return spans[-1].until if spans else None
 
     def saw(self, report: Report, *, patience: timedelta) -> bool:
         """Take in how everything stands after a pass; whether something else was seen than before.
@@ -93,6 +100,7 @@ class Record:
             {
                 "format": _FORMAT,
                 "fleets": {name: [_row(s) for s in spans] for name, spans in self._spans.items()},
+                "short": {name: _seconds(since) for name, since in self._short.items()},
             },
             separators=(",", ":"),
         )
@@ -107,6 +115,8 @@ class Record:
                 for name, rows in document["fleets"].items():
                     spans = [_span(*row) for row in rows]
                     record._spans[str(name)] = deque((s for s in spans if s.until <= now), maxlen=MOST_SPANS)
+                for name, since in document.get("short", {}).items():
+                    record._short[str(name)] = datetime.fromtimestamp(since, UTC)
         except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
             return cls()
         record._forget(now - KEPT)
@@ -114,12 +124,27 @@ class Record:
 
     def _forget(self, before: datetime) -> None:
         for name, spans in list(self._spans.items()):
+            self._note_short(name, spans, before)
             while spans and spans[0].until < before:
                 spans.popleft()
             if not spans:
                 del self._spans[name]
+                self._short.pop(name, None)
             elif spans[0].since < before:
                 spans[0] = replace(spans[0], since=before)
+
+    def _note_short(self, name: str, spans: deque[Span], before: datetime) -> None:
+        """What is forgotten still tells since when; a gap in it, or that nothing was missing, ends that."""
+        known = self._short.pop(name, None)
+        since = known if spans and spans[0].since <= before else None
+        for number, span in enumerate(spans):
+            if number and span.since > spans[number - 1].until:
+                since = None
+            if span.since >= before:
+                break
+            since = (since or span.since) if span.short else None
+        if since is not None:
+            self._short[name] = since
 
 
 def _extend(spans: deque[Span], look: Span, patience: timedelta) -> bool:

@@ -10,6 +10,7 @@ from fleetd.ops.page.html import Markup, join, tag
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.words import age, clock, count, veto_words
 from fleetd.words.blocked import Blocked
+from fleetd.words.names import called
 from fleetd.words.reasons import UNDER_WAY, reason_words
 from fleetd.words.times import span
 
@@ -90,7 +91,7 @@ def _transition(scene: Scene, machine: MachineReport, step: StepReport) -> Marku
             "div",
             tag(
                 "p",
-                tag("a", machine.name, href=scene.machine_link(machine)),
+                tag("a", called(machine), href=scene.machine_link(machine)),
                 f" {UNDER_WAY.get(step.verb, step.verb)} for {age(step.since, now)}",
             ),
             bar(step.since, step.deadline, now),

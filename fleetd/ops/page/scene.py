@@ -23,12 +23,14 @@ class Known:
     """Of each window, by fleet and its name: the IANA name of the zone that it is written in."""
     prices: Mapping[str, Decimal] = field(default_factory=dict)
     """Dollars an hour by machine type."""
+    config: str | None = None
+    """Its file, absolute: a command is copied into a shell that stands elsewhere."""
 
     @classmethod
-    def of(cls, settings: Settings) -> Known:
-        """Of the config in force."""
+    def of(cls, settings: Settings, config: str | None = None) -> Known:
+        """Of the config in force; ``config``: the absolute path of its file."""
         zones = {(fleet.name, window.name): window.timezone for fleet in settings.fleets for window in fleet.windows}
-        return cls(zones, settings.costs.prices)
+        return cls(zones, settings.costs.prices, config)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,13 @@ from aiohttp import web
 from fleetd.model.errors import StoreError
 from fleetd.model.journal import CHRONICLED, HistoryEntry
 from fleetd.model.report import Report
+from fleetd.ops.page.aged import aged
 from fleetd.ops.page.feed import Feed
 from fleetd.ops.page.fleet_page import READ, fleet_page
 from fleetd.ops.page.found import SHOWN, find, hits_page, missing_page, several_page
 from fleetd.ops.page.frame import LONGEST_QUESTION
 from fleetd.ops.page.history_page import SHOWN as LINES
-from fleetd.ops.page.history_page import Filters, history_page, moment_ago
+from fleetd.ops.page.history_page import asked_for, history_page, moment_ago
 from fleetd.ops.page.home import home
 from fleetd.ops.page.links import says
 from fleetd.ops.page.machine_page import EVENTS, called, machine_page
@@ -169,7 +170,11 @@ class Page:
         async def make() -> Whole:
             found = called(await self._scene(), word)
             if len(found) == 1:
-                return await self._told(machine_page, found[0], limit=EVENTS, machines=[found[0].id or found[0].name])
+                one = found[0]
+                scene = await self._scene(root="../", limit=EVENTS, machines=[one.id or one.name])
+                # What another did that has this one's id for its name is not its own.
+                mine = [e for e in scene.history or () if one.id is None or e.machine == one.id]
+                return Whole(machine_page(replace(scene, history=None if scene.history is None else mine), one))
             if found:
                 return await self._told(several_page, word, found)
             scene = await self._scene(root="../", limit=SHOWN, machines=[word])
@@ -178,10 +183,11 @@ class Page:
         return await self._answer(request, ("machine", word), make)
 
     async def _history(self, request: web.Request) -> web.Response:
-        typed = (request.query.get(key, "").strip()[:LONGEST_QUESTION] for key in ("fleet", "machine", "since"))
-        filters = Filters(*typed)
+        filters, fault = asked_for(request.query.items())
 
         async def make() -> Whole:
+            if fault:
+                return Whole(history_page(await self._scene(), filters, fault=fault), 400)
             try:
                 since = moment_ago(filters.since, self._now()) if filters.since else None
             except ValueError as error:
@@ -192,7 +198,7 @@ class Page:
             scene = await self._scene(limit=LINES, fleet=fleet or None, machines=sorted(words), since=since)
             return Whole(history_page(scene, filters))
 
-        return await self._answer(request, ("history", filters), make)
+        return await self._answer(request, ("history", filters, fault), make)
 
     async def _summary(self, request: web.Request) -> web.Response:
         async def make() -> Whole:
@@ -215,14 +221,15 @@ class Page:
     async def _scene(self, *, root: str = "", limit: int = 0, **about: Any) -> Scene:
         """How everything stands; ``limit``: so many entries of the history, of what it is asked about."""
         history = await self._lines(limit, **about) if limit else []
+        now, patience = self._now(), self._patience
         return Scene(
-            self._seen(),
-            self._now(),
+            aged(self._seen(), now, patience),
+            now,
             self.record,
             history,
             self._version,
             known=self._known(),
-            patience=self._patience,
+            patience=patience,
             root=root,
         )
 

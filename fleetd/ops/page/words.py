@@ -9,6 +9,8 @@ from fleetd.model.report import VetoReport
 from fleetd.words.times import span
 from fleetd.words.vetoes import veto_title
 
+_A_YEAR = timedelta(days=300)
+"""What is further off is told with its year."""
 NOTHING = "\N{EN DASH}"
 """Where there is nothing to say."""
 
@@ -24,9 +26,11 @@ def short_age(at: datetime | None, now: datetime) -> str:
 
 
 def clock(at: datetime, now: datetime) -> str:
-    """``12:30:05``, with the day where it is another one."""
+    """``12:30:05``, with the day where it is another one, and the year where that day was another year's too."""
     at = at.astimezone(UTC)
-    return f"{at:%H:%M:%S}" if at.date() == now.astimezone(UTC).date() else f"{at:%d %b %H:%M}"
+    if at.date() == now.astimezone(UTC).date():
+        return f"{at:%H:%M:%S}"
+    return f"{at:%d %b %H:%M}" if abs(at - now) < _A_YEAR else f"{at:%d %b %Y %H:%M}"
 
 
 def money(amount: Decimal | None) -> str:
