@@ -83,6 +83,9 @@ COMMANDS = MappingProxyType(
             ORDERS,
             "Have the running daemon read its config again: swapped whole, or not at all when it has a fault.",
         ),
+        "step-down": Entry(
+            "keep", ORDERS, "Have the replica that acts hand over to one that stands by; it stands by itself then."
+        ),
         "state": Entry("state", ABOUT, "Where the journal is kept: move it into a database, or back into a file."),
         "demo": Entry("demo", TRY, "Watch fleetd bring two small fleets to their targets on a simulated provider."),
         "simulator": Entry(
@@ -156,12 +159,13 @@ class _Imported(MutableMapping[str, Any]):
 
 def _import(name: str, entry: Entry) -> Any:
     module = import_module(f"fleetd.cli.{entry.module}")
-    found = getattr(module, name)
+    spelt = name.replace("-", "_")
+    found = getattr(module, spelt)
     if isinstance(found, typer.Typer):
         command = typer.main.get_command(found)
         command.name = name
         command.rich_help_panel = entry.panel  # type: ignore[attr-defined]
         return command
     one = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False, add_completion=False)
-    one.command(name, rich_help_panel=entry.panel, epilog=getattr(module, f"{name.upper()}_EXAMPLES"))(found)
+    one.command(name, rich_help_panel=entry.panel, epilog=getattr(module, f"{spelt.upper()}_EXAMPLES"))(found)
     return typer.main.get_command(one)

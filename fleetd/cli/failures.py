@@ -28,6 +28,7 @@ from fleetd.model.errors import (
     StateAway,
     StateLocked,
     StateMoved,
+    SteppedDown,
     Unauthorized,
     Untrusted,
     WaitEnded,
@@ -70,7 +71,7 @@ def exit_code(error: BaseException) -> ExitCode:
             return ExitCode.CONFIG
         case RetryLater() | MalformedAnswer():
             return ExitCode.PROVIDER_UNAVAILABLE
-        case NoAnswer() | OrderRefused(status=409 | 503) | StateLocked() | SeatLost() | StateAway():
+        case NoAnswer() | OrderRefused(status=409 | 503) | StateLocked() | SeatLost() | StateAway() | SteppedDown():
             return ExitCode.TEMPORARY
         case ApplyTimedOut() | ApplyBlocked(temporary=True) | WaitEnded(verdict=Verdict.TIMED_OUT):
             return ExitCode.TEMPORARY

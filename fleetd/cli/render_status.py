@@ -20,6 +20,7 @@ from fleetd.model.report import (
     BlockedReport,
     DaemonReport,
     FleetReport,
+    LeaseReport,
     MachineReport,
     Report,
     StepReport,
@@ -30,6 +31,7 @@ from fleetd.planner.ownership import made_for
 from fleetd.planner.standing import orphans
 from fleetd.words.blocked import Blocked, blocked
 from fleetd.words.fleets import unlike_sentence
+from fleetd.words.leases import holder_words, standby_words
 from fleetd.words.names import called
 from fleetd.words.phases import PHASES
 from fleetd.words.reasons import reason_words
@@ -121,9 +123,7 @@ def daemon_lines(daemon: DaemonReport, now: datetime) -> Iterator[RenderableType
             yield Text(f"config: in force since {instant(daemon.config_since, now)}")
     else:
         yield Text.assemble(("No daemon runs", "bold yellow"), f" on {config}; this is from the journal and the API")
-    if (lease := daemon.lease) is not None:
-        held = f"{shown(lease.holder)}, for {since(lease.since, now)}" if lease.holder else "no replica has it"
-        yield Text.assemble("lease: ", (held, "green" if lease.holder else "bold yellow"))
+    yield from _lease_lines(daemon.lease, now)
     if (last := daemon.last_pass) is not None:
         yield Text(
             f"last pass: {since(last.at, now)} ago, took {last.duration_s} s, {_count(last.actions, 'action')}"
@@ -143,6 +143,15 @@ def daemon_lines(daemon: DaemonReport, now: datetime) -> Iterator[RenderableType
         first, *more = daemon.config_fault.splitlines()
         yield Text(f"reload rejected, the config from before is in force: {shown(first)}", style="red")
         yield from (Hanging(Text(shown(line).strip(), style="red"), first=GAP, then=2 * GAP) for line in more)
+
+
+def _lease_lines(lease: LeaseReport | None, now: datetime) -> Iterator[Text]:
+    """Which of several replicas acts, and which stand by."""
+    if lease is None:
+        return
+    yield Text.assemble("lease: ", (holder_words(lease, now, shown), "green" if lease.holder else "bold yellow"))
+    for standby in lease.standbys:
+        yield Text(f"  stands by: {standby_words(standby, shown)}", style="yellow" if standby.config_differs else "")
 
 
 def belief_lines(report: Report, now: datetime) -> Iterator[Text]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fleetd.config.advice import command_warnings, warnings
+    from fleetd.config.digest import config_digest, configs_differ
     from fleetd.config.key import key_warnings, read_key
     from fleetd.config.password import read_password
     from fleetd.config.reading import file_warnings, load, parse, placed, state_dir_of
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _HOME_OF = {
     "command_warnings": "advice",
     "warnings": "advice",
+    "config_digest": "digest",
+    "configs_differ": "digest",
     "key_warnings": "key",
     "read_key": "key",
     "read_password": "password",
@@ -38,6 +41,8 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "command_warnings",
+    "config_digest",
+    "configs_differ",
     "file_warnings",
     "json_schema",
     "key_warnings",

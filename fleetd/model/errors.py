@@ -235,6 +235,10 @@ class PassFailed(FleetdError):
     """A fault in fleetd's own code ended a pass. The process goes on, and the next pass tries again."""
 
 
+class SteppedDown(FleetdError):
+    """This replica has given the lease to another, as it was told to; started again, it stands by."""
+
+
 class ApplyTimedOut(FleetdError):
     """Not converged in the time given; a later run goes on where this one ended."""
 

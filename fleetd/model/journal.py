@@ -69,7 +69,7 @@ GONE = "gone"
 """The state of a machine that the provider does not list any more."""
 
 
-CHRONICLED = frozenset({"daemon", "config", "provider", "listing"})
+CHRONICLED = frozenset({"daemon", "config", "provider", "listing", "lease"})
 """First words of the history lines that are about fleetd itself and what it sees, and about no machine."""
 
 

@@ -182,6 +182,17 @@ class LastFault(Struct, frozen=True, kw_only=True):
     error: str
 
 
+class StandbyReport(Struct, frozen=True, kw_only=True):
+    """One replica that stands by."""
+
+    about: str
+    """Its host and pid."""
+    config: str | None = None
+    """The config file that it would act on."""
+    config_differs: bool = False
+    """What that says is not what the holder's says: with a takeover something would change."""
+
+
 class LeaseReport(Struct, frozen=True, kw_only=True):
     """Which of several replicas acts, as the database has it."""
 
@@ -190,6 +201,17 @@ class LeaseReport(Struct, frozen=True, kw_only=True):
     since: Instant | None = None
     epoch: int
     """How often the lease has been taken."""
+    reason: str | None = None
+    """How the holder came by it, or the last one did: first, given_back, stepped_down or expired."""
+    before: str | None = None
+    """Who had it before."""
+    takeovers: dict[str, int] = {}
+    """How often it was taken, by the reason."""
+    standbys: tuple[StandbyReport, ...] = ()
+    shown_by: str | None = None
+    """The standby that shows this; None where the holder itself does."""
+    word_at: Instant | None = None
+    """Of a standby: when a holder said last how everything stands, by this host's clock."""
 
 
 class DaemonReport(Struct, frozen=True, kw_only=True):
@@ -339,6 +361,17 @@ class Reloaded(Struct, frozen=True, kw_only=True):
     reloaded: bool
     config: str | None = None
     """The file that was read."""
+
+
+class SteppingDown(Struct, frozen=True, kw_only=True):
+    """The answer to ``step-down``: the holder ends its calls, and then gives the lease back."""
+
+    holder: str
+    """Its host and pid."""
+    epoch: int
+    """Of its lease: whoever has it next has a higher one."""
+    standbys: tuple[str, ...]
+    """Who may take over."""
 
 
 class WhoIs(Struct, frozen=True, kw_only=True):

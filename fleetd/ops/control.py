@@ -151,7 +151,7 @@ class _Orders:
         return json_answer(self._seat.status())
 
     async def reload(self, request: web.Request) -> web.Response:
-        self._seat.reload(_actor(request))
+        self._seat.reload(actor_of(request))
         return json_answer(Reloaded(reloaded=True, config=self._seat.status().daemon.config))
 
     async def wake(self, _request: web.Request) -> web.Response:
@@ -159,25 +159,25 @@ class _Orders:
         return web.json_response({"woken": True})
 
     async def veto(self, request: web.Request) -> web.Response:
-        actor, order = _actor(request), orders.veto(await orders.read_body(request))
+        actor, order = actor_of(request), orders.veto(await orders.read_body(request))
         return json_answer(await self._seat.veto(order, actor))
 
     async def lift(self, request: web.Request) -> web.Response:
-        actor, (kind, subject) = _actor(request), orders.lift(await orders.read_body(request))
+        actor, (kind, subject) = actor_of(request), orders.lift(await orders.read_body(request))
         removed = await self._seat.lift(kind, subject, actor)
         left = tuple(v for v in self._seat.status().vetoes if v.kind == "freeze")
         return json_answer(Lifted(removed=removed, left=left))
 
     async def adopt(self, request: web.Request) -> web.Response:
-        actor, (machine, reason) = _actor(request), orders.adoption(await orders.read_body(request))
+        actor, (machine, reason) = actor_of(request), orders.adoption(await orders.read_body(request))
         return json_answer(await self._seat.adopt(machine, reason, actor))
 
     async def request(self, request: web.Request) -> web.Response:
-        actor, order = _actor(request), orders.machine_order(await orders.read_body(request))
+        actor, order = actor_of(request), orders.machine_order(await orders.read_body(request))
         return json_answer(await self._seat.request(order, actor))
 
     async def lease(self, request: web.Request) -> web.Response:
-        actor, (machine, source, lasts) = _actor(request), orders.lease(await orders.read_body(request))
+        actor, (machine, source, lasts) = actor_of(request), orders.lease(await orders.read_body(request))
         return json_answer(await self._seat.lease(machine, source, lasts, actor))
 
 
@@ -214,7 +214,7 @@ async def _tell_of_orders(request: web.Request, handler: Handler) -> web.StreamR
     """Say in the log who ordered what, and turn the seat's errors into faults."""
     if request.method in {"GET", "HEAD"}:
         return await handler(request)
-    keys = {"order": request.path.lstrip("/"), "actor": _actor(request)}
+    keys = {"order": request.path.lstrip("/"), "actor": actor_of(request)}
     try:
         answer = await handler(request)
     except Fault as fault:
@@ -247,7 +247,7 @@ def _peer_uid(request: web.Request) -> int:
     return int(uid)
 
 
-def _actor(request: web.Request) -> str:
+def actor_of(request: web.Request) -> str:
     """Who asks, for the log and for history. To be asked before anything is waited for: who has left has no name."""
     uid = _peer_uid(request)
     relayed = request.headers.get(RELAYED, "").strip() if uid == os.getuid() else ""

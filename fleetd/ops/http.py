@@ -24,9 +24,8 @@ from aiohttp.typedefs import Middleware
 
 from fleetd.model.errors import FleetdError
 from fleetd.ops.answers import Fault, Handler, serving, tell_faults
-from fleetd.ops.metrics import Metrics
-from fleetd.ops.reads import read_routes
-from fleetd.ops.seat import Seat
+from fleetd.ops.reads import Numbers, read_routes
+from fleetd.ops.seat import Told
 
 log = structlog.get_logger(__name__)
 
@@ -51,8 +50,8 @@ class ListenFailed(FleetdError):
 
 @asynccontextmanager
 async def serve_http(
-    seat: Seat,
-    metrics: Metrics,
+    seat: Told,
+    metrics: Numbers,
     listen: str,
     *,
     now: Callable[[], datetime],
@@ -61,7 +60,7 @@ async def serve_http(
     """Serve ``host:port`` while entered, and give the URL; ``""`` serves nothing and gives None.
 
     Args:
-        seat: the daemon; only read.
+        seat: the daemon, or a replica that stands by; only read.
         metrics: what ``/metrics`` shows.
         listen: ``daemon.listen``, as the config's check let it pass; port 0 takes a free one.
         now: wall time, from the Clock port.

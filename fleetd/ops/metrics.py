@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from fleetd.model.machine import Phase
 from fleetd.model.reasons import Outcome
 from fleetd.model.report import FleetReport, Report
+from fleetd.ops.lease_metrics import LeaseRows
 from fleetd.ops.rows import Rows
 from fleetd.planner.standing import orphans
 
@@ -155,6 +156,10 @@ class Metrics:
             "How far our wall clock is ahead of the provider's, negative for behind; NaN before it told.",
             registry=r,
         )
+        self._lease = LeaseRows()
+        for rows in self._lease.rows:
+            self._by_fleet.append(rows)
+            self.registry.register(rows)
         self._begin()
 
     def action(self, *, fleet: str, verb: str, result: str) -> None:
@@ -210,6 +215,7 @@ class Metrics:
         for state in PROVIDER_STATES:
             self._provider.labels(state).set(daemon.provider == state)
         self._cap.set(float(report.max_hourly_cost or "nan"))
+        self._lease.show(daemon.lease, now)
         self._show_money(report)
         self._show_fleets(report.fleets)
         self._show_counts(report)

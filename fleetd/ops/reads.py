@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Protocol
 
 from aiohttp import web
 
+from fleetd.model.report import Report
 from fleetd.ops.answers import json_answer
-from fleetd.ops.metrics import CONTENT_TYPE, Metrics
-from fleetd.ops.seat import Seat
+from fleetd.ops.metrics import CONTENT_TYPE
+from fleetd.ops.seat import Told
 
 
-def read_routes(seat: Seat, metrics: Metrics, now: Callable[[], datetime]) -> Iterable[web.RouteDef]:
+class Numbers(Protocol):
+    """What ``/metrics`` shows: ``Metrics`` of a daemon, ``StandbyMetrics`` of a replica that stands by."""
+
+    def show(self, report: Report, now: datetime) -> None:
+        """Set every gauge."""
+        ...
+
+    def render(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        ...
+
+
+def read_routes(seat: Told, metrics: Numbers, now: Callable[[], datetime]) -> Iterable[web.RouteDef]:
     """``/livez``, ``/readyz``, ``/metrics`` and ``/status.json``, each for GET and HEAD.
 
     Args:
-        seat: the daemon.
+        seat: the daemon, or a replica that stands by.
         metrics: shown as they are after its status has been put into them.
         now: wall time, from the Clock port.
     """

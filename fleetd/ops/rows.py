@@ -71,7 +71,7 @@ class Rows(Collector):
             head = spelt.get(labels)
             if head is None:
                 pairs = (f'{label}="{_escaped(said)}"' for label, said in zip(self._labels, labels, strict=True))
-                head = spelt[labels] = f"{name}{{{','.join(pairs)}}} "
+                head = spelt[labels] = f"{name}{{{','.join(pairs)}}} " if labels else f"{name} "
             lines.append(head + (_NUMBERS.get(value) or _number(value)))
         lines.append("")
         return "\n".join(lines)

@@ -9,8 +9,8 @@ from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.report import Adopted, LeaseTaken, OrderTaken, Report, VetoTaken
 
 
-class Seat(Protocol):
-    """The on-call person's handle on the daemon. Every write names its actor."""
+class Told(Protocol):
+    """What may be read of a process: of a daemon, or of a replica that stands by."""
 
     def status(self) -> Report:
         """How everything stands."""
@@ -23,6 +23,10 @@ class Seat(Protocol):
     def ready(self) -> str | None:
         """Why its picture of the world cannot be relied on now, or None."""
         ...
+
+
+class Seat(Told, Protocol):
+    """The on-call person's handle on the daemon. Every write names its actor."""
 
     def reload(self, actor: str) -> None:
         """Read the config again. Raises ``ConfigError``."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fleetd.wiring.dry_run import machine_meant, month_bills, plan_once
     from fleetd.wiring.extra import database_advice, move_state
     from fleetd.wiring.looking import current_status, journal_mark, knows_machine, read_history
-    from fleetd.wiring.ordering import adopt, lift, order_machine, reload, veto
+    from fleetd.wiring.ordering import adopt, lift, order_machine, reload, step_down, veto
     from fleetd.wiring.places import find_config, load_settings, reload_settings, state_path
     from fleetd.wiring.provider import (
         ONE_SHOT_LIMIT,
@@ -30,7 +30,7 @@ _HOMES = MappingProxyType(
     {
         "dry_run": ("machine_meant", "month_bills", "plan_once"),
         "looking": ("current_status", "journal_mark", "knows_machine", "read_history"),
-        "ordering": ("adopt", "lift", "order_machine", "reload", "veto"),
+        "ordering": ("adopt", "lift", "order_machine", "reload", "step_down", "veto"),
         "places": ("find_config", "load_settings", "reload_settings", "state_path"),
         "provider": ("ONE_SHOT_LIMIT", "check_online", "open_cloud", "open_machines_api", "serve_simulator"),
         "reaching": ("load_for_daemon",),
@@ -77,5 +77,6 @@ __all__ = [
     "run_daemon",
     "serve_simulator",
     "state_path",
+    "step_down",
     "veto",
 ]

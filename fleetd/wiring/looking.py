@@ -30,7 +30,7 @@ async def current_status(settings: Settings) -> Report:
         StoreError: the journal, or the database, cannot be asked.
     """
     report = await _current_status(settings)
-    if settings.daemon.state is None:
+    if settings.daemon.state is None or report.daemon.lease is not None:
         return report
     with needs_postgres(settings):
         from fleetd.wiring.replicas import lease_report  # noqa: PLC0415

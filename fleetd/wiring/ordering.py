@@ -5,18 +5,29 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import anyio
+
 from fleetd.engine.vetoes import adopt_entry, entry_words, no_machine, veto_entry
 from fleetd.engine.vetoes import lift as lift_from
-from fleetd.model.errors import CloudError, ConfigError, StateLocked
+from fleetd.model.errors import CloudError, ConfigError, StateAway, StateLocked
 from fleetd.model.journal import MachineFacts, MachineOrder, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Observation
-from fleetd.model.report import Adopted, Lifted, OrderTaken, Reloaded, VetoTaken, veto_report, veto_taken
+from fleetd.model.report import (
+    Adopted,
+    Lifted,
+    OrderTaken,
+    Reloaded,
+    SteppingDown,
+    VetoTaken,
+    veto_report,
+    veto_taken,
+)
 from fleetd.model.settings import Settings
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed
 from fleetd.ops.escape import printable
@@ -32,6 +43,8 @@ from fleetd.wiring.places import state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud, within
 from fleetd.wiring.reaching import ask
 
+HANDED_OVER = 60.0
+"""Seconds for a handover: the calls under way end within half of it, and a lease that is not given back ends too."""
 RENAMED_LIMIT = 5.0
 """Seconds that the provider has to say what machines are called now, where the journal knows one of that name."""
 
@@ -43,6 +56,31 @@ async def reload(settings: Settings) -> Reloaded:
         NoDaemon: none runs. OrderRefused: the config has faults; the old one stays in force.
     """
     return await ask(settings, Reloaded, "POST", "/reload")
+
+
+async def step_down(settings: Settings) -> tuple[str, str | None]:
+    """``fleetd step-down``: the replica that acted, and the one that acts now.
+
+    None for the latter where the config has faults, so that the database cannot be asked.
+
+    Raises:
+        NoDaemon: none acts. OrderRefused: it declined, for nobody stands by, or nobody could.
+        NoAnswer: it has not handed over in time; it may still do so.
+    """
+    asked = await ask(settings, SteppingDown, "POST", "/step-down")
+    if settings.daemon.state is None:
+        return asked.holder, None
+    with needs_postgres(settings):
+        from fleetd.wiring.replicas import lease_report  # noqa: PLC0415
+
+    with anyio.move_on_after(HANDED_OVER):
+        while True:
+            with suppress(StateAway):
+                lease = await lease_report(settings)
+                if lease.epoch > asked.epoch and lease.holder is not None:
+                    return asked.holder, lease.holder
+            await anyio.sleep(0.2)
+    raise NoAnswer(f"{asked.holder} has been told to, and nobody has taken over within {HANDED_OVER:.0f} s")
 
 
 async def order_machine(settings: Settings, order_: MachineOrder) -> OrderTaken:

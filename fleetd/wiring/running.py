@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -30,7 +30,7 @@ from fleetd.engine.reconciler import PassReport, Reconciler
 from fleetd.engine.rounds import OpenSources
 from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import ApplyInterrupted, ApplyTimedOut, FleetdError, OrderDeclined
-from fleetd.model.report import Report
+from fleetd.model.report import LeaseReport, Report
 from fleetd.model.settings import Settings
 from fleetd.ops import alarms as alarm_clock
 from fleetd.ops import systemd
@@ -48,7 +48,9 @@ from fleetd.store.paths import control_socket_path, journal_path
 from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring.extra import needs_postgres
+from fleetd.wiring.handover import HAS_AN_END, Handover
 from fleetd.wiring.holding import SeatWatch, StoppedWaiting, obey_signals
+from fleetd.wiring.leased import LeasedSeat
 from fleetd.wiring.places import state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud
 
@@ -64,6 +66,21 @@ class Engine:
     seat: EngineSeat
     watch_seat: Callable[[], Coroutine[Any, Any, None]] = anyio.sleep_forever
     """Raises ``SeatLost`` once the state directory is not this process's any more."""
+    handover: Handover = field(default_factory=Handover)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The journal, and what there is around it."""
+
+    journal: Journal
+    watch: Callable[[], Coroutine[Any, Any, None]]
+    """Raises ``SeatLost`` once this process may not write it any more."""
+    lease: Callable[[], LeaseReport | None] = lambda: None
+    """Which of several replicas acts."""
+    passed: Callable[[Report, Settings], None] = lambda _report, _settings: None
+    """To be told of each pass and what it was made on, for the replicas that stand by."""
+    handover: Handover = field(default_factory=Handover)
 
 
 def assemble(
@@ -80,11 +97,12 @@ def assemble(
     sources: OpenSources | None = None,
     on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
     command: str = "run",
+    lease: Callable[[], LeaseReport | None] = lambda: None,
 ) -> Engine:
     """The engine on the given ports: what ``fleetd run`` runs, and what the tests run on virtual time.
 
     ``sources`` makes the idle sources; by default those that the config names. ``command`` is what runs it, for
-    status.
+    status; ``lease`` says which of several replicas acts.
     """
     recall = Recall(journal)
     faults = Faults(clock, meter)
@@ -109,7 +127,9 @@ def assemble(
         on_pass=on_pass,
         command=command,
     )
-    return Engine(daemon, reconciler, poller, follower, EngineSeat(daemon, leases, clock, command=command))
+    return Engine(
+        daemon, reconciler, poller, follower, LeasedSeat(daemon, leases, clock, command=command, lease=lease)
+    )
 
 
 def idle_clocks(journal: Journal, clock: Clock, leases: Leases, sources: OpenSources | None = None) -> Idleness:
@@ -166,13 +186,14 @@ async def _run(
             known=lambda: Known.of(engine.reconciler.settings, file),
         )
         async with (
-            _endpoints(settings, engine.seat, metrics, page) as keep_socket,
+            _endpoints(settings, engine, metrics, page) as keep_socket,
             anyio.create_task_group() as group,
         ):
             group.start_soon(keep_socket)
             group.start_soon(partial(obey_signals, engine.daemon, hangup_reloads=hangup_reloads))
             group.start_soon(engine.watch_seat)
             group.start_soon(watch_lag, metrics.lag)
+            group.start_soon(engine.handover.obey, engine.daemon.stop)
             await engine.daemon.run()
             group.cancel_scope.cancel()
 
@@ -208,7 +229,7 @@ async def converge(
         settings, load, notifier=systemd.NullNotifier(), metrics=metrics, on_pass=watch.saw, command="apply"
     ) as engine:
         watch.attach(engine.daemon, lambda: on_status(engine.seat.status()))
-        async with _control(settings, engine.seat, metrics) as keep_socket, anyio.create_task_group() as group:
+        async with _control(settings, engine, metrics) as keep_socket, anyio.create_task_group() as group:
             group.start_soon(keep_socket)
             group.start_soon(partial(obey_signals, engine.daemon, hangup_reloads=False))
             group.start_soon(engine.watch_seat)
@@ -246,7 +267,7 @@ async def _engine(
     with StateLock(state, pid=os.getpid(), since=datetime.now(UTC)) as lock:
         # No intent is written, and so no call made, once the lock is not ours.
         locked = SeatWatch(lock.check)
-        async with _kept(settings, locked, notifier, waits=command == "run") as (journal, watch_seat):
+        async with _kept(settings, locked, notifier, waits=command == "run") as kept:
 
             def dated(date: datetime) -> None:
                 engine.reconciler.agreement.told(date)
@@ -259,13 +280,14 @@ async def _engine(
                         metrics.pass_done(engine.seat.status())
                     else:
                         metrics.pass_failed()
+                    kept.passed(engine.seat.status(), engine.reconciler.settings)
                     if observer is not None:
                         observer(engine.seat.status())
 
                 engine = assemble(
                     settings,
                     cloud,
-                    journal,
+                    kept.journal,
                     clock=clock,
                     meter=metrics,
                     notifier=notifier,
@@ -274,25 +296,24 @@ async def _engine(
                     load=load,
                     on_pass=passed,
                     command=command,
+                    lease=kept.lease,
                 )
-                yield replace(engine, watch_seat=watch_seat)
+                yield replace(engine, watch_seat=kept.watch, handover=kept.handover)
 
 
 @asynccontextmanager
-async def _kept(
-    settings: Settings, locked: SeatWatch, notifier: Notifier, *, waits: bool
-) -> AsyncIterator[tuple[Journal, Callable[[], Coroutine[Any, Any, None]]]]:
-    """The journal, where the config says that it is kept, and what watches that this process may write it."""
+async def _kept(settings: Settings, locked: SeatWatch, notifier: Notifier, *, waits: bool) -> AsyncIterator[Kept]:
+    """The journal, where the config says that it is kept."""
     state = state_path(settings)
     if settings.daemon.state is None:
         journal = await SqliteJournal.open(journal_path(state), guard=locked.check)
         try:
-            yield journal, SeatWatch(journal.check).run
+            yield Kept(journal, SeatWatch(journal.check).run)
         finally:
             await journal.aclose()
         return
     with needs_postgres(settings):
-        from fleetd.wiring.replicas import holding_lease  # noqa: PLC0415
+        from fleetd.wiring.acting import holding_lease  # noqa: PLC0415
 
     async with holding_lease(settings, notifier, waits=waits) as held:
 
@@ -301,17 +322,23 @@ async def _kept(
                 group.start_soon(SeatWatch(locked.check, held.journal.check).run)
                 group.start_soon(held.keep, control_socket_path(os.environ, state))
 
-        yield held.journal, watch
+        yield Kept(
+            held.journal,
+            watch,
+            lambda: held.speaker.told,
+            held.speaker.passed,
+            held.handover if waits else Handover(HAS_AN_END),
+        )
 
 
 @asynccontextmanager
 async def _endpoints(
-    settings: Settings, seat: EngineSeat, metrics: Metrics, page: Page
+    settings: Settings, engine: Engine, metrics: Metrics, page: Page
 ) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Any]]]:
     """The control socket, and on ``daemon.listen`` the read-only endpoints and the page; yields as ``_control``."""
     async with (
-        _control(settings, seat, metrics) as keep_socket,
-        serve_http(seat, metrics, settings.daemon.listen, now=SystemClock().now, pages=page.routes()),
+        _control(settings, engine, metrics) as keep_socket,
+        serve_http(engine.seat, metrics, settings.daemon.listen, now=SystemClock().now, pages=page.routes()),
         page.open() if settings.daemon.listen else nullcontext(),
     ):
         yield keep_socket
@@ -319,12 +346,13 @@ async def _endpoints(
 
 @asynccontextmanager
 async def _control(
-    settings: Settings, seat: EngineSeat, metrics: Metrics
+    settings: Settings, engine: Engine, metrics: Metrics
 ) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Any]]]:
     """The control socket, over which commands reach this process; yields what makes it anew when it is removed."""
     state = state_path(settings)
     control, identity = control_socket_path(os.environ, state), Identity.of(settings.source, state)
-    reads = read_routes(seat, metrics, SystemClock().now)
+    seat = engine.seat
+    reads = [*read_routes(seat, metrics, SystemClock().now), *engine.handover.routes()]
     async with serve_control(seat, control, identity=identity, reads=reads) as keep_socket:
         with word_left(identity, control, os.environ):
             yield keep_socket

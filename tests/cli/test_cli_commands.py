@@ -257,6 +257,7 @@ def test_an_order_to_a_daemon_that_hangs_may_still_be_carried_out(
         ("stop", "m", *why),
         ("restart", "m", *why),
         ("reload", "-c", str(config)),
+        ("step-down", "-c", str(config)),
     ):
         done = cli(*order)
         assert done.code == 75, order

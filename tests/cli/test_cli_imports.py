@@ -54,6 +54,6 @@ def test_what_asks_a_daemon_or_reads_a_file_needs_nothing_of_the_daemon(command:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
-    found = getattr(import_module(f"fleetd.cli.{COMMANDS[name].module}"), name)
+    found = getattr(import_module(f"fleetd.cli.{COMMANDS[name].module}"), name.replace("-", "_"))
     said = found.info.help if isinstance(found, typer.Typer) else inspect.getdoc(found)
     assert COMMANDS[name].says == " ".join(said.split("\n\n")[0].split())

@@ -29,6 +29,7 @@ ORDERS = {
     "unfreeze": ("unfreeze",),
     "release": ("release", "nobody"),
     "reload": ("reload",),
+    "step-down": ("step-down",),
     "start": ("start", "nobody", "--reason", "why"),
     "stop": ("stop", "nobody", "--reason", "why"),
     "restart": ("restart", "nobody", "--reason", "why"),
@@ -169,6 +170,8 @@ def reached(command: str, code: int, said: str, place: Place) -> bool:
             return early or (code == 64 and "no machine of ours has that id or name" in said)
         case "reload":
             return (code == 0 and str(place.config) in said) or (code == 78 and "runs on" not in said)
+        case "step-down":
+            return code == 75 and "journal in a file" in said
         case "hold" | "release":
             return code in {0, 64}
         case "status":

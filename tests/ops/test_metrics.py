@@ -18,8 +18,9 @@ from fleetd.model.machine import Phase
 from fleetd.model.naming import machine_name, make_token
 from fleetd.model.plan import BudgetView, OrphanView
 from fleetd.model.reasons import Outcome, Verb
-from fleetd.model.report import DaemonReport, Report
+from fleetd.model.report import DaemonReport, LeaseReport, Report, StandbyReport
 from fleetd.ops.lag import watch_lag
+from fleetd.ops.lease_metrics import StandbyMetrics
 from fleetd.ops.metrics import (
     BUDGET_PARTS,
     IDLE_VERDICTS,
@@ -65,6 +66,10 @@ NAMES = {
     "fleetd_event_loop_lag_seconds": "gauge",
     "fleetd_faults": "counter where",
     "fleetd_clock_ahead_seconds": "gauge",
+    "fleetd_lease_held": "gauge",
+    "fleetd_lease_takeovers": "counter reason",
+    "fleetd_lease_word_age_seconds": "gauge",
+    "fleetd_lease_standbys": "gauge config",
 }
 """The interface: dashboards and alerts are built on it. A change needs a line in the changelog."""
 
@@ -120,7 +125,14 @@ def test_a_budget_shows_the_parts_that_are_known(metrics: Metrics) -> None:
     assert parts == {"budget": 900.0, "spent": 12.0, "committed": 400.0, "wanted": None}
 
 
+def leased(**fields: Any) -> Report:
+    lease = LeaseReport(holder="a, pid 1", epoch=3, takeovers={"first": 1, "expired": 2}, **fields)
+    return a_report(daemon=DaemonReport(running=True, lease=lease))
+
+
 def test_the_names_and_labels_are_an_interface(metrics: Metrics) -> None:
+    metrics.show(leased(standbys=(StandbyReport(about="b, pid 2"),)), AT)
+    metrics.show(leased(shown_by="b, pid 2", word_at=AT), AT)
     metrics.show(busy_report(), AT)
     metrics.pass_done(busy_report())
     metrics.action(fleet="training", verb=Verb.STOP, result=Outcome.REACHED)
@@ -355,3 +367,33 @@ def test_what_is_written_is_what_the_registry_has() -> None:
 
     assert told(metrics.render().decode()) == told(generate_latest(metrics.registry).decode())
     assert value(metrics, "fleetd_hourly_cost_dollars", fleet="c\\d") == 0.123456789
+
+
+def shown(text: bytes) -> dict[str, float]:
+    return {
+        " ".join([sample.name, *sample.labels.values()]): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def test_one_holds_the_lease_and_a_standby_tells_nothing_of_fleets(metrics: Metrics) -> None:
+    standbys = (StandbyReport(about="b, pid 2"), StandbyReport(about="c, pid 3", config_differs=True))
+    metrics.show(leased(standbys=standbys), AT)
+    holder = shown(metrics.render())
+    assert holder["fleetd_lease_held"] == 1
+    assert holder["fleetd_lease_takeovers_total expired"] == 2
+    assert holder["fleetd_lease_takeovers_total stepped_down"] == 0
+    assert (holder["fleetd_lease_standbys same"], holder["fleetd_lease_standbys other"]) == (1, 1)
+    assert "fleetd_lease_word_age_seconds" not in holder
+    standby = StandbyMetrics(version="1")
+    standby.show(leased(shown_by="b, pid 2", word_at=AT - timedelta(seconds=7)), AT)
+    found = shown(standby.render())
+    assert (found["fleetd_lease_held"], found["fleetd_lease_word_age_seconds"]) == (0, 7)
+    assert {name.split()[0] for name in found} - {"fleetd_build_info"} <= set(_lease_names())
+    alone = shown(Metrics(version="1").render())
+    assert not [name for name in alone if name.startswith("fleetd_lease")]
+
+
+def _lease_names() -> list[str]:
+    return [n + ("_total" if kind.startswith("counter") else "") for n, kind in NAMES.items() if "_lease_" in n]

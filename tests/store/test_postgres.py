@@ -386,16 +386,17 @@ async def test_tables_do_not_change_under_an_older_replica(url, monkeypatch, hol
         await old.renew()
     else:
         await old.enrol()
+    now = schema.VERSION
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("CREATE TABLE more (a BIGINT)",)))
-    monkeypatch.setattr(schema, "VERSION", 2)
-    monkeypatch.setattr(schema, "OLDEST_READER", 2)
+    monkeypatch.setattr(schema, "VERSION", now + 1)
+    monkeypatch.setattr(schema, "OLDEST_READER", now + 1)
     with pytest.raises(StateLocked, match=r"older fleetd run on .*old"):
         await prepare(url)
-    assert sql(url, "SELECT format FROM fleetd") == [(1,)]
+    assert sql(url, "SELECT format FROM fleetd") == [(now,)]
     await old.give_back()
     await old.aclose()
     await prepare(url)
-    assert sql(url, "SELECT format FROM fleetd") == [(2,)]
+    assert sql(url, "SELECT format FROM fleetd") == [(now + 1,)]
     monkeypatch.undo()
     with pytest.raises(StateUnusable, match="newer fleetd"):
         await prepare(url)
@@ -478,3 +479,74 @@ def test_any_text_is_stored_as_one_of_its_own_that_postgres_takes(first, second)
     for cell in cells:
         assert "\0" not in cell
         cell.encode()
+
+
+async def test_each_takeover_is_told_with_its_reason(url):
+    from fleetd.store.postgres.bulletin import hear
+
+    async def told(one):
+        holder = (heard := await one.ask(hear)).holder
+        return one.reason, holder.reason, holder.previous, dict(heard.takeovers)
+
+    async with several(url, 3) as (first, second, third):
+        assert await first.take() is not None
+        assert await told(first) == ("first", "first", "", {"first": 1})
+        await first.give_back()
+        assert await second.take() is not None
+        assert await told(second) == ("given_back", "given_back", "replica 0", {"first": 1, "given_back": 1})
+        expire(url)
+        assert await third.take() is not None
+        counts = {"first": 1, "given_back": 1, "expired": 1}
+        assert await told(third) == ("expired", "expired", "replica 1", counts)
+        await third.give_back("stepped_down")
+        assert await first.take() is not None
+        assert await told(first) == ("stepped_down", "stepped_down", "replica 2", counts | {"stepped_down": 1})
+        await first.give_back()
+        assert await second.take() is not None  # how it ended before does not stay
+        assert (await told(second))[:3] == ("given_back", "given_back", "replica 0")
+
+
+async def test_what_the_holder_says_is_heard_once_and_only_the_holder_says_it(url):
+    from fleetd.store.postgres.bulletin import for_bulletins, hear, leave, packed
+
+    async with several(url, 2) as (holder, other):
+        assert (await other.ask(hear)).bulletin is None
+        assert await holder.take() is not None
+        holder.config = ("/etc/a.toml", "digest a")
+        await holder.renew()
+        await other.enrol()
+        database = for_bulletins(holder)
+        await leave(database, holder.epoch, packed(b"all is well"))
+        heard = await other.ask(hear)
+        assert heard.bulletin is not None
+        assert (heard.bulletin.epoch, heard.bulletin.report) == (1, b"all is well")
+        assert 0 <= heard.bulletin.age < 5
+        replicas = {r.about: (r.config, r.digest, r.holds) for r in heard.replicas}
+        assert replicas == {"replica 0": ("/etc/a.toml", "digest a", True), "replica 1": ("", "", False)}
+        said_at = heard.bulletin.said_at
+        again = (await other.ask(lambda cursor: hear(cursor, said_at))).bulletin
+        assert again is not None
+        assert again.report is None
+        expire(url)
+        assert await other.take() is not None
+        with pytest.raises(SeatLost):
+            await leave(database, holder.epoch, packed(b"I act"))
+        kept = (await other.ask(hear)).bulletin
+        assert kept is not None
+        assert (kept.epoch, kept.report) == (1, b"all is well")
+        await database.aclose()
+
+
+async def test_tables_of_the_first_format_are_brought_up_to_date_with_what_they_hold(url, monkeypatch):
+    from fleetd.store.postgres import schema
+    from fleetd.store.postgres.bulletin import hear
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        patch.setattr(schema, "VERSION", 1)
+        await prepare(url)
+    sql(url, "UPDATE lease SET epoch = 7, about = 'old', since = now()")
+    async with several(url, 1) as (new,):
+        assert await new.take() is not None
+        heard = await new.ask(hear)
+    assert (heard.holder.epoch, heard.holder.previous, heard.holder.reason) == (8, "old", "given_back")

@@ -13,6 +13,7 @@ from fleetd.ops.page.headline import headline, lasts, title
 from fleetd.ops.page.html import Child, Markup, join, tag
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.words import clock
+from fleetd.words.leases import holder_words, shown_by_words
 from fleetd.words.phases import PHASES
 from fleetd.words.times import span
 
@@ -141,6 +142,8 @@ def _footer(scene: Scene) -> Markup:
         parts.append(f"pid {daemon.pid}, since {clock(daemon.since, scene.now)} UTC")
     if config := scene.known.config or daemon.config:
         parts.append(config)
+    if (lease := daemon.lease) is not None:
+        parts += [f"lease: {holder_words(lease, scene.now)}", *filter(None, [shown_by_words(lease, scene.now)])]
     legend = [
         tag("li", tag("span", sign, class_=f"sign {phase}", aria_hidden="true"), words)
         for phase, (sign, words) in PHASES.items()

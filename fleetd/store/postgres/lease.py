@@ -39,6 +39,8 @@ SCAN = 0.5
 """Seconds between a standby's looks, and between tries of a renewal that failed."""
 RESERVE = 1.5
 """Seconds before its end at which a holder that could not renew gives up: to end by itself, before the timer does."""
+ENROLLED = 4
+"""For so many times the lease's length a replica counts as running since it said so last."""
 BELL = "fleetd_lease"
 """The channel on which the lease's end is told."""
 
@@ -54,6 +56,10 @@ class Holder:
     """Whether it has ended, or was given back."""
     given_back: bool
     """Whether nobody holds it: it was given back, or never taken."""
+    reason: str = ""
+    """How it came by it: ``first``, ``given_back``, ``stepped_down`` or ``expired``; "" where that is not known."""
+    previous: str = ""
+    """Who had it before."""
 
 
 class Lease:
@@ -70,6 +76,10 @@ class Lease:
         self.about = about
         self.ttl = ttl
         self.epoch = 0
+        self.reason = ""
+        """How this process came by it, as ``Holder.reason``."""
+        self.config = ("", "")
+        """The config file that this process runs on, and a digest of it: for the other replicas."""
         self._id = secrets.token_hex(16)
         self._fuse = fuse
         self._until: float | None = None
@@ -118,7 +128,7 @@ class Lease:
         Raises:
             StateAway, StateUnusable: the database cannot be asked.
         """
-        return await self._ask(_holder)
+        return await self.ask(holder_of)
 
     async def take(self) -> Holder | None:
         """Take it where nobody has it: who had it before; None where somebody has it.
@@ -133,23 +143,30 @@ class Lease:
             # The lock first: who changes the tables has it, and what is asked afterwards is asked of the new ones.
             await cursor.execute("SELECT 1 FROM lease FOR UPDATE")
             await schema.check(cursor, str(self.address))
-            before = await _holder(cursor)
+            before = await holder_of(cursor)
             row = await one(
                 cursor,
                 "UPDATE lease SET holder = %(me)s, epoch = epoch + 1, about = %(about)s, since = clock_timestamp(), "
-                "expires_at = clock_timestamp() + make_interval(secs => %(ttl)s) "
-                "WHERE holder IS NULL OR expires_at <= clock_timestamp() OR holder = %(me)s RETURNING epoch",
+                "expires_at = clock_timestamp() + make_interval(secs => %(ttl)s), previous = about, ended = '', "
+                "reason = CASE WHEN epoch = 0 THEN 'first' WHEN holder IS NOT NULL THEN 'expired' "
+                "WHEN ended = '' THEN 'given_back' ELSE ended END "
+                "WHERE holder IS NULL OR expires_at <= clock_timestamp() OR holder = %(me)s RETURNING epoch, reason",
                 {"me": self._id, "about": self.about, "ttl": self.ttl},
             )
             if row is None:
                 return None
+            await cursor.execute(
+                "INSERT INTO takeover (reason, often) VALUES (%s, 1) "
+                "ON CONFLICT (reason) DO UPDATE SET often = takeover.often + 1",
+                (row[1],),
+            )
             await self._enrol(cursor)
-            self.epoch = int(row[0])
+            self.epoch, self.reason = int(row[0]), str(row[1])
             return before
 
         if not (await self.look()).over:
             return None
-        taken = await self._ask(take)
+        taken = await self.ask(take)
         if taken is not None:
             self._why = None
             self._extend(began)
@@ -193,31 +210,35 @@ class Lease:
             await self._enrol(cursor)
             return row is not None
 
-        if not await self._ask(renew):
+        if not await self.ask(renew):
             self._why = "another replica has taken it, or it has ended"
             raise lost(self.address, self._why)
         self._extend(began)
 
-    async def give_back(self) -> None:
-        """End it now, and tell those who wait for it. What cannot be told, the lease's own end tells."""
+    async def give_back(self, how: str = "given_back") -> None:
+        """End it now, and tell those who wait for it. What cannot be told, the lease's own end tells.
+
+        ``how``: the reason of the takeover that follows.
+        """
 
         async def give(cursor: Cursor) -> None:
             await cursor.execute(
-                "UPDATE lease SET holder = NULL, expires_at = clock_timestamp() WHERE holder = %s AND epoch = %s",
-                (self._id, self.epoch),
+                "UPDATE lease SET holder = NULL, expires_at = clock_timestamp(), ended = %s "
+                "WHERE holder = %s AND epoch = %s",
+                (how, self._id, self.epoch),
             )
             await cursor.execute(f"NOTIFY {BELL}")
 
         if self._until is not None and self._why is None:
             with suppress(StoreError):
-                await self._ask(give)
+                await self.ask(give)
         self._why = self._why or "it was given back"
         self._until = None
         self._fuse(0)
 
     async def enrol(self) -> None:
         """Say that this process runs, and which tables it knows: they are not changed under it."""
-        await self._ask(self._enrol)
+        await self.ask(self._enrol)
 
     async def aclose(self) -> None:
         """Strike this process off, and close the connection."""
@@ -227,7 +248,7 @@ class Lease:
 
         with suppress(StoreError):
             if self._db is not None:
-                await self._ask(leave)
+                await self.ask(leave)
         await self._drop()
 
     async def heard(self, seconds: float) -> None:
@@ -247,10 +268,19 @@ class Lease:
 
     async def _enrol(self, cursor: Cursor) -> None:
         await cursor.execute(
-            "INSERT INTO replica (id, format, about, expires_at) "
-            "VALUES (%(id)s, %(format)s, %(about)s, clock_timestamp() + make_interval(secs => %(ttl)s)) "
-            "ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at",
-            {"id": self._id, "format": schema.VERSION, "about": self.about, "ttl": 4 * self.ttl},
+            "INSERT INTO replica (id, format, about, config, digest, expires_at) VALUES "
+            "(%(id)s, %(format)s, %(about)s, %(config)s, %(digest)s, "
+            "clock_timestamp() + make_interval(secs => %(ttl)s)) "
+            "ON CONFLICT (id) DO UPDATE "
+            "SET expires_at = excluded.expires_at, config = excluded.config, digest = excluded.digest",
+            {
+                "id": self._id,
+                "format": schema.VERSION,
+                "about": self.about,
+                "config": self.config[0],
+                "digest": self.config[1],
+                "ttl": ENROLLED * self.ttl,
+            },
         )
         await cursor.execute("DELETE FROM replica WHERE expires_at < clock_timestamp() - interval '1 day'")
 
@@ -258,8 +288,12 @@ class Lease:
         self._until = began + self.ttl
         self._fuse(max(self._until - time.monotonic(), 0.001))
 
-    async def _ask(self, job: Job[T]) -> T:
-        """One transaction, tried once: its caller asks again."""
+    async def ask(self, job: Job[T]) -> T:
+        """One transaction on this process's own connection, tried once: its caller asks again.
+
+        Raises:
+            StateAway, StateUnusable: the database cannot be asked.
+        """
         try:
             with anyio.fail_after(max(self.ttl / 3, 1.0)):
                 db = await self._connected()
@@ -295,7 +329,7 @@ def between_holders(address: Address) -> Database:
     async def enter(cursor: Cursor) -> None:
         await cursor.execute("SELECT 1 FROM lease FOR UPDATE")
         await schema.check(cursor, str(address))
-        holder = await _holder(cursor)
+        holder = await holder_of(cursor)
         if not holder.over:
             raise held_by(address, holder.about)
 
@@ -313,12 +347,14 @@ def kernel_fuse(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-async def _holder(cursor: Cursor) -> Holder:
+async def holder_of(cursor: Cursor) -> Holder:
+    """Who has the lease, in a transaction that has begun."""
     row = await one(
         cursor,
-        "SELECT about, epoch, since, holder IS NULL OR expires_at <= clock_timestamp(), holder IS NULL FROM lease",
+        "SELECT about, epoch, since, holder IS NULL OR expires_at <= clock_timestamp(), holder IS NULL, reason, "
+        "previous FROM lease",
     )
     if row is None:
         return Holder("", 0, None, over=True, given_back=True)
-    about, epoch, since, over, given_back = row
-    return Holder(str(about), int(epoch), since, bool(over), bool(given_back))
+    about, epoch, since, over, given_back, reason, previous = row
+    return Holder(str(about), int(epoch), since, bool(over), bool(given_back), str(reason), str(previous))

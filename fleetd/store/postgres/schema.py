@@ -167,6 +167,25 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    (
+        # How its holder came by the lease, who had it before, and how it was given back last.
+        """
+        ALTER TABLE lease ADD COLUMN reason TEXT NOT NULL DEFAULT '',
+            ADD COLUMN previous TEXT NOT NULL DEFAULT '', ADD COLUMN ended TEXT NOT NULL DEFAULT ''
+        """,
+        "CREATE TABLE takeover (reason TEXT PRIMARY KEY, often BIGINT NOT NULL)",
+        # What the holder has said last of how everything stands; compressed.
+        """
+        CREATE TABLE bulletin (
+            one     BIGINT PRIMARY KEY DEFAULT 1 CHECK (one = 1),
+            epoch   BIGINT NOT NULL,
+            said_at TIMESTAMPTZ NOT NULL,
+            report  BYTEA NOT NULL
+        )
+        """,
+        # Which config file each runs on, and a digest of what it says.
+        "ALTER TABLE replica ADD COLUMN config TEXT NOT NULL DEFAULT '', ADD COLUMN digest TEXT NOT NULL DEFAULT ''",
+    ),
 )
 """Statements that lead from format n to n + 1. A released entry is never changed: a change is a new entry."""
 

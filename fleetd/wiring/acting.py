@@ -1,0 +1,304 @@
+"""The replica that acts: waiting for the lease, holding it, running others' errands, and handing over."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import aiohttp
+import anyio
+import structlog
+
+from fleetd import config
+from fleetd.engine.ports import Notifier, SystemClock
+from fleetd.model.errors import (
+    OrderDeclined,
+    SeatLost,
+    StateAway,
+    StateLocked,
+    StateMoved,
+    SteppedDown,
+    StoreError,
+)
+from fleetd.model.journal import HistoryEntry
+from fleetd.model.reasons import Outcome
+from fleetd.model.report import SteppingDown
+from fleetd.model.settings import Settings
+from fleetd.ops.control_client import RELAYED, patience
+from fleetd.ops.escape import printable
+from fleetd.store.moving import has_journal
+from fleetd.store.paths import journal_path
+from fleetd.store.postgres import errands
+from fleetd.store.postgres.address import Address
+from fleetd.store.postgres.bulletin import for_bulletins, roll
+from fleetd.store.postgres.database import Database, held_by
+from fleetd.store.postgres.journal import PostgresJournal
+from fleetd.store.postgres.lease import RENEWAL, SCAN, Holder, Lease, fenced, kernel_fuse
+from fleetd.store.postgres.opening import prepared
+from fleetd.wiring.handover import NOBODY, Handover
+from fleetd.wiring.holding import StoppedWaiting
+from fleetd.wiring.places import state_path
+from fleetd.wiring.replicas import address_of
+from fleetd.wiring.standby import Speaker, Standby
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The lease is this process's."""
+
+    journal: PostgresJournal
+    lease: Lease
+    before: Holder
+    speaker: Speaker
+    handover: Handover
+
+    async def keep(self, control: Path) -> None:
+        """Renew it, and run errands of commands elsewhere, for as long as the process acts.
+
+        Raises:
+            SeatLost: it is lost.
+        """
+        database = errands.for_errands(self.lease)
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self.lease.keep)
+                group.start_soon(self.speaker.run)
+                group.start_soon(_record, self.journal, self.lease, self.before)
+                group.start_soon(_run_errands, self.lease.address, database, control)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await database.aclose()
+
+
+@asynccontextmanager
+async def holding_lease(settings: Settings, notifier: Notifier, *, waits: bool) -> AsyncIterator[Held]:
+    """The lease of a config's database, given back at the end.
+
+    Args:
+        settings: with ``daemon.state``.
+        notifier: told that this replica stands by.
+        waits: whether to stand by while another replica has the lease, and while the database is away.
+
+    Raises:
+        StoppedWaiting: a signal came first.
+        StateLocked: another replica has it, and this one does not wait.
+        StateMoved, StateUnusable: the database is not to be used.
+    """
+    local = journal_path(state_path(settings))
+    if await has_journal(local):
+        raise StateMoved(
+            f"{local} is a journal that was not moved, and daemon.state names a database: "
+            "fleetd state move --to takes its holds and its history there"
+        )
+    address = address_of(settings)
+    lease = Lease(address, f"{socket.gethostname()}, pid {os.getpid()}", fuse=kernel_fuse)
+    lease.config = (settings.source, config.config_digest(settings))
+    try:
+        before = await (_wait_for(lease, notifier, settings) if waits else _take(lease))
+        log.info(
+            "lease.taken", database=str(address), epoch=lease.epoch, reason=lease.reason, before=before.about or None
+        )
+        journal, saying = PostgresJournal(fenced(lease)), for_bulletins(lease)
+        handover = Handover(begin=partial(_begin_handover, lease, journal, saying))
+        try:
+            yield Held(journal, lease, before, Speaker(lease, saying), handover)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await journal.aclose()
+                await saying.aclose()
+                if lease.held:
+                    await lease.give_back("stepped_down" if handover.asked else "given_back")
+                    log.info("lease.given_back", database=str(address), epoch=lease.epoch)
+        if handover.asked:
+            raise SteppedDown(await _handed_over(lease))
+    finally:
+        with anyio.CancelScope(shield=True):
+            await lease.aclose()
+
+
+async def _begin_handover(lease: Lease, journal: PostgresJournal, database: Database, actor: str) -> SteppingDown:
+    """Who may take over from this process, which then ends.
+
+    Raises:
+        OrderDeclined: nobody stands by.
+        StoreError: the database cannot be asked.
+    """
+    heard = await database.read(roll)
+    standbys = tuple(replica.about for replica in heard.replicas if not replica.holds)
+    if not standbys:
+        raise OrderDeclined(NOBODY)
+    entry = _entry(lease.about, "step_down", f"to one of: {', '.join(standbys)}", actor)
+    await journal.append_history(entry)
+    return SteppingDown(holder=lease.about, epoch=lease.epoch, standbys=standbys)
+
+
+async def _handed_over(lease: Lease) -> str:
+    """Wait until another has the lease, so that this process is not started again before; at most its length."""
+    with anyio.move_on_after(lease.ttl):
+        while True:
+            with suppress(StoreError):
+                holder = await lease.look()
+                if holder.epoch > lease.epoch:
+                    log.info("lease.handed_over", database=str(lease.address), holder=holder.about)
+                    return f"stepped down: {holder.about} has the lease of {lease.address}"
+            await anyio.sleep(SCAN)
+    log.warning("lease.was_not_taken", database=str(lease.address))
+    return f"stepped down, and nobody has taken the lease of {lease.address} within {lease.ttl:.0f} s"
+
+
+async def _take(lease: Lease) -> Holder:
+    await prepared(lease.address)
+    before = await lease.take()
+    if before is None:
+        raise held_by(lease.address, (await lease.look()).about)
+    return before
+
+
+async def _record(journal: PostgresJournal, lease: Lease, before: Holder) -> None:
+    """A line of history for the takeover, as soon as it can be written: beside what follows, which does not wait."""
+    entry = _entry(lease.about, lease.reason, f"before: {before.about}" if before.about else None)
+    while True:
+        try:
+            await journal.append_history(entry)
+        except SeatLost:
+            raise
+        except StoreError as error:
+            log.error("journal.failed", error=str(error))  # noqa: TRY400 - no traceback wanted
+            await anyio.sleep(RENEWAL)
+        else:
+            return
+
+
+def _entry(about: str, reason: str, evidence: str | None, actor: str = "fleetd") -> HistoryEntry:
+    return HistoryEntry(
+        ts=SystemClock().now(),
+        fleet="",
+        machine=None,
+        name=about,
+        verb="lease",
+        reason=reason,
+        outcome=Outcome.OBSERVED,
+        evidence=evidence,
+        actor=actor,
+    )
+
+
+async def _wait_for(lease: Lease, notifier: Notifier, settings: Settings) -> Holder:
+    """Stand by until the lease is this process's. The database may come and go meanwhile."""
+    found: list[Holder] = []
+    standby = Standby(settings, lease)
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with anyio.create_task_group() as group:
+
+            async def end() -> None:
+                async for _ in signals:
+                    log.info("daemon.stop_requested")
+                    notifier.stopping()
+                    group.cancel_scope.cancel()
+
+            group.start_soon(end)
+            try:
+                found.append(await _stood_by(lease, notifier, standby, lambda: group.start_soon(standby.serve)))
+            finally:
+                standby.close()
+            group.cancel_scope.cancel()
+    if not found:
+        raise StoppedWaiting
+    return found[0]
+
+
+async def _stood_by(lease: Lease, notifier: Notifier, standby: Standby, answers: Callable[[], object]) -> Holder:
+    """``answers``: called once, when it is seen that there is something to wait for."""
+    ready, said, enrolled = False, "", float("-inf")
+    while True:
+        try:
+            enrolled = await _enrolled(lease, enrolled)
+            before = await lease.take()
+            if before is not None:
+                return before
+            holder = await lease.look()
+            words = f"standing by: {printable(holder.about, 100)} has the lease"
+            if words != said:
+                log.info("lease.waiting", database=str(lease.address), holder=holder.about, epoch=holder.epoch)
+            await standby.look()
+            if ready:
+                await lease.heard(SCAN)
+        except (StateAway, StateLocked) as error:
+            standby.away(error)
+            words = f"standing by: {error}"
+            if words != said:
+                log.warning("lease.unreachable", database=str(lease.address), error=str(error))
+            if ready:
+                await anyio.sleep(SCAN)
+        if words != said:
+            said = words
+            notifier.status(words)
+        if not ready:
+            ready = True
+            answers()
+            notifier.ready()
+        notifier.alive()
+
+
+async def _enrolled(lease: Lease, last: float) -> float:
+    """Say that this process runs, where it is time; when it was said last."""
+    if anyio.current_time() - last <= lease.ttl:
+        return last
+    await prepared(lease.address)
+    await lease.enrol()
+    return anyio.current_time()
+
+
+async def _run_errands(address: Address, database: Database, control: Path) -> None:
+    bell = errands.Bell(address, errands.ASKED)
+    try:
+        async with anyio.create_task_group() as group:
+            while True:
+                try:
+                    for errand in await errands.claimed(database):
+                        group.start_soon(_run_errand, database, errand, control)
+                except SeatLost:
+                    raise
+                except StoreError as error:
+                    log.debug("errand.look_failed", error=str(error))
+                await bell.heard(errands.LOOK)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await bell.aclose()
+
+
+async def _run_errand(database: Database, errand: errands.Errand, control: Path) -> None:
+    """Ask our own control socket, as the command would if it were here."""
+    status, text = await _asked_here(errand, control)
+    try:
+        await errands.answer(database, errand, status, text)
+    except SeatLost:
+        raise
+    except StoreError as error:
+        log.warning("errand.answer_lost", order=errand.path.lstrip("/"), actor=errand.actor, error=str(error))
+
+
+async def _asked_here(errand: errands.Errand, control: Path) -> tuple[int, str]:
+    timeout = aiohttp.ClientTimeout(total=patience(errand.method, errand.path))
+    try:
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=str(control)), timeout=timeout) as session,
+            session.request(
+                errand.method,
+                f"http://fleetd{errand.path}",
+                json=json.loads(errand.body) if errand.body else None,
+                headers={RELAYED: errand.actor},
+            ) as answer,
+        ):
+            return answer.status, (await answer.read()).decode("utf-8", "replace")
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        return 503, json.dumps({"error": {"message": f"the replica that acts cannot be asked: {error!s:.200}"}})

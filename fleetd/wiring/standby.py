@@ -1,0 +1,241 @@
+"""A replica that stands by and answers meanwhile, and what the one that acts leaves for it in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
+from functools import partial
+
+import anyio
+import structlog
+
+from fleetd import __version__, config
+from fleetd.engine.ports import SystemClock
+from fleetd.model.errors import FleetdError, SeatLost, StateAway, StoreError
+from fleetd.model.journal import HistoryEntry
+from fleetd.model.report import LeaseReport, Report, StandbyReport, decoded, encoded
+from fleetd.model.settings import Settings
+from fleetd.ops.http import serve_http
+from fleetd.ops.lease_metrics import StandbyMetrics
+from fleetd.ops.page.scene import Known
+from fleetd.ops.page.service import Page
+from fleetd.ops.standby import StandbySeat
+from fleetd.store.port import Journal
+from fleetd.store.postgres import bulletin
+from fleetd.store.postgres.bulletin import Heard
+from fleetd.store.postgres.database import Database
+from fleetd.store.postgres.journal import PostgresJournal
+from fleetd.store.postgres.lease import Lease, between_holders
+
+log = structlog.get_logger(__name__)
+
+HEAR = 2.0
+"""Seconds between two looks of a standby at what the holder has said."""
+SAY = 5.0
+"""Seconds between two bulletins of the holder, at least; it says nothing where no pass has ended meanwhile."""
+LINGER = timedelta(minutes=1)
+
+
+def patience_of(interval: timedelta) -> timedelta:
+    """How old what the holder has said may be: as the page has it of a look."""
+    return 3 * interval + LINGER
+
+
+def lease_report_of(heard: Heard) -> LeaseReport:
+    """Who has the lease, and who stands by."""
+    holder = heard.holder
+    digest = next((r.digest for r in heard.replicas if r.holds), "")
+    return LeaseReport(
+        holder=None if holder.over else holder.about,
+        since=None if holder.over else holder.since,
+        epoch=holder.epoch,
+        reason=holder.reason or None,
+        before=holder.previous or None,
+        takeovers=dict(heard.takeovers),
+        standbys=tuple(
+            StandbyReport(
+                about=replica.about,
+                config=replica.config or None,
+                config_differs=config.configs_differ(digest, replica.digest),
+            )
+            for replica in heard.replicas
+            if not replica.holds
+        ),
+    )
+
+
+class Speaker:
+    """The holder's side: says how everything stands after each pass, and learns who stands by."""
+
+    def __init__(self, lease: Lease, database: Database) -> None:
+        self._lease = lease
+        self._database = database
+        self._report: Report | None = None
+        self._settings: Settings | None = None
+        self.told = LeaseReport(holder=lease.about, epoch=lease.epoch, reason=lease.reason or None)
+
+    def passed(self, report: Report, settings: Settings) -> None:
+        """A pass has ended, well or not, on these settings. Only takes note."""
+        self._report = report
+        if settings is not self._settings:
+            self._settings = settings
+            self._lease.config = (settings.source, config.config_digest(settings))
+
+    async def run(self) -> None:
+        """Say it for as long as the process acts.
+
+        Raises:
+            SeatLost: it may not any more.
+        """
+        while True:
+            try:
+                self.told = lease_report_of(await self._database.read(bulletin.roll))
+                report, self._report = self._report, None
+                if report is not None:
+                    packed = await anyio.to_thread.run_sync(bulletin.packed, encoded(report))
+                    await bulletin.leave(self._database, self._lease.epoch, packed)
+            except SeatLost:
+                raise
+            except StoreError as error:
+                log.warning("bulletin.was_not_left", error=str(error))
+            await anyio.sleep(SAY)
+
+
+class Standby:
+    """A replica that waits for the lease, and answers meanwhile. To be told of each look at the database."""
+
+    def __init__(self, settings: Settings, lease: Lease) -> None:
+        self._settings = settings
+        self._lease = lease
+        self._known: datetime | None = None
+        self._differs: tuple[str, str] | None = None
+        self._shown: object = None
+        self._heard_at = float("-inf")
+        patience = patience_of(settings.daemon.interval)
+        now = SystemClock().now
+        self.seat = StandbySeat(lease.about, settings.source, now, patience)
+        self._journal = PostgresJournal(between_holders(lease.address))
+        self._page = Page(
+            self.seat.status,
+            _Reading(self._journal, self.seat.ready),
+            now,
+            interval=lambda: settings.daemon.interval,
+            version=__version__,
+            known=lambda: Known.of(settings),
+        )
+        self._done = anyio.Event()
+
+    async def look(self) -> None:
+        """Learn who acts and what it said, every few seconds.
+
+        Raises:
+            StateAway, StateUnusable: the database cannot be asked.
+        """
+        if anyio.current_time() - self._heard_at < HEAR and self.seat.ready() is None:
+            return
+        heard = await self._lease.ask(partial(bulletin.hear, known=self._known))
+        self._heard_at = anyio.current_time()
+        said, word = heard.bulletin, None
+        if said is not None and said.report is not None:
+            word = _understood(said.report)
+            self._known = said.said_at
+        self.seat.heard(
+            lease_report_of(heard),
+            epoch=0 if said is None else said.epoch,
+            age=0.0 if said is None else said.age,
+            word=word,
+        )
+        self._compare(heard)
+        self._show()
+
+    def away(self, error: FleetdError) -> None:
+        """The database could not be asked."""
+        self.seat.away(str(error))
+        self._show()
+
+    async def serve(self) -> None:
+        """Answer on ``daemon.listen`` until ``close``.
+
+        Raises:
+            ListenFailed: it cannot be listened on.
+        """
+        listen = self._settings.daemon.listen
+        metrics = StandbyMetrics(version=__version__)
+        with anyio.CancelScope(shield=True):
+            try:
+                async with AsyncExitStack() as stack:
+                    if listen:
+                        served = serve_http(
+                            self.seat, metrics, listen, now=SystemClock().now, pages=self._page.routes()
+                        )
+                        await stack.enter_async_context(served)
+                        await stack.enter_async_context(self._page.open())
+                    await self._done.wait()
+            finally:
+                await self._journal.aclose()
+
+    def close(self) -> None:
+        """Answer no more: this replica acts from now on, or ends."""
+        self._done.set()
+
+    def _compare(self, heard: Heard) -> None:
+        """Say in the log that a takeover would change the config, once for each of the holder's."""
+        holder = next((r for r in heard.replicas if r.holds), None)
+        if holder is None:
+            return
+        differs = (holder.about, holder.digest) if self._is_other(holder.digest) else None
+        if differs is not None and differs != self._differs:
+            log.warning(
+                "lease.config_differs", config=self._settings.source, holder=holder.about, its_config=holder.config
+            )
+        self._differs = differs
+
+    def _is_other(self, digest: str) -> bool:
+        return config.configs_differ(digest, self._lease.config[1])
+
+    def _show(self) -> None:
+        """Tell open pages where something is new."""
+        shown = (self._known, self.seat.doubted())
+        if shown != self._shown:
+            self._shown = shown
+            self._page.passed(self.seat.status())
+
+
+class _Reading:
+    """The part of the journal that the page needs; what it would keep, the holder's own page keeps."""
+
+    def __init__(self, journal: Journal, away: Callable[[], str | None]) -> None:
+        self._journal = journal
+        self._away = away
+
+    async def history(
+        self,
+        *,
+        since: datetime | None = None,
+        fleet: str | None = None,
+        machine: str | None = None,
+        limit: int | None = None,
+    ) -> Sequence[tuple[int, HistoryEntry]]:
+        self._must_be_there()
+        return await self._journal.history(since=since, fleet=fleet, machine=machine, limit=limit)
+
+    async def get_note(self, key: str) -> str | None:
+        self._must_be_there()
+        return await self._journal.get_note(key)
+
+    async def put_note(self, key: str, value: str) -> None:
+        """Keep nothing."""
+
+    def _must_be_there(self) -> None:
+        """Who looks at the page is not to wait until a database that is known to be away has not answered."""
+        if (why := self._away()) is not None:
+            raise StateAway(why)
+
+
+def _understood(report: bytes) -> Report | None:
+    try:
+        return decoded(report, Report)
+    except ValueError as error:  # of another version
+        log.warning("bulletin.was_unreadable", error=str(error))
+        return None
