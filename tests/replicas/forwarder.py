@@ -13,11 +13,13 @@ from urllib.parse import urlsplit
 _WRITE = re.compile(rb"^(POST|PUT|PATCH|DELETE) (\S+)", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sent:
     at: float
     """Wall time."""
     what: str
+    answered: float | None = None
+    """When the first bytes of its answer came; None where none did."""
 
 
 class Forwarder:
@@ -46,17 +48,23 @@ class Forwarder:
 
     def _serve(self, there: socket.socket) -> None:
         with there, suppress(OSError), socket.create_connection(self._to) as back:
-            answers = threading.Thread(target=self._pass_on, args=(back, there, False), daemon=True)
+            here: list[Sent] = []
+            answers = threading.Thread(target=self._pass_on, args=(back, there, here, False), daemon=True)
             answers.start()
-            self._pass_on(there, back, True)
+            self._pass_on(there, back, here, True)
             answers.join()
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket, note: bool) -> None:
+    def _pass_on(self, source: socket.socket, sink: socket.socket, here: list[Sent], asks: bool) -> None:
+        """``here``: what was sent on this connection, one at a time."""
         with suppress(OSError):
             while chunk := source.recv(65536):
-                if note:
-                    at = time.time()
-                    self.sent += [Sent(at, found[0].decode()) for found in _WRITE.finditer(chunk)]
+                at = time.time()
+                if asks:
+                    found = [Sent(at, one[0].decode()) for one in _WRITE.finditer(chunk)]
+                    here += found
+                    self.sent += found
+                elif here and here[-1].answered is None:
+                    here[-1].answered = at
                 self.passing.wait()
                 sink.sendall(chunk)
         for end in (source, sink):

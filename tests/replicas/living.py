@@ -9,9 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.support.exporter import free_port
 from tests.support.processes import SimulatorProcess, environment, fleetd, write_config
 
 TIMEOUT = 3
@@ -28,10 +31,12 @@ class Replica:
         self.log = self.directory / "log"
         self._sim, self._database = sim, database
         self.process: subprocess.Popen[bytes] | None = None
+        self.listen = f"127.0.0.1:{free_port()}"
         self.config = self.configure(**values)
 
     def configure(self, **values: Any) -> Path:
         given = {"settle": "19s", "rate": f'200\nrequest_timeout = "{TIMEOUT}s"', "state": self.directory / "state"}
+        given["listen"] = self.listen
         path = write_config(self.directory, self._sim.url, **(given | values))
         path.write_text(path.read_text().replace("[guards]", f'state = "{self._database}"\n[guards]', 1))
         return path
@@ -59,6 +64,22 @@ class Replica:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
             self.process.wait()
+
+    def get(self, path: str) -> tuple[int, str]:
+        """What its listener answers; 0 where nobody listens."""
+        try:
+            with urllib.request.urlopen(f"http://{self.listen}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def shown(self) -> dict[str, Any]:
+        """``/status.json``; nothing while nobody listens."""
+        status, text = self.get("/status.json")
+        found: dict[str, Any] = json.loads(text) if status == 200 else {}
+        return found
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command, *rest = arguments

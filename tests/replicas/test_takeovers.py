@@ -1,167 +1,30 @@
 """Two replicas on a real server, one after the other killed, paused beyond its lease, stopped; the server crashed.
 
 From what each of them sent to the provider: no machine is lost or doubled, and no call leaves a replica after another
-has taken the lease. ``FLEETD_TAKEOVERS=200`` makes it so many; the distribution of their times is printed.
+has taken the lease. ``python -m tests.replicas --takeovers 200`` makes it so many, and prints how long they took.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import random
 import re
 import signal
 import statistics
 import time
 from collections.abc import Iterator
-from datetime import datetime
-from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-from tests.replicas.forwarder import Forwarder
 from tests.replicas.living import Replica, wait_until
-from tests.support.processes import SimulatorProcess, simulator
+from tests.replicas.story import MOST, TTL, Story, take_over_and_over
+from tests.support.processes import simulator
 
 pytestmark = pytest.mark.peer("postgres")
 
 TAKEOVERS = int(os.environ.get("FLEETD_TAKEOVERS", "8"))
-TTL, SETTLE = 15.0, 19.0
-MOST = 6
-FAULTS = [
-    {"kind": "timeout_after", "operation": "create", "probability": 0.1, "seconds": 5},
-    {"kind": "reset_after", "operation": "write", "probability": 0.1},
-    {"kind": "reset_before", "operation": "write", "probability": 0.1},
-]
-
-
-class Story:
-    def __init__(self, directory: Path, sim: SimulatorProcess, server: Any) -> None:
-        self.sim, self.server = sim, server
-        self.rng = random.Random(20261127)
-        self.target = 3
-        url = server.create()
-        self.forwarders = {name: Forwarder(sim.url) for name in "ab"}
-        self.ways = {name: Forwarder(url) for name in "ab"}
-        """To the database, a way for each."""
-        self.replicas = {
-            name: Replica(directory, name, _At(forwarder.url), self._through(url, name), target=self.target)
-            for name, forwarder in self.forwarders.items()
-        }
-        self.most = self.target
-        self.times: dict[str, list[float]] = {}
-
-    def _through(self, url: str, name: str) -> str:
-        return urlsplit(url)._replace(netloc="fleetd@" + self.ways[name].url.removeprefix("http://")).geturl()
-
-    @property
-    def holder(self) -> Replica:
-        return max(self.replicas.values(), key=lambda r: r.epoch)
-
-    @property
-    def other(self) -> Replica:
-        return min(self.replicas.values(), key=lambda r: r.epoch)
-
-    def begin(self) -> None:
-        for replica in self.replicas.values():
-            replica.start()
-            self.wait(lambda r=replica: r.epoch or r.events("lease.waiting"), 30)
-
-    def wait(self, what: Any, seconds: float) -> float:
-        return wait_until(what, seconds, lambda: "\n\n".join(r.tail() for r in self.replicas.values()))
-
-    def another_target(self) -> None:
-        """Every replica's config says it; the holder reads it at once."""
-        self.target = self.rng.randint(0, MOST)
-        self.most = max(self.most, self.target)
-        for replica in self.replicas.values():
-            replica.configure(target=self.target)
-        self.holder.signal(signal.SIGHUP)
-
-    def take_over(self, how: str) -> None:
-        old, new = self.holder, self.other
-        before = old.epoch
-        self.another_target()
-        time.sleep(self.rng.uniform(0, 1.5))  # into the creates and stops that follow
-        began = time.monotonic()
-        match how:
-            case "killed":
-                old.signal(signal.SIGKILL)
-            case "paused":
-                old.signal(signal.SIGSTOP)
-            case _:
-                old.signal(signal.SIGTERM)
-        self.wait(lambda: new.epoch > before, 40)
-        self.times.setdefault(how, []).append(time.monotonic() - began)
-        if how == "paused":
-            old.signal(signal.SIGCONT)
-        code = old.wait()
-        assert code == {"killed": -signal.SIGKILL, "paused": -signal.SIGALRM, "stopped": 0}[how], old.tail()
-        old.start()
-        self.wait(lambda: old.events("lease.waiting")[-1:] and old.events("lease.waiting")[-1]["epoch"] > before, 30)
-
-    def crash_server(self) -> None:
-        """It comes back within the lease: whoever has that keeps it."""
-        holder, epoch = self.holder, self.holder.epoch
-        self.another_target()
-        time.sleep(self.rng.uniform(0, 1))
-        self.server.stop("immediate")
-        time.sleep(self.rng.uniform(0, 2))
-        self.server.start()
-        time.sleep(3)
-        assert holder.epoch == epoch
-        assert holder.process is not None
-        assert holder.process.poll() is None, holder.tail()
-
-    def look(self) -> None:
-        """At any moment: no machine too many. Nothing is destroyed here, so a double would stay for good."""
-        machines = self.sim.machines()
-        assert len(machines) <= self.most, [m["name"] for m in machines]
-        up = [m for m in machines if m["state"] not in {"off", "stopping"}]
-        assert len(up) <= self.most
-
-    def come_to_rest(self) -> None:
-        self.sim.ask("/_sim/faults", {"faults": []})
-        self.target = self.most = max(self.most, MOST)
-        for replica in self.replicas.values():
-            replica.configure(target=self.target)
-        self.holder.signal(signal.SIGHUP)
-        self.wait(lambda: len([m for m in self.sim.machines() if m["state"] == "ready"]) == self.target, 420)
-        time.sleep(3)
-        self.look()
-
-    def late_calls(self) -> list[str]:
-        """What left a replica after another had taken the lease."""
-        taken = sorted(
-            (event["epoch"], datetime.fromisoformat(event["ts"]).timestamp(), name)
-            for name, replica in self.replicas.items()
-            for event in replica.events("lease.taken")
-        )
-        assert [epoch for epoch, _, _ in taken] == list(range(1, len(taken) + 1))
-        late = []
-        for (_, _, owner), (_, ended, _) in pairwise(taken):
-            begins_again = next((at for _, at, name in taken if name == owner and at > ended), float("inf"))
-            late += [
-                f"{owner}: {sent.what} {sent.at - ended:.3f} s late"
-                for sent in self.forwarders[owner].sent
-                if ended < sent.at < begins_again
-            ]
-        return late
-
-    def end(self) -> None:
-        for replica in self.replicas.values():
-            replica.end()
-        for forwarder in (*self.forwarders.values(), *self.ways.values()):
-            forwarder.close()
-
-
-class _At:
-    """All of a simulator that a replica's config needs."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
 
 
 @pytest.fixture
@@ -184,23 +47,10 @@ def story(tmp_path: Path, server: Any) -> Iterator[Story]:
 
 
 def test_takeovers_lose_and_double_nothing(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
-    story.sim.ask("/_sim/faults", {"faults": FAULTS})
-    ways = cycle(["killed", "stopped", "crash", "paused", "stopped"])
-    done = 0
-    while done < TAKEOVERS:
-        how = next(ways)
-        if how == "crash":
-            story.crash_server()
-        else:
-            story.take_over(how)
-            done += 1
-        story.look()
-    story.come_to_rest()
     with capsys.disabled():
-        for how, times in story.times.items():
-            shown = ", ".join(f"{t:.2f}" for t in sorted(times))
-            print(f"\n{how}: {len(times)} takeovers, median {statistics.median(times):.2f} s: {shown}")
-    assert story.late_calls() == []
+        for line in take_over_and_over(story, TAKEOVERS):
+            print(f"\n{line}", end="")
+    assert story.broken() == []
     assert statistics.median(story.times["stopped"]) < 1.5
     for how in {"killed", "paused"} & set(story.times):
         assert max(story.times[how]) < TTL + 5
@@ -262,6 +112,100 @@ def test_what_is_ordered_beside_a_standby_is_done_by_the_holder(story: Story) ->
     time.sleep(4)
     assert len(story.sim.writes()) == calls
     assert other.run("unfreeze").returncode == 0
+
+
+def test_a_standby_answers_with_the_holders_word_and_is_never_green_without_a_holder(story: Story) -> None:
+    holder, other = story.holder, story.other
+    assert holder.process is not None
+    assert other.process is not None
+    story.come_to_rest()
+    story.wait(lambda: converged(other.shown()), 40)
+    shown = other.shown()
+    lease = shown["daemon"]["lease"]
+    assert lease["holder"].endswith(f"pid {holder.process.pid}")
+    assert lease["shown_by"].endswith(f"pid {other.process.pid}")
+    assert lease["reason"] == "first"
+    assert [m["name"] for m in shown["machines"]] == [m["name"] for m in holder.shown()["machines"]]
+    assert (other.get("/readyz")[0], other.get("/livez")[0]) == (200, 200)
+    status, page = other.get("/")
+    assert status == 200
+    assert "shown by a standby" in page
+    assert "Blind" not in page
+    assert {"fleetd_lease_held 0.0"} == lines(other, "fleetd_lease_held")
+    assert {"fleetd_lease_held 1.0"} == lines(holder, "fleetd_lease_held")
+    assert lines(other, "fleetd_fleet") == set()
+    assert 'fleetd_lease_takeovers_total{reason="first"} 1.0' in lines(other, "fleetd_lease_takeovers")
+    story.ways[other.name].passing.clear()
+    story.wait(lambda: other.get("/readyz")[0] == 503, 40)
+    assert other.get("/livez")[0] == 200
+    assert not converged(other.shown())
+    assert "Blind since" in other.get("/")[1]
+    story.ways[other.name].passing.set()
+    story.wait(lambda: other.get("/readyz")[0] == 200 and converged(other.shown()), 40)
+    holder.signal(signal.SIGKILL)
+    story.wait(lambda: other.epoch == 2, 40)
+    story.wait(lambda: converged(other.shown()), 40)
+    lease = other.shown()["daemon"]["lease"]
+    assert (lease["reason"], lease.get("shown_by")) == ("expired", None)
+    assert {"fleetd_lease_held 1.0"} == lines(other, "fleetd_lease_held")
+    assert "did not renew it in time" in other.run("status").stdout
+    assert "did not renew it in time" in other.get("/")[1]
+    taken = [entry for entry in history(other) if entry["verb"] == "lease"]
+    assert [entry["reason"] for entry in taken] == ["first", "expired"]
+    assert str(holder.process.pid) in taken[1]["evidence"]
+
+
+def test_the_holder_steps_down_for_a_standby_and_for_nobody_else(story: Story) -> None:
+    holder, other = story.holder, story.other
+    assert other.process is not None
+    story.another_target()
+    began = time.monotonic()
+    asked = other.run("step-down")
+    assert asked.returncode == 0, asked.stderr
+    assert f"pid {other.process.pid} acts" in asked.stdout + asked.stderr
+    assert (other.epoch, holder.wait()) == (2, 75), holder.tail()
+    assert time.monotonic() - began < TTL
+    assert holder.events("lease.handed_over")
+    [asked_for] = [entry for entry in history(other) if entry["reason"] == "step_down"]
+    assert " on " in asked_for["actor"]
+    assert [e["reason"] for e in other.events("lease.taken")] == ["stepped_down"]
+    holder.start()
+    story.wait(lambda: holder.events("lease.waiting")[-1:] and holder.get("/readyz")[0] == 200, 30)
+    story.come_to_rest()
+    assert story.late_calls() == []
+    holder.signal(signal.SIGTERM)
+    assert holder.wait() == 0
+    declined = other.run("step-down")
+    assert (declined.returncode, "no replica stands by" in declined.stderr) == (75, True), declined.stderr
+    assert other.process.poll() is None
+
+
+def test_a_standby_on_another_config_is_named(story: Story) -> None:
+    holder, other = story.holder, story.other
+    assert "differs" not in other.run("status").stdout
+    story.aim_at(MOST - 1)  # the holder reads it; the standby has what it was started with
+    story.wait(lambda: other.events("lease.config_differs"), 40)
+    story.wait(lambda: "differs from the one in force" in holder.run("status").stdout, 60)
+    assert "differs from the one in force" in other.get("/")[1]
+    assert 'fleetd_lease_standbys{config="other"} 1.0' in lines(holder, "fleetd_lease_standbys")
+    other.signal(signal.SIGTERM)
+    assert other.wait() == 0
+    other.start()
+    story.wait(lambda: other.get("/readyz")[0] == 200, 40)
+    story.wait(lambda: 'fleetd_lease_standbys{config="same"} 1.0' in lines(holder, "fleetd_lease_standbys"), 60)
+    assert len(other.events("lease.config_differs")) == 1
+
+
+def converged(shown: dict[str, Any]) -> bool:
+    return bool(shown) and all(fleet["converged"] for fleet in shown["fleets"].values()) and bool(shown["fleets"])
+
+
+def lines(replica: Replica, prefix: str) -> set[str]:
+    return {line for line in replica.get("/metrics")[1].splitlines() if line.startswith(prefix)}
+
+
+def history(replica: Replica) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in replica.run("history", "--json").stdout.splitlines()]
 
 
 def test_a_veto_is_given_while_nobody_acts(story: Story) -> None:
