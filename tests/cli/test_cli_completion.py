@@ -52,7 +52,7 @@ def completed(home: Path, *words: str) -> list[str]:
     ("words", "expected"),
     [
         (("fleetd", ""), {*COMMANDS}),
-        (("fleetd", "st"), {"status", "start", "stop", "state"}),
+        (("fleetd", "st"), {"status", "start", "step-down", "stop", "state"}),
         (("fleetd", "status", "--pro"), {"--problems"}),
         (("fleetd", "plan", "--"), {"--config", "--json", "--detailed-exitcode", "--at", "--help"}),
         (("fleetd", "machines", "t"), {"templates"}),

@@ -32,7 +32,10 @@ WAYS = ("killed", "stopped", "the server crashes", "paused", "stepped down")
 
 
 class Story:
-    def __init__(self, directory: Path, sim: SimulatorProcess, server: Any, seed: int = 20261127) -> None:
+    def __init__(
+        self, directory: Path, sim: SimulatorProcess, server: Any, seed: int = 20261127, *, apart: bool = True
+    ) -> None:
+        """``apart``: each reaches the provider by an address of its own, so that its calls are told apart."""
         self.sim, self.server = sim, server
         self.rng = random.Random(seed)
         self.target = 3
@@ -41,7 +44,9 @@ class Story:
         self.ways = {name: Forwarder(url) for name in "ab"}
         """To the database, a way for each."""
         self.replicas = {
-            name: Replica(directory, name, _At(forwarder.url), self._through(url, name), target=self.target)
+            name: Replica(
+                directory, name, _At(forwarder.url) if apart else sim, self._through(url, name), target=self.target
+            )
             for name, forwarder in self.forwarders.items()
         }
         self.most = self.target

@@ -36,9 +36,9 @@ def server() -> Iterator[Any]:
 
 
 @pytest.fixture
-def story(tmp_path: Path, server: Any) -> Iterator[Story]:
+def story(tmp_path: Path, server: Any, request: pytest.FixtureRequest) -> Iterator[Story]:
     with simulator(tmp_path, speed=60) as sim:
-        story = Story(tmp_path, sim, server)
+        story = Story(tmp_path, sim, server, apart=getattr(request, "param", True))
         try:
             story.begin()
             yield story
@@ -180,8 +180,10 @@ def test_the_holder_steps_down_for_a_standby_and_for_nobody_else(story: Story) -
     assert other.process.poll() is None
 
 
+@pytest.mark.parametrize("story", [pytest.param(False, id="alike")], indirect=True)
 def test_a_standby_on_another_config_is_named(story: Story) -> None:
     holder, other = story.holder, story.other
+    story.wait(lambda: 'fleetd_lease_standbys{config="same"} 1.0' in lines(holder, "fleetd_lease_standbys"), 60)
     assert "differs" not in other.run("status").stdout
     story.aim_at(MOST - 1)  # the holder reads it; the standby has what it was started with
     story.wait(lambda: other.events("lease.config_differs"), 40)
