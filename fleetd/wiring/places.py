@@ -24,6 +24,11 @@ def find_config(option: Path | None) -> Path:
     return Path(named) if named else DEFAULT_CONFIG
 
 
+def absolute(settings: Settings) -> str:
+    """The config's path as a shell in any directory can be given it."""
+    return os.path.abspath(settings.source)  # noqa: PTH100 - without ".."
+
+
 def load_settings(path: Path) -> Settings:
     """Read a config file.
 

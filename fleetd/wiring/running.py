@@ -51,7 +51,7 @@ from fleetd.wiring.extra import needs_postgres
 from fleetd.wiring.handover import HAS_AN_END, Handover
 from fleetd.wiring.holding import SeatWatch, StoppedWaiting, obey_signals
 from fleetd.wiring.leased import LeasedSeat
-from fleetd.wiring.places import state_path
+from fleetd.wiring.places import absolute, state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud
 
 
@@ -169,7 +169,7 @@ async def _run(
     hangup_reloads: bool,
 ) -> None:
     notifier, metrics = systemd.from_environment(), Metrics(version=__version__)
-    file = _absolute(settings.source)
+    file = absolute(settings)
 
     def passed(report: Report) -> None:
         page.passed(report)
@@ -196,10 +196,6 @@ async def _run(
             group.start_soon(engine.handover.obey, engine.daemon.stop)
             await engine.daemon.run()
             group.cancel_scope.cancel()
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(path)  # noqa: PTH100 - without ".."
 
 
 async def converge(

@@ -27,6 +27,7 @@ from fleetd.store.postgres.bulletin import Heard
 from fleetd.store.postgres.database import Database
 from fleetd.store.postgres.journal import PostgresJournal
 from fleetd.store.postgres.lease import Lease, between_holders
+from fleetd.wiring.places import absolute
 
 log = structlog.get_logger(__name__)
 
@@ -113,7 +114,7 @@ class Standby:
         self._shown: object = None
         self._heard_at = float("-inf")
         patience = patience_of(settings.daemon.interval)
-        now = SystemClock().now
+        now, file = SystemClock().now, absolute(settings)
         self.seat = StandbySeat(lease.about, settings.source, now, patience)
         self._journal = PostgresJournal(between_holders(lease.address))
         self._page = Page(
@@ -122,7 +123,7 @@ class Standby:
             now,
             interval=lambda: settings.daemon.interval,
             version=__version__,
-            known=lambda: Known.of(settings),
+            known=lambda: Known.of(settings, file),
         )
         self._done = anyio.Event()
 
