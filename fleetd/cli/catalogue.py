@@ -27,17 +27,17 @@ class Entry:
 
 COMMANDS = MappingProxyType(
     {
-        "run": Entry("keep", FLEETS, "Keep every fleet at its target, in the foreground, until SIGTERM or Ctrl-C."),
+        "run": Entry("run", FLEETS, "Keep every fleet at its target, in the foreground, until SIGTERM or Ctrl-C."),
         "check": Entry(
-            "look",
+            "check",
             FLEETS,
             "Validate the config: every fault at once, each with its line, its key and what would be right.",
         ),
-        "plan": Entry("look", FLEETS, "Show what the next pass would do, and why. Writes nothing, ever."),
-        "apply": Entry("keep", FLEETS, "Bring every fleet to its target, wait until it is there, and exit."),
-        "status": Entry("look", FLEETS, "Show fleets, machines, what is under way, and what is blocked and why."),
+        "plan": Entry("plan", FLEETS, "Show what the next pass would do, and why. Writes nothing, ever."),
+        "apply": Entry("apply", FLEETS, "Bring every fleet to its target, wait until it is there, and exit."),
+        "status": Entry("status", FLEETS, "Show fleets, machines, what is under way, and what is blocked and why."),
         "history": Entry(
-            "look",
+            "history",
             FLEETS,
             "Show every action, every change from outside, every veto and who ordered what, oldest first.",
         ),
@@ -79,12 +79,12 @@ COMMANDS = MappingProxyType(
         ),
         "restart": Entry("orders", ORDERS, "Have the daemon restart one machine that is up."),
         "reload": Entry(
-            "keep",
+            "run",
             ORDERS,
             "Have the running daemon read its config again: swapped whole, or not at all when it has a fault.",
         ),
         "step-down": Entry(
-            "keep", ORDERS, "Have the replica that acts hand over to one that stands by; it stands by itself then."
+            "run", ORDERS, "Have the replica that acts hand over to one that stands by; it stands by itself then."
         ),
         "state": Entry("state", ABOUT, "Where the journal is kept: move it into a database, or back into a file."),
         "demo": Entry("demo", TRY, "Watch fleetd bring two small fleets to their targets on a simulated provider."),

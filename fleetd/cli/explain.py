@@ -20,7 +20,7 @@ from fleetd.model.journal import HistoryEntry
 from fleetd.model.report import Report
 from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
-from fleetd.planner.called import meant, named
+from fleetd.planner.lookup import meant, named
 from fleetd.words.explaining import doubts, explain_fleet, explain_machine
 from fleetd.words.fleets import change_sentence, unlike_sentence
 from fleetd.words.reasons import sentence

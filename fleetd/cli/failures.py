@@ -20,11 +20,11 @@ from fleetd.model.errors import (
     ConfigError,
     FleetdError,
     KeyUnusable,
+    LockLost,
     MalformedAnswer,
     NotFound,
     RateLimited,
     RetryLater,
-    SeatLost,
     StateAway,
     StateLocked,
     StateMoved,
@@ -71,7 +71,7 @@ def exit_code(error: BaseException) -> ExitCode:
             return ExitCode.CONFIG
         case RetryLater() | MalformedAnswer():
             return ExitCode.PROVIDER_UNAVAILABLE
-        case NoAnswer() | OrderRefused(status=409 | 503) | StateLocked() | SeatLost() | StateAway() | SteppedDown():
+        case NoAnswer() | OrderRefused(status=409 | 503) | StateLocked() | LockLost() | StateAway() | SteppedDown():
             return ExitCode.TEMPORARY
         case ApplyTimedOut() | ApplyBlocked(temporary=True) | WaitEnded(verdict=Verdict.TIMED_OUT):
             return ExitCode.TEMPORARY
@@ -143,7 +143,7 @@ def _advice(error: FleetdError) -> Iterator[str]:
             yield "fleetd machines works by hand without one."
         case OtherDaemon():
             yield "If that one is meant, name its config with -c, or its state directory with --state-dir."
-        case SeatLost():
+        case LockLost():
             yield "No call is made that cannot be journaled; the next fleetd settles by looking what is under way."
         case OrderRefused(reason="busy" | "activity_unknown"):
             yield "--even-if-busy does it all the same."

@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from fleetd.cli.sheet import GAP, Hanging
+from fleetd.cli.layout import GAP, Hanging
 from fleetd.ops.escape import printable
 
 PIPE_WIDTH = 200

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from fleetd.cli.sheet import Column, Sheet
+from fleetd.cli.layout import Column, Sheet
 from fleetd.cli.words import SYMBOLS
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.reasons import Outcome

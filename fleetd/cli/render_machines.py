@@ -10,9 +10,9 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fleetd.cli.layout import Column, Sheet
 from fleetd.cli.output import shown
 from fleetd.cli.render_status import state_text
-from fleetd.cli.sheet import Column, Sheet
 from fleetd.model.machine import PHASES, Phase
 
 Json = Mapping[str, Any]

@@ -11,8 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fleetd.cli.layout import GAP, Column, Hanging, Sheet
 from fleetd.cli.render_money import money_lines
-from fleetd.cli.sheet import GAP, Column, Hanging, Sheet
 from fleetd.cli.words import SYMBOLS, money, money_change
 from fleetd.model.plan import Action, NextChange, Plan, Skip, Unconfirmed
 from fleetd.model.reasons import Reason, Verb

@@ -10,10 +10,10 @@ from rich.console import Console, Group, RenderableType
 from rich.segment import SegmentLines
 from rich.text import Text
 
-from fleetd.cli.narrow import eventful_first
+from fleetd.cli.layout import GAP, Column, Hanging, Sheet
 from fleetd.cli.output import shown
 from fleetd.cli.render_money import money_lines
-from fleetd.cli.sheet import GAP, Column, Hanging, Sheet
+from fleetd.cli.report_filter import eventful_first
 from fleetd.cli.words import STYLES, instant, money, sign_of, since, until
 from fleetd.model.machine import Phase
 from fleetd.model.report import (

@@ -74,7 +74,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "provider.recovered": "the provider answers again",
         "config.reloaded": "the new config is in force",
         "config.reload_rejected": "the new config has faults; the old one stays in force",
-        "daemon.seat_lost": "fleetd ends: {error}",
+        "daemon.lock_lost": "fleetd ends: {error}",
         "journal.failed": "the state directory cannot be written: {error}",
     }
 )

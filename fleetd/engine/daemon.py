@@ -15,12 +15,12 @@ import structlog
 from fleetd import __version__
 from fleetd.config.reading import placed
 from fleetd.engine.chronicle import Chronicle
+from fleetd.engine.clock_steps import ClockSteps
 from fleetd.engine.faults import PASS, Faults, wait_after
 from fleetd.engine.follower import Follower
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms, Clock, Meter, Notifier
 from fleetd.engine.reconciler import PassReport, Reconciler
-from fleetd.engine.steps import Steps
 from fleetd.model.errors import CloudError, ConfigError, Fault, FleetdError, OrderDeclined, PassFailed, StoreError
 from fleetd.model.journal import Intent
 from fleetd.model.plan import Check
@@ -89,7 +89,7 @@ class Daemon:
         self._notifier = notifier
         self._meter = meter
         self._clock = clock
-        self._steps = Steps(clock)
+        self._steps = ClockSteps(clock)
         self._rng = rng
         self._alarms = alarms
         self._scheduled: dict[Check, str] = {}

@@ -11,16 +11,16 @@ from functools import partial
 import structlog
 
 from fleetd.cloud.port import Cloud
-from fleetd.engine.approach import Approach, LastWord
 from fleetd.engine.basis import Basis
-from fleetd.engine.beside import Beside, Job
 from fleetd.engine.calling import deadline_of, make_call, place_of, say_requested
 from fleetd.engine.failures import Failures
 from fleetd.engine.follower import Follower
 from fleetd.engine.gate import FRESH, Gate, Objection, Ticket
 from fleetd.engine.pace import Pace
 from fleetd.engine.ports import Clock, Meter
+from fleetd.engine.preflight import LastWord, Preflight
 from fleetd.engine.recall import Recall
+from fleetd.engine.side_calls import Job, SideCalls
 from fleetd.engine.slowstart import SlowStart
 from fleetd.engine.vetoes import Vetoes
 from fleetd.model.errors import Ambiguous, CloudError, Withheld
@@ -30,8 +30,8 @@ from fleetd.model.machine import Machine
 from fleetd.model.naming import ALPHABET, DRAWN, machine_name, make_token
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.planner.call_budget import share_out
 from fleetd.planner.guards import merge
-from fleetd.planner.sharing import share_out
 
 log = structlog.get_logger(__name__)
 
@@ -70,9 +70,9 @@ class Executor:
         self._meter = meter
         self._rng = rng
         self.gate = gate
-        self.beside = Beside(gate, on_fault)
+        self.beside = SideCalls(gate, on_fault)
         self._pace = pace
-        self._approach = Approach(recall, vetoes, gate, last_word)
+        self._preflight = Preflight(recall, vetoes, gate, last_word)
         self._progress = progress
         self._made: set[str] = set()
         """Ids that creates of this pass were answered with."""
@@ -169,7 +169,7 @@ class Executor:
 
     async def _create_from(self, cloud: Cloud, ticket: Ticket, action: Action, pass_id: int) -> Skip | None:
         fleet, name = ticket.fleet, ticket.name
-        objection = await self._approach.forbidden(ticket)
+        objection = await self._preflight.forbidden(ticket)
         wait = self._recall.creates_wait(self._clock.now())
         if objection is None and wait is not None:
             objection = Objection(Reason.PROVIDER_SAID_WAIT, wait[1], wait[0])
@@ -241,7 +241,7 @@ class Executor:
 
     async def _attempt(self, cloud: Cloud, ticket: Ticket, action: Action, pass_id: int) -> Objection | Skip | None:
         """One look and, if nobody objects, the call; an objection where it was not made."""
-        objection = await self._approach.ready(cloud, ticket, action)
+        objection = await self._preflight.ready(cloud, ticket, action)
         if objection is not None:
             return objection
         if ticket.is_stale():

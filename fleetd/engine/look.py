@@ -14,20 +14,20 @@ import anyio
 
 from fleetd.cloud.port import Cloud
 from fleetd.engine.basis import Basis
+from fleetd.engine.billing_records import BillingRecords, billed_machines
 from fleetd.engine.checks import Checks
 from fleetd.engine.clocks import Agreement
+from fleetd.engine.external_changes import ExternalChanges
 from fleetd.engine.faults import Faults
 from fleetd.engine.idleness import Idleness
-from fleetd.engine.ledger import Ledger, billed_machines
+from fleetd.engine.observed_prices import ObservedPrices
 from fleetd.engine.observer import Observer
-from fleetd.engine.outsiders import Outsiders
 from fleetd.engine.pace import Pace
 from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.prices import Prices
 from fleetd.engine.recall import Recall
 from fleetd.engine.settling import Settling
 from fleetd.engine.snapshots import Snapshots
-from fleetd.engine.tariffs import Tariffs
 from fleetd.model.journal import IdleReport, Memory
 from fleetd.model.plan import NOTHING_DUE, Due, Observation, Plan
 from fleetd.model.settings import Settings
@@ -74,9 +74,9 @@ class Look:
     ) -> None:
         self.checks = Checks(cloud, progress=progress)
         self.snapshots = Snapshots(cloud, clock, progress=progress)
-        self.tariffs = Tariffs(recall.journal)
+        self.tariffs = ObservedPrices(recall.journal)
         self.prices = Prices(cloud, recall.journal, self.tariffs)
-        self.ledger = Ledger(cloud, recall.journal, clock, self.tariffs, progress=progress)
+        self.ledger = BillingRecords(cloud, recall.journal, clock, self.tariffs, progress=progress)
         self._recall = recall
         self._clock = clock
         self._idleness = idleness
@@ -86,7 +86,12 @@ class Look:
         """Whether our clock and the provider's agree."""
         idleness.leases.theirs = self.snapshots.theirs = self.agreement.theirs
         self._settling = Settling(
-            recall, Outsiders(recall, faults, self.agreement), clock, meter, self.agreement, unanswered=unanswered
+            recall,
+            ExternalChanges(recall, faults, self.agreement),
+            clock,
+            meter,
+            self.agreement,
+            unanswered=unanswered,
         )
 
     def fought_over(self) -> dict[str, int]:

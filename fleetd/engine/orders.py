@@ -9,7 +9,7 @@ from datetime import datetime
 import anyio
 
 from fleetd.engine.clocks import Agreement
-from fleetd.engine.keepoff import remember
+from fleetd.engine.stop_holds import remember
 from fleetd.model.journal import Hold, Intent, Request
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb

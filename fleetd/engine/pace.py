@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleetd.model.settings import Settings
-from fleetd.planner.sharing import LOOK_AND_CALL
+from fleetd.planner.call_budget import LOOK_AND_CALL
 
 ACTING = 0.5
 """Share of the interval in which a pass makes its calls."""

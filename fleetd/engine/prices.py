@@ -11,7 +11,7 @@ import structlog
 
 from fleetd.cloud.port import Cloud
 from fleetd.engine.notes import read_note
-from fleetd.engine.tariffs import Tariffs
+from fleetd.engine.observed_prices import ObservedPrices
 from fleetd.model.bounds import MOST_MONEY
 from fleetd.model.errors import CloudError
 from fleetd.model.machine import Machine
@@ -32,7 +32,7 @@ class Prices:
     count.
     """
 
-    def __init__(self, cloud: Cloud, journal: Journal, tariffs: Tariffs) -> None:
+    def __init__(self, cloud: Cloud, journal: Journal, tariffs: ObservedPrices) -> None:
         self._cloud = cloud
         self._journal = journal
         self._tariffs = tariffs

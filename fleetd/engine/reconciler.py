@@ -12,6 +12,8 @@ import structlog
 
 from fleetd.cloud.port import Cloud
 from fleetd.engine.basis import Basis
+from fleetd.engine.billing_records import billed, billed_machines
+from fleetd.engine.change_logging import ChangeLogger
 from fleetd.engine.clocks import Agreement
 from fleetd.engine.executor import Executor
 from fleetd.engine.faults import Faults
@@ -19,9 +21,7 @@ from fleetd.engine.follower import Follower
 from fleetd.engine.gate import Gate
 from fleetd.engine.health import Health
 from fleetd.engine.idleness import Idleness
-from fleetd.engine.ledger import billed, billed_machines
 from fleetd.engine.look import Look, Looked
-from fleetd.engine.news import News
 from fleetd.engine.nightly import Nightly
 from fleetd.engine.pace import Pace
 from fleetd.engine.ports import Clock, Meter
@@ -137,7 +137,7 @@ class Reconciler:
         self.checks = self._look.checks
         self._follower = follower
         self._clock = clock
-        self._news = News()
+        self._news = ChangeLogger()
         self._nightly = Nightly(journal)
         self._retention = Retention(journal)
         self._passes = 0

@@ -10,7 +10,7 @@ import anyio
 import structlog
 
 from fleetd.engine.clocks import Agreement
-from fleetd.engine.outsiders import Outsiders
+from fleetd.engine.external_changes import ExternalChanges
 from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.recall import Recall
 from fleetd.model.fleet import Fleet, Guards
@@ -33,7 +33,7 @@ class Settling:
     def __init__(
         self,
         recall: Recall,
-        outside: Outsiders,
+        outside: ExternalChanges,
         clock: Clock,
         meter: Meter,
         agreement: Agreement,
@@ -59,7 +59,7 @@ class Settling:
         self._inherited = frozenset(i.id for i in await self._recall.journal.open_intents())
 
     def fought_over(self, now: datetime) -> dict[str, int]:
-        """See ``Outsiders.fought_over``."""
+        """See ``ExternalChanges.fought_over``."""
         return self._outside.fought_over(now)
 
     async def doubt_unanswered(self, now: datetime) -> Sequence[Intent]:

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 import anyio.lowlevel
 
-from fleetd.engine.keepoff import lift as lift_keep_off
 from fleetd.engine.ports import Clock
+from fleetd.engine.stop_holds import lift as lift_keep_off
 from fleetd.model.journal import HistoryEntry, Hold
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Outcome, Reason, Verb

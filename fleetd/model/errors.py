@@ -21,7 +21,7 @@
     │       └── Unsupported         this dialect has no such call
     ├── StoreError                  the state directory
     │   ├── StateLocked             another daemon acts on it
-    │   ├── SeatLost                it was taken from under this process, which ends
+    │   ├── LockLost                it was taken from under this process, which ends
     │   ├── VetoStands              a veto that this process has not read yet forbids the intent: read them again
     │   └── StateUnusable           unwritable, full or damaged
     │       ├── StateAway           the database does not answer now: the same may be tried again later
@@ -157,7 +157,7 @@ class StateLocked(StoreError):
     """Another daemon acts on this state directory."""
 
 
-class SeatLost(StoreError):
+class LockLost(StoreError):
     """The state directory is not this process's any more: it ends at once, and writes nothing."""
 
 

@@ -21,10 +21,10 @@ from fleetd.model.errors import ConfigError, NotYet, OrderDeclined, StateLocked,
 from fleetd.model.report import Lifted, Reloaded
 from fleetd.ops import orders
 from fleetd.ops.addressee import MISDIRECTED, Identity
-from fleetd.ops.answers import MAX_BODY, Fault, Handler, Listen, json_answer, serving, tell_faults
 from fleetd.ops.control_client import LOGIN, RELAYED, is_listening
+from fleetd.ops.daemon_handle import DaemonHandle
 from fleetd.ops.escape import printable
-from fleetd.ops.seat import Seat
+from fleetd.ops.http_answers import MAX_BODY, Fault, Handler, Listen, json_answer, serving, tell_faults
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ _UCRED = struct.Struct("3i")
 
 @asynccontextmanager
 async def serve_control(
-    seat: Seat, path: Path, *, identity: Identity | None = None, reads: Iterable[web.RouteDef] = ()
+    handle: DaemonHandle, path: Path, *, identity: Identity | None = None, reads: Iterable[web.RouteDef] = ()
 ) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Any]]]:
     """Listen on ``path`` (mode 0600) while entered; one that a killed daemon left there is replaced.
 
@@ -45,7 +45,7 @@ async def serve_control(
     nobody can reach cannot be told to stop.
 
     Args:
-        seat: the daemon.
+        handle: the daemon.
         path: where; a directory that is missing is made with mode 0700.
         identity: who this is; an order that is for another daemon is refused.
         reads: further routes, as ``read_routes`` gives them.
@@ -59,7 +59,7 @@ async def serve_control(
     try:
         checks = [tell_faults, _check_peer, *([] if identity is None else [_addressed(identity)]), _tell_of_orders]
         app = web.Application(client_max_size=MAX_BODY, middlewares=checks)
-        app.add_routes([*_Orders(seat).routes(), *reads])
+        app.add_routes([*_Orders(handle).routes(), *reads])
         if identity is not None:
             app.add_routes([web.get("/whoami", _whoami(identity))])
         async with serving(app, listening) as listen:
@@ -130,10 +130,10 @@ def _remove(path: Path) -> None:
 
 
 class _Orders:
-    """One method for each path: parse, ask the seat, answer."""
+    """One method for each path: parse, ask the handle, answer."""
 
-    def __init__(self, seat: Seat) -> None:
-        self._seat = seat
+    def __init__(self, handle: DaemonHandle) -> None:
+        self._handle = handle
 
     def routes(self) -> Iterable[web.RouteDef]:
         return (
@@ -148,37 +148,37 @@ class _Orders:
         )
 
     async def status(self, _request: web.Request) -> web.Response:
-        return json_answer(self._seat.status())
+        return json_answer(self._handle.status())
 
     async def reload(self, request: web.Request) -> web.Response:
-        self._seat.reload(actor_of(request))
-        return json_answer(Reloaded(reloaded=True, config=self._seat.status().daemon.config))
+        self._handle.reload(actor_of(request))
+        return json_answer(Reloaded(reloaded=True, config=self._handle.status().daemon.config))
 
     async def wake(self, _request: web.Request) -> web.Response:
-        self._seat.wake()
+        self._handle.wake()
         return web.json_response({"woken": True})
 
     async def veto(self, request: web.Request) -> web.Response:
         actor, order = actor_of(request), orders.veto(await orders.read_body(request))
-        return json_answer(await self._seat.veto(order, actor))
+        return json_answer(await self._handle.veto(order, actor))
 
     async def lift(self, request: web.Request) -> web.Response:
         actor, (kind, subject) = actor_of(request), orders.lift(await orders.read_body(request))
-        removed = await self._seat.lift(kind, subject, actor)
-        left = tuple(v for v in self._seat.status().vetoes if v.kind == "freeze")
+        removed = await self._handle.lift(kind, subject, actor)
+        left = tuple(v for v in self._handle.status().vetoes if v.kind == "freeze")
         return json_answer(Lifted(removed=removed, left=left))
 
     async def adopt(self, request: web.Request) -> web.Response:
         actor, (machine, reason) = actor_of(request), orders.adoption(await orders.read_body(request))
-        return json_answer(await self._seat.adopt(machine, reason, actor))
+        return json_answer(await self._handle.adopt(machine, reason, actor))
 
     async def request(self, request: web.Request) -> web.Response:
         actor, order = actor_of(request), orders.machine_order(await orders.read_body(request))
-        return json_answer(await self._seat.request(order, actor))
+        return json_answer(await self._handle.request(order, actor))
 
     async def lease(self, request: web.Request) -> web.Response:
         actor, (machine, source, lasts) = actor_of(request), orders.lease(await orders.read_body(request))
-        return json_answer(await self._seat.lease(machine, source, lasts, actor))
+        return json_answer(await self._handle.lease(machine, source, lasts, actor))
 
 
 @web.middleware
@@ -211,7 +211,7 @@ def _whoami(identity: Identity) -> Handler:
 
 @web.middleware
 async def _tell_of_orders(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Say in the log who ordered what, and turn the seat's errors into faults."""
+    """Say in the log who ordered what, and turn the handle's errors into faults."""
     if request.method in {"GET", "HEAD"}:
         return await handler(request)
     keys = {"order": request.path.lstrip("/"), "actor": actor_of(request)}

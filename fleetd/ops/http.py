@@ -23,9 +23,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from fleetd.model.errors import FleetdError
-from fleetd.ops.answers import Fault, Handler, serving, tell_faults
+from fleetd.ops.daemon_handle import Told
+from fleetd.ops.http_answers import Fault, Handler, serving, tell_faults
 from fleetd.ops.reads import Numbers, read_routes
-from fleetd.ops.seat import Told
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +50,7 @@ class ListenFailed(FleetdError):
 
 @asynccontextmanager
 async def serve_http(
-    seat: Told,
+    handle: Told,
     metrics: Numbers,
     listen: str,
     *,
@@ -60,7 +60,7 @@ async def serve_http(
     """Serve ``host:port`` while entered, and give the URL; ``""`` serves nothing and gives None.
 
     Args:
-        seat: the daemon, or a replica that stands by; only read.
+        handle: the daemon, or a replica that stands by; only read.
         metrics: what ``/metrics`` shows.
         listen: ``daemon.listen``, as the config's check let it pass; port 0 takes a free one.
         now: wall time, from the Clock port.
@@ -76,7 +76,7 @@ async def serve_http(
     sockets = await _bind(host, port, listen)
     app = web.Application(middlewares=[tell_faults, _only_for(host)])
     app.on_response_prepare.append(_add_headers)
-    app.add_routes([*read_routes(seat, metrics, now), *pages])
+    app.add_routes([*read_routes(handle, metrics, now), *pages])
     url = f"http://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
     async with serving(app, *sockets):
         log.info("endpoint.opened", url=url)

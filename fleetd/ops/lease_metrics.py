@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from fleetd.model.report import LeaseReport, Report
-from fleetd.ops.rows import Rows
+from fleetd.ops.metric_rows import Rows
 
 TAKEOVERS = ("first", "given_back", "stepped_down", "expired")
 

@@ -16,7 +16,7 @@ from fleetd.model.machine import Phase
 from fleetd.model.reasons import Outcome
 from fleetd.model.report import FleetReport, Report
 from fleetd.ops.lease_metrics import LeaseRows
-from fleetd.ops.rows import Rows
+from fleetd.ops.metric_rows import Rows
 from fleetd.planner.standing import orphans
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

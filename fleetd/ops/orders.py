@@ -14,7 +14,7 @@ from fleetd.model.bounds import LONGEST_VETO
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.model.singlekeys import single_keys
-from fleetd.ops.answers import Fault
+from fleetd.ops.http_answers import Fault
 
 LONGEST_TEXT = 500
 """Characters of a reason or a name."""

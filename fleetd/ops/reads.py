@@ -9,9 +9,9 @@ from typing import Protocol
 from aiohttp import web
 
 from fleetd.model.report import Report
-from fleetd.ops.answers import json_answer
+from fleetd.ops.daemon_handle import Told
+from fleetd.ops.http_answers import json_answer
 from fleetd.ops.metrics import CONTENT_TYPE
-from fleetd.ops.seat import Told
 
 
 class Numbers(Protocol):
@@ -26,28 +26,28 @@ class Numbers(Protocol):
         ...
 
 
-def read_routes(seat: Told, metrics: Numbers, now: Callable[[], datetime]) -> Iterable[web.RouteDef]:
+def read_routes(handle: Told, metrics: Numbers, now: Callable[[], datetime]) -> Iterable[web.RouteDef]:
     """``/livez``, ``/readyz``, ``/metrics`` and ``/status.json``, each for GET and HEAD.
 
     Args:
-        seat: the daemon, or a replica that stands by.
+        handle: the daemon, or a replica that stands by.
         metrics: shown as they are after its status has been put into them.
         now: wall time, from the Clock port.
     """
 
     async def livez(_request: web.Request) -> web.Response:
         # An answer proves that the event loop turns. The provider's health is no reason to restart this process.
-        return _probe("alive", seat.alive())
+        return _probe("alive", handle.alive())
 
     async def readyz(_request: web.Request) -> web.Response:
-        return _probe("ready", seat.ready())
+        return _probe("ready", handle.ready())
 
     async def show_metrics(_request: web.Request) -> web.Response:
-        metrics.show(seat.status(), now())
+        metrics.show(handle.status(), now())
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     async def status(_request: web.Request) -> web.Response:
-        return json_answer(seat.status())
+        return json_answer(handle.status())
 
     return (
         web.get("/livez", livez),

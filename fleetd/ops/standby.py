@@ -12,8 +12,8 @@ from fleetd.model.report import DaemonReport, LeaseReport, Report, SightReport
 from fleetd.words.times import span
 
 
-class StandbySeat:
-    """Implements ``seat.Told``. What it shows is never taken for good where nobody stands behind it any more.
+class StandbyHandle:
+    """Implements ``handle.Told``. What it shows is never taken for good where nobody stands behind it any more.
 
     Args:
         about: this replica in words.

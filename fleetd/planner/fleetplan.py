@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fleetd.model.plan import Due
 from fleetd.planner.draft import Draft
-from fleetd.planner.errands import police, report_oddities
 from fleetd.planner.orders import carry_orders
+from fleetd.planner.policy_actions import police, report_oddities
 from fleetd.planner.scaling import drop_standby, park, rise, shrink
 from fleetd.planner.windows import Effective
 

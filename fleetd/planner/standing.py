@@ -8,7 +8,7 @@ from types import MappingProxyType
 from fleetd.model.machine import UNREADABLE, UNVERIFIED, Phase
 from fleetd.model.reasons import Reason, Standing
 from fleetd.model.report import FleetReport, MachineReport
-from fleetd.planner.outside import Culprit
+from fleetd.planner.attribution import Culprit
 from fleetd.planner.ownership import made_for
 
 _STOPS: Mapping[str, Standing] = MappingProxyType(

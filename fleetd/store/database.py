@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import anyio
 
-from fleetd.model.errors import SeatLost, StateUnusable
+from fleetd.model.errors import LockLost, StateUnusable
 from fleetd.store.connection import Moving, open_snapshot, open_writable
 from fleetd.store.failures import database_failure
 from fleetd.store.rows import Cell, Table
@@ -76,7 +76,7 @@ class Database:
 
         Raises:
             StateUnusable: the database was opened read-only, is closed, full, locked or damaged.
-            SeatLost: it is not this process's any more.
+            LockLost: it is not this process's any more.
         """
         if self.read_only:
             msg = f"the journal {self.path} was opened for looking only"
@@ -145,17 +145,17 @@ class Database:
         """Make sure that what is written is kept, and that this process may write it.
 
         Raises:
-            SeatLost: the file was moved, deleted or replaced, or the guard's own.
+            LockLost: the file was moved, deleted or replaced, or the guard's own.
         """
         self._guard()
         if not self._copied and _identity(self.path) != self._identity:
             # Writes to a deleted file return and are lost with the process.
             msg = f"the journal {self.path} was moved, deleted or replaced while fleetd had it open"
-            raise SeatLost(msg)
+            raise LockLost(msg)
         for path, before in self._beside.items():
             if _identity(path) != before:
                 msg = f"{path}, in which the journal keeps its newest entries, was moved, deleted or replaced"
-                raise SeatLost(msg)
+                raise LockLost(msg)
 
     def _note_side_files(self) -> None:
         for suffix in ("-wal", "-shm"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fleetd.model.errors import SeatLost, StateLocked
+from fleetd.model.errors import LockLost, StateLocked
 from fleetd.store.failures import file_failure
 from fleetd.store.paths import lock_path
 
@@ -81,13 +81,13 @@ class StateLock:
         """Make sure that the lock is held, right before something is done that only its holder may do.
 
         Raises:
-            SeatLost: it is not.
+            LockLost: it is not.
         """
         if not self.is_held():
             holder = read_holder(self.path.parent)
             other = holder is not None and holder != self._holder
             who = f", and pid {holder.pid} has written itself into it since" if other and holder else ""
-            raise SeatLost(
+            raise LockLost(
                 f"the lock {self.path} was removed or replaced while fleetd ran{who}: nothing is written any more"
             )
 

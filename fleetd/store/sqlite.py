@@ -101,7 +101,7 @@ class SqliteJournal:
         return self._database.path
 
     def check(self) -> None:
-        """Make sure that the file is still this process's to write. Raises ``SeatLost``."""
+        """Make sure that the file is still this process's to write. Raises ``LockLost``."""
         self._database.check()
 
     async def write_intent(self, intent: Intent) -> Intent:

@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fleetd.wiring.daemon_lookup import load_for_daemon
     from fleetd.wiring.dry_run import machine_meant, month_bills, plan_once
     from fleetd.wiring.extra import database_advice, move_state
-    from fleetd.wiring.looking import current_status, journal_mark, knows_machine, read_history
-    from fleetd.wiring.ordering import adopt, lift, order_machine, reload, step_down, veto
+    from fleetd.wiring.orders import adopt, lift, order_machine, reload, step_down, veto
     from fleetd.wiring.places import find_config, load_settings, reload_settings, state_path
     from fleetd.wiring.provider import (
         ONE_SHOT_LIMIT,
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
         open_machines_api,
         serve_simulator,
     )
-    from fleetd.wiring.reaching import load_for_daemon
+    from fleetd.wiring.queries import current_status, journal_mark, knows_machine, read_history
     from fleetd.wiring.running import Engine, assemble, converge, run_daemon
     from fleetd.wiring.secrecy import SECRETS
 
 _HOMES = MappingProxyType(
     {
         "dry_run": ("machine_meant", "month_bills", "plan_once"),
-        "looking": ("current_status", "journal_mark", "knows_machine", "read_history"),
-        "ordering": ("adopt", "lift", "order_machine", "reload", "step_down", "veto"),
+        "queries": ("current_status", "journal_mark", "knows_machine", "read_history"),
+        "orders": ("adopt", "lift", "order_machine", "reload", "step_down", "veto"),
         "places": ("find_config", "load_settings", "reload_settings", "state_path"),
         "provider": ("ONE_SHOT_LIMIT", "check_online", "open_cloud", "open_machines_api", "serve_simulator"),
-        "reaching": ("load_for_daemon",),
+        "daemon_lookup": ("load_for_daemon",),
         "extra": ("database_advice", "move_state"),
         "running": ("Engine", "assemble", "converge", "run_daemon"),
         "secrecy": ("SECRETS",),

@@ -1,4 +1,4 @@
-"""The replica that acts: waiting for the lease, holding it, running others' errands, and handing over."""
+"""The replica that acts: waiting for the lease, holding it, running others' requests, and handing over."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import structlog
 from fleetd import config
 from fleetd.engine.ports import Notifier, SystemClock
 from fleetd.model.errors import (
+    LockLost,
     OrderDeclined,
-    SeatLost,
     StateAway,
     StateLocked,
     StateMoved,
@@ -35,7 +35,7 @@ from fleetd.ops.control_client import RELAYED, patience
 from fleetd.ops.escape import printable
 from fleetd.store.moving import has_journal
 from fleetd.store.paths import journal_path
-from fleetd.store.postgres import errands
+from fleetd.store.postgres import requests
 from fleetd.store.postgres.address import Address
 from fleetd.store.postgres.bulletin import for_bulletins, roll
 from fleetd.store.postgres.database import Database, held_by
@@ -43,9 +43,9 @@ from fleetd.store.postgres.journal import PostgresJournal
 from fleetd.store.postgres.lease import RENEWAL, SCAN, Holder, Lease, fenced, kernel_fuse
 from fleetd.store.postgres.opening import prepared
 from fleetd.wiring.handover import NOBODY, Handover
-from fleetd.wiring.holding import StoppedWaiting
 from fleetd.wiring.places import state_path
 from fleetd.wiring.replicas import address_of
+from fleetd.wiring.signals import StoppedWaiting
 from fleetd.wiring.standby import Speaker, Standby
 
 log = structlog.get_logger(__name__)
@@ -65,9 +65,9 @@ class Held:
         """Renew it, and run errands of commands elsewhere, for as long as the process acts.
 
         Raises:
-            SeatLost: it is lost.
+            LockLost: it is lost.
         """
-        database = errands.for_errands(self.lease)
+        database = requests.for_errands(self.lease)
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self.lease.keep)
@@ -169,7 +169,7 @@ async def _record(journal: PostgresJournal, lease: Lease, before: Holder) -> Non
     while True:
         try:
             await journal.append_history(entry)
-        except SeatLost:
+        except LockLost:
             raise
         except StoreError as error:
             log.error("journal.failed", error=str(error))  # noqa: TRY400 - no traceback wanted
@@ -259,35 +259,35 @@ async def _enrolled(lease: Lease, last: float) -> float:
 
 
 async def _run_errands(address: Address, database: Database, control: Path) -> None:
-    bell = errands.Bell(address, errands.ASKED)
+    bell = requests.Bell(address, requests.ASKED)
     try:
         async with anyio.create_task_group() as group:
             while True:
                 try:
-                    for errand in await errands.claimed(database):
+                    for errand in await requests.claimed(database):
                         group.start_soon(_run_errand, database, errand, control)
-                except SeatLost:
+                except LockLost:
                     raise
                 except StoreError as error:
                     log.debug("errand.look_failed", error=str(error))
-                await bell.heard(errands.LOOK)
+                await bell.heard(requests.LOOK)
     finally:
         with anyio.CancelScope(shield=True):
             await bell.aclose()
 
 
-async def _run_errand(database: Database, errand: errands.Errand, control: Path) -> None:
+async def _run_errand(database: Database, errand: requests.Errand, control: Path) -> None:
     """Ask our own control socket, as the command would if it were here."""
     status, text = await _asked_here(errand, control)
     try:
-        await errands.answer(database, errand, status, text)
-    except SeatLost:
+        await requests.answer(database, errand, status, text)
+    except LockLost:
         raise
     except StoreError as error:
         log.warning("errand.answer_lost", order=errand.path.lstrip("/"), actor=errand.actor, error=str(error))
 
 
-async def _asked_here(errand: errands.Errand, control: Path) -> tuple[int, str]:
+async def _asked_here(errand: requests.Errand, control: Path) -> tuple[int, str]:
     timeout = aiohttp.ClientTimeout(total=patience(errand.method, errand.path))
     try:
         async with (

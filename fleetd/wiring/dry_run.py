@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from fleetd.engine import books
+from fleetd.engine import monthly_costs
 from fleetd.engine.checks import Standing
 from fleetd.engine.clocks import Agreement
 from fleetd.engine.leases import Leases
@@ -21,15 +21,15 @@ from fleetd.model.settings import Settings
 from fleetd.ops import logs
 from fleetd.ops.control_errors import NoAnswer, OtherDaemon
 from fleetd.planner.billing import MonthBills
-from fleetd.planner.called import Named, meant, the_one
+from fleetd.planner.lookup import Named, meant, the_one
 from fleetd.store.lock import read_holder
 from fleetd.store.paths import journal_path
 from fleetd.store.sqlite import SqliteJournal
+from fleetd.wiring.daemon_lookup import at_its_state
 from fleetd.wiring.extra import needs_postgres
-from fleetd.wiring.looking import open_journal, running_status
 from fleetd.wiring.places import state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud, within
-from fleetd.wiring.reaching import at_its_state
+from fleetd.wiring.queries import open_journal, running_status
 from fleetd.wiring.running import idle_clocks
 
 
@@ -111,7 +111,7 @@ async def month_bills(settings: Settings, month: str) -> MonthBills:
     async with open_journal(settings) as journal, open_cloud(settings) as cloud:
         with within(ONE_SHOT_LIMIT):
             listing = await cloud.list_machines()
-        return await books.month_bills(cloud, journal, settings.fleets, listing, month, datetime.now(UTC))
+        return await monthly_costs.month_bills(cloud, journal, settings.fleets, listing, month, datetime.now(UTC))
 
 
 async def look_once(

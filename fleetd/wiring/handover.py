@@ -10,8 +10,8 @@ from aiohttp import web
 
 from fleetd.model.errors import OrderDeclined
 from fleetd.model.report import SteppingDown
-from fleetd.ops.answers import json_answer
 from fleetd.ops.control import actor_of
+from fleetd.ops.http_answers import json_answer
 
 log = structlog.get_logger(__name__)
 

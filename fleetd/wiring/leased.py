@@ -1,4 +1,4 @@
-"""The seat of a daemon that is one of several replicas: its status says who acts."""
+"""The handle of a daemon that is one of several replicas: its status says who acts."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from fleetd.engine.seat import EngineSeat
+from fleetd.engine.handle import EngineHandle
 from fleetd.model.report import LeaseReport, Report
 
 
-class LeasedSeat(EngineSeat):
-    """An ``EngineSeat`` that knows of the lease; ``lease``: who has it and how, None without ``daemon.state``."""
+class LeasedHandle(EngineHandle):
+    """An ``EngineHandle`` that knows of the lease; ``lease``: who has it and how, None without ``daemon.state``."""
 
     def __init__(self, *arguments: Any, lease: Callable[[], LeaseReport | None], **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._lease = lease
 
     def status(self) -> Report:
-        """See ``Seat.status``."""
+        """See ``DaemonHandle.status``."""
         report, lease = super().status(), self._lease()
         return report if lease is None else replace(report, daemon=replace(report.daemon, lease=lease))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fleetd import config
 from fleetd.model.settings import Settings
-from fleetd.ops.word import SERVICE_RUNTIME
+from fleetd.ops.socket_pointer import SERVICE_RUNTIME
 from fleetd.store.paths import CONTROL_SOCKET, control_socket_path, state_dir
 
 DEFAULT_CONFIG = Path("/etc/fleetd/fleetd.toml")

@@ -21,8 +21,8 @@ from fleetd.cloud.port import Cloud, MachinesApi
 from fleetd.model.errors import Fault, Unauthorized, Unavailable
 from fleetd.model.settings import ProviderSettings, Settings
 from fleetd.simulator.boot import Boot, boot
-from fleetd.wiring.holding import hangup_counts, leave_terminal
 from fleetd.wiring.secrecy import SECRETS
+from fleetd.wiring.signals import hangup_counts, leave_terminal
 from fleetd.wiring.threads import abandon_lookups
 
 ONE_SHOT_LIMIT = 25.0

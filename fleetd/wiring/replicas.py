@@ -27,7 +27,7 @@ from fleetd.store.lock import StateLock
 from fleetd.store.moving import EMPTY, file_content, word_left
 from fleetd.store.paths import journal_path
 from fleetd.store.port import Journal
-from fleetd.store.postgres import errands
+from fleetd.store.postgres import requests
 from fleetd.store.postgres.address import Address
 from fleetd.store.postgres.advice import advice
 from fleetd.store.postgres.bulletin import roll
@@ -73,7 +73,7 @@ async def ask_holder(settings: Settings, kind: type[T], method: str, path: str, 
     if holder.over:
         raise NoDaemon(f"no replica has the lease of {address}")
     text = json.dumps(body) if body else ""
-    asked = await errands.Asking(address).ask(method, path, text, _myself(), seconds=patience(method, path))
+    asked = await requests.Asking(address).ask(method, path, text, _myself(), seconds=patience(method, path))
     if isinstance(asked, bool):
         later = "what was asked was withdrawn" if asked or method == "GET" else "it may still carry this out"
         raise NotReached(f"the replica that has the lease ({holder.about}) does not answer: {later}")

@@ -20,6 +20,7 @@ from fleetd.engine.convergence import ConvergenceWatch
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.faults import Faults
 from fleetd.engine.follower import Follower
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
 from fleetd.engine.pace import looks_a_tick
@@ -28,7 +29,6 @@ from fleetd.engine.ports import Alarms, Clock, Meter, Notifier, SystemClock
 from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import PassReport, Reconciler
 from fleetd.engine.rounds import OpenSources
-from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import ApplyInterrupted, ApplyTimedOut, FleetdError, OrderDeclined
 from fleetd.model.report import LeaseReport, Report
 from fleetd.model.settings import Settings
@@ -42,17 +42,17 @@ from fleetd.ops.metrics import Metrics
 from fleetd.ops.page.scene import Known
 from fleetd.ops.page.service import Page
 from fleetd.ops.reads import read_routes
-from fleetd.ops.word import word_left
+from fleetd.ops.socket_pointer import word_left
 from fleetd.store.lock import StateLock
 from fleetd.store.paths import control_socket_path, journal_path
 from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring.extra import needs_postgres
 from fleetd.wiring.handover import HAS_AN_END, Handover
-from fleetd.wiring.holding import SeatWatch, StoppedWaiting, obey_signals
-from fleetd.wiring.leased import LeasedSeat
+from fleetd.wiring.leased import LeasedHandle
 from fleetd.wiring.places import absolute, state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud
+from fleetd.wiring.signals import LockWatch, StoppedWaiting, obey_signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ class Engine:
     reconciler: Reconciler
     poller: Poller
     follower: Follower
-    seat: EngineSeat
-    watch_seat: Callable[[], Coroutine[Any, Any, None]] = anyio.sleep_forever
-    """Raises ``SeatLost`` once the state directory is not this process's any more."""
+    handle: EngineHandle
+    watch_lock: Callable[[], Coroutine[Any, Any, None]] = anyio.sleep_forever
+    """Raises ``LockLost`` once the state directory is not this process's any more."""
     handover: Handover = field(default_factory=Handover)
 
 
@@ -75,7 +75,7 @@ class Kept:
 
     journal: Journal
     watch: Callable[[], Coroutine[Any, Any, None]]
-    """Raises ``SeatLost`` once this process may not write it any more."""
+    """Raises ``LockLost`` once this process may not write it any more."""
     lease: Callable[[], LeaseReport | None] = lambda: None
     """Which of several replicas acts."""
     passed: Callable[[Report, Settings], None] = lambda _report, _settings: None
@@ -128,7 +128,7 @@ def assemble(
         command=command,
     )
     return Engine(
-        daemon, reconciler, poller, follower, LeasedSeat(daemon, leases, clock, command=command, lease=lease)
+        daemon, reconciler, poller, follower, LeasedHandle(daemon, leases, clock, command=command, lease=lease)
     )
 
 
@@ -153,7 +153,7 @@ async def run_daemon(
         hangup_reloads: whether SIGHUP has the config read again; else it ends the daemon.
 
     Raises:
-        SeatLost: the lock, the journal or the lease was taken from under it.
+        LockLost: the lock, the journal or the lease was taken from under it.
     """
     try:
         await _run(settings, load, observer, hangup_reloads=hangup_reloads)
@@ -178,7 +178,7 @@ async def _run(
 
     async with _engine(settings, load, notifier=notifier, metrics=metrics, observer=passed) as engine:
         page = Page(
-            engine.seat.status,
+            engine.handle.status,
             engine.reconciler.recall.journal,
             SystemClock().now,
             interval=lambda: engine.reconciler.settings.daemon.interval,
@@ -191,7 +191,7 @@ async def _run(
         ):
             group.start_soon(keep_socket)
             group.start_soon(partial(obey_signals, engine.daemon, hangup_reloads=hangup_reloads))
-            group.start_soon(engine.watch_seat)
+            group.start_soon(engine.watch_lock)
             group.start_soon(watch_lag, metrics.lag)
             group.start_soon(engine.handover.obey, engine.daemon.stop)
             await engine.daemon.run()
@@ -224,16 +224,16 @@ async def converge(
     async with _engine(
         settings, load, notifier=systemd.NullNotifier(), metrics=metrics, on_pass=watch.saw, command="apply"
     ) as engine:
-        watch.attach(engine.daemon, lambda: on_status(engine.seat.status()))
+        watch.attach(engine.daemon, lambda: on_status(engine.handle.status()))
         async with _control(settings, engine, metrics) as keep_socket, anyio.create_task_group() as group:
             group.start_soon(keep_socket)
             group.start_soon(partial(obey_signals, engine.daemon, hangup_reloads=False))
-            group.start_soon(engine.watch_seat)
+            group.start_soon(engine.watch_lock)
             group.start_soon(watch.first_answer)
             with anyio.move_on_after(timeout) as limit:
                 await engine.daemon.run()
             group.cancel_scope.cancel()
-        report = engine.seat.status()
+        report = engine.handle.status()
     if watch.failure is not None:
         raise watch.failure
     if not watch.converged:
@@ -262,7 +262,7 @@ async def _engine(
     state = state_path(settings)
     with StateLock(state, pid=os.getpid(), since=datetime.now(UTC)) as lock:
         # No intent is written, and so no call made, once the lock is not ours.
-        locked = SeatWatch(lock.check)
+        locked = LockWatch(lock.check)
         async with _kept(settings, locked, notifier, waits=command == "run") as kept:
 
             def dated(date: datetime) -> None:
@@ -273,12 +273,12 @@ async def _engine(
                 def passed(result: PassReport | FleetdError) -> None:
                     on_pass(result)
                     if isinstance(result, PassReport):
-                        metrics.pass_done(engine.seat.status())
+                        metrics.pass_done(engine.handle.status())
                     else:
                         metrics.pass_failed()
-                    kept.passed(engine.seat.status(), engine.reconciler.settings)
+                    kept.passed(engine.handle.status(), engine.reconciler.settings)
                     if observer is not None:
-                        observer(engine.seat.status())
+                        observer(engine.handle.status())
 
                 engine = assemble(
                     settings,
@@ -294,17 +294,17 @@ async def _engine(
                     command=command,
                     lease=kept.lease,
                 )
-                yield replace(engine, watch_seat=kept.watch, handover=kept.handover)
+                yield replace(engine, watch_lock=kept.watch, handover=kept.handover)
 
 
 @asynccontextmanager
-async def _kept(settings: Settings, locked: SeatWatch, notifier: Notifier, *, waits: bool) -> AsyncIterator[Kept]:
+async def _kept(settings: Settings, locked: LockWatch, notifier: Notifier, *, waits: bool) -> AsyncIterator[Kept]:
     """The journal, where the config says that it is kept."""
     state = state_path(settings)
     if settings.daemon.state is None:
         journal = await SqliteJournal.open(journal_path(state), guard=locked.check)
         try:
-            yield Kept(journal, SeatWatch(journal.check).run)
+            yield Kept(journal, LockWatch(journal.check).run)
         finally:
             await journal.aclose()
         return
@@ -315,7 +315,7 @@ async def _kept(settings: Settings, locked: SeatWatch, notifier: Notifier, *, wa
 
         async def watch() -> None:
             async with anyio.create_task_group() as group:
-                group.start_soon(SeatWatch(locked.check, held.journal.check).run)
+                group.start_soon(LockWatch(locked.check, held.journal.check).run)
                 group.start_soon(held.keep, control_socket_path(os.environ, state))
 
         yield Kept(
@@ -334,7 +334,7 @@ async def _endpoints(
     """The control socket, and on ``daemon.listen`` the read-only endpoints and the page; yields as ``_control``."""
     async with (
         _control(settings, engine, metrics) as keep_socket,
-        serve_http(engine.seat, metrics, settings.daemon.listen, now=SystemClock().now, pages=page.routes()),
+        serve_http(engine.handle, metrics, settings.daemon.listen, now=SystemClock().now, pages=page.routes()),
         page.open() if settings.daemon.listen else nullcontext(),
     ):
         yield keep_socket
@@ -347,8 +347,8 @@ async def _control(
     """The control socket, over which commands reach this process; yields what makes it anew when it is removed."""
     state = state_path(settings)
     control, identity = control_socket_path(os.environ, state), Identity.of(settings.source, state)
-    seat = engine.seat
-    reads = [*read_routes(seat, metrics, SystemClock().now), *engine.handover.routes()]
-    async with serve_control(seat, control, identity=identity, reads=reads) as keep_socket:
+    handle = engine.handle
+    reads = [*read_routes(handle, metrics, SystemClock().now), *engine.handover.routes()]
+    async with serve_control(handle, control, identity=identity, reads=reads) as keep_socket:
         with word_left(identity, control, os.environ):
             yield keep_socket

@@ -12,7 +12,7 @@ import structlog
 
 from fleetd import __version__, config
 from fleetd.engine.ports import SystemClock
-from fleetd.model.errors import FleetdError, SeatLost, StateAway, StoreError
+from fleetd.model.errors import FleetdError, LockLost, StateAway, StoreError
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.report import LeaseReport, Report, StandbyReport, decoded, encoded
 from fleetd.model.settings import Settings
@@ -20,7 +20,7 @@ from fleetd.ops.http import serve_http
 from fleetd.ops.lease_metrics import StandbyMetrics
 from fleetd.ops.page.scene import Known
 from fleetd.ops.page.service import Page
-from fleetd.ops.standby import StandbySeat
+from fleetd.ops.standby import StandbyHandle
 from fleetd.store.port import Journal
 from fleetd.store.postgres import bulletin
 from fleetd.store.postgres.bulletin import Heard
@@ -87,7 +87,7 @@ class Speaker:
         """Say it for as long as the process acts.
 
         Raises:
-            SeatLost: it may not any more.
+            LockLost: it may not any more.
         """
         while True:
             try:
@@ -96,7 +96,7 @@ class Speaker:
                 if report is not None:
                     packed = await anyio.to_thread.run_sync(bulletin.packed, encoded(report))
                     await bulletin.leave(self._database, self._lease.epoch, packed)
-            except SeatLost:
+            except LockLost:
                 raise
             except StoreError as error:
                 log.warning("bulletin.was_not_left", error=str(error))
@@ -115,11 +115,11 @@ class Standby:
         self._heard_at = float("-inf")
         patience = patience_of(settings.daemon.interval)
         now, file = SystemClock().now, absolute(settings)
-        self.seat = StandbySeat(lease.about, settings.source, now, patience)
+        self.handle = StandbyHandle(lease.about, settings.source, now, patience)
         self._journal = PostgresJournal(between_holders(lease.address))
         self._page = Page(
-            self.seat.status,
-            _Reading(self._journal, self.seat.ready),
+            self.handle.status,
+            _Reading(self._journal, self.handle.ready),
             now,
             interval=lambda: settings.daemon.interval,
             version=__version__,
@@ -133,7 +133,7 @@ class Standby:
         Raises:
             StateAway, StateUnusable: the database cannot be asked.
         """
-        if anyio.current_time() - self._heard_at < HEAR and self.seat.ready() is None:
+        if anyio.current_time() - self._heard_at < HEAR and self.handle.ready() is None:
             return
         heard = await self._lease.ask(partial(bulletin.hear, known=self._known))
         self._heard_at = anyio.current_time()
@@ -141,7 +141,7 @@ class Standby:
         if said is not None and said.report is not None:
             word = _understood(said.report)
             self._known = said.said_at
-        self.seat.heard(
+        self.handle.heard(
             lease_report_of(heard),
             epoch=0 if said is None else said.epoch,
             age=0.0 if said is None else said.age,
@@ -152,7 +152,7 @@ class Standby:
 
     def away(self, error: FleetdError) -> None:
         """The database could not be asked."""
-        self.seat.away(str(error))
+        self.handle.away(str(error))
         self._show()
 
     async def serve(self) -> None:
@@ -168,7 +168,7 @@ class Standby:
                 async with AsyncExitStack() as stack:
                     if listen:
                         served = serve_http(
-                            self.seat, metrics, listen, now=SystemClock().now, pages=self._page.routes()
+                            self.handle, metrics, listen, now=SystemClock().now, pages=self._page.routes()
                         )
                         await stack.enter_async_context(served)
                         await stack.enter_async_context(self._page.open())
@@ -197,10 +197,10 @@ class Standby:
 
     def _show(self) -> None:
         """Tell open pages where something is new."""
-        shown = (self._known, self.seat.doubted())
+        shown = (self._known, self.handle.doubted())
         if shown != self._shown:
             self._shown = shown
-            self._page.passed(self.seat.status())
+            self._page.passed(self.handle.status())
 
 
 class _Reading:

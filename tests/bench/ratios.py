@@ -25,8 +25,8 @@ from fleetd.ops.page.scene import Scene
 from fleetd.planner.plan import plan
 from fleetd.store.sqlite import SqliteJournal
 from tests.support.build import NOW, ago, facts, fleet, idle, machine, memory, seen, token_name
+from tests.support.fake_handle import a_fleet, a_report
 from tests.support.fakecloud import FakeCloud
-from tests.support.fakeseat import a_fleet, a_report
 from tests.support.rig import IN_MEMORY, rig
 from tests.support.virtual_time import run_virtual, virtual_clock
 

@@ -19,7 +19,7 @@ import structlog
 
 import fleetd.engine.daemon
 from fleetd.cli.cost import cost_document
-from fleetd.engine.books import month_bills
+from fleetd.engine.monthly_costs import month_bills
 from fleetd.model.errors import CloudError, MalformedAnswer, NotFound, Unavailable
 from fleetd.model.fleet import Fleet, Guards, Limit, ScaleIn, Window
 from fleetd.model.settings import Schedules

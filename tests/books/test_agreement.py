@@ -11,10 +11,10 @@ import anyio
 import pytest
 
 from fleetd.cli.cost import cost_document
-from fleetd.engine.books import month_bills
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
-from fleetd.engine.seat import EngineSeat
+from fleetd.engine.monthly_costs import month_bills
 from fleetd.engine.status import money_document, plan_document
 from fleetd.engine.survey import survey
 from fleetd.model.errors import NotFound
@@ -67,7 +67,7 @@ async def said(tmp_path: Path, *, mute: bool, months: int) -> dict[str, Any]:
         month = f"{now:%Y-%m}"
         listing = await cloud.list_machines()
         found = await month_bills(cloud, r.journal, config.fleets, listing, month, clock.now())  # type: ignore[arg-type]
-        status = EngineSeat(r.daemon, leases, clock).status()
+        status = EngineHandle(r.daemon, leases, clock).status()
         metrics = Metrics(version="1")
         metrics.show(status, clock.now())
         begins = world.clock.since_epoch(clock.now().replace(day=1, hour=0, minute=0, second=0, microsecond=0))

@@ -20,11 +20,11 @@ from rich.text import Text
 from structlog.testing import capture_logs
 
 from fleetd.cli.explain import sentences_about, styles_of
+from fleetd.cli.layout import GAP, Hanging
 from fleetd.cli.render_demo import Scene, fitting_demo
 from fleetd.cli.render_history import history_line, history_view
 from fleetd.cli.render_plan import plan_view
 from fleetd.cli.render_status import fitting, status_view
-from fleetd.cli.sheet import GAP, Hanging
 from fleetd.cloud.calls import HttpLimits
 from fleetd.cloud.core.factory import open_core_cloud
 from fleetd.config import load, parse
@@ -191,7 +191,7 @@ async def _story(state: Path) -> dict[str, Moment]:
         )  # fmt: skip
 
         async def shoot() -> Moment:
-            report = engine.seat.status()
+            report = engine.handle.status()
             report = structs.replace(report, daemon=structs.replace(report.daemon, pid=4711))
             plan = engine.daemon.reconciler.last.plan
             history = [entry for _, entry in await journal.history(limit=25)]
@@ -212,20 +212,20 @@ async def _story(state: Path) -> dict[str, Moment]:
 
 async def _trouble(engine: Engine, server: SimServer, text: list[str]) -> None:
     """Capacity runs out, a state is unheard of; people stop, hold, freeze and misspell."""
-    seat = engine.seat
-    machines = [m for m in seat.status().machines if m.fleet == "training"]
+    handle = engine.handle
+    machines = [m for m in handle.status().machines if m.fleet == "training"]
     server.set_faults([Capacity(machine_type="P4000"), UnknownState(machine=machines[3].name, state="hibernating")])
     text[:] = [CONFIG.replace("TRAINING", "8")]
     engine.daemon.reload()
     server.world.human_stop(machines[1].id)
     hold = VetoOrder("hold", machines[2].name, frozenset(Verb), "a run that must not be lost", timedelta(hours=4))
-    await seat.veto(hold, "ada (uid 1000)")
+    await handle.veto(hold, "ada (uid 1000)")
     await anyio.sleep(260)
     verbs = frozenset({Verb.CREATE, Verb.DESTROY})
     long_name = "a-fleet-with-quite-a-long-name"
-    await seat.veto(VetoOrder("freeze", long_name, verbs, "moving data", timedelta(hours=1)), "ada (uid 1000)")
-    other = next(m for m in seat.status().machines if m.fleet == long_name)
-    await seat.request(MachineOrder(Verb.RESTART, other.id, "its disk is full"), "ada (uid 1000)")
+    await handle.veto(VetoOrder("freeze", long_name, verbs, "moving data", timedelta(hours=1)), "ada (uid 1000)")
+    other = next(m for m in handle.status().machines if m.fleet == long_name)
+    await handle.request(MachineOrder(Verb.RESTART, other.id, "its disk is full"), "ada (uid 1000)")
     await anyio.sleep(400)
     text[:] = [CONFIG.replace("TRAINING", '"eight"')]
     try:

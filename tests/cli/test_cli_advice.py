@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleetd.cli.failures import explanation
-from fleetd.model.errors import SeatLost, StateLocked
+from fleetd.model.errors import LockLost, StateLocked
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefused, OtherDaemon
 from fleetd.store import failures
 from fleetd.store.failures import file_failure
@@ -62,7 +62,7 @@ def test_the_patterns_know_what_was_said_before() -> None:
     ("error", "wanted"),
     [
         (StateLocked("held"), None),
-        (SeatLost("gone"), "settles by looking"),
+        (LockLost("gone"), "settles by looking"),
         (NoDaemon("none"), "systemctl start fleetd"),
         (NotAllowed("no"), None),
         (NoAnswer("hangs"), "Try again later"),

@@ -20,7 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from fleetd.cli import demo, keep, look
+from fleetd.cli import apply as apply_command
+from fleetd.cli import check as check_command
+from fleetd.cli import demo
+from fleetd.cli import status as status_command
 from fleetd.cli.app import run
 from fleetd.cli.output import PlainConsole, json_text
 from fleetd.config import parse
@@ -98,7 +101,7 @@ def test_check_online_lists_what_the_account_lacks(cli, config: Path, monkeypatc
     async def lacking(_settings: object) -> list[Fault]:
         return [Fault("fleets.training.machine.templateId", "the account has no tbu200wi")]
 
-    monkeypatch.setattr(look.wiring, "check_online", lacking, raising=False)
+    monkeypatch.setattr(check_command.wiring, "check_online", lacking, raising=False)
     done = cli("check", "-c", str(config), "--online")
     assert done.code == 78
     line = next(n for n, text in enumerate(config.read_text().splitlines(), 1) if text.startswith("templateId"))
@@ -180,7 +183,7 @@ def test_apply_that_does_not_get_there(
         assert timeout == 90.0
         raise error
 
-    monkeypatch.setattr(keep.wiring, "converge", converge)
+    monkeypatch.setattr(apply_command.wiring, "converge", converge)
     done = cli("apply", "-c", str(config), "--timeout", "1m30s")
     assert (done.code, done.out) == (code, "")
     assert str(error) in done.err
@@ -515,9 +518,9 @@ def test_a_watched_status_stays_when_the_provider_goes_and_says_that_it_is_old(
 
     screen = io.StringIO()
     console = PlainConsole(file=screen, force_terminal=True, width=100, height=30)
-    monkeypatch.setattr(look, "out", lambda: console)
-    monkeypatch.setattr(look, "REFRESH", 0.01)
-    monkeypatch.setattr(look.wiring, "current_status", current)
+    monkeypatch.setattr(status_command, "out", lambda: console)
+    monkeypatch.setattr(status_command, "REFRESH", 0.01)
+    monkeypatch.setattr(status_command.wiring, "current_status", current)
     assert run(["status", "--watch", "-c", str(config)]) == 130
     shown = screen.getvalue()
     assert shown.count("No daemon runs") == 2, "what was seen last stays on the screen"

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from fleetd import wiring
-from fleetd.cli import look
+from fleetd.cli import plan as plan_command
 from fleetd.cli.failures import UsageError, exit_code, explanation
 from fleetd.model.errors import (
     Ambiguous,
@@ -173,7 +173,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     async def fail(*_arguments: object, **_options: object) -> None:
         raise LookupError(f"\x1b[2J{KEY}")
 
-    monkeypatch.setattr(look.wiring, "plan_once", fail)
+    monkeypatch.setattr(plan_command.wiring, "plan_once", fail)
     monkeypatch.setattr(wiring, "SECRETS", type(wiring.SECRETS)())
     wiring.SECRETS.add(KEY)
     config = tmp_path / "fleetd.toml"
@@ -202,7 +202,7 @@ def test_text_of_the_provider_moves_no_cursor(cli, monkeypatch: pytest.MonkeyPat
     async def fail(*_arguments: object, **_options: object) -> None:
         raise Refused("\x1b]0;owned\x07 \u202egnp.exe", operation="create")
 
-    monkeypatch.setattr(look.wiring, "plan_once", fail)
+    monkeypatch.setattr(plan_command.wiring, "plan_once", fail)
     config = tmp_path / "fleetd.toml"
     config.write_text(config_text())
     ended = cli("plan", "-c", str(config))

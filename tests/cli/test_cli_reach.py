@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleetd.ops.addressee import Identity, for_config, for_state
-from fleetd.ops.word import word_left, words
+from fleetd.ops.socket_pointer import word_left, words
 from tests.cli.conftest import Cli
 from tests.support.config_text import SIMULATOR_PROVIDER, config_text
 from tests.support.processes import started, until
@@ -270,8 +270,8 @@ def test_a_path_of_any_bytes_survives_the_way(tmp_path: Path) -> None:
 
 
 def test_a_word_in_a_place_for_everybody_counts_only_if_it_is_ours(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("fleetd.ops.word.SHARED", tmp_path)
-    monkeypatch.setattr("fleetd.ops.word.USERS_RUNTIME", tmp_path / "none")
+    monkeypatch.setattr("fleetd.ops.socket_pointer.SHARED", tmp_path)
+    monkeypatch.setattr("fleetd.ops.socket_pointer.USERS_RUNTIME", tmp_path / "none")
     who, own = Identity.of(tmp_path / "x.toml", tmp_path), tmp_path / f"fleetd-{os.getuid()}"
     (tmp_path / "control.sock").touch()
     with word_left(who, tmp_path / "control.sock", {}):

@@ -25,7 +25,7 @@ from fleetd.model.plan import Action, FleetView, NextChange, Plan, Skip, Unconfi
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import FleetReport, Report, VetoReport
 from tests.support.build import NOW, later
-from tests.support.fakeseat import made
+from tests.support.fake_handle import made
 
 HOSTILE = "\x1b[31m\u202e[bold]"
 """A name that would colour, reverse and be taken for markup."""

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from fleetd.cli import output
-from fleetd.cli.sheet import Column, Hanging, Sheet
+from fleetd.cli.layout import Column, Hanging, Sheet
 from tests.cli.screens import GOLDEN, SIZES, Moment, drawn, faults, make_moments, pictures, views
 
 WIDE = 10_000

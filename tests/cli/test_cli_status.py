@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fleetd.cli import look
-from fleetd.cli.narrow import eventful_first, is_odd, of_fleet, problems
+from fleetd.cli import status as status_command
 from fleetd.cli.render_status import fitting, status_view
+from fleetd.cli.report_filter import eventful_first, is_odd, of_fleet, problems
 from fleetd.model.plan import BudgetView, OverCap
 from fleetd.model.reasons import ORDINARY, Reason, Standing
 from fleetd.model.report import DaemonReport, MachineReport, Report
 from tests.support.config_text import config_text
-from tests.support.fakeseat import AT, a_fleet, a_machine, a_report, a_veto
+from tests.support.fake_handle import AT, a_fleet, a_machine, a_report, a_veto
 
 
 def blocked(fleet: str, reason: str, machine: str | None = None) -> dict[str, Any]:
@@ -244,7 +244,7 @@ def test_what_stands_below_a_watched_status_is_always_on_the_screen(
     width: int, height: int, fault: str | None
 ) -> None:
     console = Console(file=io.StringIO(), width=width, height=height, markup=False, highlight=False, emoji=False)
-    lines = console.render_lines(look.screen(account(2000), AT, AT, console, fault=fault), pad=False)
+    lines = console.render_lines(status_command.screen(account(2000), AT, AT, console, fault=fault), pad=False)
     shown = " ".join("".join(segment.text for segment in line).strip() for line in lines)
     assert len(lines) <= height
     assert "Ctrl-C ends" in shown
@@ -274,14 +274,14 @@ def current(monkeypatch: pytest.MonkeyPatch) -> None:
     async def status(_settings: object) -> Report:
         return two_fleets()
 
-    monkeypatch.setattr(look.wiring, "current_status", status)
+    monkeypatch.setattr(status_command.wiring, "current_status", status)
 
 
 def test_a_fleet_is_asked_for_before_any_was_seen(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def unseen(_settings: object) -> Report:
         return Report(daemon=DaemonReport(running=True, provider="unavailable", error="no answer"))
 
-    monkeypatch.setattr(look.wiring, "current_status", unseen)
+    monkeypatch.setattr(status_command.wiring, "current_status", unseen)
     config = tmp_path / "fleetd.toml"
     config.write_text(config_text(provider='[provider]\nkind = "simulator"'))
     early = cli("status", "-c", str(config), "--fleet", "training")

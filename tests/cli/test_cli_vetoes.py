@@ -20,7 +20,7 @@ from fleetd.planner.draft import veto_words
 from fleetd.words.vetoes import veto_sentence
 from tests.cli.conftest import Cli
 from tests.support.config_text import SIMULATOR_PROVIDER, config_text
-from tests.support.fakeseat import AT, a_machine, a_report, a_veto
+from tests.support.fake_handle import AT, a_machine, a_report, a_veto
 
 PARTIAL = [v for n in range(1, len(Verb)) for v in itertools.combinations(sorted(Verb), n)]
 

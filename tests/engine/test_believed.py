@@ -15,8 +15,8 @@ from rich.console import Console
 
 from fleetd.cli.explain import sentences_about
 from fleetd.cli.render_status import status_view
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
-from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import StateUnusable, Unauthorized, Unavailable
 from fleetd.model.plan import Listing
 from fleetd.model.report import Report
@@ -73,10 +73,10 @@ def test_the_last_believed_picture_stays_with_its_time(turn: Any, why: str) -> N
         async with rig(fleet(target=3)) as world:
             for n in (1, 2, 3):
                 world.cloud.add(token_name(n), machine_type="P4000", private_ip=f"10.0.0.{n}")
-            seat = EngineSeat(world.daemon, Leases(world.journal), world.clock)
+            handle = EngineHandle(world.daemon, Leases(world.journal), world.clock)
             async with world.daemon_running():
                 await anyio.sleep(100)
-                good = seat.status()
+                good = handle.status()
                 assert {m.private_ip for m in good.machines} == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
                 assert (good.sight.believed_at, good.sight.doubted_since) == (
                     good.sight.at,
@@ -84,11 +84,11 @@ def test_the_last_believed_picture_stays_with_its_time(turn: Any, why: str) -> N
                 )
                 world.cloud.listing = turn
                 await anyio.sleep(600)
-                doubted = seat.status()
+                doubted = handle.status()
                 check(world, good, doubted, why)
                 world.cloud.listing = lambda listing: listing
                 await anyio.sleep(100)
-                back = seat.status()
+                back = handle.status()
             assert back.sight.doubted_since is None
             assert back.sight.believed_at > doubted.sight.believed_at
             assert back.fleets["training"].converged
@@ -144,10 +144,10 @@ def test_before_anything_was_believed_nothing_is_shown(turn: Any) -> None:
             for n in (1, 2, 3):
                 world.cloud.add(token_name(n), machine_type="P4000")
             world.cloud.listing = turn
-            seat = EngineSeat(world.daemon, Leases(world.journal), world.clock)
+            handle = EngineHandle(world.daemon, Leases(world.journal), world.clock)
             async with world.daemon_running():
                 await anyio.sleep(100)
-                document = seat.status()
+                document = handle.status()
         assert (document.fleets, document.machines) == ({}, ())
         assert document.sight.doubted_since is not None
         assert "nothing was believed yet" in text(document, world.clock.now())
@@ -163,7 +163,7 @@ def test_before_anything_was_believed_nothing_is_shown(turn: Any) -> None:
 def test_a_pass_that_fails_after_its_look_leaves_an_old_picture_too() -> None:
     async def story() -> None:
         async with rig(fleet(target=1)) as world:
-            seat = EngineSeat(world.daemon, Leases(world.journal), world.clock)
+            handle = EngineHandle(world.daemon, Leases(world.journal), world.clock)
             async with world.daemon_running():
                 await anyio.sleep(200)
 
@@ -172,7 +172,7 @@ def test_a_pass_that_fails_after_its_look_leaves_an_old_picture_too() -> None:
 
                 world.reconciler.recall.memory = full  # type: ignore[assignment,method-assign]
                 await anyio.sleep(300)
-                document = seat.status()
+                document = handle.status()
         assert document.sight.doubt == "the disk is full"
         assert not document.fleets["training"].converged
         assert "the disk is full" in sentences_about(document, "training", (), world.clock.now())[0]

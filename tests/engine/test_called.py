@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from fleetd.cli.explain import UnknownSubject, sentences_about
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
-from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.fleet import Guards, Limit
 from fleetd.model.journal import MachineOrder, VetoOrder
@@ -21,41 +21,41 @@ from tests.support.virtual_time import run_virtual
 
 SURE = fleet(target=3, guards=Guards(max_stops_per_pass=Limit(percent=100)))
 HOLD = VetoOrder("hold", "", frozenset(Verb), "a run", timedelta(hours=4))
-Way = Callable[[Rig, EngineSeat, str], Awaitable[set[str]]]
+Way = Callable[[Rig, EngineHandle, str], Awaitable[set[str]]]
 
 
-async def hold(world: Rig, seat: EngineSeat, word: str) -> set[str]:
-    return {str((await seat.veto(VetoOrder("hold", word, *_rest(HOLD)), "ada")).machine)}
+async def hold(world: Rig, handle: EngineHandle, word: str) -> set[str]:
+    return {str((await handle.veto(VetoOrder("hold", word, *_rest(HOLD)), "ada")).machine)}
 
 
-async def release(world: Rig, seat: EngineSeat, word: str) -> set[str]:
+async def release(world: Rig, handle: EngineHandle, word: str) -> set[str]:
     for machine_id in world.reconciler.recall.facts:
-        await seat.veto(VetoOrder("hold", machine_id, *_rest(HOLD)), "ada")
+        await handle.veto(VetoOrder("hold", machine_id, *_rest(HOLD)), "ada")
     before = {h.machine for h in await world.journal.holds(now=world.clock.now())}
-    assert await seat.lift("hold", word, "ada") >= 1
+    assert await handle.lift("hold", word, "ada") >= 1
     return {str(m) for m in before - {h.machine for h in await world.journal.holds(now=world.clock.now())}}
 
 
-async def adopt(world: Rig, seat: EngineSeat, word: str) -> set[str]:
-    return {str((await seat.adopt(word, "ours", "ada")).machine)}
+async def adopt(world: Rig, handle: EngineHandle, word: str) -> set[str]:
+    return {str((await handle.adopt(word, "ours", "ada")).machine)}
 
 
-async def lease(world: Rig, seat: EngineSeat, word: str) -> set[str]:
-    await seat.lease(word, "job", timedelta(minutes=5), "ada")
+async def lease(world: Rig, handle: EngineHandle, word: str) -> set[str]:
+    await handle.lease(word, "job", timedelta(minutes=5), "ada")
     leases = Leases(world.journal)
     await leases.load(world.clock.now())
     return {m for m in world.reconciler.recall.facts if leases.in_force(m, world.clock.now()) is not None}
 
 
-async def explain(world: Rig, seat: EngineSeat, word: str) -> set[str]:
-    said = " ".join(sentences_about(seat.status(), word, (), world.clock.now()))
+async def explain(world: Rig, handle: EngineHandle, word: str) -> set[str]:
+    said = " ".join(sentences_about(handle.status(), word, (), world.clock.now()))
     return {m for m in world.reconciler.recall.facts if f"({m}" in said}
 
 
 def order(verb: Verb) -> Way:
-    async def give(world: Rig, seat: EngineSeat, word: str) -> set[str]:
+    async def give(world: Rig, handle: EngineHandle, word: str) -> set[str]:
         try:
-            return {str((await seat.request(MachineOrder(verb, word, "why", even_if_busy=True), "ada")).machine)}
+            return {str((await handle.request(MachineOrder(verb, word, "why", even_if_busy=True), "ada")).machine)}
         except OrderDeclined as error:
             return {
                 m
@@ -90,7 +90,7 @@ def test_every_order_means_the_same_machine(way: str, by: str) -> None:
     async def story() -> None:
         async with rig(SURE) as world, world.daemon_running() as daemon:
             await anyio.sleep(300)
-            seat = EngineSeat(daemon, Leases(world.journal), world.clock)
+            handle = EngineHandle(daemon, Leases(world.journal), world.clock)
             facts = world.reconciler.recall.facts
             one, two, three = sorted(facts)
             first = facts[one].name
@@ -105,27 +105,27 @@ def test_every_order_means_the_same_machine(way: str, by: str) -> None:
                 case "unseen":  # a listing that lacks it, and is not believed
                     world.cloud.set(three, name="training-other")
                     hidden = facts[three].name
-                    assert await WAYS[way](world, seat, hidden) == {three}
+                    assert await WAYS[way](world, handle, hidden) == {three}
                 case "twice" if way in {"lease", "explain"}:  # these protect, or only tell
-                    assert await WAYS[way](world, seat, first) == {one, two}
+                    assert await WAYS[way](world, handle, first) == {one, two}
                 case "twice":
                     with pytest.raises(LookupError, match=f"use its id: {one} .*my-box, {first} before.*{two}"):
-                        await WAYS[way](world, seat, first)
-                    assert await WAYS[way](world, seat, two) == {two}
+                        await WAYS[way](world, handle, first)
+                    assert await WAYS[way](world, handle, two) == {two}
                 case "a stranger's" if way in {"lease", "explain"}:
-                    assert await WAYS[way](world, seat, first) == {one}
+                    assert await WAYS[way](world, handle, first) == {one}
                 case "a stranger's":
                     with pytest.raises(LookupError, match=f"use its id: {one} .*my-box, {first} before.*{strange}"):
-                        await WAYS[way](world, seat, first)
-                    assert await WAYS[way](world, seat, one) == {one}
+                        await WAYS[way](world, handle, first)
+                    assert await WAYS[way](world, handle, one) == {one}
                 case "nobody" if way == "release":
-                    assert await seat.lift("hold", "training-nobody", "ada") == 0
+                    assert await handle.lift("hold", "training-nobody", "ada") == 0
                 case "nobody":
                     with pytest.raises((LookupError, UnknownSubject), match="training-nobody"):
-                        await WAYS[way](world, seat, "training-nobody")
+                        await WAYS[way](world, handle, "training-nobody")
                 case _:
                     word = {"id": one, "name": "my-box", "former name": first}[by]
-                    assert await WAYS[way](world, seat, word) == {one}
+                    assert await WAYS[way](world, handle, word) == {one}
 
     run_virtual(story)
 
@@ -134,8 +134,8 @@ def test_every_order_means_the_same_machine(way: str, by: str) -> None:
 def test_before_the_first_pass_nobody_says_that_there_is_no_such_machine(way: str) -> None:
     async def story() -> None:
         async with rig(SURE) as world:
-            seat = EngineSeat(world.daemon, Leases(world.journal), world.clock)
+            handle = EngineHandle(world.daemon, Leases(world.journal), world.clock)
             with pytest.raises(NotYet, match="no pass has ended yet"):
-                await WAYS[way](world, seat, "training-x")
+                await WAYS[way](world, handle, "training-x")
 
     run_virtual(story)

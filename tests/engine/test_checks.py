@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from fleetd.cli.explain import sentences_about
 from fleetd.cloud.rate import Admission
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
-from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import Unavailable
 from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout
 from fleetd.model.machine import SnapshotPolicy
@@ -123,15 +123,15 @@ def test_that_a_start_is_not_known_is_told_until_it_is() -> None:
             box = world.cloud.add(
                 token_name(1), machine_type="P4000", shutdown_timeout_hours=24, shutdown_timeout_forces=False
             )
-            seat = EngineSeat(world.daemon, Leases(world.journal), world.clock)
+            handle = EngineHandle(world.daemon, Leases(world.journal), world.clock)
             async with world.daemon_running() as daemon:
                 for _ in range(3):
                     await anyio.sleep(100)
-                    told = " ".join(sentences_about(seat.status(), box.id, (), world.clock.now()))
+                    told = " ".join(sentences_about(handle.status(), box.id, (), world.clock.now()))
                     assert "its timeout is not enforced" in told
                 world.cloud.human("start", box.id, hours_ago=1)
                 await rings(world, daemon, Check.SHUTDOWN_TIMEOUT)
-                told = " ".join(sentences_about(seat.status(), box.id, (), world.clock.now()))
+                told = " ".join(sentences_about(handle.status(), box.id, (), world.clock.now()))
                 assert "not enforced" not in told
                 assert world.cloud.writes() == []
 

@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetd.engine.clocks import APART
-from fleetd.engine.seat import EngineSeat
+from fleetd.engine.handle import EngineHandle
 from fleetd.model.errors import Ambiguous
 from fleetd.model.fleet import Costs, Fleet, Guards, ScaleIn, ShutdownTimeout, Window
 from fleetd.model.journal import MachineOrder, VetoOrder
@@ -186,7 +186,7 @@ def test_what_lasts_is_shown_with_an_end_that_is_still_ahead(lasting: str, step:
                 await anyio.sleep(1800)
                 assert daemon.reconciler.last is not None
                 shown = [s.until for s in daemon.reconciler.last.skips if s.reason is not Reason.CLOCKS_APART]
-                shown += [v.expires_at for v in _seat(world).status().vetoes]
+                shown += [v.expires_at for v in _handle(world).status().vetoes]
                 assert shown
                 assert all(until is not None and until > world.clock.now() for until in shown)
 
@@ -196,28 +196,28 @@ def test_what_lasts_is_shown_with_an_end_that_is_still_ahead(lasting: str, step:
 ACTOR = "root (uid 0)"
 
 
-def _seat(world: Rig) -> EngineSeat:
-    return EngineSeat(world.daemon, world.reconciler._idleness.leases, world.clock)
+def _handle(world: Rig) -> EngineHandle:
+    return EngineHandle(world.daemon, world.reconciler._idleness.leases, world.clock)
 
 
 async def _hold(world: Rig) -> None:
     order = VetoOrder("hold", "ps1", frozenset(Verb), "work", timedelta(hours=1))
-    answer = await _seat(world).veto(order, ACTOR)
-    [shown] = _seat(world).status().vetoes
+    answer = await _handle(world).veto(order, ACTOR)
+    [shown] = _handle(world).status().vetoes
     assert answer.expires_at == shown.expires_at
 
 
 async def _freeze(world: Rig) -> None:
-    await _seat(world).veto(VetoOrder("freeze", None, frozenset(Verb), "work", timedelta(hours=1)), ACTOR)
+    await _handle(world).veto(VetoOrder("freeze", None, frozenset(Verb), "work", timedelta(hours=1)), ACTOR)
 
 
 async def _stop(world: Rig) -> None:
-    await _seat(world).request(MachineOrder(Verb.STOP, "ps1", "loud", keep_off=timedelta(hours=1)), ACTOR)
+    await _handle(world).request(MachineOrder(Verb.STOP, "ps1", "loud", keep_off=timedelta(hours=1)), ACTOR)
 
 
 async def _lease(world: Rig) -> None:
     """The process that took it ends: only the wall clock tells when it is over."""
-    await _seat(world).lease("ps1", "job", timedelta(hours=1), ACTOR)
+    await _handle(world).lease("ps1", "job", timedelta(hours=1), ACTOR)
     await world.reconciler._idleness.leases.load(world.clock.now())
 
 

@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetd.config.reading import load as load_file
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
-from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import ConfigError, Fault, RateLimited, StateUnusable, Unauthorized, Unavailable
 from fleetd.model.fleet import AutoSnapshot, ShutdownTimeout
 from fleetd.model.machine import SnapshotSight
@@ -91,19 +91,19 @@ def test_a_provider_that_asks_to_be_left_alone_is_whatever_wakes_the_daemon(aske
         with capture_logs() as logs:
             async with rig(fleet(target=1)) as world, world.daemon_running() as daemon:
                 await anyio.sleep(300)
-                seat = EngineSeat(daemon, Leases(world.journal), world.clock)
+                handle = EngineHandle(daemon, Leases(world.journal), world.clock)
                 world.cloud.before = lambda _op, _id: RateLimited("slow down", operation="list", retry_after=asked)
                 before, beats = len(world.cloud.calls), world.notifier.said.count("alive")
                 await anyio.sleep(40)
                 assert len(world.cloud.calls) == before + 1
                 turned_away = world.cloud.calls[-1].at
-                ends = seat.status().daemon.provider_until
+                ends = handle.status().daemon.provider_until
                 assert ends is not None
                 assert abs((ends - turned_away).total_seconds() - waits) < 1
                 while (world.clock.now() - turned_away).total_seconds() < waits - 30:
                     await anyio.sleep(20)
                     daemon.wake()
-                    assert seat.alive() is None, "it waits on purpose"
+                    assert handle.alive() is None, "it waits on purpose"
                 assert len(world.cloud.calls) == before + 1
                 assert world.notifier.said.count("alive") - beats >= (waits - 60) / 10
                 world.cloud.before = lambda _op, _id: None
@@ -390,18 +390,18 @@ def test_a_crash_loses_no_machine_and_doubles_none(tmp_path: Path, after: float)
 def test_the_daemon_counts_as_alive_while_the_provider_is_down_or_hangs_and_not_when_a_pass_does_not_end() -> None:
     async def story() -> None:
         async with rig(fleet(target=1), interval=1) as world, world.daemon_running() as daemon:
-            seat = EngineSeat(daemon, Leases(world.journal), world.clock)
+            handle = EngineHandle(daemon, Leases(world.journal), world.clock)
             await anyio.sleep(100)
-            assert (seat.alive(), seat.ready()) == (None, None)
+            assert (handle.alive(), handle.ready()) == (None, None)
             world.cloud.before = lambda _op, _id: Unavailable("no answer within 30 s", operation="list")
             for latency in (0.01, 30.0):  # refused at once; and a provider that hangs until the request's timeout
                 world.cloud.latency = latency
                 for _ in range(200):
                     await anyio.sleep(3)
-                    assert seat.alive() is None
-            assert seat.ready() == "list: no answer within 30 s"
+                    assert handle.alive() is None
+            assert handle.ready() == "list: no answer within 30 s"
             world.cloud.latency = 1e6
             await anyio.sleep(400)
-            assert str(seat.alive()).startswith("no pass has begun for ")
+            assert str(handle.alive()).startswith("no pass has begun for ")
 
     run_virtual(story)

@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetd.engine.faults import LONGEST_WAIT, wait_after
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
-from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import ConfigError, OrderDeclined, PassFailed
 from fleetd.model.fleet import ShutdownTimeout
 from fleetd.model.journal import MachineOrder
@@ -37,16 +37,16 @@ PLACES = {
     "fleetd.engine.checks": ("Checks.due", "Checks.look", "Checks.made", "Checks.report", "timeout_drift"),
     "fleetd.engine.snapshots": ("Snapshots.decide", "Snapshots.check"),
     "fleetd.engine.orders": ("Orders.before_calls", "Orders.decided"),
-    "fleetd.engine.news": ("News.passed", "News.observed", "News.owned"),
+    "fleetd.engine.change_logging": ("ChangeLogger.passed", "ChangeLogger.observed", "ChangeLogger.owned"),
     "fleetd.engine.nightly": ("Nightly.passed",),
     "fleetd.engine.retention": ("Retention.keep",),
-    "fleetd.engine.outsiders": ("classify", "remember"),
+    "fleetd.engine.external_changes": ("classify", "remember"),
     "fleetd.engine.idleness": ("Idleness.use",),
     "fleetd.engine.vetoes": ("Vetoes.against", "Vetoes.read"),
     "fleetd.engine.daemon": ("next_edge", "_one_line", "Daemon._mind_steps"),
     "fleetd.planner.plan": ("decide", "roster", "effective", "cut_counts", "cut_costs"),
     "fleetd.planner.fleetplan": ("report_oddities", "police", "rise"),
-    "fleetd.planner.errands": ("outlived", "timeout_drift"),
+    "fleetd.planner.policy_actions": ("outlived", "timeout_drift"),
 }  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def test_a_fault_anywhere_ends_no_daemon_and_nothing_is_lost_when_it_is_over(tar
         async with rig(policed, faults_wanted=True) as world, world.daemon_running() as daemon:
             world.cloud.defaults = {"shutdown_timeout_hours": 24, "shutdown_timeout_forces": False}
             await anyio.sleep(20)
-            seat = EngineSeat(daemon, Leases(world.journal), world.clock)
+            handle = EngineHandle(daemon, Leases(world.journal), world.clock)
             with broken(target):
                 daemon.reconciler.checks.rung(Check.SHUTDOWN_TIMEOUT)
                 daemon.wake()
@@ -85,8 +85,8 @@ def test_a_fault_anywhere_ends_no_daemon_and_nothing_is_lost_when_it_is_over(tar
                 with_it = world.notifier.said.count("alive")
                 await anyio.sleep(900)
                 assert world.notifier.said.count("alive") > with_it + 60, "the watchdog is fed"
-                assert seat.alive() is None
-                about = seat.status().daemon
+                assert handle.alive() is None
+                about = handle.status().daemon
                 assert about.last_fault is not None
                 assert (about.faults, about.last_fault.error) == (world.faults.count, "Fault: here")
             await anyio.sleep(1200)
@@ -138,9 +138,11 @@ def test_one_machines_fault_is_one_machines() -> None:
         async with rig(policed, faults_wanted=True) as world, world.passes_by_hand():
             for n in (1, 2):
                 world.cloud.add(token_name(n), shutdown_timeout_hours=168, shutdown_timeout_forces=False)
-            from fleetd.planner import errands
+            from fleetd.planner import policy_actions
 
-            with mock.patch.object(errands, "timeout_drift", side_effect=drift, wraps=errands.timeout_drift):
+            with mock.patch.object(
+                policy_actions, "timeout_drift", side_effect=drift, wraps=policy_actions.timeout_drift
+            ):
                 report = await world.reconciler.run_pass()
             assert sorted(world.cloud.writes()) == ["create", "update ps2"]
             skips = [(s.machine, s.reason, s.detail) for s in report.skips]
@@ -180,14 +182,14 @@ def test_an_order_whose_pass_failed_is_told_what_became_of_it_and_leaves_no_hold
     async def story() -> None:
         async with rig(fleet(target=1), faults_wanted=True) as world, world.daemon_running() as daemon:
             await anyio.sleep(300)
-            seat = EngineSeat(daemon, Leases(world.journal), world.clock)
+            handle = EngineHandle(daemon, Leases(world.journal), world.clock)
             order = MachineOrder(Verb.STOP, "ps1", "maintenance", keep_off=timedelta(hours=4))
             with broken(target):
                 if target.endswith("made"):
-                    assert (await seat.request(order, "ada")).result == "begun"
+                    assert (await handle.request(order, "ada")).result == "begun"
                 else:
                     with pytest.raises(OrderDeclined, match="Fault: here"):
-                        await seat.request(order, "ada")
+                        await handle.request(order, "ada")
             stopped = [w for w in world.cloud.writes() if w != "create"]
             holds = await world.journal.holds(now=world.clock.now())
             assert (len(stopped), len(holds)) == ((1, 1) if target.endswith("made") else (0, 0))
@@ -202,7 +204,7 @@ def test_a_ring_that_a_failed_pass_met_is_answered_by_the_next() -> None:
             world.cloud.defaults = {"shutdown_timeout_hours": 24, "shutdown_timeout_forces": False}
             await anyio.sleep(300)
             world.cloud.set("ps1", shutdown_timeout_hours=168)
-            with broken("fleetd.engine.news:News.owned"):
+            with broken("fleetd.engine.change_logging:ChangeLogger.owned"):
                 daemon.reconciler.checks.rung(Check.SHUTDOWN_TIMEOUT)
                 daemon.wake()
                 await anyio.sleep(100)

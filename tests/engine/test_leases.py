@@ -15,8 +15,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetd.engine import leases as leases_module
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import LONGEST, Leases
-from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.fleet import Guards, IdleRule, Limit, ScaleIn, Window
 from fleetd.model.journal import VetoOrder
@@ -45,8 +45,8 @@ def run(story: Callable[[], Any]) -> None:
     run_virtual(story, start=START)
 
 
-def seat_of(world: Rig) -> EngineSeat:
-    return EngineSeat(world.daemon, world.reconciler._idleness.leases, world.clock)
+def handle_of(world: Rig) -> EngineHandle:
+    return EngineHandle(world.daemon, world.reconciler._idleness.leases, world.clock)
 
 
 @pytest.mark.parametrize("source", ["gpu", "job"])
@@ -59,9 +59,9 @@ def test_a_job_that_leases_for_moments_is_never_parked(source: str) -> None:
         async with rig(replace(PARKED, idle=rule), sources=sources, interval=5) as world:
             world.cloud.add(token_name(1), machine_type="P4000")
             async with world.daemon_running():
-                seat = seat_of(world)
+                handle = handle_of(world)
                 for _ in range(60):
-                    await seat.lease("ps1", "job 7", timedelta(seconds=1.2), ME)
+                    await handle.lease("ps1", "job 7", timedelta(seconds=1.2), ME)
                     await anyio.sleep(3)
                 assert world.cloud.writes() == []
                 await anyio.sleep(18)
@@ -78,14 +78,14 @@ def test_a_lease_that_is_taken_and_ended_between_the_plan_and_the_call_ends_the_
             async def read(self, machines, *, window, now):
                 found = await super().read(machines, window=window, now=now)
                 if last_words:
-                    await seat.lease("ps1", "job 7", timedelta(0), ME)
+                    await handle.lease("ps1", "job 7", timedelta(0), ME)
                     last_words.pop()
                 return found
 
         last_words: list[int] = []
         async with rig(PARKED, sources={"gpu": Slow()}, interval=5) as world:
             world.cloud.add(token_name(1), machine_type="P4000")
-            seat = seat_of(world)
+            handle = handle_of(world)
             world.cloud.before = lambda operation, _id: last_words.append(1) if operation == "show" else None
             async with world.daemon_running():
                 await anyio.sleep(24)
@@ -103,13 +103,13 @@ def test_a_hold_that_no_pass_has_seen_restarts_the_idle_clock(how: str) -> None:
             world.cloud.add(token_name(1), machine_type="P4000")
             async with world.daemon_running() as daemon:
                 daemon.wake = lambda: None  # type: ignore[method-assign]
-                seat = seat_of(world)
+                handle = handle_of(world)
                 for _ in range(8):
                     order = VetoOrder("hold", "ps1", frozenset({Verb.RESTART}), "a look", timedelta(seconds=2))
-                    await seat.veto(order, ME)
+                    await handle.veto(order, ME)
                     await anyio.sleep(1)
                     if how == "released":
-                        assert await seat.lift("hold", "ps1", ME) == 1
+                        assert await handle.lift("hold", "ps1", ME) == 1
                     await anyio.sleep(10)
                 assert world.cloud.writes() == []
                 await anyio.sleep(40)
@@ -130,14 +130,14 @@ def test_use_of_a_machine_that_is_not_up_is_use(state: str, how: str) -> None:
             world.cloud.add(token_name(1), state)
             world.cloud.add(token_name(2), "ready")
             async with world.daemon_running():
-                seat = seat_of(world)
+                handle = handle_of(world)
                 if "held" in how:
-                    await seat.veto(VetoOrder("hold", "ps1", frozenset(Verb), "a look", timedelta(seconds=3)), ME)
+                    await handle.veto(VetoOrder("hold", "ps1", frozenset(Verb), "a look", timedelta(seconds=3)), ME)
                 else:
-                    await seat.lease("ps1", "job 7", timedelta(seconds=3 if how == "leased" else 0.1), ME)
+                    await handle.lease("ps1", "job 7", timedelta(seconds=3 if how == "leased" else 0.1), ME)
                 world.reconciler.settings = replace(world.reconciler.settings, fleets=(want,))
                 if "released" in how:
-                    assert await seat.lift("hold", "ps1", ME) == 1
+                    assert await handle.lift("hold", "ps1", ME) == 1
                 for _ in range(18):
                     await anyio.sleep(1)
                     assert [c for c in world.cloud.writes() if c.endswith("ps1")] == []
@@ -341,14 +341,14 @@ def test_a_job_goes_on_under_the_name_that_its_machine_had() -> None:
         async with rig(PARKED, sources={"gpu": source}) as world:
             world.cloud.add(token_name(1), machine_type="P4000")
             async with world.daemon_running():
-                seat = seat_of(world)
+                handle = handle_of(world)
                 await anyio.sleep(40)
                 world.cloud.set("ps1", name="somebody-renamed-me")
                 await anyio.sleep(40)
                 for name in (token_name(1), "somebody-renamed-me", "ps1"):
-                    assert (await seat.lease(name, "job", timedelta(minutes=5), ME)).machine == "ps1"
+                    assert (await handle.lease(name, "job", timedelta(minutes=5), ME)).machine == "ps1"
                 with pytest.raises(LookupError, match="no machine of ours"):
-                    await seat.lease("training-nobody", "job", timedelta(minutes=5), ME)
+                    await handle.lease("training-nobody", "job", timedelta(minutes=5), ME)
 
     run(story)
 
@@ -363,10 +363,10 @@ def test_a_lease_before_the_first_pass_finds_what_is_remembered(tmp_path: Path) 
                 await anyio.sleep(60)
         async with rig(PARKED, sources=source, state=tmp_path, cloud=cloud) as world:
             await world.reconciler.load()
-            seat = seat_of(world)
-            assert (await seat.lease(token_name(1), "job", timedelta(minutes=5), ME)).machine == "ps1"
+            handle = handle_of(world)
+            assert (await handle.lease(token_name(1), "job", timedelta(minutes=5), ME)).machine == "ps1"
             with pytest.raises(NotYet, match="no pass has ended yet"):
-                await seat.lease(token_name(2), "job", timedelta(minutes=5), ME)
+                await handle.lease(token_name(2), "job", timedelta(minutes=5), ME)
 
     run(story)
 
@@ -378,13 +378,13 @@ def test_a_lease_finds_its_machine_while_the_listing_lacks_it(tmp_path: Path) ->
             for n in (1, 2):
                 world.cloud.add(token_name(n), machine_type="P4000")
             async with world.daemon_running():
-                seat = seat_of(world)
+                handle = handle_of(world)
                 await anyio.sleep(60)
                 report = world.reconciler.last
                 assert report is not None
                 lacking = replace(report.observation, machines=report.observation.machines[1:])
                 world.reconciler.last = replace(report, observation=lacking)
                 (lost,) = {m.id for m in report.observation.machines} - {m.id for m in lacking.machines}
-                assert (await seat.lease(lost, "job", timedelta(minutes=5), ME)).machine == lost
+                assert (await handle.lease(lost, "job", timedelta(minutes=5), ME)).machine == lost
 
     run(story)

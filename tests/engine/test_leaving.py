@@ -9,7 +9,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from fleetd.engine.seat import EngineSeat
+from fleetd.engine.handle import EngineHandle
 from fleetd.model.fleet import Guards, ScaleIn
 from fleetd.model.machine import MachineEvent
 from fleetd.model.plan import Listing
@@ -26,7 +26,7 @@ FAILED = MachineEvent("destroy", "error", error="it is locked", handle="d")
 
 
 def report(world: Rig) -> Report:
-    return EngineSeat(world.daemon, None, world.clock).status()  # type: ignore[arg-type]
+    return EngineHandle(world.daemon, None, world.clock).status()  # type: ignore[arg-type]
 
 
 def without(machine_id: str) -> Callable[[Listing], Listing]:

@@ -13,9 +13,9 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from fleetd.engine.ledger import ASKED_AT_ONCE, EVERY
+from fleetd.engine.billing_records import ASKED_AT_ONCE, EVERY
+from fleetd.engine.observed_prices import ObservedPrices
 from fleetd.engine.prices import Prices
-from fleetd.engine.tariffs import Tariffs
 from fleetd.model.errors import NotFound
 from fleetd.model.fleet import Guards, ScaleIn
 from fleetd.model.machine import Machine, Utilization
@@ -93,18 +93,18 @@ async def journal(tmp_path):
     ],
 )
 async def test_prices_are_learnt_with_every_check_and_the_higher_counts(journal, configured, seen, used) -> None:
-    prices = Prices(FakeCloud(_Still()), journal, Tariffs(journal))
+    prices = Prices(FakeCloud(_Still()), journal, ObservedPrices(journal))
     config = {} if configured is None else {"P4000": Decimal(configured)}
     for rates in seen:
         await prices.learn(kinds(*rates), config, NOW)
     assert prices.known(config).get("P4000") == (None if used is None else Decimal(used))
-    again = Prices(FakeCloud(_Still()), journal, Tariffs(journal))
+    again = Prices(FakeCloud(_Still()), journal, ObservedPrices(journal))
     await again.load()
     assert again.known(config) == prices.known(config)
 
 
 async def test_a_price_that_is_a_tenth_away_is_reported_once_for_each_pair(journal) -> None:
-    prices = Prices(FakeCloud(_Still()), journal, Tariffs(journal))
+    prices = Prices(FakeCloud(_Still()), journal, ObservedPrices(journal))
     with capture_logs() as logs:
         for rate in ("0.51", "0.51", "0.78", "0.52"):
             await prices.learn(kinds(rate), {"P4000": Decimal("0.50")}, NOW)
@@ -115,7 +115,7 @@ async def test_a_price_that_is_a_tenth_away_is_reported_once_for_each_pair(journ
 @pytest.mark.parametrize("note", ["[1]", "{", '{"P4000": "x"}', '{"P4000": "NaN"}', '{"P4000": "0"}', "null"])
 async def test_a_note_of_prices_that_cannot_be_read_is_learnt_anew(journal, note) -> None:
     await journal.put_note("prices", note)
-    prices = Prices(FakeCloud(_Still()), journal, Tariffs(journal))
+    prices = Prices(FakeCloud(_Still()), journal, ObservedPrices(journal))
     await prices.load()
     assert prices.known({}) == {}
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from fleetd.engine.news import NAMED, News
+from fleetd.engine.change_logging import NAMED, ChangeLogger
 from fleetd.model.journal import Memory
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Observation, Skip
@@ -27,7 +27,7 @@ def skip(n: int | None, reason: Reason = Reason.CAPACITY_BACKOFF, verb: Verb = V
 
 def said(*passes: list[Skip]) -> list[list[dict[str, object]]]:
     """The lines about what is blocked, of each pass."""
-    news, nothing = News(), plan((), Observation(NOW, ()), Memory(), NOW)
+    news, nothing = ChangeLogger(), plan((), Observation(NOW, ()), Memory(), NOW)
     lines = []
     for skips in passes:
         with capture_logs() as logs:
@@ -99,7 +99,7 @@ def test_a_fleet_that_leaves_its_target_says_so_once() -> None:
 @pytest.mark.parametrize("busy", [(), ("training",)], ids=["quiet", "busy"])
 def test_only_a_fleet_that_is_off_its_target_has_left_it(up: int, busy: tuple[str, ...]) -> None:
     """An update under way, say, is no transition that moves a machine."""
-    news = News()
+    news = ChangeLogger()
 
     def passes(up: int, busy: tuple[str, ...]) -> list[str]:
         machines = tuple(Machine(f"ps{n}", token_name(n), "ready") for n in range(1, up + 1))

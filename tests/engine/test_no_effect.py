@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from fleetd.engine.seat import EngineSeat
+from fleetd.engine.handle import EngineHandle
 from fleetd.model.errors import Ambiguous, NotFound, Refused
 from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ScaleIn, ShutdownTimeout, Window
 from fleetd.model.journal import Request
@@ -60,8 +60,8 @@ def calls(world: Rig, verb: str) -> int:
 
 
 def report(world: Rig) -> Report:
-    seat: EngineSeat = EngineSeat(world.daemon, None, world.clock)  # type: ignore[arg-type]
-    return seat.status()
+    handle: EngineHandle = EngineHandle(world.daemon, None, world.clock)  # type: ignore[arg-type]
+    return handle.status()
 
 
 @asynccontextmanager

@@ -14,8 +14,8 @@ from fleetd.cli.render_status import status_view
 from fleetd.cloud.core import wire as core
 from fleetd.cloud.paperspace import wire as v1
 from fleetd.cloud.reading import Unreadable
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
-from fleetd.engine.seat import EngineSeat
 from fleetd.model.fleet import AutoSnapshot, Costs, Guards, IdleRule, Limit, ShutdownTimeout
 from fleetd.model.machine import Machine
 from fleetd.ops.metrics import Metrics
@@ -88,8 +88,8 @@ POLICED = fleet(
 
 
 def show_everything(world: Rig) -> None:
-    seat = EngineSeat(world.daemon, Leases(world.journal), world.clock)
-    document, now = seat.status(), world.clock.now()
+    handle = EngineHandle(world.daemon, Leases(world.journal), world.clock)
+    document, now = handle.status(), world.clock.now()
     console = Console(width=200, quiet=True)
     console.print(status_view(document, now))
     for machine in document.machines:

@@ -8,9 +8,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from fleetd.engine import seat
+from fleetd.engine import handle
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
-from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import OrderDeclined, RateLimited, Refused, Unavailable
 from fleetd.model.fleet import IdleRule
 from fleetd.model.journal import MachineOrder, VetoOrder
@@ -25,8 +25,8 @@ ADA = "ada (uid 1000)"
 RULE = IdleRule(("gpu",), after=timedelta(minutes=30), min_uptime=timedelta(minutes=10))
 
 
-def seat_of(world: Rig) -> EngineSeat:
-    return EngineSeat(world.daemon, Leases(world.journal), world.clock)
+def handle_of(world: Rig) -> EngineHandle:
+    return EngineHandle(world.daemon, Leases(world.journal), world.clock)
 
 
 def stop(subject: str = "ps1", **fields) -> MachineOrder:
@@ -43,12 +43,12 @@ def test_an_ordered_stop_stays_off_for_its_time_and_is_not_made_up_for() -> None
         # respect_manual = 0: stops at the provider's console are fought at once; an order through fleetd is not.
         async with rig(fleet(target=2, respect_manual=timedelta(0))) as world, world.daemon_running():
             await anyio.sleep(300)
-            seat = seat_of(world)
-            answer = await seat.request(stop(world.reconciler.last.observation.machines[0].name), ADA)
+            handle = handle_of(world)
+            answer = await handle.request(stop(world.reconciler.last.observation.machines[0].name), ADA)
             assert (answer.result, answer.machine, answer.transition.verb) == ("begun", "ps1", "stop")
             await anyio.sleep(3.9 * 3600)
             assert world.cloud.writes() == ["create", "create", "stop ps1"]
-            (blocked,) = seat.status().blocked
+            (blocked,) = handle.status().blocked
             assert (blocked.reason, blocked.machine) == ("respect_manual", "ps1")
             assert blocked.detail == "ada (uid 1000): its fan is loud"
             assert blocked.until == answer.kept_off_until
@@ -64,10 +64,10 @@ def test_a_release_lets_it_start_again_at_once() -> None:
         wanted = fleet(target=1, respect_manual=timedelta(0))
         async with rig(wanted) as world, world.daemon_running():
             await anyio.sleep(300)
-            seat = seat_of(world)
-            await seat.request(stop(), ADA)
+            handle = handle_of(world)
+            await handle.request(stop(), ADA)
             await anyio.sleep(300)
-            assert await seat.lift("hold", "ps1", "bob") == 1, "made by its name, ended by its id"
+            assert await handle.lift("hold", "ps1", "bob") == 1, "made by its name, ended by its id"
             await anyio.sleep(300)
             assert world.cloud.writes() == ["create", "stop ps1", "start ps1"]
 
@@ -78,14 +78,14 @@ def test_a_persons_start_ends_what_a_persons_stop_left() -> None:
     async def story() -> None:
         async with rig(fleet(target=1)) as world, world.daemon_running():
             await anyio.sleep(300)
-            seat = seat_of(world)
+            handle = handle_of(world)
             for _ in range(2):  # as often as one likes
-                await seat.request(stop(), ADA)
+                await handle.request(stop(), ADA)
                 await anyio.sleep(300)
-                answer = await seat.request(MachineOrder(Verb.START, "ps1", "wanted back"), "bob")
+                answer = await handle.request(MachineOrder(Verb.START, "ps1", "wanted back"), "bob")
                 assert answer.result == "begun"
                 assert [(h.actor, h.reason) for h in answer.lifted] == [(ADA, "its fan is loud")]
-                assert seat.status().vetoes == ()
+                assert handle.status().vetoes == ()
                 await anyio.sleep(300)
             assert world.cloud.writes() == ["create", *["stop ps1", "start ps1"] * 2]
             assert [row for row in await recorded(world) if row[0] == "release"] == [
@@ -110,14 +110,14 @@ def test_a_persons_start_ends_nobodys_veto(kind: str, subject: str | None, verbs
     async def story() -> None:
         async with rig(fleet(target=1)) as world, world.daemon_running():
             await anyio.sleep(300)
-            seat = seat_of(world)
-            await seat.request(stop(), ADA)
+            handle = handle_of(world)
+            await handle.request(stop(), ADA)
             await anyio.sleep(300)
-            await seat.veto(VetoOrder(kind, subject, frozenset(verbs), "mine", timedelta(hours=1)), "eve")
+            await handle.veto(VetoOrder(kind, subject, frozenset(verbs), "mine", timedelta(hours=1)), "eve")
             with pytest.raises(OrderDeclined, match="the hold that the last stop left on it is ended") as declined:
-                await seat.request(MachineOrder(Verb.START, "ps1", "wanted back"), "bob")
+                await handle.request(MachineOrder(Verb.START, "ps1", "wanted back"), "bob")
             assert declined.value.reason == reason
-            assert [v.actor for v in seat.status().vetoes] == ["eve"]
+            assert [v.actor for v in handle.status().vetoes] == ["eve"]
             assert "start ps1" not in world.cloud.writes()
 
     run_virtual(story)
@@ -128,13 +128,13 @@ def test_an_odd_note_of_what_was_kept_off_costs_no_veto(note: str) -> None:
     async def story() -> None:
         async with rig(fleet(target=1)) as world, world.daemon_running():
             await anyio.sleep(300)
-            seat = seat_of(world)
-            await seat.request(stop(), ADA)
+            handle = handle_of(world)
+            await handle.request(stop(), ADA)
             await anyio.sleep(300)
             await world.journal.put_note("kept_off", note)
             with pytest.raises(OrderDeclined, match="an operator holds it"):
-                await seat.request(MachineOrder(Verb.START, "ps1", "wanted back"), "bob")
-            assert len(seat.status().vetoes) == 1
+                await handle.request(MachineOrder(Verb.START, "ps1", "wanted back"), "bob")
+            assert len(handle.status().vetoes) == 1
 
     run_virtual(story)
 
@@ -147,7 +147,7 @@ def test_what_an_ordered_stop_leaves_behind_survives_a_crash(tmp_path: Path) -> 
                 async with anyio.create_task_group() as group:
                     group.start_soon(world.daemon.run)
                     await anyio.sleep(300)
-                    await seat_of(world).request(stop(), ADA)
+                    await handle_of(world).request(stop(), ADA)
                     await anyio.sleep_forever()
             cloud = world.cloud
         async with rig(wanted, state=tmp_path, cloud=cloud, seed=2) as world, world.daemon_running():
@@ -164,15 +164,15 @@ def test_a_machine_in_use_is_left_alone_unless_the_operator_knows(verb: Verb, sa
         source = ScriptedSource(says=lambda _m: says)
         async with rig(fleet(target=1, idle=RULE), sources={"gpu": source}) as world, world.daemon_running():
             await anyio.sleep(300)
-            seat = seat_of(world)
+            handle = handle_of(world)
             with pytest.raises(OrderDeclined) as caught:
-                await seat.request(MachineOrder(verb, "ps1", "looks odd"), ADA)
+                await handle.request(MachineOrder(verb, "ps1", "looks odd"), ADA)
             assert caught.value.reason == reason
             await anyio.sleep(3600)
             assert world.cloud.writes() == ["create"]
             assert await world.journal.holds(now=world.clock.now()) == []
             order = MachineOrder(verb, "ps1", "on fire", even_if_busy=True)
-            assert (await seat.request(order, ADA)).result == "begun"
+            assert (await handle.request(order, ADA)).result == "begun"
             assert world.cloud.writes() == ["create", f"{verb} ps1"]
 
     run_virtual(story)
@@ -190,7 +190,7 @@ def test_a_machine_that_turns_busy_at_the_last_look_is_left_alone_and_no_hold_st
 
             world.cloud.before = show_begins
             with pytest.raises(OrderDeclined, match="asked again right before the call"):
-                await seat_of(world).request(stop(), ADA)
+                await handle_of(world).request(stop(), ADA)
             assert world.cloud.writes() == ["create"]
             assert await world.journal.holds(now=world.clock.now()) == []
 
@@ -202,11 +202,11 @@ def test_orders_that_come_while_a_pass_looks_are_for_that_pass_or_the_next_and_n
         async with rig(fleet(target=2)) as world, world.daemon_running():
             await anyio.sleep(300)
             world.cloud.latency = 1.0
-            seat, answers = seat_of(world), []
+            handle, answers = handle_of(world), []
 
             async def ask(delay: float, subject: str) -> None:
                 await anyio.sleep(delay)
-                answers.append((await seat.request(stop(subject), ADA)).result)
+                answers.append((await handle.request(stop(subject), ADA)).result)
 
             world.daemon.wake()
             async with anyio.create_task_group() as group:
@@ -224,7 +224,7 @@ def test_an_order_ends_with_the_pass_that_fails_and_is_never_carried_out_later()
             await anyio.sleep(300)
             world.cloud.before = lambda op, _id: Unavailable("connection refused") if op == "list" else None
             with pytest.raises(OrderDeclined, match="the pass failed: connection refused"):
-                await seat_of(world).request(stop(), ADA)
+                await handle_of(world).request(stop(), ADA)
             world.cloud.before = lambda _op, _id: None
             await anyio.sleep(3600)
             assert world.cloud.writes() == ["create"]
@@ -239,7 +239,7 @@ def test_the_providers_refusal_reaches_the_operator() -> None:
             await anyio.sleep(300)
             world.cloud.before = lambda op, _id: Refused("payment required") if op == "stop" else None
             with pytest.raises(OrderDeclined, match="payment required"):
-                await seat_of(world).request(stop(), ADA)
+                await handle_of(world).request(stop(), ADA)
             assert await world.journal.holds(now=world.clock.now()) == []
 
     run_virtual(story)
@@ -253,7 +253,7 @@ def test_whom_an_order_names_must_be_one_machine_of_ours() -> None:
                 await anyio.sleep(300)
                 for subject in ("training-backup", "training-nobody"):
                     with pytest.raises(LookupError, match=f"{subject}: no machine of ours"):
-                        await seat_of(world).request(stop(subject), ADA)
+                        await handle_of(world).request(stop(subject), ADA)
 
     run_virtual(story)
 
@@ -266,7 +266,7 @@ def test_nobody_waits_for_a_pass_that_hangs() -> None:
             daemon.wake()
             begun = anyio.current_time()
             with pytest.raises(OrderDeclined, match="no pass has come to it within 30 s"):
-                await seat_of(world).request(stop(), ADA)
+                await handle_of(world).request(stop(), ADA)
             assert anyio.current_time() - begun <= 30
 
     run_virtual(story)
@@ -279,7 +279,7 @@ def test_an_order_that_no_pass_came_to_is_never_carried_out() -> None:
             world.cloud.before = lambda _op, _id: RateLimited("slow down", operation="list", retry_after=120.0)
             await anyio.sleep(60)
             with pytest.raises(OrderDeclined, match="no pass has come to it within 30 s: list: slow down"):
-                await seat_of(world).request(stop(), ADA)
+                await handle_of(world).request(stop(), ADA)
             world.cloud.before = lambda _op, _id: None
             await anyio.sleep(300)
             assert world.cloud.writes() == ["create"]
@@ -289,7 +289,7 @@ def test_an_order_that_no_pass_came_to_is_never_carried_out() -> None:
 
 
 def test_an_order_that_a_pass_is_at_is_undecided_and_not_withdrawn(monkeypatch) -> None:
-    monkeypatch.setattr(seat, "DECIDED_WITHIN", 5.0)
+    monkeypatch.setattr(handle, "DECIDED_WITHIN", 5.0)
 
     async def story() -> None:
         async with rig(fleet(target=1)) as world, world.daemon_running():
@@ -301,7 +301,7 @@ def test_an_order_that_a_pass_is_at_is_undecided_and_not_withdrawn(monkeypatch) 
                 return await show(machine_id)
 
             world.cloud.show = slow  # type: ignore[method-assign, assignment]
-            assert (await seat_of(world).request(stop(), ADA)).result == "undecided"
+            assert (await handle_of(world).request(stop(), ADA)).result == "undecided"
             await anyio.sleep(40)
             assert world.cloud.writes() == ["create", "stop ps1"]
 
@@ -314,7 +314,7 @@ def test_an_order_is_decided_in_time_however_long_the_interval() -> None:
             world.cloud.add(token_name(1), machine_type="P4000")
             async with world.daemon_running():
                 await anyio.sleep(300)
-                answer = await seat_of(world).request(MachineOrder(Verb.RESTART, "ps1", "its GPU hangs"), ADA)
+                answer = await handle_of(world).request(MachineOrder(Verb.RESTART, "ps1", "its GPU hangs"), ADA)
                 assert answer.result == "begun"
 
     run_virtual(story)
@@ -326,17 +326,17 @@ def test_vetoes_are_in_history_with_machine_fleet_and_actor() -> None:
             name = world.cloud.add(token_name(1), machine_type="P4000").name
             async with world.daemon_running():
                 await anyio.sleep(60)
-                seat = seat_of(world)
-                held = await seat.veto(VetoOrder("hold", name, frozenset(Verb), "a run", timedelta(hours=1)), ADA)
+                handle = handle_of(world)
+                held = await handle.veto(VetoOrder("hold", name, frozenset(Verb), "a run", timedelta(hours=1)), ADA)
                 assert held.machines == ("ps1",)
                 odd = VetoOrder("hold", "training-typo", frozenset(Verb), "a run", timedelta(hours=1))
                 with pytest.raises(LookupError, match="no machine of ours is called training-typo"):
-                    await seat.veto(odd, ADA)
+                    await handle.veto(odd, ADA)
                 with pytest.raises(LookupError, match="has no fleet trainig; it has training"):
-                    await seat.veto(VetoOrder("freeze", "trainig", frozenset(Verb), "x", timedelta(hours=1)), ADA)
-                await seat.veto(VetoOrder("freeze", None, frozenset(Verb), "calm", timedelta(hours=1)), ADA)
-                await seat.lift("hold", "ps1", "bob")
-                await seat.lift("freeze", None, "bob")
+                    await handle.veto(VetoOrder("freeze", "trainig", frozenset(Verb), "x", timedelta(hours=1)), ADA)
+                await handle.veto(VetoOrder("freeze", None, frozenset(Verb), "calm", timedelta(hours=1)), ADA)
+                await handle.lift("hold", "ps1", "bob")
+                await handle.lift("freeze", None, "bob")
             entries = [e for _, e in await world.journal.history() if e.verb != "daemon"]
             assert [(e.verb, e.fleet, e.machine, e.name, e.actor) for e in entries] == [
                 ("hold", "training", "ps1", name, ADA),
@@ -355,11 +355,11 @@ def test_a_veto_is_shown_at_once_although_no_pass_ends() -> None:
         async with rig(fleet(target=1)) as world:
             world.cloud.before = lambda _op, _id: Unavailable("connection refused", operation="list")
             async with world.daemon_running():
-                seat = seat_of(world)
-                assert seat.status().vetoes == ()
-                await seat.veto(VetoOrder("freeze", None, frozenset(Verb), "calm", timedelta(hours=1)), ADA)
-                assert [(v.kind, v.actor) for v in seat.status().vetoes] == [("freeze", ADA)]
+                handle = handle_of(world)
+                assert handle.status().vetoes == ()
+                await handle.veto(VetoOrder("freeze", None, frozenset(Verb), "calm", timedelta(hours=1)), ADA)
+                assert [(v.kind, v.actor) for v in handle.status().vetoes] == [("freeze", ADA)]
                 await anyio.sleep(3601)
-                assert seat.status().vetoes == (), "it is over, and still nobody could look"
+                assert handle.status().vetoes == (), "it is over, and still nobody could look"
 
     run_virtual(story)

@@ -18,10 +18,10 @@ from rich.console import Console
 from structlog.testing import capture_logs
 
 from fleetd.cli.render_status import status_view
-from fleetd.engine import departures, idleness, keepoff, leases, prices, setbacks, tariffs
+from fleetd.engine import departures, idleness, leases, observed_prices, prices, setbacks, stop_holds
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
 from fleetd.engine.notes import ASIDE
-from fleetd.engine.seat import EngineSeat
 from fleetd.model.errors import StateUnusable
 from fleetd.model.fleet import IdleRule
 from fleetd.model.journal import Intent, MachineFacts
@@ -49,7 +49,7 @@ async def lived(directory: Path, cloud: FakeCloud) -> None:
     """A fleet of two, one of them held, a freeze of starts, a transition under way, history, notes."""
     async with rig(WANTED, state=directory, cloud=cloud) as world, world.daemon_running() as daemon:
         await anyio.sleep(100)
-        seat = EngineSeat(daemon, Leases(world.journal), world.clock)
+        handle = EngineHandle(daemon, Leases(world.journal), world.clock)
         now, ends = world.clock.now(), world.clock.now() + timedelta(days=2)
         common: dict[str, Any] = {"reason": "mine", "actor": "ada", "now": now, "expires_at": ends}
         await world.journal.add_hold(kind="hold", subject="ps1", verbs=frozenset(Verb), **common)
@@ -61,7 +61,7 @@ async def lived(directory: Path, cloud: FakeCloud) -> None:
             machine_id="ps2", accepted_at=now,
         )  # fmt: skip
         await world.journal.write_intent(intent)
-        assert seat.alive() is None
+        assert handle.alive() is None
 
 
 def change(directory: Path, sql: str, *cells: Any) -> None:
@@ -70,7 +70,7 @@ def change(directory: Path, sql: str, *cells: Any) -> None:
 
 
 def show_everything(world: Rig) -> None:
-    document = EngineSeat(world.daemon, Leases(world.journal), world.clock).status()
+    document = EngineHandle(world.daemon, Leases(world.journal), world.clock).status()
     now = world.clock.now()
     Console(width=200, quiet=True).print(status_view(document, now))
     explain_fleet(document, "training", now)
@@ -184,10 +184,10 @@ def test_an_action_of_another_version_without_a_machine_counts_as_one(tmp_path: 
 
 
 NOTES = (
-    departures.NOTE, idleness._NOTE, idleness._LEARNT, keepoff.NOTE, leases._NOTE, prices._NOTE, setbacks.NOTE,
-    tariffs._NOTE, service.NOTE,
+    departures.NOTE, idleness._NOTE, idleness._LEARNT, stop_holds.NOTE, leases._NOTE, prices._NOTE, setbacks.NOTE,
+    observed_prices._NOTE, service.NOTE,
 )  # fmt: skip
-SET_ASIDE = sorted({*NOTES} - {keepoff.NOTE, leases._NOTE, service.NOTE})
+SET_ASIDE = sorted({*NOTES} - {stop_holds.NOTE, leases._NOTE, service.NOTE})
 """Notes of which all is lost where one cannot be read; of the others each row counts for itself."""
 ODD_NOTES: tuple[Any, ...] = (
     "", "{", "[]", "{}", "null", "7", '"x"', "[[[1]]]", '{"ps1": 7}', '{"ps1": ["soon", null, 1]}', "[" * 5000,

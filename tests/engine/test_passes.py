@@ -485,7 +485,7 @@ def test_a_hold_that_arrives_between_plan_and_call_is_obeyed() -> None:
 
             async with anyio.create_task_group() as group:
                 world.cloud.before = hold_on_first_show
-                world.reconciler.executor._approach._last_word = lambda _a, _m, _c: anyio.sleep(1)
+                world.reconciler.executor._preflight._last_word = lambda _a, _m, _c: anyio.sleep(1)
                 report = await world.reconciler.run_pass()
             assert world.cloud.writes() == []
             assert "held" in {str(s.reason) for s in report.skips}

@@ -19,7 +19,7 @@ from fleetd.model.settings import Settings
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring.dry_run import _checks_of
 from tests.support.build import fleet, token_name
-from tests.support.fakeseat import a_report
+from tests.support.fake_handle import a_report
 from tests.support.inline_executor import InlineExecutor
 from tests.support.rig import Rig, rig, settings
 from tests.support.virtual_time import run_virtual

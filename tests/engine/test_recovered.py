@@ -10,8 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetd.cli.explain import sentences_about
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
-from fleetd.engine.seat import EngineSeat
 from fleetd.engine.status import status_report
 from fleetd.model.errors import Ambiguous
 from fleetd.model.fleet import Fleet, Guards, Limit, ScaleIn
@@ -174,11 +174,11 @@ def test_a_machine_that_somebody_turns_again_and_again_is_an_alert_and_not_fough
             assert stops <= 10, "it grows apart: 1, 2, 5, 10, 30 minutes"
             said = [line for line in logs if line["event"] == "machine.was_fought_over"]
             assert said
-            seat = EngineSeat(world.daemon, Leases(world.journal), world.clock)
+            handle = EngineHandle(world.daemon, Leases(world.journal), world.clock)
             metrics = Metrics(version="1")
-            metrics.show(seat.status(), world.clock.now())
+            metrics.show(handle.status(), world.clock.now())
             assert metrics.registry.get_sample_value("fleetd_machines_fought_over", {"fleet": "training"}) == 1
-            told = " ".join(sentences_about(seat.status(), machine_id, (), world.clock.now()))
+            told = " ".join(sentences_about(handle.status(), machine_id, (), world.clock.now()))
             assert "has started or stopped it" in told
             assert (said[0]["machine"], said[0]["count"], said[0]["log_level"]) == (machine_id, 3, "error")
 

@@ -8,12 +8,12 @@ import anyio
 import pytest
 
 from fleetd.cloud.rate import Admission
-from fleetd.engine.beside import Beside
+from fleetd.engine.side_calls import SideCalls
 from fleetd.model.errors import Ambiguous, RateLimited
 from fleetd.model.fleet import Guards, Limit
 from fleetd.model.plan import Action
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.sharing import share_out
+from fleetd.planner.call_budget import share_out
 from tests.support.build import fleet, token_name
 from tests.support.rig import Rig, rig
 from tests.support.virtual_time import run_virtual
@@ -258,7 +258,7 @@ def test_what_a_call_raises_after_its_pass_is_noted_and_ends_nothing() -> None:
             world.cloud.before = before
             async with world.daemon_running() as daemon:
                 await anyio.sleep(100)
-                assert isinstance(daemon.reconciler.executor.beside, Beside)
+                assert isinstance(daemon.reconciler.executor.beside, SideCalls)
                 assert daemon.faults.count >= 1
                 assert up(world, "good") == 1
 

@@ -17,9 +17,9 @@ from structlog.testing import capture_logs
 from fleetd.engine.calling import say_requested
 from fleetd.engine.checks import Checks
 from fleetd.engine.convergence import ConvergenceWatch, hopeless
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.orders import Orders
 from fleetd.engine.recall import Recall
-from fleetd.engine.seat import EngineSeat
 from fleetd.engine.status import step_report
 from fleetd.model.errors import Unauthorized, Unavailable
 from fleetd.model.fleet import AutoSnapshot, IdleRule, Window
@@ -351,7 +351,7 @@ def test_the_line_of_a_call_says_which_and_for_whom(verb: Verb) -> None:
 def test_a_status_of_a_daemon_says_that_it_runs() -> None:
     async def story() -> None:
         async with rig(fleet(target=0)) as world, world.daemon_running():
-            seat = EngineSeat(world.daemon, world.reconciler._idleness.leases, world.clock)
-            assert seat.status().daemon.running is True
+            handle = EngineHandle(world.daemon, world.reconciler._idleness.leases, world.clock)
+            assert handle.status().daemon.running is True
 
     run_virtual(story)

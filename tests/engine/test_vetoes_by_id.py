@@ -7,8 +7,8 @@ from datetime import timedelta
 import anyio
 import pytest
 
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
-from fleetd.engine.seat import EngineSeat
 from fleetd.engine.status import status_report
 from fleetd.model.fleet import Guards, Limit
 from fleetd.model.journal import VetoOrder
@@ -22,8 +22,8 @@ LOOSE = Guards(max_stops_per_pass=Limit(percent=100))
 EVERYTHING = frozenset(Verb)
 
 
-def seat_of(world: Rig) -> EngineSeat:
-    return EngineSeat(world.daemon, Leases(world.journal), world.clock)
+def handle_of(world: Rig) -> EngineHandle:
+    return EngineHandle(world.daemon, Leases(world.journal), world.clock)
 
 
 def hold(subject: str) -> VetoOrder:
@@ -42,10 +42,10 @@ def test_a_rename_ends_no_hold_and_starts_none(by, released_by) -> None:
     async def story() -> None:
         async with rig(fleet(target=2, guards=LOOSE)) as world, world.passes_by_hand():
             await passes(world, 150)
-            seat = seat_of(world)
+            handle = handle_of(world)
             one, two = sorted(world.reconciler.recall.facts)
             name = world.reconciler.recall.facts[one].name
-            await seat.veto(hold(name if by == "name" else one), "ada")
+            await handle.veto(hold(name if by == "name" else one), "ada")
             world.cloud.set(one, name="my-box")
             world.configure(fleet(target=0, guards=LOOSE))
             await passes(world, 150)
@@ -54,7 +54,7 @@ def test_a_rename_ends_no_hold_and_starts_none(by, released_by) -> None:
             assert rows[one].hold is not None
             assert rows[two].hold is None
             word = {"id": one, "new name": "my-box", "name as typed": name if by == "name" else one}[released_by]
-            assert await seat.lift("hold", word, "ada") == 1
+            assert await handle.lift("hold", word, "ada") == 1
             await passes(world, 60)
             assert world.cloud.writes()[3:] == [f"stop {one}"]
 
@@ -65,16 +65,16 @@ def test_a_machine_that_gets_a_held_ones_name_is_not_held_nor_releases_it() -> N
     async def story() -> None:
         async with rig(fleet(target=2, guards=LOOSE)) as world, world.passes_by_hand():
             await passes(world, 150)
-            seat = seat_of(world)
+            handle = handle_of(world)
             one, two = sorted(world.reconciler.recall.facts)
             name = world.reconciler.recall.facts[one].name
-            await seat.veto(hold(name), "ada")
+            await handle.veto(hold(name), "ada")
             world.cloud.set(one, name="my-box")
             world.cloud.set(two, name=name)
             world.configure(fleet(target=0, guards=LOOSE))
             await passes(world, 60)
             with pytest.raises(LookupError, match=f"use its id: .*{one}.*{two}"):
-                await seat.lift("hold", name, "bob")
+                await handle.lift("hold", name, "bob")
             await passes(world, 60)
             assert world.cloud.writes()[2:] == [f"stop {two}"]
 
@@ -95,7 +95,7 @@ def test_a_hold_of_an_earlier_version_is_on_its_name_and_on_its_id() -> None:
                 world.configure(fleet(target=0, guards=LOOSE))
                 await passes(world, 60)
                 assert world.cloud.writes() == ["create"]
-                assert await seat_of(world).lift("hold", machine_id, "ada") == 1
+                assert await handle_of(world).lift("hold", machine_id, "ada") == 1
 
     run_virtual(story)
 
@@ -103,12 +103,12 @@ def test_a_hold_of_an_earlier_version_is_on_its_name_and_on_its_id() -> None:
 def test_before_the_first_pass_a_hold_is_on_what_the_journal_knows_else_on_name_and_id() -> None:
     async def story() -> None:
         async with rig(fleet(target=1)) as world:
-            seat = seat_of(world)
-            held = await seat.veto(hold("ps77"), "ada")
+            handle = handle_of(world)
+            held = await handle.veto(hold("ps77"), "ada")
             assert (held.subject, held.machine) == ("ps77", None)
             for nothing in ("training", "training-*"):
                 with pytest.raises(LookupError, match="fleetd freeze"):
-                    await seat.veto(hold(nothing), "ada")
+                    await handle.veto(hold(nothing), "ada")
             assert len(await world.journal.holds(now=world.clock.now())) == 1
 
     run_virtual(story)

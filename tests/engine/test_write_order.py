@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from fleetd.cloud.rate import Admission
-from fleetd.engine.seat import EngineSeat
+from fleetd.engine.handle import EngineHandle
 from fleetd.model.errors import OrderDeclined
 from fleetd.model.fleet import Guards, Limit
 from fleetd.model.journal import VetoOrder
@@ -25,8 +25,8 @@ from tests.support.virtual_time import run_virtual
 ALL = Guards(max_stops_per_pass=Limit(percent=100), max_destroys_per_pass=100, max_creates_per_pass=100)
 
 
-def seat_of(world: Rig) -> EngineSeat:
-    return EngineSeat(world.daemon, world.reconciler._idleness.leases, world.clock)
+def handle_of(world: Rig) -> EngineHandle:
+    return EngineHandle(world.daemon, world.reconciler._idleness.leases, world.clock)
 
 
 def operations(world: Rig) -> list[str]:
@@ -58,26 +58,26 @@ async def full_queue(count: int, *, per_second: float, width: int = 10) -> Async
 
 
 async def freeze(world: Rig) -> None:
-    await seat_of(world).veto(order("freeze", None), "ada")
+    await handle_of(world).veto(order("freeze", None), "ada")
 
 
 async def freeze_the_fleet(world: Rig) -> None:
-    await seat_of(world).veto(order("freeze", "training"), "ada")
+    await handle_of(world).veto(order("freeze", "training"), "ada")
 
 
 async def freeze_stops(world: Rig) -> None:
-    await seat_of(world).veto(order("freeze", None, frozenset({Verb.STOP})), "ada")
+    await handle_of(world).veto(order("freeze", None, frozenset({Verb.STOP})), "ada")
 
 
 async def hold_each(world: Rig) -> None:
     for n in range(1, 31):
-        await seat_of(world).veto(order("hold", f"ps{n}"), "ada")
+        await handle_of(world).veto(order("hold", f"ps{n}"), "ada")
 
 
 async def lease_each(world: Rig) -> None:
     for n in range(1, 31):
         try:
-            await seat_of(world).lease(f"ps{n}", "jobs", timedelta(hours=1), "ada")
+            await handle_of(world).lease(f"ps{n}", "jobs", timedelta(hours=1), "ada")
         except OrderDeclined:
             assert f"stop ps{n}" in world.cloud.writes(), "declined, and yet it has not left"
 
@@ -157,7 +157,7 @@ def test_forty_leases_before_forty_stops() -> None:
                 await until(lambda: operations(world).count("list") > listings)
                 assert world.cloud.writes() == []
                 for n in range(1, 41):
-                    await seat_of(world).lease(f"ps{n}", "jobs", timedelta(minutes=10), "ada")
+                    await handle_of(world).lease(f"ps{n}", "jobs", timedelta(minutes=10), "ada")
                 await anyio.sleep(300)
                 assert world.cloud.writes() == []
 
@@ -178,7 +178,7 @@ def test_a_lease_on_a_machine_whose_stop_has_left_is_declined(answer: str) -> No
                 if answer != "waits":
                     await anyio.sleep(1)
                 with pytest.raises(OrderDeclined, match="its stop is on the way"):
-                    await seat_of(world).lease("ps1", "jobs", timedelta(minutes=10), "ada")
+                    await handle_of(world).lease("ps1", "jobs", timedelta(minutes=10), "ada")
                 await anyio.sleep(10)
                 assert world.cloud.writes() == ["stop ps1"]
 

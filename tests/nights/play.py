@@ -301,7 +301,7 @@ class Stage:
             return False
         began_wall = self.site.clock.now()
         try:
-            await life.engine.seat.lease(machine_id, source, timedelta(seconds=lasts), "ada")
+            await life.engine.handle.lease(machine_id, source, timedelta(seconds=lasts), "ada")
         except REFUSED:
             self.record.refused += 1
             return False
@@ -383,7 +383,7 @@ class Stage:
             if life is not None and life.engine is not None:
                 with suppress(*REFUSED):
                     hold.until = min(hold.until, self._now())  # from when it is asked for it may be over
-                    await life.engine.seat.lift("hold", machine, "ada")
+                    await life.engine.handle.lift("hold", machine, "ada")
 
     async def _impose(self, machine: str, seconds: float) -> Hold | None:
         """A hold on a machine; None where it was not acknowledged."""
@@ -394,7 +394,7 @@ class Stage:
         order = VetoOrder("hold", machine, frozenset(Verb), "a look", lasts)
         before = self.site.clock.now()
         try:
-            await life.engine.seat.veto(order, "ada")
+            await life.engine.handle.veto(order, "ada")
         except REFUSED:
             return None
         hold = Hold(machine, self._now(), before + lasts)

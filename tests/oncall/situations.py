@@ -18,8 +18,8 @@ from typing import Any
 import anyio
 from structlog.testing import capture_logs
 
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
-from fleetd.engine.seat import EngineSeat
 from fleetd.model.fleet import Guards, IdleRule, Limit, Window
 from fleetd.model.journal import MachineOrder
 from fleetd.model.reasons import Verb
@@ -224,7 +224,7 @@ async def _night(state: Path) -> None:
             world.cloud.add(token_name(n), machine_type="P4000")
         async with world.daemon_running():
             await anyio.sleep(7 * 3600)
-            seat = EngineSeat(world.daemon, Leases(world.journal), world.clock)
+            handle = EngineHandle(world.daemon, Leases(world.journal), world.clock)
             order = MachineOrder(Verb.STOP, "ps3", "smells of smoke", even_if_busy=True, keep_off=timedelta(hours=20))
-            await seat.request(order, "ada (uid 1000)")
+            await handle.request(order, "ada (uid 1000)")
             await anyio.sleep(13 * 3600)

@@ -30,10 +30,10 @@ from fleetd.ops import control, control_client
 from fleetd.ops.control import serve_control
 from fleetd.ops.control_client import ControlClient
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefused, UnusableAnswer
+from fleetd.ops.daemon_handle import DaemonHandle
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.reads import read_routes
-from fleetd.ops.seat import Seat
-from tests.support.fakeseat import AT, FakeSeat, a_report
+from tests.support.fake_handle import AT, FakeHandle, a_report
 
 ENDED = {"removed": 1, "left": []}
 READ = {"reloaded": True, "config": "/etc/fleetd/fleetd.toml"}
@@ -42,21 +42,21 @@ root_only = pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
 
 
 @pytest.fixture
-def seat() -> FakeSeat:
-    return FakeSeat()
+def handle() -> FakeHandle:
+    return FakeHandle()
 
 
 @asynccontextmanager
-async def asked(seat: FakeSeat, tmp_path: Path, **environ: str) -> AsyncIterator[ControlClient]:
+async def asked(handle: FakeHandle, tmp_path: Path, **environ: str) -> AsyncIterator[ControlClient]:
     path = tmp_path / "run" / "control.sock"
-    port: Seat = seat
+    port: DaemonHandle = handle
     async with serve_control(port, path):
         client = ControlClient(path, environ=environ)
         yield client
 
 
-async def test_status_is_the_seats_report(seat: FakeSeat, tmp_path: Path) -> None:
-    async with asked(seat, tmp_path) as client:
+async def test_status_is_the_handles_report(handle: FakeHandle, tmp_path: Path) -> None:
+    async with asked(handle, tmp_path) as client:
         assert await client.ask(Report, "GET", "/status") == a_report()
 
 
@@ -117,13 +117,19 @@ FREEZE = {
     ],
 )  # fmt: skip
 async def test_orders_reach_the_seat_with_their_actor(
-    seat: FakeSeat, tmp_path: Path, method: str, path: str, body: dict[str, Any], seen: tuple[Any, ...], answer: Any
+    handle: FakeHandle,
+    tmp_path: Path,
+    method: str,
+    path: str,
+    body: dict[str, Any],
+    seen: tuple[Any, ...],
+    answer: Any,
 ) -> None:
     with capture_logs() as logs:
-        async with asked(seat, tmp_path) as client:
+        async with asked(handle, tmp_path) as client:
             told = await client.ask(dict, method, path, **body)
     assert {key: told[key] for key in answer} == answer
-    assert seat.asked == [seen]
+    assert handle.asked == [seen]
     assert [(x["event"], x["order"], x["actor"]) for x in logs] == [("order.was_taken", path[1:], ME)]
 
 
@@ -172,14 +178,14 @@ async def test_orders_reach_the_seat_with_their_actor(
     ],
 )
 async def test_orders_that_make_no_sense_are_refused(
-    seat: FakeSeat, tmp_path: Path, path: str, body: dict[str, Any], complaint: str
+    handle: FakeHandle, tmp_path: Path, path: str, body: dict[str, Any], complaint: str
 ) -> None:
     with capture_logs() as logs:
-        async with asked(seat, tmp_path) as client:
+        async with asked(handle, tmp_path) as client:
             with pytest.raises(OrderRefused, match=complaint) as caught:
                 await client.ask(dict, "POST", path, **body)
     assert caught.value.status == 400
-    assert seat.asked == []
+    assert handle.asked == []
     assert [(x["event"], x["status"]) for x in logs] == [("order.was_refused", 400)]
 
 
@@ -201,11 +207,11 @@ async def test_orders_that_make_no_sense_are_refused(
     ],
 )
 async def test_hostile_bodies_are_answered_and_harm_nothing(
-    seat: FakeSeat, tmp_path: Path, raw: bytes, status: int
+    handle: FakeHandle, tmp_path: Path, raw: bytes, status: int
 ) -> None:
     path = tmp_path / "control.sock"
     async with (
-        serve_control(seat, path),
+        serve_control(handle, path),
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
     ):
         headers = {"Content-Type": "application/json; charset=no-such-charset"}
@@ -214,29 +220,29 @@ async def test_hostile_bodies_are_answered_and_harm_nothing(
             assert (await answer.json())["error"]["status"] == status
         async with session.get("http://fleetd/status") as answer:
             assert answer.status == 200
-    assert seat.asked == []
+    assert handle.asked == []
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(
-    seat: FakeSeat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    handle: FakeHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fleetd.ops.orders.BODY_WITHIN", 0.1)
     path = tmp_path / "control.sock"
-    async with serve_control(seat, path), await anyio.connect_unix(path) as stream:
+    async with serve_control(handle, path), await anyio.connect_unix(path) as stream:
         await stream.send(b"POST /veto HTTP/1.1\r\nHost: fleetd\r\nContent-Length: 100\r\n\r\n{")
         assert (await stream.receive()).startswith(b"HTTP/1.1 408")
 
 
-async def test_a_client_that_leaves_in_the_middle_is_no_news(seat: FakeSeat, tmp_path: Path) -> None:
+async def test_a_client_that_leaves_in_the_middle_is_no_news(handle: FakeHandle, tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     with capture_logs() as logs:
-        async with serve_control(seat, path):
+        async with serve_control(handle, path):
             async with await anyio.connect_unix(path) as stream:
                 await stream.send(b"POST /veto HTTP/1.1\r\nHost: fleetd\r\nContent-Length: 100\r\n\r\n{")
                 await anyio.sleep(0.05)
             await anyio.sleep(0.05)
     assert [(x["event"], x["error"]) for x in logs] == [("order.was_refused", "the body did not come whole")]
-    assert seat.asked == []
+    assert handle.asked == []
 
 
 @pytest.mark.parametrize(
@@ -256,12 +262,12 @@ async def test_a_client_that_leaves_in_the_middle_is_no_news(seat: FakeSeat, tmp
         pytest.param(ZeroDivisionError("oops"), 500, "its log says how", id="a bug"),
     ],
 )
-async def test_the_seats_errors_are_answers(
-    seat: FakeSeat, tmp_path: Path, error: Exception, status: int, text: str
+async def test_the_handles_errors_are_answers(
+    handle: FakeHandle, tmp_path: Path, error: Exception, status: int, text: str
 ) -> None:
-    seat.failure = error
+    handle.failure = error
     with capture_logs() as logs:
-        async with asked(seat, tmp_path) as client:
+        async with asked(handle, tmp_path) as client:
             with pytest.raises(OrderRefused, match=text) as caught:
                 await client.ask(dict, "POST", "/reload")
             assert await client.ask(Report, "GET", "/status") == a_report()
@@ -271,11 +277,11 @@ async def test_the_seats_errors_are_answers(
     assert line["event"] == ("request.crashed" if status == 500 else "order.was_refused")
 
 
-async def test_a_configs_faults_come_one_by_one(seat: FakeSeat, tmp_path: Path) -> None:
-    seat.failure = ConfigError("f.toml", (Fault("a.b", "wrong", 7), Fault("c", "missing")))
+async def test_a_configs_faults_come_one_by_one(handle: FakeHandle, tmp_path: Path) -> None:
+    handle.failure = ConfigError("f.toml", (Fault("a.b", "wrong", 7), Fault("c", "missing")))
     path = tmp_path / "control.sock"
     async with (
-        serve_control(seat, path),
+        serve_control(handle, path),
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
         session.post("http://fleetd/reload") as answer,
     ):
@@ -288,9 +294,9 @@ async def test_a_configs_faults_come_one_by_one(seat: FakeSeat, tmp_path: Path) 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("GET", "/reload", 405)])
 async def test_what_is_not_there_is_said_in_json(
-    seat: FakeSeat, tmp_path: Path, method: str, path: str, status: int
+    handle: FakeHandle, tmp_path: Path, method: str, path: str, status: int
 ) -> None:
-    async with asked(seat, tmp_path) as client:
+    async with asked(handle, tmp_path) as client:
         with pytest.raises(OrderRefused) as caught:
             await client.ask(dict, method, path)
     assert caught.value.status == status
@@ -298,12 +304,12 @@ async def test_what_is_not_there_is_said_in_json(
 
 @pytest.mark.parametrize("instead", ["nothing", "a plain file", "its directory gone"])
 async def test_a_socket_that_was_taken_away_is_made_anew(
-    seat: FakeSeat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead: str
+    handle: FakeHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead: str
 ) -> None:
     monkeypatch.setattr("fleetd.ops.control.LOOK_EVERY", 0.02)
     path = tmp_path / "run" / "control.sock"
     with capture_logs() as logs:
-        async with serve_control(seat, path) as keep, anyio.create_task_group() as group:
+        async with serve_control(handle, path) as keep, anyio.create_task_group() as group:
             group.start_soon(keep)
             await anyio.sleep(0.1)
             assert logs == []
@@ -323,92 +329,98 @@ async def test_a_socket_that_was_taken_away_is_made_anew(
 
 
 async def test_a_socket_that_another_process_listens_on_is_left_to_it(
-    seat: FakeSeat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    handle: FakeHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fleetd.ops.control.LOOK_EVERY", 0.02)
     path = tmp_path / "control.sock"
     with capture_logs() as logs:
-        async with serve_control(seat, path) as keep, anyio.create_task_group() as group:
+        async with serve_control(handle, path) as keep, anyio.create_task_group() as group:
             path.unlink()
-            async with serve_control(FakeSeat(), path):
+            async with serve_control(FakeHandle(), path):
                 group.start_soon(keep)
                 await anyio.sleep(0.2)
                 assert [line["event"] for line in logs] == ["control.socket_lost"]
                 group.cancel_scope.cancel()
 
 
-async def test_the_socket_is_the_owners_alone_and_goes_with_the_daemon(seat: FakeSeat, tmp_path: Path) -> None:
+async def test_the_socket_is_the_owners_alone_and_goes_with_the_daemon(handle: FakeHandle, tmp_path: Path) -> None:
     path = tmp_path / "run" / "control.sock"
-    async with serve_control(seat, path):
+    async with serve_control(handle, path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_ISSOCK(path.stat().st_mode)
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert not path.exists()
 
 
-async def test_a_socket_left_by_a_killed_daemon_is_replaced(seat: FakeSeat, tmp_path: Path) -> None:
+async def test_a_socket_left_by_a_killed_daemon_is_replaced(handle: FakeHandle, tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     client = ControlClient(path)
     with pytest.raises(NoDaemon, match="no daemon listens there"):
         await client.ask(Report, "GET", "/status")
-    async with serve_control(seat, path):
+    async with serve_control(handle, path):
         client = ControlClient(path)
         assert await client.ask(Report, "GET", "/status") == a_report()
 
 
 @pytest.mark.parametrize("place", ["file/control.sock", "d" * 120 + "/control.sock", "folder.sock"])
-async def test_a_socket_that_cannot_be_made_is_one_clear_error(seat: FakeSeat, tmp_path: Path, place: str) -> None:
+async def test_a_socket_that_cannot_be_made_is_one_clear_error(
+    handle: FakeHandle, tmp_path: Path, place: str
+) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.sock" / "x").mkdir(parents=True)
     with pytest.raises(StateUnusable, match=r"control socket cannot be made: .+"):
-        async with serve_control(seat, tmp_path / place):
+        async with serve_control(handle, tmp_path / place):
             pass
 
 
-async def test_root_may_say_for_whom_it_asks(seat: FakeSeat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_root_may_say_for_whom_it_asks(
+    handle: FakeHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(control, "_peer_uid", lambda _request: 0)
-    async with asked(seat, tmp_path, SUDO_USER="ada") as client:
+    async with asked(handle, tmp_path, SUDO_USER="ada") as client:
         await client.ask(dict, "POST", "/reload")
     monkeypatch.setattr(control, "_peer_uid", lambda _request: os.getuid() or 1000)
     monkeypatch.setattr(os, "getuid", lambda: 1000)
-    async with asked(seat, tmp_path, SUDO_USER="ada") as client:
+    async with asked(handle, tmp_path, SUDO_USER="ada") as client:
         await client.ask(dict, "POST", "/reload")
-    assert [actor.partition(" for ")[2] for _, actor in seat.asked] == ["ada", ""]
+    assert [actor.partition(" for ")[2] for _, actor in handle.asked] == ["ada", ""]
 
 
 @pytest.mark.parametrize(("uid", "believed"), [(1000, True), (0, False)])
 async def test_only_its_own_user_says_who_asks_elsewhere(
-    seat: FakeSeat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, believed: bool
+    handle: FakeHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, believed: bool
 ) -> None:
     """What comes through the database is brought by the daemon itself; nobody else speaks for other hosts."""
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     monkeypatch.setattr(control, "_peer_uid", lambda _request: uid)
     path = tmp_path / "control.sock"
     async with (
-        serve_control(seat, path),
+        serve_control(handle, path),
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
     ):
         headers = {control_client.RELAYED: "ada (uid 7) on b\u202e"}
         async with session.post("http://fleetd/reload", headers=headers) as answer:
             assert answer.status == 200
-    ((_, actor),) = seat.asked
+    ((_, actor),) = handle.asked
     assert actor.startswith("ada (uid 7) on b") is believed
     assert actor.isprintable()
 
 
-async def test_a_login_cannot_forge_a_line(seat: FakeSeat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_login_cannot_forge_a_line(
+    handle: FakeHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(control, "_peer_uid", lambda _request: 0)
     path = tmp_path / "control.sock"
     async with (
-        serve_control(seat, path),
+        serve_control(handle, path),
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
     ):
         login = "ada\u202e" + "x" * 100
         async with session.post("http://fleetd/reload", headers={control_client.LOGIN: login}) as answer:
             assert answer.status == 200
-    ((_, actor),) = seat.asked
+    ((_, actor),) = handle.asked
     assert actor.isprintable()
     assert len(actor) < 70
     for odd in ("ada\r\nHost: x", "", "äda"):
@@ -416,7 +428,7 @@ async def test_a_login_cannot_forge_a_line(seat: FakeSeat, tmp_path: Path, monke
 
 
 @root_only
-async def test_another_user_is_turned_away_by_the_file_and_by_the_daemon(seat: FakeSeat, tmp_path: Path) -> None:
+async def test_another_user_is_turned_away_by_the_file_and_by_the_daemon(handle: FakeHandle, tmp_path: Path) -> None:
     """nobody (65534) really connects, first as the mode of the socket lets it, then with the mode opened."""
     path = tmp_path / "control.sock"
     script = (
@@ -437,17 +449,17 @@ async def test_another_user_is_turned_away_by_the_file_and_by_the_daemon(seat: F
     for folder in (tmp_path, *tmp_path.parents):
         if folder != Path(folder.anchor) and folder.stat().st_uid == os.getuid():
             folder.chmod(folder.stat().st_mode | 0o011)
-    async with serve_control(seat, path):
+    async with serve_control(handle, path):
         assert (await anyio.to_thread.run_sync(as_nobody)).strip() == "EACCES"
         path.chmod(0o666)
         answer = await anyio.to_thread.run_sync(as_nobody)
     assert answer.startswith("HTTP/1.0 403")
     assert "only root and the daemon's own user" in json.loads(answer.splitlines()[-1])["error"]["message"]
-    assert seat.asked == []
+    assert handle.asked == []
 
 
 async def test_the_client_says_what_is_the_matter(
-    seat: FakeSeat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    handle: FakeHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = ControlClient(tmp_path / "nothing.sock")
     with pytest.raises(NoDaemon, match=r"nothing\.sock: no daemon listens there"):
@@ -515,10 +527,10 @@ async def test_the_client_tells_a_locked_door_from_an_empty_house(tmp_path: Path
         assert type(client._not_connected(OSError(code, os.strerror(code)))) is kind
 
 
-async def test_what_may_be_read_can_be_read_here_too(seat: FakeSeat, tmp_path: Path) -> None:
+async def test_what_may_be_read_can_be_read_here_too(handle: FakeHandle, tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
-    reads = read_routes(seat, Metrics(version="1"), lambda: AT)
-    async with serve_control(seat, path, reads=reads):
+    reads = read_routes(handle, Metrics(version="1"), lambda: AT)
+    async with serve_control(handle, path, reads=reads):
         client = ControlClient(path)
         assert await client.ask(dict, "GET", "/livez") == {"alive": True}
         assert await client.ask(Report, "GET", "/status.json") == a_report()

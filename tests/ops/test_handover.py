@@ -14,7 +14,7 @@ from fleetd.ops.control import serve_control
 from fleetd.ops.control_client import ControlClient
 from fleetd.ops.control_errors import OrderRefused
 from fleetd.wiring.handover import ANSWERED, HAS_AN_END, NOBODY, Handover
-from tests.support.fakeseat import FakeSeat
+from tests.support.fake_handle import FakeHandle
 from tests.support.virtual_time import run_virtual
 
 ANSWER = SteppingDown(holder="a, pid 1", epoch=3, standbys=("b, pid 2",))
@@ -39,7 +39,7 @@ async def somebody(_actor: str) -> SteppingDown:
 def test_who_cannot_says_why_and_goes_on(tmp_path: Path, handover: type[Handover], why: str) -> None:
     async def ask() -> None:
         one = handover()
-        async with serve_control(FakeSeat(), tmp_path / "s", reads=one.routes()):
+        async with serve_control(FakeHandle(), tmp_path / "s", reads=one.routes()):
             with pytest.raises(OrderRefused, match=why) as refused:
                 await ControlClient(tmp_path / "s").ask(SteppingDown, "POST", "/step-down")
         assert exit_code(refused.value) == ExitCode.TEMPORARY
@@ -51,7 +51,10 @@ def test_who_cannot_says_why_and_goes_on(tmp_path: Path, handover: type[Handover
 def test_who_can_answers_and_then_ends(tmp_path: Path) -> None:
     async def ask() -> None:
         one, ended = Handover(begin=somebody), []
-        async with serve_control(FakeSeat(), tmp_path / "s", reads=one.routes()), anyio.create_task_group() as group:
+        async with (
+            serve_control(FakeHandle(), tmp_path / "s", reads=one.routes()),
+            anyio.create_task_group() as group,
+        ):
             group.start_soon(one.obey, lambda: ended.append(anyio.current_time()))
             await anyio.sleep(100)
             assert ended == []

@@ -18,22 +18,22 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from fleetd.model.report import encoded
-from fleetd.ops import answers
+from fleetd.ops import http_answers
 from fleetd.ops.http import ListenFailed, serve_http
 from fleetd.ops.metrics import Metrics
-from tests.support.fakeseat import AT, FakeSeat, a_machine, a_report
+from tests.support.fake_handle import AT, FakeHandle, a_machine, a_report
 
 PATHS = ("/livez", "/readyz", "/metrics", "/status.json")
 
 
 @pytest.fixture
-def seat() -> FakeSeat:
-    return FakeSeat()
+def handle() -> FakeHandle:
+    return FakeHandle()
 
 
 @asynccontextmanager
-async def served(seat: FakeSeat, listen: str = "127.0.0.1:0", **more: Any) -> AsyncIterator[str]:
-    async with serve_http(seat, Metrics(version="1"), listen, now=lambda: AT, **more) as url:
+async def served(handle: FakeHandle, listen: str = "127.0.0.1:0", **more: Any) -> AsyncIterator[str]:
+    async with serve_http(handle, Metrics(version="1"), listen, now=lambda: AT, **more) as url:
         assert url is not None
         yield url
 
@@ -43,8 +43,8 @@ async def get(url: str, method: str = "GET", **headers: str) -> tuple[int, str, 
         return answer.status, await answer.text(), answer
 
 
-async def test_status_and_metrics_show_the_seats_report(seat: FakeSeat) -> None:
-    async with served(seat) as url:
+async def test_status_and_metrics_show_the_seats_report(handle: FakeHandle) -> None:
+    async with served(handle) as url:
         status, text, answer = await get(f"{url}/status.json")
         assert (status, json.loads(text), answer.content_type) == (
             200,
@@ -60,19 +60,19 @@ async def test_status_and_metrics_show_the_seats_report(seat: FakeSeat) -> None:
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
-async def test_probes(seat: FakeSeat, path: str) -> None:
+async def test_probes(handle: FakeHandle, path: str) -> None:
     word = {"/livez": "alive", "/readyz": "ready"}[path]
-    async with served(seat) as url:
+    async with served(handle) as url:
         assert (await get(url + path))[:2] == (200, json.dumps({word: True}))
-        seat.sick, seat.unready = "no pass has begun for 400 s", "no pass has ended well yet"
+        handle.sick, handle.unready = "no pass has begun for 400 s", "no pass has ended well yet"
         status, text, _ = await get(url + path)
     assert status == 503
-    assert json.loads(text) == {word: False, "reason": {"alive": seat.sick, "ready": seat.unready}[word]}
+    assert json.loads(text) == {word: False, "reason": {"alive": handle.sick, "ready": handle.unready}[word]}
 
 
-async def test_a_provider_that_is_down_is_no_reason_to_restart_the_daemon(seat: FakeSeat) -> None:
-    seat.unready = "connection refused"
-    async with served(seat) as url:
+async def test_a_provider_that_is_down_is_no_reason_to_restart_the_daemon(handle: FakeHandle) -> None:
+    handle.unready = "connection refused"
+    async with served(handle) as url:
         assert (await get(f"{url}/livez"))[0] == 200
         assert (await get(f"{url}/readyz"))[0] == 503
 
@@ -99,23 +99,23 @@ async def test_a_provider_that_is_down_is_no_reason_to_restart_the_daemon(seat: 
         pytest.param("a b", False, id="garbage"),
     ],
 )
-async def test_the_host_header_must_name_this_machine(seat: FakeSeat, host: str, welcome: bool) -> None:
-    async with served(seat) as url:
+async def test_the_host_header_must_name_this_machine(handle: FakeHandle, host: str, welcome: bool) -> None:
+    async with served(handle) as url:
         for path in PATHS:
             status, text, _ = await get(url + path, Host=host)
             assert status == (200 if welcome else 421), text
             assert welcome or "training" not in text
 
 
-async def test_no_host_header_at_all(seat: FakeSeat) -> None:
-    async with served(seat) as url:
+async def test_no_host_header_at_all(handle: FakeHandle) -> None:
+    async with served(handle) as url:
         answer = await raw(url, b"GET /status.json HTTP/1.0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.0 421")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
-async def test_nothing_can_be_written(seat: FakeSeat, method: str) -> None:
-    async with served(seat) as url:
+async def test_nothing_can_be_written(handle: FakeHandle, method: str) -> None:
+    async with served(handle) as url:
         for path in (*PATHS, "/veto", "/reload"):
             status, text, answer = await get(url + path, method, Origin="http://localhost:8750")
             assert status == (405 if path in PATHS else 404)
@@ -123,20 +123,20 @@ async def test_nothing_can_be_written(seat: FakeSeat, method: str) -> None:
             assert not [name for name in answer.headers if name.lower().startswith("access-control")]
             if status == 405:
                 assert answer.headers["Allow"] == "GET,HEAD"
-    assert seat.asked == []
+    assert handle.asked == []
 
 
-async def test_head_is_get_without_a_body(seat: FakeSeat) -> None:
-    async with served(seat) as url:
+async def test_head_is_get_without_a_body(handle: FakeHandle) -> None:
+    async with served(handle) as url:
         for path in PATHS:
             assert (await get(url + path, "HEAD"))[:2] == (200, "")
 
 
-async def test_every_answer_carries_the_headers_that_keep_browsers_in_bounds(seat: FakeSeat) -> None:
+async def test_every_answer_carries_the_headers_that_keep_browsers_in_bounds(handle: FakeHandle) -> None:
     async def page(_request: web.Request) -> web.Response:
         return web.Response(text="<p>", content_type="text/html", headers={"Content-Security-Policy": "its own"})
 
-    async with served(seat, pages=[web.get("/", page)]) as url:
+    async with served(handle, pages=[web.get("/", page)]) as url:
         for path in (*PATHS, "/nowhere"):
             _, _, answer = await get(url + path, Origin="http://evil.example")
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -183,9 +183,9 @@ async def raw(url: str, sent: bytes) -> bytes:
         ),
     ],
 )
-async def test_nonsense_is_answered_or_cut_off_and_never_logged(seat: FakeSeat, sent: bytes, caplog) -> None:
+async def test_nonsense_is_answered_or_cut_off_and_never_logged(handle: FakeHandle, sent: bytes, caplog) -> None:
     with capture_logs() as logs:
-        async with served(seat) as url:
+        async with served(handle) as url:
             answer = await raw(url, sent)
             assert answer == b"" or answer.split()[1][:1] == b"4", answer
             assert b"training" not in answer
@@ -194,17 +194,17 @@ async def test_nonsense_is_answered_or_cut_off_and_never_logged(seat: FakeSeat, 
     assert [r for r in caplog.records if r.levelname in {"WARNING", "ERROR"}] == []
 
 
-async def test_a_connection_that_sends_nothing_is_closed(seat: FakeSeat, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "PATIENCE", 0.2)
-    async with served(seat) as url:
+async def test_a_connection_that_sends_nothing_is_closed(handle: FakeHandle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_answers, "PATIENCE", 0.2)
+    async with served(handle) as url:
         assert await raw(url, b"") == b""
         assert await raw(url, b"GET /livez HTTP/1.1\r\nHost: loc") == b""
 
 
-async def test_a_bug_is_an_answer_and_a_line_in_the_log(seat: FakeSeat) -> None:
-    seat.answer = {"broken": True}
+async def test_a_bug_is_an_answer_and_a_line_in_the_log(handle: FakeHandle) -> None:
+    handle.answer = {"broken": True}
     with capture_logs() as logs:
-        async with served(seat) as url:
+        async with served(handle) as url:
             status, text, _ = await get(f"{url}/metrics")
             assert (await get(f"{url}/livez"))[0] == 200
     assert status == 500
@@ -213,10 +213,10 @@ async def test_a_bug_is_an_answer_and_a_line_in_the_log(seat: FakeSeat) -> None:
     assert [(x["event"], x.get("path")) for x in logs] == [("endpoint.opened", None), ("request.crashed", "/metrics")]
 
 
-async def test_a_hostile_name_stays_data(seat: FakeSeat) -> None:
+async def test_a_hostile_name_stays_data(handle: FakeHandle) -> None:
     name = '<script>alert(1)</script>\x1b[2J\ud800"'
-    seat.answer = a_report(machines=[a_machine(name)])
-    async with served(seat) as url:
+    handle.answer = a_report(machines=[a_machine(name)])
+    async with served(handle) as url:
         _, text, answer = await get(f"{url}/status.json")
         assert answer.content_type == "application/json"
         assert text.isascii()
@@ -226,16 +226,16 @@ async def test_a_hostile_name_stays_data(seat: FakeSeat) -> None:
     assert "script" not in metrics
 
 
-async def test_nothing_is_served_where_listen_is_empty(seat: FakeSeat) -> None:
-    async with serve_http(seat, Metrics(version="1"), "", now=lambda: AT) as url:
+async def test_nothing_is_served_where_listen_is_empty(handle: FakeHandle) -> None:
+    async with serve_http(handle, Metrics(version="1"), "", now=lambda: AT) as url:
         assert url is None
 
 
-async def test_localhost_is_served_on_every_address_it_has(seat: FakeSeat) -> None:
+async def test_localhost_is_served_on_every_address_it_has(handle: FakeHandle) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    async with served(seat, f"localhost:{port}"):
+    async with served(handle, f"localhost:{port}"):
         assert (await get(f"http://127.0.0.1:{port}/livez"))[0] == 200
 
 
@@ -247,18 +247,18 @@ async def test_localhost_is_served_on_every_address_it_has(seat: FakeSeat) -> No
         pytest.param("no-such-host.invalid:8750", "daemon.listen", id="no such host"),
     ],
 )
-async def test_an_address_that_cannot_be_had_is_one_clear_error(seat: FakeSeat, listen: str, why: str) -> None:
+async def test_an_address_that_cannot_be_had_is_one_clear_error(handle: FakeHandle, listen: str, why: str) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         listen = listen.format(taken=other.getsockname()[1])
         with pytest.raises(ListenFailed, match=why) as caught:
-            async with serve_http(seat, Metrics(version="1"), listen, now=lambda: AT):
+            async with serve_http(handle, Metrics(version="1"), listen, now=lambda: AT):
                 pass
     assert str(caught.value).startswith(f"daemon.listen: {listen}: ")
 
 
-async def test_requests_under_way_do_not_hold_up_a_stop(seat: FakeSeat) -> None:
+async def test_requests_under_way_do_not_hold_up_a_stop(handle: FakeHandle) -> None:
     begun = anyio.Event()
 
     async def slow(_request: web.Request) -> web.Response:
@@ -268,7 +268,7 @@ async def test_requests_under_way_do_not_hold_up_a_stop(seat: FakeSeat) -> None:
 
     async with anyio.create_task_group() as group:
         with anyio.fail_after(10):
-            async with served(seat, pages=[web.get("/slow", slow)]) as url:
+            async with served(handle, pages=[web.get("/slow", slow)]) as url:
                 group.start_soon(raw, url, b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 await begun.wait()
 
@@ -286,10 +286,10 @@ HELD = {
 @pytest.mark.parametrize("sent", HELD.values(), ids=HELD.keys())
 @pytest.mark.parametrize("count", [5, 6, 60])
 async def test_however_many_connections_are_held_the_probes_are_answered(
-    seat: FakeSeat, monkeypatch: pytest.MonkeyPatch, sent: bytes, count: int
+    handle: FakeHandle, monkeypatch: pytest.MonkeyPatch, sent: bytes, count: int
 ) -> None:
     """Each holds a descriptor, and the provider's connections need some as well: the oldest makes room."""
-    monkeypatch.setattr(answers, "MOST_CONNECTIONS", 5)
+    monkeypatch.setattr(http_answers, "MOST_CONNECTIONS", 5)
 
     async def slow(_request: web.Request) -> web.Response:
         await anyio.sleep(60)
@@ -298,7 +298,7 @@ async def test_however_many_connections_are_held_the_probes_are_answered(
     async def big(_request: web.Request) -> web.Response:
         return web.Response(body=b"x" * 4_000_000)
 
-    async with served(seat, pages=[web.get("/slow", slow), web.get("/big", big)]) as url:
+    async with served(handle, pages=[web.get("/slow", slow), web.get("/big", big)]) as url:
         port = int(url.rpartition(":")[2])
         held = []
         for _ in range(count):
@@ -320,15 +320,15 @@ async def test_however_many_connections_are_held_the_probes_are_answered(
 
 
 async def test_a_request_that_is_being_answered_outlives_the_idle_ones(
-    seat: FakeSeat, monkeypatch: pytest.MonkeyPatch
+    handle: FakeHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "MOST_CONNECTIONS", 5)
+    monkeypatch.setattr(http_answers, "MOST_CONNECTIONS", 5)
 
     async def slow(_request: web.Request) -> web.Response:
         await anyio.sleep(0.3)
         return web.Response(text="done")
 
-    async with served(seat, pages=[web.get("/slow", slow)]) as url, anyio.create_task_group() as group:
+    async with served(handle, pages=[web.get("/slow", slow)]) as url, anyio.create_task_group() as group:
         port = int(url.rpartition(":")[2])
         outcome: list[int] = []
 

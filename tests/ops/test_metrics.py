@@ -31,7 +31,7 @@ from fleetd.ops.metrics import (
     Metrics,
 )
 from fleetd.planner.standing import orphans
-from tests.support.fakeseat import AT, a_fleet, a_machine, a_report, a_veto
+from tests.support.fake_handle import AT, a_fleet, a_machine, a_report, a_veto
 from tests.support.virtual_time import run_virtual
 
 NAMES = {

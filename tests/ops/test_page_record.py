@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from fleetd.model.report import Report
 from fleetd.ops.page.chart import MOST_MARKS, RANGES, chart, reach, spark
 from fleetd.ops.page.record import KEPT, MOST_SPANS, Record, Span
-from tests.support.fakeseat import AT, a_fleet, a_report
+from tests.support.fake_handle import AT, a_fleet, a_report
 
 PATIENCE = timedelta(seconds=150)
 

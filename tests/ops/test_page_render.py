@@ -42,7 +42,7 @@ from fleetd.ops.page.scene import Known, Scene
 from fleetd.ops.page.summary import summary
 from tests.page.crowd import crowd
 from tests.page.everything import every_page
-from tests.support.fakeseat import AT, a_fleet, a_machine, a_report, a_veto
+from tests.support.fake_handle import AT, a_fleet, a_machine, a_report, a_veto
 from tests.support.parsed import Parsed, parsed
 
 HOSTILE = [

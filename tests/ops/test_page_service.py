@@ -29,7 +29,7 @@ from fleetd.ops.page import feed as feed_module
 from fleetd.ops.page import service, serving
 from fleetd.ops.page.frame import content_security_policy
 from fleetd.ops.page.service import NOTE, Page
-from tests.support.fakeseat import AT, FakeSeat, a_fleet, a_machine, a_report
+from tests.support.fake_handle import AT, FakeHandle, a_fleet, a_machine, a_report
 from tests.support.virtual_time import virtual
 
 
@@ -75,26 +75,26 @@ class FakeMemory:
 
 @dataclass
 class Rig:
-    seat: FakeSeat
+    handle: FakeHandle
     memory: FakeMemory
     page: Page
     url: str = ""
 
     def passes(self, **fields: Any) -> None:
-        self.seat.answer = a_report(**fields)
-        self.page.passed(self.seat.answer)
+        self.handle.answer = a_report(**fields)
+        self.page.passed(self.handle.answer)
 
 
 def make(memory: FakeMemory | None = None) -> Rig:
-    seat, memory = FakeSeat(), memory or FakeMemory()
-    page = Page(lambda: seat.answer, memory, lambda: AT, interval=lambda: timedelta(seconds=30), version="1.2.3")
-    return Rig(seat, memory, page)
+    handle, memory = FakeHandle(), memory or FakeMemory()
+    page = Page(lambda: handle.answer, memory, lambda: AT, interval=lambda: timedelta(seconds=30), version="1.2.3")
+    return Rig(handle, memory, page)
 
 
 @asynccontextmanager
 async def served(rig: Rig) -> AsyncIterator[Rig]:
     async with (
-        serve_http(rig.seat, Metrics(version="1"), "127.0.0.1:0", now=lambda: AT, pages=rig.page.routes()) as url,
+        serve_http(rig.handle, Metrics(version="1"), "127.0.0.1:0", now=lambda: AT, pages=rig.page.routes()) as url,
         rig.page.open(),
     ):
         assert url is not None
@@ -151,7 +151,7 @@ async def test_only_for_this_machine_and_only_to_read(path: str) -> None:
         assert (await get(rig.url + path, Host="evil.example"))[0] == 421
         for method in ("POST", "PUT", "DELETE"):
             assert (await get(rig.url + path, method))[0] == 405
-        assert rig.seat.asked == []
+        assert rig.handle.asked == []
 
 
 @pytest.mark.parametrize("viewers", [1, 20])

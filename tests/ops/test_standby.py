@@ -11,8 +11,8 @@ import pytest
 from fleetd.model.report import LeaseReport, Report, SightReport
 from fleetd.ops.page.headline import headline, title
 from fleetd.ops.page.scene import Scene
-from fleetd.ops.standby import StandbySeat
-from tests.support.fakeseat import AT, a_report
+from fleetd.ops.standby import StandbyHandle
+from tests.support.fake_handle import AT, a_report
 from tests.support.virtual_time import run_virtual
 
 PATIENCE = timedelta(minutes=2)
@@ -20,15 +20,15 @@ A = LeaseReport(holder="a, pid 1", epoch=1)
 B = LeaseReport(holder="b, pid 2", epoch=2)
 NOBODY = LeaseReport(holder=None, epoch=1)
 
-Story = Callable[[StandbySeat], None]
+Story = Callable[[StandbyHandle], None]
 
 
 def hears(lease: LeaseReport = A, age: float = 1.0, epoch: int = 1, word: Report | None = None) -> Story:
-    return lambda seat: seat.heard(lease, epoch=epoch, age=age, word=word)
+    return lambda handle: handle.heard(lease, epoch=epoch, age=age, word=word)
 
 
-def loses(seat: StandbySeat) -> None:
-    seat.away("db does not answer")
+def loses(handle: StandbyHandle) -> None:
+    handle.away("db does not answer")
 
 
 def told(*story: tuple[float, Story]) -> tuple[Report, str | None]:
@@ -36,14 +36,14 @@ def told(*story: tuple[float, Story]) -> tuple[Report, str | None]:
 
     async def live() -> tuple[Report, str | None]:
         began = anyio.current_time()
-        seat = StandbySeat(
+        handle = StandbyHandle(
             "c, pid 3", "/etc/f.toml", lambda: AT + timedelta(seconds=anyio.current_time() - began), PATIENCE
         )
         for seconds, deed in story:
             await anyio.sleep(seconds)
-            deed(seat)
-        assert seat.alive() is None
-        return seat.status(), seat.ready()
+            deed(handle)
+        assert handle.alive() is None
+        return handle.status(), handle.ready()
 
     return run_virtual(live)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fleetd.ops import word
+from fleetd.ops import socket_pointer
 from fleetd.ops.addressee import Identity
 
 PLACES = ("USERS_RUNTIME", "SERVICE_RUNTIME", "SHARED")
@@ -20,7 +20,7 @@ def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Path]:
     made = {name: tmp_path / name.lower() for name in PLACES}
     for name, path in made.items():
         path.mkdir()
-        monkeypatch.setattr(word, name, path)
+        monkeypatch.setattr(socket_pointer, name, path)
     return made
 
 
@@ -49,8 +49,8 @@ def test_a_place_that_may_not_be_looked_at_is_passed_over(
     own.mkdir()
     closed(monkeypatch, places[refused])
     identity, socket = Identity.of(str(tmp_path / "fleetd.toml"), tmp_path), tmp_path / "control.sock"
-    with word.word_left(identity, socket, {"XDG_RUNTIME_DIR": str(own)}):
-        assert list(word.words({"XDG_RUNTIME_DIR": str(own)})) == [(identity, socket)]
-    assert list(word.words({})) == []
-    with word.word_left(identity, socket, {}):  # it lands in another place, or is said to be lost
+    with socket_pointer.word_left(identity, socket, {"XDG_RUNTIME_DIR": str(own)}):
+        assert list(socket_pointer.words({"XDG_RUNTIME_DIR": str(own)})) == [(identity, socket)]
+    assert list(socket_pointer.words({})) == []
+    with socket_pointer.word_left(identity, socket, {}):  # it lands in another place, or is said to be lost
         pass

@@ -22,7 +22,7 @@ from fleetd.ops.page.states import states
 from tests.page.chrome import BrowserError, chromium
 from tests.page.crowd import crowd
 from tests.page.scenes import make_scenes
-from tests.support.fakeseat import FakeSeat
+from tests.support.fake_handle import FakeHandle
 
 WIDTHS = {"desktop": (1440, 1100), "tablet": (768, 1300), "phone": (390, 1500)}
 """Width, and the most height that is kept."""
@@ -75,7 +75,7 @@ async def shown(
     )
     async with (
         serve_http(
-            FakeSeat(scene.report),
+            FakeHandle(scene.report),
             Metrics(version="1"),
             "127.0.0.1:0",
             now=lambda: scene.now,

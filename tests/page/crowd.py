@@ -16,7 +16,7 @@ from fleetd.ops.page.home import home
 from fleetd.ops.page.record import Record
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.serving import PACKING
-from tests.support.fakeseat import AT, a_fleet, a_machine, a_report
+from tests.support.fake_handle import AT, a_fleet, a_machine, a_report
 
 OFF = 5
 """Machines that failed to start, all in the fleet that is last by name."""

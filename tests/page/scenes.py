@@ -76,7 +76,7 @@ class _Stage:
     scenes: dict[str, Scene] = field(default_factory=dict)
 
     async def shoot(self, name: str) -> None:
-        report = self.engine.seat.status()
+        report = self.engine.handle.status()
         report = structs.replace(report, daemon=structs.replace(report.daemon, pid=4711))
         frozen = Record.load(self.record.dump(), virtual_clock().now())
         history = [entry for _, entry in await self.journal.history(limit=400)]
@@ -101,7 +101,7 @@ async def _story(state: Path) -> dict[str, Scene]:
 
     def passed(result: object) -> None:
         if not isinstance(result, FleetdError):
-            record.saw(engine.seat.status(), patience=timedelta(seconds=3 * INTERVAL))
+            record.saw(engine.handle.status(), patience=timedelta(seconds=3 * INTERVAL))
 
     async with serve(world, key="key", keep_reads=0) as server:
         cloud = open_core_cloud(
@@ -155,8 +155,8 @@ async def _day(stage: _Stage, config: list[Settings]) -> None:
     stage.server.set_faults([])
     await anyio.sleep(300)
     order = VetoOrder("freeze", None, frozenset(Verb), "the network is being moved", timedelta(hours=2))
-    await stage.engine.seat.veto(order, "ada (uid 1000)")
-    (lost, *_) = [m for m in stage.engine.seat.status().machines if m.fleet == "inference"]
+    await stage.engine.handle.veto(order, "ada (uid 1000)")
+    (lost, *_) = [m for m in stage.engine.handle.status().machines if m.fleet == "inference"]
     stage.server.world.human_stop(lost.id)
     await anyio.sleep(600)
     await stage.shoot("frozen")
@@ -164,8 +164,8 @@ async def _day(stage: _Stage, config: list[Settings]) -> None:
 
 async def _trouble(stage: _Stage, config: list[Settings]) -> None:
     """Capacity runs out, a restart hangs, a state is unheard of; people stop, hold, freeze and misspell."""
-    seat, world = stage.engine.seat, stage.server.world
-    machines = seat.status().machines
+    handle, world = stage.engine.handle, stage.server.world
+    machines = handle.status().machines
     training = [m for m in machines if m.fleet == "training"]
     inference = [m for m in machines if m.fleet == "inference"]
     stage.server.set_faults([Capacity(machine_type="P4000")])
@@ -181,7 +181,7 @@ async def _trouble(stage: _Stage, config: list[Settings]) -> None:
         ]
     )
     world.human_stop(inference[1].id)
-    await seat.veto(
+    await handle.veto(
         VetoOrder("hold", training[5].name, frozenset(Verb), "a run that must not be lost", timedelta(hours=4)),
         "ada (uid 1000)",
     )
@@ -189,9 +189,9 @@ async def _trouble(stage: _Stage, config: list[Settings]) -> None:
     order = VetoOrder(
         "freeze", "inference", frozenset({Verb.CREATE, Verb.DESTROY}), "moving data", timedelta(hours=1)
     )
-    await seat.veto(order, "ada (uid 1000)")
-    await seat.request(MachineOrder(Verb.RESTART, inference[4].id, "its disk is full"), "ada (uid 1000)")
-    await seat.request(
+    await handle.veto(order, "ada (uid 1000)")
+    await handle.request(MachineOrder(Verb.RESTART, inference[4].id, "its disk is full"), "ada (uid 1000)")
+    await handle.request(
         MachineOrder(Verb.STOP, training[7].id, "its fan is loud", keep_off=timedelta(hours=4)), "ada (uid 1000)"
     )
     await anyio.sleep(400)

@@ -21,7 +21,7 @@ from tests.page.__main__ import paths, shown
 from tests.page.chrome import chromium
 from tests.page.crowd import crowd
 from tests.page.test_page_scenes import converged
-from tests.support.fakeseat import a_fleet
+from tests.support.fake_handle import a_fleet
 from tests.support.processes import SimulatorProcess, fleetd, simulator, started, until, write_config
 
 pytestmark = pytest.mark.peer("chromium")

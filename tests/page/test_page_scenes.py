@@ -12,7 +12,7 @@ from fleetd.ops.page.scene import Scene
 from tests.page.everything import every_page
 from tests.page.png import SIGNATURE, small
 from tests.page.scenes import make_scenes
-from tests.support.fakeseat import AT, a_machine, a_report
+from tests.support.fake_handle import AT, a_machine, a_report
 
 
 def converged(name: str = "training-7k3mqggq") -> Scene:

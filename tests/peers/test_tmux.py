@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetd.cli.sheet import GAP
+from fleetd.cli.layout import GAP
 
 pytestmark = pytest.mark.peer("tmux")
 

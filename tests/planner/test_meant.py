@@ -10,9 +10,9 @@ import pytest
 from fleetd.model.journal import Intent, MachineFacts
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.called import Named, meant, named, ours, the_one
+from fleetd.planner.lookup import Named, meant, named, ours, the_one
 from fleetd.planner.ownership import Owner
-from tests.support.fakeseat import a_machine
+from tests.support.fake_handle import a_machine
 
 AT = datetime(2026, 3, 2, tzinfo=UTC)
 A = Named("psa", "now-a", "f", "was-a")

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from fleetd.model.machine import MachineEvent
-from fleetd.planner.outside import Culprit, classify, remember
+from fleetd.planner.attribution import Culprit, classify, remember
 from tests.support.build import NOW, ago, facts, machine
 
 

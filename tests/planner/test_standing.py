@@ -11,11 +11,11 @@ from fleetd.model.machine import UNREADABLE, UNVERIFIED
 from fleetd.model.naming import machine_name, make_token
 from fleetd.model.reasons import Outcome, Reason, Standing
 from fleetd.model.report import MachineReport
-from fleetd.planner.outside import Culprit
+from fleetd.planner.attribution import Culprit
 from fleetd.planner.standing import standing
 from fleetd.words.machines import STANDINGS, standing_sentence
 from tests.support.build import NOW
-from tests.support.fakeseat import a_fleet, a_machine
+from tests.support.fake_handle import a_fleet, a_machine
 
 FLEET = a_fleet(up=3, target=4)
 STEP = {

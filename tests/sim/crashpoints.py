@@ -312,7 +312,7 @@ class Stage:
         self.record.acts.append(Act(virtual_loop().time(), self.path.order, OURS[0], ordered=True))
         order = MachineOrder(self.path.order, OURS[0], "please")
         with suppress(Killed):  # whoever is asked may die over it
-            await life.engine.seat.request(order, "an operator")
+            await life.engine.handle.request(order, "an operator")
 
     async def _hold(self, then: FleetSpec) -> None:
         order = VetoOrder("hold", OURS[0], frozenset(Verb), "mine", timedelta(days=1))
@@ -323,7 +323,7 @@ class Stage:
                 await anyio.sleep(DOWN)
                 continue
             with suppress(Killed):  # who is not answered asks again
-                await life.engine.seat.veto(order, "an operator")
+                await life.engine.handle.veto(order, "an operator")
                 acknowledged = True
         now = virtual_loop().time()
         expires = self.site.clock.now() + order.lasts

@@ -119,11 +119,11 @@ class Host:
         self._record.unlocked.append(self._now())
         second = self._site.new_life()
         async with anyio.create_task_group() as group:
-            group.start_soon(self._run_beside, second)
+            group.start_soon(self._run_side_calls, second)
             await anyio.sleep(min(beat.more["for"], max(1.0, self._story.calm_from - self._now() - 60)))
             second.stop()
 
-    async def _run_beside(self, life: Life) -> None:
+    async def _run_side_calls(self, life: Life) -> None:
         await asyncio.create_task(life.run())
 
     async def _other(self, beat: Beat) -> None:
@@ -135,7 +135,7 @@ class Host:
         self._record.others_began.append(self._now())
         life = self.other.new_life()
         async with anyio.create_task_group() as group:
-            group.start_soon(self._run_beside, life)
+            group.start_soon(self._run_side_calls, life)
             await anyio.sleep(min(beat.more["for"], max(1.0, self._story.calm_from - self._now() - 60)))
             life.stop()
 

@@ -66,7 +66,7 @@ OpenCloud = Callable[..., Cloud]
 """``open_core_cloud``, or another dialect's function of the same signature."""
 
 
-SEAT_LOOK = 60.0
+LOCK_LOOK = 60.0
 """Seconds between two looks at the state directory; every write looks for itself."""
 
 
@@ -257,7 +257,7 @@ class Life:
             try:
                 self.engine = self._assemble(settings, cloud, journal)
                 async with anyio.create_task_group() as group:
-                    group.start_soon(_watch_seat, journal)
+                    group.start_soon(_watch_lock, journal)
                     await self.engine.daemon.run()
                     group.cancel_scope.cancel()
             finally:
@@ -331,10 +331,10 @@ class _MortalExecutor(InlineExecutor):
         return super().submit(fn, *args, **kwargs)
 
 
-async def _watch_seat(journal: SqliteJournal) -> None:
+async def _watch_lock(journal: SqliteJournal) -> None:
     """As ``fleetd run`` does, less often: in virtual time every look costs real time."""
     while True:
-        await anyio.sleep(SEAT_LOOK)
+        await anyio.sleep(LOCK_LOOK)
         journal.check()
 
 

@@ -8,15 +8,15 @@ from typing import Any
 from fleetd.cloud.http import HttpClient
 from fleetd.config import reading
 from fleetd.engine import daemon, rounds
-from fleetd.engine.approach import Approach
 from fleetd.engine.clocks import Agreement
 from fleetd.engine.executor import Executor
 from fleetd.engine.gate import Gate
+from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
 from fleetd.engine.observer import Observer
 from fleetd.engine.poller import Poller
+from fleetd.engine.preflight import Preflight
 from fleetd.engine.prices import Prices
-from fleetd.engine.seat import EngineSeat
 from fleetd.engine.setbacks import Setbacks
 from fleetd.engine.settling import Settling
 from fleetd.model import bounds, spans
@@ -163,7 +163,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         3,
         "stops without a fresh look",
-        Approach._look,
+        Preflight._look,
         'fresh = await cloud.show(action.machine or "")',
         'fresh = {m.id: m for m in (await cloud.list_machines()).machines}[action.machine or ""]',
         story(SHRINKS),
@@ -324,7 +324,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         14,
         "a hold is on the word that was typed",
-        EngineSeat.veto,
+        EngineHandle.veto,
         "machine=found[0][0].id or None if found else None",
         "machine=None",
         story(

@@ -123,7 +123,7 @@ class People:
             for subject in dict.fromkeys((veto.machine_id or veto.subject, veto.subject)):
                 try:
                     if life is not None and life.engine is not None:
-                        await life.engine.seat.lift(veto.kind, subject, "ada")
+                        await life.engine.handle.lift(veto.kind, subject, "ada")
                     else:
                         journal = await SqliteJournal.open(self._site.journal, executor=InlineExecutor())
                         await journal.remove_holds(kind=veto.kind, subject=subject)
@@ -175,7 +175,7 @@ class People:
             return
         lasting = timedelta(seconds=min(lasts, calm))
         try:
-            await life.engine.seat.lease(machine_id, "job", lasting, "ada")
+            await life.engine.handle.lease(machine_id, "job", lasting, "ada")
         except (LookupError, FleetdError, Killed):
             return  # no, says fleetd; or nobody is there any more
         now = self._now()
@@ -211,7 +211,7 @@ class People:
         life = self._site.alive
         try:
             if life is not None and life.engine is not None:
-                await life.engine.seat.veto(order, "ada")
+                await life.engine.handle.veto(order, "ada")
                 return True
             now = self._site.clock.now()
             self._site.state.mkdir(mode=0o700, exist_ok=True)
@@ -240,7 +240,7 @@ class People:
         forced = self._rng.random() < 0.3
         self._record.acts.append(Act(self._now(), verb, machine.id, ordered=True, forced=forced))
         with suppress(LookupError, FleetdError, Killed):
-            await life.engine.seat.request(MachineOrder(verb, machine.id, "it hangs", even_if_busy=forced), "ada")
+            await life.engine.handle.request(MachineOrder(verb, machine.id, "it hangs", even_if_busy=forced), "ada")
 
     def _do(self, what: str, machine: MachineRecord, more: Mapping[str, Any]) -> None:
         world = self._world

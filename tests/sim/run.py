@@ -274,7 +274,7 @@ class Stage:
         places: dict[str, str | bytes] = {"the log": site.log.getvalue()}
         last = next((life.engine for life in reversed(site.lives) if life.engine is not None), None)
         if last is not None:
-            places["the status document"] = encoded(last.seat.status()).decode()
+            places["the status document"] = encoded(last.handle.status()).decode()
         for path in site.state.glob(f"{site.journal.name}*"):
             places[f"the journal ({path.name})"] = path.read_bytes()
         self._witness.secrecy(site.key, places)

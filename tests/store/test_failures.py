@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from fleetd.model.errors import SeatLost, StateUnusable
+from fleetd.model.errors import LockLost, StateUnusable
 from fleetd.model.reasons import Verb
 from fleetd.store import schema
 from fleetd.store.sqlite import SqliteJournal
@@ -245,7 +245,7 @@ async def test_a_journal_deleted_under_the_daemon_takes_no_more_writes(path, jou
     path.rename(path.with_name("gone.db"))
     if replaced:
         path.touch()
-    with pytest.raises(SeatLost, match="moved, deleted or replaced"):
+    with pytest.raises(LockLost, match="moved, deleted or replaced"):
         await journal.write_intent(INTENT)
 
 
@@ -258,11 +258,11 @@ async def test_nor_does_one_whose_side_files_were_taken_away(path, journal, suff
     beside.unlink()
     if replaced:
         beside.touch()
-    with pytest.raises(SeatLost, match="moved, deleted or replaced"):
+    with pytest.raises(LockLost, match="moved, deleted or replaced"):
         await journal.add_hold(
             kind="hold", subject="ps1", verbs=frozenset(Verb), reason="r", actor="a", now=NOW, expires_at=NOW
         )
-    with pytest.raises(SeatLost):
+    with pytest.raises(LockLost):
         journal.check()
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fleetd.model.errors import SeatLost, StateLocked, StateUnusable
+from fleetd.model.errors import LockLost, StateLocked, StateUnusable
 from fleetd.store.lock import Holder, StateLock, read_holder
 from fleetd.store.sqlite import SqliteJournal
 from tests.store.test_crash_safety import ROOT
@@ -159,7 +159,7 @@ def test_a_lock_that_was_taken_away_says_so(tmp_path, meddle):
         held.check()
         meddle(state_dir)
         assert not held.is_held()
-        with pytest.raises(SeatLost, match="removed or replaced"):
+        with pytest.raises(LockLost, match="removed or replaced"):
             held.check()
     while THEIRS:
         os.close(THEIRS.pop())
@@ -203,9 +203,9 @@ async def test_a_write_asks_for_the_lock(tmp_path):
         journal = await SqliteJournal.open(tmp_path / "journal.db", guard=held.check)
         await journal.put_note("before", "1")
         replace(tmp_path)
-        with pytest.raises(SeatLost):
+        with pytest.raises(LockLost):
             await journal.put_note("after", "1")
-        with pytest.raises(SeatLost):
+        with pytest.raises(LockLost):
             journal.check()
         assert await journal.get_note("after") is None
         await journal.aclose()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetd.model.errors import SeatLost, StateAway, StateLocked, StateMoved, StateUnusable, VetoStands
+from fleetd.model.errors import LockLost, StateAway, StateLocked, StateMoved, StateUnusable, VetoStands
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.store.rows import cell_to_text, text_to_cell
 from tests.store.stores import ServerStore
@@ -138,13 +138,13 @@ async def test_who_has_lost_the_lease_writes_nothing(url, meddle):
                 lambda: journal.append_history(ENTRY),
                 lambda: journal.close_intent(1, at=NOW, outcome=Outcome.REACHED),
             ):
-                with pytest.raises(SeatLost):
+                with pytest.raises(LockLost):
                     await write()
         assert sql(url, "SELECT count(*) FROM intent WHERE closed_at IS NULL") == [(1,)]
         assert sql(url, "SELECT count(*) FROM note") == sql(url, "SELECT count(*) FROM history") == [(0,)]
-        with pytest.raises(SeatLost):
+        with pytest.raises(LockLost):
             await old.renew()
-        with pytest.raises(SeatLost):
+        with pytest.raises(LockLost):
             old.check()
 
 
@@ -173,7 +173,7 @@ async def test_it_is_taken_once_it_is_over_and_not_before(url):
             await new.heard(0.05)
         assert 0.9 < time.monotonic() - began < 3
         assert (before.about, before.epoch, before.given_back, new.epoch) == ("old", 1, False, 2)
-        with pytest.raises(SeatLost, match="renewed in time"):
+        with pytest.raises(LockLost, match="renewed in time"):
             old.check()
         assert not old.held
     finally:
@@ -529,7 +529,7 @@ async def test_what_the_holder_says_is_heard_once_and_only_the_holder_says_it(ur
         assert again.report is None
         expire(url)
         assert await other.take() is not None
-        with pytest.raises(SeatLost):
+        with pytest.raises(LockLost):
             await leave(database, holder.epoch, packed(b"I act"))
         kept = (await other.ask(hear)).bulletin
         assert kept is not None

@@ -11,7 +11,7 @@ from fleetd.model.report import MachineReport
 from fleetd.words.explaining import explain_fleet, explain_machine
 from fleetd.words.vetoes import veto_sentence
 from tests.support.build import NOW
-from tests.support.fakeseat import a_fleet, a_machine, a_report, a_veto
+from tests.support.fake_handle import a_fleet, a_machine, a_report, a_veto
 
 LATER = "2026-03-02T20:00:00Z"
 NIGHT = {"at": LATER, "target": 1, "window": "night", "parked": True}

@@ -9,7 +9,7 @@ import pytest
 from fleetd.model.report import VetoReport
 from fleetd.words.explaining import explain_machine
 from fleetd.words.names import called, holds_on, typed
-from tests.support.fakeseat import AT, a_machine, a_report, a_veto
+from tests.support.fake_handle import AT, a_machine, a_report, a_veto
 
 NAMES = [
     "",

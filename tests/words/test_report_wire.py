@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from fleetd.model.report import Report, UseReport, decoded, document, encoded
-from tests.support.fakeseat import AT, a_fleet, a_machine, a_report, a_veto
+from tests.support.fake_handle import AT, a_fleet, a_machine, a_report, a_veto
 
 
 def full(text: str) -> Report:

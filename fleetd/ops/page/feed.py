@@ -9,7 +9,7 @@ from __future__ import annotations
 import anyio
 from aiohttp import web
 
-from fleetd.ops.answers import Fault
+from fleetd.ops.http_answers import Fault
 
 MOST_CLIENTS = 32
 """Streams at one time; a browser that gets none asks at an interval."""

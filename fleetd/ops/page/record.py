@@ -81,7 +81,7 @@ class Record:
         A look that failed, or that cannot be trusted, adds nothing.
 
         Args:
-            report: as ``Seat.status`` gives it.
+            report: as ``DaemonHandle.status`` gives it.
             patience: two looks further apart than this leave a gap between them.
         """
         seen, at = report.observation, report.sight.at

@@ -38,7 +38,7 @@ class Scene:
     """Values only: the same scene gives the same page, to the byte."""
 
     report: Report
-    """How everything stands, as ``Seat.status`` gives it."""
+    """How everything stands, as ``DaemonHandle.status`` gives it."""
     now: datetime
     record: Record = field(default_factory=Record)
     history: Sequence[HistoryEntry] | None = ()

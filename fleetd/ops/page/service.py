@@ -85,7 +85,7 @@ class Page:
         """Make it.
 
         Args:
-            status: how everything stands, as ``Seat.status`` gives it.
+            status: how everything stands, as ``DaemonHandle.status`` gives it.
             memory: history, and a place for the record.
             now: wall time, from the Clock port.
             interval: between passes, as it is now.

@@ -79,7 +79,7 @@ async def leave(database: Database, epoch: int, report: bytes) -> None:
         report: ``packed``.
 
     Raises:
-        SeatLost: the lease is not this process's any more.
+        LockLost: the lease is not this process's any more.
         StateAway, StateUnusable: the database cannot be asked.
     """
 

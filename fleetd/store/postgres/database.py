@@ -11,7 +11,7 @@ import anyio
 import psycopg
 from psycopg import AsyncConnection, errors
 
-from fleetd.model.errors import SeatLost, StateAway, StateLocked, StateUnusable, StoreError
+from fleetd.model.errors import LockLost, StateAway, StateLocked, StateUnusable, StoreError
 from fleetd.store.postgres.address import Address
 from fleetd.store.postgres.schema import Connection, Cursor
 from fleetd.store.worker import carried_through
@@ -111,7 +111,7 @@ class Database:
             repeatable: whether doing it twice is doing it once.
 
         Raises:
-            SeatLost: the lease is not this process's any more.
+            LockLost: the lease is not this process's any more.
             StateAway: the database does not answer; whether it was written is not known then.
             StateUnusable: it refuses.
         """
@@ -135,7 +135,7 @@ class Database:
         """Make sure that this process may write.
 
         Raises:
-            SeatLost: it may not.
+            LockLost: it may not.
         """
         self._allowed()
 
@@ -241,6 +241,6 @@ def held_by(address: Address, about: str) -> StateLocked:
     return StateLocked(f"another replica ({about}) has the lease of {address}, and one acts at a time")
 
 
-def lost(address: Address, why: str) -> SeatLost:
+def lost(address: Address, why: str) -> LockLost:
     """The lease is not this process's any more."""
-    return SeatLost(f"the lease of {address} is lost: {why}; nothing is written any more")
+    return LockLost(f"the lease of {address} is lost: {why}; nothing is written any more")

@@ -47,7 +47,7 @@ class PostgresJournal:
         self._database = database
 
     def check(self) -> None:
-        """Make sure that the lease is still this process's. Raises ``SeatLost``."""
+        """Make sure that the lease is still this process's. Raises ``LockLost``."""
         self._database.check()
 
     async def write_intent(self, intent: Intent) -> Intent:

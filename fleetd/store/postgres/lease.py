@@ -21,7 +21,7 @@ import anyio
 import psycopg
 import structlog
 
-from fleetd.model.errors import SeatLost, StateAway, StoreError
+from fleetd.model.errors import LockLost, StateAway, StoreError
 from fleetd.store.postgres import schema
 from fleetd.store.postgres.address import Address
 from fleetd.store.postgres.database import Database, Job, connect, failure, held_by, lost, one
@@ -100,7 +100,7 @@ class Lease:
         """Make sure that the lease has not ended by this process's own clock.
 
         Raises:
-            SeatLost: it has, or somebody else has taken it.
+            LockLost: it has, or somebody else has taken it.
         """
         if self._why is None and not self.held:
             self._why = "it could not be renewed in time"
@@ -111,7 +111,7 @@ class Lease:
         """Begin a writing transaction: the row is locked until it ends, so that nobody takes the lease meanwhile.
 
         Raises:
-            SeatLost: somebody has taken it, or it has ended.
+            LockLost: somebody has taken it, or it has ended.
         """
         row = await one(
             cursor,
@@ -176,7 +176,7 @@ class Lease:
         """Renew it for as long as the process acts.
 
         Raises:
-            SeatLost: it is lost; the process ends.
+            LockLost: it is lost; the process ends.
         """
         wait = self.ttl * RENEWAL / TTL
         while True:
@@ -186,7 +186,7 @@ class Lease:
                 await self.renew()
                 wait = self.ttl * RENEWAL / TTL
             except StoreError as error:
-                if isinstance(error, SeatLost):
+                if isinstance(error, LockLost):
                     raise
                 log.warning("lease.renewal_failed", error=str(error))
                 wait = min(SCAN, self.ttl / 10)
@@ -195,7 +195,7 @@ class Lease:
         """Renew it once.
 
         Raises:
-            SeatLost: somebody else has it, or it has ended.
+            LockLost: somebody else has it, or it has ended.
             StateAway, StateUnusable: the database cannot be asked.
         """
         began = time.monotonic()

@@ -10,7 +10,7 @@ LEAST = 30.0
 """Seconds; less than that makes nobody late. What slews a clock moves the loop's clock with it (clock_gettime(2))."""
 
 
-class Steps:
+class ClockSteps:
     """Compares the wall clock with the event loop's, which nobody sets.
 
     A computer that slept looks like one whose clock was set ahead.

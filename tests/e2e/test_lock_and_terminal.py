@@ -1,4 +1,4 @@
-"""A seat taken away ends its daemon; ``apply`` can be told what a daemon can; a closed terminal ends what it ran."""
+"""A lock taken away ends its daemon; ``apply`` is told what a daemon is; a closed terminal ends what it ran."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_daemon_whose_seat_is_taken_ends_at_once(
         assert process.wait(timeout=10) == 75
     said = log.read_text()
     # A write of a pass under way may meet it before the watch does: apply ends with that.
-    assert "daemon.seat_lost" in said or "had it open" in said
+    assert "daemon.lock_lost" in said or "had it open" in said
     assert "Traceback" not in said
 
 

@@ -12,12 +12,12 @@ import anyio
 import structlog
 
 from fleetd.engine.daemon import Daemon
-from fleetd.model.errors import FleetdError, SeatLost
+from fleetd.model.errors import FleetdError, LockLost
 from fleetd.ops.hangup import hangup_came, ignore_hangups
 
 log = structlog.get_logger(__name__)
 
-SEAT_LOOK = 0.5
+LOCK_LOOK = 0.5
 """Seconds between two looks at the lock and the journal's file; every write looks for itself as well."""
 
 
@@ -69,7 +69,7 @@ def leave_terminal() -> None:
             continue  # closed, or none of its own
 
 
-class SeatWatch:
+class LockWatch:
     """Asks whether the state directory is still this process's own; says once in the log that it is not."""
 
     def __init__(self, *checks: Callable[[], None]) -> None:
@@ -80,22 +80,22 @@ class SeatWatch:
         """Ask now, on any thread.
 
         Raises:
-            SeatLost: it is not; nothing may be begun any more.
+            LockLost: it is not; nothing may be begun any more.
         """
         for check in self._checks:
             try:
                 check()
-            except SeatLost as error:
+            except LockLost as error:
                 if not self._told:
                     self._told = True
-                    log.error("daemon.seat_lost", error=str(error))  # noqa: TRY400 - no traceback wanted
+                    log.error("daemon.lock_lost", error=str(error))  # noqa: TRY400 - no traceback wanted
                 raise
 
     async def run(self) -> None:
         """Ask for as long as the process acts. Raises as ``check`` does."""
         while True:
             self.check()
-            await anyio.sleep(SEAT_LOOK)
+            await anyio.sleep(LOCK_LOOK)
 
 
 def _hung_up(descriptor: int) -> bool:

@@ -12,14 +12,14 @@ from fleetd.model.journal import HistoryEntry
 from fleetd.model.report import DaemonReport, Report
 from fleetd.model.settings import Settings
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, NotReached, UnusableAnswer
-from fleetd.planner.called import meant, named, ours
+from fleetd.planner.lookup import meant, named, ours
 from fleetd.store.lock import read_holder
 from fleetd.store.paths import journal_path
 from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
+from fleetd.wiring.daemon_lookup import ask, at_its_state
 from fleetd.wiring.extra import needs_postgres
 from fleetd.wiring.places import state_path
-from fleetd.wiring.reaching import ask, at_its_state
 
 
 async def current_status(settings: Settings) -> Report:

@@ -17,7 +17,7 @@ from fleetd.model.settings import ProviderSettings, Settings
 from fleetd.ops.addressee import for_config, for_state
 from fleetd.ops.control_client import ControlClient
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, NotReached, OtherDaemon, UnusableAnswer
-from fleetd.ops.word import words
+from fleetd.ops.socket_pointer import words
 from fleetd.store.lock import is_locked, read_holder
 from fleetd.store.paths import CONTROL_SOCKET
 from fleetd.wiring.extra import needs_postgres

@@ -1,4 +1,4 @@
-"""The on-call person's handle on the running daemon (``ops.seat.Seat``)."""
+"""The on-call person's handle on the running daemon (``ops.handle.DaemonHandle``)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fleetd.model.report import (
     veto_report,
     veto_taken,
 )
-from fleetd.planner.called import Named, meant, one_of_ours, ours, several, strangers
+from fleetd.planner.lookup import Named, meant, one_of_ours, ours, several, strangers
 from fleetd.words.reasons import sentence
 
 STALE_PASSES = 5
@@ -40,7 +40,7 @@ DECIDED_WITHIN = 30.0
 """Seconds in which whoever gives an order for a machine hears what the pass made of it."""
 
 
-class EngineSeat:
+class EngineHandle:
     """Answers from the last pass and hands orders to the reconciler; every order goes into history with its actor."""
 
     def __init__(self, daemon: Daemon, leases: Leases, clock: Clock, *, command: str = "run") -> None:
@@ -50,7 +50,7 @@ class EngineSeat:
         self._clock = clock
 
     def status(self) -> Report:
-        """See ``Seat.status``."""
+        """See ``DaemonHandle.status``."""
         reconciler = self._daemon.reconciler
         report = status_report(
             reconciler.last,
@@ -68,7 +68,7 @@ class EngineSeat:
         return replace(report, max_hourly_cost=reconciler.settings.costs.max_hourly_cost or None, checks_made=made)
 
     def alive(self) -> str | None:
-        """See ``Seat.alive``."""
+        """See ``DaemonHandle.alive``."""
         began = self._daemon.pass_began_at
         if began is None:
             return None
@@ -79,7 +79,7 @@ class EngineSeat:
         return f"no pass has begun for {idle.total_seconds():.0f} s" if idle > patience else None
 
     def ready(self) -> str | None:
-        """See ``Seat.ready``."""
+        """See ``DaemonHandle.ready``."""
         report = self._daemon.reconciler.last
         if report is None:
             return "no pass has ended well yet"
@@ -90,16 +90,16 @@ class EngineSeat:
         return None
 
     def reload(self, actor: str) -> None:
-        """See ``Seat.reload``."""
+        """See ``DaemonHandle.reload``."""
         del actor  # the config's own log line says what changed; who sent it is in systemd's journal
         self._daemon.reload()
 
     def wake(self) -> None:
-        """See ``Seat.wake``."""
+        """See ``DaemonHandle.wake``."""
         self._daemon.wake()
 
     async def veto(self, order: VetoOrder, actor: str) -> VetoTaken:
-        """See ``Seat.veto``."""
+        """See ``DaemonHandle.veto``."""
         if order.kind == "freeze" and order.subject is not None:
             self._must_know_fleet(order.subject)
         found = self._to_hold(order.subject or "") if order.kind == "hold" else []
@@ -117,7 +117,7 @@ class EngineSeat:
         return veto_taken(hold, (m.id for m, _ in found))
 
     async def lift(self, kind: str, subject: str | None, actor: str) -> int:
-        """See ``Seat.lift``. A hold ends by the machine's id and by its name, whichever it was made with."""
+        """See ``DaemonHandle.lift``. A hold ends by the machine's id and by its name, whichever it was made with."""
         found = self._called(subject) if kind == "hold" else []
         removed = await self._daemon.reconciler.vetoes.lift(kind, subject, found)
         if removed:
@@ -130,7 +130,7 @@ class EngineSeat:
         return removed
 
     async def request(self, order: MachineOrder, actor: str) -> OrderTaken:
-        """See ``Seat.request``."""
+        """See ``DaemonHandle.request``."""
         machine, fleet = self._owned(order.subject)
         lifted = await self._lift_keep_off(machine, fleet, order, actor) if order.verb is Verb.START else []
         request = Request(order.verb, machine.id, actor, order.reason, order.even_if_busy, order.keep_off)
@@ -184,7 +184,7 @@ class EngineSeat:
         raise OrderDeclined(words, reason="" if skip is None else str(skip.reason))
 
     async def lease(self, machine: str, source: str, lasts: timedelta, actor: str) -> LeaseTaken:
-        """See ``Seat.lease``."""
+        """See ``DaemonHandle.lease``."""
         now = self._clock.now()
         found = self._leased(machine)
         for machine_id in found:
@@ -221,7 +221,7 @@ class EngineSeat:
         return lifted
 
     async def adopt(self, subject: str, reason: str, actor: str) -> Adopted:
-        """See ``Seat.adopt``."""
+        """See ``DaemonHandle.adopt``."""
         machine, fleet = self._owned(subject)
         recall = self._daemon.reconciler.recall
         if machine.id not in recall.facts:

@@ -1,4 +1,4 @@
-"""Commands that act on fleets: run, apply, reload."""
+"""``fleetd apply``: every fleet brought to its target, with a bar for each."""
 
 from __future__ import annotations
 
@@ -13,26 +13,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fleetd import wiring
 from fleetd.cli.logs import log_above, log_to_stderr
-from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, duration, examples
-from fleetd.cli.output import err, no_echo_of_keys, say, show, show_json
+from fleetd.cli.options import ConfigOption, duration, examples
+from fleetd.cli.output import err, no_echo_of_keys, show
 from fleetd.cli.render_apply import Bar, bars, summary
 from fleetd.model.report import Report
-from fleetd.ops.escape import printable
-
-
-def run(config: ConfigOption = None) -> None:
-    """Keep every fleet at its target, in the foreground, until SIGTERM or Ctrl-C.
-
-    Log lines go to stderr: JSON off a terminal, coloured on one. SIGHUP, or fleetd reload, reads the config again.
-    """
-    path = wiring.find_config(config)
-    settings = wiring.load_settings(path)
-    log_to_stderr("info")
-
-    async def keep() -> None:
-        await wiring.run_daemon(settings, lambda: wiring.reload_settings(path))
-
-    anyio.run(keep)
 
 
 def apply(
@@ -65,34 +49,7 @@ def apply(
     show(summary(report, seconds))
 
 
-def reload(config: ConfigOption = None, state_dir: StateDirOption = None) -> None:
-    """Have the running daemon read its config again: swapped whole, or not at all when it has a fault."""
-    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
-    read = anyio.run(wiring.reload, settings).config or settings.source
-    say(f"the daemon has read {printable(read)} again")
-
-
-def step_down(config: ConfigOption = None, state_dir: StateDirOption = None, as_json: JsonOption = False) -> None:
-    """Have the replica that acts hand over to one that stands by; it stands by itself then.
-
-    It lets the calls under way end, gives the lease back, and ends; its unit starts it again. Ends with 75 where no
-    replica stands by, or where the journal is in a file, which one daemon alone can act on.
-    """
-    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
-    before, now = anyio.run(wiring.step_down, settings)
-    if as_json:
-        show_json({"stepped_down": before, "holder": now})
-        return
-    if now is None:
-        say(f"{printable(before)} steps down; fleetd status says who acts then")
-        return
-    say(f"{printable(before)} has stepped down: {printable(now)} acts")
-
-
-RUN_EXAMPLES = examples("fleetd run -c fleetd.toml", "systemctl start fleetd  # the same, by deploy/fleetd.service")
 APPLY_EXAMPLES = examples("fleetd apply -c fleetd.toml", "fleetd apply --timeout 5m || echo 'not there yet'")
-STEP_DOWN_EXAMPLES = examples("fleetd step-down", "fleetd step-down && sudo apt upgrade  # on the host that acted")
-RELOAD_EXAMPLES = examples("fleetd reload -c fleetd.toml", "systemctl reload fleetd  # the same")
 
 
 @contextmanager

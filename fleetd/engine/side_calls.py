@@ -30,7 +30,7 @@ class _Batch:
     raised: list[Exception] = field(default_factory=list)
 
 
-class Beside:
+class SideCalls:
     """Runs a pass's calls in the daemon's task group, so that no pass ends one, and none waits for one that hangs."""
 
     def __init__(

@@ -10,8 +10,8 @@ import anyio
 import structlog
 
 from fleetd.cloud.port import Cloud
+from fleetd.engine.observed_prices import ObservedPrices
 from fleetd.engine.ports import Clock
-from fleetd.engine.tariffs import Tariffs
 from fleetd.model.errors import CloudError, NotFound
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import BilledMonth, MachineFacts, Memory
@@ -60,7 +60,7 @@ def billed_machines(
     return found + [billed(m, fleet) for fleet, machines in orphans.items() for m in machines]
 
 
-class Ledger:
+class BillingRecords:
     """The bills of this month and of those before, by machine. ``progress`` is called after every question."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Ledger:
         cloud: Cloud,
         journal: Journal,
         clock: Clock,
-        tariffs: Tariffs,
+        tariffs: ObservedPrices,
         *,
         progress: Callable[[], None] = lambda: None,
     ) -> None:

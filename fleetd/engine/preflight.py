@@ -22,7 +22,7 @@ LastWord = Callable[[Action, Machine, Cloud], Awaitable[Reason | None]]
 a reason drops the action."""
 
 
-class Approach:
+class Preflight:
     """Looks and asks for one write at a time; the ticket carries what was found."""
 
     def __init__(self, recall: Recall, vetoes: Vetoes, gate: Gate, last_word: LastWord) -> None:

@@ -12,8 +12,8 @@ from fleetd.engine.recall import Recall
 from fleetd.model.journal import OUTSIDE, HistoryEntry
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.reasons import Outcome
+from fleetd.planner.attribution import Culprit, classify, remember
 from fleetd.planner.facts import OutsideChange
-from fleetd.planner.outside import Culprit, classify, remember
 from fleetd.planner.waits import is_waiting
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,7 @@ REMEMBERED = 5000
 """Entries of history that a start reads."""
 
 
-class Outsiders:
+class ExternalChanges:
     """Says who changed a machine of ours."""
 
     def __init__(self, recall: Recall, faults: Faults, agreement: Agreement) -> None:

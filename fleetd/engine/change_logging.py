@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Sequence
 
 import structlog
 
-from fleetd.engine.money_news import MoneyNews
+from fleetd.engine.money_logging import MoneyLogger
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Observation, Plan, Skip
 from fleetd.model.reasons import ORDINARY, PASSING
@@ -20,7 +20,7 @@ NAMED = 10
 """Machines that a line names, at most."""
 
 
-class News:
+class ChangeLogger:
     """Remembers what was said last."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class News:
         self._orphaned: set[str] = set()
         self._unreadable: set[str] = set()
         self._unidentified = 0
-        self._money = MoneyNews()
+        self._money = MoneyLogger()
         self._alike: set[str] = set()
 
     def observed(self, observation: Observation) -> None:

@@ -25,7 +25,7 @@ class Told(Protocol):
         ...
 
 
-class Seat(Told, Protocol):
+class DaemonHandle(Told, Protocol):
     """The on-call person's handle on the daemon. Every write names its actor."""
 
     def reload(self, actor: str) -> None:

@@ -1,4 +1,4 @@
-"""Reports made by hand, and a daemon's seat that answers with one and notes what it is asked."""
+"""Reports made by hand, and a daemon's handle that answers with one and notes what it is asked."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def a_report(**fields: Any) -> Report:
 
 
 @dataclass
-class FakeSeat:
+class FakeHandle:
     answer: Report = field(default_factory=a_report)
     sick: str | None = None
     unready: str | None = None

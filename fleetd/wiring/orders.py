@@ -31,17 +31,17 @@ from fleetd.model.report import (
 from fleetd.model.settings import Settings
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed
 from fleetd.ops.escape import printable
-from fleetd.planner.called import Named, meant, one_of_ours, ours, strangers, the_one
 from fleetd.planner.facts import learn
+from fleetd.planner.lookup import Named, meant, one_of_ours, ours, strangers, the_one
 from fleetd.planner.ownership import owners
 from fleetd.store.lock import StateLock
 from fleetd.store.paths import journal_path
 from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
+from fleetd.wiring.daemon_lookup import ask
 from fleetd.wiring.extra import needs_postgres
 from fleetd.wiring.places import state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud, within
-from fleetd.wiring.reaching import ask
 
 HANDED_OVER = 60.0
 """Seconds for a handover: the calls under way end within half of it, and a lease that is not given back ends too."""

@@ -9,8 +9,8 @@ from datetime import datetime
 import anyio
 
 from fleetd.cloud.port import Cloud
-from fleetd.engine.ledger import billed
-from fleetd.engine.tariffs import read_tariffs
+from fleetd.engine.billing_records import billed
+from fleetd.engine.observed_prices import read_observed_prices
 from fleetd.model.errors import CloudError, Unauthorized, Unsupported, Untrusted
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import GONE, BilledMonth, MachineFacts
@@ -51,7 +51,7 @@ async def month_bills(
     for row in await journal.bills(month=month_before(month)):
         if not row.gone:
             rows.setdefault(row.machine_id, following(row))
-    books = _Books(now, here, facts, rows, began, await read_tariffs(journal))
+    books = _MonthlyCosts(now, here, facts, rows, began, await read_observed_prices(journal))
     owned = owners(listing.machines, fleets, facts, await journal.open_intents())
     since, _ = month_of(month)
     went = gone_since([e for _, e in await journal.history(since=since)], here, month)
@@ -76,7 +76,7 @@ async def month_bills(
 
 
 @dataclass(frozen=True, slots=True)
-class _Books:
+class _MonthlyCosts:
     """What is written."""
 
     now: datetime

@@ -23,7 +23,7 @@ REFRESHED = timedelta(minutes=10)
 """How old the last sight of a price may grow in the journal."""
 
 
-class Tariffs:
+class ObservedPrices:
     """Prices seen. Dollars an hour."""
 
     def __init__(self, journal: Journal) -> None:
@@ -38,7 +38,7 @@ class Tariffs:
 
     async def load(self) -> None:
         """Read what an earlier process saw."""
-        self._seen = _by_price(await read_tariffs(self._journal))
+        self._seen = _by_price(await read_observed_prices(self._journal))
 
     def saw(self, machine_type: str | None, price: Decimal | None, at: datetime) -> None:
         """Take note of a price. One of 0 is none."""
@@ -67,7 +67,7 @@ class Tariffs:
         await self._journal.put_note(_NOTE, json.dumps(note))
 
 
-async def read_tariffs(journal: Journal) -> PriceHistory:
+async def read_observed_prices(journal: Journal) -> PriceHistory:
     """What the journal has of prices seen."""
     return await read_note(journal, _NOTE, _read, {})
 

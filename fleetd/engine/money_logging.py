@@ -12,7 +12,7 @@ log = structlog.get_logger(__name__)
 _BUDGET = {"neared": "budget.was_neared", "reached": "budget.was_reached"}
 
 
-class MoneyNews:
+class MoneyLogger:
     """Remembers which caps and budgets were reported."""
 
     def __init__(self) -> None:

@@ -1,0 +1,73 @@
+"""``fleetd plan``: what the next pass would do, and why. Writes nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import anyio
+import typer
+
+from fleetd import wiring
+from fleetd.cli.failures import ExitCode
+from fleetd.cli.options import ConfigOption, JsonOption, examples, moment
+from fleetd.cli.output import say, show, show_json
+from fleetd.cli.render_plan import plan_view
+from fleetd.cli.render_status import silent_words
+from fleetd.model.report import veto_report
+from fleetd.ops.escape import printable
+
+
+def plan(
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", metavar="", help="End with 2 when there is something to do.")
+    ] = False,
+    at: Annotated[
+        str,
+        typer.Option(
+            "--at",
+            metavar="TIME",
+            help="Plan as if it were then, with the machines as they are now: 20:00, +2h or 2026-03-02T20:00, in "
+            "this shell's local time unless it ends with Z or +01:00.",
+            show_default=False,
+        ),
+    ] = "",
+) -> None:
+    """Show what the next pass would do, and why. Writes nothing, ever.
+
+    With --at, what a pass at that time would do if the machines stayed as they are: windows open and close, holds
+    expire, idle machines stay idle. + create, > start, - stop, x destroy, ~ restart or update, ! not done and why.
+    """
+    instant = moment(at, datetime.now(UTC)) if at else None
+    settings = wiring.load_settings(wiring.find_config(config))
+
+    async def look() -> Any:
+        return await wiring.plan_once(settings, at=instant, on_silence=_warn_of_silence, on_other=_warn_of_other)
+
+    found = anyio.run(look)
+    vetoes = found.memory.holds
+    if as_json:
+        from fleetd.engine.status import plan_document  # noqa: PLC0415 - who completes a command waits for no engine
+
+        show_json(plan_document(found.plan, vetoes))
+    else:
+        show(plan_view(found.plan, [veto_report(h) for h in vetoes], then=instant, now=datetime.now(UTC)))
+    if detailed_exitcode and found.plan.actions:
+        raise typer.Exit(ExitCode.CHANGES_PENDING)
+
+
+PLAN_EXAMPLES = examples(
+    "fleetd plan -c fleetd.toml",
+    "fleetd plan --at 20:00  # what would be done tonight",
+    "fleetd plan --detailed-exitcode --json  # for a pipeline: 0 nothing to do, 2 changes",
+)
+
+
+def _warn_of_silence(pid: int | None) -> None:
+    say(f"warning: {silent_words(pid)}", style="yellow")
+
+
+def _warn_of_other(who: str) -> None:
+    say(f"warning: what is idle is not taken from a daemon: {printable(who)}", style="yellow")
