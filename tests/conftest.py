@@ -33,10 +33,6 @@ LONG = ("books", "chaos", "e2e", "nights", "oncall", "page", "peers", "replicas"
 what is marked so elsewhere because it takes more than some seconds of processor time."""
 
 
-COVERING = ("cli", "contract", "engine", "ops", "planner", "words")
-"""Folders whose tests count for the coverage of decisions, engine and words: it doubles what a test takes."""
-
-
 SLOW = ("sim", "week", "nights", "systemd", "e2e", "page", "deploy", "books", "cli", "engine")
 """Folders whose files take longest: begun first, they do not go on alone on one worker when all else is done."""
 
@@ -59,11 +55,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    folder = item.path.relative_to(HERE).parts[0]
-    if folder in LONG:
+    if item.path.relative_to(HERE).parts[0] in LONG:
         item.add_marker(pytest.mark.long)
-    if folder not in COVERING:
-        item.add_marker(pytest.mark.no_cover)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
