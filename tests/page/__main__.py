@@ -26,8 +26,6 @@ from tests.support.fake_handle import FakeHandle
 
 WIDTHS = {"desktop": (1440, 1100), "tablet": (768, 1300), "phone": (390, 1500)}
 """Width, and the most height that is kept."""
-WHOLE = {"parked", "troubled", "blind"}
-"""Moments of which every page is shown; of the others ``/`` and a fleet's."""
 
 
 class Still:
@@ -94,8 +92,6 @@ async def shoot(scenes: dict[str, Scene]) -> dict[str, bytes]:
         for name, scene in scenes.items():
             async with shown(scene) as url:
                 for page, path in paths(scene).items():
-                    if page in {"machine", "history"} and name not in WHOLE:
-                        continue
                     await tab.open(f"{url}/{path}")
                     await tab.until("document.getElementById('link').className === 'live'")
                     for device, (width, tallest) in WIDTHS.items():
