@@ -1,4 +1,4 @@
-"""The on-call person's handle on the running daemon (``ops.handle.DaemonHandle``)."""
+"""The on-call person's handle on the running daemon (``ops.daemon_handle.DaemonHandle``)."""
 
 from __future__ import annotations
 

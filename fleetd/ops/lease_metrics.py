@@ -6,8 +6,7 @@ from datetime import datetime
 
 from fleetd.model.report import LeaseReport, Report
 from fleetd.ops.metric_rows import Rows
-
-TAKEOVERS = ("first", "given_back", "stepped_down", "expired")
+from fleetd.words.leases import WHY
 
 
 class LeaseRows:
@@ -38,7 +37,7 @@ class LeaseRows:
         stands_by = lease.shown_by is not None
         self._held.fill({(): float(not stands_by)})
         often: dict[tuple[str, ...], float] = {(reason,): float(count) for reason, count in lease.takeovers.items()}
-        self._takeovers.fill(often, always=((reason,) for reason in TAKEOVERS))
+        self._takeovers.fill(often, always=((reason,) for reason in WHY))
         if not stands_by:
             differ = sum(s.config_differs for s in lease.standbys)
             self._differs.fill({("same",): float(len(lease.standbys) - differ), ("other",): float(differ)})

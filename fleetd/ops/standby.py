@@ -13,7 +13,7 @@ from fleetd.words.times import span
 
 
 class StandbyHandle:
-    """Implements ``handle.Told``. What it shows is never taken for good where nobody stands behind it any more.
+    """A ``daemon_handle.Told``. What it shows is never taken for good where nobody stands behind it any more.
 
     Args:
         about: this replica in words.

@@ -14,10 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fleetd import config
-from fleetd.model.errors import (
-    Fault,
-    StateMoved,
-)
+from fleetd.model.errors import Fault, StateMoved
 from fleetd.model.report import LeaseReport
 from fleetd.model.settings import KeySource, Settings
 from fleetd.ops.control_client import patience, understood

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 import anyio
@@ -18,6 +18,7 @@ from fleetd.model.report import LeaseReport, Report, StandbyReport, decoded, enc
 from fleetd.model.settings import Settings
 from fleetd.ops.http import serve_http
 from fleetd.ops.lease_metrics import StandbyMetrics
+from fleetd.ops.page.aged import patience_of
 from fleetd.ops.page.scene import Known
 from fleetd.ops.page.service import Page
 from fleetd.ops.standby import StandbyHandle
@@ -35,12 +36,6 @@ HEAR = 2.0
 """Seconds between two looks of a standby at what the holder has said."""
 SAY = 5.0
 """Seconds between two bulletins of the holder, at least; it says nothing where no pass has ended meanwhile."""
-LINGER = timedelta(minutes=1)
-
-
-def patience_of(interval: timedelta) -> timedelta:
-    """How old what the holder has said may be: as the page has it of a look."""
-    return 3 * interval + LINGER
 
 
 def lease_report_of(heard: Heard) -> LeaseReport:

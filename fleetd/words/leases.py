@@ -11,7 +11,7 @@ from fleetd.words.times import span
 
 NOBODY = "no replica has it"
 
-_WHY = MappingProxyType(
+WHY = MappingProxyType(
     {
         "first": "the first to have it",
         "given_back": "took over because {before} was stopped and gave it back",
@@ -19,6 +19,7 @@ _WHY = MappingProxyType(
         "expired": "took over because {before} did not renew it in time",
     }
 )
+"""How a holder came by the lease, by its code: the reasons that there are."""
 
 
 def holder_words(lease: LeaseReport, now: datetime, shown: Callable[[str], str] = str) -> str:
@@ -35,7 +36,7 @@ def holder_words(lease: LeaseReport, now: datetime, shown: Callable[[str], str] 
 
 def why_words(lease: LeaseReport, shown: Callable[[str], str] = str) -> str:
     """How its holder came by it; "" where that is not known."""
-    known = _WHY.get(lease.reason or "")
+    known = WHY.get(lease.reason or "")
     return "" if known is None else known.format(before=shown(lease.before or "the one before"))
 
 

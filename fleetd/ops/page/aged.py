@@ -12,6 +12,11 @@ OVERDUE = "no pass has come to its end since then"
 """Why what is shown is doubted, where nothing else is wrong with it."""
 
 
+def patience_of(interval: timedelta) -> timedelta:
+    """How old a look may be and still count as one of now: a few passes, and a minute for a slow provider."""
+    return 3 * interval + timedelta(minutes=1)
+
+
 def aged(report: Report, now: datetime, patience: timedelta) -> Report:
     """The report as it can be relied on now: one that was made by a look older than ``patience`` is doubted.
 

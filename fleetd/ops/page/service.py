@@ -16,7 +16,7 @@ from aiohttp import web
 from fleetd.model.errors import StoreError
 from fleetd.model.journal import CHRONICLED, HistoryEntry
 from fleetd.model.report import Report
-from fleetd.ops.page.aged import aged
+from fleetd.ops.page.aged import aged, patience_of
 from fleetd.ops.page.feed import Feed
 from fleetd.ops.page.fleet_page import READ, fleet_page
 from fleetd.ops.page.found import SHOWN, find, hits_page, missing_page, several_page
@@ -111,7 +111,7 @@ class Page:
 
     @property
     def _patience(self) -> timedelta:
-        return 3 * self._interval() + timedelta(minutes=1)
+        return patience_of(self._interval())
 
     def routes(self) -> Iterable[web.RouteDef]:
         """For ``serve_http``."""
