@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import cycle, pairwise
@@ -26,9 +27,20 @@ FAULTS = [
 ]
 
 
-ENDS = {"killed": -signal.SIGKILL, "paused": -signal.SIGALRM, "stopped": 0, "stepped down": 75}
-"""By how a holder loses the lease: its exit code."""
-WAYS = ("killed", "stopped", "the server crashes", "paused", "stepped down")
+ENDS = {
+    "killed": {-signal.SIGKILL},
+    "paused": {-signal.SIGALRM},
+    "stopped": {0},
+    "stepped down": {75},
+    "cut off from the database": {75, -signal.SIGALRM},
+}
+"""By how a holder loses the lease: its exit codes."""
+KEEPS = ("the server crashes", "cut off from the provider")
+"""What a holder outlives with its lease."""
+WAYS = (
+    *("killed", "stopped", "the server crashes", "paused"),
+    *("cut off from the database", "stepped down", "cut off from the provider"),
+)
 
 
 class Story:
@@ -94,6 +106,8 @@ class Story:
                 old.signal(signal.SIGKILL)
             case "paused":
                 old.signal(signal.SIGSTOP)
+            case "cut off from the database":
+                self.ways[old.name].passing.clear()
             case "stepped down":
                 asked = self.rng.choice([old, new]).run("step-down")
                 assert asked.returncode == 0, asked.stderr
@@ -107,18 +121,24 @@ class Story:
         if how == "paused":
             old.signal(signal.SIGCONT)
         code = old.wait()
-        assert code == ENDS[how], old.tail()
+        assert code in ENDS[how], old.tail()
+        self.ways[old.name].passing.set()
         old.start()
         self.wait(lambda: old.events("lease.waiting")[-1:] and old.events("lease.waiting")[-1]["epoch"] > before, 30)
 
-    def crash_server(self) -> None:
-        """It comes back within the lease: whoever has that keeps it."""
+    def outlive(self, what: str) -> None:
+        """It passes within the lease, or is none of the lease's business: whoever has that keeps it."""
         holder, epoch = self.holder, self.holder.epoch
         self.another_target()
         time.sleep(self.rng.uniform(0, 1))
-        self.server.stop("immediate")
-        time.sleep(self.rng.uniform(0, 2))
-        self.server.start()
+        if what == "the server crashes":
+            self.server.stop("immediate")
+            time.sleep(self.rng.uniform(0, 2))
+            self.server.start()
+        else:
+            self.forwarders[holder.name].passing.clear()
+            time.sleep(self.rng.uniform(0, TTL + 5))
+            self.forwarders[holder.name].passing.set()
         time.sleep(3)
         assert holder.epoch == epoch
         assert holder.process is not None
@@ -201,19 +221,20 @@ class _At:
 
 
 def take_over_and_over(story: Story, number: int) -> Iterator[str]:
-    """So many takeovers with crashes of the server among them, then rest; a line for each, and for their times."""
+    """So many takeovers, with what a holder outlives among them, then rest; a line for each, and for their times."""
     story.sim.ask("/_sim/faults", {"faults": FAULTS})
-    ways, done, crashes = cycle(WAYS), 0, 0
+    ways, done, outlived = cycle(WAYS), 0, Counter[str]()
     while done < number:
         how = next(ways)
-        if how == "the server crashes":
-            story.crash_server()
-            crashes += 1
+        if how in KEEPS:
+            story.outlive(how)
+            outlived[how] += 1
         else:
             story.take_over(how)
             done += 1
             yield f"{done}/{number} {how}: {story.times[how][-1]:.2f} s, target {story.target}"
         story.look()
+        assert story.late_calls() == []
     story.come_to_rest()
     for how, times in story.times.items():
         cuts = quantiles(times, n=20, method="inclusive") if len(times) > 1 else times * 19
@@ -223,7 +244,8 @@ def take_over_and_over(story: Story, number: int) -> Iterator[str]:
         )
     writes = sum(len(forwarder.sent) for forwarder in story.forwarders.values())
     open_ones = story.under_way()
-    yield f"the server crashed {crashes} times; of {writes} writes, {open_ones} were under way at a takeover"
+    yield f"outlived: {', '.join(f'{how} {times} times' for how, times in outlived.items())}"
+    yield f"of {writes} writes, {open_ones} were under way at a takeover"
 
 
 def _at(event: dict[str, Any]) -> float:
