@@ -19,6 +19,7 @@ from fleetd.model.reasons import Verb
 from fleetd.model.report import OrderTaken, document
 from fleetd.ops.escape import printable
 from fleetd.words.names import typed
+from fleetd.words.quotes import clause
 from fleetd.words.reasons import UNDER_WAY
 
 KEEP_OFF = timedelta(hours=4)
@@ -114,7 +115,7 @@ def _words(order: MachineOrder, taken: OrderTaken) -> list[str]:
             due = f", due by {until(taken.transition.deadline, now)}" if taken.transition else ""
             lines = [f"{name}: {UNDER_WAY[order.verb]}{due}"]
             for hold in taken.lifted:
-                why = f"{printable(hold.actor)}: {printable(hold.reason)}"
+                why = f"{printable(hold.actor)}: {clause(printable(hold.reason))}"
                 lines.append(f"It was to stay off until {until(hold.expires_at, now)} ({why}); that is over.")
             if taken.kept_off_until is not None:
                 end = until(taken.kept_off_until, now)

@@ -11,6 +11,7 @@ from fleetd.model.journal import HistoryEntry
 from fleetd.model.plan import Plan, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.store.port import Journal
+from fleetd.words.quotes import clause
 from fleetd.words.reasons import SENTENCES
 
 log = structlog.get_logger(__name__)
@@ -70,7 +71,11 @@ class Nightly:
 
 def _words(night: _Night) -> str:
     words = f"closed with {night.down} off and {night.up} up"
-    kept = [f"{s.name}: {SENTENCES[s.reason]}{f' ({s.detail})' if s.detail else ''}" for s in night.kept[:NAMED]]
+    kept = [f"{s.name}: {SENTENCES[s.reason]}{_said(s.detail)}" for s in night.kept[:NAMED]]
     if len(night.kept) > NAMED:
         kept.append(f"and {len(night.kept) - NAMED} more")
     return f"{words}; not parked: {'; '.join(kept)}" if kept else words
+
+
+def _said(detail: str) -> str:
+    return f" ({clause(detail)})" if detail else ""

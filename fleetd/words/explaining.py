@@ -11,6 +11,7 @@ from fleetd.model.report import FleetReport, MachineReport, Report
 from fleetd.words.fleets import change_sentence, fleet_sentence, unlike_sentence
 from fleetd.words.machines import standing_sentence
 from fleetd.words.names import called, holds_on
+from fleetd.words.quotes import clause
 from fleetd.words.reasons import sentence
 from fleetd.words.times import clock, span
 from fleetd.words.vetoes import veto_sentence
@@ -81,22 +82,23 @@ def doubts(report: Report, now: datetime) -> list[str]:
     lines = []
     daemon, sight = report.daemon, report.sight
     if sight.doubted_since is not None:
-        why = f": {sight.doubt}" if sight.doubt else ""
+        why = f": {clause(sight.doubt)}" if sight.doubt else ""
         then = "Nothing has been believed yet"
         if sight.believed_at is not None:
             then = f"What follows is as of {clock(sight.believed_at)}"
         lasts = span(max(now - sight.doubted_since, timedelta(0)))
         lines.append(f"Not believed since {clock(sight.doubted_since)}, for {lasts}{why}. {then}.")
     elif daemon.error is not None:
-        lines.append(f"The last pass failed, so this may be old: {daemon.error}.")
+        lines.append(f"The last pass failed, so this may be old: {clause(daemon.error)}.")
     if daemon.last_fault is not None and daemon.error is None:
         fault = daemon.last_fault
-        lines.append(f"A fault in fleetd's own code was met at {clock(fault.at)} ({fault.where}): {fault.error}.")
+        lines.append(
+            f"A fault in fleetd's own code was met at {clock(fault.at)} ({fault.where}): {clause(fault.error)}."
+        )
     if sight.undecided is not None:
-        lines.append(f"Nothing is decided at the moment: {sight.undecided}.")
+        lines.append(f"Nothing is decided at the moment: {clause(sight.undecided)}.")
     if daemon.config_fault:
-        words = " ".join(daemon.config_fault.split())
-        lines.append(f"A reload was rejected, and the old config is in force: {words}.")
+        lines.append(f"A reload was rejected, and the old config is in force: {clause(daemon.config_fault)}.")
     return lines
 
 

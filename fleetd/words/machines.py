@@ -10,6 +10,7 @@ from fleetd.model.reasons import Standing
 from fleetd.model.report import FleetReport, MachineReport
 from fleetd.planner.ownership import made_for
 from fleetd.planner.standing import standing
+from fleetd.words.quotes import clause
 from fleetd.words.reasons import UNDER_WAY, reason_words
 from fleetd.words.times import clock, span
 
@@ -64,7 +65,7 @@ def standing_sentence(machine: MachineReport, fleet: FleetReport | None, now: da
         "up": "?" if fleet is None else fleet.up,
         "are": "is" if fleet is not None and fleet.up == 1 else "are",
         "target": "?" if fleet is None else fleet.target,
-        "failure": machine.failure or "the provider gives no reason",
+        "failure": clause(machine.failure or "the provider gives no reason"),
         "stopped": _clock(machine.stopped_at),
         "gone": _ago(machine.stopped_at, now),
     }

@@ -10,6 +10,7 @@ from fleetd.model.plan import Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import BlockedReport
 from fleetd.words.names import typed
+from fleetd.words.quotes import clause
 from fleetd.words.times import clock, span
 
 FOR_GOOD = timedelta(hours=1)
@@ -190,7 +191,7 @@ def sentence(skip: Skip | BlockedReport, now: datetime) -> str:
     if skip.verb == Verb.CREATE and skip.reason in _NOT_BELIEVED:
         text = f"No machine of {skip.fleet} is {verb}: {reason_words(skip.reason)}"
     if skip.detail:
-        text += f" ({skip.detail})"
+        text += f" ({clause(skip.detail)})"
     return f"{text}. {_when(skip, now)}{_instead(skip, now)}"
 
 

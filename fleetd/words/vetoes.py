@@ -6,6 +6,7 @@ from datetime import datetime
 
 from fleetd.model.report import VetoReport
 from fleetd.planner.draft import only_words
+from fleetd.words.quotes import clause
 from fleetd.words.times import clock, span
 
 
@@ -27,7 +28,7 @@ def veto_sentence(veto: VetoReport, now: datetime) -> str:
     """A hold or freeze: on what, by whom, why, and until when."""
     ends = veto.expires_at
     left = f", for another {span(ends - now)}" if ends > now else ""
-    until = f"until {clock(ends)}{left}: {veto.reason}."
+    until = f"until {clock(ends)}{left}: {clause(veto.reason)}."
     if veto.kind == "hold":
         if veto.keeps_off:
             return f"{veto.actor} keeps {veto.subject} off {until}"

@@ -37,6 +37,9 @@ def test_eight_moments_of_real_fleets() -> None:
     }.items():
         for said in words:
             assert said in re.sub("</?span[^>]*>", "", pages[name]["/"]), (name, said)
+    for name, texts in pages.items():
+        for path, text in texts.items():
+            assert not re.search(r"[a-z]\.\.|\.\)\.", text), (name, path)
     for name in ("blind", "doubted"):
         assert "at target" not in "".join(pages[name].values())
     assert 'class="parked"' in pages["parked"]["fleet notebooks"]

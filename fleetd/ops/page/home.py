@@ -19,6 +19,7 @@ from fleetd.ops.page.tables import table
 from fleetd.ops.page.words import NOTHING, age, clock, count, money, took
 from fleetd.planner.standing import orphans
 from fleetd.words.names import holds_on
+from fleetd.words.quotes import clause
 from fleetd.words.times import local_clock, span
 from fleetd.words.vetoes import veto_title
 
@@ -107,7 +108,7 @@ def _on_their_own(scene: Scene) -> Iterator[Markup]:
     """What waits for nobody: it ends by itself."""
     report, now = scene.report, scene.now
     for veto in sorted(report.vetoes, key=lambda v: v.kind != "freeze"):
-        ends = f" until {clock(veto.expires_at, now)} UTC ({veto.reason})"
+        ends = f" until {clock(veto.expires_at, now)} UTC ({clause(veto.reason)})"
         yield join(_veto_link(scene, veto), ends)
     for name, fleet in _asleep(scene).items():
         off = f" ({fleet.down})" if fleet.down else ""

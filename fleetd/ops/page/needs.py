@@ -17,6 +17,7 @@ from fleetd.planner.standing import orphans
 from fleetd.words import times
 from fleetd.words.blocked import blocked
 from fleetd.words.fleets import unlike_sentence
+from fleetd.words.quotes import clause
 from fleetd.words.times import clocks_sentence
 
 MISSING = "missing"
@@ -89,7 +90,7 @@ def troubles(report: Report) -> list[Need]:
     found: list[Need] = []
     since = seen.doubted_since or (seen.at if seen.undecided else None)
     lately = links.history_path(since="24h")
-    why = "" if daemon.error is None else f" ({line(daemon.error)})"
+    why = "" if daemon.error is None else f" ({clause(daemon.error)})"
     if daemon.provider_away:
         until = daemon.provider_until
         waits = "" if until is None else f" It asked to be left alone until {until:%H:%M:%S} UTC."
