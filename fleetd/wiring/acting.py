@@ -62,18 +62,18 @@ class Held:
     handover: Handover
 
     async def keep(self, control: Path) -> None:
-        """Renew it, and run errands of commands elsewhere, for as long as the process acts.
+        """Renew it, and carry out requests of commands elsewhere, for as long as the process acts.
 
         Raises:
             LockLost: it is lost.
         """
-        database = requests.for_errands(self.lease)
+        database = requests.for_requests(self.lease)
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self.lease.keep)
                 group.start_soon(self.speaker.run)
                 group.start_soon(_record, self.journal, self.lease, self.before)
-                group.start_soon(_run_errands, self.lease.address, database, control)
+                group.start_soon(_answer_requests, self.lease.address, database, control)
         finally:
             with anyio.CancelScope(shield=True):
                 await database.aclose()
@@ -258,45 +258,45 @@ async def _enrolled(lease: Lease, last: float) -> float:
     return anyio.current_time()
 
 
-async def _run_errands(address: Address, database: Database, control: Path) -> None:
+async def _answer_requests(address: Address, database: Database, control: Path) -> None:
     bell = requests.Bell(address, requests.ASKED)
     try:
         async with anyio.create_task_group() as group:
             while True:
                 try:
-                    for errand in await requests.claimed(database):
-                        group.start_soon(_run_errand, database, errand, control)
+                    for request in await requests.claimed(database):
+                        group.start_soon(_answer_request, database, request, control)
                 except LockLost:
                     raise
                 except StoreError as error:
-                    log.debug("errand.look_failed", error=str(error))
+                    log.debug("relay.look_failed", error=str(error))
                 await bell.heard(requests.LOOK)
     finally:
         with anyio.CancelScope(shield=True):
             await bell.aclose()
 
 
-async def _run_errand(database: Database, errand: requests.Errand, control: Path) -> None:
+async def _answer_request(database: Database, request: requests.Request, control: Path) -> None:
     """Ask our own control socket, as the command would if it were here."""
-    status, text = await _asked_here(errand, control)
+    status, text = await _asked_here(request, control)
     try:
-        await requests.answer(database, errand, status, text)
+        await requests.answer(database, request, status, text)
     except LockLost:
         raise
     except StoreError as error:
-        log.warning("errand.answer_lost", order=errand.path.lstrip("/"), actor=errand.actor, error=str(error))
+        log.warning("relay.answer_lost", order=request.path.lstrip("/"), actor=request.actor, error=str(error))
 
 
-async def _asked_here(errand: requests.Errand, control: Path) -> tuple[int, str]:
-    timeout = aiohttp.ClientTimeout(total=patience(errand.method, errand.path))
+async def _asked_here(request: requests.Request, control: Path) -> tuple[int, str]:
+    timeout = aiohttp.ClientTimeout(total=patience(request.method, request.path))
     try:
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=str(control)), timeout=timeout) as session,
             session.request(
-                errand.method,
-                f"http://fleetd{errand.path}",
-                json=json.loads(errand.body) if errand.body else None,
-                headers={RELAYED: errand.actor},
+                request.method,
+                f"http://fleetd{request.path}",
+                json=json.loads(request.body) if request.body else None,
+                headers={RELAYED: request.actor},
             ) as answer,
         ):
             return answer.status, (await answer.read()).decode("utf-8", "replace")

@@ -70,7 +70,7 @@ async def ask_holder(settings: Settings, kind: type[T], method: str, path: str, 
     if holder.over:
         raise NoDaemon(f"no replica has the lease of {address}")
     text = json.dumps(body) if body else ""
-    asked = await requests.Asking(address).ask(method, path, text, _myself(), seconds=patience(method, path))
+    asked = await requests.Requester(address).ask(method, path, text, _myself(), seconds=patience(method, path))
     if isinstance(asked, bool):
         later = "what was asked was withdrawn" if asked or method == "GET" else "it may still carry this out"
         raise NotReached(f"the replica that has the lease ({holder.about}) does not answer: {later}")

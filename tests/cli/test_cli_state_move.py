@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -95,12 +97,20 @@ finally:
 """
 
 
+def command_with(before: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", CODE.format(before=before, arguments=list(arguments))]
+
+
 def run_with(before: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = CODE.format(before=before, arguments=list(arguments))
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    command = command_with(before, *arguments)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_without_a_database_nothing_of_it_is_loaded(tmp_path):
+WITHOUT = "sys.modules['psycopg'] = None"
+"""As where the package was installed without its extra."""
+
+
+def simulated(tmp_path: Path) -> Path:
     config = tmp_path / "fleetd.toml"
     config.write_text(
         'version = 1\n[provider]\nkind = "simulator"\n[provider.simulator]\nspeed = 600\n'
@@ -108,13 +118,50 @@ def test_without_a_database_nothing_of_it_is_loaded(tmp_path):
         '[fleets.training]\ntarget = 1\n[fleets.training.machine]\nregion = "East Coast (NY2)"\n'
         'machineType = "P4000"\nsize = 50\nbillingType = "hourly"\ntemplateId = "tbu200wi"\n'
     )
+    return config
+
+
+def test_without_a_database_nothing_of_it_is_loaded(tmp_path):
+    config = simulated(tmp_path)
     for command in ("apply", "plan", "status"):
         done = run_with("", command, "-c", str(config))
         assert "LOADED []" in done.stderr, done.stderr
 
 
-def test_a_database_without_psycopg_says_what_to_install(tmp_path):
+@pytest.mark.parametrize("command", ["apply", "run"])
+def test_without_psycopg_a_fleet_comes_up_as_with_it(tmp_path, command):
+    config = str(simulated(tmp_path))
+    begun = command_with(WITHOUT, command, "-c", config)
+    with subprocess.Popen(begun, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "fleet.converged" in line and command == "run":
+                process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+    history = run_with(WITHOUT, "history", "--json", "-c", config).stdout.splitlines()
+    outcomes = [entry["outcome"] for entry in map(json.loads, history) if entry["verb"] == "create"]
+    assert outcomes == ["reached"]
+
+
+@pytest.mark.long
+def test_without_psycopg_demo_comes_to_its_targets():
+    done = run_with(WITHOUT, "demo", "--exit-when-converged")
+    assert done.returncode == 0, done.stderr
+
+
+COMMANDS = {
+    "apply": (),
+    "run": (),
+    "freeze": ("--for", "1h", "--reason", "x"),
+    "state": ("move", "--to", "/nonexistent/fleetd"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_database_without_psycopg_says_what_to_install(tmp_path, command):
     config = config_on(tmp_path, "postgresql://fleetd@127.0.0.1:9/fleetd")
-    done = run_with("sys.modules['psycopg'] = None", "history", "-c", str(config))
+    done = run_with(WITHOUT, command, *COMMANDS[command], "-c", str(config))
     assert done.returncode == 78, done.stderr
-    assert "pip install 'fleetd[postgres]'" in done.stderr
+    words = "daemon.state: a journal in a database needs psycopg: pip install 'fleetd[postgres]'"
+    assert done.stderr.count(words) == 1
+    assert "Traceback" not in done.stderr

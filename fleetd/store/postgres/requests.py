@@ -16,13 +16,13 @@ from fleetd.store.postgres.lease import Lease
 from fleetd.store.postgres.schema import Connection, Cursor
 
 ASKED, ANSWERED = "fleetd_asked", "fleetd_answered"
-"""Channels on which an errand, and an answer, is told."""
+"""Channels on which a request, and an answer, is told."""
 LOOK = 1.0
 """Seconds between looks where nothing was heard."""
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class Request:
     """One request to the control socket of whoever acts."""
 
     id: int
@@ -62,34 +62,34 @@ class Bell:
                 await db.close()
 
 
-async def claimed(database: Database) -> Sequence[Errand]:
-    """The errands that wait, which are this process's from now on; ``database`` is behind the lease's fence."""
+async def claimed(database: Database) -> Sequence[Request]:
+    """The requests that wait, which are this process's from now on; ``database`` is behind the lease's fence."""
 
-    async def claim(cursor: Cursor) -> list[Errand]:
-        await cursor.execute("DELETE FROM errand WHERE expires_at < clock_timestamp() - interval '1 hour'")
+    async def claim(cursor: Cursor) -> list[Request]:
+        await cursor.execute("DELETE FROM request WHERE expires_at < clock_timestamp() - interval '1 hour'")
         await cursor.execute(
-            "UPDATE errand SET taken = TRUE WHERE NOT taken AND expires_at > clock_timestamp() "
+            "UPDATE request SET taken = TRUE WHERE NOT taken AND expires_at > clock_timestamp() "
             "RETURNING id, method, path, body, actor"
         )
-        return [Errand(int(n), *map(str, rest)) for n, *rest in await cursor.fetchall()]
+        return [Request(int(n), *map(str, rest)) for n, *rest in await cursor.fetchall()]
 
     async def waiting(cursor: Cursor) -> bool:
-        return await one(cursor, "SELECT 1 FROM errand WHERE NOT taken LIMIT 1") is not None
+        return await one(cursor, "SELECT 1 FROM request WHERE NOT taken LIMIT 1") is not None
 
     return await database.write(claim, repeatable=False) if await database.read(waiting) else []
 
 
-async def answer(database: Database, errand: Errand, status: int, text: str) -> None:
-    """Leave the answer to an errand."""
+async def answer(database: Database, request: Request, status: int, text: str) -> None:
+    """Leave the answer to a request."""
 
     async def leave(cursor: Cursor) -> None:
-        await cursor.execute("UPDATE errand SET status = %s, answer = %s WHERE id = %s", (status, text, errand.id))
+        await cursor.execute("UPDATE request SET status = %s, answer = %s WHERE id = %s", (status, text, request.id))
         await cursor.execute(f"NOTIFY {ANSWERED}")
 
     await database.write(leave)
 
 
-class Asking:
+class Requester:
     """One command's connection to whoever acts."""
 
     def __init__(self, address: Address) -> None:
@@ -119,7 +119,7 @@ class Asking:
         async with db.cursor() as cursor:
             row = await one(
                 cursor,
-                "INSERT INTO errand (method, path, body, actor, expires_at) "
+                "INSERT INTO request (method, path, body, actor, expires_at) "
                 "VALUES (%s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s)) RETURNING id",
                 (method, path, body, actor, seconds),
             )
@@ -129,16 +129,16 @@ class Asking:
             while (left := ends - anyio.current_time()) > 0:
                 row = await one(
                     cursor,
-                    "DELETE FROM errand WHERE id = %s AND status IS NOT NULL RETURNING status, answer",
+                    "DELETE FROM request WHERE id = %s AND status IS NOT NULL RETURNING status, answer",
                     (number,),
                 )
                 if row is not None:
                     return int(row[0]), str(row[1]).encode()
                 await self._bell.heard(min(left, LOOK))
-            row = await one(cursor, "DELETE FROM errand WHERE id = %s AND NOT taken RETURNING 1", (number,))
+            row = await one(cursor, "DELETE FROM request WHERE id = %s AND NOT taken RETURNING 1", (number,))
             return row is not None
 
 
-def for_errands(lease: Lease) -> Database:
-    """The connection on which the lease's holder takes errands and leaves answers."""
-    return Database(lease.address, "fleetd errands", enter=lease.enter, allowed=lease.check)
+def for_requests(lease: Lease) -> Database:
+    """The connection on which the lease's holder takes requests and leaves answers."""
+    return Database(lease.address, "fleetd requests", enter=lease.enter, allowed=lease.check)
