@@ -17,7 +17,7 @@ from fleetd.engine.failures import Failures
 from fleetd.engine.follower import Follower
 from fleetd.engine.gate import FRESH, Gate, Objection, Ticket
 from fleetd.engine.pace import Pace
-from fleetd.engine.ports import Clock, Meter
+from fleetd.engine.ports import Clock
 from fleetd.engine.preflight import LastWord, Preflight
 from fleetd.engine.recall import Recall
 from fleetd.engine.side_calls import Job, SideCalls
@@ -53,7 +53,6 @@ class Executor:
         vetoes: Vetoes,
         follower: Follower,
         clock: Clock,
-        meter: Meter,
         rng: random.Random,
         *,
         gate: Gate,
@@ -65,9 +64,8 @@ class Executor:
         self._cloud = cloud
         self._recall = recall
         self._follower = follower
-        self._failures = Failures(recall, follower, clock, meter)
+        self._failures = Failures(recall, follower, clock)
         self._clock = clock
-        self._meter = meter
         self._rng = rng
         self.gate = gate
         self.beside = SideCalls(gate, on_fault)
@@ -276,8 +274,7 @@ class Executor:
 
     async def _not_sent(self, intent: Intent, objection: Objection | None) -> None:
         why = "held back" if objection is None else f"{objection.reason}: {objection.detail}"
-        await self._recall.journal.close_intent(intent.id, at=self._clock.now(), outcome=Outcome.NOT_SENT, error=why)
-        self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.NOT_SENT)
+        await self._recall.verdicts.give(intent, Outcome.NOT_SENT, why, self._clock.now())
 
     async def _accepted(self, intent: Intent, machine_id: str) -> None:
         now = self._clock.now()

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from fleetd.engine.follower import Follower
-from fleetd.engine.ports import Clock, Meter
+from fleetd.engine.ports import Clock
 from fleetd.engine.recall import Recall
 from fleetd.model.errors import Ambiguous, AskHuman, Busy, CloudError, LookAgain, NotFound, RateLimited, RetryLater
 from fleetd.model.fleet import Fleet
@@ -22,11 +22,10 @@ log = structlog.get_logger(__name__)
 class Failures:
     """Closes the intents of calls that did nothing, and has those followed whose effect is open."""
 
-    def __init__(self, recall: Recall, follower: Follower, clock: Clock, meter: Meter) -> None:
+    def __init__(self, recall: Recall, follower: Follower, clock: Clock) -> None:
         self._recall = recall
         self._follower = follower
         self._clock = clock
-        self._meter = meter
 
     async def sort_out(self, intent: Intent, error: CloudError, fleet: Fleet) -> Skip:
         """Why the action is not done, or not known to be done."""
@@ -38,17 +37,17 @@ class Failures:
             case AskHuman():
                 await self._recall.departures.add(intent, now, declined=True)
                 until = self._remember(intent, error, now)
-                await self._close(intent, error, now, Outcome.REFUSED)
+                await self._recall.verdicts.give(intent, Outcome.REFUSED, str(error), now)
                 log.error("machine.action_refused", until=until.isoformat(), **_keys(intent, error))
                 return replace(skip, until=until)
             case RetryLater() if isinstance(error, RateLimited) or error.retry_after is not None:
                 await self._recall.departures.add(intent, now, declined=True)
                 until = self._leave_alone(intent, error, error.retry_after, now)
-                await self._close(intent, error, now, Outcome.NOT_SENT)
+                await self._recall.verdicts.give(intent, Outcome.NOT_SENT, str(error), now)
                 log.warning("machine.action_failed", until=until.isoformat(), **_keys(intent, error))
                 return replace(skip, reason=Reason.RATE_LIMITED, until=until)
             case RetryLater():
-                await self._close(intent, error, now, Outcome.NOT_SENT)
+                await self._recall.verdicts.give(intent, Outcome.NOT_SENT, str(error), now)
                 log.warning("machine.action_failed", **_keys(intent, error))
                 return replace(skip, reason=Reason.PROVIDER_FAILING)
             case Busy():
@@ -67,7 +66,7 @@ class Failures:
     async def _later(self, intent: Intent, error: CloudError, skip: Skip, now: datetime) -> Skip:
         await self._recall.departures.add(intent, now, declined=True)
         until = self._remember(intent, error, now)
-        await self._close(intent, error, now, Outcome.NOT_SENT)
+        await self._recall.verdicts.give(intent, Outcome.NOT_SENT, str(error), now)
         log.warning("machine.action_failed", until=until.isoformat(), **_keys(intent, error))
         return replace(skip, until=until)
 
@@ -82,13 +81,9 @@ class Failures:
         await self._recall.journal.update_intent(intent.id, ambiguous_since=now)
         if intent.verb is Verb.UPDATE:  # safe to repeat: the next check sees what became of it
             await self._recall.setbacks.add(intent, str(error), now, forgiven=True)
-            await self._close(intent, error, now, Outcome.LOST)
+            await self._recall.verdicts.give(intent, Outcome.LOST, str(error), now)
         else:
             self._follower.follow(replace(intent, ambiguous_since=now))
-
-    async def _close(self, intent: Intent, error: CloudError, now: datetime, outcome: Outcome) -> None:
-        await self._recall.journal.close_intent(intent.id, at=now, outcome=outcome, error=str(error))
-        self._meter.action(fleet=intent.fleet, verb=intent.verb, result=outcome)
 
     def _remember(self, intent: Intent, error: CloudError, now: datetime) -> datetime:
         return self._recall.refused(intent.verb, _subject(intent), str(error), now)

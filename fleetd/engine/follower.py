@@ -23,9 +23,6 @@ from fleetd.planner.transitions import Ending, came_to_nothing, goal_of
 
 log = structlog.get_logger(__name__)
 
-REMEMBERED = 10_000
-"""Verdicts that are remembered: far more than end during one pass."""
-
 
 class Follower:
     """Follows intents in the task group that it is given."""
@@ -50,8 +47,6 @@ class Follower:
         """By intent that is followed, its fleet."""
         self.endings = 0
         """Verdicts so far."""
-        self._ended: dict[int, None] = {}
-        """Intents that have their verdict, the newest last: a pass may hold one that was open when it began."""
         self.fleets: Mapping[str, Fleet] = {}
 
     def attach(self, group: TaskGroup) -> None:
@@ -78,7 +73,8 @@ class Follower:
         if (
             self._group is None
             or intent.machine_id is None
-            or intent.id in self._followed.keys() | self._ended.keys()
+            or intent.id in self._followed
+            or self._recall.verdicts.given(intent.id)
         ):
             return
         if not known(intent.verb):  # what it leads to is not known; the pass closes it when its time is over
@@ -104,10 +100,7 @@ class Follower:
         except Exception as error:  # noqa: BLE001 - as above: followed again from the next pass on
             self._faults.saw("follower", error)
         else:
-            self._ended[intent.id] = None
             self.endings += 1
-            while len(self._ended) > REMEMBERED:
-                del self._ended[next(iter(self._ended))]
             self.on_end(intent, ending)
         finally:
             self._followed.pop(intent.id, None)
@@ -131,10 +124,9 @@ class Follower:
             back = await self._recall.setbacks.add(intent, ending.error or "", now, forgiven=forgiven)
         elif ending.outcome is Outcome.REACHED:
             back = await self._recall.setbacks.worked(intent, now)
-        if not await self._recall.journal.close_intent(intent.id, at=now, outcome=ending.outcome, error=ending.error):
-            return  # it has a verdict already
+        if not await self._recall.verdicts.give(intent, ending.outcome, ending.error, now):
+            return
         took = max(now - intent.created_at, timedelta(0))  # the wall clock may have been set back meanwhile
-        self._meter.action(fleet=intent.fleet, verb=intent.verb, result=ending.outcome)
         self._report(intent, ending, took)
         if back is not None and back.attempt:
             log.warning(

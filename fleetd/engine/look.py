@@ -23,7 +23,7 @@ from fleetd.engine.idleness import Idleness
 from fleetd.engine.observed_prices import ObservedPrices
 from fleetd.engine.observer import Observer
 from fleetd.engine.pace import Pace
-from fleetd.engine.ports import Clock, Meter
+from fleetd.engine.ports import Clock
 from fleetd.engine.prices import Prices
 from fleetd.engine.recall import Recall
 from fleetd.engine.settling import Settling
@@ -63,7 +63,6 @@ class Look:
         cloud: Cloud,
         recall: Recall,
         clock: Clock,
-        meter: Meter,
         idleness: Idleness,
         faults: Faults,
         pace: Callable[[], Pace],
@@ -89,7 +88,6 @@ class Look:
             recall,
             ExternalChanges(recall, faults, self.agreement),
             clock,
-            meter,
             self.agreement,
             unanswered=unanswered,
         )

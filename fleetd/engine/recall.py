@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 from fleetd.engine.addresses import Addresses
 from fleetd.engine.departures import Departures
 from fleetd.engine.orders import Orders
+from fleetd.engine.ports import Meter
 from fleetd.engine.setbacks import Setbacks
+from fleetd.engine.verdicts import Verdicts
 from fleetd.engine.vetoes import lasting
 from fleetd.model.journal import Backoff, IdleReport, Intent, MachineFacts, Memory, Setback, setback_key
 from fleetd.model.plan import Observation
@@ -24,8 +26,9 @@ from fleetd.store.port import Journal
 class Recall:
     """What ``plan`` may know, gathered from the journal and from this process's own short memory."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, meter: Meter) -> None:
         self.journal = journal
+        self.verdicts = Verdicts(journal, meter)
         self.facts: dict[str, MachineFacts] = {}
         self._backoffs: dict[tuple[str, str], Backoff] = {}
         self._refusals: dict[str, Setback] = {}

@@ -24,7 +24,7 @@ from fleetd.engine.idleness import Idleness
 from fleetd.engine.look import Look, Looked
 from fleetd.engine.nightly import Nightly
 from fleetd.engine.pace import Pace
-from fleetd.engine.ports import Clock, Meter
+from fleetd.engine.ports import Clock
 from fleetd.engine.recall import Recall
 from fleetd.engine.retention import Retention
 from fleetd.engine.vetoes import Vetoes
@@ -87,7 +87,6 @@ class Reconciler:
         cloud: Cloud,
         journal: Journal,
         clock: Clock,
-        meter: Meter,
         rng: random.Random,
         follower: Follower,
         recall: Recall,
@@ -106,7 +105,6 @@ class Reconciler:
             self.vetoes,
             follower,
             clock,
-            meter,
             rng,
             gate=Gate(self.vetoes, clock, in_force=self._fleet_in_force, leased=self._leased),
             pace=lambda: Pace.of(self.settings),
@@ -127,7 +125,6 @@ class Reconciler:
             cloud,
             recall,
             clock,
-            meter,
             idleness,
             faults,
             lambda: Pace.of(self.settings),

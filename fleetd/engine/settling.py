@@ -11,7 +11,7 @@ import structlog
 
 from fleetd.engine.clocks import Agreement
 from fleetd.engine.external_changes import ExternalChanges
-from fleetd.engine.ports import Clock, Meter
+from fleetd.engine.ports import Clock
 from fleetd.engine.recall import Recall
 from fleetd.model.fleet import Fleet, Guards
 from fleetd.model.journal import GONE, Intent
@@ -35,7 +35,6 @@ class Settling:
         recall: Recall,
         outside: ExternalChanges,
         clock: Clock,
-        meter: Meter,
         agreement: Agreement,
         *,
         unanswered: Callable[[], Collection[int]],
@@ -43,7 +42,6 @@ class Settling:
         self._recall = recall
         self._outside = outside
         self._clock = clock
-        self._meter = meter
         self._unanswered = unanswered
         self._agreement = agreement
         self._inherited: frozenset[int] = frozenset()
@@ -159,11 +157,8 @@ class Settling:
                 log.warning("address.was_left", address=left, **keys)
 
     async def _give_up(self, intent: Intent, error: str) -> None:
-        now = self._clock.now()
-        if not await self._recall.journal.close_intent(intent.id, at=now, outcome=Outcome.LOST, error=error):
-            return
-        self._meter.action(fleet=intent.fleet, verb=intent.verb, result=Outcome.LOST)
-        log.warning("intent.lost", fleet=intent.fleet, name=intent.name, intent=intent.id, error=error)
+        if await self._recall.verdicts.give(intent, Outcome.LOST, error, self._clock.now()):
+            log.warning("intent.lost", fleet=intent.fleet, name=intent.name, intent=intent.id, error=error)
 
     def _find(self, intent: Intent, machines: Sequence[Machine], taken: Collection[str]) -> Machine | None:
         found = [m for m in machines if m.name == intent.name and m.id not in taken]

@@ -56,7 +56,7 @@ async def survey(
     meter = _NoMeter()
     faults = Faults(clock, meter)
     look = Look(
-        cloud, Recall(journal), clock, meter, idleness, faults, lambda: Pace.of(settings), agreement=agreement
+        cloud, Recall(journal, meter), clock, idleness, faults, lambda: Pace.of(settings), agreement=agreement
     )
     try:
         await look.load()

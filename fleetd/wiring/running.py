@@ -104,14 +104,14 @@ def assemble(
     ``sources`` makes the idle sources; by default those that the config names. ``command`` is what runs it, for
     status; ``lease`` says which of several replicas acts.
     """
-    recall = Recall(journal)
+    recall = Recall(journal, meter)
     faults = Faults(clock, meter)
     poller = Poller(cloud, clock, faults, poll=settings.daemon.poll, looks=looks_a_tick(settings))
     follower = Follower(poller, recall, clock, meter, faults)
     leases = Leases(journal)
     idleness = idle_clocks(journal, clock, leases, sources)
     reconciler = Reconciler(
-        settings, cloud, journal, clock, meter, rng, follower, recall, idleness, faults, progress=notifier.alive
+        settings, cloud, journal, clock, rng, follower, recall, idleness, faults, progress=notifier.alive
     )
     daemon = Daemon(
         reconciler,

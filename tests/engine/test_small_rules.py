@@ -84,7 +84,7 @@ def test_a_shortage_that_is_over_does_not_come_back_with_a_restart() -> None:
             assert (first.attempt, second.attempt) == (1, 2)
             assert (await recall.memory(second.until, provider_failing=timedelta(0))).backoffs == {}
             await recall.has_capacity(*TYPE)
-            anew = Recall(world.journal)
+            anew = Recall(world.journal, world.meter)
             await anew.load()
             assert (await anew.memory(second.until - HOUR, provider_failing=timedelta(0))).backoffs == {}
             again = await anew.no_capacity(*TYPE, "no room", NOW)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import anyio
+import pytest
 
+from fleetd.model.errors import Busy, RateLimited, Refused, RetryLater
 from fleetd.model.reasons import Outcome
 from tests.support.build import fleet, token_name
 from tests.support.rig import rig
@@ -38,3 +40,53 @@ async def test_an_intent_is_closed_once() -> None:
             await anyio.sleep(90)
             assert await world.history() == ["stop ps1 lost"], "the first verdict stands"
             assert not [s for s in world.meter.said if s[0] in {"action", "transition"}], "nothing counts it twice"
+
+
+DECLINED = {
+    "refused": (Refused("not allowed", operation="stop", status=403), Outcome.REFUSED),
+    "busy": (Busy("it is updating", operation="stop", status=409), Outcome.NOT_SENT),
+    "failing": (RetryLater("502", operation="stop", status=502), Outcome.NOT_SENT),
+    "rate limited": (RateLimited("slow down", operation="stop", status=429), Outcome.NOT_SENT),
+}
+"""How a call is declined, and the verdict on its intent."""
+
+
+@pytest.mark.parametrize("how", DECLINED)
+@virtual
+async def test_a_declined_call_is_not_followed_by_a_pass_that_began_before_its_answer(how: str) -> None:
+    """Else what a person does to the machine then would be remembered as fleetd's own deed."""
+    error, verdict = DECLINED[how]
+    async with rig(fleet(target=0)) as world:
+        world.cloud.add(token_name(1), machine_type="P4000")
+        world.cloud.before = lambda op, _id: error if op == "stop" else None
+        async with world.passes_by_hand() as reconciler:
+            await reconciler.load()
+            world.cloud.hangs = lambda op, _detail: 5.0 if op == "stop" else 0.0
+            async with anyio.create_task_group() as group:
+                group.start_soon(reconciler.run_pass)
+                await anyio.sleep(3)
+                (stale,) = await world.journal.open_intents()
+                await anyio.sleep(5)
+            world.follower.follow(stale)
+            world.cloud.human("stop", "ps1")
+            await anyio.sleep(90)
+            assert world.reconciler.recall.facts["ps1"].stopped_by is None, "a person stopped it"
+            assert await world.history() == [f"stop ps1 {verdict}"]
+
+
+@pytest.mark.parametrize("how", DECLINED)
+@virtual
+async def test_what_has_its_verdict_is_not_counted_again_when_its_call_is_declined(how: str) -> None:
+    error, _ = DECLINED[how]
+    async with rig(fleet(target=0)) as world:
+        world.cloud.add(token_name(1), machine_type="P4000")
+        world.cloud.before = lambda op, _id: error if op == "stop" else None
+        world.cloud.hangs = lambda op, _detail: 5.0 if op == "stop" else 0.0
+        async with world.passes_by_hand() as reconciler, anyio.create_task_group() as group:
+            group.start_soon(reconciler.run_pass)
+            await anyio.sleep(3)
+            (intent,) = await world.journal.open_intents()
+            assert await world.journal.close_intent(intent.id, at=world.clock.now(), outcome=Outcome.LOST)
+            await anyio.sleep(5)
+        assert await world.history() == ["stop ps1 lost"], "the first verdict stands"
+        assert not [s for s in world.meter.said if s[0] == "action"], "nothing counts it twice"
