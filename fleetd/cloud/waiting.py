@@ -9,7 +9,7 @@ import anyio
 
 from fleetd.cloud.port import Json
 from fleetd.model.errors import CloudError, MalformedAnswer, NotFound, RetryLater, WaitEnded
-from fleetd.model.machine import Machine, MachineEvent, Phase
+from fleetd.model.machine import WENT_BACK, Machine, Phase
 from fleetd.model.reasons import Verdict
 
 GOALS = {
@@ -23,9 +23,6 @@ LAG = 30.0
 """Seconds for which the provider's views may trail its own acceptance of a create or start."""
 
 SHORTEST_POLL = 0.05
-
-_RISES = frozenset({"create", "start", "restart"})
-_GOING_ON = frozenset({"in progress", "new"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,26 +90,27 @@ class _Wait:
         return machine.state in GOALS[self.goal]
 
     def judge(self, machine: Machine) -> None:
-        """Raise if a machine that should come up will not."""
+        """Raise if a machine that should come up will not.
+
+        Which start is waited for nobody knows here: the newest event alone counts, and an old one's failure not at
+        once. The engine knows its call's own events, and judges by them (``planner.transitions``).
+        """
         if self.goal == "off":
             return
         self.moved = self.moved or machine.phase is Phase.RISING
         events = machine.events or ()
-        failures = frozenset(event.handle for event in events if _failed_rise(event))
+        failures = frozenset(event.handle for event in events if event.rises and event.failed)
         if self.old_failures is None:
             self.old_failures = frozenset() if self.moved else failures
         newest = events[0] if events else None
-        if machine.phase is not Phase.DOWN or (newest is not None and newest.state in _GOING_ON):
+        if machine.phase is not Phase.DOWN or (newest is not None and newest.goes_on):
             return
-        if newest is not None and _failed_rise(newest):
+        if newest is not None and newest.rises and newest.failed:
             settled = anyio.current_time() - self.began >= LAG
             if self.moved or settled or newest.handle not in self.old_failures:
-                reason = newest.error or "the provider gives no reason"
-                raise self.ended(Verdict.FAILED_TO_START, f"it failed to start: {reason}")
-        elif self.moved and (newest is None or newest.name in _RISES):
-            raise self.ended(
-                Verdict.FAILED_TO_START, "it failed to start: it went back to off, and the provider gives no reason"
-            )
+                raise self.ended(Verdict.FAILED_TO_START, f"it failed to start: {newest.why}")
+        elif self.moved and (newest is None or newest.rises):
+            raise self.ended(Verdict.FAILED_TO_START, f"it failed to start: {WENT_BACK}")
 
     async def judge_absent(self, eyes: Eyes, not_found: NotFound) -> None:
         """Raise if a machine that show does not find is proven gone; one never seen may still be too young."""
@@ -137,7 +135,3 @@ class _Wait:
 
     def ended(self, verdict: Verdict, message: str) -> WaitEnded:
         return WaitEnded(message, verdict=verdict.value, state=self.last_state)
-
-
-def _failed_rise(event: MachineEvent) -> bool:
-    return event.failed and event.name in _RISES

@@ -85,9 +85,7 @@ class EngineHandle:
             return "no pass has ended well yet"
         if self._daemon.last_error is not None:
             return self._daemon.last_error
-        if not report.observation.sane:
-            return report.observation.rejected or "the listing is not whole"
-        return None
+        return report.observation.undecided
 
     def reload(self, actor: str) -> None:
         """See ``DaemonHandle.reload``."""

@@ -97,7 +97,7 @@ class Snapshots:
         now = self.theirs(self._clock.now())
         keys = {"fleet": fleet.name, "machine": machine.id, "name": machine.name}
         if sight.failure is not None and self._news(machine, f"failed {sight.failure.handle}"):
-            reason = sight.failure.error or "the provider gives no reason"
+            reason = sight.failure.why
             log.warning("snapshot.failed", error=reason, **keys)
         missed = snapshot_missed(fleet, machine, sight, now)
         if missed is None:

@@ -158,7 +158,7 @@ def _sight(
 ) -> SightReport:
     """How far what is shown of fleets and machines can be relied on."""
     if seen is not None:
-        doubt = doubt or seen.rejected or (None if seen.complete else "the listing is not whole")
+        doubt = doubt or seen.undecided
     return SightReport(
         at=None if seen is None else seen.at,
         complete=seen is not None and seen.complete,

@@ -43,6 +43,15 @@ UNREADABLE = "unreadable"
 """Likewise, in place of the state that an entry of a listing has when the entry cannot be read."""
 
 
+RISES = frozenset({"create", "start", "restart"})
+"""Names of the events that bring a machine up."""
+_ENDS = frozenset({"destroy", "deactivate", "delete", "terminate"})
+"""Names of those that end it (both dialects, and the words that others have for it)."""
+NO_REASON = "the provider gives no reason"
+WENT_BACK = f"it went back to off, and {NO_REASON}"
+"""Of a start that was seen under way, and of which nothing but its machine's state tells that it failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class MachineEvent:
     """One entry of a machine's event list."""
@@ -62,6 +71,26 @@ class MachineEvent:
     def failed(self) -> bool:
         """Whether the provider says that this ended in an error."""
         return self.state in {"error", "cancelled"}
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has not ended, well or not."""
+        return self.state in {"in progress", "new"}
+
+    @property
+    def rises(self) -> bool:
+        """Whether it brings a machine up."""
+        return self.name in RISES
+
+    @property
+    def ends(self) -> bool:
+        """Whether it ends a machine, and has not failed to."""
+        return self.name in _ENDS and not self.failed
+
+    @property
+    def why(self) -> str:
+        """The provider's reason for a failure, or that it gives none."""
+        return self.error or NO_REASON
 
 
 @dataclass(frozen=True, slots=True)

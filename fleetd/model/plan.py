@@ -25,6 +25,14 @@ Due = Mapping[str, frozenset[Check]]
 NOTHING_DUE: Due = MappingProxyType({})
 
 
+NOT_WHOLE = "the listing is not whole"
+
+
+def why_undecided(*, complete: bool, rejected: str | None) -> str | None:
+    """Why nothing is decided on a look; None where it is good."""
+    return rejected or (None if complete else NOT_WHOLE)
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """What ``Cloud.list`` returns: every machine that the key can see, each id once."""
@@ -69,9 +77,14 @@ class Observation:
         return self.complete and self.rejected is None
 
     @property
+    def undecided(self) -> str | None:
+        """Why nothing is decided on it; None where it is sane."""
+        return why_undecided(complete=self.complete, rejected=self.rejected)
+
+    @property
     def doubt(self) -> str | None:
-        """Why it is not sane; None when it is."""
-        return self.rejected or (None if self.complete else self.problem or "the listing is not whole")
+        """The same, with the provider's side of it."""
+        return None if self.sane else self.rejected or self.problem or NOT_WHOLE
 
 
 @dataclass(frozen=True, slots=True)

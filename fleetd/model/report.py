@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from fleetd.model.journal import Hold
-from fleetd.model.plan import BudgetView, NextChange, OrphanView, OverCap, Skip, Unlike
+from fleetd.model.plan import BudgetView, NextChange, OrphanView, OverCap, Skip, Unlike, why_undecided
 from fleetd.model.reasons import Verb
 
 FORMAT = 1
@@ -267,7 +267,7 @@ class SightReport(Struct, frozen=True, kw_only=True):
     @property
     def undecided(self) -> str | None:
         """Why nothing is decided on the last look; None where it is good."""
-        return self.rejected or (None if self.complete else "the listing is not whole")
+        return why_undecided(complete=self.complete, rejected=self.rejected)
 
 
 UNSEEN = SightReport(complete=True)

@@ -46,7 +46,7 @@ def classify(machine: Machine | None, before: MachineFacts) -> Culprit:
     newest = next((e for e in machine.events if not e.name.startswith(_ABOUT_DISKS)), None)
     if newest is None:
         return Culprit.UNKNOWN
-    if newest.name in {"destroy", "deactivate"} and not newest.failed:
+    if newest.ends:
         return Culprit.OPERATOR
     if machine.phase in {Phase.DOWN, Phase.FALLING}:
         return _who_stopped(machine, newest, before)
@@ -69,7 +69,7 @@ def remember(
 
 
 def _who_stopped(machine: Machine, newest: MachineEvent, before: MachineFacts) -> Culprit:
-    if newest.failed and newest.name in {"start", "restart", "create"}:
+    if newest.failed and newest.rises:
         return Culprit.FAILED_START
     if newest.name == "vm-shutdown-force":  # v1 names its timer
         return Culprit.VENDOR_TIMEOUT
@@ -77,7 +77,7 @@ def _who_stopped(machine: Machine, newest: MachineEvent, before: MachineFacts) -
         return Culprit.UNKNOWN
     if machine.shutdown_timeout_hours and newest.created_at is not None:
         started = next(
-            (e.finished_at or e.created_at for e in machine.events or () if e.name in {"start", "restart", "create"}),
+            (e.finished_at or e.created_at for e in machine.events or () if e.rises),
             before.up_since,
         )
         if started is not None:

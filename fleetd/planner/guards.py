@@ -12,7 +12,7 @@ from types import MappingProxyType
 from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.journal import Intent, Memory
 from fleetd.model.machine import UNVERIFIED
-from fleetd.model.plan import Action, Observation, OverCap, Skip
+from fleetd.model.plan import NOT_WHOLE, Action, Observation, OverCap, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.billing import month_name
 from fleetd.planner.leaving import LEAVING
@@ -43,7 +43,7 @@ def doubt_of(observation: Observation, now: datetime, stale_after: timedelta, fa
     if observation.rejected is not None:
         return Doubt(Reason.OBSERVATION_REJECTED, observation.rejected, everything)
     if not observation.complete:
-        return Doubt(Reason.OBSERVATION_PARTIAL, "the listing is not whole", everything)
+        return Doubt(Reason.OBSERVATION_PARTIAL, NOT_WHOLE, everything)
     age = now - observation.at
     if age > stale_after or age < -stale_after:
         return Doubt(Reason.OBSERVATION_STALE, f"seen {age.total_seconds():.0f} s ago", everything)

@@ -11,9 +11,6 @@ from fleetd.planner.waits import is_waiting
 LEAVING = "leaving"
 """What is remembered as such a machine's state. It is looked at with ``show`` in every pass: it may come back."""
 
-_ENDS = frozenset({"destroy", "deactivate", "delete", "terminate"})
-"""Events that end a machine (both dialects, and the words that others have for it)."""
-_BEGINS = frozenset({"create", "start", "restart"})
 _WORDS = ("destroy", "delet", "terminat", "deactivat", "decommission", "remov")
 """How the names of states begin that a machine does not come back from."""
 
@@ -26,9 +23,9 @@ def leaves(machine: Machine, *, listed: bool) -> bool:
 def surely_leaves(machine: Machine) -> bool:
     """Whether its own destroy event says so, and it was not started since; or the name of its state does."""
     for event in machine.events or ():
-        if event.name in _ENDS and not event.failed:
+        if event.ends:
             return True
-        if event.name in _BEGINS and not event.failed:
+        if event.rises and not event.failed:
             break
     return machine.phase is Phase.UNKNOWN and machine.state.casefold().startswith(_WORDS)
 

@@ -105,7 +105,7 @@ def last_started(machine: Machine) -> datetime | None:
     for event in machine.events or ():
         if not event.name:
             return None
-        if event.name in {"start", "restart", "create"} and not event.failed:
+        if event.rises and not event.failed:
             return event.finished_at or event.created_at
     return None
 

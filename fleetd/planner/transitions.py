@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from fleetd.model.journal import Intent
-from fleetd.model.machine import PHASES, Machine, MachineEvent, Phase
+from fleetd.model.machine import NO_REASON, PHASES, WENT_BACK, Machine, MachineEvent, Phase
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner.policies import unmet
 
@@ -274,7 +274,7 @@ def _judge_rise(intent: Intent, sight: Sight, machine: Machine, course: Course, 
     if _pending(intent, machine):
         return None
     if course.left or (intent.verb is Verb.CREATE and _for_long(course.told_at, now)):
-        return Ending(Outcome.FAILED_TO_START, "it went back to off, and the provider gives no reason")
+        return Ending(Outcome.FAILED_TO_START, WENT_BACK)
     return _unmoved(intent, machine, course, now)
 
 
@@ -305,7 +305,7 @@ def _judge_stop(intent: Intent, sight: Sight, machine: Machine, course: Course, 
     if _pending(intent, machine):
         return None
     if course.left:
-        return Ending(Outcome.NO_EFFECT, f"it went back to {machine.state}, and the provider gives no reason")
+        return Ending(Outcome.NO_EFFECT, f"it went back to {machine.state}, and {NO_REASON}")
     came_up = PHASES.get(intent.expected_state or "") is Phase.RISING
     if came_up and _for_long(course.rest_at, now):
         return Ending(Outcome.NO_EFFECT, f"it became {machine.state} all the same")
@@ -333,7 +333,7 @@ def _failure(intent: Intent, machine: Machine) -> MachineEvent | None:
 
 
 def _pending(intent: Intent, machine: Machine) -> bool:
-    return any(e.state in {"in progress", "new"} for e in _own(intent, machine))
+    return any(e.goes_on for e in _own(intent, machine))
 
 
 def _came_after(intent: Intent, machine: Machine, names: AbstractSet[str], *, without_ours: bool) -> bool:

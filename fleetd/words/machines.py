@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 
+from fleetd.model.machine import NO_REASON
 from fleetd.model.reasons import Standing
 from fleetd.model.report import FleetReport, MachineReport
 from fleetd.planner.ownership import made_for
@@ -65,7 +66,7 @@ def standing_sentence(machine: MachineReport, fleet: FleetReport | None, now: da
         "up": "?" if fleet is None else fleet.up,
         "are": "is" if fleet is not None and fleet.up == 1 else "are",
         "target": "?" if fleet is None else fleet.target,
-        "failure": clause(machine.failure or "the provider gives no reason"),
+        "failure": clause(machine.failure or NO_REASON),
         "stopped": _clock(machine.stopped_at),
         "gone": _ago(machine.stopped_at, now),
     }

@@ -40,6 +40,9 @@ def happened(name: str, hours: float, state: str = "done") -> MachineEvent:
         ),
         pytest.param("off", (happened("snapshot-create", 0),), 24, Culprit.UNKNOWN, id="nothing but a snapshot"),
         pytest.param("off", (happened("stop", 0), happened("start", 0.1)), 0, Culprit.OPERATOR, id="told: no timer"),
+        pytest.param("off", (happened("destroy", 0),), 24, Culprit.OPERATOR, id="destroyed"),
+        pytest.param("off", (happened("terminate", 0),), 24, Culprit.OPERATOR, id="destroyed by another word"),
+        pytest.param("off", (happened("destroy", 0, "error"),), 24, Culprit.UNKNOWN, id="a destroy that failed"),
     ],
 )
 def test_who_did_it(state, events, timeout, culprit) -> None:

@@ -19,7 +19,7 @@ from fleetd.cloud.paperspace.requests import Requests, within
 from fleetd.cloud.port import Json, Progress, freely
 from fleetd.cloud.waiting import Eyes, wait_until
 from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer, NotFound, Refused, Unauthorized, Unsupported
-from fleetd.model.machine import Machine
+from fleetd.model.machine import RISES, Machine
 from fleetd.model.vendor_v1 import V1_LIST_FILTERS, V1_LOCAL_FILTERS
 
 Rows = list[Json]
@@ -361,7 +361,7 @@ def _told_apart(events: Rows) -> Rows:
 
 
 def _is_rise(event: Json) -> bool:
-    return event.get("name") in {"create", "start", "restart"}
+    return event.get("name") in RISES
 
 
 def _read_machine(content: Json) -> Machine:

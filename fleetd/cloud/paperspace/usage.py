@@ -11,15 +11,15 @@ from datetime import datetime
 
 from fleetd.cloud.port import Json
 from fleetd.cloud.reading import moment
-from fleetd.model.machine import MachineEvent, Phase
+from fleetd.model.machine import RISES, MachineEvent, Phase
 
-_RISES, _FALLS = frozenset({"create", "start", "restart"}), frozenset({"stop", "vm-shutdown-force", "deactivate"})
+_FALLS = frozenset({"stop", "vm-shutdown-force", "deactivate"})
 
 
 def tells_state(event: Json, before: datetime) -> bool:
     """Whether an event as the API sends it tells what the machine was at that time."""
     at = moment(event.get("dtCreated"))
-    return at is not None and at < before and event.get("name") in _RISES | _FALLS
+    return at is not None and at < before and event.get("name") in RISES | _FALLS
 
 
 def seconds_up(events: Sequence[MachineEvent], phase: Phase, since: datetime, until: datetime) -> float | None:
@@ -34,7 +34,7 @@ def seconds_up(events: Sequence[MachineEvent], phase: Phase, since: datetime, un
     Returns:
         None where the events do not tell: they do not reach back, lack a date, or contradict what the machine is.
     """
-    told = [e for e in reversed(events) if e.name in _RISES | _FALLS]
+    told = [e for e in reversed(events) if e.name in RISES | _FALLS]
     if not told or any(e.created_at is None for e in told):
         return None
     if told[0].name != "create" and (told[0].created_at or since) >= since:
@@ -55,12 +55,12 @@ def _after(
     event: MachineEvent, up: MachineEvent | None, spans: list[tuple[datetime, datetime]]
 ) -> MachineEvent | None:
     """The event since which it is up once ``event`` is over, None when it is not; the span that ends is noted."""
-    if event.name in _RISES and not event.failed:
+    if event.rises and not event.failed:
         # What follows the creation is when it really began to run.
         return event if up is None or up.name == "create" else up
-    if event.name in _FALLS and (event.failed or event.state in {"new", "in progress"}):
+    if event.name in _FALLS and (event.failed or event.goes_on):
         return up
-    never_ran = up is None or (event.name in _RISES and up.name == "create")
+    never_ran = up is None or (event.rises and up.name == "create")
     began, ended = up.created_at if up is not None else None, event.finished_at or event.created_at
     if not never_ran and began is not None and ended is not None:
         spans.append((began, ended))
