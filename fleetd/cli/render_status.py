@@ -31,7 +31,7 @@ from fleetd.planner.ownership import made_for
 from fleetd.planner.standing import orphans
 from fleetd.words.blocked import Blocked, blocked
 from fleetd.words.fleets import unlike_sentence
-from fleetd.words.leases import holder_words, standby_words
+from fleetd.words.leases import REJECTED, holder_words, standby_words
 from fleetd.words.names import called
 from fleetd.words.phases import PHASES
 from fleetd.words.reasons import reason_words
@@ -145,13 +145,17 @@ def daemon_lines(daemon: DaemonReport, now: datetime) -> Iterator[RenderableType
         yield from (Hanging(Text(shown(line).strip(), style="red"), first=GAP, then=2 * GAP) for line in more)
 
 
-def _lease_lines(lease: LeaseReport | None, now: datetime) -> Iterator[Text]:
+def _lease_lines(lease: LeaseReport | None, now: datetime) -> Iterator[RenderableType]:
     """Which of several replicas acts, and which stand by."""
     if lease is None:
         return
     yield Text.assemble("lease: ", (holder_words(lease, now, shown), "green" if lease.holder else "bold yellow"))
     for standby in lease.standbys:
         yield Text(f"  stands by: {standby_words(standby, shown)}", style="yellow" if standby.config_differs else "")
+        if standby.config_fault:
+            first, *more = standby.config_fault.splitlines()
+            yield Text(f"    {REJECTED}, and it would act on the config from before: {shown(first)}", style="red")
+            yield from (Hanging(Text(shown(line).strip(), style="red"), first=3 * GAP, then=4 * GAP) for line in more)
 
 
 def belief_lines(report: Report, now: datetime) -> Iterator[Text]:

@@ -27,10 +27,18 @@ def run(config: ConfigOption = None) -> None:
 
 
 def reload(config: ConfigOption = None, state_dir: StateDirOption = None) -> None:
-    """Have the running daemon read its config again: swapped whole, or not at all when it has a fault."""
-    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
-    read = anyio.run(wiring.reload, settings).config or settings.source
-    say(f"the daemon has read {printable(read)} again")
+    """Have the running daemon read its config again: swapped whole, or not at all when it has a fault.
+
+    Of several replicas it is the one on this host, whether it acts or stands by: each reads its own file.
+    """
+    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir, of_standby=True)
+    read = anyio.run(wiring.reload, settings)
+    again = f"has read {printable(read.config or settings.source)} again"
+    if read.replica is None:
+        say(f"the daemon {again}")
+        return
+    who = printable(read.replica)
+    say(f"the replica that acts ({who}) {again}" if read.acts else f"the replica that stands by here ({who}) {again}")
 
 
 def step_down(config: ConfigOption = None, state_dir: StateDirOption = None, as_json: JsonOption = False) -> None:

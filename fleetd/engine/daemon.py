@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
-from dataclasses import fields
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import anyio
 import structlog
 
 from fleetd import __version__
-from fleetd.config.reading import placed
 from fleetd.engine.chronicle import Chronicle
 from fleetd.engine.clock_steps import ClockSteps
 from fleetd.engine.faults import PASS, Faults, wait_after
@@ -21,11 +18,12 @@ from fleetd.engine.follower import Follower
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms, Clock, Meter, Notifier
 from fleetd.engine.reconciler import PassReport, Reconciler
-from fleetd.model.errors import CloudError, ConfigError, Fault, FleetdError, OrderDeclined, PassFailed, StoreError
+from fleetd.engine.rereading import Rereading
+from fleetd.model.errors import CloudError, ConfigError, FleetdError, PassFailed, StoreError
 from fleetd.model.journal import Intent
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Outcome, Verb
-from fleetd.model.settings import ProviderSettings, Settings
+from fleetd.model.settings import Settings
 from fleetd.planner.transitions import Ending
 from fleetd.planner.windows import next_edge
 from fleetd.words.changes import differences
@@ -42,8 +40,6 @@ LONGEST_GAP = 5.0
 """Seconds of that at most: whoever gives an order hears within half a minute what became of it."""
 GRACE = 25.0
 """Seconds that a pass under way may take to end after SIGTERM; the unit kills after 45."""
-FOR_GOOD = ("poll", "state_dir", "state", "state_password", "listen")
-"""Keys of ``[daemon]`` that only a start reads; so are all of ``[provider]``."""
 HEARTBEAT = 10.0
 """Seconds between signs of life while the daemon waits on purpose."""
 
@@ -81,19 +77,16 @@ class Daemon:
         """When the pause ends that the provider asked for; None where it asked for none."""
         self.config_since: datetime | None = None
         """When the config in force was read."""
-        self.reload_fault: str | None = None
-        """Why the last reload was rejected; None after a good one."""
+        self.rereading = Rereading(load, notifier, faults, meter.reload)
         self._poller = poller
         self._follower = follower
         follower.on_end = self.transition_ended
         self._notifier = notifier
-        self._meter = meter
         self._clock = clock
         self._steps = ClockSteps(clock)
         self._rng = rng
         self._alarms = alarms
         self._scheduled: dict[Check, str] = {}
-        self._load = load
         self._on_pass = on_pass
         self._wake = anyio.Event()
         self._stop = anyio.Event()
@@ -172,35 +165,16 @@ class Daemon:
             ConfigError: the new one has faults; the old one stays in force.
             OrderDeclined: this process keeps to the config that it began with.
         """
-        self._notifier.reloading()
         try:
-            settings = self._load()
-            _refuse_unchangeable(self.reconciler.settings, settings)
+            settings = self.rereading.read(self.reconciler.settings)
         except ConfigError as error:
-            self.reload_fault = str(error)
-            self._meter.reload(ok=False)
-            log.error(  # noqa: TRY400 - the faults are the message
-                "config.reload_rejected", faults=[str(f) for f in error.faults], config=error.source
-            )
             self.chronicle.rejected("; ".join(str(fault) for fault in error.faults[:3]))
             raise
-        except OrderDeclined:
-            raise
-        except Exception as error:
-            self.reload_fault = f"a fault in fleetd kept it from being read: {self.faults.saw('reload', error)}"
-            self._meter.reload(ok=False)
-            raise ConfigError(
-                self.reconciler.settings.source, (Fault(self.reconciler.settings.source, self.reload_fault),)
-            ) from error
-        finally:
-            self._notifier.ready()
         released = sorted({f.name for f in self.reconciler.settings.fleets} - {f.name for f in settings.fleets})
         self.chronicle.reloaded(differences(self.reconciler.settings, settings))
         self.reconciler.settings = settings
         self.reconciler.recall.forget_refusals()
-        self.reload_fault = None
         self.config_since = self._clock.now()
-        self._meter.reload(ok=True)
         self._schedule()
         log.info("config.reloaded", config=settings.source, fleets=len(settings.fleets), released=released or None)
         self.wake()
@@ -329,18 +303,6 @@ class Daemon:
         await anyio.sleep(GRACE)
         log.warning("daemon.grace_expired", grace_s=GRACE)
         passes.cancel()
-
-
-def _refuse_unchangeable(old: Settings, new: Settings) -> None:
-    changed = _changed("provider", [f.name for f in fields(ProviderSettings)], old.provider, new.provider)
-    changed += _changed("daemon", FOR_GOOD, old.daemon, new.daemon)
-    if changed:
-        faults = [Fault(path, "changed: restart fleetd to use it") for path in changed]
-        raise ConfigError(new.source, placed(faults, Path(new.source)))
-
-
-def _changed(table: str, keys: Iterable[str], old: object, new: object) -> list[str]:
-    return [f"{table}.{key}" for key in keys if getattr(old, key) != getattr(new, key)]
 
 
 def _first(group: ExceptionGroup[E]) -> E:

@@ -302,7 +302,7 @@ class EngineHandle:
             since=daemon.started_at,
             config=daemon.reconciler.settings.source,
             config_since=daemon.config_since,
-            config_fault=daemon.reload_fault,
+            config_fault=daemon.rereading.fault,
             last_pass=None
             if report is None
             else LastPass(

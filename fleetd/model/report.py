@@ -191,6 +191,8 @@ class StandbyReport(Struct, frozen=True, kw_only=True):
     """The config file that it would act on."""
     config_differs: bool = False
     """What that says is not what the holder's says: with a takeover something would change."""
+    config_fault: str | None = None
+    """Why its last reload was rejected; it would act on what it had read before."""
 
 
 class LeaseReport(Struct, frozen=True, kw_only=True):
@@ -361,6 +363,10 @@ class Reloaded(Struct, frozen=True, kw_only=True):
     reloaded: bool
     config: str | None = None
     """The file that was read."""
+    replica: str | None = None
+    """Which of several replicas has read it; None of a daemon that is alone."""
+    acts: bool = True
+    """Whether it acts on it from now on; else it does once it takes over."""
 
 
 class SteppingDown(Struct, frozen=True, kw_only=True):
@@ -382,6 +388,8 @@ class WhoIs(Struct, frozen=True, kw_only=True):
     """Its config file, absolute."""
     state_dir: str
     """Absolute."""
+    stands_by: bool = False
+    """Whether it is a replica that does not act: it takes a reload, and nothing else."""
 
 
 def encoded(report: object) -> bytes:

@@ -16,6 +16,8 @@ STATE = "Fleetd-State"
 """Header: a state directory; then the config does not matter."""
 MISDIRECTED = 421
 """HTTP's status for an order that is for another daemon (RFC 9110, 15.5.20)."""
+STANDS_BY = "stands_by"
+"""With it, the reason where it is for the replica that acts, and this one stands by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +28,18 @@ class Identity:
     """Its config file, absolute, as it was named at the start; every reload reads what is there then."""
     state: Path
     """Its state directory, absolute."""
+    stands_by: bool = False
+    """Whether it is a replica that does not act."""
 
     @classmethod
-    def of(cls, config: str | Path, state: Path) -> Identity:
+    def of(cls, config: str | Path, state: Path, *, stands_by: bool = False) -> Identity:
         """With both paths made absolute now, before anybody changes the directory."""
-        return cls(Path(os.path.abspath(config)), Path(os.path.abspath(state)))  # noqa: PTH100 - without ".."
+        paths = Path(os.path.abspath(config)), Path(os.path.abspath(state))  # noqa: PTH100 - without ".."
+        return cls(*paths, stands_by)
 
     def answer(self) -> WhoIs:
         """The answer to ``GET /whoami``."""
-        return WhoIs(pid=os.getpid(), config=str(self.config), state_dir=str(self.state))
+        return WhoIs(pid=os.getpid(), config=str(self.config), state_dir=str(self.state), stands_by=self.stands_by)
 
     def is_meant(self, headers: Mapping[str, str]) -> bool:
         """Whether an order with these headers is for this daemon; one that names nobody is for whom it reached."""

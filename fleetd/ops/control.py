@@ -20,7 +20,7 @@ from aiohttp.typedefs import Middleware
 from fleetd.model.errors import ConfigError, NotYet, OrderDeclined, StateLocked, StateUnusable, StoreError
 from fleetd.model.report import Lifted, Reloaded
 from fleetd.ops import orders
-from fleetd.ops.addressee import MISDIRECTED, Identity
+from fleetd.ops.addressee import MISDIRECTED, STANDS_BY, Identity
 from fleetd.ops.control_client import LOGIN, RELAYED, is_listening
 from fleetd.ops.daemon_handle import DaemonHandle
 from fleetd.ops.escape import printable
@@ -54,14 +54,45 @@ async def serve_control(
         StateLocked: somebody listens there: a socket in use is never taken away.
         StateUnusable: the socket cannot be made.
     """
+    async with _serve(path, identity, [*_Orders(handle).routes(), *reads]) as keep_socket:
+        yield keep_socket
+
+
+@asynccontextmanager
+async def serve_standby_control(
+    reread: Callable[[], Reloaded], path: Path, *, identity: Identity
+) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Any]]]:
+    """The control socket of a replica that stands by, as ``serve_control``: it can read its config again.
+
+    Whatever else is asked is for the replica that acts, and the answer says so.
+    """
+
+    async def reload(_request: web.Request) -> web.Response:
+        return json_answer(reread())
+
+    async def stands_by(_request: web.Request) -> web.Response:
+        words = f"the replica here (pid {os.getpid()}) stands by, and only the one that acts can do this"
+        raise Fault(MISDIRECTED, words, reason=STANDS_BY)
+
+    routes = [web.post("/reload", reload)]
+    async with _serve(path, identity, routes, rest=web.route("*", "/{rest:.*}", stands_by)) as keep_socket:
+        yield keep_socket
+
+
+@asynccontextmanager
+async def _serve(
+    path: Path, identity: Identity | None, routes: Iterable[web.RouteDef], *, rest: web.RouteDef | None = None
+) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Any]]]:
     listening = _bind(path)
     mine = _Mine(path)
     try:
         checks = [tell_faults, _check_peer, *([] if identity is None else [_addressed(identity)]), _tell_of_orders]
         app = web.Application(client_max_size=MAX_BODY, middlewares=checks)
-        app.add_routes([*_Orders(handle).routes(), *reads])
+        app.add_routes(routes)
         if identity is not None:
             app.add_routes([web.get("/whoami", _whoami(identity))])
+        if rest is not None:
+            app.add_routes([rest])
         async with serving(app, listening) as listen:
             yield partial(mine.keep, listen)
     finally:
@@ -152,7 +183,9 @@ class _Orders:
 
     async def reload(self, request: web.Request) -> web.Response:
         self._handle.reload(actor_of(request))
-        return json_answer(Reloaded(reloaded=True, config=self._handle.status().daemon.config))
+        daemon = self._handle.status().daemon
+        replica = None if daemon.lease is None else daemon.lease.holder
+        return json_answer(Reloaded(reloaded=True, config=daemon.config, replica=replica))
 
     async def wake(self, _request: web.Request) -> web.Response:
         self._handle.wake()
@@ -218,7 +251,8 @@ async def _tell_of_orders(request: web.Request, handler: Handler) -> web.StreamR
     try:
         answer = await handler(request)
     except Fault as fault:
-        log.warning("order.was_refused", **keys, status=fault.status, error=fault.message)
+        if fault.more.get("reason") != STANDS_BY:  # it goes to the replica that acts, which says what became of it
+            log.warning("order.was_refused", **keys, status=fault.status, error=fault.message)
         raise
     except ConfigError as error:
         faults = [{"path": f.path, "problem": f.problem, "line": f.line} for f in error.faults]

@@ -18,8 +18,16 @@ from typing import Any, TypeVar, cast
 import anyio
 
 from fleetd.model.report import decoded
-from fleetd.ops.addressee import MISDIRECTED
-from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefused, OtherDaemon, UnusableAnswer
+from fleetd.ops.addressee import MISDIRECTED, STANDS_BY
+from fleetd.ops.control_errors import (
+    NoAnswer,
+    NoDaemon,
+    NotAllowed,
+    OrderRefused,
+    OtherDaemon,
+    StandsBy,
+    UnusableAnswer,
+)
 
 T = TypeVar("T")
 
@@ -75,6 +83,7 @@ class ControlClient:
         Raises:
             NoDaemon: nobody listens; NotAllowed: this user may not connect; NoAnswer: it does not answer.
             OtherDaemon: it is another than the one that was meant. OrderRefused: the daemon declined.
+        StandsBy: it is a replica that does not act.
         """
         seconds = patience(method, path)
         try:
@@ -115,7 +124,7 @@ def understood(kind: type[T], status: int, text: bytes, where: str) -> T:
     """A daemon's answer as a value of that kind.
 
     Raises:
-        OtherDaemon, OrderRefused, UnusableAnswer: as ``ControlClient.ask``.
+        OtherDaemon, OrderRefused, StandsBy, UnusableAnswer: as ``ControlClient.ask``.
     """
     try:
         if status >= HTTPStatus.BAD_REQUEST:
@@ -151,10 +160,12 @@ class _Received:
         return io.BytesIO(self._answer)
 
 
-def _refusal(status: int, document: Any) -> OrderRefused | OtherDaemon:
+def _refusal(status: int, document: Any) -> OrderRefused | OtherDaemon | StandsBy:
     error = document.get("error") if isinstance(document, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
+    reason = error.get("reason") if isinstance(error, dict) else None
+    if status == MISDIRECTED and reason == STANDS_BY:
+        return StandsBy(str(message or "a replica listens there that stands by"))
     if status == MISDIRECTED:
         return OtherDaemon(str(message or "another daemon listens there"))
-    reason = error.get("reason") if isinstance(error, dict) else None
     return OrderRefused(str(message or f"refused ({status})"), status=status, reason=str(reason or ""))

@@ -9,6 +9,10 @@ class NoDaemon(FleetdError):
     """Nobody to ask on the control socket."""
 
 
+class StandsBy(NoDaemon):
+    """A replica listens on the control socket that does not act; the text says which."""
+
+
 class NotAllowed(NoDaemon):
     """This user may not talk to the daemon."""
 

@@ -50,8 +50,16 @@ class StandbyMetrics:
 
     def __init__(self, *, version: str) -> None:
         self._lease = LeaseRows()
+        self._reloaded = Rows(
+            "fleetd_config_last_reload_successful", "1 when the config it would act on is the one in the file.", ()
+        )
+        self.reload(ok=True)
         self._build = Rows("fleetd_build_info", "Always 1; the version is in the label.", ("version",))
         self._build.fill({(version,): 1.0})
+
+    def reload(self, *, ok: bool) -> None:
+        """The config was read again."""
+        self._reloaded.fill({(): float(ok)})
 
     def show(self, report: Report, now: datetime) -> None:
         """Set every series."""
@@ -59,4 +67,4 @@ class StandbyMetrics:
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes, of ``CONTENT_TYPE``."""
-        return "".join(rows.text() for rows in (self._build, *self._lease.rows)).encode()
+        return "".join(rows.text() for rows in (self._build, self._reloaded, *self._lease.rows)).encode()

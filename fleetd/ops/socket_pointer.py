@@ -60,7 +60,9 @@ def words(environ: Mapping[str, str]) -> Iterator[tuple[Identity, Path]]:
         for path in found:
             document = _read(path)
             if isinstance(document, dict) and all(isinstance(document.get(k), str) for k in _KEYS):
-                yield Identity.of(document["config"], Path(document["state_dir"])), Path(document["socket"])
+                stands_by = document.get("stands_by") is True
+                who = Identity.of(document["config"], Path(document["state_dir"]), stands_by=stands_by)
+                yield who, Path(document["socket"])
 
 
 _KEYS = ("config", "state_dir", "socket")

@@ -35,6 +35,10 @@ class StandbyHandle:
         self._said_at = self._began
         """When the word was said, by the loop's clock."""
 
+    def on_config(self, patience: timedelta) -> None:
+        """This replica's config was read again: how old what the holder said may be by it."""
+        self._patience = patience.total_seconds()
+
     def heard(self, lease: LeaseReport, *, epoch: int, age: float, word: Report | None) -> None:
         """The database was asked.
 

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ import anyio
 import structlog
 
 from fleetd import config
-from fleetd.engine.ports import Notifier, SystemClock
+from fleetd.engine.ports import SystemClock
 from fleetd.model.errors import (
     LockLost,
     OrderDeclined,
@@ -45,10 +45,14 @@ from fleetd.store.postgres.opening import prepared
 from fleetd.wiring.handover import NOBODY, Handover
 from fleetd.wiring.places import state_path
 from fleetd.wiring.replicas import address_of
+from fleetd.wiring.rereads import Rereads
 from fleetd.wiring.signals import StoppedWaiting
 from fleetd.wiring.standby import Speaker, Standby
 
 log = structlog.get_logger(__name__)
+
+OLD_CONFIG = "; its last reload was rejected, and it would act on the config from before"
+"""What systemd shows beside that a replica stands by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,10 @@ class Held:
     before: Holder
     speaker: Speaker
     handover: Handover
+    settings: Settings
+    """What to act on: as it was read last, while this process stood by."""
+    config_fault: str | None
+    """Why the file was not taken when it was read after that."""
 
     async def keep(self, control: Path) -> None:
         """Renew it, and carry out requests of commands elsewhere, for as long as the process acts.
@@ -80,13 +88,12 @@ class Held:
 
 
 @asynccontextmanager
-async def holding_lease(settings: Settings, notifier: Notifier, *, waits: bool) -> AsyncIterator[Held]:
+async def holding_lease(settings: Settings, rereads: Rereads | None) -> AsyncIterator[Held]:
     """The lease of a config's database, given back at the end.
 
     Args:
         settings: with ``daemon.state``.
-        notifier: told that this replica stands by.
-        waits: whether to stand by while another replica has the lease, and while the database is away.
+        rereads: for standing by while another replica has the lease, and while the database is away; None: not to.
 
     Raises:
         StoppedWaiting: a signal came first.
@@ -103,14 +110,19 @@ async def holding_lease(settings: Settings, notifier: Notifier, *, waits: bool) 
     lease = Lease(address, f"{socket.gethostname()}, pid {os.getpid()}", fuse=kernel_fuse)
     lease.config = (settings.source, config.config_digest(settings))
     try:
-        before = await (_wait_for(lease, notifier, settings) if waits else _take(lease))
+        fault: str | None = None
+        if rereads is None:
+            before = await _take(lease)
+        else:
+            before, standby = await _wait_for(lease, rereads, settings)
+            settings, fault = standby.settings, standby.rereading.fault
         log.info(
             "lease.taken", database=str(address), epoch=lease.epoch, reason=lease.reason, before=before.about or None
         )
         journal, saying = PostgresJournal(fenced(lease)), for_bulletins(lease)
         handover = Handover(begin=partial(_begin_handover, lease, journal, saying))
         try:
-            yield Held(journal, lease, before, Speaker(lease, saying), handover)
+            yield Held(journal, lease, before, Speaker(lease, saying), handover, settings, fault)
         finally:
             with anyio.CancelScope(shield=True):
                 await journal.aclose()
@@ -192,10 +204,10 @@ def _entry(about: str, reason: str, evidence: str | None, actor: str = "fleetd")
     )
 
 
-async def _wait_for(lease: Lease, notifier: Notifier, settings: Settings) -> Holder:
-    """Stand by until the lease is this process's. The database may come and go meanwhile."""
+async def _wait_for(lease: Lease, rereads: Rereads, settings: Settings) -> tuple[Holder, Standby]:
+    """Stand by until the lease is this process's: who had it, and what stood by. The database may come and go."""
     found: list[Holder] = []
-    standby = Standby(settings, lease)
+    standby, notifier = Standby(settings, lease, rereads), rereads.notifier
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with anyio.create_task_group() as group:
 
@@ -206,22 +218,25 @@ async def _wait_for(lease: Lease, notifier: Notifier, settings: Settings) -> Hol
                     group.cancel_scope.cancel()
 
             group.start_soon(end)
+            group.start_soon(standby.obey_hangups)
             try:
-                found.append(await _stood_by(lease, notifier, standby, lambda: group.start_soon(standby.serve)))
+                found.append(await _stood_by(lease, rereads, standby, lambda: group.start(standby.serve)))
             finally:
                 standby.close()
             group.cancel_scope.cancel()
     if not found:
         raise StoppedWaiting
-    return found[0]
+    return found[0], standby
 
 
-async def _stood_by(lease: Lease, notifier: Notifier, standby: Standby, answers: Callable[[], object]) -> Holder:
-    """``answers``: called once, when it is seen that there is something to wait for."""
-    ready, said, enrolled = False, "", float("-inf")
+async def _stood_by(
+    lease: Lease, rereads: Rereads, standby: Standby, answers: Callable[[], Awaitable[object]]
+) -> Holder:
+    """``answers``: awaited once, when it is seen that there is something to wait for."""
+    ready, said, shown, roll_call, notifier = False, "", "", _RollCall(lease), rereads.notifier
     while True:
         try:
-            enrolled = await _enrolled(lease, enrolled)
+            await roll_call.answer()
             before = await lease.take()
             if before is not None:
                 return before
@@ -239,23 +254,37 @@ async def _stood_by(lease: Lease, notifier: Notifier, standby: Standby, answers:
                 log.warning("lease.unreachable", database=str(lease.address), error=str(error))
             if ready:
                 await anyio.sleep(SCAN)
-        if words != said:
-            said = words
-            notifier.status(words)
+        said = words
+        if (status := words + OLD_CONFIG * bool(standby.rereading.fault)) != shown:
+            shown = status
+            notifier.status(status)
         if not ready:
             ready = True
-            answers()
+            await answers()
             notifier.ready()
         notifier.alive()
 
 
-async def _enrolled(lease: Lease, last: float) -> float:
-    """Say that this process runs, where it is time; when it was said last."""
-    if anyio.current_time() - last <= lease.ttl:
-        return last
-    await prepared(lease.address)
-    await lease.enrol()
-    return anyio.current_time()
+class _RollCall:
+    """Says that this process runs, and on what: in time, and at once where its config was read again."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._last = float("-inf")
+        self._said: object = None
+
+    async def answer(self) -> None:
+        """Say it, where it is time.
+
+        Raises:
+            StateAway, StateUnusable, StateLocked: the database cannot be asked, or used yet.
+        """
+        says = (self._lease.config, self._lease.fault)
+        if says == self._said and anyio.current_time() - self._last <= self._lease.ttl:
+            return
+        await prepared(self._lease.address)
+        await self._lease.enrol()
+        self._last, self._said = anyio.current_time(), says
 
 
 async def _answer_requests(address: Address, database: Database, control: Path) -> None:

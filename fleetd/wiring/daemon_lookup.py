@@ -16,7 +16,15 @@ from fleetd.model.report import WhoIs
 from fleetd.model.settings import ProviderSettings, Settings
 from fleetd.ops.addressee import for_config, for_state
 from fleetd.ops.control_client import ControlClient
-from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, NotReached, OtherDaemon, UnusableAnswer
+from fleetd.ops.control_errors import (
+    NoAnswer,
+    NoDaemon,
+    NotAllowed,
+    NotReached,
+    OtherDaemon,
+    StandsBy,
+    UnusableAnswer,
+)
 from fleetd.ops.socket_pointer import words
 from fleetd.store.lock import is_locked, read_holder
 from fleetd.store.paths import CONTROL_SOCKET
@@ -24,6 +32,9 @@ from fleetd.wiring.extra import needs_postgres
 from fleetd.wiring.places import control_sockets, load_settings, state_path
 
 T = TypeVar("T")
+
+HERE = frozenset({"/whoami", "/reload"})
+"""What is asked of the process that runs here, whether it acts or stands by, and never of one on another host."""
 
 
 async def ask(settings: Settings, kind: type[T], method: str, path: str, /, **body: Any) -> T:
@@ -37,9 +48,9 @@ async def ask(settings: Settings, kind: type[T], method: str, path: str, /, **bo
         OtherDaemon: one runs where this config leads, but on another file.
         OrderRefused: it declined.
     """
-    refusal = NoDaemon(f"no daemon runs on {state_path(settings)}")
+    refusal: NoDaemon = NoDaemon(f"no daemon runs on {state_path(settings)}")
     other: OtherDaemon | None = None
-    for socket in dict.fromkeys(_sockets(settings)):
+    for socket in dict.fromkeys(_sockets(settings, path)):
         try:
             return await ControlClient(socket, meant=_meant(settings)).ask(kind, method, path, **body)
         except OtherDaemon as error:
@@ -52,21 +63,17 @@ async def ask(settings: Settings, kind: type[T], method: str, path: str, /, **bo
             later = "" if method == "GET" else "; it may still carry this out when it does"
             raise NoAnswer(f"{who} does not answer{later} ({error})") from error
         except NoDaemon as error:
-            if not isinstance(refusal, NotAllowed):
+            if not isinstance(refusal, NotAllowed | StandsBy):
                 refusal = error
-    if other is not None and not isinstance(refusal, NotAllowed):
+    if other is not None and not isinstance(refusal, NotAllowed | StandsBy):
         raise other
-    if settings.daemon.state is not None and not isinstance(refusal, NotAllowed) and path != "/whoami":
-        # None here acts, so it is asked who does: a standby holds its state directory, and listens nowhere.
+    if settings.daemon.state is not None and not isinstance(refusal, NotAllowed) and path not in HERE:
+        # None here acts, so it is asked who does.
         with needs_postgres(settings):
             from fleetd.wiring.replicas import ask_holder  # noqa: PLC0415
 
         return await ask_holder(settings, kind, method, path, body)
-    if not isinstance(refusal, NotAllowed) and is_locked(state_path(settings)):
-        holder = read_holder(state_path(settings))
-        who = f"a daemon (pid {holder.pid})" if holder else "a daemon"
-        raise NotReached(f"{who} holds {state_path(settings)} and cannot be reached ({refusal})") from refusal
-    raise refusal
+    raise _unreached(settings, refusal)
 
 
 async def found_daemon(settings: Settings) -> WhoIs | None:
@@ -96,14 +103,15 @@ async def at_its_state(settings: Settings) -> Settings:
     return settings if daemon is None else _with_state(settings, Path(daemon.state_dir))
 
 
-def load_for_daemon(path: Path, state_dir: Path | None = None) -> Settings:
+def load_for_daemon(path: Path, state_dir: Path | None = None, *, of_standby: bool = False) -> Settings:
     """What a command needs that speaks to the running daemon: a faulty file keeps nobody from asking or stopping it.
 
     Where the file has faults and a daemon runs on it, which then has the config from before them, the settings say
     no more than where it is; they have no fleets, and no key. So do those that ``state_dir`` is named for.
+    ``of_standby``: whether a replica that stands by here will do.
 
     Raises:
-        ConfigError: the file has faults, and no daemon runs on it.
+        ConfigError: the file has faults, and no daemon runs on it, or one that stands by and cannot do what is asked.
         OtherDaemon: the same, and where the file leads runs one on another file.
     """
     if state_dir is not None:
@@ -121,21 +129,39 @@ def load_for_daemon(path: Path, state_dir: Path | None = None) -> Settings:
             raise error from None
         except NoAnswer:
             return found
-        if daemon is None:
+        if daemon is None or (daemon.stands_by and not of_standby):
             raise
         return _with_state(found, Path(daemon.state_dir))
 
 
-def _sockets(settings: Settings) -> Iterator[Path]:
-    """Where the daemon may listen, the likeliest first."""
+def _sockets(settings: Settings, path: str) -> Iterator[Path]:
+    """Where the daemon may listen, the likeliest first.
+
+    Not where a replica stands by, if the one that acts can be asked for what it is: so one that hangs delays nobody.
+    """
     asked = settings.asked_state_dir
-    for identity, socket in words(os.environ):
+    found = list(words(os.environ))
+    past = (
+        {s for who, s in found if who.stands_by} if settings.daemon.state is not None and path not in HERE else set()
+    )
+    for identity, socket in found:
         meant = asked is not None and identity.is_meant(for_state(asked))
-        if meant or (asked is None and identity.is_meant(for_config(settings.source))):
+        if socket not in past and (meant or (asked is None and identity.is_meant(for_config(settings.source)))):
             yield socket
     if asked is not None:
         yield asked / CONTROL_SOCKET
-    yield from control_sockets(settings)
+    yield from (socket for socket in control_sockets(settings) if socket not in past)
+
+
+def _unreached(settings: Settings, refusal: NoDaemon) -> NoDaemon:
+    """What it means that nobody who was asked does it."""
+    if isinstance(refusal, StandsBy):
+        return NotReached(f"{refusal}: ask on its host, or with a config here that says where the database is")
+    if isinstance(refusal, NotAllowed) or not is_locked(state_path(settings)):
+        return refusal
+    holder = read_holder(state_path(settings))
+    who = f"a daemon (pid {holder.pid})" if holder else "a daemon"
+    return NotReached(f"{who} holds {state_path(settings)} and cannot be reached ({refusal})")
 
 
 def _meant(settings: Settings) -> Mapping[str, str]:

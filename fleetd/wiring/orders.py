@@ -50,7 +50,7 @@ RENAMED_LIMIT = 5.0
 
 
 async def reload(settings: Settings) -> Reloaded:
-    """``fleetd reload``: the running daemon reads its config again.
+    """``fleetd reload``: the daemon that runs here, or the replica that stands by here, reads its config again.
 
     Raises:
         NoDaemon: none runs. OrderRefused: the config has faults; the old one stays in force.

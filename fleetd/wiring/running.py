@@ -52,6 +52,7 @@ from fleetd.wiring.handover import HAS_AN_END, Handover
 from fleetd.wiring.leased import LeasedHandle
 from fleetd.wiring.places import absolute, state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud
+from fleetd.wiring.rereads import Rereads
 from fleetd.wiring.signals import LockWatch, StoppedWaiting, obey_signals
 
 
@@ -81,6 +82,10 @@ class Kept:
     passed: Callable[[Report, Settings], None] = lambda _report, _settings: None
     """To be told of each pass and what it was made on, for the replicas that stand by."""
     handover: Handover = field(default_factory=Handover)
+    settings: Settings | None = None
+    """What to act on, where it was read again since the start."""
+    config_fault: str | None = None
+    """Why the file was not taken when it was read last."""
 
 
 def assemble(
@@ -176,7 +181,9 @@ async def _run(
         if observer is not None:
             observer(report)
 
-    async with _engine(settings, load, notifier=notifier, metrics=metrics, observer=passed) as engine:
+    async with _engine(
+        settings, load, notifier=notifier, metrics=metrics, observer=passed, hangup_reloads=hangup_reloads
+    ) as engine:
         page = Page(
             engine.handle.status,
             engine.reconciler.recall.journal,
@@ -251,19 +258,21 @@ async def _engine(
     load: Callable[[], Settings],
     *,
     notifier: Notifier,
-    metrics: Metrics | None = None,
+    metrics: Metrics,
     on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
     observer: Callable[[Report], None] | None = None,
     command: str = "run",
+    hangup_reloads: bool = False,
 ) -> AsyncIterator[Engine]:
     """The engine on its real adapters, with the state directory locked."""
-    metrics = metrics or Metrics(version=__version__)
     clock = SystemClock()
     state = state_path(settings)
     with StateLock(state, pid=os.getpid(), since=datetime.now(UTC)) as lock:
         # No intent is written, and so no call made, once the lock is not ours.
         locked = LockWatch(lock.check)
-        async with _kept(settings, locked, notifier, waits=command == "run") as kept:
+        rereads = Rereads(load, notifier, metrics, hangup=hangup_reloads) if command == "run" else None
+        async with _kept(settings, locked, rereads) as kept:
+            settings = kept.settings or settings
 
             def dated(date: datetime) -> None:
                 engine.reconciler.agreement.told(date)
@@ -294,12 +303,13 @@ async def _engine(
                     command=command,
                     lease=kept.lease,
                 )
+                engine.daemon.rereading.fault = kept.config_fault
                 yield replace(engine, watch_lock=kept.watch, handover=kept.handover)
 
 
 @asynccontextmanager
-async def _kept(settings: Settings, locked: LockWatch, notifier: Notifier, *, waits: bool) -> AsyncIterator[Kept]:
-    """The journal, where the config says that it is kept."""
+async def _kept(settings: Settings, locked: LockWatch, rereads: Rereads | None) -> AsyncIterator[Kept]:
+    """The journal, where the config says that it is kept; ``rereads``: of a process that may stand by before."""
     state = state_path(settings)
     if settings.daemon.state is None:
         journal = await SqliteJournal.open(journal_path(state), guard=locked.check)
@@ -311,7 +321,7 @@ async def _kept(settings: Settings, locked: LockWatch, notifier: Notifier, *, wa
     with needs_postgres(settings):
         from fleetd.wiring.acting import holding_lease  # noqa: PLC0415
 
-    async with holding_lease(settings, notifier, waits=waits) as held:
+    async with holding_lease(settings, rereads) as held:
 
         async def watch() -> None:
             async with anyio.create_task_group() as group:
@@ -323,7 +333,9 @@ async def _kept(settings: Settings, locked: LockWatch, notifier: Notifier, *, wa
             watch,
             lambda: held.speaker.told,
             held.speaker.passed,
-            held.handover if waits else Handover(HAS_AN_END),
+            Handover(HAS_AN_END) if rereads is None else held.handover,
+            held.settings,
+            held.config_fault,
         )
 
 

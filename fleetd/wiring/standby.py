@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from functools import partial
 
 import anyio
 import structlog
+from anyio.abc import TaskStatus
 
 from fleetd import __version__, config
+from fleetd.engine.faults import Faults
 from fleetd.engine.ports import SystemClock
-from fleetd.model.errors import FleetdError, LockLost, StateAway, StoreError
+from fleetd.engine.rereading import Rereading
+from fleetd.model.errors import ConfigError, FleetdError, LockLost, StateAway, StoreError
 from fleetd.model.journal import HistoryEntry
-from fleetd.model.report import LeaseReport, Report, StandbyReport, decoded, encoded
+from fleetd.model.report import LeaseReport, Reloaded, Report, StandbyReport, decoded, encoded
 from fleetd.model.settings import Settings
+from fleetd.ops.addressee import Identity
+from fleetd.ops.control import serve_standby_control
+from fleetd.ops.escape import printable
+from fleetd.ops.hangup import hangup_came, keep_hangups
 from fleetd.ops.http import serve_http
 from fleetd.ops.lease_metrics import StandbyMetrics
 from fleetd.ops.page.aged import patience_of
 from fleetd.ops.page.scene import Known
 from fleetd.ops.page.service import Page
+from fleetd.ops.socket_pointer import word_left
 from fleetd.ops.standby import StandbyHandle
+from fleetd.store.paths import control_socket_path
 from fleetd.store.port import Journal
 from fleetd.store.postgres import bulletin
 from fleetd.store.postgres.bulletin import Heard
 from fleetd.store.postgres.database import Database
 from fleetd.store.postgres.journal import PostgresJournal
 from fleetd.store.postgres.lease import Lease, between_holders
-from fleetd.wiring.places import absolute
+from fleetd.wiring.places import absolute, state_path
+from fleetd.wiring.rereads import Rereads
 
 log = structlog.get_logger(__name__)
 
 HEAR = 2.0
 """Seconds between two looks of a standby at what the holder has said."""
+MOST_LINES = 20
+"""Of a rejected reload, for the others."""
+HANGUPS = 0.2
+"""Seconds between two looks of a standby at whether SIGHUP came."""
 SAY = 5.0
 """Seconds between two bulletins of the holder, at least; it says nothing where no pass has ended meanwhile."""
 
@@ -54,6 +69,7 @@ def lease_report_of(heard: Heard) -> LeaseReport:
                 about=replica.about,
                 config=replica.config or None,
                 config_differs=config.configs_differ(digest, replica.digest),
+                config_fault=replica.fault or None,
             )
             for replica in heard.replicas
             if not replica.holds
@@ -101,9 +117,15 @@ class Speaker:
 class Standby:
     """A replica that waits for the lease, and answers meanwhile. To be told of each look at the database."""
 
-    def __init__(self, settings: Settings, lease: Lease) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, lease: Lease, rereads: Rereads) -> None:
+        self.settings = settings
+        """What it would act on."""
         self._lease = lease
+        self._meter = rereads.meter
+        self._hangup = rereads.hangup
+        self._metrics = StandbyMetrics(version=__version__)
+        faults = Faults(SystemClock(), rereads.meter)
+        self.rereading = Rereading(rereads.load, rereads.notifier, faults, self._reread)
         self._known: datetime | None = None
         self._differs: tuple[str, str] | None = None
         self._shown: object = None
@@ -116,11 +138,26 @@ class Standby:
             self.handle.status,
             _Reading(self._journal, self.handle.ready),
             now,
-            interval=lambda: settings.daemon.interval,
+            interval=lambda: self.settings.daemon.interval,
             version=__version__,
-            known=lambda: Known.of(settings, file),
+            known=lambda: Known.of(self.settings, file),
         )
         self._done = anyio.Event()
+
+    def reload(self) -> Reloaded:
+        """Read the config again: what this replica acts on once it takes over.
+
+        Raises:
+            ConfigError: it has faults; the one from before stays.
+        """
+        try:
+            self.settings = settings = self.rereading.read(self.settings)
+        finally:
+            self._lease.fault = _lines(self.rereading.fault or "")
+        self._lease.config = (settings.source, config.config_digest(settings))
+        self.handle.on_config(patience_of(settings.daemon.interval))
+        log.info("config.reloaded", config=settings.source, fleets=len(settings.fleets), stands_by=True)
+        return Reloaded(reloaded=True, config=settings.source, replica=self._lease.about, acts=False)
 
     async def look(self) -> None:
         """Learn who acts and what it said, every few seconds.
@@ -150,26 +187,50 @@ class Standby:
         self.handle.away(str(error))
         self._show()
 
-    async def serve(self) -> None:
-        """Answer on ``daemon.listen`` until ``close``.
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Answer on the control socket and on ``daemon.listen`` until ``close``; started once it does.
 
         Raises:
             ListenFailed: it cannot be listened on.
+            StateLocked, StateUnusable: the control socket cannot be made.
         """
-        listen = self._settings.daemon.listen
-        metrics = StandbyMetrics(version=__version__)
+        listen, state = self.settings.daemon.listen, state_path(self.settings)
+        identity = Identity.of(self.settings.source, state, stands_by=True)
+        control = control_socket_path(os.environ, state)
         with anyio.CancelScope(shield=True):
             try:
                 async with AsyncExitStack() as stack:
+                    asked = serve_standby_control(self.reload, control, identity=identity)
+                    keep_socket = await stack.enter_async_context(asked)
+                    stack.enter_context(word_left(identity, control, os.environ))
                     if listen:
                         served = serve_http(
-                            self.handle, metrics, listen, now=SystemClock().now, pages=self._page.routes()
+                            self.handle, self._metrics, listen, now=SystemClock().now, pages=self._page.routes()
                         )
                         await stack.enter_async_context(served)
                         await stack.enter_async_context(self._page.open())
-                    await self._done.wait()
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(keep_socket)
+                        task_status.started()
+                        await self._done.wait()
+                        group.cancel_scope.cancel()
             finally:
                 await self._journal.aclose()
+
+    async def obey_hangups(self) -> None:
+        """Read the config again at each SIGHUP, for as long as this replica stands by.
+
+        Not by a handler of the loop's: to take that off leaves the signal ending the process for a moment, and who
+        acts takes it over from here.
+        """
+        if not self._hangup:
+            return
+        keep_hangups()
+        while True:
+            if hangup_came():
+                with suppress(ConfigError):  # logged and shown in status; the old config stays
+                    self.reload()
+            await anyio.sleep(HANGUPS)
 
     def close(self) -> None:
         """Answer no more: this replica acts from now on, or ends."""
@@ -183,9 +244,13 @@ class Standby:
         differs = (holder.about, holder.digest) if self._is_other(holder.digest) else None
         if differs is not None and differs != self._differs:
             log.warning(
-                "lease.config_differs", config=self._settings.source, holder=holder.about, its_config=holder.config
+                "lease.config_differs", config=self.settings.source, holder=holder.about, its_config=holder.config
             )
         self._differs = differs
+
+    def _reread(self, *, ok: bool) -> None:
+        self._meter.reload(ok=ok)
+        self._metrics.reload(ok=ok)
 
     def _is_other(self, digest: str) -> bool:
         return config.configs_differ(digest, self._lease.config[1])
@@ -227,6 +292,10 @@ class _Reading:
         """Who looks at the page is not to wait until a database that is known to be away has not answered."""
         if (why := self._away()) is not None:
             raise StateAway(why)
+
+
+def _lines(text: str) -> str:
+    return "\n".join(printable(line) for line in text.splitlines()[:MOST_LINES])
 
 
 def _understood(report: bytes) -> Report | None:

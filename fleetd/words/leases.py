@@ -10,6 +10,8 @@ from fleetd.model.report import LeaseReport, StandbyReport
 from fleetd.words.times import span
 
 NOBODY = "no replica has it"
+REJECTED = "its last reload was rejected"
+"""Of a standby; what it would act on is the config from before."""
 
 WHY = MappingProxyType(
     {
@@ -51,9 +53,13 @@ def shown_by_words(lease: LeaseReport, now: datetime) -> str:
     """Of what a standby shows: that it is one, and how old what it shows is; "" of what the holder shows itself."""
     if lease.shown_by is None:
         return ""
-    if any(standby.about == lease.shown_by and standby.config_differs for standby in lease.standbys):
-        return f"{_word(lease, now)}; its config differs from the one in force"
-    return _word(lease, now)
+    parts = [_word(lease, now)]
+    itself = [standby for standby in lease.standbys if standby.about == lease.shown_by]
+    if any(standby.config_differs for standby in itself):
+        parts.append("its config differs from the one in force")
+    if any(standby.config_fault for standby in itself):
+        parts.append(REJECTED)
+    return "; ".join(parts)
 
 
 def _word(lease: LeaseReport, now: datetime) -> str:

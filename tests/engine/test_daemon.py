@@ -303,8 +303,8 @@ def test_a_bad_reload_changes_nothing(change, path) -> None:
                     daemon.reload()
                 await anyio.sleep(100)
                 assert world.cloud.writes() == ["create"]
-                assert daemon.reload_fault is not None
-                assert path in daemon.reload_fault
+                assert daemon.rereading.fault is not None
+                assert path in daemon.rereading.fault
                 assert ("reload", "False") in world.meter.said
         assert events(logs, "config.reload_rejected") == ["config.reload_rejected"]
 

@@ -25,11 +25,20 @@ from structlog.testing import capture_logs
 from fleetd.model.errors import ConfigError, Fault, OrderDeclined, StateUnusable
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
-from fleetd.model.report import Report
+from fleetd.model.report import Reloaded, Report, WhoIs
 from fleetd.ops import control, control_client
-from fleetd.ops.control import serve_control
+from fleetd.ops.addressee import Identity, for_config
+from fleetd.ops.control import serve_control, serve_standby_control
 from fleetd.ops.control_client import ControlClient
-from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefused, UnusableAnswer
+from fleetd.ops.control_errors import (
+    NoAnswer,
+    NoDaemon,
+    NotAllowed,
+    OrderRefused,
+    OtherDaemon,
+    StandsBy,
+    UnusableAnswer,
+)
 from fleetd.ops.daemon_handle import DaemonHandle
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.reads import read_routes
@@ -534,3 +543,36 @@ async def test_what_may_be_read_can_be_read_here_too(handle: FakeHandle, tmp_pat
         client = ControlClient(path)
         assert await client.ask(dict, "GET", "/livez") == {"alive": True}
         assert await client.ask(Report, "GET", "/status.json") == a_report()
+
+
+def test_a_standby_reads_its_config_and_sends_everybody_else_to_the_one_that_acts(tmp_path: Path) -> None:
+    faults = ConfigError("/f.toml", (Fault("fleets.a.target", "expected a number", 7),))
+    says: list[Reloaded | ConfigError] = [Reloaded(reloaded=True, replica="b, pid 2", acts=False), faults]
+
+    def reread() -> Reloaded:
+        answer = says.pop(0)
+        if isinstance(answer, ConfigError):
+            raise answer
+        return answer
+
+    async def story() -> None:
+        path = tmp_path / "control.sock"
+        identity = Identity.of("/f.toml", tmp_path, stands_by=True)
+        async with serve_standby_control(reread, path, identity=identity):
+            client = ControlClient(path)
+            assert (await client.ask(WhoIs, "GET", "/whoami")).stands_by
+            assert not (await client.ask(Reloaded, "POST", "/reload")).acts
+            with pytest.raises(OrderRefused, match=r":7: fleets.a.target") as refused:
+                await client.ask(Reloaded, "POST", "/reload")
+            assert refused.value.status == 422
+            for method, order in [("GET", "/status"), ("POST", "/veto"), ("PUT", "/lease"), ("POST", "/step-down")]:
+                with pytest.raises(StandsBy, match="stands by"):
+                    await client.ask(dict, method, order, seconds=1)
+            elsewhere = ControlClient(path, meant=for_config("/other.toml"))
+            with pytest.raises(OtherDaemon):
+                await elsewhere.ask(Reloaded, "POST", "/reload")
+
+    with capture_logs() as logs:
+        anyio.run(story)
+    told = [(x["event"], x["order"], x.get("status")) for x in logs]
+    assert told == [("order.was_taken", "reload", None), ("order.was_refused", "reload", 422)]

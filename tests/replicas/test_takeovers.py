@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from fleetd.ops.control_client import READ_TIMEOUT
 from tests.replicas.living import Replica, wait_until
 from tests.replicas.story import MOST, TTL, Story, take_over_and_over
 from tests.support.processes import simulator
@@ -190,16 +191,94 @@ def test_a_standby_on_another_config_is_named(story: Story) -> None:
     story.wait(lambda: "differs from the one in force" in holder.run("status").stdout, 60)
     assert "differs from the one in force" in other.get("/")[1]
     assert 'fleetd_lease_standbys{config="other"} 1.0' in lines(holder, "fleetd_lease_standbys")
+    read = other.run("reload")
+    assert read.returncode == 0, read.stderr
+    assert other.process is not None
+    assert re.search(
+        rf"the replica that stands by here \(\S+, pid {other.process.pid}\) has read \S+ again", read.stderr
+    )
+    assert story.wait(lambda: "differs" not in holder.run("status").stdout, 60) < 12  # a report, and two commands
+    assert 'fleetd_lease_standbys{config="same"} 1.0' in lines(holder, "fleetd_lease_standbys")
+    assert len(other.events("lease.config_differs")) == 1
+    assert holder.events("config.reloaded")  # on its own file, by its own signal
+    acts = holder.run("reload")
+    assert "the replica that acts (" in acts.stderr
+
+
+@pytest.mark.parametrize("story", [pytest.param(False, id="alike")], indirect=True)
+def test_a_standby_takes_over_with_the_config_that_it_has_read_last(story: Story) -> None:
+    """Two reloads: one by SIGHUP that is sound, then one that is not and leaves the first in force."""
+    holder, other = story.holder, story.other
+    story.target = story.most = MOST - 1
+    for replica in (other, holder):  # the standby before the one that acts, as a careful operator would
+        replica.configure(target=story.target)
+        replica.signal(signal.SIGHUP)
+        story.wait(lambda replica=replica: replica.events("config.reloaded"), 20)
+    sound = other.config.read_text()
+    changes = {
+        "fleets.training.target": (f"target = {story.target}", 'target = "many"'),
+        "daemon.listen": (other.listen, "127.0.0.1:1"),
+    }
+    for path, (old, new) in changes.items():
+        other.config.write_text(sound.replace(old, new))
+        line = next(number for number, text in enumerate(other.config.read_text().splitlines(), 1) if new in text)
+        refused = other.run("reload")
+        assert (refused.returncode, refused.stdout) == (78, ""), refused.stderr
+        assert f"fleetd.toml:{line}: {path}" in refused.stderr
+        story.wait(lambda path=path, line=line: f":{line}: {path}: " in (refusal(holder) or ""), 30)
+    assert len(other.events("config.reload_rejected")) == len(changes)
+    assert "its last reload was rejected" in holder.run("status").stdout
+    assert {"fleetd_config_last_reload_successful 0.0"} == lines(other, "fleetd_config_last_reload_successful")
+    holder.signal(signal.SIGKILL)
+    story.wait(lambda: other.epoch == 2, 30)
+    story.wait(lambda: converged(other.shown()), 60)
+    assert len(story.sim.machines()) == story.target
+    told = other.run("status").stdout  # the faulty file keeps nobody from asking
+    assert "reload rejected" in told
+    assert "daemon.listen" in told
+    assert {"fleetd_config_last_reload_successful 0.0"} == lines(other, "fleetd_config_last_reload_successful")
+    other.config.write_text(sound)
+    assert "the replica that acts (" in other.run("reload").stderr
+    assert {"fleetd_config_last_reload_successful 1.0"} == lines(other, "fleetd_config_last_reload_successful")
+
+
+def test_beside_a_standby_that_hangs_the_one_that_acts_is_asked(story: Story) -> None:
+    holder, other = story.holder, story.other
+
+    def took(*command: str) -> float:
+        began = time.monotonic()
+        done = other.run(*command)
+        assert done.returncode == 0, done.stderr
+        return time.monotonic() - began
+
+    commands = [("status",), ("freeze", "--for", "1h", "--reason", "test")]
+    before = [took(*command) for command in commands]
+    other.signal(signal.SIGSTOP)
+    for command, usual in zip(commands, before, strict=True):
+        assert took(*command) < usual + READ_TIMEOUT - 1, "nobody waited for it"
+    other.signal(signal.SIGCONT)
+    assert "frozen" in holder.run("status").stdout
+
+
+def test_a_reload_where_no_replica_runs_reaches_none_elsewhere(story: Story) -> None:
+    holder, other = story.holder, story.other
     other.signal(signal.SIGTERM)
     assert other.wait() == 0
-    other.start()
-    story.wait(lambda: other.get("/readyz")[0] == 200, 40)
-    story.wait(lambda: 'fleetd_lease_standbys{config="same"} 1.0' in lines(holder, "fleetd_lease_standbys"), 60)
-    assert len(other.events("lease.config_differs")) == 1
+    refused = other.run("reload")
+    assert refused.returncode not in {0, 75}
+    assert "no daemon" in refused.stderr
+    assert holder.events("config.reloaded") == []
 
 
 def converged(shown: dict[str, Any]) -> bool:
     return bool(shown) and all(fleet["converged"] for fleet in shown["fleets"].values()) and bool(shown["fleets"])
+
+
+def refusal(replica: Replica) -> str | None:
+    """Why the standby's reload was rejected, as this one says."""
+    (standby,) = replica.shown()["daemon"]["lease"]["standbys"]
+    fault: str | None = standby["config_fault"]
+    return fault
 
 
 def lines(replica: Replica, prefix: str) -> set[str]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fleetd.model.report import LeaseReport, StandbyReport
-from fleetd.words.leases import NOBODY, WHY, holder_words, shown_by_words, standby_words, why_words
+from fleetd.words.leases import NOBODY, REJECTED, WHY, holder_words, shown_by_words, standby_words, why_words
 
 NOW = datetime(2026, 11, 27, 3, 0, tzinfo=UTC)
 AGO = NOW - timedelta(minutes=3)
@@ -62,6 +62,7 @@ def test_who_stands_by(standby: StandbyReport, said: str) -> None:
 
 HEARD = "shown by a standby, as the one that acts said 3 min ago"
 OTHER = StandbyReport(about="c", config_differs=True)
+REFUSED = StandbyReport(about="c", config_differs=True, config_fault="/c.toml: 1 fault")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,10 @@ OTHER = StandbyReport(about="c", config_differs=True)
         (
             LeaseReport(epoch=1, holder="b", shown_by="c", word_at=AGO, standbys=(OTHER,)),
             f"{HEARD}; its config differs from the one in force",
+        ),
+        (
+            LeaseReport(epoch=1, holder="b", shown_by="c", word_at=AGO, standbys=(REFUSED,)),
+            f"{HEARD}; its config differs from the one in force; {REJECTED}",
         ),
     ],
 )

@@ -40,6 +40,8 @@ class Running:
     """The file that it runs on."""
     digest: str
     """Of what that file says; "" where it has not told."""
+    fault: str
+    """Why its last reload was rejected; "" where it was not."""
     holds: bool
     """Whether it has the lease."""
 
@@ -117,9 +119,9 @@ async def hear(cursor: Cursor, known: datetime | None = None, *, whole: bool = T
     await cursor.execute("SELECT reason, often FROM takeover")
     takeovers = {str(reason): int(often) for reason, often in await cursor.fetchall()}
     await cursor.execute(
-        "SELECT about, config, digest, id IS NOT DISTINCT FROM (SELECT holder FROM lease) FROM replica "
+        "SELECT about, config, digest, fault, id IS NOT DISTINCT FROM (SELECT holder FROM lease) FROM replica "
         "WHERE expires_at > clock_timestamp() + make_interval(secs => %s) ORDER BY about",
         ((ENROLLED - _FRESH) * TTL,),
     )
-    replicas = [Running(str(a), str(c), str(d), bool(h)) for a, c, d, h in await cursor.fetchall()]
+    replicas = [Running(str(a), str(c), str(d), str(f), bool(h)) for a, c, d, f, h in await cursor.fetchall()]
     return Heard(holder, bulletin, takeovers, replicas)

@@ -60,6 +60,8 @@ class Holder:
     """How it came by it: ``first``, ``given_back``, ``stepped_down`` or ``expired``; "" where that is not known."""
     previous: str = ""
     """Who had it before."""
+    left: float = 0.0
+    """Seconds until it ends unless it is renewed, by the database's clock when it was asked; 0 where it is over."""
 
 
 class Lease:
@@ -80,6 +82,8 @@ class Lease:
         """How this process came by it, as ``Holder.reason``."""
         self.config = ("", "")
         """The config file that this process runs on, and a digest of it: for the other replicas."""
+        self.fault = ""
+        """Why the last reload was rejected, for them as well; printable."""
         self._id = secrets.token_hex(16)
         self._fuse = fuse
         self._until: float | None = None
@@ -268,17 +272,18 @@ class Lease:
 
     async def _enrol(self, cursor: Cursor) -> None:
         await cursor.execute(
-            "INSERT INTO replica (id, format, about, config, digest, expires_at) VALUES "
-            "(%(id)s, %(format)s, %(about)s, %(config)s, %(digest)s, "
+            "INSERT INTO replica (id, format, about, config, digest, fault, expires_at) VALUES "
+            "(%(id)s, %(format)s, %(about)s, %(config)s, %(digest)s, %(fault)s, "
             "clock_timestamp() + make_interval(secs => %(ttl)s)) "
-            "ON CONFLICT (id) DO UPDATE "
-            "SET expires_at = excluded.expires_at, config = excluded.config, digest = excluded.digest",
+            "ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at, config = excluded.config, "
+            "digest = excluded.digest, fault = excluded.fault",
             {
                 "id": self._id,
                 "format": schema.VERSION,
                 "about": self.about,
                 "config": self.config[0],
                 "digest": self.config[1],
+                "fault": self.fault,
                 "ttl": ENROLLED * self.ttl,
             },
         )
@@ -352,9 +357,12 @@ async def holder_of(cursor: Cursor) -> Holder:
     row = await one(
         cursor,
         "SELECT about, epoch, since, holder IS NULL OR expires_at <= clock_timestamp(), holder IS NULL, reason, "
-        "previous FROM lease",
+        "previous, CASE WHEN holder IS NULL THEN 0 "
+        "ELSE greatest(extract(epoch FROM expires_at - clock_timestamp()), 0) END FROM lease",
     )
     if row is None:
         return Holder("", 0, None, over=True, given_back=True)
-    about, epoch, since, over, given_back, reason, previous = row
-    return Holder(str(about), int(epoch), since, bool(over), bool(given_back), str(reason), str(previous))
+    about, epoch, since, over, given_back, reason, previous, left = row
+    return Holder(
+        str(about), int(epoch), since, bool(over), bool(given_back), str(reason), str(previous), float(left)
+    )

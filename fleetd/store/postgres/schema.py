@@ -186,6 +186,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Which config file each runs on, and a digest of what it says.
         "ALTER TABLE replica ADD COLUMN config TEXT NOT NULL DEFAULT '', ADD COLUMN digest TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        # Why its last reload was rejected.
+        "ALTER TABLE replica ADD COLUMN fault TEXT NOT NULL DEFAULT ''",
+    ),
 )
 """Statements that lead from format n to n + 1. A released entry is never changed: a change is a new entry."""
 
