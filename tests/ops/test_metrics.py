@@ -390,7 +390,10 @@ def test_one_holds_the_lease_and_a_standby_tells_nothing_of_fleets(metrics: Metr
     standby.show(leased(shown_by="b, pid 2", word_at=AT - timedelta(seconds=7)), AT)
     found = shown(standby.render())
     assert (found["fleetd_lease_held"], found["fleetd_lease_word_age_seconds"]) == (0, 7)
-    assert {name.split()[0] for name in found} - {"fleetd_build_info"} <= set(_lease_names())
+    assert {name.split()[0] for name in found} - {
+        "fleetd_build_info",
+        "fleetd_config_last_reload_successful",
+    } <= set(_lease_names())
     alone = shown(Metrics(version="1").render())
     assert not [name for name in alone if name.startswith("fleetd_lease")]
 
