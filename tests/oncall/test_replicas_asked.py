@@ -1,0 +1,96 @@
+"""What the on-call person asks of two hosts: who acts, who would take over, and with what."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.replicas.living import Replica, wait_until
+from tests.support.processes import simulator
+
+pytestmark = pytest.mark.peer("postgres")
+
+BOTH = [
+    ("Who acts, and since when?", "status", [r"\nlease: \S+, pid {holder}, for \d+ s"]),
+    ("Who would take over?", "status", [r"\n  stands by: \S+, pid {standby}"]),
+    (
+        "Would a takeover change anything?",
+        "status",
+        [r"stands by: \S+, pid {standby}; its config \(.*\) differs from the one in force"],
+    ),
+    (
+        "Did my reload on the other host take?",
+        "status",
+        [r"its last reload was rejected, and it would act on the config from before", r"fleets\.training\.target"],
+    ),
+    ("Since when is it the one, and after whom?", "history", [r"lease .*first"]),
+]
+ALONE = [("Does anybody stand by?", "status", [r"\nlease: \S+, pid {holder}", r"^(?!.*stands by:)"])]
+
+
+class Pair:
+    def __init__(self, directory: Path, sim: Any, database: str) -> None:
+        self.holder, self.standby = (Replica(directory, name, sim, database, target=1) for name in "ab")
+        for replica in (self.holder, self.standby):
+            replica.start()
+            wait_until(lambda r=replica: r.epoch or r.get("/readyz")[0] == 200, 60, replica.tail)
+
+    def words(self, command: str) -> str:
+        text = {replica.run(*command.split()).stdout for replica in (self.holder, self.standby)}
+        return "\n".join(sorted(text))
+
+    def answers(self, command: str, patterns: list[str]) -> None:
+        """On either host."""
+        assert self.holder.process is not None
+        assert self.standby.process is not None
+        pids = {"{holder}": str(self.holder.process.pid), "{standby}": str(self.standby.process.pid)}
+        for replica in (self.holder, self.standby):
+            text = "\n" + replica.run(*command.split()).stdout
+            for pattern in patterns:
+                filled = re.sub(r"\{\w+\}", lambda found: pids[found[0]], pattern)
+                assert re.search(filled, text, re.DOTALL if "(?!" in pattern else 0), (filled, text)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    from tests.support.postgres import running_server
+
+    directory = tmp_path_factory.mktemp("pair")
+    with running_server() as server, simulator(directory, speed=60) as sim:
+        pair = Pair(directory, sim, server.create())
+        try:
+            yield pair
+        finally:
+            pair.holder.end()
+            pair.standby.end()
+
+
+@pytest.fixture(scope="module")
+def odd(pair: Pair) -> Pair:
+    """The standby has read another config, and then refused one."""
+    for values in ({"target": 2}, {"target": -1}):
+        pair.standby.configure(**values)
+        pair.standby.signal(signal.SIGHUP)
+        wanted = "config.reloaded" if values["target"] > 0 else "config.reload_rejected"
+        wait_until(lambda wanted=wanted: pair.standby.events(wanted), 20, pair.standby.tail)
+    pair.standby.configure(target=2)
+    wait_until(lambda: "rejected" in pair.words("status"), 40, pair.holder.tail)
+    return pair
+
+
+@pytest.mark.parametrize(("question", "command", "patterns"), BOTH, ids=[q for q, _, _ in BOTH])
+def test_of_a_pair(odd: Pair, question: str, command: str, patterns: list[str]) -> None:
+    odd.answers(command, patterns)
+
+
+@pytest.mark.parametrize(("question", "command", "patterns"), ALONE, ids=[q for q, _, _ in ALONE])
+def test_of_one_that_has_become_a_single(odd: Pair, question: str, command: str, patterns: list[str]) -> None:
+    odd.standby.signal(signal.SIGTERM)
+    assert odd.standby.wait() == 0
+    wait_until(lambda: "stands by:" not in odd.words("status"), 40, odd.holder.tail)
+    odd.answers(command, patterns)
