@@ -1,4 +1,4 @@
-"""``fleetd run``, killed a hundred times at moments drawn from a seed, while targets, people and faults change."""
+"""``fleetd run``, killed sixty times at moments drawn from a seed, while targets, people and faults change."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.chaos.record import Demand, Record
 from tests.support.processes import SimulatorProcess, simulator, until
 
 SEED = 20261125
-KILLS = 100
-CALM_EVERY = 25
+KILLS = 60
+CALM_EVERY = 20
 """After so many kills the faults end, and the account must come to rest."""
 FLEETS = {"training": "", "batch": 'scale_in = "destroy"\nallow_destroy = true\nstandby = 1'}
 MOST = {"training": 6, "batch": 4}

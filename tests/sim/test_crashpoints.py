@@ -1,7 +1,12 @@
-"""Every crash point of every path, and proof that a build which does it wrong is caught."""
+"""The crash points of every path, and proof that a build which does it wrong is caught.
+
+Every write is died at, and of the reads, which come again and again, every third; on v1, whose engine is the same,
+every second write. ``FLEETD_CRASH_POINTS=all`` dies at each of them.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +24,8 @@ from fleetd.store.sqlite import SqliteJournal
 from tests.sim.crashpoints import PATHS, die_at, trail
 
 PAIRS = 6
+READS = ("list", "show")
+EVERY = os.environ.get("FLEETD_CRASH_POINTS") == "all"
 JOURNALED = (
     "write_intent",
     "update_intent",
@@ -37,11 +44,21 @@ def test_wherever_it_dies_every_promise_is_kept(name: str) -> None:
     path = PATHS[name]
     points = trail(path)
     broken = []
-    for number, point in enumerate(points, 1):
+    for number in _died_at(points, on_v1=name.endswith("on v1")):
+        point = points[number - 1]
         after = die_at(path, number)
         assert after.points == [point], "the run up to its death is the run that was counted"
         broken += [f"point {number} of {len(points)}, {point}: {fault}" for fault in after.faults]
     assert broken == []
+
+
+def _died_at(points: Sequence[str], *, on_v1: bool) -> list[int]:
+    numbers = range(1, len(points) + 1)
+    if EVERY:
+        return list(numbers)
+    reads = [n for n in numbers if points[n - 1].endswith(READS) or points[n - 1].endswith("list_machines")]
+    writes = [n for n in numbers if n not in set(reads)]
+    return sorted(reads[::3] + writes[:: 2 if on_v1 else 1])
 
 
 @pytest.mark.parametrize("name", PATHS)

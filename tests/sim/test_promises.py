@@ -12,7 +12,7 @@ import pytest
 from tests.sim.mutations import MUTATIONS
 from tests.sim.report import Job, Totals, run_all
 
-SEEDS = 60
+SEEDS = 40
 """A day takes about four seconds of two cores; the long run is for hundreds and thousands of them."""
 ON_V1 = 6
 """And so many by the other API."""
