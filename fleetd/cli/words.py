@@ -56,6 +56,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "machine.action_refused": "the provider refuses to {action} {name}: {error}",
         "machine.action_failed": "{name} could not be acted on ({error}); the next pass tries again",
         "machine.adopted": "{name} is ours, and was already there: {state}",
+        "machine.changed_late": "{name} went from {was} to {became}, late, as fleetd had asked",
         "machine.changed_outside": "{name} went from {was} to {became}, and fleetd had not asked for it",
         "address.was_left": "{name} is gone, and its public address {address} may be billed on",
         "machine.was_recovered": "{name} is ours by its name alone; it is not destroyed before fleetd adopt",

@@ -11,7 +11,7 @@ from fleetd.engine.faults import Faults
 from fleetd.engine.recall import Recall
 from fleetd.model.journal import OUTSIDE, HistoryEntry
 from fleetd.model.machine import Machine, Phase
-from fleetd.model.reasons import Outcome
+from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner.attribution import Culprit, classify, remember
 from fleetd.planner.facts import OutsideChange
 from fleetd.planner.waits import is_waiting
@@ -27,6 +27,9 @@ FIGHT_WITHIN = timedelta(hours=1)
 REMEMBERED = 5000
 """Entries of history that a start reads."""
 
+LATE_EFFECT = "late_effect"
+"""The reason, in history, of what a call of fleetd's did after it had been given up."""
+
 
 class ExternalChanges:
     """Says who changed a machine of ours."""
@@ -40,7 +43,7 @@ class ExternalChanges:
     async def load(self) -> None:
         """Read from history what an earlier process reported, as far as anything follows from it still."""
         for _, entry in await self._recall.journal.history(limit=REMEMBERED):
-            if entry.verb != OUTSIDE or entry.machine is None:
+            if entry.machine is None or (entry.verb != OUTSIDE and entry.reason != LATE_EFFECT):
                 continue
             if entry.tells_gone:
                 self._turns.pop(entry.machine, None)
@@ -56,7 +59,7 @@ class ExternalChanges:
         return {m: count for m, count in counts.items() if count >= FIGHT}
 
     async def report(self, change: OutsideChange, at: datetime) -> None:
-        """Say what changed and by whom, as far as the events tell."""
+        """Say what changed and by whom, as far as the events tell; of a late effect of fleetd's own, which call's."""
         was = change.facts
         try:
             culprit = classify(change.machine, was)
@@ -64,30 +67,23 @@ class ExternalChanges:
             self._faults.saw("machine", error)
             culprit = Culprit.UNKNOWN
         setbacks = self._recall.setbacks
-        if (
-            change.machine is not None
-            and change.machine.phase is not Phase.UNKNOWN
-            and await setbacks.late(change.machine, at)
-        ):
+        turned = change.machine if change.machine is not None and change.machine.phase is not Phase.UNKNOWN else None
+        late = Verb.DESTROY if change.ours else None
+        if turned is not None:
+            late = await setbacks.late(turned, at)
+        if late is not None:
             culprit = Culprit.FLEETD
-        elif (
-            change.machine is not None
-            and change.machine.phase is not Phase.UNKNOWN
-            and culprit in {Culprit.UNKNOWN, Culprit.FAILED_START}
-        ):
-            up = change.machine.phase in {Phase.UP, Phase.RISING}
-            await setbacks.undone(change.machine.id, up=up, now=at)
+        elif turned is not None and culprit in {Culprit.UNKNOWN, Culprit.FAILED_START}:
+            await setbacks.undone(turned.id, up=turned.phase in {Phase.UP, Phase.RISING}, now=at)
         elif change.machine is not None and culprit is Culprit.OPERATOR:
             await self._fight(change, change.machine, at)
-        log.warning(
-            "machine.changed_outside",
-            fleet=was.fleet,
-            machine=was.machine_id,
-            name=was.name,
-            was=was.last_state,
-            became=change.became,
-            reason=str(culprit),
-        )
+        keys = {"fleet": was.fleet, "machine": was.machine_id, "name": was.name}
+        if late is None:
+            log.warning(
+                "machine.changed_outside", was=was.last_state, became=change.became, reason=str(culprit), **keys
+            )
+        else:
+            log.info("machine.changed_late", action=str(late), was=was.last_state, became=change.became, **keys)
         if change.machine is None:
             self._turns.pop(was.machine_id, None)
         now_known = self._recall.facts.get(was.machine_id)
@@ -99,11 +95,11 @@ class ExternalChanges:
                 fleet=was.fleet,
                 machine=was.machine_id,
                 name=was.name,
-                verb=OUTSIDE,
-                reason=str(culprit),
-                outcome=Outcome.OBSERVED,
+                verb=late or OUTSIDE,
+                reason=LATE_EFFECT if late else str(culprit),
+                outcome=Outcome.REACHED if late else Outcome.OBSERVED,
                 error=f"{was.last_state} -> {change.became}",
-                actor="outside",
+                actor="fleetd" if late else "outside",
             )
         )
 

@@ -124,21 +124,21 @@ class Setbacks:
         self._mended[key] = (now, asked)
         return before == asked and is_waiting(at, MENDED_FOR, now)
 
-    async def late(self, machine: Machine, now: datetime) -> bool:
-        """Whether a machine's turn is the late effect of a call that had come to nothing; it counts no more then."""
+    async def late(self, machine: Machine, now: datetime) -> Verb | None:
+        """The call that had come to nothing, and whose late effect a machine's turn is; it counts no more then."""
         verb = Verb.START if machine.phase in {Phase.UP, Phase.RISING} else Verb.STOP
         key = setback_key(verb, machine.id)
         back = self._known.get(key)
         if back is None or not is_waiting(_told(back), OURS_WITHIN, now):
-            return False
+            return None
         if machine.events is not None and back.baseline is not None:
             handles = [e.handle for e in machine.events]
             since = handles.index(back.baseline) if back.baseline in handles else len(handles)
             if sum(e.name == verb for e in machine.events[:since]) > 1:
-                return False  # another one than ours is among them
+                return None  # another one than ours is among them
         del self._known[key]
         await self._save()
-        return True
+        return verb
 
     def reconfigured(self) -> None:
         """A new config may ask for something else: creates and updates are tried anew."""

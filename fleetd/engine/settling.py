@@ -10,6 +10,7 @@ import anyio
 import structlog
 
 from fleetd.engine.clocks import Agreement
+from fleetd.engine.departures import DECLINED
 from fleetd.engine.external_changes import ExternalChanges
 from fleetd.engine.ports import Clock
 from fleetd.engine.recall import Recall
@@ -138,7 +139,7 @@ class Settling:
         owned = owners(observation.machines, fleets, facts, intents)
         made = await self._recall.made(observation, owned)
         going = self._recall.departures.known(observation.at)
-        late = {m for m, one in going.items() if one.verb is Verb.DESTROY}
+        late = {m: one.lasts > DECLINED for m, one in going.items() if one.verb is Verb.DESTROY}
         learnt = learn(observation, owned, facts, intents, made, late)
         assigned = self._recall.addresses.known()
         await self._recall.learn(learnt)
@@ -152,7 +153,8 @@ class Settling:
         for change in learnt.outside:
             await self._outside.report(change, observation.at)
             left = assigned.get(change.facts.machine_id)
-            if left and change.became == GONE:  # nobody but fleetd releases it with the machine, and it is billed on
+            # Nobody but fleetd releases it with the machine, and it is billed on.
+            if left and change.became == GONE and not change.ours:
                 keys = {"fleet": change.facts.fleet, "machine": change.facts.machine_id, "name": change.facts.name}
                 log.warning("address.was_left", address=left, **keys)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import GONE, Intent, MachineFacts
@@ -28,6 +29,8 @@ class OutsideChange:
     """What was remembered before."""
     became: str
     """The new state, or "gone"."""
+    ours: bool = False
+    """It is gone by a destroy of fleetd's that was late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +122,13 @@ def learn(
     facts: Mapping[str, MachineFacts],
     intents: Sequence[Intent],
     made: Collection[str] = (),
-    late: Collection[str] = (),
+    late: Mapping[str, bool] = MappingProxyType({}),
 ) -> Learnt:
     """Compare a sane observation with what was remembered.
 
     ``made``: ids of machines that the journal does not remember, and whose create it has all the same. ``late``: ids
-    of machines whose destroy by fleetd was not done by its deadline: that they leave is nobody else's deed.
+    of machines whose destroy by fleetd came to nothing so far, and whether it was accepted: that they leave is nobody
+    else's deed, and that one goes whose destroy was accepted is fleetd's.
     """
     now = observation.at
     moving = {i.machine_id: i for i in intents if i.machine_id is not None and i.verb is not Verb.UPDATE}
@@ -155,9 +159,11 @@ def learn(
     for machine_id in sorted(observation.gone):
         old = facts.get(machine_id)
         if old is not None and old.gone_at is None:
+            ours = late.get(machine_id, False)
             since = old.last_seen if old.last_state == LEAVING else now  # its place has been free since then
-            changed.append(replace(old, gone_at=since, up_since=None))
-            outside.append(OutsideChange(None, old, GONE))
+            gone = replace(old, destroyed=True, last_seen=now) if ours else replace(old, gone_at=since)
+            changed.append(replace(gone, up_since=None))
+            outside.append(OutsideChange(None, old, GONE, ours))
     listed = frozenset(m.id for m in observation.machines)
     forget = tuple(m for m, f in facts.items() if _forgettable(f, observation, listed))
     return Learnt(tuple(changed), forget, tuple(outside), tuple(new))

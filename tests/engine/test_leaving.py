@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetd.engine.handle import EngineHandle
+from fleetd.model.errors import Refused
 from fleetd.model.fleet import Guards, ScaleIn
 from fleetd.model.machine import MachineEvent
 from fleetd.model.plan import Listing
@@ -178,3 +179,54 @@ async def test_a_destroy_of_ours_that_is_late_is_no_deed_of_somebody_else_and_th
             assert len(cloud.writes()) == 2
     assert [line["event"] for line in logs if line["event"] == "machine.transition_timed_out"]
     assert not [line for line in logs if line["event"] == "machine.changed_outside"]
+
+
+TOO_LATE = 45 * 60.0
+"""Seconds after a destroy's deadline from which on its effect is no late one any more."""
+
+
+@pytest.mark.parametrize("shown_leaving", [True, False], ids=["shown leaving", "gone at once"])
+@pytest.mark.parametrize(
+    ("answer", "away", "ours"),
+    [
+        pytest.param(None, 60.0, True, id="accepted, and late"),
+        pytest.param(None, TOO_LATE, False, id="accepted, and too late"),
+        pytest.param(Refused("not allowed", operation="destroy", status=403), 60.0, False, id="declined"),
+    ],
+)
+def test_a_machine_that_is_gone_by_our_late_destroy_is_our_deed(
+    shown_leaving: bool, answer: Exception | None, away: float, ours: bool
+) -> None:
+    async def story() -> None:
+        going = fleet(target=0, adopt=("ps1",), scale_in=ScaleIn.DESTROY, allow_destroy=True)
+        cloud = FakeCloud(virtual_clock(), takes=20)
+        cloud.add(token_name(1), state="off")
+        cloud.vain["destroy"] = "endless"
+        cloud.before = lambda op, _id: answer if op == "destroy" else None
+        with capture_logs() as logs:
+            async with rig(going, cloud=cloud) as world, world.daemon_running():
+                await anyio.sleep(30 if answer else 11 * 60)
+                cloud.before = lambda op, _id: (
+                    Refused("enough", operation=op, status=403) if op == "destroy" else None
+                )
+                await anyio.sleep(away)
+                if shown_leaving:
+                    cloud.set("ps1", state="destroying")
+                    await anyio.sleep(60)
+                cloud.remove("ps1")
+                await anyio.sleep(60)
+                rows = [e for _, e in await world.journal.history() if e.machine == "ps1"]
+                fact = world.reconciler.recall.facts["ps1"]
+        outside = [line for line in logs if line["event"] == "machine.changed_outside"]
+        late = [line for line in logs if line["event"] == "machine.changed_late"]
+        assert fact.destroyed is ours
+        if ours:
+            assert not outside
+            assert [(line["action"], line["became"]) for line in late] == [("destroy", "gone")]
+            assert (rows[-1].verb, rows[-1].outcome, rows[-1].actor) == ("destroy", "reached", "fleetd")
+        else:
+            assert not late
+            assert [line["became"] for line in outside][-1:] == ["gone"]
+            assert (rows[-1].verb, rows[-1].outcome, rows[-1].actor) == ("outside", "observed", "outside")
+
+    run_virtual(story)

@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from fleetd.engine.external_changes import LATE_EFFECT
 from fleetd.engine.handle import EngineHandle
 from fleetd.model.errors import Ambiguous, NotFound, Refused
 from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ScaleIn, ShutdownTimeout, Window
@@ -280,8 +281,8 @@ async def test_the_late_effect_of_our_own_start_is_not_a_persons_deed() -> None:
         assert await world.history() == ["start ps1 no_effect"]
         world.cloud.set("ps1", state="ready")
         await anyio.sleep(60)
-        rows = [e for _, e in await world.journal.history() if e.verb == "outside"]
-        assert [e.reason for e in rows] == ["fleetd"]
+        rows = [e for _, e in await world.journal.history() if e.reason == LATE_EFFECT]
+        assert [(e.verb, e.outcome, e.actor) for e in rows] == [("start", "reached", "fleetd")]
         assert report(world).fleets["training"].no_effect == {}
 
 
