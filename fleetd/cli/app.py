@@ -18,7 +18,7 @@ from fleetd.cli.catalogue import Catalogue
 from fleetd.cli.failures import ExitCode, exit_code, explanation, leaf
 from fleetd.cli.logs import debugging, log_to_stderr
 from fleetd.cli.options import examples
-from fleetd.cli.output import err, prepare_streams, say, show
+from fleetd.cli.output import err, mind_the_closed, prepare_streams, say, show
 from fleetd.model.errors import ConfigError
 from fleetd.ops.escape import printable
 
@@ -50,6 +50,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         code = _invoke(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
+        if code in {ExitCode.OK, ExitCode.CHANGES_PENDING}:
+            mind_the_closed()
     except BaseException as error:  # noqa: BLE001 - every error ends here, as a line and a number
         return _failed(error)
     return code

@@ -10,6 +10,7 @@ from http import HTTPStatus
 
 import typer
 
+from fleetd.cli.output import OutputClosed
 from fleetd.model.errors import (
     Ambiguous,
     ApplyBlocked,
@@ -103,6 +104,11 @@ def explanation(error: BaseException) -> list[str]:
             ]
         case OSError(errno=errno.ENOSPC | errno.EDQUOT) as full:  # the state directory's have been named before
             return [f"the output cannot be written: {full.strerror}", "Make room where it goes to, and try again."]
+        case OutputClosed():
+            return [
+                "the output cannot be written: it is closed",
+                "What the command did is done; >/dev/null is for no output.",
+            ]
         case unexpected:
             said = str(unexpected)
             what = f"{type(unexpected).__name__}: {said}" if said else type(unexpected).__name__

@@ -163,11 +163,36 @@ def prepare_streams() -> None:
     encoding = "ascii" if ascii_only(_begun_with()) else None
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - it stays
+            setattr(sys, name, _Closed(Path(os.devnull).open("wb"), encoding="utf-8"))  # noqa: SIM115 - it stays
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(ValueError, OSError):
                 stream.reconfigure(encoding=encoding, errors=_IN_ASCII)
+
+
+class OutputClosed(Exception):
+    """Stdout was closed before the command began, and there was something to tell."""
+
+
+def mind_the_closed() -> None:
+    """What nobody could be told is no success.
+
+    Raises:
+        OutputClosed: so it is; the command has done its work.
+    """
+    if isinstance(sys.stdout, _Closed) and sys.stdout.lost:
+        raise OutputClosed
+
+
+class _Closed(io.TextIOWrapper):
+    """In the place of a stream that was closed: knows whether anything was lost in it."""
+
+    lost = False
+
+    def write(self, text: str, /) -> int:
+        """Lose it."""
+        self.lost = self.lost or bool(text)
+        return len(text)
 
 
 def _begun_with() -> dict[str, str]:

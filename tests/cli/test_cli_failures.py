@@ -238,9 +238,36 @@ def test_output_that_finds_no_room_is_no_fault_of_fleetds() -> None:
     assert done.stderr.startswith("error: the output cannot be written: No space left on device\n")
 
 
-def test_streams_that_are_closed_keep_no_command_from_its_work() -> None:
-    command = f"{sys.executable} -m fleetd version >&- 2>&-"
-    assert subprocess.run(["/bin/sh", "-c", command], env=environment(), check=False).returncode == 0
+CLOSED = (
+    "error: the output cannot be written: it is closed\nWhat the command did is done; >/dev/null is for no output.\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        pytest.param("version >&-", 1, CLOSED, id="output"),
+        pytest.param("version >&- <&-", 1, CLOSED, id="output and input"),
+        pytest.param("version >&- 2>&-", 1, "", id="both"),
+        pytest.param("plan --help >&-", 1, CLOSED, id="help"),
+        pytest.param("version 2>&-", 0, "", id="errors, where there are none"),
+        pytest.param("version >/dev/null", 0, "", id="none, on purpose"),
+        pytest.param("check -c {config} >&-", 1, CLOSED, id="a config that is good"),
+        pytest.param("check -c /nowhere.toml >&-", 78, "error: /nowhere.toml: ", id="a failure keeps its own code"),
+    ],
+)
+def test_what_nobody_can_be_told_is_no_success(command: str, code: int, said: str, tmp_path: Path) -> None:
+    config = tmp_path / "fleetd.toml"
+    config.write_text(config_text(provider='[provider]\nkind = "simulator"'))
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{sys.executable} -m fleetd {command.format(config=config)}"],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.startswith(said)) == (code, True), done.stderr
+    assert said.startswith("error: /nowhere") or done.stderr == said
 
 
 def test_every_error_of_the_tree_has_a_code() -> None:
