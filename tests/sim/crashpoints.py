@@ -13,11 +13,10 @@ well as writes.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +35,7 @@ from fleetd.simulator.world import World
 from tests.sim.checker import check
 from tests.sim.dialects import CORE, V1, Dialect
 from tests.sim.evidence import Witness
+from tests.sim.keeping import Keeping, OnDisk
 from tests.sim.life import Killed, Life, Site
 from tests.sim.record import EPOCH, Act, Record, Veto
 from tests.sim.settling import quiet_from
@@ -196,15 +196,18 @@ def trail(path: Journey) -> list[str]:
     return die_at(path).trail
 
 
-def die_at(path: Journey, *numbers: int) -> Aftermath:
-    """Run a path; the first life dies at its point ``numbers[0]``, counted from 1, the second at ``numbers[1]``."""
+def die_at(path: Journey, *numbers: int, keeping: Keeping | None = None) -> Aftermath:
+    """Run a path; the first life dies at its point ``numbers[0]``, counted from 1, the second at ``numbers[1]``.
+
+    ``keeping``: where the journal is, else in a file.
+    """
     shared = Path("/dev/shm")  # syncing costs nothing there
     with tempfile.TemporaryDirectory(prefix="fleetd-crash-", dir=shared if shared.is_dir() else None) as root:
-        stage = run_virtual(_play, path, numbers, Path(root), start=EPOCH)
+        stage = run_virtual(_play, path, numbers, Path(root), keeping or OnDisk(), start=EPOCH)
     return stage.judge()
 
 
-async def _play(path: Journey, numbers: Sequence[int], root: Path) -> Stage:
+async def _play(path: Journey, numbers: Sequence[int], root: Path, keeping: Keeping) -> Stage:
     clock = virtual_clock()
     world = World(seed=1, clock=WorldClock(epoch=clock.now(), now_seconds=virtual_loop().time, origin=0.0))
     for place, id_ in enumerate(OURS if path.there else ()):
@@ -212,7 +215,7 @@ async def _play(path: Journey, numbers: Sequence[int], root: Path) -> Stage:
     world.add_machine("training-backup", "ready", age_seconds=3600)
     async with serve(world, key=KEY, faults=path.rules, keep_reads=None) as server:
         dialect = path.dialect
-        site = Site(root, server.url + dialect.path, KEY, clock, open_cloud=dialect.open_cloud)
+        site = Site(root, server.url + dialect.path, KEY, clock, open_cloud=dialect.open_cloud, keeping=keeping)
         site.capture_log()
         stage = Stage(path, numbers, world, server, site)
         await stage.play()
@@ -333,7 +336,7 @@ class Stage:
             self.site.alive.reload()
 
     def _arrived(self, call: Call, answer: Answer) -> None:
-        self._witness.arrived(call, answer, self.site.journal)
+        self._witness.arrived(call, answer, self.site.rows)
         life = self.site.alive
         if answer.executed and life is not None:
             self._point(f"executed {call.operation}", life)
@@ -359,11 +362,8 @@ class Stage:
 
     def _close(self) -> None:
         self._truth()
-        with closing(sqlite3.connect(f"{self.site.journal.as_uri()}?mode=ro", uri=True)) as db:
-            self._reached.update(
-                db.execute("SELECT verb, machine_id FROM intent WHERE outcome = 'reached'").fetchall()
-            )
-        self._witness.verdicts(self.site.journal, self.site.clock.now(), INTERVAL)
+        self._reached.update(self.site.rows("SELECT verb, machine_id FROM intent WHERE outcome = 'reached'"))
+        self._witness.verdicts(self.site.rows, self.site.clock.now(), INTERVAL)
         self._witness.secrecy(KEY, {"the log": self.site.log.getvalue()})
 
 

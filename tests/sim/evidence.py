@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
+from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
+from typing import Any
 
 from fleetd.simulator.calls import Call
 from fleetd.simulator.wire import Answer
@@ -17,15 +16,19 @@ OPEN_INTENTS = (
 VERBS = frozenset({"create", "start", "stop", "restart", "destroy", "update"})
 
 
+Rows = Callable[[str], list[tuple[Any, ...]]]
+"""Reads the journal as somebody else: ``Site.rows``."""
+
+
 class Witness:
-    """Stands beside the provider and reads the journal's file at the moment a write arrives."""
+    """Stands beside the provider and reads the journal at the moment a write arrives."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
         self.heard: dict[str, tuple[float, str]] = {}
         """By machine: when an idle source was asked about it, and what was true."""
 
-    def arrived(self, call: Call, _answer: Answer, journal: Path) -> None:
+    def arrived(self, call: Call, _answer: Answer, journal: Rows) -> None:
         """A call has reached the provider."""
         if not call.write:
             return
@@ -34,9 +37,9 @@ class Witness:
         if call.operation in VERBS and not _is_journaled(call, journal):
             self._record.unjournaled.append(f"{call.operation} {call.machine_id} at {call.world_seconds:.1f} s")
 
-    def verdicts(self, journal: Path, now: datetime, slack: float) -> None:
+    def verdicts(self, journal: Rows, now: datetime, slack: float) -> None:
         """Look for transitions that should have had their verdict ``slack`` seconds ago."""
-        for verb, machine_id, name, _, deadline, _ in _rows(journal, OPEN_INTENTS):
+        for verb, machine_id, name, _, deadline, _ in journal(OPEN_INTENTS):
             late = now.timestamp() - deadline / 1e6
             if machine_id is not None and late > slack:
                 self._record.overdue.append(f"{verb} of {name} is {late:.0f} s past its deadline")
@@ -49,17 +52,9 @@ class Witness:
                 self._record.exposures.append(place)
 
 
-def _is_journaled(call: Call, journal: Path) -> bool:
+def _is_journaled(call: Call, journal: Rows) -> bool:
     name = call.body.get("machineName") or call.body.get("name") if isinstance(call.body, dict) else None
-    for verb, machine_id, intended, *_ in _rows(journal, OPEN_INTENTS):
+    for verb, machine_id, intended, *_ in journal(OPEN_INTENTS):
         if verb == call.operation and (intended == name if verb == "create" else machine_id == call.machine_id):
             return True
     return False
-
-
-def _rows(journal: Path, sql: str) -> list[tuple]:
-    try:
-        with closing(sqlite3.connect(f"{journal.as_uri()}?mode=ro", uri=True)) as db:
-            return db.execute(sql).fetchall()
-    except sqlite3.Error:
-        return []

@@ -27,8 +27,7 @@ import random
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -55,9 +54,9 @@ from fleetd.store.lock import StateLock
 from fleetd.store.paths import JOURNAL, journal_path
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring import Engine, assemble
+from tests.sim.keeping import Keeping, OnDisk
 from tests.sim.record import Look, Span
 from tests.sim.watched import SiteSource, WatchedCloud, WatchedJournal, WatchedLooks
-from tests.support.inline_executor import InlineExecutor
 from tests.support.rig import RecordingMeter
 from tests.support.virtual_alarms import VirtualAlarms
 from tests.support.virtual_time import VirtualClock, virtual_loop
@@ -84,6 +83,8 @@ class Site:
     clock: VirtualClock
     seed: str = "0"
     open_cloud: OpenCloud = open_core_cloud
+    keeping: Keeping = field(default_factory=OnDisk)
+    """Where the journal is."""
     limits: HttpLimits = field(default_factory=lambda: HttpLimits(max_requests_per_second=1000))
     says: Callable[[str, Machine], Activity | None] = lambda _source, _machine: Activity.IDLE
     """What an idle source answers about a machine; None: nothing."""
@@ -134,6 +135,10 @@ class Site:
     def journal(self) -> Path:
         """The journal's file."""
         return journal_path(self.state)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """What the journal holds at this instant, as somebody else reads it; nothing where it cannot be read."""
+        return self.keeping.rows(self, sql)
 
     @property
     def alive(self) -> Life | None:
@@ -247,25 +252,18 @@ class Life:
         site = self.site
         settings = site.load()
         with StateLock(site.state, pid=self.number, since=site.clock.now()) as lock:
-            journal = await SqliteJournal.open(site.journal, executor=_MortalExecutor(self), guard=lock.check)
             cloud = site.open_cloud(
                 site.url,
                 lambda: site.key,
                 rng=random.Random(f"{site.seed}:{self.number}:http"),
                 limits=replace(site.limits, on_date=self._dated),
             )
-            try:
+            async with aclosing(cloud), site.keeping.journal(self, lock.check) as journal:
                 self.engine = self._assemble(settings, cloud, journal)
                 async with anyio.create_task_group() as group:
                     group.start_soon(_watch_lock, journal)
                     await self.engine.daemon.run()
                     group.cancel_scope.cancel()
-            finally:
-                journal._database._closed = self.dead or journal._database._closed
-                if self.dead:
-                    journal._database._disconnect()
-                await journal.aclose()
-                await cloud.aclose()
 
     def _dated(self, date: datetime) -> None:
         if self.engine is not None:
@@ -320,15 +318,6 @@ def breakable() -> Iterator[None]:
         for module in known:
             stack.enter_context(mock.patch.object(module, "plan", breaks))
         yield
-
-
-class _MortalExecutor(InlineExecutor):
-    def __init__(self, life: Life) -> None:
-        self._life = life
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self._life.check()
-        return super().submit(fn, *args, **kwargs)
 
 
 async def _watch_lock(journal: SqliteJournal) -> None:

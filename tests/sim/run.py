@@ -150,7 +150,7 @@ class Stage:
         site.visible = self._visible
         site.late = self._late
         site.on_call = self._people.called
-        server.on_call = lambda call, answer: self._witness.arrived(call, answer, site.journal)
+        server.on_call = lambda call, answer: self._witness.arrived(call, answer, site.rows)
 
     async def play(self) -> None:
         """From the first start to the last hour."""
@@ -288,7 +288,7 @@ class Stage:
         life = self.site.alive
         if life is None or lately or self._now() - life.span.began < 1800:
             return  # a process that was not there could give no verdict
-        self._witness.verdicts(self.site.journal, self.site.clock.now(), steps + 2 * self.story.interval + 120)
+        self._witness.verdicts(self.site.rows, self.site.clock.now(), steps + 2 * self.story.interval + 120)
 
     def _write(self, fleets: tuple[FleetSpec, ...] | list[FleetSpec]) -> None:
         self.site.write_config(self.story.toml(fleets, self._dialect))

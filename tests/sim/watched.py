@@ -102,8 +102,10 @@ class WatchedJournal:
 
     def _feel_disk(self) -> None:
         disk = self._life.site.disk
+        if disk == self._disk:
+            return
         db = self._journal._database._connection
-        if disk != self._disk and db is not None:
+        if db is not None:
             self._disk = disk
             db.execute(f"PRAGMA query_only = {int(disk == 'readonly')}")
             db.execute(f"PRAGMA max_page_count = {1 if disk == 'full' else 1_000_000_000}")

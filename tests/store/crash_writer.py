@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from fleetd.model.reasons import Outcome
-from fleetd.store.sqlite import SqliteJournal
+from tests.store.stores import FileStore, ServerStore, Store
 from tests.store.test_journal import FACTS, INTENT
 from tests.support.build import NOW
 
@@ -20,9 +20,10 @@ def report(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
-async def main(path: Path, seed: int) -> None:
+async def main(where: str, seed: int) -> None:
     draw = random.Random(seed)
-    journal = await SqliteJournal.open(path)
+    store: Store = await ServerStore.make(where) if "://" in where else FileStore(Path(where))
+    journal = await store.open(threaded=True)
     report("opened")
     for n in range(1_000_000):
         intent = await journal.write_intent(replace(INTENT, name=f"{seed}-{n}"))
@@ -39,4 +40,4 @@ async def main(path: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
