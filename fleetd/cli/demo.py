@@ -7,7 +7,7 @@ import json
 import socket
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from fleetd import wiring
-from fleetd.cli.failures import UsageError
+from fleetd.cli.failures import UsageError, leaf
 from fleetd.cli.logs import log_to, log_to_stderr
 from fleetd.cli.options import duration, examples
 from fleetd.cli.output import no_echo_of_keys, out, show
@@ -28,10 +28,13 @@ from fleetd.cli.render_status import fleet_words
 from fleetd.cli.words import event_words
 from fleetd.model.errors import StateUnusable
 from fleetd.model.report import Report
+from fleetd.ops.http import ListenFailed
 
 PACKAGED = "demo.toml"
 LISTEN = "127.0.0.1:8750"
 """Where a daemon's read-only endpoints are unless the config says otherwise."""
+ANYWHERE = "127.0.0.1:0"
+"""A port that is free."""
 ON_WITH_IT = (
     "Next: copy config/example.toml, then fleetd check, fleetd plan and fleetd apply with -c.",
     "fleetd simulator serves such a provider for as long as you like.",
@@ -70,7 +73,9 @@ def demo(
     if exit_when_converged and keep_running:
         raise UsageError("--exit-when-converged and --keep-running contradict each other")
     ends = exit_when_converged or not (keep_running or out().is_terminal)
-    with _stage() as config:
+    with _stage() as place:
+        config = place / PACKAGED
+        _set(place, LISTEN if _free(LISTEN) else ANYWHERE)
         settings = wiring.load_settings(config)
         speed = float(str(settings.provider.simulator.get("speed", 1)))
         audience = _Screen(speed, config) if out().is_terminal else _Lines(speed)
@@ -84,9 +89,7 @@ def demo(
 
             with audience:
                 if not ends:
-                    await wiring.run_daemon(
-                        settings, lambda: wiring.load_settings(config), observer=passed, hangup_reloads=False
-                    )
+                    await _run(place, passed)
                     return None
                 report = await wiring.converge(settings, timeout=timeout.total_seconds(), on_status=passed)
                 return report, anyio.current_time() - began
@@ -184,18 +187,41 @@ class _Screen:
         self._live.update(fitting_demo(scene, self._console), refresh=True)
 
 
+async def _run(place: Path, passed: Callable[[Report], None]) -> None:
+    """Until Ctrl-C; at another address where somebody, another demo say, has taken that one a moment ago."""
+    config = place / PACKAGED
+
+    async def once() -> None:
+        await wiring.run_daemon(
+            wiring.load_settings(config),
+            lambda: wiring.load_settings(config),
+            observer=passed,
+            hangup_reloads=False,
+        )
+
+    try:
+        await once()
+    except Exception as error:
+        if not isinstance(leaf(error), ListenFailed):
+            raise
+        _set(place, ANYWHERE)
+        await once()
+
+
 @contextmanager
 def _stage() -> Iterator[Path]:
-    """A directory for the demo with its config in it, which other commands can be pointed at; gone afterwards."""
+    """A directory for the demo, gone afterwards."""
     try:
         directory = tempfile.TemporaryDirectory(prefix="fleetd-demo-")
     except OSError as error:
         raise StateUnusable(f"no temporary directory for the demo: {error.strerror or error}") from error
     with directory as name:
-        config = Path(name) / PACKAGED
-        listen = LISTEN if _free(LISTEN) else "127.0.0.1:0"
-        config.write_text(staged(_packaged(), Path(name) / "state", listen), encoding="utf-8")
-        yield config
+        yield Path(name)
+
+
+def _set(place: Path, listen: str) -> None:
+    """Write the demo's config, which other commands can be pointed at."""
+    (place / PACKAGED).write_text(staged(_packaged(), place / "state", listen), encoding="utf-8")
 
 
 def staged(text: str, state: Path, listen: str) -> str:

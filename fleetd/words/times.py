@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _TODAY = timedelta(hours=20)
 """An instant that is no further off needs no day."""
-_A_YEAR = timedelta(days=300)
-"""One that is further off needs its year as well."""
+A_YEAR = timedelta(days=300)
+"""What is further off is told with its year."""
 _THIS_WEEK = timedelta(days=6)
 """Nor one that is no further off a date: its weekday comes but once until then."""
 
@@ -34,7 +34,7 @@ def local_clock(at: datetime, zone: str | None, now: datetime) -> str:
         there, called = at, "UTC"
     away = at - now
     day = "" if away < _TODAY else f"{there:%a} " if away < _THIS_WEEK else f"{there:%d %b} "
-    if away >= _A_YEAR:
+    if away >= A_YEAR:
         day = f"{there:%d %b %Y} "
     twice = there.replace(fold=1 - there.fold).utcoffset() != there.utcoffset()
     return f"{day}{there:%H:%M}{f' {there:%Z}' if twice else ''} {called}"

@@ -388,6 +388,37 @@ def test_a_busy_port_does_not_keep_the_demo_from_starting(tmp_path: Path) -> Non
         assert not demo._free(f"127.0.0.1:{busy.getsockname()[1]}")
 
 
+def test_a_port_that_another_demo_takes_meanwhile_does_not_end_this_one(tmp_path: Path) -> None:
+    import socket
+
+    log = tmp_path / "log"
+    with socket.socket() as busy, log.open("w") as stream:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        script = (
+            "from fleetd.cli import demo\n"
+            "from fleetd.cli.app import run\n"
+            f"demo.LISTEN = '127.0.0.1:{busy.getsockname()[1]}'\n"
+            "demo._free = lambda address: True  # it was, a moment ago\n"
+            "raise SystemExit(run(['demo', '--keep-running']))\n"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", script],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment(TMPDIR=str(tmp_path)),
+        )
+        try:
+            until(lambda: "training 4/4 up" in log.read_text() or process.poll() is not None)
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0, log.read_text()
+    said = log.read_text()
+    assert "training 4/4 up" in said
+    assert "error" not in said
+    assert said.count("fleetd keeps fleets of GPU machines") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "key", "says"),
     [

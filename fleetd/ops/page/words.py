@@ -6,11 +6,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from fleetd.model.report import VetoReport
-from fleetd.words.times import span
+from fleetd.words.times import A_YEAR, span
 from fleetd.words.vetoes import veto_title
 
-_A_YEAR = timedelta(days=300)
-"""What is further off is told with its year."""
 NOTHING = "\N{EN DASH}"
 """Where there is nothing to say."""
 
@@ -30,7 +28,7 @@ def clock(at: datetime, now: datetime) -> str:
     at = at.astimezone(UTC)
     if at.date() == now.astimezone(UTC).date():
         return f"{at:%H:%M:%S}"
-    return f"{at:%d %b %H:%M}" if abs(at - now) < _A_YEAR else f"{at:%d %b %Y %H:%M}"
+    return f"{at:%d %b %H:%M}" if abs(at - now) < A_YEAR else f"{at:%d %b %Y %H:%M}"
 
 
 def money(amount: Decimal | None) -> str:
