@@ -1,4 +1,4 @@
-"""Vetoes from the shell: hold, release, freeze, unfreeze."""
+"""What the commands for vetoes share: how they are given and ended, and the options that they take."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 
 from fleetd import wiring
 from fleetd.cli.failures import UsageError, leaf
-from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, duration, examples
+from fleetd.cli.options import duration
 from fleetd.cli.output import say, show_json
 from fleetd.cli.render_status import veto_words
 from fleetd.cli.words import until
@@ -25,19 +25,6 @@ from fleetd.model.settings import Settings
 from fleetd.ops.control_errors import OrderRefused
 from fleetd.ops.escape import printable
 from fleetd.planner.draft import only_words
-
-HOLD_EXAMPLES = examples(
-    'fleetd hold training-7k3mqggq --for 4h --reason "debugging with Ada"',
-    'fleetd hold training-7k3mqggq --verb stop --verb destroy --for 8h --reason "long run"',
-)
-ADOPT_EXAMPLES = examples('fleetd adopt training-7k3mqggq --reason "ours: the journal was lost on Monday"')
-RELEASE_EXAMPLES = examples("fleetd release training-7k3mqggq")
-FREEZE_EXAMPLES = examples(
-    'fleetd freeze training --for 2h --reason "incident 42"',
-    'fleetd freeze --for 30m --reason "provider maintenance"  # everything',
-    'fleetd freeze training --verb stop --verb destroy --for 8h --reason "long run"',
-)
-UNFREEZE_EXAMPLES = examples("fleetd unfreeze training", "fleetd unfreeze  # everything that was frozen as a whole")
 
 
 def span_of_veto(text: str | timedelta) -> timedelta:
@@ -72,104 +59,14 @@ VerbOption = Annotated[
     list[Verb] | None,
     typer.Option("--verb", help="Forbid only this; may be given several times. Default: everything."),
 ]
-Fleet = Annotated[str | None, typer.Argument(metavar="[FLEET]", help="A fleet's name; without one: everything.")]
 MachineName = Annotated[
     str,
     typer.Argument(metavar="MACHINE", help="A machine's id, its name, or its first one."),
 ]
 
 
-def hold(
-    machine: MachineName,
-    lasts: ForOption,
-    reason: ReasonOption,
-    verb: VerbOption = None,
-    config: ConfigOption = None,
-    state_dir: StateDirOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Forbid everything, or some verbs, on one machine until the hold ends. In force when this returns."""
-    verbs = frozenset(verb) if verb else frozenset(Verb)
-    _veto(VetoOrder("hold", machine, verbs, reason, lasts), config, state_dir, as_json=as_json)
-
-
-def release(
-    machine: MachineName,
-    config: ConfigOption = None,
-    state_dir: StateDirOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """End the hold on one machine."""
-    _lift("hold", machine, config, state_dir, as_json=as_json)
-
-
-def freeze(
-    lasts: ForOption,
-    reason: ReasonOption,
-    fleet: Fleet = None,
-    verb: VerbOption = None,
-    config: ConfigOption = None,
-    state_dir: StateDirOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Forbid everything, or some verbs, on a fleet or on all of them. In force when this returns."""
-    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
-    if fleet is not None:
-        _must_be_known(settings, fleet)
-    verbs = frozenset(verb) if verb else frozenset(Verb)
-    _veto(VetoOrder("freeze", fleet, verbs, reason, lasts), config, state_dir, as_json=as_json)
-
-
-def unfreeze(
-    fleet: Fleet = None,
-    config: ConfigOption = None,
-    state_dir: StateDirOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """End the freeze of a fleet, or of everything."""
-    _lift("freeze", fleet, config, state_dir, as_json=as_json)
-
-
-def adopt(
-    machine: MachineName,
-    reason: ReasonOption,
-    config: ConfigOption = None,
-    state_dir: StateDirOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Confirm that a recovered machine is fleetd's, or one that a pattern of adopt took.
-
-    It is ours already, by its name or by that pattern, and is counted, started and stopped; confirmed it may be
-    destroyed like every other machine of its fleet. A machine that is nobody's goes into adopt in the config.
-    """
-    settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
-    with usage():
-        adopted = anyio.run(wiring.adopt, settings, machine, reason)
-    if as_json:
-        show_json(document(adopted))
-        return
-    name, fleet = printable(adopted.name), printable(adopted.fleet)
-    done = "is confirmed" if adopted.confirmed else "needs no confirmation; nothing was changed: it is"
-    say(f"{name} {done} as a machine of fleet {fleet}")
-
-
-@contextmanager
-def usage() -> Iterator[None]:
-    """What is no machine of ours is a usage error, whoever found out."""
-    try:
-        yield
-    except OrderRefused as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
-        raise typer.BadParameter(str(error)) from error
-    except BaseException as error:
-        unknown = leaf(error)
-        if type(unknown) is not LookupError:
-            raise
-        raise typer.BadParameter(str(unknown)) from error
-
-
-def _veto(order: VetoOrder, config: Any, state_dir: Any, *, as_json: bool) -> None:
+def give(order: VetoOrder, config: Any, state_dir: Any, *, as_json: bool) -> None:
+    """A hold or a freeze, in force when this returns."""
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     with usage():
         taken = anyio.run(wiring.veto, settings, order)
@@ -187,15 +84,8 @@ def _veto(order: VetoOrder, config: Any, state_dir: Any, *, as_json: bool) -> No
         say(f"{unknown} {subject} is held", style="yellow")
 
 
-def _must_be_known(settings: Settings, fleet: str) -> None:
-    # From a file with faults there is no list: then the daemon says which it has.
-    known = [f.name for f in settings.fleets] or list(anyio.run(wiring.current_status, settings).fleets)
-    if fleet not in known:
-        listed = ", ".join(known) or "none"
-        raise typer.BadParameter(f"the config has no fleet {fleet!r}; it has {listed}")
-
-
-def _lift(kind: str, subject: str | None, config: Any, state_dir: Any, *, as_json: bool) -> None:
+def lift(kind: str, subject: str | None, config: Any, state_dir: Any, *, as_json: bool) -> None:
+    """End a hold or a freeze, and say what goes on."""
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     with usage():
         lifted = anyio.run(wiring.lift, settings, kind, subject)
@@ -203,7 +93,7 @@ def _lift(kind: str, subject: str | None, config: Any, state_dir: Any, *, as_jso
     # Looked at afterwards: a veto on a fleet or a machine that is no more can still be ended.
     if not removed and subject is not None:
         if kind == "freeze":
-            _must_be_known(settings, subject)
+            must_be_known(settings, subject)
         elif not anyio.run(wiring.knows_machine, settings, subject):
             raise typer.BadParameter(f"no machine and no hold is called {subject!r}; nothing was released")
     if as_json:
@@ -218,6 +108,31 @@ def _lift(kind: str, subject: str | None, config: Any, state_dir: Any, *, as_jso
     for freeze in left:
         end = "fleetd unfreeze" if freeze.subject is None else f"fleetd unfreeze {printable(freeze.subject)}"
         say(f"{veto_words(freeze, datetime.now(UTC))}: that goes on; {end} ends it", style="yellow")
+
+
+def must_be_known(settings: Settings, fleet: str) -> None:
+    """Raises BadParameter where the config has no such fleet."""
+    # From a file with faults there is no list: then the daemon says which it has.
+    known = [f.name for f in settings.fleets] or list(anyio.run(wiring.current_status, settings).fleets)
+    if fleet not in known:
+        listed = ", ".join(known) or "none"
+        raise typer.BadParameter(f"the config has no fleet {fleet!r}; it has {listed}")
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """What is no machine of ours is a usage error, whoever found out."""
+    try:
+        yield
+    except OrderRefused as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        raise typer.BadParameter(str(error)) from error
+    except BaseException as error:
+        unknown = leaf(error)
+        if type(unknown) is not LookupError:
+            raise
+        raise typer.BadParameter(str(unknown)) from error
 
 
 def _left(freezes: Sequence[VetoReport], kind: str, subject: str | None) -> list[VetoReport]:
