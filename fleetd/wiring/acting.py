@@ -40,7 +40,7 @@ from fleetd.store.postgres.address import Address
 from fleetd.store.postgres.bulletin import for_bulletins, roll
 from fleetd.store.postgres.database import Database, held_by
 from fleetd.store.postgres.journal import PostgresJournal
-from fleetd.store.postgres.lease import RENEWAL, SCAN, Holder, Lease, fenced, kernel_fuse
+from fleetd.store.postgres.lease import RENEWAL, SCAN, Holder, Lease, fenced, kernel_fuse, pause
 from fleetd.store.postgres.opening import prepared
 from fleetd.wiring.handover import NOBODY, Handover
 from fleetd.wiring.places import state_path
@@ -241,12 +241,13 @@ async def _stood_by(
             if before is not None:
                 return before
             holder = await lease.look()
+            seen_at = anyio.current_time()
             words = f"standing by: {printable(holder.about, 100)} has the lease"
             if words != said:
                 log.info("lease.waiting", database=str(lease.address), holder=holder.about, epoch=holder.epoch)
             await standby.look()
             if ready:
-                await lease.heard(SCAN)
+                await lease.heard(pause(holder.left, anyio.current_time() - seen_at))
         except (StateAway, StateLocked) as error:
             standby.away(error)
             words = f"standing by: {error}"

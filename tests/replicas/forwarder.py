@@ -25,15 +25,15 @@ class Sent:
 class Forwarder:
     """A port of its own; every request's first line is noted as its bytes come."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, host: str = "127.0.0.1") -> None:
         parts = urlsplit(url)
         self._to = (parts.hostname, parts.port)
         self.sent: list[Sent] = []
         self.passing = threading.Event()
         """Cleared, nothing goes through any more, and nobody is told: a network that swallows what is sent."""
         self.passing.set()
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._listening = socket.create_server((host, 0))
+        self.url = f"http://{host}:{self._listening.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:

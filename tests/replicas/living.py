@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,25 @@ TIMEOUT = 3
 class Replica:
     """One ``fleetd run``, which may be started again and again."""
 
-    def __init__(self, directory: Path, name: str, sim: SimulatorProcess, database: str, **values: Any) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        sim: SimulatorProcess,
+        database: str,
+        *,
+        within: Sequence[str] = (),
+        **values: Any,
+    ) -> None:
+        """``within``: before its command, what puts it on another host; nobody reaches its listener there."""
         self.name = name
+        self._within = within
         self.directory = directory / name
         self.directory.mkdir()
         self.log = self.directory / "log"
         self._sim, self._database = sim, database
         self.process: subprocess.Popen[bytes] | None = None
-        self.listen = f"127.0.0.1:{free_port()}"
+        self.listen = "" if within else f"127.0.0.1:{free_port()}"
         self.config = self.configure(**values)
 
     def configure(self, **values: Any) -> Path:
@@ -44,7 +56,7 @@ class Replica:
     def start(self) -> None:
         with self.log.open("ab") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "fleetd", "run", "-c", str(self.config)],
+                [*self._within, sys.executable, "-m", "fleetd", "run", "-c", str(self.config)],
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -76,8 +88,8 @@ class Replica:
             return 0, ""
 
     def shown(self) -> dict[str, Any]:
-        """``/status.json``; nothing while nobody listens."""
-        status, text = self.get("/status.json")
+        """``/status.json``; nothing while nobody listens. Of one that cannot be reached, what the command has."""
+        status, text = self.get("/status.json") if self.listen else (200, self.run("status", "--json").stdout)
         found: dict[str, Any] = json.loads(text) if status == 200 else {}
         return found
 

@@ -6,7 +6,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import cycle, pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from tests.replicas.forwarder import Forwarder
 from tests.replicas.living import Replica, wait_until
+from tests.replicas.networks import Network
 from tests.support.processes import SimulatorProcess
 
 TTL, SETTLE = 15.0, 19.0
@@ -45,24 +46,48 @@ WAYS = (
 
 class Story:
     def __init__(
-        self, directory: Path, sim: SimulatorProcess, server: Any, seed: int = 20261127, *, apart: bool = True
+        self,
+        directory: Path,
+        sim: SimulatorProcess,
+        server: Any,
+        seed: int = 20261127,
+        *,
+        apart: bool = True,
+        hosts: Mapping[str, Network] | None = None,
     ) -> None:
-        """``apart``: each reaches the provider by an address of its own, so that its calls are told apart."""
+        """Two replicas that have not been started.
+
+        Args:
+            directory: for their files.
+            sim: the provider.
+            server: the database's.
+            seed: of the targets and the pauses between.
+            apart: each reaches the provider by an address of its own, so that its calls are told apart.
+            hosts: where each runs; by default both here.
+        """
         self.sim, self.server = sim, server
         self.rng = random.Random(seed)
         self.target = 3
         url = server.create()
-        self.forwarders = {name: Forwarder(sim.url) for name in "ab"}
-        self.ways = {name: Forwarder(url) for name in "ab"}
+        self.forwarders = {name: Forwarder(sim.url, _end(hosts, name, "provider")) for name in "ab"}
+        self.ways = {name: Forwarder(url, _end(hosts, name, "database")) for name in "ab"}
         """To the database, a way for each."""
         self.replicas = {
             name: Replica(
-                directory, name, _At(forwarder.url) if apart else sim, self._through(url, name), target=self.target
+                directory,
+                name,
+                _At(_as_seen(forwarder.url, hosts)) if apart else sim,
+                self._through(url, name),
+                within=hosts[name].within if hosts else (),
+                target=self.target,
             )
             for name, forwarder in self.forwarders.items()
         }
         self.most = self.target
         self.times: dict[str, list[float]] = {}
+        self.late: list[float] = []
+        """Seconds between the end of a lease that was not given back and its next holder, by the database's clock."""
+        self.database = url
 
     def _through(self, url: str, name: str) -> str:
         return urlsplit(url)._replace(netloc="fleetd@" + self.ways[name].url.removeprefix("http://")).geturl()
@@ -79,6 +104,12 @@ class Story:
         for replica in self.replicas.values():
             replica.start()
             self.wait(lambda r=replica: r.epoch or r.events("lease.waiting"), 30)
+
+    def asked(self, sql: str) -> float:
+        """One number, from the database itself."""
+        from tests.support.postgres import execute
+
+        return float(str(execute(self.database, sql)[0][0]))
 
     def wait(self, what: Any, seconds: float) -> float:
         return wait_until(what, seconds, lambda: "\n\n".join(r.tail() for r in self.replicas.values()))
@@ -113,8 +144,11 @@ class Story:
                 assert asked.returncode == 0, asked.stderr
             case _:
                 old.signal(signal.SIGTERM)
+        ends_at = self.asked("SELECT extract(epoch FROM expires_at) FROM lease")
         self.wait(lambda: new.epoch > before, 40)
         took = time.monotonic() - began
+        if how in {"killed", "paused"}:
+            self.late.append(self.asked("SELECT extract(epoch FROM since) FROM lease") - ends_at)
         if how == "stepped down":  # not what the command takes to start
             took = _at(new.events("lease.taken")[-1]) - _at(old.events("daemon.stop_requested")[-1])
         self.times.setdefault(how, []).append(took)
@@ -242,10 +276,20 @@ def take_over_and_over(story: Story, number: int) -> Iterator[str]:
             f"{how}: {len(times)} takeovers, median {median(times):.2f} s, 95 % {cuts[-1]:.2f} s, "
             f"{min(times):.2f} to {max(times):.2f} s"
         )
+    if story.late:
+        yield f"taken after the lease's end: median {median(story.late):.3f} s, at most {max(story.late):.3f} s"
     writes = sum(len(forwarder.sent) for forwarder in story.forwarders.values())
     open_ones = story.under_way()
     yield f"outlived: {', '.join(f'{how} {times} times' for how, times in outlived.items())}"
     yield f"of {writes} writes, {open_ones} were under way at a takeover"
+
+
+def _as_seen(url: str, hosts: Mapping[str, Network] | None) -> str:
+    return url if hosts is None else f"http://localhost:{urlsplit(url).port}"
+
+
+def _end(hosts: Mapping[str, Network] | None, name: str, cable: str) -> str:
+    return hosts[name].far(cable) if hosts else "127.0.0.1"
 
 
 def _at(event: dict[str, Any]) -> float:

@@ -53,6 +53,8 @@ def test_takeovers_lose_and_double_nothing(story: Story, capsys: pytest.CaptureF
             print(f"\n{line}", end="")
     assert story.broken() == []
     assert statistics.median(story.times["stopped"]) < 1.5
+    assert min(story.late) >= 0
+    assert statistics.median(story.late) < 0.2
     for how in {"killed", "paused"} & set(story.times):
         assert max(story.times[how]) < TTL + 5
 

@@ -181,6 +181,41 @@ async def test_it_is_taken_once_it_is_over_and_not_before(url):
         await new.aclose()
 
 
+async def test_what_is_left_of_a_lease_is_told_by_the_databases_clock(url):
+    await prepare(url)
+    old, new = lease(url, "old", ttl=1.0), lease(url, "new")
+    try:
+        assert (await new.look()).left == 0
+        assert await old.take() is not None
+        assert 0.5 < (await new.look()).left <= 1
+        sql(url, "UPDATE lease SET expires_at = clock_timestamp() + interval '3 hours'")
+        assert (await new.look()).left == pytest.approx(3 * 3600, abs=5)
+        sql(url, "UPDATE lease SET expires_at = clock_timestamp() - interval '3 hours'")
+        over = await new.look()
+        assert (over.left, over.over) == (0, True)
+    finally:
+        await old.aclose()
+        await new.aclose()
+
+
+@pytest.mark.parametrize(
+    ("left", "age", "seconds"),
+    [
+        pytest.param(15, 0, 0.5, id="just renewed"),
+        pytest.param(0.6, 0, 0.5, id="not at the next look"),
+        pytest.param(0.3, 0, 0.3, id="when it ends"),
+        pytest.param(0.3, 0.1, 0.2, id="when it ends, after more has been asked"),
+        pytest.param(0.3, 0.4, 0.01, id="it has ended meanwhile"),
+        pytest.param(0, 0, 0.01, id="over, and another is taking it"),
+        pytest.param(10_800, 0, 0.5, id="the database's clock was set"),
+    ],
+)
+def test_a_standby_is_there_when_the_lease_ends(left, age, seconds):
+    from fleetd.store.postgres.lease import pause
+
+    assert pause(left, age) == pytest.approx(seconds)
+
+
 async def test_a_standby_hears_of_a_lease_that_is_given_back(url):
     async with several(url, 2) as (old, new):
         assert await old.take() is not None

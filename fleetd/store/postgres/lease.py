@@ -37,6 +37,8 @@ RENEWAL = 5.0
 """Seconds between renewals."""
 SCAN = 0.5
 """Seconds between a standby's looks, and between tries of a renewal that failed."""
+SOON = 0.01
+"""Seconds between two of a standby's looks at the least."""
 RESERVE = 1.5
 """Seconds before its end at which a holder that could not renew gives up: to end by itself, before the timer does."""
 ENROLLED = 4
@@ -321,6 +323,16 @@ class Lease:
         if db is not None:
             with suppress(psycopg.Error):
                 await db.close()
+
+
+def pause(left: float, age: float) -> float:
+    """Seconds until a standby looks again: to be there when the lease ends, and to see soon what else becomes of it.
+
+    Args:
+        left: ``Holder.left``.
+        age: seconds since that was answered.
+    """
+    return min(SCAN, max(left - age, SOON))
 
 
 def fenced(lease: Lease) -> Database:
