@@ -16,6 +16,7 @@ import structlog
 HERE = Path(__file__).parent
 PEERS = {
     "node": ("node", "npm"),
+    "netns": ("ip",),
     "postgres": ("initdb", "postgres", "pg_ctl"),
     "prometheus": ("prometheus", "promtool"),
     "chromium": ("chromium",),
