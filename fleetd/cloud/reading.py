@@ -22,10 +22,11 @@ from fleetd.model.regions import normal_region
 T = TypeVar("T")
 
 LONGEST_NAME = 1000
+LONGEST_STATE = 100
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ID)]
 Name = Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]
-State = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+State = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_STATE)]
 
 LONGEST_TEXT = 2000
 """Characters that are kept of any other text."""
@@ -76,8 +77,8 @@ def read_listed(entries: Iterable[object], read: Callable[[object], Machine | No
         try:
             machine = read(entry)
         except Unreadable as e:
-            machine = read({**entry, "id": known, "name": _name(entry), "state": UNREADABLE})
-            machine = None if machine is None else replace(machine, unreadable=str(e))
+            machine = read({**entry, "id": known, "name": _name(entry), "state": _state(entry)})
+            machine = None if machine is None else replace(machine, state=UNREADABLE, unreadable=str(e))
         if machine is not None:
             machines.append(machine)
     return tuple(machines)
@@ -86,6 +87,12 @@ def read_listed(entries: Iterable[object], read: Callable[[object], Machine | No
 def _name(entry: dict[str, object]) -> str:
     name = entry.get("name")
     return name if isinstance(name, str) and len(name) <= LONGEST_NAME else ""
+
+
+def _state(entry: dict[str, object]) -> str:
+    """As far as it can be read: whether a machine is deleted hangs on it."""
+    state = entry.get("state")
+    return state if isinstance(state, str) and 0 < len(state) <= LONGEST_STATE else UNREADABLE
 
 
 def read_available(content: object) -> bool:

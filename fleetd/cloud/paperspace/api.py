@@ -100,15 +100,16 @@ class PaperspaceApi:
             CloudError: the first page failed.
         """
         query = {"orderBy": "dtCreated", "order": "desc" if newest else "asc"}
-        read = 0
+        fetch = self._fetch("list", "/machines", query)
+        asked = 0
 
-        def over(items: Rows) -> bool:
-            nonlocal read
-            read += 1
-            return read >= pages or enough(items)
+        async def counted(after: str | None) -> Page:
+            nonlocal asked
+            asked += 1
+            return await fetch(after)
 
-        reading = await read_on(self._fetch("list", "/machines", query), enough=over)
-        return reading, max(1, read)
+        reading = await read_on(counted, enough=lambda items: asked >= pages or enough(items))
+        return reading, asked
 
     async def show(self, machine_id: str) -> Json:
         """One machine, with its events as ``events``, newest first, at least as far back as its last start.
