@@ -38,15 +38,11 @@ def say_requested(intent: Intent, pass_id: int) -> None:
     """Log that a call is about to be made."""
     log.info(
         _REQUESTED[intent.verb],
-        fleet=intent.fleet,
-        machine=intent.machine_id,
-        name=intent.name,
-        action=str(intent.verb),
         reason=str(intent.reason),
-        intent=intent.id,
         pass_id=pass_id,
         evidence=intent.evidence,
         actor=intent.actor if intent.actor != "fleetd" else None,
+        **intent.log_keys,
     )
 
 

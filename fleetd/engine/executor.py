@@ -278,7 +278,7 @@ class Executor:
 
     async def _accepted(self, intent: Intent, machine_id: str) -> None:
         now = self._clock.now()
-        self._recall.accepted(intent.verb, intent.fleet if intent.verb is Verb.CREATE else machine_id)
+        self._recall.accepted(intent)
         await self._recall.journal.update_intent(intent.id, machine_id=machine_id, accepted_at=now)
         if intent.verb is Verb.CREATE:
             await self._recall.created(intent, machine_id, now)

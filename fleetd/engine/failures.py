@@ -36,19 +36,19 @@ class Failures:
         match error:
             case AskHuman():
                 await self._recall.departures.add(intent, now, declined=True)
-                until = self._remember(intent, error, now)
+                until = self._recall.refused(intent, str(error), now)
                 await self._recall.verdicts.give(intent, Outcome.REFUSED, str(error), now)
-                log.error("machine.action_refused", until=until.isoformat(), **_keys(intent, error))
+                log.error("machine.action_refused", until=until.isoformat(), error=str(error), **intent.log_keys)
                 return replace(skip, until=until)
             case RetryLater() if isinstance(error, RateLimited) or error.retry_after is not None:
                 await self._recall.departures.add(intent, now, declined=True)
                 until = self._leave_alone(intent, error, error.retry_after, now)
                 await self._recall.verdicts.give(intent, Outcome.NOT_SENT, str(error), now)
-                log.warning("machine.action_failed", until=until.isoformat(), **_keys(intent, error))
+                log.warning("machine.action_failed", until=until.isoformat(), error=str(error), **intent.log_keys)
                 return replace(skip, reason=Reason.RATE_LIMITED, until=until)
             case RetryLater():
                 await self._recall.verdicts.give(intent, Outcome.NOT_SENT, str(error), now)
-                log.warning("machine.action_failed", **_keys(intent, error))
+                log.warning("machine.action_failed", error=str(error), **intent.log_keys)
                 return replace(skip, reason=Reason.PROVIDER_FAILING)
             case Busy():
                 # Nothing was done, and the next look may show why. Should it not, the attempts grow apart.
@@ -65,14 +65,14 @@ class Failures:
 
     async def _later(self, intent: Intent, error: CloudError, skip: Skip, now: datetime) -> Skip:
         await self._recall.departures.add(intent, now, declined=True)
-        until = self._remember(intent, error, now)
+        until = self._recall.refused(intent, str(error), now)
         await self._recall.verdicts.give(intent, Outcome.NOT_SENT, str(error), now)
-        log.warning("machine.action_failed", until=until.isoformat(), **_keys(intent, error))
+        log.warning("machine.action_failed", until=until.isoformat(), error=str(error), **intent.log_keys)
         return replace(skip, until=until)
 
     async def _open(self, intent: Intent, error: CloudError, now: datetime) -> None:
         """Whether it was carried out is looked for; it may be repeated where that shows that it was not."""
-        log.warning("machine.answer_lost", **_keys(intent, error))
+        log.warning("machine.answer_lost", error=str(error), **intent.log_keys)
         if isinstance(error, Ambiguous) and error.retry_after:
             if intent.verb is Verb.CREATE:
                 self._recall.creates_must_wait(timedelta(seconds=error.retry_after), str(error), now)
@@ -85,27 +85,7 @@ class Failures:
         else:
             self._follower.follow(replace(intent, ambiguous_since=now))
 
-    def _remember(self, intent: Intent, error: CloudError, now: datetime) -> datetime:
-        return self._recall.refused(intent.verb, _subject(intent), str(error), now)
-
     def _leave_alone(self, intent: Intent, error: CloudError, seconds: float | None, now: datetime) -> datetime:
         """The provider is busy: the same call is made ever more rarely, and not before it asked for."""
         at_least = timedelta(seconds=seconds or 0)
-        return self._recall.refused(
-            intent.verb, _subject(intent), str(error), now, why=Reason.RATE_LIMITED, at_least=at_least
-        )
-
-
-def _subject(intent: Intent) -> str:
-    return intent.fleet if intent.verb is Verb.CREATE else intent.machine_id or ""
-
-
-def _keys(intent: Intent, error: CloudError) -> dict[str, object]:
-    return {
-        "fleet": intent.fleet,
-        "machine": intent.machine_id,
-        "name": intent.name,
-        "action": str(intent.verb),
-        "intent": intent.id,
-        "error": str(error),
-    }
+        return self._recall.refused(intent, str(error), now, why=Reason.RATE_LIMITED, at_least=at_least)

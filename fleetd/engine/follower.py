@@ -154,15 +154,8 @@ class Follower:
         return fact is not None and fact.last_state == UNSEEN
 
     def _report(self, intent: Intent, ending: Ending, took: timedelta) -> None:
-        keys: dict[str, object] = {
-            "fleet": intent.fleet,
-            "machine": intent.machine_id,
-            "name": intent.name,
-            "action": str(intent.verb),
-            "reason": str(intent.reason),
-            "intent": intent.id,
-            "duration_s": round(took.total_seconds(), 3),
-        }
+        seconds = round(took.total_seconds(), 3)
+        keys = intent.log_keys | {"reason": str(intent.reason), "duration_s": seconds}
         match ending.outcome:
             case Outcome.REACHED if intent.verb is Verb.UPDATE:
                 log.info("machine.was_updated", **keys)

@@ -12,7 +12,7 @@ from fleetd.engine.daemon import HEARTBEAT, Daemon
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import Clock
 from fleetd.engine.status import status_report, step_report
-from fleetd.engine.vetoes import adopt_entry, entry_words, no_machine, veto_entry
+from fleetd.engine.vetoes import entry_words, no_machine, order_entry
 from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
 from fleetd.model.machine import Machine
@@ -110,7 +110,7 @@ class EngineHandle:
             expires_at=self._daemon.reconciler.agreement.latest() + order.lasts,
             machine=found[0][0].id or None if found else None,
         )
-        await self._record(veto_entry(order.kind, order.subject, found, actor, self._clock.now(), entry_words(hold)))
+        await self._record(order_entry(order.kind, order.subject, found, actor, self._clock.now(), entry_words(hold)))
         self._daemon.wake()
         return veto_taken(hold, (m.id for m, _ in found))
 
@@ -123,7 +123,7 @@ class EngineHandle:
             for machine in (m for m, _ in found if m.id):
                 await self._leases.put(machine.id, "hold", self._clock.now(), actor, now=self._clock.now())
             verb = "release" if kind == "hold" else "unfreeze"
-            await self._record(veto_entry(verb, subject, found, actor, self._clock.now(), None))
+            await self._record(order_entry(verb, subject, found, actor, self._clock.now(), None))
             self._daemon.wake()
         return removed
 
@@ -214,7 +214,7 @@ class EngineHandle:
         for hold in lifted:
             words = f"{order.reason}; it was kept off by {hold.actor}: {hold.reason}"
             await self._record(
-                veto_entry("release", machine.name, [(machine, fleet)], actor, self._clock.now(), words)
+                order_entry("release", machine.name, [(machine, fleet)], actor, self._clock.now(), words)
             )
         return lifted
 
@@ -226,7 +226,9 @@ class EngineHandle:
             raise LookupError(f"{subject}: no pass has remembered it yet; try again after the next")
         confirmed = await recall.confirm(machine.id)
         if confirmed:
-            await self._record(adopt_entry(machine, fleet, actor, self._clock.now(), reason))
+            await self._record(
+                order_entry("adopt", machine.name, [(machine, fleet)], actor, self._clock.now(), reason)
+            )
             self._daemon.wake()
         return Adopted(machine=machine.id, name=machine.name, fleet=fleet, confirmed=confirmed)
 

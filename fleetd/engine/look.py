@@ -84,17 +84,14 @@ class Look:
         self.agreement = agreement or Agreement(clock)
         """Whether our clock and the provider's agree."""
         idleness.leases.theirs = self.snapshots.theirs = self.agreement.theirs
+        self.outside = ExternalChanges(recall, faults, self.agreement)
         self._settling = Settling(
             recall,
-            ExternalChanges(recall, faults, self.agreement),
+            self.outside,
             clock,
             self.agreement,
             unanswered=unanswered,
         )
-
-    def fought_over(self) -> dict[str, int]:
-        """How often, by machine id, those were turned that somebody turns again and again."""
-        return self._settling.fought_over(self._clock.now())
 
     async def load(self) -> None:
         """Read what an earlier process left in the journal."""

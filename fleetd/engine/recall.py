@@ -184,8 +184,7 @@ class Recall:
 
     def refused(
         self,
-        verb: Verb,
-        subject: str,
+        intent: Intent,
         words: str,
         now: datetime,
         *,
@@ -193,12 +192,13 @@ class Recall:
         at_least: timedelta = timedelta(0),
     ) -> datetime:
         """Remember that a call was declined; returns when it may be tried again, not before ``at_least`` is over."""
-        before = self._refusals.get(setback_key(verb, subject))
+        key = setback_key(intent.verb, intent.subject)
+        before = self._refusals.get(key)
         attempt = 1 if before is None else before.attempt + 1
         since = now if before is None or before.since is None else min(before.since, now)
         lasts = max(next_backoff(attempt), at_least)
         back = Setback(now + lasts, words, since, attempt, why=why, lasts=lasts)
-        self._refusals[setback_key(verb, subject)] = back
+        self._refusals[key] = back
         return back.until
 
     def creates_must_wait(self, lasts: timedelta, words: str, now: datetime) -> None:
@@ -214,9 +214,9 @@ class Recall:
         since, lasts, words = self._create_wait
         return (since + lasts, words) if is_waiting(since, lasts, now) else None
 
-    def accepted(self, verb: Verb, subject: str) -> None:
+    def accepted(self, intent: Intent) -> None:
         """Forget refusals after a success."""
-        self._refusals.pop(setback_key(verb, subject), None)
+        self._refusals.pop(setback_key(intent.verb, intent.subject), None)
 
     def forget_refusals(self) -> None:
         """A new config may have mended what was refused, or had no effect; the provider is as busy as before."""

@@ -151,7 +151,7 @@ class Reconciler:
     @property
     def fought_over(self) -> Mapping[str, int]:
         """How often, by machine id, those were turned within an hour that somebody turns again and again."""
-        return self._look.fought_over()
+        return self._look.outside.fought_over(self._clock.now())
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -155,8 +155,7 @@ class Setbacks:
 
 def key_of(intent: Intent) -> str:
     """What an intent's setback is remembered under."""
-    subject = intent.fleet if intent.verb is Verb.CREATE else intent.machine_id or ""
-    return setback_key(intent.verb, subject, intent.reason)
+    return setback_key(intent.verb, intent.subject, intent.reason)
 
 
 def _told(back: Setback) -> datetime:

@@ -57,10 +57,6 @@ class Settling:
         await self._outside.load()
         self._inherited = frozenset(i.id for i in await self._recall.journal.open_intents())
 
-    def fought_over(self, now: datetime) -> dict[str, int]:
-        """See ``ExternalChanges.fought_over``."""
-        return self._outside.fought_over(now)
-
     async def doubt_unanswered(self, now: datetime) -> Sequence[Intent]:
         """Open intents. One without an answer that no call of ours waits for lost it when a process died."""
         self._passes = (self._passes[1], anyio.current_time())

@@ -156,7 +156,7 @@ def names_of(subject: str | None, found: Sequence[tuple[Machine, str]]) -> list[
     return sorted({subject, *(m.id for m, _ in found), *(m.name for m, _ in found)}, key=str)
 
 
-def veto_entry(
+def order_entry(
     verb: str,
     subject: str | None,
     found: Sequence[tuple[Machine, str]],
@@ -164,12 +164,12 @@ def veto_entry(
     at: datetime,
     words: str | None,
 ) -> HistoryEntry:
-    """What history says of a hold, freeze, release or unfreeze.
+    """What history says of a hold, freeze, release, unfreeze or adopt.
 
     Args:
         verb: one of these words.
         subject: what it is on; None is everything.
-        found: for a hold, the machine that is called so, with its fleet.
+        found: where it is on a machine, those that are called so, each with its fleet.
         actor: who ordered it.
         at: when.
         words: the operator's reason and the expiry.
@@ -186,19 +186,4 @@ def veto_entry(
         outcome=Outcome.OBSERVED,
         actor=actor,
         evidence=words,
-    )
-
-
-def adopt_entry(machine: Machine, fleet: str, actor: str, at: datetime, reason: str) -> HistoryEntry:
-    """What history says of a machine that a person has confirmed to be ours."""
-    return HistoryEntry(
-        ts=at,
-        fleet=fleet,
-        machine=machine.id,
-        name=machine.name,
-        verb="adopt",
-        reason=Reason.OPERATOR_REQUEST,
-        outcome=Outcome.OBSERVED,
-        actor=actor,
-        evidence=reason,
     )

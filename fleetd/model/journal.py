@@ -52,6 +52,22 @@ class Intent:
         return None if region is None or machine_type is None else (str(region), str(machine_type))
 
     @property
+    def subject(self) -> str:
+        """What it is about: of a create the fleet's name, else the machine's id."""
+        return self.fleet if self.verb is Verb.CREATE else self.machine_id or ""
+
+    @property
+    def log_keys(self) -> dict[str, object]:
+        """What a log line says of it."""
+        return {
+            "fleet": self.fleet,
+            "machine": self.machine_id,
+            "name": self.name,
+            "action": str(self.verb),
+            "intent": self.id,
+        }
+
+    @property
     def ends_up(self) -> bool:
         """Whether its machine is up when it has reached its end; a machine may be made and left off."""
         made_off = self.verb is Verb.CREATE and self.parameters.get("startOnCreate") is False

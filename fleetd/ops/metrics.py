@@ -6,6 +6,7 @@ from collections import Counter as Tally
 from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -45,10 +46,10 @@ class Metrics:
         self._by_fleet: list[Rows] = []
         r = self._others = CollectorRegistry()
         self.registry.register(_Exposed(r))
-        Gauge("fleetd_build_info", "Always 1; the version is in the label.", ["version"], registry=r).labels(
-            version
-        ).set(1)
-        self._started = Gauge("fleetd_start_timestamp_seconds", "When the daemon started, Unix time.", registry=r)
+        gauge, counter = partial(Gauge, registry=r), partial(Counter, registry=r)
+        histogram = partial(Histogram, registry=r)
+        gauge("fleetd_build_info", "Always 1; the version is in the label.", ["version"]).labels(version).set(1)
+        self._started = gauge("fleetd_start_timestamp_seconds", "When the daemon started, Unix time.")
         self._target = self._rows("fleetd_fleet_target", "Machines that should be up now.", ("fleet",))
         self._machines = self._rows(
             "fleetd_fleet_machines", "The fleet's machines by what their state means.", ("fleet", "state")
@@ -74,7 +75,7 @@ class Metrics:
             "Machines that somebody else has turned three times or more within an hour.",
             ("fleet",),
         )
-        self._vetoes = Gauge("fleetd_vetoes", "Holds and freezes in force.", ["kind"], registry=r)
+        self._vetoes = gauge("fleetd_vetoes", "Holds and freezes in force.", ["kind"])
         self._idle = self._rows(
             "fleetd_idle_verdicts", "Up machines by what their idle sources say.", ("fleet", "verdict")
         )
@@ -83,20 +84,16 @@ class Metrics:
             "How long it has not been known of some up machine whether it is in use.",
             ("fleet",),
         )
-        self._orphans = Gauge(
+        self._orphans = gauge(
             "fleetd_orphans",
             "Machines that some fleetd made, by their name, and that no configured fleet owns.",
             ["state"],
-            registry=r,
         )
         self._cost = self._rows("fleetd_hourly_cost_dollars", "What the fleet's machines cost.", ("fleet",))
-        self._cap = Gauge(
-            "fleetd_hourly_cost_limit_dollars", "guards.max_hourly_cost; NaN without a cap.", registry=r
-        )
-        self._orphan_cost = Gauge(
+        self._cap = gauge("fleetd_hourly_cost_limit_dollars", "guards.max_hourly_cost; NaN without a cap.")
+        self._orphan_cost = gauge(
             "fleetd_orphans_hourly_cost_dollars",
             "What machines cost whose fleet is not in the config; NaN when a price is not known.",
-            registry=r,
         )
         self._budget = self._rows(
             "fleetd_monthly_budget_dollars",
@@ -106,55 +103,38 @@ class Metrics:
         self._actions = self._rows(
             "fleetd_actions", "Actions by how they ended.", ("fleet", "verb", "result"), counts=True
         )
-        self._transitions = Histogram(
+        self._transitions = histogram(
             "fleetd_transition_duration_seconds",
             "From the intent to the goal, for transitions that reached it.",
             ["verb"],
             buckets=_TRANSITION_BUCKETS,
-            registry=r,
         )
-        self._requests = Counter(
-            "fleetd_provider_requests", "HTTP requests to the provider.", ["operation", "code"], registry=r
-        )
-        self._request_seconds = Histogram(
+        self._requests = counter("fleetd_provider_requests", "HTTP requests to the provider.", ["operation", "code"])
+        self._request_seconds = histogram(
             "fleetd_provider_request_duration_seconds",
             "How long the provider took to answer.",
             ["operation"],
             buckets=_REQUEST_BUCKETS,
-            registry=r,
         )
-        self._provider = Gauge(
-            "fleetd_provider_state", "1 for the state that the provider is in.", ["state"], registry=r
+        self._provider = gauge("fleetd_provider_state", "1 for the state that the provider is in.", ["state"])
+        self._observations = counter(
+            "fleetd_observations", "Looks at the account, by how far they can be trusted.", ["result"]
         )
-        self._observations = Counter(
-            "fleetd_observations",
-            "Looks at the account, by how far they can be trusted.",
-            ["result"],
-            registry=r,
-        )
-        self._age = Gauge("fleetd_observation_age_seconds", "Age of the last look that was believed.", registry=r)
-        self._passes = Counter("fleetd_passes", "Passes by how they ended.", ["result"], registry=r)
-        self._pass_seconds = Histogram(
-            "fleetd_pass_duration_seconds", "How long a pass took.", buckets=_PASS_BUCKETS, registry=r
-        )
-        self._last_success = Gauge(
+        self._age = gauge("fleetd_observation_age_seconds", "Age of the last look that was believed.")
+        self._passes = counter("fleetd_passes", "Passes by how they ended.", ["result"])
+        self._pass_seconds = histogram("fleetd_pass_duration_seconds", "How long a pass took.", buckets=_PASS_BUCKETS)
+        self._last_success = gauge(
             "fleetd_pass_last_success_timestamp_seconds",
             "When the last pass that ended well began, Unix time; 0 before the first.",
-            registry=r,
         )
-        self._reloaded = Gauge(
-            "fleetd_config_last_reload_successful", "1 when the config in force is the one in the file.", registry=r
+        self._reloaded = gauge(
+            "fleetd_config_last_reload_successful", "1 when the config in force is the one in the file."
         )
-        self._faults = Counter(
-            "fleetd_faults", "Faults in fleetd's own code that ended what it was at.", ["where"], registry=r
-        )
-        self._lag = Gauge(
-            "fleetd_event_loop_lag_seconds", "The most that a timer was late in the last minute.", registry=r
-        )
-        self._ahead = Gauge(
+        self._faults = counter("fleetd_faults", "Faults in fleetd's own code that ended what it was at.", ["where"])
+        self._lag = gauge("fleetd_event_loop_lag_seconds", "The most that a timer was late in the last minute.")
+        self._ahead = gauge(
             "fleetd_clock_ahead_seconds",
             "How far our wall clock is ahead of the provider's, negative for behind; NaN before it told.",
-            registry=r,
         )
         self._lease = LeaseRows()
         for rows in self._lease.rows:

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 
-from fleetd.engine.vetoes import adopt_entry, entry_words, no_machine, veto_entry
+from fleetd.engine.vetoes import entry_words, no_machine, order_entry
 from fleetd.engine.vetoes import lift as lift_from
 from fleetd.model.errors import CloudError, ConfigError, StateAway, StateLocked
 from fleetd.model.journal import MachineFacts, MachineOrder, VetoOrder
@@ -133,7 +133,7 @@ async def veto(settings: Settings, order_: VetoOrder) -> VetoTaken:
                 expires_at=now + order_.lasts,
                 machine=found[0][0].id or None if found else None,
             )
-            entry = veto_entry(order_.kind, order_.subject, found, actor, now, entry_words(hold))
+            entry = order_entry(order_.kind, order_.subject, found, actor, now, entry_words(hold))
             await journal.append_history(entry)
         return veto_taken(hold, (m.id for m, _ in found))
 
@@ -154,7 +154,7 @@ async def lift(settings: Settings, kind: str, subject: str | None) -> Lifted:
             removed = await lift_from(journal, kind, subject, found, datetime.now(UTC))
             if removed:
                 verb = "release" if kind == "hold" else "unfreeze"
-                entry = veto_entry(verb, subject, found, _myself(), datetime.now(UTC), None)
+                entry = order_entry(verb, subject, found, _myself(), datetime.now(UTC), None)
                 await journal.append_history(entry)
             left = [h for h in await journal.holds(now=datetime.now(UTC)) if h.kind == "freeze"]
             return Lifted(removed=removed, left=tuple(veto_report(h) for h in left))
@@ -185,7 +185,9 @@ async def adopt(settings: Settings, machine: str, reason: str) -> Adopted:
             if fact.unconfirmed:
                 await journal.put_facts([replace(fact, unconfirmed=False)])
                 shown = Machine(fact.machine_id, fact.name, fact.last_state)
-                await journal.append_history(adopt_entry(shown, fact.fleet, actor, now, reason))
+                await journal.append_history(
+                    order_entry("adopt", shown.name, [(shown, fact.fleet)], actor, now, reason)
+                )
             return Adopted(machine=fact.machine_id, name=fact.name, fleet=fact.fleet, confirmed=fact.unconfirmed)
 
 
