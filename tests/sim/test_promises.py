@@ -19,19 +19,19 @@ ON_V1 = 6
 FAULTS = {
     *("error", "rate_limit", "unavailable", "unauthorized", "foreign_body", "truncated", "slow_drip"),
     *("timeout_before", "timeout_after", "reset_before", "reset_after"),
-    *("capacity", "stuck", "invisible_after_create", "vanish", "unknown_state"),
+    *("capacity", "invisible_after_create", "vanish", "unknown_state"),
     *("stale_list", "partial_list", "empty_list", "duplicated_list", "reordered_list", "shifting_pages"),
-    *("other_machine", "stray_answer", "no_effect", "odd_values", "endless_list"),
+    *("other_machine", "stray_answer", "odd_values", "endless_list"),
 }
-"""Of the provider. A destroy of ours that lingers is drawn too, and strikes once in hundreds of days; those of
-persons (``slow_destroy``) are among the events."""
+"""Of the provider. Others are drawn too, and strike once in dozens of days (``stuck``, ``no_effect``) or in hundreds, as
+a destroy of ours that lingers does; those of persons (``slow_destroy``) are among the events."""
 EVENTS = {
     *("start", "stop", "restart", "rename", "destroy", "look_alike", "use", "order"),
     *("hold", "freeze", "freeze_all", "lift", "reload", "bad_reload", "clock", "silence"),
     *("slow_destroy", "held_rename", "lease", "lease_race", "address", "price", "late"),
-    *("kill", "second", "disk", "journal", "unlock", "trouble", "other"),
+    *("kill", "second", "disk", "journal", "unlock", "trouble"),
 }
-"""Everything else that befalls it."""
+"""Everything else that befalls it, but for an ``other`` fleetd on the account, which comes once in dozens of days."""
 
 
 @cache
