@@ -98,4 +98,4 @@ def _shallow(text: str) -> str:
             if depth == DEEPEST + 1:
                 since = token.end()
             depth -= 1
-    return "".join([*kept, text[since:]]) if depth <= DEEPEST else text
+    return "".join([*kept, text[since:]])

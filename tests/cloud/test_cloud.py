@@ -407,9 +407,24 @@ async def test_v1_reads_a_page_more_than_they_should_be_on_and_then_no_further()
 
 
 async def test_v1_reads_the_oldest_first_where_they_are_nearer() -> None:
-    cloud, http = learnt(1000, page(*rows(0, 120), after="c1"))
+    cloud, http = learnt(1000, page(*rows(1, 2), after="c1"))
     found = await cloud.find({"m1", "m2"})
     assert (cursors(http), set(found.machines), found.requests) == (["asc"], {"m1", "m2"}, 1)
+
+
+async def test_v1_reads_as_far_as_the_deepest_of_them_should_be() -> None:
+    said = [page(*rows(2000 + n, 1), after=f"c{n}") for n in range(6)]
+    cloud, http = learnt(1000, *said)
+    found = await cloud.find({"m999", "m998", "m850", "m849"})
+    assert cursors(http) == ["desc", "desc c0", "desc c1"]
+    assert (found.machines, found.requests) == ({}, 3)
+
+
+async def test_v1_learns_from_a_listing_where_each_is() -> None:
+    cloud, http = v1(page(*rows(0, 600)), page(*rows(1, 2), after="c1"))
+    await cloud.list_machines()
+    await cloud.find({"m1", "m2"})
+    assert cursors(http) == ["asc", "asc"]
 
 
 async def test_v1_says_of_each_that_was_looked_for_on_pages_that_failed_why() -> None:

@@ -33,7 +33,7 @@ BACK = {"event": "events.came_back", "log_level": "info", "machine": "ps1"}
 def test_it_is_said_once_and_taken_back_once() -> None:
     sight = EventsSight()
     assert not sight.silent, "nobody has asked"
-    assert told(sight, ("ps1", None)) == []
+    assert told(sight, *[("ps1", None)] * 2 * ENOUGH) == []
     assert (sight.silent, sight.remarks) == (False, ())
     assert told(sight, ("ps1", WHY), ("ps2", WHY), ("ps1", WHY)) == [SILENT]
     assert sight.silent
