@@ -356,6 +356,13 @@ ROW = {"id": "ss1", "machineId": "ps1"}
                      id="not deleted after all"),
         pytest.param([ROW], [event("snapshot-create"), event("snapshot-delete", hours_ago=3)], 12, "", False,
                      id="deleted before"),
+        pytest.param([ROW], [event("snapshot-create"), event("snapshot-delete")], None,
+                     "a snapshot was deleted since the newest was made", False, id="deleted at that moment"),
+        pytest.param([ROW], [event("snapshot-delete", hours_ago=5), event("snapshot-create", hours_ago=3)], None,
+                     "a snapshot was deleted since the newest was made", False, id="deleted since, by the order"),
+        pytest.param([ROW], [event("snapshot-create", "error"), event("snapshot-create", "error", hours_ago=3)], None,
+                     "no event tells when its snapshots were made", True, id="none was ever made"),
+        pytest.param([], [event("snapshot-create", "error")], None, "it has no snapshot", True, id="a failure"),
         pytest.param([ROW], [event("snapshot-create", hours_ago=3), event("snapshot-delete", hours_ago=None)], None,
                      "a snapshot was deleted since the newest was made", False, id="deleted nobody knows when"),
     ],
@@ -363,7 +370,21 @@ ROW = {"id": "ss1", "machineId": "ps1"}
 def test_how_old_the_newest_snapshot_is(rows: Any, events: Any, newest: int | None, doubt: str, failed: bool) -> None:
     sight = snapshots.sight("ps1", rows, events)
     assert sight.newest_at == (None if newest is None else AT.replace(hour=newest))
-    assert (sight.doubt, sight.failure is not None) == (doubt, failed)
+    assert (sight.machine_id, sight.doubt) == ("ps1", doubt)
+    assert sight.failure is (next(e for e in events if e.name == "snapshot-create") if failed else None)
+
+
+@pytest.mark.parametrize(
+    ("sent", "tells"),
+    [
+        ({"name": "snapshot-create", "state": "done"}, True),
+        ({"name": "snapshot-create", "state": "error"}, False),
+        ({"name": "snapshot-delete", "state": "done"}, False),
+        ({}, False),
+    ],
+)
+def test_which_event_tells_when_a_snapshot_was_made(sent: dict[str, Any], tells: bool) -> None:
+    assert snapshots.tells_date(sent) is tells
 
 
 @pytest.mark.parametrize(

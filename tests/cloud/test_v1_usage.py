@@ -58,6 +58,25 @@ def event(name: str, day: float, *, hours: float | None = 0, state: str = "done"
         pytest.param([event("stop", -9)], Phase.UP, None, id="up without a start"),
         pytest.param([event("start", -9), MachineEvent("stop", "done")], Phase.DOWN, None, id="an undated event"),
         pytest.param([event("start", -9), event("snapshot-create", 3)], Phase.UP, 31 * 24, id="a snapshot"),
+        pytest.param([event("start", -9), event("deactivate", 1)], Phase.DOWN, 24, id="deactivated"),
+        pytest.param([event("start", -9), event("stop", -5)], Phase.DOWN, 0, id="off before the month"),
+        pytest.param([event("start", 0)], Phase.UP, None, id="what was before the begin is not known"),
+        pytest.param([event("create", 0)], Phase.UP, 31 * 24, id="made at the begin"),
+        pytest.param([event("create", 1), event("start", 3, state="error")], Phase.DOWN, 0, id="it never ran"),
+        pytest.param([event("create", 1), event("stop", 3)], Phase.DOWN, 48, id="made, ran, and off"),
+        pytest.param([event("create", 1), event("restart", 2), event("start", 3)], Phase.UP, 29 * 24, id="one more"),
+        pytest.param([event("start", -9), event("stop", 2, hours=None)], Phase.DOWN, 48, id="an end without a date"),
+        pytest.param([event("start", -9), event("stop", 2), event("stop", 9)], Phase.DOWN, 48, id="stopped twice"),
+        pytest.param([event("start", -9), event("stop", 1, state="cancelled")], Phase.UP, 31 * 24, id="no stop"),
+        pytest.param([event("start", -9), event("stop", 1, state="new")], Phase.UP, 31 * 24, id="not yet a stop"),
+        pytest.param(
+            [event("start", -9), event("stop", 1), event("start", 2), event("stop", 3), event("start", 4)],
+            Phase.FALLING,
+            24 + 24 + 27 * 24,
+            id="several times",
+        ),
+        pytest.param([event("start", -9), event("stop", 40)], Phase.DOWN, 31 * 24, id="off after the month"),
+        pytest.param([event("snapshot-create", -9)], Phase.UP, None, id="nothing that tells"),
     ],
 )
 def test_hours_up(oldest_first: list[MachineEvent], phase: Phase, hours: float | None) -> None:
@@ -72,6 +91,11 @@ def test_hours_up(oldest_first: list[MachineEvent], phase: Phase, hours: float |
         ({"name": "stop", "dtCreated": "2026-03-01T00:00:00.000Z"}, False),
         ({"name": "snapshot-create", "dtCreated": "2026-02-28T23:59:59.000Z"}, False),
         ({"name": "stop"}, False),
+        ({"name": "start", "dtCreated": "2026-02-01T00:00:00Z"}, True),
+        ({"name": "create", "dtCreated": "2026-02-01T00:00:00Z"}, True),
+        ({"name": "vm-shutdown-force", "dtCreated": "2026-02-01T00:00:00Z"}, True),
+        ({"name": "deactivate", "dtCreated": "2026-02-01T00:00:00Z"}, True),
+        ({"dtCreated": "2026-02-01T00:00:00Z"}, False),
     ],
 )
 def test_what_tells_the_state_before_the_month(sent: dict[str, str], tells: bool) -> None:

@@ -55,7 +55,7 @@ async def read_all(
         source: the listing.
         most: pages to read, at most.
         prove: read a second time to know whether something slipped through, and start over once if so.
-        expected: pages that there were the last time: so many are fetched first, and further ones one at a time.
+        expected: pages that there were the last time: so many are fetched first, then another, then waves as ever.
 
     Raises:
         CloudError: the first page could not be read.
