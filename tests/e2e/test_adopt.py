@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,12 @@ from tests.support.processes import fleetd, simulator, started, until, write_con
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["with a daemon", "without one"])
-def test_adopt_confirms_a_recovered_machine(tmp_path: Path, running: bool) -> None:
+def test_adopt_confirms_a_recovered_machine(tmp_path: Path, running: bool, lose: Callable[[], None]) -> None:
     with simulator(tmp_path) as sim:
         config = write_config(tmp_path, sim.url, target=2)
         where = ("-c", str(config))
         assert fleetd("apply", *where).returncode == 0
-        for file in (tmp_path / "state").glob("journal.db*"):
-            file.unlink()
+        lose()
         name, other = sorted(m["name"] for m in sim.machines())
 
         def confirm() -> None:

@@ -28,6 +28,7 @@ def writes(sim: SimulatorProcess) -> list[str]:
     return [c["operation"] for c in sim.writes()]
 
 
+@pytest.mark.usefixtures("lose")
 @BOTH
 def test_up_down_and_up_again_with_no_write_too_many(sim: SimulatorProcess, tmp_path: Path, kind: str) -> None:
     foreign = {

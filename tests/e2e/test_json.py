@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.processes import fleetd, simulator, started, until, write_config
 
 PLAN = {"format", "at", "complete", "fleets", "actions", "skips", "hourly_before", "hourly_after"}
@@ -32,6 +34,7 @@ def answer(*arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.usefixtures("lose")
 def test_every_document_has_its_fields(tmp_path: Path) -> None:
     with simulator(tmp_path) as sim:
         sim.add(name="training-backup", state="off")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.processes import fleetd, simulator, write_config
 
 
+@pytest.mark.usefixtures("lose")
 def test_machines_whose_fleet_left_the_config_are_named_wherever_one_looks_and_never_touched(tmp_path: Path) -> None:
     with simulator(tmp_path) as sim:
         config = write_config(tmp_path, sim.url, target=2)

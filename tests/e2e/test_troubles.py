@@ -32,6 +32,7 @@ def test_ten_faults_are_all_reported_at_once() -> None:
         assert fleetd(command, "-c", str(TEN_FAULTS)).returncode == 78
 
 
+@pytest.mark.usefixtures("lose")
 def test_a_wrong_key_is_77(tmp_path: Path) -> None:
     with simulator(tmp_path, PAPERSPACE_API_KEY="the-right-one") as sim:
         config = write_config(tmp_path, sim.url)

@@ -148,6 +148,22 @@ async def test_who_has_lost_the_lease_writes_nothing(url, meddle):
             old.check()
 
 
+async def test_who_holds_a_lease_out_of_a_backup_writes_nothing(postgres, url):
+    """Dumped and restored within one lease: the row still names the holder, and what was written since is gone."""
+    async with several(url, 1) as (holder,):
+        assert await holder.take() is not None
+        async with journal_of(holder) as journal:
+            dump = postgres.client("pg_dump", "--clean", url)
+            await journal.write_intent(INTENT)
+            postgres.client("psql", "--quiet", url, stdin=dump)
+            assert sql(url, "SELECT count(*) FROM lease WHERE expires_at > clock_timestamp()") == [(1,)]
+            with pytest.raises(LockLost, match="restored"):
+                await journal.write_intent(INTENT)
+            with pytest.raises(LockLost):
+                await holder.renew()
+        assert sql(url, "SELECT count(*) FROM intent") == [(0,)]
+
+
 async def test_of_many_that_race_one_wins(url):
     async with several(url, 8) as held:
         won: list[int] = []

@@ -64,6 +64,22 @@ class Server:
     def url(self, name: str, user: str = "fleetd") -> str:
         return f"postgresql://{user}@127.0.0.1:{self.port}/{name}"
 
+    def client(self, program: str, *arguments: str, stdin: str = "") -> str:
+        """What one of the server's own clients (psql, pg_dump) writes."""
+        where = os.pathsep.join([str(self._bin), os.environ.get("PATH", os.defpath)])
+        found = shutil.which(program, path=where)
+        assert found is not None, f"{program} is not installed"
+        done = subprocess.run(
+            [found, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            input=stdin,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
+        return done.stdout
+
     def _run(self, program: str, *arguments: str) -> None:
         command = [*self._as, str(self._bin / program), *arguments]
         done = subprocess.run(

@@ -43,6 +43,7 @@ RESERVE = 1.5
 """Seconds before its end at which a holder that could not renew gives up: to end by itself, before the timer does."""
 ENROLLED = 4
 """For so many times the lease's length a replica counts as running since it said so last."""
+_NOT_OURS = "another replica has taken it, it has ended, or the database was restored from a backup"
 BELL = "fleetd_lease"
 """The channel on which the lease's end is told."""
 
@@ -87,6 +88,8 @@ class Lease:
         self.fault = ""
         """Why the last reload was rejected, for them as well; printable."""
         self._id = secrets.token_hex(16)
+        self._table = 0
+        """The number of the table that the lease was taken in: one of another number came out of a backup."""
         self._fuse = fuse
         self._until: float | None = None
         """By this process's monotonic clock, counted from before the renewal was sent; None while it is not held."""
@@ -121,11 +124,12 @@ class Lease:
         """
         row = await one(
             cursor,
-            "SELECT 1 FROM lease WHERE holder = %s AND epoch = %s AND expires_at > clock_timestamp() FOR SHARE",
-            (self._id, self.epoch),
+            "SELECT 1 FROM lease WHERE holder = %s AND epoch = %s AND tableoid = %s "
+            "AND expires_at > clock_timestamp() FOR SHARE",
+            (self._id, self.epoch, self._table),
         )
         if row is None:
-            self._why = self._why or "another replica has taken it, or it has ended"
+            self._why = self._why or _NOT_OURS
             raise lost(self.address, self._why)
 
     async def look(self) -> Holder:
@@ -156,7 +160,8 @@ class Lease:
                 "expires_at = clock_timestamp() + make_interval(secs => %(ttl)s), previous = about, ended = '', "
                 "reason = CASE WHEN epoch = 0 THEN 'first' WHEN holder IS NOT NULL THEN 'expired' "
                 "WHEN ended = '' THEN 'given_back' ELSE ended END "
-                "WHERE holder IS NULL OR expires_at <= clock_timestamp() OR holder = %(me)s RETURNING epoch, reason",
+                "WHERE holder IS NULL OR expires_at <= clock_timestamp() OR holder = %(me)s "
+                "RETURNING epoch, reason, tableoid",
                 {"me": self._id, "about": self.about, "ttl": self.ttl},
             )
             if row is None:
@@ -167,7 +172,7 @@ class Lease:
                 (row[1],),
             )
             await self._enrol(cursor)
-            self.epoch, self.reason = int(row[0]), str(row[1])
+            self.epoch, self.reason, self._table = int(row[0]), str(row[1]), int(row[2])
             return before
 
         if not (await self.look()).over:
@@ -210,14 +215,14 @@ class Lease:
             row = await one(
                 cursor,
                 "UPDATE lease SET expires_at = clock_timestamp() + make_interval(secs => %s) "
-                "WHERE holder = %s AND epoch = %s AND expires_at > clock_timestamp() RETURNING 1",
-                (self.ttl, self._id, self.epoch),
+                "WHERE holder = %s AND epoch = %s AND tableoid = %s AND expires_at > clock_timestamp() RETURNING 1",
+                (self.ttl, self._id, self.epoch, self._table),
             )
             await self._enrol(cursor)
             return row is not None
 
         if not await self.ask(renew):
-            self._why = "another replica has taken it, or it has ended"
+            self._why = _NOT_OURS
             raise lost(self.address, self._why)
         self._extend(began)
 
