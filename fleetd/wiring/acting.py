@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +14,7 @@ import anyio
 import structlog
 
 from fleetd import config
-from fleetd.engine.ports import SystemClock
+from fleetd.engine.ports import Clock
 from fleetd.model.errors import (
     LockLost,
     OrderDeclined,
@@ -40,10 +37,11 @@ from fleetd.store.postgres.address import Address
 from fleetd.store.postgres.bulletin import for_bulletins, roll
 from fleetd.store.postgres.database import Database, held_by
 from fleetd.store.postgres.journal import PostgresJournal
-from fleetd.store.postgres.lease import RENEWAL, SCAN, Holder, Lease, fenced, kernel_fuse, pause
+from fleetd.store.postgres.lease import RENEWAL, SCAN, Holder, Lease, fenced, pause
 from fleetd.store.postgres.opening import prepared
 from fleetd.wiring.handover import NOBODY, Handover
 from fleetd.wiring.places import state_path
+from fleetd.wiring.process import Process
 from fleetd.wiring.replicas import address_of
 from fleetd.wiring.rereads import Rereads
 from fleetd.wiring.signals import StoppedWaiting
@@ -62,6 +60,7 @@ class Held:
     journal: PostgresJournal
     lease: Lease
     before: Holder
+    clock: Clock
     speaker: Speaker
     handover: Handover
     settings: Settings
@@ -80,7 +79,7 @@ class Held:
             async with anyio.create_task_group() as group:
                 group.start_soon(self.lease.keep)
                 group.start_soon(self.speaker.run)
-                group.start_soon(_record, self.journal, self.lease, self.before)
+                group.start_soon(_record, self.journal, self.lease, self.before, self.clock)
                 group.start_soon(_answer_requests, self.lease.address, database, control)
         finally:
             with anyio.CancelScope(shield=True):
@@ -88,12 +87,15 @@ class Held:
 
 
 @asynccontextmanager
-async def holding_lease(settings: Settings, rereads: Rereads | None) -> AsyncIterator[Held]:
+async def holding_lease(
+    settings: Settings, rereads: Rereads | None, process: Process | None = None
+) -> AsyncIterator[Held]:
     """The lease of a config's database, given back at the end.
 
     Args:
         settings: with ``daemon.state``.
         rereads: for standing by while another replica has the lease, and while the database is away; None: not to.
+        process: this one, unless another is given.
 
     Raises:
         StoppedWaiting: a signal came first.
@@ -106,23 +108,23 @@ async def holding_lease(settings: Settings, rereads: Rereads | None) -> AsyncIte
             f"{local} is a journal that was not moved, and daemon.state names a database: "
             "fleetd state move --to takes its holds and its history there"
         )
-    address = address_of(settings)
-    lease = Lease(address, f"{socket.gethostname()}, pid {os.getpid()}", fuse=kernel_fuse)
+    address, process = address_of(settings), process or Process()
+    lease = Lease(address, process.about, fuse=process.fuse, monotonic=process.monotonic)
     lease.config = (settings.source, config.config_digest(settings))
     try:
         fault: str | None = None
         if rereads is None:
             before = await _take(lease)
         else:
-            before, standby = await _wait_for(lease, rereads, settings)
+            before, standby = await _wait_for(lease, rereads, settings, process)
             settings, fault = standby.settings, standby.rereading.fault
         log.info(
             "lease.taken", database=str(address), epoch=lease.epoch, reason=lease.reason, before=before.about or None
         )
         journal, saying = PostgresJournal(fenced(lease)), for_bulletins(lease)
-        handover = Handover(begin=partial(_begin_handover, lease, journal, saying))
+        handover = Handover(begin=partial(_begin_handover, lease, journal, saying, process.clock))
         try:
-            yield Held(journal, lease, before, Speaker(lease, saying), handover, settings, fault)
+            yield Held(journal, lease, before, process.clock, Speaker(lease, saying), handover, settings, fault)
         finally:
             with anyio.CancelScope(shield=True):
                 await journal.aclose()
@@ -137,7 +139,9 @@ async def holding_lease(settings: Settings, rereads: Rereads | None) -> AsyncIte
             await lease.aclose()
 
 
-async def _begin_handover(lease: Lease, journal: PostgresJournal, database: Database, actor: str) -> SteppingDown:
+async def _begin_handover(
+    lease: Lease, journal: PostgresJournal, database: Database, clock: Clock, actor: str
+) -> SteppingDown:
     """Who may take over from this process, which then ends.
 
     Raises:
@@ -148,7 +152,7 @@ async def _begin_handover(lease: Lease, journal: PostgresJournal, database: Data
     standbys = tuple(replica.about for replica in heard.replicas if not replica.holds)
     if not standbys:
         raise OrderDeclined(NOBODY)
-    entry = _entry(lease.about, "step_down", f"to one of: {', '.join(standbys)}", actor)
+    entry = _entry(lease.about, clock, "step_down", f"to one of: {', '.join(standbys)}", actor)
     await journal.append_history(entry)
     return SteppingDown(holder=lease.about, epoch=lease.epoch, standbys=standbys)
 
@@ -175,9 +179,9 @@ async def _take(lease: Lease) -> Holder:
     return before
 
 
-async def _record(journal: PostgresJournal, lease: Lease, before: Holder) -> None:
+async def _record(journal: PostgresJournal, lease: Lease, before: Holder, clock: Clock) -> None:
     """A line of history for the takeover, as soon as it can be written: beside what follows, which does not wait."""
-    entry = _entry(lease.about, lease.reason, f"before: {before.about}" if before.about else None)
+    entry = _entry(lease.about, clock, lease.reason, f"before: {before.about}" if before.about else None)
     while True:
         try:
             await journal.append_history(entry)
@@ -190,9 +194,9 @@ async def _record(journal: PostgresJournal, lease: Lease, before: Holder) -> Non
             return
 
 
-def _entry(about: str, reason: str, evidence: str | None, actor: str = "fleetd") -> HistoryEntry:
+def _entry(about: str, clock: Clock, reason: str, evidence: str | None, actor: str = "fleetd") -> HistoryEntry:
     return HistoryEntry(
-        ts=SystemClock().now(),
+        ts=clock.now(),
         fleet="",
         machine=None,
         name=about,
@@ -204,11 +208,11 @@ def _entry(about: str, reason: str, evidence: str | None, actor: str = "fleetd")
     )
 
 
-async def _wait_for(lease: Lease, rereads: Rereads, settings: Settings) -> tuple[Holder, Standby]:
+async def _wait_for(lease: Lease, rereads: Rereads, settings: Settings, process: Process) -> tuple[Holder, Standby]:
     """Stand by until the lease is this process's: who had it, and what stood by. The database may come and go."""
     found: list[Holder] = []
-    standby, notifier = Standby(settings, lease, rereads), rereads.notifier
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    standby, notifier = Standby(settings, lease, rereads, process.clock), rereads.notifier
+    with process.terminations() as signals:
         async with anyio.create_task_group() as group:
 
             async def end() -> None:

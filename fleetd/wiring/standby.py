@@ -14,7 +14,7 @@ from anyio.abc import TaskStatus
 
 from fleetd import __version__, config
 from fleetd.engine.faults import Faults
-from fleetd.engine.ports import SystemClock
+from fleetd.engine.ports import Clock
 from fleetd.engine.rereading import Rereading
 from fleetd.model.errors import ConfigError, FleetdError, LockLost, StateAway, StoreError
 from fleetd.model.journal import HistoryEntry
@@ -117,21 +117,22 @@ class Speaker:
 class Standby:
     """A replica that waits for the lease, and answers meanwhile. To be told of each look at the database."""
 
-    def __init__(self, settings: Settings, lease: Lease, rereads: Rereads) -> None:
+    def __init__(self, settings: Settings, lease: Lease, rereads: Rereads, clock: Clock) -> None:
         self.settings = settings
         """What it would act on."""
         self._lease = lease
         self._meter = rereads.meter
         self._hangup = rereads.hangup
         self._metrics = StandbyMetrics(version=__version__)
-        faults = Faults(SystemClock(), rereads.meter)
+        faults = Faults(clock, rereads.meter)
         self.rereading = Rereading(rereads.load, rereads.notifier, faults, self._reread)
         self._known: datetime | None = None
         self._differs: tuple[str, str] | None = None
         self._shown: object = None
         self._heard_at = float("-inf")
         patience = patience_of(settings.daemon.interval)
-        now, file = SystemClock().now, absolute(settings)
+        self._clock = clock
+        now, file = clock.now, absolute(settings)
         self.handle = StandbyHandle(lease.about, settings.source, now, patience)
         self._journal = PostgresJournal(between_holders(lease.address))
         self._page = Page(
@@ -205,7 +206,7 @@ class Standby:
                     stack.enter_context(word_left(identity, control, os.environ))
                     if listen:
                         served = serve_http(
-                            self.handle, self._metrics, listen, now=SystemClock().now, pages=self._page.routes()
+                            self.handle, self._metrics, listen, now=self._clock.now, pages=self._page.routes()
                         )
                         await stack.enter_async_context(served)
                         await stack.enter_async_context(self._page.open())

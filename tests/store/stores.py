@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +15,7 @@ from tests.support.inline_executor import InlineExecutor
 
 if TYPE_CHECKING:
     from fleetd.store.postgres.lease import Lease
+    from tests.sim.replicas.server import Server
 
 
 class Store(Protocol):
@@ -57,3 +62,16 @@ class ServerStore:
     async def aclose(self) -> None:
         await self.lease.give_back()
         await self.lease.aclose()
+
+
+@contextmanager
+def stand_in() -> Iterator[tuple[str, Server]]:
+    """The database's stand-in of the simulation, and its address; for tests that hold it to the real one."""
+    from tests.sim.replicas.driver import WAY, Way, on_stand_in
+    from tests.sim.replicas.server import Server
+
+    server = Server(time.monotonic, random.Random(1))
+    server.flush = (0.0, 0.0)
+    with on_stand_in(lambda _url: server):
+        WAY.set(Way("test", random.Random(2), latency=(0.0, 0.0)))
+        yield "postgresql://stand-in/fleetd", server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -12,7 +13,7 @@ import pytest
 from fleetd.model.errors import StateUnusable
 from fleetd.model.journal import Backoff, HistoryEntry, Intent, MachineFacts
 from fleetd.model.reasons import Outcome, Reason, Verb
-from tests.store.stores import FileStore, ServerStore, Store
+from tests.store.stores import FileStore, ServerStore, Store, stand_in
 from tests.support.build import NOW, ago, later
 
 INTENT = Intent(
@@ -31,15 +32,20 @@ FACTS = MachineFacts("ps1", "training", "training-abc", first_seen=NOW, last_see
 ENTRY = HistoryEntry(NOW, "training", "ps1", "training-abc", "outside", "manual_start", "observed")
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.peer("postgres"))])
+@pytest.fixture(params=["sqlite", "stand-in", pytest.param("postgres", marks=pytest.mark.peer("postgres"))])
 async def store(request, tmp_path):
     made: Store
-    if request.param == "sqlite":
-        made = FileStore(tmp_path / "journal.db")
-    else:
-        made = await ServerStore.make(request.getfixturevalue("postgres").create())
-    yield made
-    await made.aclose()
+    with ExitStack() as stack:
+        match request.param:
+            case "sqlite":
+                made = FileStore(tmp_path / "journal.db")
+            case "stand-in":
+                pytest.importorskip("psycopg")
+                made = await ServerStore.make(stack.enter_context(stand_in())[0])
+            case _:
+                made = await ServerStore.make(request.getfixturevalue("postgres").create())
+        yield made
+        await made.aclose()
 
 
 @pytest.fixture

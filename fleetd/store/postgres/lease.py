@@ -74,9 +74,18 @@ class Lease:
         address: the database.
         about: this process in words, for others: host, pid.
         fuse: sets the kernel's timer to so many seconds, 0 is off.
+        monotonic: seconds that run on while the process is paused, as the kernel's timer does.
     """
 
-    def __init__(self, address: Address, about: str, *, ttl: float = TTL, fuse: Callable[[float], object]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        about: str,
+        *,
+        ttl: float = TTL,
+        fuse: Callable[[float], object],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.address = address
         self.about = about
         self.ttl = ttl
@@ -91,6 +100,7 @@ class Lease:
         self._table = 0
         """The number of the table that the lease was taken in: one of another number came out of a backup."""
         self._fuse = fuse
+        self._monotonic = monotonic
         self._until: float | None = None
         """By this process's monotonic clock, counted from before the renewal was sent; None while it is not held."""
         self._why: str | None = None
@@ -99,7 +109,7 @@ class Lease:
     @property
     def held(self) -> bool:
         """Whether this process may act, as far as it knows."""
-        return self._until is not None and self._why is None and time.monotonic() < self._until - self._reserve
+        return self._until is not None and self._why is None and self._monotonic() < self._until - self._reserve
 
     @property
     def _reserve(self) -> float:
@@ -147,7 +157,7 @@ class Lease:
             StateMoved: the journal is somewhere else by now.
             StateAway, StateUnusable: the database cannot be asked.
         """
-        began = time.monotonic()
+        began = self._monotonic()
 
         async def take(cursor: Cursor) -> Holder | None:
             # The lock first: who changes the tables has it, and what is asked afterwards is asked of the new ones.
@@ -209,7 +219,7 @@ class Lease:
             LockLost: somebody else has it, or it has ended.
             StateAway, StateUnusable: the database cannot be asked.
         """
-        began = time.monotonic()
+        began = self._monotonic()
 
         async def renew(cursor: Cursor) -> bool:
             row = await one(
@@ -298,7 +308,7 @@ class Lease:
 
     def _extend(self, began: float) -> None:
         self._until = began + self.ttl
-        self._fuse(max(self._until - time.monotonic(), 0.001))
+        self._fuse(max(self._until - self._monotonic(), 0.001))
 
     async def ask(self, job: Job[T]) -> T:
         """One transaction on this process's own connection, tried once: its caller asks again.

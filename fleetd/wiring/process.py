@@ -1,0 +1,39 @@
+"""What a replica's process has from its host: a name for others, clocks, signals, and the timer that ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import anyio
+
+from fleetd.engine.ports import Clock, SystemClock
+from fleetd.store.postgres.lease import kernel_fuse
+
+
+def _about() -> str:
+    return f"{socket.gethostname()}, pid {os.getpid()}"
+
+
+def _terminations() -> AbstractContextManager[AsyncIterator[object]]:
+    return anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """This process; the simulation's bring their own."""
+
+    about: str = field(default_factory=_about)
+    """In words, for others."""
+    fuse: Callable[[float], object] = kernel_fuse
+    """Has it ended in so many seconds, whatever it does then; 0: not any more."""
+    monotonic: Callable[[], float] = time.monotonic
+    """Seconds that no step of the wall clock disturbs, and that run on while it is paused."""
+    clock: Clock = field(default_factory=SystemClock)
+    terminations: Callable[[], AbstractContextManager[AsyncIterator[object]]] = _terminations
+    """While entered, signals that are to end it come from there."""

@@ -1,0 +1,1 @@
+"""Two replicas on one database in virtual time: the database's stand-in, their lives, what befalls them, checks."""
