@@ -89,7 +89,6 @@ class Look:
             recall,
             self.outside,
             clock,
-            self.agreement,
             unanswered=unanswered,
         )
 

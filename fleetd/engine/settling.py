@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 import anyio
 import structlog
 
-from fleetd.engine.clocks import Agreement
 from fleetd.engine.departures import DECLINED
 from fleetd.engine.external_changes import ExternalChanges
 from fleetd.engine.ports import Clock
@@ -36,7 +35,6 @@ class Settling:
         recall: Recall,
         outside: ExternalChanges,
         clock: Clock,
-        agreement: Agreement,
         *,
         unanswered: Callable[[], Collection[int]],
     ) -> None:
@@ -44,18 +42,14 @@ class Settling:
         self._outside = outside
         self._clock = clock
         self._unanswered = unanswered
-        self._agreement = agreement
-        self._inherited: frozenset[int] = frozenset()
-        """Intents that an earlier process left open: only wall time tells how long they have been looked for."""
         self._looked_since: dict[int, float] = {}
-        """By intent of this process: since when its machine is looked for, on the event loop's clock."""
+        """By intent: since when this process looks for its machine, on the event loop's clock."""
         self._passes: tuple[float | None, float | None] = (None, None)
         """When the pass before and this one began, on the same clock."""
 
     async def load(self) -> None:
         """Take note of what an earlier process left open."""
         await self._outside.load()
-        self._inherited = frozenset(i.id for i in await self._recall.journal.open_intents())
 
     async def doubt_unanswered(self, now: datetime) -> Sequence[Intent]:
         """Open intents. One without an answer that no call of ours waits for lost it when a process died."""
@@ -118,9 +112,10 @@ class Settling:
         return still_open
 
     def _looked_for(self, intent: Intent) -> timedelta:
-        """How long a lost create has been looked for at the least, whatever was done to the wall clock meanwhile."""
-        if intent.id in self._inherited and self._agreement.doubt is None:
-            return timedelta.max
+        """How long a lost create has been looked for at the least, whatever was done to the wall clock meanwhile.
+
+        By this process: since when an earlier one looked is told by its clock, on another host perhaps, hours off.
+        """
         ticks, since = anyio.current_time(), intent.ambiguous_since
         if intent.id not in self._looked_since and since is not None:
             # Its answer was lost after the pass before had begun; when exactly only the wall clock knows.

@@ -52,6 +52,7 @@ from fleetd.planner.idle import Activity
 from fleetd.planner.plan import plan
 from fleetd.store.lock import StateLock
 from fleetd.store.paths import JOURNAL, journal_path
+from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring import Engine, assemble
 from tests.sim.keeping import Keeping, OnDisk
@@ -191,7 +192,7 @@ class Life:
     async def run(self) -> None:
         """From exec to exit. Never raises; ``span.how`` says how it ended."""
         self._task = asyncio.current_task()
-        _LIFE.set(self)
+        LIFE.set(self)
         how = "stopped"
         try:
             await self._run()
@@ -230,7 +231,7 @@ class Life:
         if self.engine is None or self.dead:
             return False
         context = contextvars.copy_context()
-        context.run(_LIFE.set, self)
+        context.run(LIFE.set, self)
         try:
             context.run(self.engine.daemon.reload)
         except ConfigError:
@@ -269,7 +270,8 @@ class Life:
         if self.engine is not None:
             self.engine.reconciler.agreement.told(date)
 
-    def _assemble(self, settings: Settings, cloud: Cloud, journal: SqliteJournal) -> Engine:
+    def _assemble(self, settings: Settings, cloud: Cloud, journal: Journal, **more: Any) -> Engine:
+        """``more``: as ``assemble`` takes it."""
         site, watched = self.site, WatchedCloud(self, cloud)
         engine = assemble(
             settings,
@@ -282,6 +284,7 @@ class Life:
             rng=random.Random(f"{site.seed}:{self.number}"),
             load=site.load,
             sources=lambda tables: {name: self._source(table) for name, table in tables.items()},
+            **more,
         )
         # Listings of passes are told from those of the poller.
         engine.reconciler._look._observer._cloud = WatchedLooks(self, cloud)  # type: ignore[assignment]
@@ -307,7 +310,7 @@ def breakable() -> Iterator[None]:
 
     @functools.wraps(plan)
     def breaks(*arguments: Any, **named: Any) -> Plan:
-        life = _LIFE.get()
+        life = LIFE.get()
         if life is not None and life.site.trouble > 0:
             life.site.trouble -= 1
             life.troubles += 1
@@ -349,7 +352,7 @@ class _Heard(io.StringIO):
         self._site = site
 
     def write(self, text: str) -> int:
-        life = _LIFE.get()
+        life = LIFE.get()
         return 0 if life is not None and life.dead else self._site.log.write(self._site.mask(text))
 
 
@@ -359,4 +362,5 @@ def _leaf(error: BaseException) -> BaseException:
     return error
 
 
-_LIFE: contextvars.ContextVar[Life | None] = contextvars.ContextVar("life", default=None)
+LIFE: contextvars.ContextVar[Life | None] = contextvars.ContextVar("life", default=None)
+"""Whose context it is."""

@@ -22,10 +22,14 @@ class Job:
     days: float
     machines: int
     dialect: str
+    replicas: int = 1
+    """1, or 2: then days, machines and dialect are the story's own."""
 
     @property
     def command(self) -> str:
         """What repeats it."""
+        if self.replicas > 1:
+            return f"python -m tests.sim --replicas {self.replicas} --seed {self.seed}"
         more = "" if self.dialect == "core" else f" --dialect {self.dialect}"
         return f"python -m tests.sim --seed {self.seed} --days {self.days:g} --machines {self.machines}{more}"
 
@@ -54,7 +58,7 @@ class Totals:
         """The closing table."""
         rows = [
             ("seeds", f"{self.seeds:,}"),
-            ("simulated days", f"{self.days:,.0f}"),
+            ("simulated days", f"{self.days:,.0f}" if self.days >= 10 else f"{self.days:,.1f}"),
             ("calls to the provider", f"{self.calls:,}"),
             ("faults and events", f"{self.faults.total():,}"),
             *((f"  {kind}", f"{count:,}") for kind, count in self.faults.most_common()),
@@ -84,10 +88,19 @@ def run_all(jobs: Iterable[Job], *, processes: int, say: Callable[[str], None] =
     return totals
 
 
+def run(job: Job) -> Outcome:
+    """One seed."""
+    if job.replicas > 1:
+        from tests.sim.replicas.stage import run_replicas  # psycopg is optional
+
+        return run_replicas(job.seed)
+    return run_seed(job.seed, days=job.days, machines=job.machines, dialect=DIALECTS[job.dialect])
+
+
 def run_job(job: Job) -> Outcome:
     """One seed, without its log, which is long. A run that breaks down counts as a broken promise."""
     try:
-        outcome = run_seed(job.seed, days=job.days, machines=job.machines, dialect=DIALECTS[job.dialect])
+        outcome = run(job)
     except Exception as error:  # noqa: BLE001 - the seed must be told, and the other seeds go on
         return Outcome(job.seed, job.days, (Breach(0, 0.0, f"the run broke down: {error!r}"),), Counter(), 0, "")
     return Outcome(outcome.seed, outcome.days, outcome.breaches, outcome.faults, outcome.calls, "")

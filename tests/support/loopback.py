@@ -26,6 +26,8 @@ class Loopback:
         """By (client's address, server's): the listener's file descriptor."""
         self._listeners: dict[int, int] = {}
         """File descriptors by port."""
+        self.may_send: Callable[[], bool] = lambda: True
+        """Whether what runs now may still send: a process that is no more may not, and does not know it."""
 
     def listener(self, sock: Any) -> Any:
         """The same socket, whose connections are awaited, if it is a TCP one."""
@@ -139,9 +141,13 @@ class _End:
         return getattr(self._sock, name)
 
     def send(self, data: Any) -> int:
+        if not self._loopback.may_send():
+            return len(data)
         return self._went(self._sock.send(data))
 
     def sendmsg(self, buffers: Any) -> int:
+        if not self._loopback.may_send():
+            return sum(len(buffer) for buffer in buffers)
         return self._went(self._sock.sendmsg(buffers))
 
     def recv(self, size: int) -> bytes:

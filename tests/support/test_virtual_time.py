@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import random
 import selectors
@@ -408,3 +409,42 @@ def answer() -> int:
 async def test_virtual_tests_take_fixtures_and_parameters(answer, factor):
     assert isinstance(asyncio.get_running_loop(), virtual_time.VirtualTimeLoop)
     assert answer * factor in {42, 84}
+
+
+@virtual
+async def test_who_is_stopped_runs_on_where_it_was_and_finds_what_came_meanwhile() -> None:
+    who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="")
+    said: list[tuple[float, str]] = []
+    loop = virtual_loop()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            said.append((loop.time(), line.decode().strip()))
+            writer.write(line)
+        writer.close()
+
+    async def tick() -> None:
+        who.set("a")
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
+        for n in range(4):
+            writer.write(f"{n}\n".encode())
+            assert await reader.readline() == f"{n}\n".encode()
+            await asyncio.sleep(1)
+        writer.close()
+
+    def belongs(context: contextvars.Context) -> bool:
+        return context.get(who) == "a"
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    began = loop.time()
+    task = asyncio.create_task(tick())
+    await asyncio.sleep(0.5)
+    loop.stillness.begin(belongs)
+    await asyncio.sleep(10)
+    assert [line for _, line in said] == ["0"]
+    loop.stillness.end(belongs)
+    await task
+    assert [(round(at - began, 3), line) for at, line in said] == [(0, "0"), (10.5, "1"), (11.5, "2"), (12.5, "3")]
+    await asyncio.sleep(1)
+    server.close()
+    await server.wait_closed()

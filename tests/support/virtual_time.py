@@ -33,6 +33,7 @@ from anyio._backends import _asyncio as anyio_asyncio
 
 from tests.support.inline_executor import InlineExecutor
 from tests.support.loopback import Loopback
+from tests.support.stillness import Stillness
 
 T = TypeVar("T")
 
@@ -74,6 +75,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._turns = 0
         self._born = 0
         self.loopback = Loopback()
+        self.stillness = Stillness(self)
         super().__init__(_JumpingSelector(self))
         self.clock = VirtualClock(self, start)
         self.set_task_factory(_numbered_task)
@@ -206,7 +208,7 @@ class _JumpingSelector(selectors.EpollSelector):
     def _arrived(self) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if self._loop.loopback.still:
-            return ready
+            return self._loop.stillness.awake(ready)
         began: float | None = None
         while self._loop.loopback.missing({key.fd for key, _ in ready}, self._reading):
             began = began or time.monotonic()
@@ -214,7 +216,7 @@ class _JumpingSelector(selectors.EpollSelector):
                 raise self._loop.late()
             time.sleep(0.0001)
             ready = super().select(0)
-        return ready
+        return self._loop.stillness.awake(ready)
 
     def _reading(self, fd: int) -> bool:
         key = self.get_map().get(fd)

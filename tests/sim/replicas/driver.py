@@ -47,6 +47,8 @@ class Way:
         self.latency = latency
         self.check: Callable[[], None] = lambda: None
         """Raises where the process is no more."""
+        self.wall: Callable[[], float] = lambda: 0.0
+        """The process's own wall clock, which must not count: a broken build asks it."""
         self.losing = 0
         """How many of the next commits lose their answer, or never arrive."""
         self.losing_next: str | None = None
@@ -149,13 +151,14 @@ class Connection:
         self.broken = False
         self.waits_since: float | None = None
         self._way = way
-        self._session = Session(server, way.who, self._noticed)
+        self._session = Session(server, way.who, self._noticed, way.wall)
         self._session.on_end = self._session_ended
         self._there, self._back = [0.0], [0.0]
         self._waiter: asyncio.Future[Result] | None = None
         self._bell: asyncio.Event = asyncio.Event()
         self._notices: list[Notice] = []
         self._why: psycopg.Error | None = None
+        self._begins = False
         way.opened(self)
 
     async def execute(self, text: str, cells: Cells = ()) -> Result:
@@ -168,7 +171,8 @@ class Connection:
             raise self._why
         waiter: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiter, self.waits_since = waiter, _now()
-        self._way.carry(self._there, lambda: self._way.serve(self._served(text, cells, waiter)))
+        begins, self._begins = self._begins, False
+        self._way.carry(self._there, lambda: self._arrive(text, cells, waiter, begins=begins))
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -180,13 +184,17 @@ class Connection:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
-        await self.execute("BEGIN")
+        self._begins = True  # sent with the first statement: until then the server has nothing to do
         try:
             yield
         except BaseException:
-            if not self.closed:
+            if not self.closed and not self._begins:
                 await self._rolled_back()
+            self._begins = False
             raise
+        if self._begins:
+            self._begins = False
+            return
         await self.execute("COMMIT")
 
     @asynccontextmanager
@@ -238,13 +246,27 @@ class Connection:
         self.closed, self.broken, self._why = True, why is not None, why
         self._way.closed(self)
         self._bell.set()
-        self._way.carry(self._there, lambda: self._session.end(errors.OperationalError("the client has gone")))
+        self._way.carry(self._there, self._session.hang_up)
 
     async def _rolled_back(self) -> None:
         try:
             await self.execute("ROLLBACK")
         except psycopg.Error:
             self.fail(None)  # psycopg warns and leaves it at that: the connection says of itself what it is
+
+    def _arrive(self, text: str, cells: Cells, waiter: asyncio.Future[Result], *, begins: bool) -> None:
+        """A message has come to the server: what waits for nobody is answered at once."""
+        if begins:
+            self._session.begin()
+        if not self._session.answers_at_once(text):
+            self._way.serve(self._served(text, cells, waiter))
+            return
+        try:
+            result = self._session.do_now(text, cells)
+        except psycopg.Error as error:
+            self._answer(waiter, None, error)
+        else:
+            self._answer(waiter, result, None)
 
     async def _served(self, text: str, cells: Cells, waiter: asyncio.Future[Result]) -> None:
         lost = self._way.loses_commit() if text == "COMMIT" and self._session.wrote else None

@@ -69,6 +69,8 @@ class Statement:
     cells: Cells
     clock: float
     number: int
+    wall: float = 0.0
+    """The asking process's own clock, which no sound build asks."""
 
 
 @dataclass(slots=True)
@@ -102,9 +104,10 @@ class Server:
         self.tenures: list[Tenure] = []
         self.written: list[Written] = []
         self._numbers: defaultdict[str, int] = defaultdict(int)
-        self._then = 0.0
+        self._then = self._wall = 0.0
         self._db = sqlite3.connect(":memory:", isolation_level=None, detect_types=sqlite3.PARSE_DECLTYPES)
         self._db.create_function("clock", 0, lambda: self._then)
+        self._db.create_function("wall", 0, lambda: self._wall)
         for statement in tables():
             self._db.execute(statement)
 
@@ -159,7 +162,7 @@ class Server:
         try:
             for one in before:
                 self._execute(one)
-            self._then = statement.clock
+            self._then, self._wall = statement.clock, statement.wall
             cells = cells_of(statement.cells)
             own = cells if isinstance(cells, dict) else list(cells)[skip:]  # type: ignore[call-overload]
             return self._db.execute(asks, own).fetchone() is not None
@@ -200,7 +203,7 @@ class Server:
         sql = meant(statement.text).sql
         if statement.number:
             sql = sql.replace("{number}", str(statement.number), 1)
-        self._then = statement.clock
+        self._then, self._wall = statement.clock, statement.wall
         try:
             cursor = self._db.execute(sql, cells_of(statement.cells))  # type: ignore[arg-type]
             rows = cursor.fetchall()
@@ -212,8 +215,15 @@ class Server:
 class Session:
     """One connection's, at the server."""
 
-    def __init__(self, server: Server, who: str, on_notice: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        who: str,
+        on_notice: Callable[[str], None],
+        wall: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self.server = server
+        self.wall = wall
         self.who = who
         """Which process has it."""
         self.on_notice = on_notice
@@ -221,7 +231,7 @@ class Session:
         self.channels: set[str] = set()
         self.ended: psycopg.Error | None = None
         self.flushing = False
-        self._open = False
+        self._open = self._busy = self._gone = False
         self._made: list[Statement] = []
         self._rings: list[str] = []
         self._idle: asyncio.TimerHandle | None = None
@@ -232,6 +242,30 @@ class Session:
         """Whether its transaction has changed anything."""
         return bool(self._made)
 
+    def begin(self) -> None:
+        """A transaction begins with the next statement."""
+        self._open = self.ended is None
+
+    def answers_at_once(self, text: str) -> bool:
+        """Whether a message neither waits for a lock nor for the disk."""
+        if text == "COMMIT":
+            return not self._made
+        what = meant(text)
+        return what.writes is None and what.locks is None and _is_look(text)
+
+    def do_now(self, text: str, cells: Cells) -> Result:
+        """One message that ``answers_at_once``. Raises as ``do``."""
+        if self.ended is not None:
+            raise self.ended
+        self._not_idle()
+        if text == "COMMIT":
+            self.commit_now()
+            return Result()
+        try:
+            return self.server.run(self._made, Statement(text, cells, self.server.now(), 0, self.wall()))
+        finally:
+            self._begin_idling()
+
     async def do(self, text: str, cells: Cells) -> Result:
         """One message of the client's.
 
@@ -241,12 +275,20 @@ class Session:
         if self.ended is not None:
             raise self.ended
         self._not_idle()
+        self._busy = True
         try:
             return await self._do(text, cells)
         finally:
-            if self._open and self.ended is None:
-                loop = asyncio.get_running_loop()
-                self._idle = loop.call_later(IDLE, self.end, errors.IdleInTransactionSessionTimeout("idle too long"))
+            self._busy = False
+            self._begin_idling()
+            if self._gone:
+                self.hang_up()
+
+    def hang_up(self) -> None:
+        """The client has gone, which is noticed when it is to be answered."""
+        self._gone = True
+        if not self._busy:
+            self.end(errors.OperationalError("the client has gone"))
 
     def end(self, why: psycopg.Error) -> None:
         """The session is over, and what it had not committed is as if it had not been."""
@@ -288,7 +330,7 @@ class Session:
 
     async def _run(self, text: str, cells: Cells) -> Result:
         server, what = self.server, meant(text)
-        statement = Statement(text, cells, server.now(), server.number(text))
+        statement = Statement(text, cells, server.now(), server.number(text), self.wall())
         versions = server.versions
         if what.locks is not None:
             if server.matches(self._made, statement):
@@ -333,8 +375,17 @@ class Session:
         for lock in self.server.tables.values():
             lock.release(self)
 
+    def _begin_idling(self) -> None:
+        if self._open and self.ended is None:
+            loop = asyncio.get_running_loop()
+            self._idle = loop.call_later(IDLE, self.end, errors.IdleInTransactionSessionTimeout("idle too long"))
+
     def _not_idle(self) -> None:
         if self._idle is not None:
             with suppress(RuntimeError):
                 self._idle.cancel()
             self._idle = None
+
+
+def _is_look(text: str) -> bool:
+    return text.startswith("SELECT ") and "FROM pg_class" not in text

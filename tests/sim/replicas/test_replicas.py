@@ -1,0 +1,45 @@
+"""The promises with two replicas: on drawn stories, and with the pieces broken that they rest on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("psycopg")
+
+from tests.sim.replicas.mutations import FOUND, MUTATIONS, Mutation
+from tests.sim.replicas.stage import run_replicas, run_story
+
+SEEDS = ("1", "2")
+"""An hour of two replicas takes about eight seconds of one core; the long run is for hundreds of them."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_promise_is_kept_while_replicas_take_over(seed: str) -> None:
+    outcome = run_replicas(seed)
+    assert outcome.breaches == ()
+    assert sum(often for what, often in outcome.faults.items() if what.startswith("taken: ")) > 3
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_was_found_stays_mended(what: str) -> None:
+    assert run_story(FOUND[what]).breaches == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=[f"{m.promise}: {m.name}" for m in MUTATIONS])
+def test_a_broken_build_is_caught_and_a_sound_one_is_not(mutation: Mutation) -> None:
+    assert run_story(mutation.story).breaches == ()
+    with mutation.applied():
+        caught = run_story(mutation.story).breaches
+    assert mutation.promise in {breach.promise for breach in caught}
+
+
+def test_the_broken_builds_are_listed_as_they_are() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "promises.md").read_text("utf-8")
+    table = page.partition("| promise | the broken build, with two replicas |")[2].partition("\n\n")[0]
+    listed = re.findall(r"^\| (\d+) \| (.+) \|$", table, re.MULTILINE)
+    assert listed == [(str(m.promise), m.name) for m in sorted(MUTATIONS, key=lambda m: m.promise)]
