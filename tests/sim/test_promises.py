@@ -23,8 +23,8 @@ FAULTS = {
     *("stale_list", "partial_list", "empty_list", "duplicated_list", "reordered_list", "shifting_pages"),
     *("other_machine", "stray_answer", "odd_values", "endless_list"),
 }
-"""Of the provider. Others are drawn too, and strike once in dozens of days (``stuck``, ``no_effect``) or in hundreds, as
-a destroy of ours that lingers does; those of persons (``slow_destroy``) are among the events."""
+"""Of the provider. Others are drawn too, and strike once in dozens of days (``stuck``, ``no_effect``) or in hundreds,
+as a destroy of ours that lingers does; those of persons (``slow_destroy``) are among the events."""
 EVENTS = {
     *("start", "stop", "restart", "rename", "destroy", "look_alike", "use", "order"),
     *("hold", "freeze", "freeze_all", "lift", "reload", "bad_reload", "clock", "silence"),
