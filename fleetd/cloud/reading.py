@@ -16,7 +16,7 @@ import msgspec
 from fleetd.cloud.listing import LONGEST_ID, identity
 from fleetd.model.bounds import MOST_MONEY, plausible
 from fleetd.model.errors import CloudError, MalformedAnswer
-from fleetd.model.machine import UNREADABLE, Machine
+from fleetd.model.machine import UNREADABLE, Machine, MachineEvent
 from fleetd.model.regions import normal_region
 
 T = TypeVar("T")
@@ -82,6 +82,14 @@ def read_listed(entries: Iterable[object], read: Callable[[object], Machine | No
         if machine is not None:
             machines.append(machine)
     return tuple(machines)
+
+
+def newest_first(events: list[MachineEvent]) -> tuple[MachineEvent, ...]:
+    """Events in the order of their dates: much hangs on it. As they came where one has no date."""
+    dates = [event.created_at for event in events if event.created_at is not None]
+    if len(dates) < len(events):
+        return tuple(events)
+    return tuple(events[n] for n in sorted(range(len(events)), key=dates.__getitem__, reverse=True))
 
 
 def _name(entry: dict[str, object]) -> str:

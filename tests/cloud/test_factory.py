@@ -64,7 +64,8 @@ def test_what_is_not_set_is_ordinary(
     opener: Callable[..., Any], header: str, prefix: str, classify: Callable[..., Any]
 ) -> None:
     del header, prefix, classify
-    http = http_of(opener("https://api.example.test", key, rng=RNG))
+    http = http_of(opener("https://api.example.test/", key, rng=RNG))
+    assert http._base == "https://api.example.test"
     assert (http.limits, http._retries) == (HttpLimits(), RetryPolicy())
     assert http._on_request("show", "200", 0.1) is None
     assert abs((http._now() - datetime.now(UTC)).total_seconds()) < 60

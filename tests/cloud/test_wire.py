@@ -240,6 +240,16 @@ def test_events_come_the_newest_first_whatever_order_they_were_sent_in(
     assert [e.created_at and e.created_at.day for e in read(undated)] == [1, None, 3], "nobody knows the order"
 
 
+def test_bookkeeping_is_no_event_of_the_machine_and_its_lack_of_a_date_no_doubt() -> None:
+    sent = [
+        {**V1_EVENT, "id": "old"},
+        {"name": "bill-sessions", "dtCreated": None},
+        {"name": "bill-upgrade", "dtCreated": AT},
+        {**V1_EVENT, "id": "new", "dtCreated": "2026-03-03T12:00:00Z"},
+    ]
+    assert [e.handle for e in v1.read_events(sent)] == ["new", "old"]
+
+
 def test_of_one_moment_the_order_is_the_vendors() -> None:
     sent = [{"id": name, "dtCreated": AT} for name in "abc"]
     assert [e.handle for e in v1.read_events(sent)] == ["a", "b", "c"]

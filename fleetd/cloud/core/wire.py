@@ -9,7 +9,6 @@ unknown states kept.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -24,6 +23,7 @@ from fleetd.cloud.reading import (
     flag,
     moment,
     money,
+    newest_first,
     read_available,
     read_listed,
     region,
@@ -153,12 +153,7 @@ def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = Non
 
 def _events(content: object) -> tuple[MachineEvent, ...]:
     entries = content if isinstance(content, list) else []
-    events = [_event(entry) for entry in entries if isinstance(entry, dict)]
-    dates = [event.created_at for event in events if event.created_at is not None]
-    if len(dates) == len(events):
-        # The vendor lists the newest first; that much hangs on it that it is made sure of.
-        events.sort(key=lambda event: event.created_at or datetime.min.replace(tzinfo=UTC), reverse=True)
-    return tuple(events)
+    return newest_first([_event(entry) for entry in entries if isinstance(entry, dict)])
 
 
 def _event(entry: dict[str, Any]) -> MachineEvent:

@@ -7,7 +7,6 @@ shape counts as not said. The generated types promise more, but they are types a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +21,7 @@ from fleetd.cloud.reading import (
     flag,
     moment,
     money,
+    newest_first,
     read_listed,
     region,
     text,
@@ -93,11 +93,7 @@ def read_events(content: object) -> tuple[MachineEvent, ...]:
     """Events, newest first; an entry that is none is passed over, and so is the vendor's bookkeeping (``bill-*``)."""
     entries = content if isinstance(content, list) else []
     events = [_event(entry) for entry in entries if isinstance(entry, dict)]
-    events = [event for event in events if not event.name.startswith("bill-")]
-    if all(event.created_at is not None for event in events):
-        # The newest first was asked for; that much hangs on it that it is made sure of.
-        events.sort(key=lambda event: event.created_at or datetime.min.replace(tzinfo=UTC), reverse=True)
-    return tuple(events)
+    return newest_first([event for event in events if not event.name.startswith("bill-")])
 
 
 def storage_rate(content: Mapping[str, Any]) -> Decimal | None:
