@@ -101,6 +101,8 @@ class Server:
         self.tables: defaultdict[str, Lock] = defaultdict(Lock)
         self.versions = 0
         """How often the lease's row has changed."""
+        self.misunderstood: list[str] = []
+        """Statements that the stand-in cannot do: nothing that follows them means anything."""
         self.tenures: list[Tenure] = []
         self.written: list[Written] = []
         self._numbers: defaultdict[str, int] = defaultdict(int)
@@ -166,6 +168,9 @@ class Server:
             cells = cells_of(statement.cells)
             own = cells if isinstance(cells, dict) else list(cells)[skip:]  # type: ignore[call-overload]
             return self._db.execute(asks, own).fetchone() is not None
+        except sqlite3.Error as error:
+            self.misunderstood.append(f"{error}: {asks}")
+            raise errors.SyntaxError(str(error)) from error
         finally:
             self._db.execute("ROLLBACK")
 
@@ -209,6 +214,9 @@ class Server:
             rows = cursor.fetchall()
         except sqlite3.IntegrityError as error:
             raise errors.IntegrityError(str(error)) from error
+        except sqlite3.Error as error:
+            self.misunderstood.append(f"{error}: {statement.text}")
+            raise errors.SyntaxError(str(error)) from error
         return Result(rows, cursor.rowcount if meant(statement.text).writes else len(rows))
 
 

@@ -382,6 +382,7 @@ class Stage:
             self.record.known = frozenset(m.id for m in report.machines if m.owned)
 
     def _close(self) -> None:
+        assert self.database.misunderstood == []
         self.world.advance()
         record = self.record
         calls = [(call, wire) for wire in self.wires.values() for call in wire.server.calls]
