@@ -51,6 +51,28 @@ ROWS = [
     ("down about keys", 500, nested(500, "API key service is down"), Unavailable, 500, "API key service is down"),
     ("refused in a 500", 500, nested(400, "templateId not found"), Refused, 400, "templateId not found"),
     ("missing in a 500", 500, nested(404, "Machine not found"), NotFound, 404, "Machine not found"),
+    ("timeout, said with the key", 400, nested(408, "API token check timed out"), Unavailable, 408,
+     "API token check timed out"),
+    ("403 in a 400", 400, nested(403, "Only the owner may"), Refused, 403, "Only the owner may"),
+    ("404 beside a 400", 404, nested(400, "no"), NotFound, 404, "no"),
+    ("401 beside a 400", 401, nested(400, "no"), Unauthorized, 400, "no"),
+    ("429 beside a 400", 429, nested(400, "no"), RateLimited, 429, "no"),
+    ("statusCode", 400, {"statusCode": 404, "message": "no"}, NotFound, 404, "no"),
+    ("the inner status first", 400, {"status": 500, "error": {"status": 404, "message": "no"}}, NotFound, 404, "no"),
+    ("the outer status then", 400, {"status": 404, "error": {"message": "no"}}, NotFound, 404, "no"),
+    ("error as text, and a message", 400, {"error": "Bad thing", "message": "no"}, Refused, 400, "no"),
+    ("error as text, and a status", 400, {"error": "Bad thing", "status": 404}, NotFound, 404, "Bad thing"),
+    ("error as a number", 400, {"error": 7, "message": "no"}, Refused, 400, "no"),
+    ("no words", 400, nested(400, " "), Refused, 400, "HTTP 400 Bad Request"),
+    ("no words in the details", 400, {"details": " "}, Refused, 400, "HTTP 400 Bad Request"),
+    ("empty details", 400, {"message": "", "details": []}, Refused, 400, "HTTP 400 Bad Request"),
+    ("details as text", 400, {"message": None, "details": "too small"}, Refused, 400, "too small"),
+    ("status at its least", 400, nested(100, "no"), Refused, 100, "no"),
+    ("status at its most", 400, nested(599, "no"), Unavailable, 599, "no"),
+    ("status below", 400, nested(99, "no"), Refused, 400, "no"),
+    ("status above", 400, nested(600, "no"), Refused, 400, "no"),
+    ("status negative, as text", 400, nested("-404", "no"), Refused, 400, "no"),
+    ("long plain text", 400, b"x" * 5000, Refused, 400, "x" * 4096),
     ("timeout", 408, None, Unavailable, 408, "HTTP 408 Request Timeout"),
     ("status as text", 400, nested("404", "Machine not found"), NotFound, 404, "Machine not found"),
     ("status as nonsense", 400, nested("²", "no"), Refused, 400, "no"),
@@ -71,7 +93,8 @@ def test_classify(status, content, kind, counts, message):
 
 @pytest.mark.parametrize("status", [503])
 def test_a_503_that_asks_to_wait_is_a_rate_limit(status):
-    assert type(classify(status, {"Retry-After": "3"}, b"")) is RateLimited
+    found = classify(status, {"Retry-After": "3"}, b"")
+    assert (type(found), found.status) == (RateLimited, 503)
     assert type(classify(500, {"Retry-After": "3"}, b"")) is Unavailable
 
 

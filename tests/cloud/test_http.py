@@ -88,6 +88,7 @@ async def test_every_request_has_a_line(said: Any, call: Call, line: dict[str, s
             on_request=lambda name, code, seconds: told.append((name, code, seconds)),
         ) as opened,
     ):
+        await anyio.sleep(100)
         with capture_logs() as logs, suppress(CloudError):
             await opened.send(call)
     (entry,) = logs
@@ -256,6 +257,26 @@ async def test_a_call_without_an_answer_says_what_happened(said: Any, call: Call
     assert shown is (said in {HANG, RESET}), (
         "what the library raised says more, and of an odd answer it shows the key"
     )
+
+
+@pytest.mark.parametrize(("seconds", "sent"), [(-1.0, False), (0.0, False), (0.5, True)])
+@virtual
+async def test_no_request_begins_without_time_for_it(seconds: float, sent: bool) -> None:
+    told: list[Any] = []
+    async with (
+        scripted(answer(200, {})) as server,
+        client(server.url, on_request=lambda *seen: told.append(seen[:2])) as opened,
+    ):
+        came = await opened._exchange(READ, {}, seconds)
+    assert (len(server.requests), len(told)) == ((1, 1) if sent else (0, 0))
+    if not sent:
+        assert not isinstance(came, Answer)
+        assert (type(came.error), came.cause) == (Unavailable, None)
+        assert str(came.error) == "show: no time was left to try again"
+
+
+def test_an_answer_may_be_packed_in_ways_that_are_unpacked_here_and_no_other() -> None:
+    assert made()._headers(READ)["Accept-Encoding"] == "gzip, deflate"
 
 
 async def test_without_a_connection_it_is_said_that_there_was_none() -> None:

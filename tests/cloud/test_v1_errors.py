@@ -71,9 +71,91 @@ def test_classify(status: int, content: bytes, kind: type[CloudError], message: 
     assert (type(found), found.message) == (kind, message)
 
 
+@pytest.mark.parametrize(
+    ("status", "content", "kind", "counts"),
+    [
+        (401, b"", Unauthorized, 401),
+        (401, body("FORBIDDEN"), Unauthorized, 403),
+        (400, body("UNAUTHORIZED"), Unauthorized, 401),
+        (400, body("BAD_REQUEST", "Invalid API key"), Unauthorized, 400),
+        (403, b"", Unavailable, 403),
+        (400, body("FORBIDDEN"), Refused, 403),
+        (403, body("BAD_REQUEST"), Unavailable, 403),
+        (403, body("FORBIDDEN", "slow down"), RateLimited, 403),
+        (404, b"", NotFound, 404),
+        (400, body("NOT_FOUND"), NotFound, 404),
+        (404, body("BAD_REQUEST"), NotFound, 404),
+        (409, b"", Busy, 409),
+        (400, body("CONFLICT"), Busy, 409),
+        (412, b"", Busy, 412),
+        (400, body("PRECONDITION_FAILED"), Busy, 412),
+        (400, body("BAD_REQUEST", "The machine is already off"), Busy, 400),
+        (400, body("BAD_REQUEST"), Refused, 400),
+        (500, body("BAD_REQUEST"), Refused, 400),
+        (418, b"", Refused, 418),
+        (300, b"", Refused, 300),
+        (299, b"", Unavailable, 500),
+        (429, body("BAD_REQUEST"), RateLimited, 429),
+        (400, body("TOO_MANY_REQUESTS"), RateLimited, 429),
+        (408, b"", Unavailable, 408),
+        (499, b"", Unavailable, 499),
+        (500, b"", Unavailable, 500),
+        (400, body("INTERNAL_SERVER_ERROR"), Unavailable, 500),
+        (502, body("SOMETHING_NEW"), Unavailable, 502),
+        (400, json.dumps({"code": 404, "message": "no"}).encode(), Refused, 400),
+    ],
+)
+def test_which_status_counts(status: int, content: bytes, kind: type[CloudError], counts: int) -> None:
+    found = classify(status, {}, content)
+    assert (type(found), found.status) == (kind, counts)
+
+
+@pytest.mark.parametrize("code", STATUSES)
+def test_every_code_has_its_status(code: str) -> None:
+    assert classify(200, {}, body(code)).status == STATUSES[code]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"code": "BAD_REQUEST", "message": " "}, "HTTP 400 Bad Request"),
+        ({"code": "BAD_REQUEST", "message": 7}, "HTTP 400 Bad Request"),
+        ({"message": "", "details": "too small"}, "too small"),
+        ({"message": "no", "details": "too small"}, "no"),
+        ({"details": {}}, "HTTP 400 Bad Request"),
+        ({"details": []}, "HTTP 400 Bad Request"),
+        ({"details": ""}, "HTTP 400 Bad Request"),
+        ({"details": " "}, "HTTP 400 Bad Request"),
+        ({"details": [1]}, "[1]"),
+        ({"message": "no", "issues": "many"}, "no"),
+        ({"message": "no", "issues": []}, "no"),
+        ({"message": "no", "issues": [{"message": 7}, {}, None]}, "no"),
+        ({"message": "no", "issues": [{"message": "a"}]}, "no: a"),
+        ([1], "HTTP 400 Bad Request"),
+        ("text", '"text"'),
+        (b"plain words", "plain words"),
+        (b"  <html>", "HTTP 400 Bad Request"),
+        (b"{half", "HTTP 400 Bad Request"),
+        (b"[half", "HTTP 400 Bad Request"),
+        (b"x" * 5000, "x" * 4096),
+        (b"\xff", "\ufffd"),
+    ],
+)
+def test_what_a_refusal_says(content: object, message: str) -> None:
+    sent = content if isinstance(content, bytes) else json.dumps(content).encode()
+    assert classify(400, {}, sent).message == message
+
+
+def test_a_status_that_nobody_knows_has_no_words() -> None:
+    assert classify(599, {}, b"").message == "HTTP 599"
+
+
 @pytest.mark.parametrize(("headers", "kind"), [({}, Unavailable), ({"Retry-After": "3"}, RateLimited)])
 def test_a_server_that_names_a_time_limits_the_rate(headers: dict[str, str], kind: type[CloudError]) -> None:
-    assert type(classify(503, headers, b"")) is kind
+    found = classify(503, headers, b"")
+    assert (type(found), found.status) == (kind, 503)
+    assert type(classify(500, headers, b"")) is Unavailable
+    assert type(classify(200, headers, body("INTERNAL_SERVER_ERROR"))) is Unavailable
 
 
 @settings(deadline=None)
@@ -97,6 +179,9 @@ def test_a_code_means_the_same_under_its_own_status_and_under_200(code: str, mes
         ({"code": "NOT_FOUND", "message": "no"}, True),
         ({"code": "NOT_FOUND", "message": "no", "details": {}}, True),
         ({"code": "NOT_FOUND"}, False),
+        ({"message": "no"}, False),
+        ({"code": "NOT_FOUND", "message": 7}, False),
+        ({"code": "NOT_FOUND", "message": "no", "details": {}, "issues": []}, False),
         ({"code": 404, "message": "no"}, False),
         ({"id": "ps1", "code": "x", "message": "y", "name": "z"}, False),
         ([{"code": "NOT_FOUND", "message": "no"}], False),
@@ -112,6 +197,7 @@ def test_which_bodies_are_complaints(content: object, expected: bool) -> None:
     [
         ("This machine is currently starting.", "starting"),
         ("The machine is already off", "off"),
+        ("MACHINE IS CURRENTLY STARTING", "starting"),
         ("This machine type is currently unavailable", None),
         ("", None),
     ],

@@ -35,7 +35,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> CloudError
     complaint = read_complaint(body)
     counts = complaint.status or status
     either = {complaint.status, status}
-    message = complaint.message or f"HTTP {status} {_phrase(status)}".rstrip()
+    message = complaint.message.strip() or f"HTTP {status} {_phrase(status)}".rstrip()
     if 429 in either:
         return RateLimited(message, status=429)
     if 401 in either:

@@ -54,7 +54,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> CloudError
     said = STATUSES.get(code) if isinstance(code, str) else None
     counts = said or (status if status >= 300 else 500)
     either = {counts, status}
-    message = _message(complaint, body) or f"HTTP {status} {_phrase(status)}".rstrip()
+    message = _message(complaint, body).strip() or f"HTTP {status} {_phrase(status)}".rstrip()
     if 429 in either:
         return RateLimited(message, status=429)
     if 401 in either:

@@ -67,8 +67,8 @@ class Requests:
         query: Mapping[str, object],
         after: str | None,
         *,
-        about: str = "",
-        patient: bool = True,
+        about: str,
+        patient: bool,
     ) -> Page:
         """One page of a list; ``about`` and ``patient`` as in ``get``.
 
