@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import ssl
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
+from unittest import mock
 
+import aiohttp
 import anyio
 import pytest
 from structlog.testing import capture_logs
@@ -16,8 +19,10 @@ from fleetd.cloud import http as module
 from fleetd.cloud.calls import Answer, Call, Effect, HttpLimits, KeyHeader
 from fleetd.cloud.core.errors import classify
 from fleetd.cloud.http import HttpClient
+from fleetd.cloud.progress import Progress
 from fleetd.cloud.rate import FIRST
 from fleetd.cloud.retry import RetryPolicy
+from fleetd.cloud.unpacking import BadCoding
 from fleetd.model.errors import (
     Ambiguous,
     Busy,
@@ -28,6 +33,7 @@ from fleetd.model.errors import (
     Refused,
     Unauthorized,
     Unavailable,
+    Untrusted,
     Withheld,
 )
 from tests.support.scripted_server import HANG, RESET, answer, scripted
@@ -381,3 +387,88 @@ async def test_a_client_that_is_closed_makes_no_call() -> None:
     await opened.aclose()
     with pytest.raises(RuntimeError, match="closed"):
         await opened.send(LIST)
+
+
+def test_an_address_is_sent_as_it_was_put_together() -> None:
+    call = Call("x", "GET", "/a%41b%2Fc", query={"q": "a+b c/ü", "empty": ""})
+    assert str(made("https://api.example.test/v1/")._url(call)) == (
+        "https://api.example.test/v1/a%41b%2Fc?q=a%2Bb%20c%2F%C3%BC&empty="
+    )
+    assert str(made()._url(LIST)) == "https://api.example.test/list"
+
+
+async def test_a_session_keeps_nothing_from_one_answer_to_the_next() -> None:
+    opened = made(limits=HttpLimits(max_concurrency=7))
+    session = opened._open_session()
+    assert opened._open_session() is session
+    connector: Any = session.connector
+    assert (connector.limit, connector.force_close) == (7, True)
+    assert isinstance(session.cookie_jar, aiohttp.DummyCookieJar)
+    assert session.auto_decompress is False
+    assert (len(session.trace_configs), session.headers["User-Agent"]) == (1, f"fleetd/{__version__}")
+    await opened.aclose()
+    assert session.closed
+
+
+SSL: Any = mock.Mock(host="h", port=443, ssl=True)
+CERTIFICATE = aiohttp.ClientConnectorCertificateError(SSL, ssl.SSLCertVerificationError(1, f"expired {KEY}"))
+REFUSED = aiohttp.ClientConnectorError(SSL, OSError(111, "Connection refused"))
+UNTRUSTED = "the provider's certificate is not accepted, and nothing was sent: "
+BROKE = "the connection broke before the answer was complete: "
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "code", "message", "kinds"),
+    [
+        pytest.param({}, REFUSED, "unreachable", f"no connection: {REFUSED}", (Unavailable,) * 3, id="refused"),
+        pytest.param({"begun": True}, OSError(), "unreachable", "no connection: OSError", (Unavailable,) * 3,
+                     id="unsent"),
+        pytest.param({"begun": True}, TimeoutError(), "unreachable", "no connection within 5 s", (Unavailable,) * 3,
+                     id="no connection in time"),
+        pytest.param({"begun": True, "sent": True}, OSError("reset"), "lost", f"{BROKE}reset",
+                     (Unavailable, Ambiguous, Ambiguous), id="reset"),
+        pytest.param({"begun": True, "sent": True}, OSError(f"of {KEY}"), "lost", f"{BROKE}of ***",
+                     (Unavailable, Ambiguous, Ambiguous), id="the key in it"),
+        pytest.param({"begun": True, "sent": True}, OSError(), "lost", f"{BROKE}OSError",
+                     (Unavailable, Ambiguous, Ambiguous), id="without words"),
+        pytest.param({"begun": True, "sent": True}, TimeoutError(), "timeout", "no answer within 12.3 s",
+                     (Unavailable, Ambiguous, Ambiguous), id="no answer in time"),
+        pytest.param({"begun": True, "sent": True}, BadCoding("packed oddly"), "lost", "packed oddly",
+                     (Unavailable, Ambiguous, Ambiguous), id="packed oddly"),
+        pytest.param({"begun": True, "sent": True, "status": 400}, OSError("cut"), "lost", f"{BROKE}cut",
+                     (Unavailable, Ambiguous, Ambiguous), id="a refusal cut off"),
+        pytest.param({"begun": True, "sent": True, "status": 200}, OSError("cut"), "lost", f"{BROKE}cut",
+                     (Unavailable, None, Ambiguous), id="a success cut off"),
+        pytest.param({"begun": True}, CERTIFICATE, "unreachable",
+                     f"{UNTRUSTED}{CERTIFICATE.certificate_error}".replace(KEY, "***"), (Untrusted,) * 3,
+                     id="certificate"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(("call", "column"), [(READ, 0), (STOP, 1), (CREATE, 2)])
+def test_what_no_answer_means(
+    how: dict[str, Any], error: Any, code: str, message: str, kinds: tuple[Any, ...], call: Call, column: int
+) -> None:
+    told, came = made()._unanswered(call, error, Progress(**how), 12.345)
+    if kinds[column] is None:
+        assert (told, came) == ("200", Answer(200, b""))
+        return
+    assert not isinstance(came, Answer)
+    assert (told, type(came.error), came.error.operation) == (code, kinds[column], call.operation)
+    assert came.error.message == message
+    assert came.error.status is None
+    assert came.cause is (None if KEY in str(error) else error)
+
+
+@virtual
+async def test_the_date_of_an_answer_is_told_whatever_it_says() -> None:
+    dates: list[datetime] = []
+    said = [answer(s, {}, headers=h) for s, h in ((200, {"Date": "Tue, 05 Mar 2030 10:00:00 GMT"}), (200, {}))]
+    async with (
+        scripted(*said, answer(500, headers={"Date": "Tue, 05 Mar 2030 10:00:01 GMT"})) as server,
+        client(server.url, limits=HttpLimits(on_date=dates.append)) as opened,
+    ):
+        await opened.send(READ)
+        await opened.send(READ)
+        with pytest.raises(Unavailable):
+            await opened.send(READ)
+    assert [date.second for date in dates] == [0, 1]
