@@ -89,6 +89,64 @@ async def test_polls_are_as_far_apart_as_asked():
 
 
 @virtual
+async def test_a_shorter_wait_than_the_poll_is_the_poll():
+    for error in (RateLimited("slow", retry_after=1.0), RateLimited("slow"), MalformedAnswer("x"), MISSING):
+        scene = Scene(error, seen("ready"))
+        began = anyio.current_time()
+        await scene.wait(poll=7.0)
+        assert anyio.current_time() - began == pytest.approx(7.0)
+
+
+@virtual
+async def test_nobody_waits_beyond_the_time_given():
+    scene = Scene(RateLimited("slow", retry_after=400.0), seen("starting"), seen("ready"))
+    began = anyio.current_time()
+    with pytest.raises(WaitEnded, match="not ready within 30 s") as caught:
+        await scene.wait(timeout=30.0)
+    assert anyio.current_time() - began == pytest.approx(30.0)
+    assert caught.value.operation == "wait_for"
+
+
+@pytest.mark.parametrize(
+    ("looks", "listed", "said"),
+    [
+        ([seen("starting")], False, "not ready within 12.5 s, last seen starting"),
+        ([DOWN], False, "not ready within 12.5 s, never seen (no connection)"),
+        ([seen("starting"), DOWN], False, "not ready within 12.5 s, last seen starting (no connection)"),
+        ([DOWN, seen("starting")], False, "not ready within 12.5 s, last seen starting"),
+        ([MISSING], True, "not ready within 12.5 s, never seen (Machine not found)"),
+        ([seen("starting"), MISSING], DOWN, "not ready within 12.5 s, last seen starting (no connection)"),
+        ([seen("starting"), MISSING], False, "the provider does not know the machine, by show and by list"),
+        ([seen("starting"), seen("off", ("start", "error", "e"))], False, "it failed to start: no capacity"),
+        (
+            [seen("starting"), seen("off")],
+            False,
+            "it failed to start: it went back to off, and the provider gives no reason",
+        ),
+    ],
+)
+@virtual
+async def test_what_is_said_in_the_end(looks, listed, said):
+    with pytest.raises(WaitEnded) as caught:
+        await Scene(*looks, listed=listed).wait(timeout=12.5)
+    assert caught.value.message == said
+
+
+@virtual
+async def test_one_that_comes_back_into_view_is_not_gone():
+    scene = Scene(seen("starting"), MISSING, seen("starting"), MISSING, seen("starting"), MISSING, seen("ready"))
+    assert (await scene.wait())["state"] == "ready"
+    listed = iter([False, True, False, True])
+    scene = Scene(seen("starting"), *[MISSING] * 4, seen("ready"))
+
+    async def sometimes():
+        return next(listed)
+
+    scene.list = sometimes
+    assert (await scene.wait())["state"] == "ready"
+
+
+@virtual
 async def test_retry_after_is_waited_for():
     scene = Scene(RateLimited("slow", retry_after=40.0), seen("ready"))
     began = anyio.current_time()
@@ -171,6 +229,7 @@ async def test_it_does_not_get_there(state, looks, listed, verdict, said, least,
     with pytest.raises(WaitEnded, match=said) as caught:
         await Scene(*looks, listed=listed).wait(state)
     assert caught.value.verdict == verdict
+    assert caught.value.state == next((seen["state"] for seen in reversed(looks) if isinstance(seen, dict)), None)
     assert least - 0.01 <= anyio.current_time() - began <= most + 0.01
 
 
