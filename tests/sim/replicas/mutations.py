@@ -81,15 +81,6 @@ MUTATIONS = (
         _story(_grow(3), _grow(5, AT + MINUTE), clocks=(2 * HOUR, 2 * HOUR)),
     ),
     Mutation(
-        8,
-        "neither a timer nor its own clock ends a process that was paused beyond its lease",
-        (
-            (Lease._extend, "self._fuse(max(self._until - self._monotonic(), 0.001))", "self._fuse(0)"),
-            (Lease.check, "if self._why is None and not self.held:", "if False:"),
-        ),
-        _story(_beat("pause", where="before call.create", **{"for": 20.0}), _grow(4, AT + 0.2)),
-    ),
-    Mutation(
         2,
         "a takeover knows nothing of the creates that were under way",
         ((PostgresJournal.open_intents, "WHERE closed_at IS NULL", "WHERE closed_at IS NULL AND created_at < 0"),),
