@@ -111,6 +111,9 @@ async def test_the_question_is_about_three_steps_at_least(window: int, seconds: 
 async def test_what_is_not_set_is_as_good_as_nothing() -> None:
     bare = PrometheusSource(IdleSource("gpu", "prometheus"))
     assert (bare._url, bare.question, bare._below) == ("/api/v1/query_range", "", 0.0)
+    other = replace(TABLE, url="http://prom.test/", timeout=timedelta(seconds=3), at_once=5)
+    assert PrometheusSource(other)._url == "http://prom.test/api/v1/query_range"
+    assert (PrometheusSource(other)._timeout, PrometheusSource(other)._at_once) == (timedelta(seconds=3), 5)
     assert Told()._url == "http://prom.test:9090/api/v1/query_range"
     assert Told().question == TABLE.query
     assert isinstance(Told(), Remembering)

@@ -109,6 +109,12 @@ def test_what_is_deep_and_has_no_end_is_no_json(said: bytes) -> None:
         decode(said)
 
 
+@pytest.mark.parametrize("levels", [2, DEEPEST + 50])
+def test_what_is_broken_is_no_json_however_deep_it_is_broken(levels: int) -> None:
+    with pytest.raises(NotJson):
+        decode(nested(levels, "nul"))
+
+
 def test_just_as_deep_as_is_kept_is_kept_whole() -> None:
     deep = b"[1e999, " + nested(DEEPEST - 1) + b"]"
     assert depth(decode(deep)) == DEEPEST

@@ -107,6 +107,39 @@ async def test_nobody_waits_beyond_the_time_given():
     assert caught.value.operation == "wait_for"
 
 
+class Slow(Scene):
+    """Each look takes as long as is said before it."""
+
+    async def look(self):
+        await anyio.sleep(self.looks[min(self.count, len(self.looks) - 1)][0])
+        self.count += 1
+        said = self.looks[min(self.count, len(self.looks)) - 1][1]
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+
+@virtual
+async def test_a_look_may_take_longer_than_a_poll_and_no_longer_than_the_time_given():
+    await anyio.sleep(100)
+    began = anyio.current_time()
+    assert (await Slow((20.0, seen("ready"))).wait())["state"] == "ready"
+    assert anyio.current_time() - began == pytest.approx(20.0)
+    for scene in (Slow((9999.0, seen("ready"))), Slow((0.0, RateLimited("slow", retry_after=60.0)), (9999.0, DOWN))):
+        began = anyio.current_time()
+        with pytest.raises(WaitEnded):
+            await scene.wait(timeout=30.0)
+        assert anyio.current_time() - began == pytest.approx(30.0)
+
+
+@virtual
+async def test_a_short_poll_is_kept_to_after_trouble_too():
+    scene = Scene(seen("starting"), MalformedAnswer("x"), DOWN, seen("ready"))
+    began = anyio.current_time()
+    await scene.wait(poll=0.5)
+    assert anyio.current_time() - began == pytest.approx(1.5)
+
+
 @pytest.mark.parametrize(
     ("looks", "listed", "said"),
     [
