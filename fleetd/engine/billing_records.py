@@ -166,7 +166,8 @@ class BillingRecords:
         now = self._clock.now()
         unknown = await self._ask_month(machine, month_name(now), now)
         for month in self._without_end(machine, now):
-            unknown = await self._ask_month(machine, month, now) or unknown
+            # Where the provider has no bill of that month, it may know the machine all the same.
+            await self._ask_month(machine, month, now)
         return unknown
 
     async def _ask_for(self, machine: Billed, may_be_gone: bool) -> None:
