@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import anyio
+import pytest
+
+from fleetd.engine.clock_steps import LEAST, ClockSteps
 from fleetd.model.errors import Ambiguous, Refused
 from fleetd.model.fleet import Guards, Limit
 from tests.engine.test_passes import settle_down, up
 from tests.support.build import fleet
 from tests.support.rig import rig
-from tests.support.virtual_time import run_virtual
+from tests.support.virtual_time import run_virtual, virtual, virtual_clock
 
 BACK = -7200.0
 
@@ -87,3 +91,28 @@ def test_a_shrunk_fleet_is_looked_at_no_longer() -> None:
             assert up(world) == 6
 
     run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    ("steps", "taken"),
+    [
+        pytest.param([], [], id="never asked"),
+        pytest.param([0, 0], [0, 0], id="nobody set it"),
+        pytest.param([3600], [0], id="before the first look: nobody knows"),
+        pytest.param([0, 7200, 0, 0], [0, 7200, 0, 0], id="ahead: told once"),
+        pytest.param([0, BACK, 0], [0, BACK, 0], id="back: told once"),
+        pytest.param([0, BACK, 7200, 0], [0, BACK, 7200, 0], id="back and ahead again"),
+        pytest.param([0, LEAST, -LEAST], [0, LEAST, -LEAST], id="just enough"),
+        pytest.param([0, LEAST - 1, 1 - LEAST], [0, 0, 0], id="too little to make anybody late"),
+        pytest.param([0, 20, 20, 20], [0, 0, 0, 0], id="a little at a time is no step"),
+    ],
+)
+@virtual
+async def test_a_step_is_what_the_wall_clock_went_beside_the_loops(steps: list[float], taken: list[float]) -> None:
+    clock = virtual_clock()
+    watch, found = ClockSteps(clock), []
+    for by in steps:
+        await anyio.sleep(600)
+        clock.step(by)
+        found.append(round(watch.taken(), 3))
+    assert found == taken

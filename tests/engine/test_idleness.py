@@ -1,0 +1,261 @@
+"""The last word before a stop, one answer and one rule at a time, and how long a round may keep the idle clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import pytest
+
+from fleetd.engine.idleness import Idleness
+from fleetd.engine.leases import Leases
+from fleetd.model.fleet import IdleRule
+from fleetd.model.journal import Hold
+from fleetd.model.machine import Machine, MachineEvent
+from fleetd.model.plan import Action
+from fleetd.model.reasons import Reason, Verb
+from fleetd.planner.idle import GAPS, Activity, Reading
+from fleetd.planner.ownership import Owner
+from tests.support.build import fleet, machine
+from tests.support.virtual_time import VirtualClock, run_virtual, virtual_clock
+
+HALF_HOUR = timedelta(minutes=30)
+INTERVAL = timedelta(seconds=60)
+RULE = IdleRule(("gpu",), after=HALF_HOUR, min_uptime=timedelta(minutes=5))
+WANT = fleet(idle=RULE)
+P = pytest.param
+
+
+class Asked:
+    """A source that says what it is told to say, after what happens while it is asked."""
+
+    name = "gpu"
+
+    def __init__(self) -> None:
+        self.verdict = Activity.IDLE
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        self.listed: list[Sequence[Machine]] = []
+
+    async def read(self, machines: Sequence[Machine], *, window: timedelta, now: Any) -> Mapping[str, Reading]:
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return {m.id: Reading("gpu", self.verdict, now, str(self.verdict)) for m in machines}
+
+    async def aclose(self) -> None:
+        pass
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock: VirtualClock = virtual_clock()
+        self.source = Asked()
+        self.notes: dict[str, str] = {}
+        self.holds: list[Hold] = []
+        journal: Any = SimpleNamespace(get_note=self._get, put_note=self._put, holds=self._holds)
+        self.leases = Leases(journal)
+        self.idleness = Idleness(lambda _tables: {"gpu": self.source}, self.leases, journal, self.clock)
+
+    async def _get(self, key: str) -> str | None:
+        return self.notes.get(key)
+
+    async def _put(self, key: str, value: str) -> None:
+        self.notes[key] = value
+
+    async def _holds(self, *, now: Any) -> list[Hold]:
+        return [h for h in self.holds if h.expires_at > now]
+
+    async def lease(self, lasts: timedelta) -> None:
+        now = self.clock.now()
+        await self.leases.put("ps1", "job", now + lasts, "ada", now=now)
+
+    async def passes(self, count: int, *machines: Machine) -> dict[str, Any]:
+        reports: dict[str, Any] = {}
+        seen = machines or (machine(1), machine(2))
+        for _ in range(count):
+            await anyio.sleep(INTERVAL.total_seconds())
+            reports = await self.idleness.refresh(
+                [WANT], seen, {m.id: Owner("training", adopted=False) for m in seen}, [], interval=INTERVAL
+            )
+        return reports
+
+    async def word(self, reason: Reason, **fields: Any) -> Reason | None:
+        want = fields.pop("fleet", WANT)
+        asked = fields.pop("machine", machine(1))
+        verb = fields.pop("verb", Verb.STOP)
+        return await self.idleness.last_word(
+            want, Action(verb, "training", reason, machine="ps1", name="a", **fields), asked
+        )
+
+
+def on(story: Callable[[World], Awaitable[None]]) -> None:
+    async def run() -> None:
+        world = World()
+        await world.idleness.load()
+        await world.idleness.use({})
+        await story(world)
+        await world.idleness.aclose()
+
+    run_virtual(run)
+
+
+LONG_IDLE = 35
+CAREFUL = [Reason.PARKED_IDLE, Reason.OVER_TARGET, Reason.OUTLIVED_TIMEOUT, Reason.OPERATOR_REQUEST]
+
+
+@pytest.mark.parametrize("reason", CAREFUL)
+@pytest.mark.parametrize(
+    ("verdict", "forbids"),
+    [(Activity.IDLE, None), (Activity.ACTIVE, Reason.BUSY), (Activity.UNKNOWN, Reason.ACTIVITY_UNKNOWN)],
+)
+def test_what_the_sources_say_right_before_a_stop_counts(reason: Reason, verdict: Activity, forbids: Any) -> None:
+    async def story(world: World) -> None:
+        await world.passes(LONG_IDLE)
+        world.source.verdict = verdict
+        assert await world.word(reason) is forbids
+        world.source.verdict = Activity.IDLE
+        again = Reason.NOT_IDLE_LONG_ENOUGH if reason is not Reason.OPERATOR_REQUEST else None
+        assert await world.word(reason) is (again if verdict is Activity.ACTIVE else None), "that was use"
+
+    on(story)
+
+
+@pytest.mark.parametrize("reason", CAREFUL)
+@pytest.mark.parametrize("when", ["before", "while the sources are asked"])
+def test_a_lease_forbids_a_stop_also_when_it_is_taken_while_the_sources_are_asked(reason: Reason, when: str) -> None:
+    async def story(world: World) -> None:
+        await world.passes(LONG_IDLE)
+        if when == "before":
+            await world.lease(HALF_HOUR)
+        else:
+            world.source.meanwhile = lambda: world.lease(HALF_HOUR)
+        assert await world.word(reason) is Reason.BUSY
+        assert (world.idleness._clocks["ps1"].idle_since is None) is (when != "before")
+
+    on(story)
+
+
+@pytest.mark.parametrize(
+    ("ago", "forbids"),
+    [
+        (timedelta(minutes=29), Reason.NOT_IDLE_LONG_ENOUGH),
+        (timedelta(minutes=30), None),
+        (timedelta(minutes=40), None),
+    ],
+)
+def test_a_lease_that_has_ended_since_the_pass_is_use_until_then(ago: timedelta, forbids: Reason | None) -> None:
+    async def story(world: World) -> None:
+        await world.passes(LONG_IDLE + 30)
+        now = world.clock.now()
+        await world.leases.put("ps1", "job", now, "ada", now=now)
+        await anyio.sleep(ago.total_seconds())
+        assert await world.word(Reason.PARKED_IDLE) is forbids
+
+    on(story)
+
+
+@pytest.mark.parametrize("passes", [3, 29, 30, 31, 32])
+def test_one_that_was_not_idle_for_long_enough_is_not_stopped(passes: int) -> None:
+    """Idle since the first pass, so for one interval less than there were passes."""
+
+    async def story(world: World) -> None:
+        await world.passes(passes)
+        enough = (passes - 1) * INTERVAL >= HALF_HOUR
+        assert await world.word(Reason.OVER_TARGET) is (None if enough else Reason.NOT_IDLE_LONG_ENOUGH)
+        assert await world.word(Reason.OPERATOR_REQUEST) is None, "an operator need not wait"
+
+    on(story)
+
+
+@pytest.mark.parametrize(
+    ("fields", "asks"),
+    [
+        P({"reason": Reason.OVER_TARGET}, True, id="a stop of a surplus"),
+        P({"reason": Reason.OPERATOR_REQUEST, "even_if_busy": True}, False, id="an operator wants it anyhow"),
+        P({"reason": Reason.OPERATOR_REQUEST, "verb": Verb.START}, False, id="a start"),
+        P({"reason": Reason.OPERATOR_REQUEST, "verb": Verb.RESTART}, True, id="a restart"),
+        P({"reason": Reason.SNAPSHOT_DRIFT, "verb": Verb.UPDATE}, False, id="what takes it from nobody"),
+        P({"reason": Reason.OVER_TARGET, "machine": machine(1, "starting")}, False, id="it is not up"),
+        P({"reason": Reason.OVER_TARGET, "fleet": fleet()}, False, id="nobody can tell of this fleet"),
+    ],
+)
+def test_when_the_sources_are_asked(fields: dict[str, Any], asks: bool) -> None:
+    async def story(world: World) -> None:
+        world.source.verdict = Activity.ACTIVE
+        assert await world.word(**fields) is (Reason.BUSY if asks else None)
+
+    on(story)
+
+
+@pytest.mark.parametrize("reason", [Reason.OVER_TARGET, Reason.BEYOND_STANDBY, Reason.OPERATOR_REQUEST])
+@pytest.mark.parametrize("minutes", [None, 29, 30])
+@pytest.mark.parametrize("rule", [RULE, None])
+def test_one_that_is_off_is_not_destroyed_within_after_of_a_lease(
+    reason: Reason, minutes: int | None, rule: IdleRule | None
+) -> None:
+    async def story(world: World) -> None:
+        if minutes is not None:
+            now = world.clock.now()
+            await world.leases.put("ps1", "job", now, "ada", now=now)
+            await anyio.sleep(minutes * 60)
+        said = await world.word(reason, verb=Verb.DESTROY, machine=machine(1, "off"), fleet=fleet(idle=rule))
+        lately = minutes == 29 and rule is not None and reason is not Reason.OPERATOR_REQUEST
+        assert said is (Reason.NOT_IDLE_LONG_ENOUGH if lately else None)
+
+    on(story)
+
+
+@pytest.mark.parametrize(("minutes", "forbids"), [(1, True), (29, True), (30, False)])
+def test_a_start_that_no_pass_has_seen_begins_the_idle_time_anew_once(minutes: int, forbids: bool) -> None:
+    async def story(world: World) -> None:
+        await world.passes(LONG_IDLE)
+        began = world.clock.now() - timedelta(minutes=minutes)
+        restart = MachineEvent("restart", "done", handle="h1", created_at=began, finished_at=began)
+        seen = machine(1, events=(restart,))
+        assert await world.word(Reason.PARKED_IDLE, machine=seen) is (
+            Reason.NOT_IDLE_LONG_ENOUGH if forbids else None
+        )
+        assert (world.idleness._clocks["ps1"].idle_since is None) is forbids
+        if forbids:
+            await world.passes(LONG_IDLE)
+            assert await world.word(Reason.PARKED_IDLE, machine=seen) is None
+
+    on(story)
+
+
+def test_the_last_word_is_asked_among_all_machines_of_the_newest_listing() -> None:
+    """What two of them share tells of neither."""
+
+    async def story(world: World) -> None:
+        shared = [machine(1, private_ip="10.0.0.7"), machine(2, private_ip="10.0.0.7")]
+        lists: list[list[str]] = []
+        ask = world.idleness._rounds.ask
+
+        async def seen(rule: Any, machines: Any, listed: Any, *, patience: Any) -> Any:
+            lists.append([m.id for m in listed])
+            return await ask(rule, machines, listed, patience=patience)
+
+        world.idleness._rounds.ask = seen  # type: ignore[method-assign]
+        await world.passes(1, *shared)
+        await world.word(Reason.OVER_TARGET, machine=shared[0])
+        assert lists == [["ps1", "ps2"]] * 2
+
+    on(story)
+
+
+@pytest.mark.parametrize(("took", "uncovered"), [(0, 20), (5, 5), (7, 0), (50, 0)])
+def test_the_next_pass_may_be_later_by_as_much_as_the_round_took(took: int, uncovered: int) -> None:
+    """A reading stands for three intervals before it, and for three times as long as its round took."""
+
+    async def story(world: World) -> None:
+        await world.passes(LONG_IDLE)
+        before = world.idleness._clocks["ps1"]
+        world.source.meanwhile = lambda: anyio.sleep(took)
+        await anyio.sleep(GAPS * INTERVAL.total_seconds() + 20 - took - INTERVAL.total_seconds())
+        await world.passes(1)
+        found = world.idleness._clocks["ps1"]
+        assert (found.idle_since, found.uncovered) == (before.idle_since, timedelta(seconds=uncovered))
+
+    on(story)
