@@ -130,7 +130,7 @@ class BillingRecords:
         await self._look_at(machines, now, looks)
         await self._end(self._left(here, facts), facts)
         due = [m for m in machines if self._is_due(m, now)]
-        due += [_remembered(row) for row in self._missing(here, facts, listed, now)]
+        due += [_remembered(row) for row in self._missing(listed, now)]
         due += await self._released(here, listed, now)
         due.sort(key=lambda m: (self._asked(month_name(now), m.machine_id, now), m.machine_id))
         async with anyio.create_task_group() as group:
@@ -259,17 +259,13 @@ class BillingRecords:
             if not row.gone and row.machine_id not in here and row.machine_id in facts and went(facts[row.machine_id])
         ]
 
-    def _missing(
-        self, here: Mapping[str, Billed], facts: Mapping[str, MachineFacts], listed: Collection[str], now: datetime
-    ) -> list[BilledMonth]:
+    def _missing(self, listed: Collection[str], now: datetime) -> list[BilledMonth]:
         """Present bills of machines that are not listed and that nobody looks for: their fleet left the config."""
         return [
             row
             for row in self._of(now)
             if not row.gone
-            and row.machine_id not in here
             and row.machine_id not in listed
-            and not (row.machine_id in facts and went(facts[row.machine_id]))
             and now - self._asked(row.month, row.machine_id, now) >= timedelta(minutes=5)
         ]
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from fleetd.engine.billing_records import ASKED_AT_ONCE, BACK, EVERY, BillingRecords, billed, billed_machines
 from fleetd.engine.observed_prices import ObservedPrices
@@ -148,7 +149,6 @@ TWO, THREE = [f"ps1 {MARCH}", f"ps1 {FEBRUARY}"], [f"ps1 {MARCH}", f"ps1 {JANUAR
         ),
         P([row(), row(month=JANUARY, as_of=at(days=50))], one(created_at=None), THREE, id="two of them do"),
         P([row(), row(month=JANUARY, as_of=at(days=50), gone=True)], one(), [], id="an older one that has ended"),
-        P([row(), row(month=FEBRUARY), row(2, JANUARY)], one(created_at=None), [], id="older: another machine's"),
         P([row(), row(month="2026-04")], one(), [], id="a month to come: the clock was set back"),
     ],
 )
@@ -157,6 +157,48 @@ async def test_who_is_asked_about_which_months(kept: list[BilledMonth], machine:
     assert await there.keep(machine) == asked
     assert there.steps == len(asked), "each is a sign of life"
     assert await there.keep(machine) == [], "and not again in the next pass"
+
+
+async def test_an_older_month_of_another_machine_is_nothing_to_this_one() -> None:
+    there = await world(row(), row(month=FEBRUARY), row(2, month=JANUARY, as_of=at(days=50)))
+    assert not [a for a in await there.keep(one(created_at=None), one(2)) if a.startswith("ps1")]
+
+
+async def test_one_that_is_new_is_asked_about_at_once_also_in_the_first_hours_of_a_month() -> None:
+    there = await world(now=BEGAN + HOUR)
+    assert await there.keep(one(created_at=BEGAN)) == TWO[:1]
+
+
+async def test_one_that_is_new_and_not_told_of_is_not_asked_about_in_every_pass() -> None:
+    there = await world(answers={"ps1": Unavailable("no route")})
+    assert await there.keep(one()) == TWO[:1]
+    assert await there.keep(one()) == []
+
+
+async def test_a_question_in_vain_is_over_with_the_next_answer() -> None:
+    there = await world(answers={"ps1": Unavailable("no route")})
+    await there.keep(one())
+    there.answers.clear()
+    there.now += EVERY
+    assert await there.keep(one()) == TWO[:1]
+    there.now += SECOND
+    assert await there.keep(one(off=True)) == TWO[:1], "it went off: asked at once"
+
+
+async def test_a_month_that_began_in_this_process_is_asked_for_until_it_has_its_end() -> None:
+    there = await world(row())
+    there.now = month_of("2026-05")[1] - HOUR
+    assert f"ps1 {MARCH}" in await there.keep(one())
+    there.now += EVERY
+    assert f"ps1 {MARCH}" not in await there.keep(one())
+
+
+async def test_a_question_in_vain_is_told_in_the_log() -> None:
+    there = await world(answers={"ps1": Unavailable("no route")})
+    with capture_logs() as logs:
+        await there.keep(one())
+    said = {"event": "bill.ask_failed", "log_level": "debug", "machine": "ps1", "month": MARCH, "error": "no route"}
+    assert logs == [said]
 
 
 async def test_where_the_provider_does_not_bill_nobody_is_asked_and_nothing_written() -> None:
@@ -250,6 +292,7 @@ async def test_one_that_went_off_and_is_not_told_of_cost_nothing_from_then_on(sa
         P(None, one(off=True), id="nothing is written of it"),
         P(row(as_of=at(hours=6)), one(), id="it is not off"),
         P(row(off=True, as_of=at(hours=6), more_seconds=60.0), one(off=True), id="it was off then"),
+        P(row(gone=True, as_of=at(hours=6), gone_at=at(hours=5)), one(off=True), id="it has its last word"),
     ],
 )
 async def test_others_that_are_not_told_of_keep_what_is_written(kept: BilledMonth | None, machine: Billed) -> None:
@@ -286,6 +329,18 @@ async def test_what_was_off_in_every_look_cost_nothing_until_the_last(
     there.now += SECOND
     await there.keep(facts={"ps1": facts(1, destroyed=True, last_seen=there.now)})
     assert there.rows[(MARCH, "ps1")].more_seconds == pytest.approx(most)
+
+
+async def test_each_of_several_is_noted_by_itself() -> None:
+    there = await world(*(row(n, as_of=at(hours=7)) for n in (1, 2, 3)))
+    await there.keep(one(1, off=True), one(2, off=True), one(3, off=True))
+    for off in (True, False):
+        there.now += 300 * SECOND
+        await there.keep(one(1, off=True), one(2, off=off), one(3, off=True))
+    assert [there.rows[(MARCH, f"ps{n}")].off for n in (1, 2, 3)] == [True, False, True]
+    there.now += SECOND
+    await there.keep(facts={f"ps{n}": facts(n, destroyed=True, last_seen=there.now) for n in (1, 2, 3)})
+    assert [there.rows[(MARCH, f"ps{n}")].more_seconds for n in (1, 2, 3)] == [1.0, 601.0, 1.0]
 
 
 @pytest.mark.parametrize(("apart", "known"), [(600, True), (601, False)])
@@ -364,13 +419,15 @@ async def test_one_that_is_missing_is_asked_about_every_five_minutes(
 async def test_one_that_is_missing_has_gone_when_the_provider_knows_none(
     said: Any, listed: bool, ended: bool
 ) -> None:
-    kept = [row(as_of=at(hours=6)), row(month=FEBRUARY, as_of=BEGAN - HOUR), row(2, gone=True), row(3)]
+    old = row(month=JANUARY, as_of=at(days=50), gone=True, gone_at=at(days=49))
+    kept = [row(as_of=at(hours=6)), row(month=FEBRUARY, as_of=BEGAN - HOUR), row(2, gone=True), row(3), old]
     there = await world(*kept, answers={"ps1": said})
     await there.keep(one(3), listed=["ps1"] if listed else [])
     assert there.rows[(MARCH, "ps1")].gone is ended
     assert there.rows[(FEBRUARY, "ps1")].gone is ended
     assert there.rows[(MARCH, "ps2")] == kept[2]
     assert there.rows[(MARCH, "ps3")] == kept[3]
+    assert there.rows[(JANUARY, "ps1")] == old
     if ended:
         assert there.rows[(MARCH, "ps1")].gone_at == NOW
         assert there.rows[(FEBRUARY, "ps1")].gone_at == BEGAN
@@ -416,6 +473,17 @@ async def test_one_that_is_listed_and_ours_no_more_is_asked_about_until_its_mont
         now = {key: b for key, b in there.rows.items() if b != before[key]}
         assert [b.gone for b in now.values()] == [True] * ends
     assert await there.keep(one(2), listed=["ps1"]) == [f"ps2 {MARCH}"]
+
+
+@pytest.mark.parametrize(("as_of", "asked"), [(BEGAN, []), (BEGAN - HOUR, TWO)])
+async def test_one_that_was_ours_in_this_month_and_the_last_is_asked_about_both(
+    as_of: datetime, asked: list[str]
+) -> None:
+    there = await world(row(2, gone=True), row(), row(month=FEBRUARY, as_of=as_of))
+    assert await there.keep(listed=["ps1", "ps2"]) == asked
+    assert there.rows[(MARCH, "ps1")].gone is False
+    await there.keep(listed=["ps1", "ps2"])
+    assert (there.rows[(MARCH, "ps1")].gone, there.rows[(FEBRUARY, "ps1")].gone) == (False, True)
 
 
 async def test_what_is_released_and_off_has_not_run_since_it_was_last_seen_off() -> None:
