@@ -18,7 +18,7 @@ from fleetd import __version__
 from tests.bench import counts, peers
 from tests.bench.ratios import BENCHES, Ratio, measured
 
-PARTS = ("counts", "peers", "growth")
+PARTS = ("counts", "peers", "growth", "stores")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--machines", type=int, default=200, help="of the smaller account (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="of which the median counts (default: %(default)s)")
+    parser.add_argument("--intents", type=int, default=500, help="on each store (default: %(default)s)")
+    parser.add_argument("--passes", type=int, default=120, help="on the database (default: %(default)s)")
     parser.add_argument("--only", choices=PARTS, help="this part alone")
     options = parser.parse_args(arguments)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -40,6 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join(["", *peers.table(pairs)]))
     if "growth" in wanted:
         print(f"\n{growth(options.machines, options.rounds)}")
+    if options.only == "stores":  # asked for by name: it needs a PostgreSQL
+        from tests.bench import stores
+
+        sys.stderr.write("intents on each store, and an hour on the database ...\n")
+        print("\n".join(["", *stores.table(options.machines, options.intents, passes=options.passes)]))
     return 0
 
 

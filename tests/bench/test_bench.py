@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.bench.ratios import BENCHES
 
 
@@ -22,3 +24,15 @@ def test_the_bench_measures_everything_and_prints_its_table() -> None:
     )
     lines = done.stdout.splitlines()
     assert [line[:46].rstrip() for line in lines[3:]] == [bench.what for bench in BENCHES]
+
+
+@pytest.mark.peer("postgres")
+def test_what_the_stores_cost_is_measured_on_a_real_server() -> None:
+    from tests.bench.stores import hour, intents
+
+    both = intents(10)
+    assert len(both.file) == len(both.server) == 10
+    assert both.log > 100
+    one, ten = hour(10, passes=3), hour(100, passes=3)
+    assert one.bulletin < ten.bulletin <= ten.bulletins_log
+    assert min(one.rows, one.renewal_log, one.journal_log) > 0

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from fleetd.store.postgres.address import Address
+from fleetd.store.postgres.database import Database
 from fleetd.store.postgres.journal import PostgresJournal
 from fleetd.store.postgres.lease import Lease, fenced
 from fleetd.store.postgres.opening import prepared
+from fleetd.store.postgres.schema import Cursor
 from fleetd.store.worker import carried_through
 from tests.sim.keeping import MortalExecutor
 
@@ -32,13 +34,16 @@ PATIENCE = 60.0
 class InDatabase:
     """Journals behind the lease's fence, in one database. To be closed."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, ttl: float = PATIENCE) -> None:
+        self._ttl = ttl
         self._address = Address(url)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+        self.leases: list[Lease] = []
+        """Of its lives, the last one last."""
         self._reader = psycopg.connect(url, autocommit=True)
-        self._wait(prepared(self._address))
+        self.wait(prepared(self._address))
 
     def close(self) -> None:
         self._reader.close()
@@ -48,19 +53,28 @@ class InDatabase:
 
     @asynccontextmanager
     async def journal(self, life: Life, _guard: Callable[[], None]) -> AsyncIterator[Any]:
-        lease = Lease(self._address, f"life {life.number}", ttl=PATIENCE, fuse=lambda _seconds: None)
-        assert self._wait(lease.take()) is not None, "the life before has it still"
+        lease = Lease(self._address, f"life {life.number}", ttl=self._ttl, fuse=lambda _seconds: None)
+        self.leases.append(lease)
+        assert self.wait(lease.take()) is not None, "the life before has it still"
         journal = PostgresJournal(fenced(lease))
         try:
-            yield _Distant(journal, life, self._wait)
+            yield _Distant(journal, life, self.wait)
         finally:
-            self._wait(journal.aclose())
+            self.wait(journal.aclose())
             if life.dead:  # the server sees a connection end, and the lease goes on until it is over
-                self._wait(lease._drop())
+                self.wait(lease._drop())
                 self._reader.execute("UPDATE lease SET expires_at = clock_timestamp()")
             else:
-                self._wait(lease.give_back())
-                self._wait(lease.aclose())
+                self.wait(lease.give_back())
+                self.wait(lease.aclose())
+
+    def free(self, name: str) -> Database:
+        """A connection that asks for no lease."""
+
+        async def enter(_cursor: Cursor) -> None:
+            pass
+
+        return Database(self._address, name, enter=enter, allowed=lambda: None)
 
     def rows(self, _site: Site, sql: str) -> list[tuple[Any, ...]]:
         return self._reader.execute(sql.encode()).fetchall()
@@ -75,7 +89,8 @@ class InDatabase:
         self._reader.execute(f"TRUNCATE {tables[0]} RESTART IDENTITY".encode())
         self._reader.execute("UPDATE lease SET holder = NULL, epoch = 0, expires_at = '-infinity'")
 
-    def _wait(self, call: Coroutine[Any, Any, Any]) -> Any:
+    def wait(self, call: Coroutine[Any, Any, Any]) -> Any:
+        """Its result; it has run on the store's loop."""
         return asyncio.run_coroutine_threadsafe(call, self._loop).result(PATIENCE)
 
 

@@ -152,13 +152,18 @@ async def rig(
     sources: dict[str, Source] | None = None,
     faults_wanted: bool = False,
     on_pass: Callable[[PassReport | FleetdError], None] = lambda _result: None,
+    journal: Any = None,
     **fields: Any,
 ) -> AsyncIterator[Rig]:
+    """``journal``: another than one in a file of its own; its caller closes it."""
     clock = cloud.clock if cloud is not None else virtual_clock()
     assert isinstance(clock, VirtualClock)
     cloud = cloud or FakeCloud(clock)
     scratch = tempfile.TemporaryDirectory(prefix="fleetd-rig-", dir=IN_MEMORY)
-    journal = await SqliteJournal.open((state or Path(scratch.name)) / "journal.db", executor=InlineExecutor())
+    own = None
+    if journal is None:
+        place = (state or Path(scratch.name)) / "journal.db"
+        journal = own = await SqliteJournal.open(place, executor=InlineExecutor())
     wanted = settings(*fleets, **fields)
     meter, notifier, rng = RecordingMeter(), RecordingNotifier(), random.Random(seed)
     engine = assemble(
@@ -190,5 +195,6 @@ async def rig(
         )
         assert faults_wanted == bool(faults.count), f"faults in fleetd's own code: {faults.count}, last {faults.last}"
     finally:
-        await journal.aclose()
+        if own is not None:
+            await own.aclose()
         scratch.cleanup()
