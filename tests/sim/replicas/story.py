@@ -14,7 +14,7 @@ from tests.sim.spec import Beat, FleetSpec
 HOSTS = ("a", "b")
 MINUTE = 60.0
 TROUBLE = 40 * MINUTE
-CALM = 17 * MINUTE
+CALM = 22 * MINUTE
 """The end of every run: time to converge, and then to rest."""
 HOUR = 3600.0
 POINTS = ("arrival", "before call.create", "after journal.write_intent", "after call.create", "before call.stop")
