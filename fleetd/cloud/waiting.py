@@ -95,8 +95,6 @@ class _Wait:
         Which start is waited for nobody knows here: the newest event alone counts, and an old one's failure not at
         once. The engine knows its call's own events, and judges by them (``planner.transitions``).
         """
-        if self.goal == "off":
-            return
         self.moved = self.moved or machine.phase is Phase.RISING
         events = machine.events or ()
         failures = frozenset(event.handle for event in events if event.rises and event.failed)

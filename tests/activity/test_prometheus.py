@@ -7,11 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import parse_qsl
 
+import anyio
 import pytest
 
 from fleetd.activity.asking import Unusable
-from fleetd.activity.http import judge_age
+from fleetd.activity.http import HttpSource, judge_age
 from fleetd.activity.port import Remembering
 from fleetd.activity.prometheus import NEWEST, TWICE, PrometheusSource, judge_date
 from fleetd.activity.series import Asked
@@ -19,6 +21,8 @@ from fleetd.model.machine import Machine
 from fleetd.model.settings import IdleSource
 from fleetd.planner.idle import Activity
 from tests.support.build import machine
+from tests.support.scripted_server import HANG, RESET, answer, scripted
+from tests.support.virtual_time import virtual
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 STEP, WINDOW = timedelta(seconds=30), timedelta(minutes=10)
@@ -84,10 +88,11 @@ class Told(PrometheusSource):
         super().__init__(table)
         self.queries: list[tuple[str, Asked]] = []
         self.series, self.value, self.late = 1, "0", timedelta(0)
-        self.now = NOW
+        self.now, self.slow = NOW, 0.0
 
     async def _ask(self, query: str, asked: Asked) -> tuple[bytes, str]:
         self.queries.append((query, asked))
+        await anyio.sleep(self.slow)
         times = [asked.start + n * asked.step for n in range(asked.expected)]
         result = [{"metric": {"n": str(n)}, "values": [(t, self.value) for t in times]} for n in range(self.series)]
         body = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}}).encode()
@@ -193,3 +198,90 @@ async def test_a_machine_that_lacks_what_is_asked_for_is_not_asked_about() -> No
     source = Told(replace(TABLE, query='up{i="{private_ip}"}'))
     assert await source.verdict(of=machine(2)) == (Activity.UNKNOWN, "the machine has no private_ip yet")
     assert source.queries == []
+
+
+@virtual
+async def test_the_time_that_an_answer_takes_is_no_difference_between_the_clocks() -> None:
+    source = Told()
+    source.slow, source.late = 100.0, timedelta(seconds=100)
+    assert (await source.verdict())[0] is Activity.IDLE
+    source.late = timedelta(seconds=30)
+    assert await source.verdict() == (Activity.UNKNOWN, "its clock is 70 s behind ours")
+
+
+DATED = {"Date": at()}
+NOTHING = {"status": "success", "data": {"resultType": "matrix", "result": []}}
+
+
+@virtual
+async def test_what_is_posted_and_that_no_answer_is_unknown() -> None:
+    said = [
+        answer(200, NOTHING, headers=DATED),
+        answer(503, body=b"x" * 300, headers=DATED),
+        answer(302, headers={**DATED, "Location": "/elsewhere"}),
+        RESET,
+        HANG,
+    ]
+    async with scripted(*said) as server:
+        source = PrometheusSource(replace(TABLE, url=server.url, timeout=timedelta(seconds=3)))
+        began = anyio.current_time()
+        told = [(await source.read([BOX], window=WINDOW, now=NOW))["ps1"].evidence for _ in said]
+        assert anyio.current_time() - began == pytest.approx(3.0)
+        session = source._session
+        await source.aclose()
+        await source.aclose()
+    assert session is not None
+    assert (session.closed, source._session) == (True, None)
+    assert told[:3] == ["no series", "HTTP 503: " + "x" * 200, "HTTP 302: "]
+    assert told[3].startswith("no answer: Server")
+    assert told[4].startswith("no answer: ")
+    end = NOW.timestamp()
+    for heard in server.requests:
+        assert (heard.method, heard.path) == ("POST", "/api/v1/query_range")
+        assert dict(parse_qsl(heard.raw.decode())) == {
+            "query": 'up{i="ps1"}[30s]',
+            "start": f"{end - 570:.3f}",
+            "end": f"{end:.3f}",
+            "step": "30",
+            "nocache": "1",
+        }
+
+
+@virtual
+async def test_a_web_service_is_asked_for_what_is_so_now() -> None:
+    idle = {"idle": True, "evidence": "no job"}
+    late = {"Date": at(seconds=100)}
+    said = [
+        answer(200, idle, headers=DATED),
+        answer(404, idle, headers=DATED),
+        answer(302, idle, headers={**DATED, "Location": "/elsewhere"}),
+        HANG,
+        answer(200, idle, headers=late),
+    ]
+    async with scripted(*said) as server:
+        source = HttpSource(
+            IdleSource("web", "http", url=server.url + "/{id}?w={window}", timeout=timedelta(seconds=3))
+        )
+        began = anyio.current_time()
+        told = [(await source.read([BOX], window=WINDOW, now=NOW))["ps1"].evidence for _ in said]
+        assert anyio.current_time() - began == pytest.approx(3.0)
+        session = source._session
+        await source.aclose()
+        await source.aclose()
+    assert session is not None
+    assert (session.closed, source._session) == (True, None)
+    assert told[:3] == ["no job", "HTTP 404", "HTTP 302"]
+    assert told[3].startswith("no answer: ")
+    assert told[4] == "the answer is of 2026-03-02T12:01:40Z, and it is 2026-03-02T12:00:00Z"
+    for heard in server.requests:
+        assert (heard.method, heard.target) == ("GET", "/ps1?w=600s")
+        assert {name.lower(): value for name, value in heard.headers.items()}["cache-control"] == "no-cache"
+
+
+@virtual
+async def test_the_time_that_a_web_service_takes_is_its_answers() -> None:
+    idle = answer(200, {"idle": True, "evidence": "no job"}, headers={"Date": at(seconds=100)})
+    async with scripted(idle, latency=100.0) as server:
+        source = HttpSource(IdleSource("web", "http", url=server.url, timeout=timedelta(seconds=300)))
+        assert (await source.read([BOX], window=WINDOW, now=NOW))["ps1"].verdict is Activity.IDLE
+        await source.aclose()

@@ -133,6 +133,14 @@ async def test_a_look_may_take_longer_than_a_poll_and_no_longer_than_the_time_gi
 
 
 @virtual
+async def test_it_waits_until_the_time_given_is_over():
+    began = anyio.current_time()
+    with pytest.raises(WaitEnded):
+        await Scene(seen("starting")).wait(timeout=30.0, poll=29.5)
+    assert anyio.current_time() - began == pytest.approx(30.0)
+
+
+@virtual
 async def test_a_short_poll_is_kept_to_after_trouble_too():
     scene = Scene(seen("starting"), MalformedAnswer("x"), DOWN, seen("ready"))
     began = anyio.current_time()
@@ -211,6 +219,15 @@ ENDS = {
     "a failure after starting": (
         READY,
         [seen("starting", IN_PROGRESS), seen("off", NEW_FAILURE)],
+        False,
+        FAILED,
+        "no capacity",
+        5,
+        5,
+    ),
+    "a failure of the start that was under way": (
+        READY,
+        [seen("off", IN_PROGRESS), seen("off", NEW_FAILURE)],
         False,
         FAILED,
         "no capacity",
