@@ -67,6 +67,7 @@ def test_of_two_copies_that_disagree_none_is_taken() -> None:
 
 
 def test_a_listing_is_learnt_in_its_order_and_takes_the_place_of_the_one_before() -> None:
+    assert (Places().of("ps0"), Places().total) == (0, 0)
     known = places(3)
     assert [known.of(f"ps{n}") for n in range(4)] == [0, 1, 2, 3]
     known.learn([{"name": "no id"}, {"id": "ps2"}, {"id": 7}])

@@ -206,7 +206,7 @@ ENDS = {
     "never stops": (OFF, [seen("ready", OLD_FAILURE)], False, TIMED_OUT, "last seen ready", 600, 600),
     "outage": (READY, [DOWN], False, TIMED_OUT, r"never seen \(no connection\)", 600, 600),
     "no answer": (READY, ["hang"], False, TIMED_OUT, "never seen", 600, 600),
-    "a failure that may be old": (READY, [seen("off", NEW_FAILURE)], False, FAILED, "no capacity", 30, 35),
+    "a failure that may be old": (READY, [seen("off", NEW_FAILURE)], False, FAILED, "no capacity", 30, 30),
     "a new failure beside an old one": (
         READY,
         [seen("off", OLD_FAILURE), seen("off", NEW_FAILURE, OLD_FAILURE)],
@@ -231,6 +231,42 @@ ENDS = {
         False,
         FAILED,
         "no capacity",
+        5,
+        5,
+    ),
+    "a failure seen before, and under way since": (
+        READY,
+        [seen("off", OLD_FAILURE), seen("starting", OLD_FAILURE), seen("off", OLD_FAILURE)],
+        False,
+        FAILED,
+        "no capacity",
+        10,
+        10,
+    ),
+    "a stop that failed": (
+        READY,
+        [seen("starting"), seen("off", ("stop", "error", "s"))],
+        False,
+        TIMED_OUT,
+        "last seen off",
+        600,
+        600,
+    ),
+    "off, though a start is done": (
+        READY,
+        [seen("off", ("start", "done", "d"))],
+        False,
+        TIMED_OUT,
+        "last seen off",
+        600,
+        600,
+    ),
+    "back to off, though the start is done": (
+        READY,
+        [seen("starting"), seen("off", ("start", "done", "d"))],
+        False,
+        FAILED,
+        "gives no reason",
         5,
         5,
     ),
@@ -275,6 +311,7 @@ ENDS = {
 )
 @virtual
 async def test_it_does_not_get_there(state, looks, listed, verdict, said, least, most):
+    await anyio.sleep(100)
     began = anyio.current_time()
     with pytest.raises(WaitEnded, match=said) as caught:
         await Scene(*looks, listed=listed).wait(state)
