@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from fleetd.model.journal import Hold
 from fleetd.model.machine import Machine, MachineEvent
 from fleetd.model.plan import Action
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.idle import GAPS, Activity, Reading
+from fleetd.planner.idle import GAPS, Activity, IdleClock, Reading
 from fleetd.planner.ownership import Owner
 from tests.support.build import fleet, machine
 from tests.support.virtual_time import VirtualClock, run_virtual, virtual_clock
@@ -257,5 +258,146 @@ def test_the_next_pass_may_be_later_by_as_much_as_the_round_took(took: int, unco
         await world.passes(1)
         found = world.idleness._clocks["ps1"]
         assert (found.idle_since, found.uncovered) == (before.idle_since, timedelta(seconds=uncovered))
+
+    on(story)
+
+
+CLOCKS = "idle_clocks"
+
+
+@pytest.mark.parametrize(
+    ("passed", "at_once", "used", "written"),
+    [
+        P(0, False, False, False, id="at once again"),
+        P(59, False, False, False, id="within a minute"),
+        P(60, False, False, True, id="after a minute"),
+        P(-1, False, False, True, id="the clock was set back: nobody knows"),
+        P(59, True, False, True, id="the last time"),
+        P(59, False, True, True, id="one began anew: the next process would go on with the span from before the use"),
+    ],
+)
+def test_the_clocks_are_written_once_a_minute_or_when_it_matters(
+    passed: int, at_once: bool, used: bool, written: bool
+) -> None:
+    async def story(world: World) -> None:
+        await world.passes(3)
+        await world.idleness.save()
+        assert '"ps1"' in world.notes.pop(CLOCKS), "the first time"
+        world.source.verdict = Activity.ACTIVE if used else Activity.IDLE
+        if used:
+            await world.passes(1)
+            world.clock.step(-INTERVAL.total_seconds())
+        world.clock.step(passed)
+        await world.idleness.save(at_once=at_once)
+        assert (CLOCKS in world.notes) is written
+
+    on(story)
+
+
+def test_one_of_several_that_began_anew_is_enough() -> None:
+    async def story(world: World) -> None:
+        await world.passes(3)
+        await world.idleness.save()
+        world.notes.clear()
+        await world.lease(INTERVAL)
+        world.clock.step(-INTERVAL.total_seconds())
+        await world.passes(1)
+        assert world.idleness._clocks["ps2"].idle_since is not None
+        await world.idleness.save()
+        assert CLOCKS in world.notes
+
+    on(story)
+
+
+def test_the_next_process_goes_on_with_the_clocks_that_were_written() -> None:
+    async def story(world: World) -> None:
+        await world.passes(LONG_IDLE)
+        await world.idleness.save(at_once=True)
+        after = World()
+        after.clock, after.notes = world.clock, world.notes
+        await after.idleness.load()
+        assert after.idleness._clocks == world.idleness._clocks
+        after.notes.clear()
+        after.idleness._clocks["ps1"] = IdleClock()
+        after.idleness._saved_at = after.clock.now()
+        await after.idleness.save()
+        assert CLOCKS in after.notes, "what began anew since is compared with what was read"
+
+    on(story)
+
+
+@pytest.mark.parametrize("state", ["off", "starting", "stopping"])
+def test_one_that_is_not_up_has_no_idle_time(state: str) -> None:
+    async def story(world: World) -> None:
+        reports = await world.passes(LONG_IDLE)
+        assert set(reports) == {"ps1", "ps2"}
+        world.idleness._restarts.update({"ps1": world.clock.now(), "ps2": world.clock.now()})
+        kept = world.idleness._clocks["ps2"].idle_since
+        reports = await world.passes(1, machine(1, state), machine(2))
+        assert set(reports) == {"ps2"}
+        assert world.idleness._clocks.keys() == world.idleness._read_at.keys() == {"ps2"}
+        assert world.idleness._restarts.keys() == {"ps2"}
+        assert world.idleness._clocks["ps2"].idle_since == kept
+        reports = await world.passes(1)
+        assert reports["ps1"].idle_since == world.clock.now()
+
+    on(story)
+
+
+@pytest.mark.parametrize("whose", ["ours", "another fleet's", "nobody's", "without a rule"])
+def test_only_machines_of_fleets_with_an_idle_rule_are_asked_about(whose: str) -> None:
+    async def story(world: World) -> None:
+        owner = {"ours": "training", "another fleet's": "other", "without a rule": "bare"}.get(whose)
+        owned = {} if owner is None else {"ps1": Owner(owner, adopted=False)}
+        fleets = [fleet("bare"), WANT]
+        reports = await world.idleness.refresh(fleets, [machine(1)], owned, [], interval=INTERVAL)
+        assert set(reports) == ({"ps1"} if whose == "ours" else set())
+
+    on(story)
+
+
+@pytest.mark.parametrize("known", ["in the pass before", "by an earlier process"])
+def test_a_hold_that_ended_since_the_last_round_was_use_while_it_lasted(known: str) -> None:
+    async def story(world: World) -> None:
+        await world.passes(LONG_IDLE)
+        if known == "by an earlier process":
+            world.idleness._refreshed_at = None
+        ends = world.clock.now() + INTERVAL / 2
+        world.holds = [Hold(1, "ps1", "hold", "x", "ada", ends - HALF_HOUR, ends)]
+        reports = await world.passes(1)
+        assert reports["ps1"].idle_since == ends
+        assert reports["ps2"].idle_since is not None
+        assert reports["ps2"].idle_since < ends
+        await world.passes(1)
+        assert world.idleness._clocks["ps1"].idle_since == ends
+
+    on(story)
+
+
+@pytest.mark.parametrize(
+    ("hold", "state", "used"),
+    [
+        P({}, "off", True, id="a hold on one that is off"),
+        P({}, "ready", False, id="one that is up has a clock"),
+        P({"verbs": frozenset({Verb.START})}, "off", False, id="what a stop leaves behind"),
+        P({"subject": "ps2"}, "off", False, id="on another"),
+        P({"expires_at": timedelta(seconds=1)}, "off", False, id="not over yet"),
+        P({"expires_at": timedelta(0)}, "off", True, id="over now"),
+        P({"expires_at": -HALF_HOUR}, "off", False, id="over for as long as after"),
+    ],
+)
+def test_a_hold_that_has_ended_on_a_machine_that_is_off_was_use(hold: dict[str, Any], state: str, used: bool) -> None:
+    async def story(world: World) -> None:
+        now = world.clock.now()
+        ends = now + hold.get("expires_at", -timedelta(minutes=5))
+        fields = {key: value for key, value in hold.items() if key != "expires_at"}
+        one = Hold(1, fields.pop("subject", "ps1"), "hold", "x", "ada", now - HALF_HOUR, ends, **fields)
+        world.holds = [one, *([replace(one, id=2, expires_at=ends - INTERVAL)] if used else [])]
+        found = await world.idleness.used([fleet("bare"), WANT], [machine(1, state)])
+        assert found == ({"ps1": ends} if used else {})
+        assert await world.idleness.used([fleet("bare")], [machine(1, state)]) == {}
+        lease = now + INTERVAL
+        await world.leases.put("ps1", "job", lease, "ada", now=now)
+        assert (await world.idleness.used([WANT], [machine(1, state)]))["ps1"] == lease
 
     on(story)
