@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -11,7 +13,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from fleetd.engine.faults import LONGEST_WAIT, wait_after
+from fleetd.engine.faults import LONGEST_WAIT, Faults, Seen, wait_after
 from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
 from fleetd.model.errors import ConfigError, OrderDeclined, PassFailed
@@ -19,7 +21,7 @@ from fleetd.model.fleet import ShutdownTimeout
 from fleetd.model.journal import MachineOrder
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Reason, Verb
-from tests.support.build import fleet, token_name
+from tests.support.build import NOW, fleet, token_name
 from tests.support.rig import rig
 from tests.support.virtual_time import run_virtual
 
@@ -273,3 +275,55 @@ def test_what_is_no_exception_goes_through() -> None:
             world.faults.count = 0
 
     run_virtual(story)
+
+
+class Counted:
+    def __init__(self) -> None:
+        self.where: list[str] = []
+
+    def fault(self, *, where: str) -> None:
+        self.where.append(where)
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error  # noqa: TRY301 - it is to have a traceback
+    except BaseException as caught:  # noqa: BLE001
+        return caught
+
+
+@pytest.mark.parametrize(("where", "event"), [("pass", "pass.failed"), ("poller", "fault.was_contained")])
+def test_a_fault_is_told_with_its_place_and_its_traceback_once(where: str, event: str) -> None:
+    clock: Any = SimpleNamespace(now=lambda: NOW)
+    meter: Any = Counted()
+    faults = Faults(clock, meter)
+    fault, nameless = raised(Fault("here")), raised(Fault())
+    with capture_logs() as logs:
+        assert faults.saw(where, fault) == "Fault: here"
+        assert faults.saw(where, ExceptionGroup("two", [fault, nameless])) == "Fault: here"
+        assert faults.saw(where, nameless) == "Fault"
+        assert faults.saw(where, ValueError("never raised")) == "ValueError: never raised"
+        assert faults.saw("other", fault) == "Fault: here"
+    line = inspect.getsourcelines(raised)[1] + 2
+    places = [f"test_faults.py:{line} Fault"] * 3 + ["nowhere ValueError", f"test_faults.py:{line} Fault"]
+    assert [entry["place"] for entry in logs] == places
+    assert [entry["event"] for entry in logs] == [event] * 4 + ["fault.was_contained"]
+    assert [entry["exc_info"] for entry in logs[:3]] == [fault, None, None], "once for each place"
+    assert [entry["exc_info"] is None for entry in logs[3:]] == [False, False], "another place, and another end"
+    assert [entry.get("where") for entry in logs] == [None if where == "pass" else where] * 4 + ["other"]
+    assert (faults.count, meter.where) == (5, [where] * 4 + ["other"])
+    assert faults.last == Seen(NOW, "other", "Fault: here")
+
+
+def test_places_are_forgotten_when_there_are_very_many() -> None:
+    clock: Any = SimpleNamespace(now=lambda: NOW)
+    meter: Any = Counted()
+    faults = Faults(clock, meter)
+    fault = raised(Fault("here"))
+    with capture_logs() as logs:
+        for n in range(100):
+            faults.saw(f"place {n}", fault)
+        faults.saw("place 99", fault)
+        faults.saw("place 99", fault)
+        faults.saw("place 0", fault)
+    assert [entry["exc_info"] is None for entry in logs[99:]] == [False, True, True, False]
