@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -14,13 +15,20 @@ from fleetd.planner.billing import (
     Bill,
     Billed,
     bill_at,
+    dollars_of,
     ended,
     following,
     gone_since,
     known_sum,
+    month_before,
+    month_name,
+    month_seconds,
+    not_off,
+    seen_off,
     sum_of,
     tells_more,
     told,
+    unseen_seconds,
 )
 
 
@@ -223,3 +231,256 @@ def test_machines_that_went_belong_to_the_month_they_were_there_in(history, here
     assert {f: [(m.id, m.name) for m in ms] for f, ms in found.items()} == (
         {history[-1].fleet: [("ps1", "training-a")]} if gone else {}
     )
+
+
+EXACT, WIDE = Amount.of(Decimal(2)), Amount(Decimal(1), Decimal(2))
+
+
+@pytest.mark.parametrize(
+    ("bill", "at_most"),
+    [
+        pytest.param(Bill(None, None, None), False, id="nothing is known"),
+        pytest.param(Bill(EXACT, EXACT, EXACT), False, id="all of it"),
+        pytest.param(Bill(WIDE, EXACT, EXACT), True, id="its hours are not"),
+        pytest.param(Bill(EXACT, WIDE, None), True, id="its compute is not"),
+        pytest.param(Bill(EXACT, None, WIDE), True, id="its storage is not"),
+        pytest.param(Bill(Amount(Decimal("2.01"), Decimal("2.04")), EXACT, None), False, id="the same tenth"),
+        pytest.param(Bill(None, Amount(Decimal("2.01"), Decimal("2.04")), None), True, id="not the same cent"),
+    ],
+)
+def test_a_bill_is_at_most_what_it_says_where_a_part_is_not_exact(bill: Bill, at_most: bool) -> None:
+    assert bill.at_most is at_most
+
+
+@pytest.mark.parametrize(
+    ("had", "use", "more"),
+    [
+        pytest.param(None, answer(None, None), True, id="the first answer, whatever it says"),
+        pytest.param({"seconds_used": None}, answer(None, None), True, id="no hours so far"),
+        pytest.param({}, answer(None, "0.50"), False, id="it does not say the hours any more"),
+        pytest.param({}, answer(11, "0.50"), True, id="more hours, and their price"),
+        pytest.param({}, answer(11, None), False, id="more hours without a price"),
+        pytest.param({}, answer(11, "0"), False, id="0 is no price"),
+        pytest.param({}, answer(11, "NaN"), False, id="nor is what is no number"),
+        pytest.param({}, answer(11, "Infinity"), False, id="nor is one without end"),
+        pytest.param({}, answer(11, "-1"), False, id="nor is one below 0"),
+        pytest.param({}, answer(10, None), True, id="nothing is new: no price is needed"),
+        pytest.param({}, answer(9, None), True, id="less is not new either"),
+    ],
+)
+def test_an_answer_that_can_be_added(had: dict[str, Any] | None, use: Utilization, more: bool) -> None:
+    row = None if had is None else replace(told(None, answer(10, "0.50"), ONE, AT, {}), **had)
+    assert tells_more(row, use) is more
+
+
+BEGINS, ENDS = month_of("2026-03")
+
+
+@pytest.mark.parametrize(
+    ("had", "at", "as_of"),
+    [
+        pytest.param(None, AT, AT, id="the first"),
+        pytest.param(None, ENDS + timedelta(hours=1), ENDS, id="not beyond its month"),
+        pytest.param(None, BEGINS - timedelta(hours=1), BEGINS, id="not before it"),
+        pytest.param(AT, later(1), later(1), id="the next"),
+        pytest.param(later(5), later(1), later(5), id="the clock was set back"),
+    ],
+)
+def test_when_a_month_was_told(had: datetime | None, at: datetime, as_of: datetime) -> None:
+    row = None if had is None else replace(told(None, answer(1, "0.50"), ONE, AT, {}), as_of=had)
+    assert told(row, answer(2, "0.50"), ONE, at, {}).as_of == as_of
+
+
+def test_a_month_has_what_was_told_last() -> None:
+    first = told(None, answer(1, "0.50"), ONE, AT, {})
+    assert (first.month, first.machine_id, first.fleet, first.name, first.machine_type) == (
+        "2026-03", "ps1", "training", "training-a", "P4000",
+    )  # fmt: skip
+    assert (first.gone, first.at_most, first.off, first.more_seconds) == (False, False, False, 0.0)
+    assert (first.hourly_rate, first.storage_monthly_rate) == (Decimal("0.50"), Decimal("7.44"))
+    assert (first.seconds_used, first.storage_seconds_used) == (3600.0, 3600.0)
+    moved = replace(ONE, fleet="other", name="other-a", machine_type=None, off=True)
+    silent = replace(answer(0.5, "0"), storage_monthly_rate=None)
+    second = told(replace(first, more_seconds=60.0), silent, moved, later(1), {})
+    assert (second.fleet, second.name, second.machine_type, second.off) == ("other", "other-a", "P4000", True)
+    assert (second.hourly_rate, second.storage_monthly_rate) == (Decimal("0.50"), Decimal("7.44")), "the last known"
+    assert (second.seconds_used, second.storage_seconds_used, second.more_seconds) == (3600.0, 3600.0, 0.0)
+    third = told(second, answer(2, "0.70"), replace(moved, machine_type="A100"), later(2), {})
+    assert (third.hourly_rate, third.machine_type, third.off) == (Decimal("0.70"), "A100", True)
+
+
+@pytest.mark.parametrize(
+    ("rates", "least", "most"),
+    [
+        pytest.param(["7.50", "7.50"], "0.20", "0.20", id="one rate"),
+        pytest.param(["7.50", "15.00"], "0.20", "0.31", id="the second half at either"),
+        pytest.param(["7.50", None], "0.20", "0.20", id="not told any more: the last one"),
+        pytest.param([None, "7.50"], "0.20", "0.20", id="told at last: from the beginning"),
+        pytest.param([None, None], None, None, id="never told"),
+    ],
+)
+def test_storage_is_added_up_at_the_rates_before_and_after(
+    rates: list[str | None], least: str | None, most: str | None
+) -> None:
+    row = None
+    for at, rate in enumerate(rates, start=1):
+        price = None if rate is None else Decimal(rate)
+        use = Utilization("ps1", "2026-03", 0.0, Decimal("0.50"), at * 36_000.0, price)
+        row = told(row, use, ONE, later(10 * at), {})
+    assert row is not None
+    storage = bill_at(row, row.as_of).storage
+    assert (storage and (storage.low(), storage.high())) == (least and (Decimal(least), Decimal(most or "")))
+
+
+def test_storage_goes_on_to_cost_until_the_machine_is_no_more_and_never_more_than_its_month() -> None:
+    row = told(None, answer(0, "0.50"), ONE, BEGINS, {})
+    for hours, high in [(0, "0.00"), (74.4, "0.75"), (372, "3.72"), (744, "7.44"), (9999, "7.44")]:
+        storage = bill_at(row, BEGINS + timedelta(hours=hours)).storage
+        assert storage is not None
+        assert abs(storage.high() - Decimal(high)) <= Decimal("0.01")
+        assert storage.low() == 0
+    gone = ended(row, BEGINS + timedelta(hours=372))
+    assert bill_at(gone, ENDS).storage == bill_at(row, BEGINS + timedelta(hours=372)).storage
+
+
+@pytest.mark.parametrize(
+    ("fields", "until", "still_off", "seconds"),
+    [
+        pytest.param({}, 2, None, 7200, id="it may have run"),
+        pytest.param({}, -2, None, 0, id="the clock was set back"),
+        pytest.param({}, 9999, None, (ENDS - AT).total_seconds(), id="until its month ends"),
+        pytest.param({"off": True}, 2, 1, 3600, id="off for an hour"),
+        pytest.param({"off": True}, 2, 2, 0, id="off until then"),
+        pytest.param({"off": True}, 2, 3, 0, id="and longer"),
+        pytest.param({"off": True}, 2, -1, 7200, id="seen off before the last word only"),
+        pytest.param({"off": True}, 2, None, 7200, id="nobody has seen it since"),
+        pytest.param({}, 2, 1, 7200, id="it was up at the last word"),
+        pytest.param({"off": True, "more_seconds": 600.0}, 2, 2, 600, id="it ran on before it went off"),
+        pytest.param({"off": True, "more_seconds": 600.0}, 2, 1, 4200, id="and may have since"),
+        pytest.param({"off": True, "more_seconds": 9000.0}, 2, 2, 7200, id="never more than there were"),
+    ],
+)
+def test_how_long_it_may_have_run_since_the_last_word(
+    fields: dict[str, Any], until: float, still_off: float | None, seconds: float
+) -> None:
+    row = replace(told(None, answer(1, "0.50"), ONE, AT, {}), **fields)
+    seen_last = None if still_off is None else later(still_off)
+    assert unseen_seconds(row, later(until), seen_last) == seconds
+    gone = ended(row, later(until), seen_last)
+    assert (gone.gone, gone.more_seconds) == (True, seconds)
+    assert gone.gone_at == min(max(AT, later(until)), ENDS)
+    assert gone.at_most is (until > 0)
+
+
+def test_one_that_is_off_and_not_told_of() -> None:
+    row = told(None, answer(1, "0.50"), ONE, AT, {})
+    off = seen_off(row, later(2))
+    assert (off.off, off.more_seconds, off.as_of) == (True, 7200.0, AT)
+    up = not_off(off)
+    assert up == row
+
+
+@pytest.mark.parametrize(
+    ("before", "at_once", "at_most"), [(False, True, False), (True, True, True), (False, False, True)]
+)
+def test_a_last_word_is_exact_where_it_was_told_when_the_machine_went(
+    before: bool, at_once: bool, at_most: bool
+) -> None:
+    row = replace(told(None, answer(1, "0.50"), ONE, AT, {}), at_most=before, off=True)
+    gone_at = AT if at_once else later(1)
+    assert ended(row, gone_at, gone_at).at_most is at_most, "its storage was billed until it went, off or not"
+
+
+def test_the_month_after_begins_with_what_held_last() -> None:
+    row = replace(told(None, answer(1, "0.50"), ONE, AT, {}), off=True, more_seconds=60.0, month="2026-12")
+    new = following(row)
+    assert (new.month, new.machine_id, new.fleet, new.name) == ("2027-01", "ps1", "training", "training-a")
+    assert new.as_of == datetime(2027, 1, 1, tzinfo=UTC)
+    assert (new.seconds_used, new.storage_seconds_used, new.more_seconds) == (0.0, 0.0, 0.0)
+    assert (new.hourly_rate, new.storage_monthly_rate) == (Decimal("0.50"), Decimal("7.44"))
+    assert (new.machine_type, new.off, new.gone) == ("P4000", True, False)
+
+
+def test_a_last_word_of_an_earlier_version_has_what_may_have_been_used_in_it() -> None:
+    """Its seconds are the most that it may have used."""
+    rough = replace(
+        told(None, answer(10, "0.50"), ONE, AT, {}), gone=True, at_most=True, gone_at=None,
+        spent_least=None, spent_most=None, stored_least=None, stored_most=None,
+    )  # fmt: skip
+    bill = bill_at(rough, later(99))
+    assert bill.hours == Amount(Decimal(0), Decimal(10))
+    assert bill.compute == Amount(Decimal(0), Decimal(5))
+    assert bill.storage is not None
+    assert bill.storage.least == 0 < bill.storage.most
+    for known in ({"at_most": False}, {"gone_at": AT}, {"gone": False}):
+        exact = bill_at(replace(rough, **known), AT)  # type: ignore[arg-type]
+        assert exact.hours == Amount.of(Decimal(10))
+        assert exact.compute == Amount.of(Decimal(5))
+        assert exact.storage is not None
+        assert exact.storage.least == exact.storage.most > 0
+
+
+def test_what_was_assumed_of_an_end_does_not_count_once_the_provider_tells_again() -> None:
+    row = told(None, answer(1, "0.50"), replace(ONE, off=True), AT, {})
+    back = told(ended(row, later(3), later(1)), answer(1, "0.50"), replace(ONE, off=False), later(4), {})
+    assert (back.gone, back.gone_at, back.more_seconds, back.at_most, back.off) == (False, None, 0.0, False, False)
+    rough = replace(row, gone=True, at_most=True, gone_at=None)
+    assert told(rough, answer(1, "0.50"), ONE, later(4), {}).at_most, "what is in its seconds stays in doubt"
+
+
+@pytest.mark.parametrize(
+    ("bill", "dollars"),
+    [
+        (Bill(None, None, EXACT), None),
+        (Bill(None, WIDE, None), WIDE),
+        (Bill(None, WIDE, EXACT), Amount(Decimal(3), Decimal(4))),
+    ],
+)
+def test_dollars_are_compute_and_storage(bill: Bill, dollars: Amount | None) -> None:
+    assert dollars_of(bill) == dollars
+
+
+def test_parts_that_are_not_known_make_no_sum_and_the_known_ones_a_known_sum() -> None:
+    half, whole = Bill(EXACT, None, EXACT), Bill(EXACT, EXACT, None)
+    assert sum_of([half, whole]) == Bill(EXACT + EXACT, None, None)
+    assert known_sum([half, whole]) == Bill(EXACT + EXACT, EXACT, EXACT)
+
+
+@pytest.mark.parametrize(
+    ("month", "before", "days"),
+    [("2026-03", "2026-02", 31), ("2026-01", "2025-12", 31), ("2026-02", "2026-01", 28), ("2028-02", "2028-01", 29)],
+)
+def test_months(month: str, before: str, days: int) -> None:
+    begins, ends = month_of(month)
+    assert month_name(begins) == month == month_name(ends - timedelta(seconds=1))
+    assert month_before(month) == before
+    assert month_seconds(month) == days * 86_400 == (ends - begins).total_seconds()
+
+
+def test_another_price_that_it_may_have_counts_for_what_comes_after_the_last_word() -> None:
+    row = told(None, answer(1, "0.50"), ONE, AT, {})
+    for price, most in ((None, "1.50"), (Decimal("0.40"), "1.50"), (Decimal("0.80"), "2.10"), (Decimal(0), "1.50")):
+        compute = bill_at(row, later(2), price=price).compute
+        assert compute is not None
+        assert (compute.low(), compute.high()) == (Decimal("0.50"), Decimal(most)), price
+
+
+@pytest.mark.parametrize(
+    ("entry", "gone"),
+    [
+        pytest.param(replace(line("create"), ts=ENDS), False, id="made with the month after"),
+        pytest.param(replace(line("create"), ts=ENDS - timedelta(seconds=1)), True, id="made right before it"),
+        pytest.param(replace(line("start"), ts=ENDS), True, id="started after it"),
+    ],
+)
+def test_one_that_was_made_after_the_month_was_not_there_in_it(entry: HistoryEntry, gone: bool) -> None:
+    found = gone_since([entry, line("destroy", month=5)], [], "2026-03")
+    assert bool(found) is gone
+
+
+def test_a_line_without_a_machine_tells_of_none_that_went() -> None:
+    lost = replace(line("create", "gone"), machine=None)
+    assert gone_since([lost], [], "2026-03") == {}
+    two = [line("destroy"), replace(line("destroy"), machine="ps2", name="training-b")]
+    assert [m.id for m in gone_since(two, [], "2026-03")["training"]] == ["ps1", "ps2"]
+    assert [m.state for m in gone_since(two, [], "2026-03")["training"]] == ["gone", "gone"]
