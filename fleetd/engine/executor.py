@@ -273,8 +273,8 @@ class Executor:
         return intent
 
     async def _not_sent(self, intent: Intent, objection: Objection | None) -> None:
-        why = "held back" if objection is None else f"{objection.reason}: {objection.detail}"
-        await self._recall.verdicts.give(intent, Outcome.NOT_SENT, why, self._clock.now())
+        reason, detail, _ = _said(objection)
+        await self._recall.verdicts.give(intent, Outcome.NOT_SENT, f"{reason}: {detail}", self._clock.now())
 
     async def _accepted(self, intent: Intent, machine_id: str) -> None:
         now = self._clock.now()

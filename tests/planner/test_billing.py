@@ -14,6 +14,7 @@ from fleetd.planner.billing import (
     TENTH,
     Bill,
     Billed,
+    MonthBills,
     bill_at,
     dollars_of,
     ended,
@@ -484,3 +485,52 @@ def test_a_line_without_a_machine_tells_of_none_that_went() -> None:
     two = [line("destroy"), replace(line("destroy"), machine="ps2", name="training-b")]
     assert [m.id for m in gone_since(two, [], "2026-03")["training"]] == ["ps1", "ps2"]
     assert [m.state for m in gone_since(two, [], "2026-03")["training"]] == ["gone", "gone"]
+
+
+def dear(first: float, last: float) -> PriceHistory:
+    """0.80 was seen in these hours; 0.50 from the end of the month before on, unless it came later."""
+    cheap = PriceSpan(Decimal("0.50"), later(max(-216.0, last + 1)), AT)
+    return {"P4000": (PriceSpan(Decimal("0.80"), later(first), later(last)), cheap)}
+
+
+@pytest.mark.parametrize(
+    ("had", "most"),
+    [
+        pytest.param(None, "8.00", id="the first answer"),
+        pytest.param({"seconds_used": None}, "8.00", id="the first with hours"),
+        pytest.param(
+            {"hourly_rate": None, "spent_least": None, "spent_most": None}, "8.00", id="the first with a price"
+        ),
+        pytest.param({}, "5.00", id="a later one: those prices were there when it was told before"),
+    ],
+)
+def test_prices_seen_earlier_count_with_the_first_full_answer_only(had: dict[str, Any] | None, most: str) -> None:
+    row = None if had is None else replace(told(None, answer(5, "0.50"), ONE, later(-50), {}), **had)
+    compute = bill_at(told(row, answer(10, "0.50"), ONE, AT, dear(-100, -60)), AT).compute
+    assert compute is not None
+    assert compute.high() == Decimal(most)
+
+
+@pytest.mark.parametrize(
+    ("created", "seen_first", "seen_last", "most"),
+    [
+        pytest.param(-24, -100, -90, "5.00", id="before it was made"),
+        pytest.param(-95, -100, -90, "8.00", id="while it was there"),
+        pytest.param(-500, -400, -300, "5.00", id="while it was there, in the month before"),
+        pytest.param(None, -100, -90, "8.00", id="nobody knows when it was made"),
+        pytest.param(24, -100, -90, "5.00", id="made after the answer: the clock was set back"),
+    ],
+)
+def test_prices_from_when_it_was_made_and_in_its_month_count(
+    created: float | None, seen_first: float, seen_last: float, most: str
+) -> None:
+    made = replace(ONE, created_at=None if created is None else later(created))
+    compute = bill_at(told(None, answer(10, "0.50"), made, AT, dear(seen_first, seen_last)), AT).compute
+    assert compute is not None
+    assert compute.high() == Decimal(most)
+
+
+def test_a_month_of_bills_has_nothing_untold_unless_it_says_so() -> None:
+    month = MonthBills("2026-03", {})
+    assert (month.untold, month.left) == ({}, frozenset())
+    assert Billed("ps1", "training", "a").off is False

@@ -1,0 +1,196 @@
+"""What becomes of a write that something stands in the way of at the last moment, and who goes last after a hang."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from itertools import product
+from typing import Any
+
+import anyio
+import pytest
+
+from fleetd.engine.executor import LOOKS
+from fleetd.engine.gate import FRESH
+from fleetd.model.errors import Ambiguous, Refused
+from fleetd.model.fleet import Guards, Limit
+from fleetd.model.plan import Skip
+from fleetd.model.reasons import Outcome, Reason, Verb
+from tests.engine.test_passes import settle_down
+from tests.support.build import fleet, token_name
+from tests.support.rig import Rig, rig
+from tests.support.virtual_time import run_virtual
+
+LOOSE = Guards(max_stops_per_pass=Limit(percent=100))
+HOUR = timedelta(hours=1)
+P = pytest.param
+
+
+async def freeze(world: Rig) -> Reason:
+    now = world.clock.now()
+    await world.reconciler.vetoes.add(
+        kind="freeze", subject=None, verbs=frozenset(Verb), reason="incident", actor="ada", expires_at=now + HOUR
+    )
+    return Reason.FROZEN
+
+
+async def hold(world: Rig) -> Reason:
+    await world.reconciler.vetoes.add(
+        kind="hold", subject="ps1", verbs=frozenset(Verb), reason="incident", actor="ada",
+        expires_at=world.clock.now() + HOUR,
+    )  # fmt: skip
+    return Reason.HELD
+
+
+async def close(world: Rig) -> Reason:
+    world.reconciler.executor.gate.close()
+    return Reason.SHUTTING_DOWN
+
+
+async def reload(world: Rig) -> Reason:
+    world.configure(fleet(target=7, guards=LOOSE))
+    return Reason.CONFIG_CHANGED
+
+
+async def lease(world: Rig) -> Reason:
+    now = world.clock.now()
+    await world.reconciler._idleness.leases.put("ps1", "job", now + HOUR, "ada", now=now)
+    return Reason.BUSY
+
+
+async def grow_old(_world: Rig) -> Reason:
+    await anyio.sleep(FRESH)
+    return Reason.FRESH_LOOK_DIFFERS
+
+
+WORDS: dict[Reason, Any] = {
+    Reason.FROZEN: "ada: incident",
+    Reason.HELD: "ada: incident",
+    Reason.SHUTTING_DOWN: "no new actions",
+    Reason.CONFIG_CHANGED: "the plan was made by the old config",
+    Reason.BUSY: ("leased: job", "asked again right before the call"),
+    Reason.FRESH_LOOK_DIFFERS: f"no call could leave within {FRESH:g} s of a look, {LOOKS} times",
+}
+UNTIL = {Reason.FROZEN, Reason.HELD}
+Meanwhile = Callable[[Rig], Awaitable[Reason]]
+
+
+def before(world: Rig, what: Any, name: str, meanwhile: Meanwhile, *, after: bool = False) -> None:
+    """Something happens before (or after) a step of every write."""
+    step = getattr(what, name)
+
+    async def stepped(*args: Any, **kwargs: Any) -> Any:
+        done = await step(*args, **kwargs) if after else None
+        await meanwhile(world)
+        return done if after else await step(*args, **kwargs)
+
+    setattr(what, name, stepped)
+
+
+async def one_pass(world: Rig, verb: Verb) -> tuple[list[Skip], list[str]]:
+    report = await world.reconciler.run_pass()
+    return [s for s in report.skips if s.verb is verb], world.cloud.writes()
+
+
+@pytest.mark.parametrize("meanwhile", [freeze, close, reload])
+@pytest.mark.parametrize("when", ["before its intent", "after its intent"])
+def test_a_create_that_may_not_leave_is_not_sent(meanwhile: Meanwhile, when: str) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1, guards=LOOSE)) as world, world.passes_by_hand():
+            recall, preflight = world.reconciler.recall, world.reconciler.executor._preflight
+            if when == "after its intent":
+                before(world, recall.journal, "write_intent", meanwhile, after=True)
+            else:
+                before(world, preflight, "forbidden", meanwhile)
+            began = world.clock.now()
+            (skip,), writes = await one_pass(world, Verb.CREATE)
+            assert writes == []
+            assert skip.detail.startswith(WORDS[skip.reason])
+            assert (skip.until is not None and skip.until >= began + HOUR) is (skip.reason in UNTIL)
+            assert world.reconciler.executor.unanswered == set()
+            told = [(e.outcome, e.error) for _, e in await world.journal.history() if e.verb == "create"]
+            sent_back = [(Outcome.NOT_SENT, f"{skip.reason}: {skip.detail}")]
+            assert told == (sent_back if when == "after its intent" else [])
+            assert await world.journal.open_intents() == []
+
+    run_virtual(story)
+
+
+STEPS = ["before its look", "after its look", "after its intent"]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "when"),
+    [*product([freeze, hold, close, lease], STEPS), *product([grow_old], STEPS[1:])],
+)
+def test_a_stop_that_may_not_leave_is_not_sent(meanwhile: Meanwhile, when: str) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1, guards=LOOSE)) as world, world.passes_by_hand():
+            await settle_down(world, 150)
+            world.configure(fleet(target=0, guards=LOOSE))
+            executor = world.reconciler.executor
+            if when == "before its look":
+                before(world, executor._preflight, "_look", meanwhile)
+            elif when == "after its look":
+                before(world, executor._preflight, "_look", meanwhile, after=True)
+            else:
+                before(world, executor, "_begin", meanwhile, after=True)
+                if meanwhile is grow_old:  # each look after the first has no intent to write
+                    before(world, executor._preflight, "_look", meanwhile, after=True)
+            world.cloud.calls.clear()
+            began = world.clock.now()
+            (skip,), writes = await one_pass(world, Verb.STOP)
+            assert writes == []
+            assert (skip.machine, skip.name) == ("ps1", next(iter(world.cloud.states())))
+            assert skip.detail.startswith(WORDS[skip.reason])
+            assert (skip.until is not None and skip.until >= began + HOUR) is (skip.reason in UNTIL)
+            assert executor.unanswered == set()
+            looks = [c for c in world.cloud.calls if c.operation == "show"]
+            assert len(looks) == (LOOKS if meanwhile is grow_old else int(when != STEPS[0]))
+            assert await world.journal.open_intents() == []
+            told = [(e.outcome, e.error) for _, e in await world.journal.history() if e.verb == "stop"]
+            if when == "after its intent" and meanwhile is not grow_old:
+                assert told == [(Outcome.NOT_SENT, f"{skip.reason}: {skip.detail}")]
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    ("fault", "hangs", "later"),
+    [
+        P(Ambiguous("no answer", operation="create"), True, True, id="no answer"),
+        P(Refused("quota exceeded", operation="create"), False, False, id="a no is an answer"),
+    ],
+)
+def test_a_fleet_whose_create_got_no_answer_goes_last_until_one_works(
+    fault: Exception, hangs: bool, later: bool
+) -> None:
+    async def story() -> None:
+        wanted, other = fleet(target=1), fleet("other", target=0)
+        async with rig(wanted, other) as world, world.passes_by_hand():
+            executor = world.reconciler.executor
+            faults = [fault]
+            world.cloud.before = lambda op, _id: faults.pop() if op == "create" and faults else None
+            await world.reconciler.run_pass()
+            assert (executor._hung.keys() == {"training"}) is hangs
+            names = [f.name for f in executor._doubted_last([wanted, other])]
+            assert names == (["other", "training"] if later else ["training", "other"])
+            await settle_down(world, 900)
+            assert list(world.cloud.states().values()) == ["ready"]
+            assert executor._hung == {}
+            assert [f.name for f in executor._doubted_last([wanted, other])] == ["training", "other"]
+
+    run_virtual(story)
+
+
+def test_names_that_are_taken_are_not_drawn() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=0)) as world:
+            executor = world.reconciler.executor
+            drawn = iter([*(0,) * 5, *(1,) + (0,) * 4, *(2,) + (0,) * 4])
+            executor._rng = type("Dice", (), {"randrange": lambda _self, _n: next(drawn)})()  # type: ignore[assignment]
+            taken = frozenset({token_name(0)})
+            found = executor._new_name(fleet(), taken)
+            assert found == token_name(1)
+
+    run_virtual(story)
