@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from fleetd.model.reasons import Outcome, Verb
+from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.facts import believed, expected_ids, learn, turned
-from fleetd.planner.ownership import owners
-from tests.support.build import NOW, ago, facts, fleet, intent, machine, seen
+from fleetd.planner.leaving import LEAVING
+from fleetd.planner.ownership import Owner, owners
+from tests.support.build import NOW, ago, facts, fleet, intent, later, machine, seen
 
 FLEETS = (fleet(),)
 
@@ -161,3 +163,79 @@ def test_settle_is_the_fleets_own() -> None:
     slow = (fleet(guards=Guards(settle=timedelta(minutes=10))),)
     young = (intent(Verb.CREATE, 1, accepted_at=ago(minutes=5)),)
     assert expected_ids({"ps1": facts(1)}, slow, young, NOW) == set()
+
+
+UP = {"up_since": ago(hours=2), "first_ready_at": ago(days=1), "last_up_at": ago(minutes=1)}
+OURS = Owner("training", adopted=False)
+
+
+@pytest.mark.parametrize(
+    ("old", "state", "owner", "news"),
+    [
+        pytest.param({}, "ready", OURS, None, id="as it was"),
+        pytest.param({"fleet": "other"}, "ready", OURS, {"fleet": "training"}, id="another fleet's now"),
+        pytest.param({"adopted": True}, "ready", OURS, {"adopted": False}, id="made, not adopted"),
+        pytest.param({}, "ready", Owner("training", adopted=True), {"adopted": True}, id="adopted"),
+        pytest.param({"unconfirmed": True}, "ready", OURS, {"unconfirmed": False}, id="confirmed"),
+        pytest.param({"up_since": later(hours=1)}, "ready", OURS, {"up_since": NOW}, id="up since the future"),
+        pytest.param({"up_since": NOW}, "ready", OURS, None, id="up since now"),
+        pytest.param({"gone_at": ago(days=1)}, "ready", OURS, {"gone_at": None}, id="it had gone"),
+        pytest.param({"destroyed": True}, "ready", OURS, {"destroyed": False}, id="it had been destroyed"),
+        pytest.param({"failure": Outcome.TIMED_OUT}, "ready", OURS, {"failure": None}, id="it had failed"),
+        pytest.param({"first_ready_at": None}, "ready", OURS, {"first_ready_at": NOW}, id="ready for the first time"),
+        pytest.param({"last_seen": ago(hours=1)}, "ready", OURS, {"last_seen": NOW}, id="an hour ago"),
+        pytest.param({"last_seen": ago(seconds=3599)}, "ready", OURS, None, id="less than an hour ago"),
+        pytest.param(
+            {"last_state": "serviceready"}, "ready", OURS, {"last_state": "ready"}, id="another word for up"
+        ),
+        pytest.param({"up_since": None}, "ready", OURS, {"up_since": NOW}, id="it came up"),
+        pytest.param({}, "off", OURS, {"up_since": None, "last_up_at": NOW, "last_state": "off"}, id="it went off"),
+        pytest.param(
+            {"last_state": "off", "up_since": None, "failure": Outcome.TIMED_OUT},
+            "off",
+            OURS,
+            None,
+            id="off and failed",
+        ),
+        pytest.param(
+            {"last_state": "off", "up_since": None, "first_ready_at": None}, "off", OURS, None, id="off, never ready"
+        ),
+        pytest.param({}, "ready", Owner("training", False, Reason.RECOVERED), None, id="a person confirmed it once"),
+    ],
+)
+def test_what_is_news_of_a_machine(old, state, owner, news) -> None:
+    known = replace(facts(1, **UP), **old)
+    box = machine(1, state)
+    changed = learn(seen(box, shown={"ps1": box}), {"ps1": owner}, {"ps1": known}, ()).changed
+    assert len(changed) == (news is not None)
+    if news is not None:
+        assert {key: getattr(changed[0], key) for key in news} == news
+        assert changed[0].last_seen == NOW
+
+
+@pytest.mark.parametrize(
+    ("why", "made", "unconfirmed"),
+    [(None, False, False), (None, True, False), (Reason.RECOVERED, False, True), (Reason.RECOVERED, True, False)],
+)
+def test_one_that_the_journal_does_not_know_is_unconfirmed_unless_it_has_its_create(why, made, unconfirmed) -> None:
+    owned = {"ps1": Owner("training", adopted=False, unconfirmed=why)}
+    (fact,) = learn(seen(machine(1)), owned, {}, (), made={"ps1"} if made else set()).new
+    assert fact.unconfirmed is unconfirmed
+
+
+@pytest.mark.parametrize(
+    ("fields", "listed", "looked_at"),
+    [
+        pytest.param({"last_state": LEAVING}, False, True, id="it was leaving, and is not listed"),
+        pytest.param({"last_state": LEAVING}, True, True, id="it was leaving, and is listed"),
+        pytest.param({"last_state": LEAVING, "fleet": "gone", "name": "x"}, False, False, id="nobody's now"),
+        pytest.param({"last_state": LEAVING, "gone_at": NOW}, False, False, id="it has gone"),
+        pytest.param({"last_state": LEAVING, "destroyed": True}, False, False, id="it was destroyed"),
+        pytest.param({}, False, False, id="it was not leaving: the listing tells"),
+        pytest.param({}, True, False, id="as it was"),
+    ],
+)
+def test_one_that_was_leaving_is_looked_at_until_it_is_known_to_have_gone(fields, listed, looked_at) -> None:
+    known = facts(1, **fields)
+    found = turned([machine(1)] if listed else [], {"ps1": known}, FLEETS, ())
+    assert found == ([known] if looked_at else [])
