@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -17,7 +18,7 @@ from fleetd.model.fleet import Guards, Limit
 from fleetd.model.plan import Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from tests.engine.test_passes import settle_down
-from tests.support.build import fleet, token_name
+from tests.support.build import NOW, fleet, intent, token_name
 from tests.support.rig import Rig, rig
 from tests.support.virtual_time import run_virtual
 
@@ -192,5 +193,34 @@ def test_names_that_are_taken_are_not_drawn() -> None:
             taken = frozenset({token_name(0)})
             found = executor._new_name(fleet(), taken)
             assert found == token_name(1)
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    ("fields", "verb", "takes"),
+    [
+        P({"accepted_at": NOW}, Verb.STOP, True, id="a stop that was accepted"),
+        P({"ambiguous_since": NOW}, Verb.DESTROY, True, id="a destroy whose answer was lost"),
+        P({"accepted_at": NOW}, Verb.RESTART, True, id="a restart"),
+        P({}, Verb.STOP, False, id="one that has not left"),
+        P({"accepted_at": NOW}, Verb.START, False, id="a start takes it from nobody"),
+        P({"accepted_at": NOW, "machine_id": "ps2"}, Verb.STOP, False, id="another machine's"),
+    ],
+)
+def test_what_may_take_a_machine_from_who_leases_it_now(fields: dict[str, Any], verb: Verb, takes: bool) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=0)) as world:
+            executor, gate = world.reconciler.executor, world.reconciler.executor.gate
+            assert await executor.on_its_way("ps1") is None
+            written = await world.journal.write_intent(
+                replace(intent(verb, 1), machine_id=fields.get("machine_id", "ps1"))
+            )
+            known = {key: value for key, value in fields.items() if key != "machine_id"}
+            await world.journal.update_intent(written.id, **known)
+            assert await executor.on_its_way("ps1") == (verb if takes else None)
+            with gate.ticket(Verb.DESTROY, world.reconciler.settings.fleets[0], "ps1", "a") as ticket:
+                gate.leave(ticket)
+                assert await executor.on_its_way("ps1") is Verb.DESTROY, "what has left and has no answer yet"
 
     run_virtual(story)

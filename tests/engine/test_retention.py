@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import pytest
@@ -13,7 +15,7 @@ from fleetd.engine.chronicle import Chronicle
 from fleetd.model.journal import CHRONICLED, HistoryEntry
 from tests.support.build import fleet
 from tests.support.rig import rig
-from tests.support.virtual_time import run_virtual
+from tests.support.virtual_time import run_virtual, virtual, virtual_clock
 
 
 @pytest.mark.long
@@ -88,3 +90,26 @@ def entry(at: datetime) -> HistoryEntry:
 
 async def entries(world) -> list[HistoryEntry]:
     return [entry for _, entry in await world.journal.history() if entry.verb not in CHRONICLED]
+
+
+@pytest.mark.parametrize(
+    ("later", "prunes"),
+    [(0, False), (24 * 3600 - 1, False), (24 * 3600, True), (-1, True), (9 * 24 * 3600, True)],
+    ids=["at once again", "within a day", "after a day", "the clock was set back: that counts as time", "long after"],
+)
+@virtual
+async def test_it_is_pruned_once_a_day(later: float, prunes: bool) -> None:
+    pruned: list[tuple[datetime, int]] = []
+
+    async def prune(*, before: datetime, max_rows: int) -> int:
+        pruned.append((before, max_rows))
+        return 0
+
+    journal: Any = SimpleNamespace(prune=prune)
+    keeper = retention.Retention(journal)
+    now = virtual_clock().now()
+    await keeper.keep(now)
+    assert pruned == [(now - retention.KEEP, retention.MOST_ROWS)], "after a start"
+    await anyio.sleep(max(0.0, later))
+    await keeper.keep(now + timedelta(seconds=later))
+    assert len(pruned) == 1 + prunes
