@@ -202,9 +202,7 @@ def not_off(row: BilledMonth) -> BilledMonth:
 def ended(row: BilledMonth, gone_at: datetime, still_off: datetime | None = None) -> BilledMonth:
     """The last word on a machine that went. ``gone_at``: when it was known to be no more; else as above."""
     more, until = unseen_seconds(row, gone_at, still_off), max(row.as_of, _within(row, gone_at))
-    return replace(
-        row, gone=True, gone_at=until, more_seconds=more, at_most=row.at_most or more > 0 or until > row.as_of
-    )
+    return replace(row, gone=True, gone_at=until, more_seconds=more, at_most=row.at_most or until > row.as_of)
 
 
 def bill_at(

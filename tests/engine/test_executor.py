@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ import pytest
 
 from fleetd.engine.executor import LOOKS
 from fleetd.engine.gate import FRESH
+from fleetd.engine.pace import Pace
 from fleetd.model.errors import Ambiguous, Refused
 from fleetd.model.fleet import Guards, Limit
 from fleetd.model.plan import Skip
@@ -222,5 +224,62 @@ def test_what_may_take_a_machine_from_who_leases_it_now(fields: dict[str, Any], 
             with gate.ticket(Verb.DESTROY, world.reconciler.settings.fleets[0], "ps1", "a") as ticket:
                 gate.leave(ticket)
                 assert await executor.on_its_way("ps1") is Verb.DESTROY, "what has left and has no answer yet"
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    ("hung", "creating", "begins", "last"),
+    [
+        P({}, set(), True, False, id="nobody's create hangs"),
+        P({}, {"training"}, False, False, id="its own are under way"),
+        P({}, {"a", "b"}, True, False, id="others' are under way"),
+        P({"a": 1, "b": 2}, {"a", "b"}, True, False, id="others' hang, and its own do not"),
+        P({"training": 1}, {"a", "b"}, True, True, id="its own hung, and those under way are no such"),
+        P({"training": 1, "a": 1, "b": 1}, {"a"}, True, True, id="one other such is under way"),
+        P({"training": 1, "a": 1, "b": 1}, {"a", "b"}, False, False, id="as many such as there may be"),
+        P({"training": 1, "a": 1, "b": 1}, {"a", "c", "d"}, True, True, id="one such, and two whose creates work"),
+    ],
+)
+def test_a_few_fleets_whose_creates_hang_do_not_take_all_the_slots(
+    hung: dict[str, int], creating: set[str], begins: bool, last: bool
+) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=0)) as world:
+            executor = world.reconciler.executor
+            executor._pace = lambda: Pace(15, 100, 10, doubtful=2, quiet=2)
+            executor._hung, executor._creating = dict(hung), set(creating)
+            executor._tries = 3
+            skip = Skip("training", Verb.CREATE, Reason.SLOW_START)
+            begun: list[set[str]] = []
+
+            async def run(_progress: object) -> list[Skip]:
+                begun.append(set(executor._creating))
+                return [skip]
+
+            start: Any = SimpleNamespace(fleet=fleet(), run=run)
+            skips: list[Skip] = []
+            await executor._creates(start, skips)
+            assert begun == ([{*creating, "training"}] if begins else [])
+            assert skips == ([skip] if begins else [])
+            assert executor._creating == creating
+            if last:
+                order = [f.name for f in executor._doubted_last([fleet(n) for n in ("training", "a", "b")])]
+                assert order[-1] == "training"
+                await executor._creates(start, skips)
+                assert executor._hung["training"] == 5, "each try sends it further back"
+
+    run_virtual(story)
+
+
+def test_a_create_waits_as_long_as_the_provider_asked_for() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.passes_by_hand():
+            until = world.clock.now() + HOUR
+            world.reconciler.recall.creates_wait = lambda _now: (until, "too many")  # type: ignore[method-assign]
+            (skip,), writes = await one_pass(world, Verb.CREATE)
+            assert (skip.reason, skip.detail, skip.until, writes) == (
+                Reason.PROVIDER_SAID_WAIT, "too many", until, [],
+            )  # fmt: skip
 
     run_virtual(story)

@@ -260,4 +260,20 @@ async def test_an_address_that_is_left_behind_is_told() -> None:
             cloud.remove(made.id)
             await anyio.sleep(600)
     told = [line for line in logs if line["event"] == "address.was_left"]
-    assert [(line["machine"], line["address"]) for line in told] == [(made.id, "172.0.0.1")]
+    assert [(line["fleet"], line["machine"], line["name"], line["address"]) for line in told] == [
+        ("training", made.id, made.name, "172.0.0.1")
+    ]
+
+
+async def test_a_price_is_told_when_it_changes_and_without_keep_not_at_all(journal) -> None:
+    prices = Prices(FakeCloud(_Still()), journal, ObservedPrices(journal))
+    with capture_logs() as logs:
+        for rate in ("0.51", "0.51", "0.78"):
+            await prices.learn(kinds(rate), {}, NOW)
+        await prices.learn(kinds("0.99"), {}, NOW, keep=False)
+    told = [(line["hourly"], line["before"]) for line in logs if line["event"] == "price.learnt"]
+    assert [hourly for hourly, _ in told] == ["0.51", "0.78"]
+    assert told[1][1] == "0.51"
+    again = Prices(FakeCloud(_Still()), journal, ObservedPrices(journal))
+    await again.load()
+    assert again.known({}) == {"P4000": Decimal("0.78")}

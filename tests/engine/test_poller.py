@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from fleetd.engine.faults import Faults
 from fleetd.engine.poller import Poller
-from fleetd.model.errors import Unavailable
+from fleetd.model.errors import RateLimited, Unavailable
 from fleetd.model.plan import Listing
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.transitions import Ending
@@ -197,5 +197,56 @@ def test_machines_that_are_gone_share_the_listing_that_proves_it(count: int) -> 
             await anyio.sleep(6)
             assert {e.outcome for e in waiting.endings.values()} == {Outcome.GONE}
             assert waiting.reads()["list"] <= 2  # the tick's own, and the proof
+
+    check()
+
+
+@pytest.mark.parametrize("retry_after", [None, 60.0])
+@pytest.mark.parametrize(("waiters", "fails"), [(1, "show"), (2, "list"), (1, "list")])
+def test_a_read_that_fails_is_made_again_when_the_provider_wishes(
+    waiters: int, fails: str, retry_after: float | None
+) -> None:
+    """One is shown, and looked for in a listing where it is not found; several are looked for in a listing."""
+
+    @virtual
+    async def check() -> None:
+        async with stopping(waiters, takes=3600, minutes=120) as waiting:
+            waiting.cloud.add("somebody-else")
+            await anyio.sleep(1)
+            if (waiters, fails) == (1, "list"):
+                waiting.cloud.remove("ps1")
+            faults = [RateLimited("slow down", retry_after=retry_after)]
+            waiting.cloud.before = lambda operation, _id: faults.pop() if operation == fails and faults else None
+            waiting.cloud.calls.clear()
+            await anyio.sleep(6)
+            assert not faults
+            first = sum(waiting.reads().values())
+            await anyio.sleep(6)
+            assert (sum(waiting.reads().values()) > first) is (retry_after is None)
+            await anyio.sleep(58)
+            assert sum(waiting.reads().values()) > first
+
+    check()
+
+
+@pytest.mark.parametrize(("lacks", "ticks"), [(False, 0), (True, 1)])
+def test_a_pass_that_has_not_seen_all_that_is_waited_for_puts_no_tick_off(lacks: bool, ticks: int) -> None:
+    @virtual
+    async def check() -> None:
+        cloud = FakeCloud(virtual_clock(), takes=3600, latency=0)
+        poller = Poller(cloud, cloud.clock, Faults(cloud.clock, RecordingMeter()), poll=POLL)
+        waiting = Waiting(cloud, poller)
+        async with anyio.create_task_group() as group:
+            group.start_soon(poller.run)
+            for number in (1, 2):
+                machine = await cloud.create(f"training-{number}", {"machineType": "P4000"})
+                group.start_soon(waiting.follow, Verb.CREATE, machine.id, number, 120)
+            await anyio.sleep(4)
+            seen = (await cloud.list_machines()).machines
+            poller.saw(seen[:1] if lacks else seen, anyio.current_time())
+            cloud.calls.clear()
+            await anyio.sleep(2)
+            assert waiting.reads()["list"] == ticks
+            group.cancel_scope.cancel()
 
     check()

@@ -24,6 +24,7 @@ from fleetd.planner.billing import (
     month_before,
     month_name,
     month_seconds,
+    new_month,
     not_off,
     seen_off,
     sum_of,
@@ -534,3 +535,13 @@ def test_a_month_of_bills_has_nothing_untold_unless_it_says_so() -> None:
     month = MonthBills("2026-03", {})
     assert (month.untold, month.left) == ({}, frozenset())
     assert Billed("ps1", "training", "a").off is False
+
+
+def test_a_new_month_has_nothing_in_it() -> None:
+    new = new_month("2026-03", ONE, AT)
+    assert (new.month, new.machine_id, new.fleet, new.name, new.machine_type, new.as_of) == (
+        "2026-03", "ps1", "training", "training-a", "P4000", AT,
+    )  # fmt: skip
+    assert (new.seconds_used, new.storage_seconds_used, new.hourly_rate, new.storage_monthly_rate) == (
+        0.0, 0.0, None, None,
+    )  # fmt: skip
