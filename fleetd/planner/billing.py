@@ -286,7 +286,7 @@ def _without_end(row: BilledMonth) -> BilledMonth:
     """The provider tells of it after all: what was assumed of its end does not count."""
     if not row.gone:
         return row
-    return replace(row, gone=False, gone_at=None, more_seconds=0.0, at_most=_is_rough(row), off=False)
+    return replace(row, gone=False, gone_at=None, at_most=_is_rough(row))
 
 
 def _is_rough(row: BilledMonth) -> bool:

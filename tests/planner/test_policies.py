@@ -167,6 +167,18 @@ def test_drift_is_mended_when_its_check_is_due(checks, recalled, does) -> None:
             ["stop outlived_timeout"],
             id="idle for long enough",
         ),
+        pytest.param(
+            fleet(target=1, shutdown_timeout=ENFORCED),
+            {"facts": (facts(1, started_at=ago(hours=1)),)},
+            [],
+            id="seen to come up an hour ago, by our clock",
+        ),
+        pytest.param(
+            fleet(target=1, shutdown_timeout=ENFORCED),
+            {"facts": (facts(1, started_at=ago(hours=30)),)},
+            ["stop outlived_timeout"],
+            id="seen to come up before",
+        ),
     ],
 )
 def test_what_outlived_its_timeout_is_stopped_unless_held_or_in_use(want, recalled, does) -> None:

@@ -86,6 +86,10 @@ def listed(state: str) -> Sight:
         pytest.param(
             intent(Verb.CREATE, 1, accepted_at=ago(seconds=120)), GONE, False, Outcome.GONE, id="old and gone"
         ),
+        pytest.param(
+            intent(Verb.CREATE, 1, accepted_at=ago(seconds=90)), GONE, False, Outcome.GONE, id="just old enough"
+        ),
+        pytest.param(intent(Verb.CREATE, 1, accepted_at=ago(seconds=89)), GONE, False, None, id="not quite"),
         pytest.param(CREATE_OFF, at("off", event("create")), True, Outcome.REACHED, id="created without a start"),
         pytest.param(CREATE_OFF, at("provisioning"), True, None, id="created without a start, going on"),
         pytest.param(START, at("off", OLD_FAILURE), False, None, id="old failure is not this start's"),
