@@ -1,4 +1,7 @@
-"""Whether our wall clock and the provider's agree: every answer of the provider tells its own."""
+"""Whether our wall clock and the provider's agree: every answer of the provider tells its own.
+
+Until the first has come, a replica goes by the clock of the database, which told it when it took the lease.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,12 @@ class Agreement:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._told: tuple[datetime, float] | None = None
+        self._by = "the provider"
         self._said = False
 
-    def told(self, theirs: datetime) -> None:
+    def told(self, theirs: datetime, by: str = "the provider") -> None:
         """An answer has come with this Date."""
-        self._told = (theirs, anyio.current_time())
+        self._told, self._by = (theirs, anyio.current_time()), by
 
     @property
     def ahead(self) -> float | None:
@@ -66,7 +70,7 @@ class Agreement:
     def doubt(self) -> str | None:
         """In words how far apart they are; None while they agree."""
         ahead = self.apart_by.total_seconds()
-        return f"ours is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the provider's" if ahead else None
+        return f"ours is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} {self._by}'s" if ahead else None
 
     def told_doubt(self) -> str | None:
         """``doubt``, said in the log when it begins and when it ends."""

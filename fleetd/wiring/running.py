@@ -86,6 +86,8 @@ class Kept:
     """What to act on, where it was read again since the start."""
     config_fault: str | None = None
     """Why the file was not taken when it was read last."""
+    began_at: datetime | None = None
+    """When it began, by the clock of the database that keeps it; None where a file does."""
 
 
 def assemble(
@@ -304,6 +306,8 @@ async def _engine(
                     lease=kept.lease,
                 )
                 engine.daemon.rereading.fault = kept.config_fault
+                if kept.began_at is not None:  # a veto that is given before the provider answers lasts by this
+                    engine.reconciler.agreement.told(kept.began_at, "the database")
                 yield replace(engine, watch_lock=kept.watch, handover=kept.handover)
 
 
@@ -336,6 +340,7 @@ async def _kept(settings: Settings, locked: LockWatch, rereads: Rereads | None) 
             Handover(HAS_AN_END) if rereads is None else held.handover,
             held.settings,
             held.config_fault,
+            held.lease.taken_at,
         )
 
 

@@ -261,6 +261,39 @@ def test_what_is_given_by_a_wrong_clock_outlives_its_correction(given: str, step
 
 
 @pytest.mark.parametrize("step", [10 * HOUR, *STEPS, -14 * HOUR])
+def test_before_the_provider_has_spoken_a_freeze_lasts_by_the_clock_of_the_database(step: float) -> None:
+    """A replica has taken the lease by a wrong clock, and the provider does not answer yet."""
+
+    async def story() -> None:
+        async with rig(fleet(target=0)) as world:
+            world.cloud.add(token_name(1), "ready")
+            right = world.clock.now()
+            world.clock.step(step)
+            world.reconciler.agreement.told(right, "the database")
+            await _freeze(world)
+            world.clock.step(-step)
+            async with world.daemon_running():
+                await anyio.sleep(1800)
+                assert not world.cloud.writes()
+                await anyio.sleep(3600)
+                assert step > 0 or world.cloud.writes() == ["stop ps1"]
+
+    run_virtual(story)
+
+
+def test_who_told_the_time_is_named() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=0)) as world:
+            agreement, right = world.reconciler.agreement, world.clock.now()
+            agreement.told(right - timedelta(hours=2), "the database")
+            assert agreement.doubt == "ours is 7200 s ahead of the database's"
+            agreement.told(right + timedelta(hours=2))
+            assert agreement.doubt == "ours is 7200 s behind the provider's"
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("step", [10 * HOUR, *STEPS, -14 * HOUR])
 def test_a_lease_outlives_a_restart_by_a_wrong_clock(step: float) -> None:
     """It was taken by a clock that was right, and is read by one that is not. It ends all the same."""
 

@@ -120,6 +120,7 @@ async def first_take(bench: Bench) -> None:
         assert await one.take() is None
         holder = await two.look()
         assert (holder.about, holder.epoch, holder.over, holder.given_back) == ("replica 0", 1, False, False)
+        assert one.taken_at == holder.since
 
 
 async def one_of_many_wins(bench: Bench) -> None:

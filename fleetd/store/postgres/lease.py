@@ -97,6 +97,8 @@ class Lease:
         self.fault = ""
         """Why the last reload was rejected, for them as well; printable."""
         self._id = secrets.token_hex(16)
+        self.taken_at: datetime | None = None
+        """When it was taken, by the database's clock; None before that."""
         self._table = 0
         """The number of the table that the lease was taken in: one of another number came out of a backup."""
         self._fuse = fuse
@@ -171,7 +173,7 @@ class Lease:
                 "reason = CASE WHEN epoch = 0 THEN 'first' WHEN holder IS NOT NULL THEN 'expired' "
                 "WHEN ended = '' THEN 'given_back' ELSE ended END "
                 "WHERE holder IS NULL OR expires_at <= clock_timestamp() OR holder = %(me)s "
-                "RETURNING epoch, reason, tableoid",
+                "RETURNING epoch, reason, tableoid, since",
                 {"me": self._id, "about": self.about, "ttl": self.ttl},
             )
             if row is None:
@@ -182,7 +184,7 @@ class Lease:
                 (row[1],),
             )
             await self._enrol(cursor)
-            self.epoch, self.reason, self._table = int(row[0]), str(row[1]), int(row[2])
+            self.epoch, self.reason, self._table, self.taken_at = int(row[0]), str(row[1]), int(row[2]), row[3]
             return before
 
         if not (await self.look()).over:

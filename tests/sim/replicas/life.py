@@ -189,6 +189,8 @@ class ReplicaLife(Life):
 
         try:
             engine = self.engine = self._assemble(settings, cloud, held.journal, on_pass=passed, lease=told)
+            assert held.lease.taken_at is not None
+            engine.reconciler.agreement.told(held.lease.taken_at, "the database")
             control = self._control()
             async with (
                 serve_control(engine.handle, control, reads=held.handover.routes()) as keep_socket,
