@@ -401,3 +401,20 @@ def test_a_hold_that_has_ended_on_a_machine_that_is_off_was_use(hold: dict[str, 
         assert (await world.idleness.used([WANT], [machine(1, state)]))["ps1"] == lease
 
     on(story)
+
+
+@pytest.mark.parametrize(("interval", "patience"), [(30, 30), (60, 60), (3600, 60)])
+def test_a_round_takes_no_longer_than_an_interval_nor_a_minute(interval: int, patience: int) -> None:
+    async def story(world: World) -> None:
+        given: list[Any] = []
+
+        async def ask(_rule: Any, machines: Any, _listed: Any, *, patience: Any) -> Any:
+            given.append(patience)
+            return {m.id: {} for m in machines}
+
+        world.idleness._rounds.ask = ask  # type: ignore[method-assign]
+        owned = {"ps1": Owner("training", adopted=False)}
+        await world.idleness.refresh([WANT], [machine(1)], owned, [], interval=timedelta(seconds=interval))
+        assert given == [timedelta(seconds=patience)]
+
+    on(story)

@@ -18,17 +18,20 @@ from fleetd.engine.calling import say_requested
 from fleetd.engine.checks import Checks
 from fleetd.engine.convergence import ConvergenceWatch, hopeless
 from fleetd.engine.handle import EngineHandle
+from fleetd.engine.observer import _first
 from fleetd.engine.orders import Orders
 from fleetd.engine.recall import Recall
-from fleetd.engine.status import step_report
+from fleetd.engine.status import status_report, step_report
 from fleetd.model.errors import Unauthorized, Unavailable
 from fleetd.model.fleet import AutoSnapshot, IdleRule, Window
 from fleetd.model.journal import Memory, Request
+from fleetd.model.machine import SnapshotSight
 from fleetd.model.plan import Action, Check, Observation, Skip
 from fleetd.model.reasons import Reason, Verb
+from fleetd.model.report import DaemonReport
 from fleetd.planner.idle import Activity
 from fleetd.planner.ownership import Owner
-from tests.support.build import NOW, ago, fleet, intent, later, machine, token_name
+from tests.support.build import NOW, ago, facts, fleet, intent, later, machine, token_name
 from tests.support.rig import Rig, SilentAlarms, rig
 from tests.support.scripted_source import ScriptedSource
 from tests.support.virtual_time import run_virtual
@@ -358,3 +361,66 @@ def test_a_status_of_a_daemon_says_that_it_runs() -> None:
             assert handle.status().daemon.running is True
 
     run_virtual(story)
+
+
+def test_a_stop_that_lies_ahead_of_both_clocks_is_respected_from_now_on() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=0)) as world:
+            recall = world.reconciler.recall
+            kept = [
+                facts(n, stopped_at=at) for n, at in enumerate((None, ago(hours=1), NOW, later(hours=1)), start=1)
+            ]
+            await recall.put(kept)
+            await recall.respect_anew(NOW)
+            expected = {"ps1": None, "ps2": ago(hours=1), "ps3": NOW, "ps4": NOW}
+            assert {m: f.stopped_at for m, f in recall.facts.items()} == expected
+            assert {f.machine_id: f.stopped_at for f in await world.journal.facts()} == expected
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(("age", "planned_with"), [(0, True), (299, True), (300, False)])
+def test_a_look_at_snapshots_is_planned_with_for_five_minutes(age: int, planned_with: bool) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=0)) as world:
+            snapshots = world.reconciler._look.snapshots
+            sight = SnapshotSight("ps1", NOW)
+            snapshots._kept = {"ps1": (world.clock.now() - timedelta(seconds=age), sight)}
+            seen: list[Any] = []
+
+            def planned(memory: Memory) -> Any:
+                seen.append(dict(memory.snapshots))
+                return SimpleNamespace(skips=(), complete=True)
+
+            await snapshots.decide(Memory(), planned)
+            assert seen == [{"ps1": sight} if planned_with else {}]
+
+    run_virtual(story)
+
+
+def test_a_machine_that_is_being_made_is_in_the_status_once() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.passes_by_hand() as reconciler:
+            for _ in range(3):
+                await reconciler.run_pass()
+                assert reconciler.last is not None
+                rows = status_report(reconciler.last, daemon=DaemonReport(running=True)).machines
+                assert [r.id for r in rows] in ([], ["ps1"])
+                await anyio.sleep(30)
+            seen = reconciler.last
+            unlisted = replace(seen, observation=replace(seen.observation, machines=()))
+            rows = status_report(unlisted, daemon=DaemonReport(running=True)).machines
+            made = [(r.id, r.state, r.fleet, r.owned) for r in rows]
+            assert made == [("ps1", "creating", "training", True)] * len(seen.intents)
+            assert len(seen.intents) == 1
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+async def test_of_several_faults_the_same_one_is_told_whatever_order_they_come_in(order: tuple[str, ...]) -> None:
+    async def verify(machine_id: str) -> str | None:
+        return None if machine_id == "c" else f"{machine_id} differs"
+
+    assert await _first([*order, "c"], verify) == "a differs"
+    assert await _first(["c"], verify) is None
