@@ -13,7 +13,7 @@ from fleetd.engine.silence import KNOWN_AGAIN, SILENT_AFTER, Silence
 from fleetd.model.fleet import IdleRule
 from fleetd.model.journal import IdleReport
 from fleetd.planner.idle import Activity, Reading
-from tests.support.build import NOW, fleet, machine
+from tests.support.build import NOW, fleet, machine, token_name
 from tests.support.virtual_time import run_virtual
 
 RULE = IdleRule(("gpu",), after=timedelta(minutes=30))
@@ -38,6 +38,8 @@ LONG = [U] * (int(SILENT_AFTER // MINUTE) + 1)
         P([I, *LONG, *[I] * 8, None, I], ["went_silent"], id="off in between: it begins anew"),
         P([I, *LONG, None, *LONG], ["went_silent"], id="off in between: it is new"),
         P([I, *LONG[:-1], None, U, U], [], id="off in between: not silent for long"),
+        P([I, *LONG, A, *LONG], ["went_silent", "was_heard_again", "went_silent"], id="each time"),
+        P([I, *LONG, None, I, *LONG], ["went_silent", "went_silent"], id="off in between: said anew"),
         P([I, *LONG[:-2], I, U, U], ["went_silent"], id="one answer in between is no news"),
     ],
 )
@@ -48,7 +50,7 @@ def test_when_a_machine_is_said_to_be_silent(heard: list[Activity | None], told:
             if verdict is None:
                 silence.keep(set())
             else:
-                report = silence.judged(fleet(), RULE, box, IdleReport(str(verdict), at=NOW))
+                report = silence.judged(fleet(), RULE, box, IdleReport(str(verdict), at=NOW, evidence="why"))
                 assert report.verdict == verdict
                 silence.keep({"ps1"})
             await anyio.sleep(MINUTE)
@@ -56,7 +58,8 @@ def test_when_a_machine_is_said_to_be_silent(heard: list[Activity | None], told:
     with capture_logs() as logs:
         run_virtual(story)
     assert [line["event"].removeprefix("machine.") for line in logs] == told
-    assert all((line["fleet"], line["machine"]) == ("training", "ps1") for line in logs)
+    assert all((line["fleet"], line["machine"], line["name"]) == ("training", "ps1", token_name(1)) for line in logs)
+    assert all(line["error"] == "why" for line in logs if line["event"] == "machine.went_silent")
 
 
 def test_for_how_long_it_has_been_unknown() -> None:
@@ -67,6 +70,10 @@ def test_for_how_long_it_has_been_unknown() -> None:
             found.append(silence.judged(fleet(), RULE, box, IdleReport(str(verdict), at=NOW)).unknown_s)
             await anyio.sleep(MINUTE)
         assert found == [0, 0, 60, 120, 180, 0, 0]
+        new = [silence.judged(fleet(), RULE, machine(2), IdleReport(str(U), at=NOW)).unknown_s]
+        await anyio.sleep(RULE.after.total_seconds() + MINUTE)
+        new.append(silence.judged(fleet(), RULE, machine(2), IdleReport(str(U), at=NOW)).unknown_s)
+        assert new == [0, 60], "of a new one they begin later"
 
     run_virtual(story)
 
@@ -86,8 +93,9 @@ def test_when_a_source_is_said_to_be_silent(said: list[Any], told: list[str]) ->
     with capture_logs() as logs:
         for verdicts in said:
             silence.heard(
-                fleet(), {f"ps{n}": {"gpu": Reading("gpu", v, NOW, "why")} for n, v in enumerate(verdicts, start=1)}
+                fleet(),
+                {f"ps{n}": {"gpu": Reading("gpu", v, NOW, f"why {n}")} for n, v in enumerate(verdicts, start=1)},
             )
     assert [line["event"].removeprefix("idle_source.") for line in logs] == told
     assert all((line["fleet"], line["source"]) == ("training", "gpu") for line in logs)
-    assert all(line["error"] == "why" for line in logs if line["event"] == "idle_source.went_silent")
+    assert all(line["error"] == "why 1" for line in logs if line["event"] == "idle_source.went_silent")

@@ -226,6 +226,8 @@ def line(verb: str, outcome: str = "reached", *, month: int = 3, fleet: str = "t
         pytest.param([line("outside", "observed", error="ready -> gone")], [], True, id="destroyed by a person"),
         pytest.param([line("outside", "observed", error="ready -> off")], [], False, id="stopped by a person"),
         pytest.param([line("start", "gone")], [], True, id="gone while it was started"),
+        pytest.param([line("start")], [], False, id="started"),
+        pytest.param([line("stop")], [], False, id="stopped"),
     ],
 )
 def test_machines_that_went_belong_to_the_month_they_were_there_in(history, here, gone) -> None:
@@ -545,3 +547,19 @@ def test_a_new_month_has_nothing_in_it() -> None:
     assert (new.seconds_used, new.storage_seconds_used, new.hourly_rate, new.storage_monthly_rate) == (
         0.0, 0.0, None, None,
     )  # fmt: skip
+
+
+def test_what_an_earlier_version_wrote_without_bounds_cost_its_own_price_as_far_as_it_was_told() -> None:
+    row = replace(told(None, answer(1, "0.50"), ONE, AT, {}), spent_least=None, spent_most=None)
+    assert bill_at(row, AT, price=Decimal("0.80")).compute == Amount.of(Decimal("0.50"))
+    unpriced = replace(row, hourly_rate=None)
+    assert bill_at(unpriced, AT, price=Decimal("0.80")).compute == Amount.of(Decimal("0.80"))
+    assert bill_at(unpriced, AT).compute is None
+    assert bill_at(replace(unpriced, gone=True, at_most=True), AT).compute is None
+
+
+def test_what_may_have_been_used_since_without_any_price_is_not_known() -> None:
+    row = told(None, answer(0, None), ONE, AT, {})
+    assert bill_at(row, AT).compute == Amount.of(Decimal(0))
+    assert bill_at(row, later(1)).compute is None
+    assert bill_at(row, later(1), price=Decimal(1)).compute == Amount(Decimal(0), Decimal(1))
