@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
@@ -20,7 +21,7 @@ from fleetd.model.plan import Action
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.idle import GAPS, Activity, IdleClock, Reading
 from fleetd.planner.ownership import Owner
-from tests.support.build import fleet, machine
+from tests.support.build import NOW, fleet, machine
 from tests.support.virtual_time import VirtualClock, run_virtual, virtual_clock
 
 HALF_HOUR = timedelta(minutes=30)
@@ -262,7 +263,7 @@ def test_the_next_pass_may_be_later_by_as_much_as_the_round_took(took: int, unco
     on(story)
 
 
-CLOCKS = "idle_clocks"
+CLOCKS, LEARNT = "idle_clocks", "idle_sources_learnt"
 
 
 @pytest.mark.parametrize(
@@ -288,7 +289,7 @@ def test_the_clocks_are_written_once_a_minute_or_when_it_matters(
             await world.passes(1)
             world.clock.step(-INTERVAL.total_seconds())
         world.clock.step(passed)
-        await world.idleness.save(at_once=at_once)
+        await (world.idleness.save(at_once=True) if at_once else world.idleness.save())
         assert (CLOCKS in world.notes) is written
 
     on(story)
@@ -418,3 +419,111 @@ def test_a_round_takes_no_longer_than_an_interval_nor_a_minute(interval: int, pa
         assert given == [timedelta(seconds=patience)]
 
     on(story)
+
+
+@pytest.mark.parametrize(
+    ("kept", "true", "anew"),
+    [
+        P(None, 5, False, id="nothing is written of it"),
+        P(5, None, True, id="it is idle no more"),
+        P(5, 6, True, id="idle since later"),
+        P(5, 5, False, id="as it is written"),
+        P(5, 4, False, id="idle for longer than is written"),
+    ],
+)
+def test_what_is_written_of_an_idle_time_that_is_longer_than_what_is_true(
+    kept: int | None, true: int | None, anew: bool
+) -> None:
+    async def story(world: World) -> None:
+        def clock(minute: int | None) -> IdleClock:
+            return IdleClock(None if minute is None else NOW + minute * INTERVAL, NOW)
+
+        world.idleness._clocks["ps1"] = clock(true)
+        assert world.idleness._began_anew("ps1", clock(kept)) is anew
+        assert world.idleness._began_anew("ps2", clock(kept)) is (kept is not None), "it is not up any more"
+
+    on(story)
+
+
+class Learning(Asked):
+    """One that learns of its machines, and remembers."""
+
+    question = "gpu at 10.0.0.1"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: dict[str, int] = {}
+        self.kept: list[set[str]] = []
+        self.closed = 0
+
+    def learnt(self) -> Mapping[str, int]:
+        return self.known
+
+    def remind(self, learnt: Mapping[str, int]) -> None:
+        self.known = dict(learnt)
+
+    def forget_others(self, machines: Any) -> None:
+        self.kept.append(set(machines))
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def test_what_a_source_has_learnt_is_written_when_it_is_new_and_known_to_the_next_process() -> None:
+    async def story(world: World) -> None:
+        source = world.source = Learning()
+        await world.idleness.aclose()
+        await world.idleness.use({})
+        source.known = {"ps2": 7, "ps1": 3}
+        await world.passes(1, machine(1), machine(2), machine(3, "off"), machine(4, "starting"))
+        assert source.kept == [{"ps1", "ps2", "ps4"}], "of those that are off nothing is remembered"
+        await world.idleness.save(at_once=True)
+        assert world.notes.pop(LEARNT)
+        source.known = {"ps1": 3, "ps2": 7}
+        await world.idleness.save(at_once=True)
+        assert LEARNT not in world.notes, "as it was"
+        source.known["ps1"] = 4
+        await world.idleness.save(at_once=True)
+        after = World()
+        after.source, after.notes = Learning(), world.notes
+        await after.idleness.load()
+        await after.idleness.use({})
+        assert after.source.known == {"ps1": 4, "ps2": 7}  # type: ignore[attr-defined]
+        await world.idleness.aclose()
+        assert source.closed == 1
+
+    on(story)
+
+
+@pytest.mark.parametrize(("minutes", "verdict"), [(1, Activity.IDLE), (4, Activity.UNKNOWN)])
+def test_one_that_a_round_did_not_come_to_is_as_it_was_said_last_for_a_while(minutes: int, verdict: Activity) -> None:
+    async def story(world: World) -> None:
+        before = await world.passes(LONG_IDLE)
+
+        async def ask(_rule: Any, machines: Any, _listed: Any, *, patience: Any) -> Any:
+            return {m.id: {} for m in machines}
+
+        world.idleness._rounds.ask = ask  # type: ignore[method-assign]
+        await anyio.sleep((minutes - 1) * 60)
+        found = await world.passes(1)
+        assert found["ps1"].verdict == verdict
+        assert (found["ps1"] == before["ps1"]) is (verdict is Activity.IDLE)
+
+    on(story)
+
+
+def test_who_is_silent_is_told_by_each_round() -> None:
+    async def story(world: World) -> None:
+        await world.passes(2)
+        world.source.verdict = Activity.UNKNOWN
+        reports = await world.passes(35)
+        assert reports["ps1"].unknown_s == 34 * 60
+        await world.passes(1, machine(1, "off"), machine(2))
+        reports = await world.passes(1)
+        assert reports["ps1"].unknown_s == 0, "it was off"
+        assert reports["ps2"].unknown_s == 36 * 60
+
+    with capture_logs() as logs:
+        on(story)
+    events = [line["event"] for line in logs]
+    assert sorted(events) == ["idle_source.went_silent", "machine.went_silent", "machine.went_silent"]
