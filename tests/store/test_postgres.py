@@ -463,6 +463,35 @@ async def test_many_that_make_the_tables_at_once_make_them_once(url):
     assert sql(url, "SELECT count(*) FROM lease") == [(1,)]
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "datestyle = 'SQL, DMY'",
+        "datestyle = 'German'",
+        "intervalstyle = 'sql_standard'",
+        "timezone = 'Asia/Kolkata'",
+        "extra_float_digits = -15",
+        "default_transaction_isolation = 'repeatable read'",
+        "default_transaction_isolation = 'serializable'",
+    ],
+)
+async def test_what_an_administrator_sets_for_every_client_changes_nothing(url, setting):
+    sql(url, f"""ALTER DATABASE "{urlsplit(url).path[1:]}" SET {setting}""")
+    async with several(url, 2) as (first, second):
+        assert await first.take() is not None
+        async with journal_of(first) as journal:
+            intent = await journal.write_intent(INTENT)
+            assert await journal.open_intents() == [intent]
+            assert intent.created_at == INTENT.created_at
+        await first.renew()
+        await second.look()
+        assert await second.take() is None
+        database = first._db
+        assert database is not None
+        cursor = await database.execute("SHOW default_transaction_isolation")
+        assert await cursor.fetchone() == ("read committed",)
+
+
 async def test_somebody_elses_database_is_left_alone(url):
     sql(url, "CREATE TABLE theirs (a BIGINT)")
     with pytest.raises(StateUnusable, match="somebody else"):

@@ -42,6 +42,10 @@ _SESSION = " ".join(
         "synchronous_commit=on",
         "client_encoding=UTF8",
         "standard_conforming_strings=on",
+        # Instants are read in this form alone, and the fence is thought through at this level: a statement sees
+        # what was committed while it waited for the lease's row.
+        "datestyle=ISO",
+        r"default_transaction_isolation=read\ committed",
     )
 )
 
