@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from fleetd.engine.follower import Follower
 from fleetd.model.plan import Observation
-from tests.support.build import NOW, machine
+from fleetd.model.reasons import Verb, kept
+from tests.support.build import NOW, intent, machine
 
 
 @pytest.mark.parametrize(
@@ -57,3 +59,33 @@ def test_whether_others_of_its_fleet_are_followed(followed: dict[int, str], othe
     one: Any = SimpleNamespace(id=1, fleet="training")
     assert follower.with_others(one) is others
     assert follower.open == len(followed)
+
+
+@pytest.mark.parametrize(
+    ("fields", "attached", "followed", "given", "follows"),
+    [
+        pytest.param({}, True, [], False, True, id="one with a machine"),
+        pytest.param({}, False, [], False, False, id="no daemon runs: the pass closes it"),
+        pytest.param({"machine_id": None}, True, [], False, False, id="one without a machine"),
+        pytest.param({}, True, [7], False, False, id="followed already"),
+        pytest.param({}, True, [8], False, True, id="another is"),
+        pytest.param({}, True, [], True, False, id="it has its verdict"),
+        pytest.param({"verb": kept(Verb, "hibernate")}, True, [], False, False, id="another version's verb"),
+    ],
+)
+def test_what_is_followed(
+    fields: dict[str, Any], attached: bool, followed: list[int], given: bool, follows: bool
+) -> None:
+    begun: list[int] = []
+    group: Any = SimpleNamespace(start_soon=lambda _run, intent, **_named: begun.append(intent.id))
+    nothing: Any = SimpleNamespace()
+    recall: Any = SimpleNamespace(verdicts=SimpleNamespace(given=lambda _id: given))
+    follower = Follower(nothing, recall, nothing, nothing, nothing)
+    if attached:
+        follower.attach(group)
+    follower._followed.update(dict.fromkeys(followed, "training"))
+    one = replace(intent(Verb.STOP, 1, id=7), **fields)
+    follower.follow(one)
+    follower.follow(one)
+    assert begun == [7] * follows
+    assert follower.open == len({*followed, *begun})

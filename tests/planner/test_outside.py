@@ -131,11 +131,14 @@ def test_a_stop_of_a_machine_whose_events_cannot_be_read_is_a_persons(state: str
         ("odd", happened("start", 0), Culprit.UNKNOWN),
         ("off", happened("restart", 0, "error"), Culprit.FAILED_START),
         ("off", happened("stop", 0, "error"), Culprit.OPERATOR),
+        ("off", (happened("template-create", 0), happened("stop", 1)), Culprit.OPERATOR),
+        ("ready", (happened("snapshot-create", 0), happened("start", 1)), Culprit.OPERATOR),
         ("ready", happened("template-create", 0), Culprit.UNKNOWN),
     ],
 )
-def test_who_started_it(state: str, event: MachineEvent, culprit: Culprit) -> None:
-    assert classify(machine(1, state, events=(event,)), facts(1)) is culprit
+def test_who_started_it(state: str, event: Any, culprit: Culprit) -> None:
+    events = event if isinstance(event, tuple) else (event,)
+    assert classify(machine(1, state, events=events), facts(1)) is culprit
 
 
 @pytest.mark.parametrize(
