@@ -546,6 +546,18 @@ async def test_advice_names_a_commit_that_waits_for_no_standby(url):
     assert any("synchronous_standby_names" in line for line in await advice(Address(url)))
 
 
+async def test_advice_names_an_encoding_that_the_tables_are_not_made_in(url):
+    from fleetd.store.postgres.address import Address
+    from fleetd.store.postgres.advice import advice
+
+    parts = urlsplit(url)
+    name = f"{parts.path[1:]}_latin"
+    sql(url, f"""CREATE DATABASE "{name}" ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0""")
+    latin = parts._replace(path=f"/{name}").geturl()
+    assert any("encoding LATIN1" in line for line in await advice(Address(latin)))
+    assert not any("encoding" in line for line in await advice(Address(url)))
+
+
 TEXTS = st.text(st.characters(exclude_categories=()) | st.sampled_from("\0\x1a\ud800\udfff0a"))
 
 

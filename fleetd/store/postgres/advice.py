@@ -20,7 +20,8 @@ async def advice(address: Address) -> list[str]:
             row = await one(
                 cursor,
                 "SELECT current_setting('fsync'), current_setting('full_page_writes'), "
-                "current_setting('synchronous_standby_names'), pg_is_in_recovery()",
+                "current_setting('synchronous_standby_names'), pg_is_in_recovery(), "
+                "current_setting('server_encoding')",
             )
     except psycopg.Error as error:
         raise failure(error, address) from error
@@ -28,10 +29,15 @@ async def advice(address: Address) -> list[str]:
         await db.close()
     if row is None:
         return []
-    fsync, pages, standbys, follows = row
+    fsync, pages, standbys, follows, encoding = row
     found = []
     if follows:
         found.append(f"{address} is a server that only follows another: name the one that leads")
+    if encoding != "UTF8":
+        found.append(
+            f"the database in {address} has the encoding {encoding}, and no replica starts on it: "
+            "make it with encoding UTF8"
+        )
     if fsync != "on" or pages != "on":
         found.append(f"the server of {address} does not sync (fsync, full_page_writes): a crash loses the journal")
     if not standbys:
