@@ -527,3 +527,29 @@ def test_who_is_silent_is_told_by_each_round() -> None:
         on(story)
     events = [line["event"] for line in logs]
     assert sorted(events) == ["idle_source.went_silent", "machine.went_silent", "machine.went_silent"]
+
+
+@pytest.mark.parametrize(("minutes", "forbids"), [(40, True), (59, True), (60, False)])
+def test_a_start_that_no_pass_has_seen_counts_for_as_long_as_a_machine_stays_up_at_least(
+    minutes: int, forbids: bool
+) -> None:
+    async def story(world: World) -> None:
+        await world.passes(LONG_IDLE)
+        began = world.clock.now() - timedelta(minutes=minutes)
+        start = MachineEvent("start", "done", handle="h1", created_at=began, finished_at=began)
+        want = fleet(idle=replace(RULE, min_uptime=timedelta(hours=1)))
+        said = await world.word(Reason.OVER_TARGET, fleet=want, machine=machine(1, events=(start,)))
+        assert said is (Reason.NOT_IDLE_LONG_ENOUGH if forbids else None)
+
+    on(story)
+
+
+def test_a_lease_that_ended_since_the_pass_begins_the_idle_time_anew() -> None:
+    async def story(world: World) -> None:
+        await world.passes(LONG_IDLE)
+        await world.lease(timedelta(0))
+        await anyio.sleep(1)
+        assert await world.word(Reason.PARKED_IDLE) is Reason.NOT_IDLE_LONG_ENOUGH
+        assert world.idleness._clocks["ps1"].idle_since is None
+
+    on(story)
