@@ -151,10 +151,12 @@ def _lease_lines(lease: LeaseReport | None, now: datetime) -> Iterator[Renderabl
         return
     yield Text.assemble("lease: ", (holder_words(lease, now, shown), "green" if lease.holder else "bold yellow"))
     for standby in lease.standbys:
-        yield Text(f"  stands by: {standby_words(standby, shown)}", style="yellow" if standby.config_differs else "")
+        style = "yellow" if standby.config_differs else ""
+        yield Hanging(Text(f"stands by: {standby_words(standby, shown)}", style=style), first=GAP, then=2 * GAP)
         if standby.config_fault:
             first, *more = standby.config_fault.splitlines()
-            yield Text(f"    {REJECTED}, and it would act on the config from before: {shown(first)}", style="red")
+            said = Text(f"{REJECTED}, and it would act on the config from before: {shown(first)}", style="red")
+            yield Hanging(said, first=2 * GAP, then=3 * GAP)
             yield from (Hanging(Text(shown(line).strip(), style="red"), first=3 * GAP, then=4 * GAP) for line in more)
 
 

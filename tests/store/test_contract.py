@@ -347,6 +347,28 @@ async def a_session_that_the_server_ends_is_made_anew(bench: Bench) -> None:
         await one.renew()
 
 
+async def what_was_asked_before_the_server_ended_the_session_may_be_done(bench: Bench) -> None:
+    from fleetd.store.postgres.address import Address
+    from fleetd.store.postgres.requests import Requester
+
+    async with bench.leases() as (one, _):
+        await one.take()
+        for method, said in (("PUT", True), ("GET", False)):
+            before = bench.count("request")
+
+            async def ask(method: str = method, said: bool = said) -> None:
+                with pytest.raises(StateAway) as caught:
+                    await Requester(Address(bench.url)).ask(method, "/vetoes", "", "ada", seconds=30)
+                assert ("may have been done, or be done yet" in str(caught.value)) == said
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask)
+                with anyio.fail_after(10):
+                    while bench.count("request") == before:  # noqa: ASYNC110 - a server in another process
+                        await anyio.sleep(0.05)
+                bench.end_sessions()
+
+
 def _without_answer(when: str) -> Callable[[Bench], Awaitable[None]]:
     async def a_commit_without_answer(bench: Bench) -> None:
         async with bench.losing(when) as (url, arm):
@@ -407,6 +429,7 @@ ROWS = {
         (None, a_session_that_is_idle_in_a_transaction_is_ended),
         (None, who_hangs_up_lets_go),
         (None, a_session_that_the_server_ends_is_made_anew),
+        (None, what_was_asked_before_the_server_ended_the_session_may_be_done),
         *((f"a commit lost {when} it is made", _without_answer(when)) for when in ("before", "after")),
         (None, who_acts_on_nothing_writes_while_nobody_acts),
     )

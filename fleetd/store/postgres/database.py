@@ -229,7 +229,8 @@ def failure(error: psycopg.Error, address: Address, *, unreachable: bool = False
         case errors.InvalidCatalogName():
             return StateUnusable(f"{address}: there is no such database ({said}): createdb makes one")
         case errors.ReadOnlySqlTransaction():
-            return StateAway(f"{address} is a server that only follows another ({said}): name the one that leads")
+            why = "it follows another, and the one that leads is to be named, or default_transaction_read_only is on"
+            return StateAway(f"{address} takes no writes ({said}): {why}")
         case errors.LockNotAvailable() | errors.QueryCanceled():
             return StateAway(f"{address} did not come to it in time ({said})")
         case psycopg.OperationalError() if unreachable and "authentication failed" in said:

@@ -96,6 +96,8 @@ class Requester:
         self._address = address
         self._db: Connection | None = None
         self._bell = Bell(address, ANSWERED)
+        self._left = ""
+        """What became of what was asked, where the database fails from now on."""
 
     async def ask(self, method: str, path: str, body: str, actor: str, *, seconds: float) -> tuple[int, bytes] | bool:
         """The status and text of the answer; else whether it was withdrawn, untouched, when the time was over.
@@ -106,7 +108,8 @@ class Requester:
         try:
             return await self._ask(method, path, body, actor, seconds)
         except psycopg.Error as error:
-            raise failure(error, self._address) from error
+            failed = failure(error, self._address)
+            raise type(failed)(f"{failed}{self._left}") from error
         finally:
             await self._bell.aclose()
             if self._db is not None:
@@ -117,6 +120,8 @@ class Requester:
         self._db = db = await connect(self._address, "fleetd command")
         await self._bell.heard(0)
         async with db.cursor() as cursor:
+            if method != "GET":
+                self._left = "; what was asked may have been done, or be done yet: fleetd status says"
             row = await one(
                 cursor,
                 "INSERT INTO request (method, path, body, actor, expires_at) "
