@@ -199,7 +199,7 @@ def test_a_standby_on_another_config_is_named(story: Story) -> None:
     assert re.search(
         rf"the replica that stands by here \(\S+, pid {other.process.pid}\) has read \S+ again", read.stderr
     )
-    story.wait(lambda: "differs" not in holder.run("status").stdout, 30)  # a report every few seconds, and two commands
+    story.wait(lambda: "differs" not in holder.run("status").stdout, 30)  # it is said every few seconds
     assert 'fleetd_lease_standbys{config="same"} 1.0' in lines(holder, "fleetd_lease_standbys")
     assert len(other.events("lease.config_differs")) == 1
     assert holder.events("config.reloaded")  # on its own file, by its own signal
