@@ -83,7 +83,7 @@ class ControlClient:
         Raises:
             NoDaemon: nobody listens; NotAllowed: this user may not connect; NoAnswer: it does not answer.
             OtherDaemon: it is another than the one that was meant. OrderRefused: the daemon declined.
-        StandsBy: it is a replica that does not act.
+            StandsBy: it is a replica that does not act.
         """
         seconds = patience(method, path)
         try:
