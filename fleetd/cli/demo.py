@@ -26,9 +26,8 @@ from fleetd.cli.output import no_echo_of_keys, out, show
 from fleetd.cli.render_demo import EVENTS_SHOWN, Scene, ending, fitting_demo, title_lines
 from fleetd.cli.render_status import fleet_words
 from fleetd.cli.words import event_words
-from fleetd.model.errors import StateUnusable
+from fleetd.model.errors import ListenFailed, StateUnusable
 from fleetd.model.report import Report
-from fleetd.ops.http import ListenFailed
 
 PACKAGED = "demo.toml"
 LISTEN = "127.0.0.1:8750"

@@ -30,6 +30,7 @@
     │   └── KeyUnusable             the file is sound, but the key is not where it says
     ├── NotYet                      an order before the first pass: nobody knows yet what it is about
     ├── OrderDeclined               an operator's order that the planner does not carry out now, ``reason`` says why
+    ├── ListenFailed                an address of ours is taken, or is not this machine's: another one has to be named
     └── PassFailed                  a fault in fleetd's own code ended a pass; the next one tries again
 
 Library exceptions (aiohttp, sqlite3, pydantic) stop at the adapter that met them and continue as one of these.
@@ -233,6 +234,10 @@ class OrderDeclined(FleetdError):
 
 class PassFailed(FleetdError):
     """A fault in fleetd's own code ended a pass. The process goes on, and the next pass tries again."""
+
+
+class ListenFailed(FleetdError):
+    """``daemon.listen`` cannot be listened on."""
 
 
 class SteppedDown(FleetdError):

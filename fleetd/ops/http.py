@@ -22,7 +22,7 @@ import yarl
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from fleetd.model.errors import FleetdError
+from fleetd.model.errors import ListenFailed
 from fleetd.ops.daemon_handle import Told
 from fleetd.ops.http_answers import Fault, Handler, serving, tell_faults
 from fleetd.ops.reads import Numbers, read_routes
@@ -42,10 +42,6 @@ HEADERS = {
 
 _ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """What binding says where the machine has no IPv6; its IPv4 address serves all the same."""
-
-
-class ListenFailed(FleetdError):
-    """``daemon.listen`` cannot be listened on."""
 
 
 @asynccontextmanager

@@ -390,9 +390,11 @@ def test_a_busy_port_does_not_keep_the_demo_from_starting(tmp_path: Path) -> Non
 
 def test_a_port_that_another_demo_takes_meanwhile_does_not_end_this_one(tmp_path: Path) -> None:
     import socket
+    import tempfile
 
     log = tmp_path / "log"
-    with socket.socket() as busy, log.open("w") as stream:
+    # A socket's path is short: not below tmp_path, which is as deep as where the tests run.
+    with socket.socket() as busy, log.open("w") as stream, tempfile.TemporaryDirectory(dir="/tmp") as short:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         script = (
@@ -406,7 +408,7 @@ def test_a_port_that_another_demo_takes_meanwhile_does_not_end_this_one(tmp_path
             [sys.executable, "-c", script],
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env=environment(TMPDIR=str(tmp_path)),
+            env=environment(TMPDIR=short),
         )
         try:
             until(lambda: "training 4/4 up" in log.read_text() or process.poll() is not None)

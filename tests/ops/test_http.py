@@ -17,9 +17,10 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
+from fleetd.model.errors import ListenFailed
 from fleetd.model.report import encoded
 from fleetd.ops import http_answers
-from fleetd.ops.http import ListenFailed, serve_http
+from fleetd.ops.http import serve_http
 from fleetd.ops.metrics import Metrics
 from tests.support.fake_handle import AT, FakeHandle, a_machine, a_report
 
