@@ -71,6 +71,8 @@ async def ask_holder(settings: Settings, kind: type[T], method: str, path: str, 
         raise NoDaemon(f"no replica has the lease of {address}")
     text = json.dumps(body) if body else ""
     asked = await requests.Requester(address).ask(method, path, text, _myself(), seconds=patience(method, path))
+    if asked is True and (await _last_holder(address)).over:  # it died meanwhile, and nobody has taken over
+        raise NoDaemon(f"no replica has the lease of {address}")
     if isinstance(asked, bool):
         later = "what was asked was withdrawn" if asked or method == "GET" else "it may still carry this out"
         raise NotReached(f"the replica that has the lease ({holder.about}) does not answer: {later}")
