@@ -219,6 +219,7 @@ async def _wait_for(lease: Lease, rereads: Rereads, settings: Settings, process:
                 async for _ in signals:
                     log.info("daemon.stop_requested")
                     notifier.stopping()
+                    standby.close()  # before: what only begins to answer is waited for
                     group.cancel_scope.cancel()
 
             group.start_soon(end)

@@ -15,7 +15,7 @@ AFTERNOON = [
         "How are we, in one look?",
         "/",
         [
-            r"Not at target since [\d:]{8} UTC: training 6 of 8 up, render 0 of 1 up, spare 1 of 3 up\.",
+            r"Not at target since (?:\d+ \w+ )?[\d:]{5,8} UTC: training 6 of 8 up, render 0 of 1 up, spare 1 of 3 up\.",
             r"inference ‖ partly frozen, at target 2 of 2",
         ],
     ),
@@ -53,17 +53,19 @@ AFTERNOON = [
     (
         "What is held, until when, by whom and why?",
         "/machine/{held}",
-        [r"Hold on {held} a run that must not be lost \(.* \(uid \d+\).*, until [\d:]{8} UTC, [23] h .*left\)"],
+        [
+            r"Hold on {held} a run that must not be lost \(.* \(uid \d+\).*, until (?:\d+ \w+ )?[\d:]{5,8} UTC, [23] h .*left\)"
+        ],
     ),
     (
         "What is held at all?",
         "/",
-        [r"On their own: .*hold on {held} until [\d:]{8} UTC \(a run that must not be lost\)"],
+        [r"On their own: .*hold on {held} until (?:\d+ \w+ )?[\d:]{5,8} UTC \(a run that must not be lost\)"],
     ),
     (
         "Is the freeze still on?",
         "/fleet/inference",
-        [r"Freeze on inference \(create only\) moving data \(.*until [\d:]{8} UTC, .* left\)"],
+        [r"Freeze on inference \(create only\) moving data \(.*until (?:\d+ \w+ )?[\d:]{5,8} UTC, .* left\)"],
     ),
     ("Is it doing anything right now?", "/", [r"last pass \d+ s ago, took [\d.]+ m?s"]),
     ("Did my reload take?", "/history?since=1h", [r"config reloaded [\d:]{8} .*0\.51 -> 0\.52"]),
@@ -102,12 +104,14 @@ OUTAGE = [
     (
         "Is the provider there?",
         "/",
-        [r"Blind since [\d:]{8} UTC: the provider does not answer\. Last seen [\d:]{8} UTC: 1 of 1 up\."],
+        [
+            r"Blind since (?:\d+ \w+ )?[\d:]{5,8} UTC: the provider does not answer\. Last seen (?:\d+ \w+ )?[\d:]{5,8} UTC: 1 of 1 up\."
+        ],
     ),
     (
         "Why is my change not in force?",
         "/",
-        [r"The new config was rejected, .* fleets\.training\.target: .* since [\d:]{8} UTC"],
+        [r"The new config was rejected, .* fleets\.training\.target: .* since (?:\d+ \w+ )?[\d:]{5,8} UTC"],
     ),
     (
         "Can I believe what I see?",

@@ -278,9 +278,8 @@ def converged(shown: dict[str, Any]) -> bool:
 
 def refusal(replica: Replica) -> str | None:
     """Why the standby's reload was rejected, as this one says."""
-    (standby,) = replica.shown()["daemon"]["lease"]["standbys"]
-    fault: str | None = standby["config_fault"]
-    return fault
+    standbys = replica.shown()["daemon"]["lease"]["standbys"]
+    return next((standby["config_fault"] for standby in standbys), None)  # it has not been heard of at once
 
 
 def lines(replica: Replica, prefix: str) -> set[str]:

@@ -172,7 +172,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         3,
         "nobody compares the clocks",
         Agreement.told,
-        "self._told = (theirs, anyio.current_time())",
+        "self._told, self._by = (theirs, anyio.current_time()), by",
         "pass",
         story(
             _at(0.9, "clock", by=26 * HOUR),
