@@ -15,7 +15,7 @@ AFTERNOON = [
         "How are we, in one look?",
         "/",
         [
-            r"Not at target since (?:\d+ \w+ )?[\d:]{5,8} UTC: training 6 of 8 up, render 0 of 1 up, spare 1 of 3 up\.",
+            r"Not at target since {time}: training 6 of 8 up, render 0 of 1 up, spare 1 of 3 up\.",
             r"inference ‖ partly frozen, at target 2 of 2",
         ],
     ),
@@ -53,19 +53,17 @@ AFTERNOON = [
     (
         "What is held, until when, by whom and why?",
         "/machine/{held}",
-        [
-            r"Hold on {held} a run that must not be lost \(.* \(uid \d+\).*, until (?:\d+ \w+ )?[\d:]{5,8} UTC, [23] h .*left\)"
-        ],
+        [r"Hold on {held} a run that must not be lost \(.* \(uid \d+\).*, until {time}, [23] h .*left\)"],
     ),
     (
         "What is held at all?",
         "/",
-        [r"On their own: .*hold on {held} until (?:\d+ \w+ )?[\d:]{5,8} UTC \(a run that must not be lost\)"],
+        [r"On their own: .*hold on {held} until {time} \(a run that must not be lost\)"],
     ),
     (
         "Is the freeze still on?",
         "/fleet/inference",
-        [r"Freeze on inference \(create only\) moving data \(.*until (?:\d+ \w+ )?[\d:]{5,8} UTC, .* left\)"],
+        [r"Freeze on inference \(create only\) moving data \(.*until {time}, .* left\)"],
     ),
     ("Is it doing anything right now?", "/", [r"last pass \d+ s ago, took [\d.]+ m?s"]),
     ("Did my reload take?", "/history?since=1h", [r"config reloaded [\d:]{8} .*0\.51 -> 0\.52"]),
@@ -104,14 +102,12 @@ OUTAGE = [
     (
         "Is the provider there?",
         "/",
-        [
-            r"Blind since (?:\d+ \w+ )?[\d:]{5,8} UTC: the provider does not answer\. Last seen (?:\d+ \w+ )?[\d:]{5,8} UTC: 1 of 1 up\."
-        ],
+        [r"Blind since {time}: the provider does not answer\. Last seen {time}: 1 of 1 up\."],
     ),
     (
         "Why is my change not in force?",
         "/",
-        [r"The new config was rejected, .* fleets\.training\.target: .* since (?:\d+ \w+ )?[\d:]{5,8} UTC"],
+        [r"The new config was rejected, .* fleets\.training\.target: .* since {time}"],
     ),
     (
         "Can I believe what I see?",
@@ -119,6 +115,10 @@ OUTAGE = [
         [r"Not believed since .*What follows is as of ", r"\? not seen now", r"fleetd started outage"],
     ),
 ]
+
+
+TIME = r"(?:\d+ \w+ )?[\d:]{5,8} UTC"
+"""``{time}`` above: an instant of another day is told with its day."""
 
 
 def answers(here: Situation, path: str, patterns: list[str]) -> None:
@@ -130,7 +130,9 @@ def answers(here: Situation, path: str, patterns: list[str]) -> None:
         return [p for p in patterns if not re.search(filled(p), said)]
 
     def filled(pattern: str) -> str:
-        return re.sub(r"\{([a-z]+)\}", lambda m: re.escape(here.names.get(m[1], "")) or m[0], pattern)
+        return re.sub(
+            r"\{([a-z]+)\}", lambda m: re.escape(here.names.get(m[1], "")) or m[0], pattern.replace("{time}", TIME)
+        )
 
     until(lambda: not lacks(), every=2.0, saying=lambda: f"{lacks()}\n--- is not in ---\n{said}")
 
