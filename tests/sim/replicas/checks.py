@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
+from fleetd.engine.clocks import APART
 from fleetd.model.reasons import Verb
 from fleetd.store.postgres.lease import RENEWAL
 from tests.sim import checker
@@ -192,13 +193,16 @@ def _taken_by_hand(record: ReplicaRecord, at: float, mine: str | None) -> Tenure
 
 
 def _run_out(record: ReplicaRecord, sent: Sent, veto: object) -> bool:
-    """Whether a veto has ended by a clock that may count: the provider's, or for one that was given while none
-    acted, that of the host that acts now."""
+    """Whether a veto has ended by a clock that may count.
+
+    That is the provider's, and that of the host that acts now where the two agree within five minutes, or where the
+    veto was given while none acted.
+    """
     expires = veto.expires  # type: ignore[attr-defined]
     true = record.true(sent.at)
     if true >= expires:
         return True
-    if not veto.unattended:  # type: ignore[attr-defined]
-        return False
     ahead = next((by for at, life, by in reversed(record.clocks) if life == sent.life and at <= sent.at), 0.0)
+    if abs(ahead) > APART and not veto.unattended:  # type: ignore[attr-defined]
+        return False
     return (true - expires).total_seconds() + ahead >= 0
