@@ -18,6 +18,9 @@ APART = 300.0
 """Seconds by which the two may differ before nothing is destroyed, stopped or dropped because of an age."""
 
 
+PROVIDER = "the provider"
+
+
 class Agreement:
     """What the provider said last of the time, carried on by the event loop's clock, against ours.
 
@@ -28,16 +31,20 @@ class Agreement:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._told: tuple[datetime, float] | None = None
-        self._by = "the provider"
+        self._by = PROVIDER
         self._said = False
 
-    def told(self, theirs: datetime, by: str = "the provider") -> None:
-        """An answer has come with this Date."""
+    def told(self, theirs: datetime, by: str = PROVIDER) -> None:
+        """An answer has come with this Date; ``by`` another than the provider until that has told its own."""
         self._told, self._by = (theirs, anyio.current_time()), by
 
     @property
     def ahead(self) -> float | None:
         """Seconds by which ours is ahead, negative for behind; None where the provider has told no time."""
+        return self._ahead if self._by == PROVIDER else None
+
+    @property
+    def _ahead(self) -> float | None:
         if self._told is None:
             return None
         theirs, ticks = self._told
@@ -45,8 +52,8 @@ class Agreement:
 
     @property
     def apart_by(self) -> timedelta:
-        """``ahead`` where they are apart, and nothing where they agree, or nobody knows."""
-        ahead = self.ahead
+        """By how much ours is ahead where they are apart, and nothing where they agree, or nobody knows."""
+        ahead = self._ahead
         return timedelta(seconds=ahead) if ahead is not None and abs(ahead) > APART else timedelta(0)
 
     def theirs(self, now: datetime) -> datetime:
@@ -77,7 +84,7 @@ class Agreement:
         doubt = self.doubt
         if (doubt is not None) != self._said:
             self._said = doubt is not None
-            by = round(self.ahead or 0.0)
+            by = round(self._ahead or 0.0)
             if self._said:
                 log.error("clock.disagreed", by_s=by)
             else:

@@ -287,8 +287,10 @@ def test_who_told_the_time_is_named() -> None:
             agreement, right = world.reconciler.agreement, world.clock.now()
             agreement.told(right - timedelta(hours=2), "the database")
             assert agreement.doubt == "ours is 7200 s ahead of the database's"
+            assert agreement.ahead is None  # shown as what ours is ahead of the provider's
             agreement.told(right + timedelta(hours=2))
             assert agreement.doubt == "ours is 7200 s behind the provider's"
+            assert agreement.ahead == -7200
 
     run_virtual(story)
 
