@@ -5,5 +5,10 @@ from __future__ import annotations
 
 def clause(text: str) -> str:
     """On one line, and without the full stop that ends it: ours follows."""
-    line = " ".join(text.split())
-    return line.rstrip(" .") or line
+    said = line(text)
+    return said.rstrip(" .") or said
+
+
+def line(text: str) -> str:
+    """A message of several lines as one."""
+    return " ".join(text.split())

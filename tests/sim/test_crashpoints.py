@@ -24,7 +24,7 @@ from fleetd.store.sqlite import SqliteJournal
 from tests.sim.crashpoints import PATHS, die_at, trail
 
 PAIRS = 6
-READS = ("list", "show")
+READS = ("list", "list_machines", "show")
 EVERY = os.environ.get("FLEETD_CRASH_POINTS") == "all"
 JOURNALED = (
     "write_intent",
@@ -56,7 +56,7 @@ def _died_at(points: Sequence[str], *, on_v1: bool) -> list[int]:
     numbers = range(1, len(points) + 1)
     if EVERY:
         return list(numbers)
-    reads = [n for n in numbers if points[n - 1].endswith(READS) or points[n - 1].endswith("list_machines")]
+    reads = [n for n in numbers if points[n - 1].endswith(READS)]
     writes = [n for n in numbers if n not in set(reads)]
     return sorted(reads[::3] + writes[:: 2 if on_v1 else 1])
 

@@ -11,13 +11,13 @@ from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import MachineReport, Report
 from fleetd.ops.page import links
 from fleetd.ops.page.aged import OVERDUE
-from fleetd.ops.page.words import clock, count, line, money
+from fleetd.ops.page.words import clock, count, money
 from fleetd.planner.ownership import made_for
 from fleetd.planner.standing import orphans
 from fleetd.words import times
 from fleetd.words.blocked import blocked
 from fleetd.words.fleets import unlike_sentence
-from fleetd.words.quotes import clause
+from fleetd.words.quotes import clause, line
 from fleetd.words.times import clocks_sentence
 
 MISSING = "missing"

@@ -53,8 +53,3 @@ def veto_words(veto: VetoReport, now: datetime) -> tuple[str, str]:
     title = veto_title(veto)
     ends = f"until {clock(veto.expires_at, now)} UTC, {span(veto.expires_at - now)} left"
     return title if veto.keeps_off else title[:1].upper() + title[1:], f"{veto.reason} ({veto.actor}, {ends})"
-
-
-def line(words: str) -> str:
-    """A message of several lines as one."""
-    return " ".join(words.split())
