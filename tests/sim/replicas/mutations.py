@@ -19,7 +19,7 @@ FLEET = FleetSpec("training", target=1, stops="100%", respect_manual=0)
 AT = 5 * MINUTE
 
 
-def _story(*beats: Beat, **more: Any) -> ReplicaStory:
+def short_story(*beats: Beat, **more: Any) -> ReplicaStory:
     defaults: dict[str, Any] = {"late": 0.0, "latency": (0.02, 0.05), "trouble": 8 * MINUTE}
     return ReplicaStory("mutation", (FLEET,), beats, **(defaults | more))
 
@@ -55,7 +55,7 @@ class Mutation:
 
 FOUND: dict[str, ReplicaStory] = {
     # What drawn stories have broken once.
-    "a lost create is looked for by one whose clock is hours behind, and then by the next": _story(
+    "a lost create is looked for by one whose clock is hours behind, and then by the next": short_story(
         _beat("kill", where="arrival", down=1.0),
         _grow(2, AT + 0.2),
         *(_beat("step_down", AT + seconds) for seconds in (14.0, 15.0, 16.0)),
@@ -69,7 +69,7 @@ MUTATIONS = (
         8,
         "a write does not ask whose the lease is",
         ((Lease.enter, "if row is None:", "if False:"),),
-        _story(_beat("by_hand", AT + 1.5), _grow(4, AT + 1.6)),
+        short_story(_beat("by_hand", AT + 1.5), _grow(4, AT + 1.6)),
     ),
     Mutation(
         8,
@@ -78,13 +78,13 @@ MUTATIONS = (
             (Lease.take, "expires_at <= clock_timestamp() OR", "expires_at <= wall() OR"),
             (lease.holder_of, "expires_at <= clock_timestamp()", "expires_at <= wall()"),
         ),
-        _story(_grow(3), _grow(5, AT + MINUTE), clocks=(2 * HOUR, 2 * HOUR)),
+        short_story(_grow(3), _grow(5, AT + MINUTE), clocks=(2 * HOUR, 2 * HOUR)),
     ),
     Mutation(
         2,
         "a takeover knows nothing of the creates that were under way",
         ((PostgresJournal.open_intents, "WHERE closed_at IS NULL", "WHERE closed_at IS NULL AND created_at < 0"),),
-        _story(_beat("kill", where="arrival", down=1.0), _grow(2, AT + 0.2), late=1.0, lag=(20.0, 25.0)),
+        short_story(_beat("kill", where="arrival", down=1.0), _grow(2, AT + 0.2), late=1.0, lag=(20.0, 25.0)),
     ),
     Mutation(
         5,
@@ -96,7 +96,7 @@ MUTATIONS = (
                 "_insert(cursor, INTENTS, intent, _key())",
             ),
         ),
-        _story(_beat("lose_commits", count=8), _grow(5, AT + 0.2)),
+        short_story(_beat("lose_commits", count=8), _grow(5, AT + 0.2)),
     ),
     Mutation(
         7,
@@ -105,7 +105,7 @@ MUTATIONS = (
             (PostgresJournal.holds, "WHERE expires_at > %s", "WHERE expires_at > %s AND FALSE"),
             (journal._refuse_vetoed, "if hold.forbids(", "if False and hold.forbids("),
         ),
-        _story(
+        short_story(
             Beat(AT, "freeze", {"host": "b", "all": True, "for": 900.0}),
             _beat("kill", AT + 10, down=60.0),
             _grow(4, AT + 11),

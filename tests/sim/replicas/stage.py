@@ -34,9 +34,10 @@ from tests.sim.replicas.life import ReplicaLife, ReplicaSite
 from tests.sim.replicas.network import Wire, wired
 from tests.sim.replicas.people import People
 from tests.sim.replicas.record import ReplicaRecord
+from tests.sim.replicas.rest import gather, wanted_end
 from tests.sim.replicas.server import Server
 from tests.sim.replicas.sql import ORIGIN
-from tests.sim.replicas.story import HOSTS, ReplicaStory, draw
+from tests.sim.replicas.story import CALM_LIMIT, HOSTS, ReplicaStory, draw
 from tests.sim.run import KEY, Outcome
 from tests.sim.spec import Beat, FleetSpec
 from tests.support.virtual_time import VirtualClock, run_virtual, virtual_loop
@@ -72,7 +73,7 @@ def run_story(story: ReplicaStory) -> Outcome:
     faults: Counter[str] = Counter(kind for call in record.calls for kind in call.faults)
     faults.update(stage.record.seen)
     faults["writes under way at a takeover"] += under_way(record)
-    return Outcome(story.seed, story.end / 86400, tuple(breaches), faults, len(record.calls), stage.log.getvalue())
+    return Outcome(story.seed, record.end / 86400, tuple(breaches), faults, len(record.calls), stage.log.getvalue())
 
 
 async def _play(story: ReplicaStory, root: Path) -> Stage:
@@ -194,6 +195,11 @@ class Stage:
             await self._until(self.story.calm_from)
             await self._calm_down()
             await self._until(self.story.end)
+            self._gather()
+            while (later := wanted_end(self.record, self.story)) is not None:
+                self.record.end = later
+                await self._until(later)
+                self._gather()
             self._look_at_the_end()
             self._over = True
             for site in self.sites.values():
@@ -368,7 +374,7 @@ class Stage:
         for site in self.sites.values():  # nothing is to befall the holder any more, and standing by costs real time
             life = site.newest
             if life is not None and not life.acts and any(s.newest and s.newest.acts for s in self.sites.values()):
-                self._down[site.name] = self.story.calm
+                self._down[site.name] = max(CALM_LIMIT, self.story.calm)
                 life.stop()
         for site in self.sites.values():  # who had the lease with an old config, and could not read this one
             life = site.newest
@@ -383,18 +389,14 @@ class Stage:
 
     def _close(self) -> None:
         assert self.database.misunderstood == []
-        self.world.advance()
+        self._gather()
         record = self.record
-        calls = [(call, wire) for wire in self.wires.values() for call in wire.server.calls]
-        record.calls = [call for call, _ in sorted(calls, key=lambda one: (one[0].world_seconds, one[0].seq))]
-        record.sent = sorted((s for wire in self.wires.values() for s in wire.sent), key=lambda s: s.at)
-        record.timeline = self.world.timeline
-        record.machines = self.world.state.machines | self.world.state.gone
-        record.lives = [life.span for site in self.sites.values() for life in site.lives]
-        record.tenures, record.written = self.database.tenures, self.database.written
         record.seen["commits without an answer"] += sum(w.lost for s in self.sites.values() for w in s.ways)
         if KEY in self.log.getvalue():
             record.exposures.append("the log")
+
+    def _gather(self) -> None:
+        gather(self.record, self.world, self.database, self.sites.values(), self.wires.values())
 
     def _note_clock(self, life: ReplicaLife) -> None:
         ahead = (life.site.clock.now() - self.record.true(_now())).total_seconds()

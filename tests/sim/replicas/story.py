@@ -15,8 +15,10 @@ HOSTS = ("a", "b")
 MINUTE = 60.0
 TROUBLE = 40 * MINUTE
 CALM = 22 * MINUTE
-"""The end of every run: time to converge, and then to rest."""
+"""The end of every run: time to converge, and then to rest; longer where what was backed off from waits longer."""
 HOUR = 3600.0
+CALM_LIMIT = 2 * HOUR
+"""A fleetd that is refused, or fails to start a machine, again and again never comes to rest: it is judged then."""
 POINTS = ("arrival", "before call.create", "after journal.write_intent", "after call.create", "before call.stop")
 """Where a process is paused or killed: as a create has left it, or at a point of ``tests/sim/life.py``."""
 WEIGHTS: dict[str, int] = {
@@ -58,6 +60,7 @@ class ReplicaStory:
     interval: int = 60
     trouble: float = TROUBLE
     calm: float = CALM
+    """At least."""
 
     @property
     def calm_from(self) -> float:

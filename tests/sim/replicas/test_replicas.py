@@ -9,8 +9,14 @@ import pytest
 
 pytest.importorskip("psycopg")
 
-from tests.sim.replicas.mutations import FOUND, MUTATIONS, Mutation
+from fleetd.simulator import faults as f
+from tests.sim.record import EPOCH
+from tests.sim.replicas import rest
+from tests.sim.replicas.mutations import FOUND, MUTATIONS, Mutation, short_story
+from tests.sim.replicas.record import ReplicaRecord
 from tests.sim.replicas.stage import run_replicas, run_story
+from tests.sim.replicas.story import CALM_LIMIT, MINUTE, ReplicaStory
+from tests.sim.spec import FleetSpec
 
 SEEDS = ("1", "18")
 """An hour of two replicas takes about eight seconds of one core; the long run is for hundreds of them. In the second,
@@ -28,6 +34,30 @@ def test_every_promise_is_kept_while_replicas_take_over(seed: str) -> None:
 @pytest.mark.parametrize("what", FOUND)
 def test_what_was_found_stays_mended(what: str) -> None:
     assert run_story(FOUND[what]).breaches == ()
+
+
+def test_a_run_lasts_until_what_was_refused_has_been_waited_out() -> None:
+    """Seed 25 once ended before that, and was not judged at all."""
+    refused = f.ErrorAnswer(operation="create", status=422, until=6 * MINUTE)
+    story = short_story(rules=(refused,), calm=5 * MINUTE)
+    outcome = run_story(story)
+    assert outcome.breaches == ()
+    assert outcome.days * 86400 > story.end + 30 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("quiet", "wanted"),
+    [(100.0, None), (761.0, 1001.0), (10 * CALM_LIMIT, 480.0 + CALM_LIMIT)],
+    ids=["it rested long ago", "a minute later", "never: it is judged as it is"],
+)
+def test_when_a_run_is_judged(quiet: float, wanted: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest, "quiet_from", lambda _truth: quiet)
+    story = ReplicaStory("judged", (FleetSpec("training", 1),), (), trouble=480.0, calm=300.0)
+    record = ReplicaRecord("judged", EPOCH, calm_from=story.calm_from, end=story.end, rest=240.0)
+    assert rest.wanted_end(record, story) == wanted
+    if wanted is not None:
+        record.end = wanted
+        assert rest.wanted_end(record, story) is None
 
 
 @pytest.mark.slow
