@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.config_text import SIMULATOR_PROVIDER, config_text
-from tests.support.exporter import free_port
+from tests.support.ports import free_port
 from tests.support.processes import started, until
 
 ROOT = Path(__file__).parents[2]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.processes import KEY, fleetd, popen, simulator, started, until, write_config
 
 COMMANDS = (
@@ -34,12 +34,6 @@ COMMANDS = (
     ("schema",),
 )
 """Everything that looks, what fails, and what is turned away because a daemon runs."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def command_line(pid: int) -> bytes:

@@ -11,15 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import nobody_listens
 from tests.support.processes import KEY, fleetd, popen, simulator, started, until, write_config
 
 TEN_FAULTS = Path(__file__).parent.parent / "config" / "ten-faults.toml"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_ten_faults_are_all_reported_at_once() -> None:
@@ -43,13 +38,14 @@ def test_a_wrong_key_is_77(tmp_path: Path) -> None:
 
 
 def test_a_provider_that_is_down_is_69_soon(tmp_path: Path) -> None:
-    config = write_config(tmp_path, f"http://127.0.0.1:{free_port()}")
-    for command in (("plan",), ("apply",), ("machines", "list"), ("machines", "stop", "ps1"), ("status",)):
-        begun = time.monotonic()
-        done = fleetd(*command, "-c", str(config))
-        assert done.returncode == 69, done.stderr
-        assert time.monotonic() - begun < 30
-        assert "Traceback" not in done.stderr
+    with nobody_listens() as port:
+        config = write_config(tmp_path, f"http://127.0.0.1:{port}")
+        for command in (("plan",), ("apply",), ("machines", "list"), ("machines", "stop", "ps1"), ("status",)):
+            begun = time.monotonic()
+            done = fleetd(*command, "-c", str(config))
+            assert done.returncode == 69, done.stderr
+            assert time.monotonic() - begun < 30
+            assert "Traceback" not in done.stderr
 
 
 def test_a_provider_that_hangs_is_69_soon(tmp_path: Path) -> None:
@@ -76,14 +72,15 @@ def test_a_provider_that_hangs_is_69_soon(tmp_path: Path) -> None:
 
 def test_run_keeps_going_while_the_provider_is_down_and_says_so_once(tmp_path: Path) -> None:
     log = tmp_path / "daemon.log"
-    config = write_config(tmp_path, f"http://127.0.0.1:{free_port()}")
-    with started("run", "-c", str(config), log=log) as daemon:
-        until(lambda: "provider.unavailable" in log.read_text())
-        time.sleep(4)
-        assert daemon.poll() is None
-        assert log.read_text().count("provider.unavailable") == 1
-        daemon.send_signal(signal.SIGTERM)
-        assert daemon.wait(timeout=30) == 0
+    with nobody_listens() as port:
+        config = write_config(tmp_path, f"http://127.0.0.1:{port}")
+        with started("run", "-c", str(config), log=log) as daemon:
+            until(lambda: "provider.unavailable" in log.read_text())
+            time.sleep(4)
+            assert daemon.poll() is None
+            assert log.read_text().count("provider.unavailable") == 1
+            daemon.send_signal(signal.SIGTERM)
+            assert daemon.wait(timeout=30) == 0
 
 
 @pytest.mark.parametrize("command", ["apply", "run"])

@@ -23,6 +23,7 @@ from fleetd.ops import http_answers
 from fleetd.ops.http import serve_http
 from fleetd.ops.metrics import Metrics
 from tests.support.fake_handle import AT, FakeHandle, a_machine, a_report
+from tests.support.ports import free_port
 
 PATHS = ("/livez", "/readyz", "/metrics", "/status.json")
 
@@ -233,9 +234,7 @@ async def test_nothing_is_served_where_listen_is_empty(handle: FakeHandle) -> No
 
 
 async def test_localhost_is_served_on_every_address_it_has(handle: FakeHandle) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     async with served(handle, f"localhost:{port}"):
         assert (await get(f"http://127.0.0.1:{port}/livez"))[0] == 200
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from tests.page.chrome import chromium
 from tests.page.crowd import crowd
 from tests.page.test_page_scenes import converged
 from tests.support.fake_handle import a_fleet
+from tests.support.ports import free_port
 from tests.support.processes import SimulatorProcess, fleetd, simulator, started, until, write_config
 
 pytestmark = pytest.mark.peer("chromium")
@@ -52,9 +52,7 @@ class Service:
 
 @contextmanager
 def service(tmp_path: Path) -> Iterator[Service]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with simulator(tmp_path, speed=240) as sim, ExitStack() as stack:
         sim.add(name=HOSTILE, id="pshostile", state="ready")
         sim.add(name=f"2 {HOSTILE}", id="psforeign", state="off")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetd.simulator.world import World
-from tests.support.exporter import free_port
+from tests.support.ports import free_port
 from tests.support.processes import SimulatorProcess, started, until, write_config
 
 PATIENCE = 180.0

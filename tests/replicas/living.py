@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.exporter import free_port
+from tests.support.ports import free_port
 from tests.support.processes import SimulatorProcess, environment, fleetd, write_config
 
 TIMEOUT = 3

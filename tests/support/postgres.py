@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.support.exporter import free_port
+from tests.support.ports import free_port
 
 _NUMBERS = count(1)
 

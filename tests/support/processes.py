@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.ports import free_port
+
 KEY = "k3y-for-tests-0123456789abcdef"
 URL = re.compile(r"http://127\.0\.0\.1:\d+")
 
@@ -128,7 +130,8 @@ class SimulatorProcess:
 @contextmanager
 def simulator(tmp_path: Path, *arguments: str, speed: float = 120, **extra: str) -> Iterator[SimulatorProcess]:
     log = tmp_path / "simulator.log"
-    with started("simulator", "--port", "0", "--speed", str(speed), "--seed", "1", *arguments, log=log, **extra):
+    port = str(free_port())  # of its own: once it has ended, no other test's simulator answers there
+    with started("simulator", "--port", port, "--speed", str(speed), "--seed", "1", *arguments, log=log, **extra):
         found = until(lambda: URL.search(log.read_text()), saying=f"no URL in {log}: {log.read_text()}")
         yield SimulatorProcess(found.group())
 
