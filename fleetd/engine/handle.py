@@ -29,6 +29,7 @@ from fleetd.model.report import (
     veto_report,
     veto_taken,
 )
+from fleetd.planner.aged import aged, patience_of
 from fleetd.planner.lookup import Named, meant, one_of_ours, ours, several, strangers
 from fleetd.words.reasons import sentence
 
@@ -65,7 +66,9 @@ class EngineHandle:
             machine: {str(check): policy for check, policy in checks.items()}
             for machine, checks in reconciler.checks.standing().items()
         }
-        return replace(report, max_hourly_cost=reconciler.settings.costs.max_hourly_cost or None, checks_made=made)
+        settings = reconciler.settings
+        report = replace(report, max_hourly_cost=settings.costs.max_hourly_cost or None, checks_made=made)
+        return aged(report, self._clock.now(), patience_of(settings.daemon.interval))
 
     def alive(self) -> str | None:
         """See ``DaemonHandle.alive``."""

@@ -26,11 +26,11 @@ from fleetd.ops.escape import printable
 from fleetd.ops.hangup import hangup_came, keep_hangups
 from fleetd.ops.http import serve_http
 from fleetd.ops.lease_metrics import StandbyMetrics
-from fleetd.ops.page.aged import patience_of
 from fleetd.ops.page.scene import Known
 from fleetd.ops.page.service import Page
 from fleetd.ops.socket_pointer import word_left
 from fleetd.ops.standby import StandbyHandle
+from fleetd.planner.aged import patience_of
 from fleetd.store.paths import control_socket_path
 from fleetd.store.port import Journal
 from fleetd.store.postgres import bulletin

@@ -97,6 +97,22 @@ def test_the_last_believed_picture_stays_with_its_time(turn: Any, why: str) -> N
     run_virtual(story, start=START)
 
 
+def test_a_picture_that_grows_old_during_one_long_pass_is_doubted_by_whatever_shows_it() -> None:
+    async def story() -> None:
+        async with rig(fleet(target=3)) as world:
+            for n in (1, 2, 3):
+                world.cloud.add(token_name(n), machine_type="P4000")
+            handle = EngineHandle(world.daemon, Leases(world.journal), world.clock)
+            async with world.daemon_running():
+                await anyio.sleep(100)
+                good = handle.status()
+                world.cloud.latency = 1e6
+                await anyio.sleep(600)
+                check(world, good, handle.status(), "no pass has come to its end since then")
+
+    run_virtual(story, start=START)
+
+
 def check(world: Rig, good: Report, doubted: Report, why: str) -> None:
     numbers = structs.replace(doubted.fleets["training"], converged=True)
     assert numbers.was_converged

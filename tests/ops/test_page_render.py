@@ -26,7 +26,6 @@ from fleetd.model.naming import machine_name, make_token
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import Report, document
 from fleetd.ops.page import words
-from fleetd.ops.page.aged import aged
 from fleetd.ops.page.fleet_page import fleet_page
 from fleetd.ops.page.found import several_page
 from fleetd.ops.page.frame import content_security_policy
@@ -40,6 +39,7 @@ from fleetd.ops.page.needs import needs
 from fleetd.ops.page.record import Record
 from fleetd.ops.page.scene import Known, Scene
 from fleetd.ops.page.summary import summary
+from fleetd.planner.aged import aged
 from tests.page.crowd import crowd
 from tests.page.everything import every_page
 from tests.support.fake_handle import AT, a_fleet, a_machine, a_report, a_veto

@@ -590,17 +590,6 @@ async def test_what_a_fleet_has_left_behind_is_where_its_page_was() -> None:
         assert text.count('href="../machine/') == 2
 
 
-async def test_while_no_look_comes_to_an_end_the_page_does_not_go_on_saying_that_all_is_well() -> None:
-    rig, passed = make(), [timedelta(0)]
-    rig.page._now = lambda: AT + passed[0]
-    async with served(rig):
-        rig.passes()
-        assert json.loads((await get(f"{rig.url}/summary"))[1])["mood"] == "ok"
-        passed[0] = timedelta(minutes=4)  # and its provider is asked all the while
-        rig.page._renderings = serving.Renderings()
-        assert json.loads((await get(f"{rig.url}/summary"))[1])["mood"] == "blind"
-
-
 async def test_a_few_renderings_are_kept_and_a_report_is_made_once() -> None:
     rig = make()
     asked = 0

@@ -10,8 +10,8 @@ from fleetd.model.machine import Phase
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import MachineReport, Report
 from fleetd.ops.page import links
-from fleetd.ops.page.aged import OVERDUE
 from fleetd.ops.page.words import clock, count, money
+from fleetd.planner.aged import OVERDUE
 from fleetd.planner.ownership import made_for
 from fleetd.planner.standing import orphans
 from fleetd.words import times

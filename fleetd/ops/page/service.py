@@ -16,7 +16,6 @@ from aiohttp import web
 from fleetd.model.errors import StoreError
 from fleetd.model.journal import CHRONICLED, HistoryEntry
 from fleetd.model.report import Report
-from fleetd.ops.page.aged import aged, patience_of
 from fleetd.ops.page.feed import Feed
 from fleetd.ops.page.fleet_page import READ, fleet_page
 from fleetd.ops.page.found import SHOWN, find, hits_page, missing_page, several_page
@@ -30,6 +29,7 @@ from fleetd.ops.page.record import KEPT, Record
 from fleetd.ops.page.scene import Known, Scene
 from fleetd.ops.page.serving import FRESH, Renderings, Whole, answer
 from fleetd.ops.page.summary import summary
+from fleetd.planner.aged import patience_of
 
 log = structlog.get_logger(__name__)
 
@@ -221,15 +221,14 @@ class Page:
     async def _scene(self, *, root: str = "", limit: int = 0, **about: Any) -> Scene:
         """How everything stands; ``limit``: so many entries of the history, of what it is asked about."""
         history = await self._lines(limit, **about) if limit else []
-        now, patience = self._now(), self._patience
         return Scene(
-            aged(self._seen(), now, patience),
-            now,
+            self._seen(),
+            self._now(),
             self.record,
             history,
             self._version,
             known=self._known(),
-            patience=patience,
+            patience=self._patience,
             root=root,
         )
 
