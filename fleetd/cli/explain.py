@@ -24,6 +24,7 @@ from fleetd.planner.lookup import meant, named
 from fleetd.words.explaining import doubts, explain_fleet, explain_machine
 from fleetd.words.fleets import change_sentence, unlike_sentence
 from fleetd.words.reasons import sentence
+from fleetd.words.use import unheard
 from fleetd.words.vetoes import veto_sentence
 
 EXPLAIN_EXAMPLES = examples("fleetd explain training", "fleetd explain training-7k3mqggq")
@@ -88,6 +89,7 @@ def styles_of(report: Report, sentences: Sequence[str], now: datetime) -> list[s
     for fleet in report.fleets.values():
         known |= dict.fromkeys(map(unlike_sentence, fleet.unlike), "yellow")
         known |= {change_sentence(fleet.next, now): "dim"} if fleet.next is not None else {}
+    known |= dict.fromkeys((one.sentence for one in unheard(report)), "yellow")
     known |= {sentence(b, now): "yellow" for b in report.blocked} | {
         veto_sentence(v, now): "yellow" for v in report.vetoes
     }

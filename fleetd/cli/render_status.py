@@ -36,6 +36,7 @@ from fleetd.words.names import called
 from fleetd.words.phases import PHASES
 from fleetd.words.reasons import reason_words
 from fleetd.words.times import clocks_sentence
+from fleetd.words.use import unheard
 from fleetd.words.vetoes import only, veto_title
 
 NO_PROBLEM = "Every fleet is at its target, and nothing else was found that may need a person."
@@ -57,6 +58,7 @@ def status_view(
     if report.fleets:
         parts += [Text(""), fleets_table(report, now)]
     parts += [Text(line, style="yellow") for line in unlike_lines(report)]
+    parts += [Text(printable(f"{u.fleet}: {u.sentence}", limit=1000), style="yellow") for u in unheard(report)]
     parts += [Text(line, style="yellow") for line in money_lines(report)]
     rows = blocked((_printable(b) for b in report.blocked), now)
     parts += _section("May need a person", "red", _blocked_lines(b for b in rows if not b.ordinary))

@@ -9,6 +9,7 @@ from fleetd.model.reasons import ORDINARY, Standing
 from fleetd.model.report import MachineReport, Report
 from fleetd.words import phases
 from fleetd.words.names import holds_on
+from fleetd.words.use import is_unheard
 
 _PUZZLING = frozenset(
     {Standing.OVERDUE, Standing.ORPHAN, Standing.LOOK_ALIKE, Standing.ANSWER_LOST, Standing.UNVERIFIED}
@@ -55,6 +56,7 @@ def is_odd(machine: MachineReport) -> bool:
         or machine.turned_outside
         or machine.unconfirmed
         or machine.standing in _PUZZLING
+        or is_unheard(machine)
     )
 
 

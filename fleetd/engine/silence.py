@@ -12,13 +12,10 @@ import structlog
 from fleetd.model.fleet import Fleet, IdleRule
 from fleetd.model.journal import IdleReport
 from fleetd.model.machine import Machine
-from fleetd.planner.idle import Activity, Reading
+from fleetd.planner.idle import SILENT_AFTER, Activity, Reading
 
 log = structlog.get_logger(__name__)
 
-SILENT_AFTER = 1800.0
-"""Seconds of unknown after which a machine is said to be silent. They begin ``idle.after`` later for a new one, of
-which nobody can know enough before."""
 KNOWN_AGAIN = 9
 """Passes in a row that must find a machine idle before it counts as known again: of ten readings one may be missing
 (``planner.idle.COVERAGE``), so a source that answers less has nothing parked, ever, and must be heard of."""

@@ -29,6 +29,9 @@ GAPS = 3
 """A reading stands for the time since the one before it, up to so many intervals between passes."""
 FORGIVEN = 1.5
 """Intervals in a row that may be uncovered: one missed reading, with the jitter of passes."""
+SILENT_AFTER = 1800.0
+"""Seconds of unknown after which a machine is said to be silent. They begin ``idle.after`` later for a new one, of
+which nobody can know enough before."""
 SURGE_SPAN = timedelta(minutes=10)
 """More than half of a fleet turning idle within this time looks like a broken source, not like a free evening."""
 

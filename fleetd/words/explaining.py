@@ -14,6 +14,7 @@ from fleetd.words.names import called, holds_on
 from fleetd.words.quotes import clause
 from fleetd.words.reasons import sentence
 from fleetd.words.times import clock, span
+from fleetd.words.use import unheard
 from fleetd.words.vetoes import veto_sentence
 
 
@@ -25,6 +26,7 @@ def explain_fleet(report: Report, name: str, now: datetime) -> list[str]:
         lines.append("The open window parks: idle machines are stopped, and nothing is started or created.")
     lines += _missing(report, name, fleet)
     lines += [unlike_sentence(one) for one in fleet.unlike]
+    lines += [one.sentence for one in unheard(report) if one.fleet == name]
     lines += _next(fleet, now)
     if fleet.hourly is not None:
         cap = f" The cap over all fleets is ${report.max_hourly_cost}." if report.max_hourly_cost else ""

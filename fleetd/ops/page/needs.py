@@ -19,6 +19,7 @@ from fleetd.words.blocked import blocked
 from fleetd.words.fleets import unlike_sentence
 from fleetd.words.quotes import clause, line
 from fleetd.words.times import clocks_sentence
+from fleetd.words.use import unheard
 
 MISSING = "missing"
 """Of machines that are not created or started."""
@@ -67,6 +68,7 @@ def needs(report: Report, now: datetime) -> list[Need]:
             for name, fleet in report.fleets.items()
             for one in fleet.unlike
         ),
+        *(Need(u.fleet, line(u.sentence), now - u.lasts, links.fleet_path(u.fleet)) for u in unheard(report)),
     ]
 
 

@@ -1,0 +1,46 @@
+"""Machines of which nobody has been able to tell for long whether they are in use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from fleetd.model.report import MachineReport, Report
+from fleetd.planner.idle import SILENT_AFTER
+from fleetd.words.names import called
+from fleetd.words.quotes import clause
+from fleetd.words.times import span
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """Such machines of one fleet."""
+
+    fleet: str
+    sentence: str
+    lasts: timedelta
+    """How long it has been so of the one that is unknown longest."""
+
+
+def unheard(report: Report) -> Iterator[Unheard]:
+    """Of each fleet that has such machines; they count as used, so none of them is stopped as idle."""
+    found: dict[str, list[MachineReport]] = {}
+    for machine in report.machines:
+        if machine.owned and machine.fleet is not None and is_unheard(machine):
+            found.setdefault(machine.fleet, []).append(machine)
+    for fleet, machines in found.items():
+        longest = max(machines, key=_seconds)
+        who = f"{called(longest)} is" if len(machines) == 1 else f"{len(machines)} machines are"
+        lasts, why = timedelta(seconds=_seconds(longest)), longest.idle.evidence if longest.idle is not None else ""
+        said = f"For {span(lasts)} nobody has been able to tell whether {who} in use, which counts as used"
+        yield Unheard(fleet, f"{said}{why and f': {clause(why)}'}.", lasts)
+
+
+def is_unheard(machine: MachineReport) -> bool:
+    """Whether its idle sources have known nothing of it for half an hour."""
+    return _seconds(machine) >= SILENT_AFTER
+
+
+def _seconds(machine: MachineReport) -> float:
+    return 0.0 if machine.idle is None else machine.idle.unknown_s
