@@ -234,12 +234,13 @@ class Connection:
         """It is of no use any more: who waits learns of it now, else whoever uses it next; the server when it can."""
         if self.closed:
             return
-        if why is not None and self._waiter is None:
+        waiter = self._waiter if self._waiter is not None and not self._waiter.done() else None
+        if why is not None and waiter is None:  # or who waits has its answer, and has not looked yet
             self._why = why
             self._bell.set()
             return
-        if self._waiter is not None and not self._waiter.done() and why is not None:
-            self._waiter.set_exception(why)
+        if waiter is not None and why is not None:
+            waiter.set_exception(why)
         self._close(why)
 
     def _close(self, why: psycopg.Error | None) -> None:
