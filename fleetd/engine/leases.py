@@ -67,6 +67,8 @@ class Leases:
     def __init__(self, journal: Journal) -> None:
         self.theirs: Callable[[datetime], datetime] = lambda now: now
         """What the provider's clock reads at a reading of ours; a lease lasts by whichever says so longer."""
+        self.latest: Callable[[datetime], datetime] = lambda now: now
+        """The later of what it and the other clock that counts read; what is given is counted from it."""
         self._journal = journal
         self._leases: dict[tuple[str, str], Lease] = {}
         self._since: float | None = None
@@ -93,7 +95,7 @@ class Leases:
             StoreError: it could not be written.
         """
         ticks = anyio.current_time()
-        lasts, latest = max(until - now, timedelta(0)), max(now, self.theirs(now))
+        lasts, latest = max(until - now, timedelta(0)), self.latest(now)
         lease = Lease(machine_id, source, latest, latest + lasts, actor, ticks + lasts.total_seconds())
         async with self._putting:  # one after the other: who waits for the file must not forget who came meanwhile
             others = {key: known for key, known in self._leases.items() if key != (machine_id, source)}

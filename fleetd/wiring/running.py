@@ -307,7 +307,7 @@ async def _engine(
                 )
                 engine.daemon.rereading.fault = kept.config_fault
                 if kept.began_at is not None:  # a veto that is given before the provider answers lasts by this
-                    engine.reconciler.agreement.told(kept.began_at, "the database")
+                    engine.reconciler.agreement.told_meanwhile(kept.began_at)
                 yield replace(engine, watch_lock=kept.watch, handover=kept.handover)
 
 

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from fleetd.engine.clocks import APART
 from fleetd.engine.handle import EngineHandle
+from fleetd.engine.leases import Leases
 from fleetd.model.errors import Ambiguous
 from fleetd.model.fleet import Costs, Fleet, Guards, ScaleIn, ShutdownTimeout, Window
 from fleetd.model.journal import MachineOrder, VetoOrder
@@ -269,7 +270,7 @@ def test_before_the_provider_has_spoken_a_freeze_lasts_by_the_clock_of_the_datab
             world.cloud.add(token_name(1), "ready")
             right = world.clock.now()
             world.clock.step(step)
-            world.reconciler.agreement.told(right, "the database")
+            world.reconciler.agreement.told_meanwhile(right)
             await _freeze(world)
             world.clock.step(-step)
             async with world.daemon_running():
@@ -281,16 +282,56 @@ def test_before_the_provider_has_spoken_a_freeze_lasts_by_the_clock_of_the_datab
     run_virtual(story)
 
 
-def test_who_told_the_time_is_named() -> None:
+@pytest.mark.parametrize("step", [0.0, 60.0, *STEPS, -14 * HOUR])
+def test_no_clock_but_the_providers_is_compared_with_ours(step: float) -> None:
+    """The database's was, until the provider had told its own: for good where that sends no Date."""
+
     async def story() -> None:
         async with rig(fleet(target=0)) as world:
-            agreement, right = world.reconciler.agreement, world.clock.now()
-            agreement.told(right - timedelta(hours=2), "the database")
-            assert agreement.doubt == "ours is 7200 s ahead of the database's"
-            assert agreement.ahead is None  # shown as what ours is ahead of the provider's
-            agreement.told(right + timedelta(hours=2))
+            agreement, now = world.reconciler.agreement, world.clock.now()
+            database = now + timedelta(seconds=step)
+            agreement.told_meanwhile(database)
+            assert agreement.doubt is None
+            assert agreement.ahead is None
+            assert agreement.earliest() == agreement.theirs(now) == now
+            assert agreement.latest() == (database if step > APART else now)
+            agreement.told(now + timedelta(hours=2))
             assert agreement.doubt == "ours is 7200 s behind the provider's"
             assert agreement.ahead == -7200
+            assert agreement.latest() == now + timedelta(hours=2)
+            agreement.told_meanwhile(database)  # too late to count
+            assert agreement.latest() == now + timedelta(hours=2)
+
+    run_virtual(story)
+
+
+def test_with_a_provider_that_sends_no_date_a_database_hours_off_blocks_nothing() -> None:
+    async def story() -> None:
+        with capture_logs() as logs:
+            async with rig(fleet(target=0)) as world:
+                world.reconciler.agreement.told_meanwhile(world.clock.now() + timedelta(hours=30))
+                world.cloud.add(token_name(1), "ready")
+                async with world.daemon_running():
+                    await anyio.sleep(600)
+                    assert world.cloud.writes() == ["stop ps1"]
+        assert not [line for line in logs if line["event"].startswith("clock.")]
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("step", [0.0, -2 * HOUR, -14 * HOUR, -26 * HOUR])
+def test_before_the_provider_has_spoken_a_lease_lasts_by_the_clock_of_the_database(step: float) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=0)) as world:
+            right = world.clock.now()
+            world.clock.step(step)
+            world.reconciler.agreement.told_meanwhile(right)
+            leases, now = world.reconciler._idleness.leases, world.clock.now()
+            await leases.put("ps1", "job", now + timedelta(hours=1), ACTOR, now=now)
+            after = Leases(world.journal)  # the next process's, whose clock is right
+            await after.load(right)
+            assert after.in_force("ps1", right + timedelta(minutes=59)) is not None
+            assert after.ends(right)["ps1"] >= right + timedelta(hours=1)
 
     run_virtual(story)
 

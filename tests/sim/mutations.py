@@ -172,7 +172,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         3,
         "nobody compares the clocks",
         Agreement.told,
-        "self._told, self._by = (theirs, anyio.current_time()), by",
+        "self._told = (theirs, anyio.current_time())",
         "pass",
         story(
             _at(0.9, "clock", by=26 * HOUR),
@@ -303,8 +303,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         7,
         "a freeze given by a clock that is behind ends when that is set right",
-        Agreement.latest,
-        "return max(now, self.theirs(now))",
+        Agreement.latest_at,
+        "return max(now, now - _apart(self._ahead_of(self._told or self._meanwhile)))",
         "return now",
         story(
             _at(0.5, "clock", by=-2 * HOUR),

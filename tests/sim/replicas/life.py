@@ -190,7 +190,7 @@ class ReplicaLife(Life):
         try:
             engine = self.engine = self._assemble(settings, cloud, held.journal, on_pass=passed, lease=told)
             assert held.lease.taken_at is not None
-            engine.reconciler.agreement.told(held.lease.taken_at, "the database")
+            engine.reconciler.agreement.told_meanwhile(held.lease.taken_at)
             control = self._control()
             async with (
                 serve_control(engine.handle, control, reads=held.handover.routes()) as keep_socket,
