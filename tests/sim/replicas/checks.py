@@ -22,7 +22,7 @@ from tests.sim.truth import ON, Truth, created_name, moment
 DECIDED = 90.0
 """Seconds, and two intervals: how far back what a call was decided on may lie when it leaves."""
 NOTICED = RENEWAL + 2.0
-"""Seconds in which a replica notices that somebody has ended its lease by hand."""
+"""Seconds in which a replica notices that somebody has ended its lease by hand, where it reaches the database."""
 BY_HAND = "by hand"
 
 
@@ -172,7 +172,7 @@ def _decided(record: ReplicaRecord, sent: Sent) -> float:
 
 def _by_hand(truth: Truth, record: ReplicaRecord, sent: Sent, at: float, mine: str | None) -> bool:
     """Whether somebody had ended the lease by hand just before, and the call rests on what was written until then."""
-    taken = _taken_by_hand(record, at, mine)
+    taken = _taken_by_hand(record, sent, at, mine)
     if taken is None:
         return False
     call = sent.call
@@ -185,9 +185,17 @@ def _by_hand(truth: Truth, record: ReplicaRecord, sent: Sent, at: float, mine: s
     )
 
 
-def _taken_by_hand(record: ReplicaRecord, at: float, mine: str | None) -> Tenure | None:
+def _taken_by_hand(record: ReplicaRecord, sent: Sent, at: float, mine: str | None) -> Tenure | None:
     for before, after in pairwise(record.tenures):
-        if after.by == BY_HAND and before.holder == mine and after.at <= at <= after.at + NOTICED:
+        if after.by != BY_HAND or before.holder != mine:
+            continue
+        noticed = after.at + NOTICED
+        taken = after.at - record.database_ahead
+        if any(
+            host == sent.host and began <= taken + NOTICED and taken <= ended for host, began, ended in record.cuts
+        ):
+            noticed = before.expires_at  # it has nobody to ask, and believes what it was told
+        if after.at <= at <= noticed:
             return after
     return None
 

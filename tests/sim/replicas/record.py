@@ -45,5 +45,7 @@ class ReplicaRecord(Record):
     """Ids of machines that the replica which acts at the end has for its own."""
     clocks: list[tuple[float, int, float]] = field(default_factory=list)
     """(from when on, which life, by how many seconds its wall clock is ahead of the provider's)."""
+    cuts: list[tuple[str, float, float]] = field(default_factory=list)
+    """(which host, from when, until when) was cut off from the database."""
     seen: Counter[str] = field(default_factory=Counter)
     """What has come about, beside what was drawn."""

@@ -130,7 +130,10 @@ class _Heard(io.StringIO):
         life = LIFE.get()
         if life is None or life.dead:
             return 0
-        return self._stage.log.write(f"{life.site.name}{life.number} {life.site.mask(text)}")  # type: ignore[attr-defined]
+        masked = life.site.mask(text).replace(
+            str(life.site.root.parent), "HOSTS"
+        )  # it names the other's file as well
+        return self._stage.log.write(f"{life.site.name}{life.number} {masked}")  # type: ignore[attr-defined]
 
 
 class Stage:
@@ -231,9 +234,11 @@ class Stage:
             case "kill" | "pause":
                 self._strike(beat.what, site, more)
             case "cut_database":
+                began = _now()
                 site.cut_off(cut=True)
                 await self._for(more)
                 site.cut_off(cut=False)
+                self.record.cuts.append((site.name, began, _now()))
             case "cut_provider":
                 wire = self.wires[site.name]
                 wire.cut(more["way"], self.story.rules)

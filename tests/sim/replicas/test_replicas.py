@@ -36,6 +36,13 @@ def test_what_was_found_stays_mended(what: str) -> None:
     assert run_story(FOUND[what]).breaches == ()
 
 
+def test_a_story_gives_the_same_log_each_time() -> None:
+    story = next(iter(FOUND.values()))
+    one, other = (run_story(story).log for _ in range(2))
+    assert one.count("lease.taken") > 2
+    assert one == other
+
+
 def test_a_run_lasts_until_what_was_refused_has_been_waited_out() -> None:
     """Seed 25 once ended before that, and was not judged at all."""
     refused = f.ErrorAnswer(operation="create", status=422, until=6 * MINUTE)
