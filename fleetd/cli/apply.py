@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fleetd import wiring
 from fleetd.cli.logs import log_above, log_to_stderr
@@ -83,5 +83,5 @@ def _progress() -> Iterator[Callable[[Report], None]]:
         log_to_stderr()
 
 
-def _set(progress: Progress, task: Any, bar: Bar, *, visible: bool) -> None:
+def _set(progress: Progress, task: TaskID, bar: Bar, *, visible: bool) -> None:
     progress.update(task, total=bar.total, completed=bar.done, text=bar.text, visible=visible)

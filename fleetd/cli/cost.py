@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 import typer
@@ -69,7 +69,7 @@ def cost(
         show(cost_view(found, computed=computed))
 
 
-def cost_document(found: MonthBills, *, computed: bool = False) -> dict[str, Any]:
+def cost_document(found: MonthBills, *, computed: bool = False) -> dict[str, object]:
     """``cost --json``; hours and money as decimal strings, null where they are not known.
 
     Every number is an upper bound. ``known`` beside it is the lower one: at least so much was billed. The two differ
@@ -188,7 +188,7 @@ def _all(found: MonthBills, names: Sequence[str]) -> list[Bill]:
     return told + [UNKNOWN for name in names for _ in found.untold.get(name, ())]
 
 
-def _sums(found: MonthBills, names: Sequence[str]) -> dict[str, Any]:
+def _sums(found: MonthBills, names: Sequence[str]) -> dict[str, object]:
     bills = _all(found, names)
     if not bills:
         nothing = dict.fromkeys(("hours", "compute", "storage"), "0")
@@ -217,7 +217,7 @@ def _machines(count: int) -> str:
     return f"{count} machine{'s' if count != 1 else ''}"
 
 
-def _row(bill: Bill, known: Bill) -> dict[str, Any]:
+def _row(bill: Bill, known: Bill) -> dict[str, object]:
     names = ("hours", "compute", "storage")
     high = {n: None if p is None else str(p.high(s)) for n, (p, s, _) in zip(names, _parts(bill), strict=True)}
     low = {n: None if p is None else str(p.low(s)) for n, (p, s, _) in zip(names, _parts(known), strict=True)}

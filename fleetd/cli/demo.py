@@ -7,11 +7,11 @@ import json
 import socket
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 import typer
@@ -119,7 +119,7 @@ class _Lines:
     def __exit__(self, *_raised: object) -> None:
         show(Text(""))
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Mapping[str, object]) -> None:
         """Say what happened."""
         words = event_words(event)
         if words is not None:
@@ -160,7 +160,7 @@ class _Screen:
     def __exit__(self, *_raised: object) -> None:
         self._stack.close()
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Mapping[str, object]) -> None:
         """Add what happened to the list."""
         words = event_words(event)
         if words is not None and words not in list(self._events)[-1:]:

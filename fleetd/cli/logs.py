@@ -6,8 +6,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, Literal, TextIO, cast
+from collections.abc import Callable, Mapping
+from typing import Literal, TextIO, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -30,7 +30,7 @@ def log_above(console: Console, level: str = "warning") -> None:
     _configure(LineStream(lambda line: console.print(Text.from_ansi(line))), level, "console")
 
 
-def log_to(receive: Callable[[dict[str, Any]], None]) -> None:
+def log_to(receive: Callable[[Mapping[str, object]], None]) -> None:
     """Hand every line from info on to a function instead."""
 
     def parse(line: str) -> None:

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -181,7 +181,7 @@ def takes(
     names = {_spelt(kebab(api)): api for api in parameters}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        def call(**values: Any) -> None:
+        def call(**values: object) -> None:
             given = {api: values.pop(name) for name, api in names.items()}
             for api, no in switches.items():
                 if values.pop(no):
@@ -189,7 +189,7 @@ def takes(
                         raise UsageError(f"--{kebab(api)} and --no-{kebab(api)} contradict each other")
                     given[api] = False
             for api, value in given.items():
-                if parameters[api] is int and value is not None and value < 0:
+                if isinstance(value, int) and value < 0:
                     raise UsageError(f"--{kebab(api)}: expected at least 0, got {value}")
             command(**values, given={api: value for api, value in given.items() if value is not None})
 
@@ -206,8 +206,8 @@ def takes(
 
 
 def fitting(
-    given: Mapping[str, Any], tables: Tables, dialect: str, *, required: Container[str] = ()
-) -> dict[str, Any]:
+    given: Mapping[str, object], tables: Tables, dialect: str, *, required: Container[str] = ()
+) -> dict[str, object]:
     """What was given, as the dialect takes it.
 
     Raises:
@@ -226,7 +226,7 @@ def fitting(
     return dict(given)
 
 
-def changeable(changes: dict[str, Any], dialect: str) -> dict[str, Any]:
+def changeable(changes: dict[str, object], dialect: str) -> dict[str, object]:
     """An update's changes as they are.
 
     Raises:
@@ -242,7 +242,7 @@ def changeable(changes: dict[str, Any], dialect: str) -> dict[str, Any]:
     return changes
 
 
-def may_be_ignored(changes: Mapping[str, Any], dialect: str) -> list[str]:
+def may_be_ignored(changes: Mapping[str, object], dialect: str) -> list[str]:
     """Those of an update's changes that the vendor takes, and need not carry out."""
     return [f"--{kebab(name)}" for name in V1_SET_UP_ONCE if dialect == "paperspace" and name in changes]
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 import typer
@@ -86,7 +86,7 @@ class WaitState(StrEnum):
     ),
 )
 @takes(LIST, LIST_HELP, panel=f"Filters ({SWITCHES})")
-def list_(config: ConfigOption = None, as_json: JsonOption = False, *, given: dict[str, Any]) -> None:
+def list_(config: ConfigOption = None, as_json: JsonOption = False, *, given: dict[str, object]) -> None:
     """List the machines that the key can see, all pages of them."""
     found = look(config, lambda api, settings: api.list(fitting(given, LIST, settings.provider.dialect)))
     tell(found, machines_view(found), as_json=as_json)
@@ -109,7 +109,7 @@ def show_(machine_id: MachineId, config: ConfigOption = None, as_json: JsonOptio
     ),
 )
 @takes(CREATE, CREATE_HELP, required=CREATE_REQUIRED)
-def create(config: ConfigOption = None, as_json: JsonOption = False, *, given: dict[str, Any]) -> None:
+def create(config: ConfigOption = None, as_json: JsonOption = False, *, given: dict[str, object]) -> None:
     """Create one machine. It costs money from now on.
 
     Never repeated by itself: where the answer is lost, look whether the machine exists before you try again.
@@ -117,7 +117,7 @@ def create(config: ConfigOption = None, as_json: JsonOption = False, *, given: d
     if given.get("password") == "-":
         given["password"] = typer.prompt("Password of the new user", hide_input=True, err=True)
     if "password" in given:
-        wiring.SECRETS.add(given["password"])
+        wiring.SECRETS.add(str(given["password"]))
 
     dialect = wiring.load_settings(wiring.find_config(config)).provider.dialect
     wanted = fitting(given, CREATE, dialect, required=CREATE_REQUIRED[dialect])
@@ -157,7 +157,7 @@ def destroy(
     as_json: JsonOption = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask.", show_default=False)] = False,
     *,
-    given: dict[str, Any],
+    given: dict[str, object],
 ) -> None:
     """Destroy a machine, its disk and every snapshot made from it. There is no way back.
 
@@ -165,7 +165,7 @@ def destroy(
     """
     if not yes:
         machine_id = _make_sure(machine_id, config)
-    release = given.get("releasePublicIp")
+    release = bool(given["releasePublicIp"]) if "releasePublicIp" in given else None
     machine_id, answer = about(
         machine_id, config, lambda api, _settings, id_: api.destroy(id_, release_public_ip=release), former=False
     )
@@ -182,7 +182,7 @@ def destroy(
 )
 @takes(UPDATE, UPDATE_HELP)
 def update(
-    machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False, *, given: dict[str, Any]
+    machine_id: MachineId, config: ConfigOption = None, as_json: JsonOption = False, *, given: dict[str, object]
 ) -> None:
     """Change attributes of a machine; what is not given stays as it is."""
     if not given:

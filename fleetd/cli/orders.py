@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import anyio
 import typer
@@ -95,7 +96,7 @@ def restart(
     _order(MachineOrder(Verb.RESTART, machine, reason, even_if_busy), config, state_dir, as_json=as_json)
 
 
-def _order(order: MachineOrder, config: Any, state_dir: Any, *, as_json: bool) -> None:
+def _order(order: MachineOrder, config: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     taken = anyio.run(wiring.order_machine, settings, order)
     if as_json:

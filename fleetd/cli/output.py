@@ -76,14 +76,14 @@ def say(text: str | Text, style: str = "") -> None:
     _line(err(), Text(text, style=style) if isinstance(text, str) else text)
 
 
-def show_json(value: Any, *, indent: int | None = 2) -> None:
+def show_json(value: object, *, indent: int | None = 2) -> None:
     """Write a JSON document to stdout: for programs, and safe on a terminal."""
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
     sys.stdout.write(json_text(value, indent=indent, ascii_only=encoding != "utf8") + "\n")
     sys.stdout.flush()
 
 
-def json_text(value: Any, *, indent: int | None = 2, ascii_only: bool = False) -> str:
+def json_text(value: object, *, indent: int | None = 2, ascii_only: bool = False) -> str:
     """``value`` as JSON; what JSON lets through and a terminal would obey is escaped, which changes no value."""
     text = None if ascii_only or indent is None else _long_list(value, indent)
     if text is None:
@@ -91,7 +91,7 @@ def json_text(value: Any, *, indent: int | None = 2, ascii_only: bool = False) -
     return _RISKY.sub(_escape, text)
 
 
-def _long_list(value: Any, indent: int) -> str | None:
+def _long_list(value: object, indent: int) -> str | None:
     """A list of many entries as JSON, in an eighth of the time; None of what msgspec cannot write."""
     if not isinstance(value, list) or len(value) < MANY:
         return None

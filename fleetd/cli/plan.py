@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 import anyio
 import typer
@@ -43,9 +44,7 @@ def plan(
     instant = moment(at, datetime.now(UTC)) if at else None
     settings = wiring.load_settings(wiring.find_config(config))
 
-    async def look() -> Any:
-        return await wiring.plan_once(settings, at=instant, on_silence=_warn_of_silence, on_other=_warn_of_other)
-
+    look = partial(wiring.plan_once, settings, at=instant, on_silence=_warn_of_silence, on_other=_warn_of_other)
     found = anyio.run(look)
     vetoes = found.memory.holds
     if as_json:

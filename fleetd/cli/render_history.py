@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -18,7 +17,7 @@ from fleetd.ops.escape import printable
 GOOD = frozenset({"reached", "observed"})
 
 
-def history_document(entry: HistoryEntry) -> dict[str, Any]:
+def history_document(entry: HistoryEntry) -> dict[str, object]:
     """One line of ``history --json``."""
     return {
         "ts": document(entry.ts),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.table import Table
@@ -15,7 +14,7 @@ from fleetd.cli.output import shown
 from fleetd.cli.render_status import state_text
 from fleetd.model.machine import PHASES, Phase
 
-Json = Mapping[str, Any]
+Json = Mapping[str, object]
 Columns = Sequence[tuple[Sequence[str], str]]
 
 COLUMNS = (

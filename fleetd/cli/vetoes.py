@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import anyio
 import typer
@@ -65,7 +66,7 @@ MachineName = Annotated[
 ]
 
 
-def give(order: VetoOrder, config: Any, state_dir: Any, *, as_json: bool) -> None:
+def give(order: VetoOrder, config: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
     """A hold or a freeze, in force when this returns."""
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     with usage():
@@ -84,7 +85,7 @@ def give(order: VetoOrder, config: Any, state_dir: Any, *, as_json: bool) -> Non
         say(f"{unknown} {subject} is held", style="yellow")
 
 
-def lift(kind: str, subject: str | None, config: Any, state_dir: Any, *, as_json: bool) -> None:
+def lift(kind: str, subject: str | None, config: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
     """End a hold or a freeze, and say what goes on."""
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     with usage():

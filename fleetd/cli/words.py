@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
 
 from fleetd.model.machine import Phase
 from fleetd.ops.escape import printable
@@ -88,7 +87,7 @@ def sign_of(phase: str) -> tuple[str, str]:
     return PHASES[known][0], STYLES[known]
 
 
-def event_words(event: Mapping[str, Any]) -> str | None:
+def event_words(event: Mapping[str, object]) -> str | None:
     """A log line in words; None for one that would not tell a newcomer anything."""
     name = str(event.get("event", ""))
     if name not in EVENTS:
@@ -98,7 +97,7 @@ def event_words(event: Mapping[str, Any]) -> str | None:
     if "reason" in event:
         values["reason"] = printable(reason_words(str(event["reason"])))
     if "duration_s" in event:
-        values["duration_s"] = span(timedelta(seconds=float(event["duration_s"])))
+        values["duration_s"] = span(timedelta(seconds=float(str(event["duration_s"]))))
     return EVENTS[name].format_map(_Filled(values))
 
 

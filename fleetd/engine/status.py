@@ -35,9 +35,9 @@ if TYPE_CHECKING:  # commands that only show a report need no engine
 NOBODY: Mapping[str, int] = {}
 
 
-def plan_document(plan: Plan, vetoes: Iterable[Hold] = ()) -> dict[str, Any]:
+def plan_document(plan: Plan, vetoes: Iterable[Hold] = ()) -> dict[str, object]:
     """``plan --json``; money as decimal strings, null where a price is not known."""
-    whole: dict[str, Any] = document(
+    whole: dict[str, object] = document(
         {
             "format": FORMAT,
             "at": plan.at,
@@ -66,9 +66,11 @@ def plan_document(plan: Plan, vetoes: Iterable[Hold] = ()) -> dict[str, Any]:
     return whole | money_document(plan)
 
 
-def money_document(plan: Plan) -> dict[str, Any]:
+def money_document(plan: Plan) -> dict[str, object]:
     """What is billed outside of every fleet, the caps that are passed, and how far the budgets are used."""
-    whole: dict[str, Any] = document({"orphans": plan.orphans, "over_caps": plan.over_caps, "budgets": plan.budgets})
+    whole: dict[str, object] = document(
+        {"orphans": plan.orphans, "over_caps": plan.over_caps, "budgets": plan.budgets}
+    )
     return whole
 
 

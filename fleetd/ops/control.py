@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 import structlog
@@ -38,7 +37,7 @@ _UCRED = struct.Struct("3i")
 @asynccontextmanager
 async def serve_control(
     handle: DaemonHandle, path: Path, *, identity: Identity | None = None, reads: Iterable[web.RouteDef] = ()
-) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Any]]]:
+) -> AsyncIterator[Callable[[], Coroutine[object, None, object]]]:
     """Listen on ``path`` (mode 0600) while entered; one that a killed daemon left there is replaced.
 
     What it yields is to be run in a task: it makes the socket anew when somebody took it away, for a daemon that
@@ -61,7 +60,7 @@ async def serve_control(
 @asynccontextmanager
 async def serve_standby_control(
     reread: Callable[[], Reloaded], path: Path, *, identity: Identity
-) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Any]]]:
+) -> AsyncIterator[Callable[[], Coroutine[object, None, object]]]:
     """The control socket of a replica that stands by, as ``serve_control``: it can read its config again.
 
     Whatever else is asked is for the replica that acts, and the answer says so.
@@ -82,7 +81,7 @@ async def serve_standby_control(
 @asynccontextmanager
 async def _serve(
     path: Path, identity: Identity | None, routes: Iterable[web.RouteDef], *, rest: web.RouteDef | None = None
-) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Any]]]:
+) -> AsyncIterator[Callable[[], Coroutine[object, None, object]]]:
     listening = _bind(path)
     mine = _Mine(path)
     try:

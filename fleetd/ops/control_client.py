@@ -13,7 +13,7 @@ from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import anyio
 
@@ -77,7 +77,7 @@ class ControlClient:
         named = login.isascii() and login.isprintable() and login
         self._headers = dict(meant) | ({LOGIN: login} if named else {})
 
-    async def ask(self, kind: type[T], method: str, path: str, /, **body: Any) -> T:
+    async def ask(self, kind: type[T], method: str, path: str, /, **body: object) -> T:
         """One request, and its answer as a value of that kind.
 
         Raises:
@@ -128,13 +128,13 @@ def understood(kind: type[T], status: int, text: bytes, where: str) -> T:
     """
     try:
         if status >= HTTPStatus.BAD_REQUEST:
-            raise _refusal(status, decoded(text, dict[str, Any]))
+            raise _refusal(status, decoded(text, dict[str, object]))
         return decoded(text, kind)
     except ValueError as error:
         raise UnusableAnswer(f"{where}: what the daemon answers cannot be used: {error}") from error
 
 
-def _request(method: str, path: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> bytes:
+def _request(method: str, path: str, headers: Mapping[str, str], body: Mapping[str, object]) -> bytes:
     content = json.dumps(body).encode() if body else b""
     fields = {"Host": "fleetd", "Connection": "close", **headers}
     if content or method != "GET":
@@ -156,11 +156,11 @@ class _Received:
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
 
-    def makefile(self, *_args: Any, **_options: Any) -> io.BytesIO:
+    def makefile(self, *_args: object, **_options: object) -> io.BytesIO:
         return io.BytesIO(self._answer)
 
 
-def _refusal(status: int, document: Any) -> OrderRefused | OtherDaemon | StandsBy:
+def _refusal(status: int, document: Mapping[str, object]) -> OrderRefused | OtherDaemon | StandsBy:
     error = document.get("error") if isinstance(document, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
     reason = error.get("reason") if isinstance(error, dict) else None

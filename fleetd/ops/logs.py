@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -137,7 +137,7 @@ def _flat_errors(*, tracebacks: bool) -> Processor:
     return flatten
 
 
-def _raised(exc_info: Any) -> BaseException | None:
+def _raised(exc_info: object) -> BaseException | None:
     """The exception that an ``exc_info`` of any shape is about."""
     if isinstance(exc_info, BaseException):
         return exc_info

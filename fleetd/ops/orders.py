@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
 import anyio
 from aiohttp import web
@@ -24,7 +23,7 @@ BODY_WITHIN = 10.0
 _KINDS = ("hold", "freeze")
 _REQUESTS = (Verb.START, Verb.STOP, Verb.RESTART)
 
-Body = Mapping[str, Any]
+Body = Mapping[str, object]
 
 
 async def read_body(request: web.Request) -> Body:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from math import isfinite
-from typing import Any
 from urllib.parse import quote
 
 MASK = "***"
@@ -36,7 +35,7 @@ class Secrets:
             text = text.replace(needle, MASK)
         return text
 
-    def mask(self, value: Any, *, depth: int = DEPTH) -> Any:
+    def mask(self, value: object, *, depth: int = DEPTH) -> object:
         """``value`` as plain JSON values, with every secret in it masked, keys of mappings included.
 
         Never raises: what cannot be turned into text is named by its type.

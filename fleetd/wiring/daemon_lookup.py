@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 
@@ -37,7 +37,7 @@ HERE = frozenset({"/whoami", "/reload"})
 """What is asked of the process that runs here, whether it acts or stands by, and never of one on another host."""
 
 
-async def ask(settings: Settings, kind: type[T], method: str, path: str, /, **body: Any) -> T:
+async def ask(settings: Settings, kind: type[T], method: str, path: str, /, **body: object) -> T:
     """One request to the daemon that runs on this config file, or that ``--state-dir`` names: its answer.
 
     The daemon itself says whether it is meant: what it is not asked as, it does not do.

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import anyio
 
@@ -90,7 +89,7 @@ async def order_machine(settings: Settings, order_: MachineOrder) -> OrderTaken:
         NoDaemon: none runs; only a daemon's pass carries an order out.
         OrderRefused: it declined; ``status`` 409 is "not now".
     """
-    body: dict[str, Any] = {"verb": str(order_.verb), "machine": order_.subject, "reason": order_.reason}
+    body: dict[str, object] = {"verb": str(order_.verb), "machine": order_.subject, "reason": order_.reason}
     if order_.even_if_busy:
         body["even_if_busy"] = True
     if order_.keep_off:

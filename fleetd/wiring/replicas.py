@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fleetd import config
 from fleetd.model.errors import Fault, StateMoved
@@ -56,7 +56,7 @@ def address_of(settings: Settings) -> Address:
     return Address(daemon.state, password)
 
 
-async def ask_holder(settings: Settings, kind: type[T], method: str, path: str, body: dict[str, Any]) -> T:
+async def ask_holder(settings: Settings, kind: type[T], method: str, path: str, body: dict[str, object]) -> T:
     """One request to the replica that has the lease, through the database.
 
     Raises:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import anyio
 
@@ -65,7 +64,7 @@ class Engine:
     poller: Poller
     follower: Follower
     handle: EngineHandle
-    watch_lock: Callable[[], Coroutine[Any, Any, None]] = anyio.sleep_forever
+    watch_lock: Callable[[], Coroutine[object, None, object]] = anyio.sleep_forever
     """Raises ``LockLost`` once the state directory is not this process's any more."""
     handover: Handover = field(default_factory=Handover)
 
@@ -75,7 +74,7 @@ class Kept:
     """The journal, and what there is around it."""
 
     journal: Journal
-    watch: Callable[[], Coroutine[Any, Any, None]]
+    watch: Callable[[], Coroutine[object, None, object]]
     """Raises ``LockLost`` once this process may not write it any more."""
     lease: Callable[[], LeaseReport | None] = lambda: None
     """Which of several replicas acts."""
@@ -347,7 +346,7 @@ async def _kept(settings: Settings, locked: LockWatch, rereads: Rereads | None) 
 @asynccontextmanager
 async def _endpoints(
     settings: Settings, engine: Engine, metrics: Metrics, page: Page
-) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Any]]]:
+) -> AsyncIterator[Callable[[], Coroutine[object, None, object]]]:
     """The control socket, and on ``daemon.listen`` the read-only endpoints and the page; yields as ``_control``."""
     async with (
         _control(settings, engine, metrics) as keep_socket,
@@ -360,7 +359,7 @@ async def _endpoints(
 @asynccontextmanager
 async def _control(
     settings: Settings, engine: Engine, metrics: Metrics
-) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Any]]]:
+) -> AsyncIterator[Callable[[], Coroutine[object, None, object]]]:
     """The control socket, over which commands reach this process; yields what makes it anew when it is removed."""
     state = state_path(settings)
     control, identity = control_socket_path(os.environ, state), Identity.of(settings.source, state)

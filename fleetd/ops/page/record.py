@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from fleetd.model.report import FleetReport, Report
 
@@ -169,8 +168,8 @@ def _money(fleet: FleetReport) -> str | None:
     return None if fleet.hourly is None else str(fleet.hourly)
 
 
-def _row(span: Span) -> list[Any]:
-    row = [_seconds(span.since), _seconds(span.until), span.target, span.up, span.hourly]
+def _row(span: Span) -> list[object]:
+    row: list[object] = [_seconds(span.since), _seconds(span.until), span.target, span.up, span.hourly]
     return [*row, 1] if span.parked else row
 
 
@@ -178,7 +177,7 @@ def _seconds(at: datetime) -> int:
     return int(at.timestamp())
 
 
-def _span(since: float, until: float, target: int, up: int, hourly: Any, parked: Any = 0) -> Span:
+def _span(since: float, until: float, target: int, up: int, hourly: object, parked: object = 0) -> Span:
     if not isinstance(hourly, str | None) or until < since:
         raise ValueError(hourly)
     begin, end = datetime.fromtimestamp(since, UTC), datetime.fromtimestamp(until, UTC)

@@ -207,7 +207,7 @@ class Page:
         return await self._answer(request, "summary", make)
 
     async def _told(
-        self, page: Callable[..., str], *arguments: Any, root: str = "../", limit: int = EVENTS_SHOWN, **about: Any
+        self, page: Callable[..., str], *arguments: object, root: str = "../", limit: int = EVENTS_SHOWN, **about: Any
     ) -> Whole:
         scene = await self._scene(root=root, limit=limit, **about)
         return Whole(page(scene, *arguments))
