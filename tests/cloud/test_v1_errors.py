@@ -103,6 +103,13 @@ def test_classify(status: int, content: bytes, kind: type[CloudError], message: 
         (400, body("INTERNAL_SERVER_ERROR"), Unavailable, 500),
         (502, body("SOMETHING_NEW"), Unavailable, 502),
         (400, json.dumps({"code": 404, "message": "no"}).encode(), Refused, 400),
+        (500, body("PARSE_ERROR"), Refused, 400),
+        (400, body("METHOD_NOT_SUPPORTED"), Refused, 405),
+        (400, body("TIMEOUT"), Unavailable, 408),
+        (400, body("PAYLOAD_TOO_LARGE"), Refused, 413),
+        (400, body("UNPROCESSABLE_CONTENT"), Refused, 422),
+        (400, body("CLIENT_CLOSED_REQUEST"), Unavailable, 499),
+        (400, body("NOT_IMPLEMENTED"), Unavailable, 501),
     ],
 )
 def test_which_status_counts(status: int, content: bytes, kind: type[CloudError], counts: int) -> None:
