@@ -20,6 +20,10 @@ def _about() -> str:
     return f"{socket.gethostname()}, pid {os.getpid()}"
 
 
+def _since_boot() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def _terminations() -> AbstractContextManager[AsyncIterator[object]]:
     return anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT)
 
@@ -32,8 +36,8 @@ class Process:
     """In words, for others."""
     fuse: Callable[[float], object] = kernel_fuse
     """Has it ended in so many seconds, whatever it does then; 0: not any more."""
-    monotonic: Callable[[], float] = time.monotonic
-    """Seconds that no step of the wall clock disturbs, and that run on while it is paused."""
+    monotonic: Callable[[], float] = _since_boot
+    """Seconds that no step of the wall clock disturbs, and that run on while it is paused, or its machine sleeps."""
     clock: Clock = field(default_factory=SystemClock)
     terminations: Callable[[], AbstractContextManager[AsyncIterator[object]]] = _terminations
     """While entered, signals that are to end it come from there."""
