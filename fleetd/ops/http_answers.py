@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
+import anyio
 import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -87,7 +88,8 @@ async def serving(app: web.Application, *listening: socket.socket) -> AsyncItera
     finally:
         for server in servers:
             server.close()
-        await runner.cleanup()
+        with anyio.CancelScope(shield=True):  # it takes no longer than the farewell
+            await runner.cleanup()
         for one in taken:
             one.close()
 

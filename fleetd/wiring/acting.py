@@ -219,15 +219,11 @@ async def _wait_for(lease: Lease, rereads: Rereads, settings: Settings, process:
                 async for _ in signals:
                     log.info("daemon.stop_requested")
                     notifier.stopping()
-                    standby.close()  # before: what only begins to answer is waited for
                     group.cancel_scope.cancel()
 
             group.start_soon(end)
             group.start_soon(standby.obey_hangups)
-            try:
-                found.append(await _stood_by(lease, rereads, standby, lambda: group.start(standby.serve)))
-            finally:
-                standby.close()
+            found.append(await _stood_by(lease, rereads, standby, lambda: group.start(standby.serve)))
             group.cancel_scope.cancel()
     if not found:
         raise StoppedWaiting

@@ -143,7 +143,6 @@ class Standby:
             version=__version__,
             known=lambda: Known.of(self.settings, file),
         )
-        self._done = anyio.Event()
 
     def reload(self) -> Reloaded:
         """Read the config again: what this replica acts on once it takes over.
@@ -189,7 +188,7 @@ class Standby:
         self._show()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Answer on the control socket and on ``daemon.listen`` until ``close``; started once it does.
+        """Answer on the control socket and on ``daemon.listen`` until it is cancelled; started once it does.
 
         Raises:
             ListenFailed: it cannot be listened on.
@@ -198,24 +197,21 @@ class Standby:
         listen, state = self.settings.daemon.listen, state_path(self.settings)
         identity = Identity.of(self.settings.source, state, stands_by=True)
         control = control_socket_path(os.environ, state)
-        with anyio.CancelScope(shield=True):
-            try:
-                async with AsyncExitStack() as stack:
-                    asked = serve_standby_control(self.reload, control, identity=identity)
-                    keep_socket = await stack.enter_async_context(asked)
-                    stack.enter_context(word_left(identity, control, os.environ))
-                    if listen:
-                        served = serve_http(
-                            self.handle, self._metrics, listen, now=self._clock.now, pages=self._page.routes()
-                        )
-                        await stack.enter_async_context(served)
-                        await stack.enter_async_context(self._page.open())
-                    async with anyio.create_task_group() as group:
-                        group.start_soon(keep_socket)
-                        task_status.started()
-                        await self._done.wait()
-                        group.cancel_scope.cancel()
-            finally:
+        try:
+            async with AsyncExitStack() as stack:
+                asked = serve_standby_control(self.reload, control, identity=identity)
+                keep_socket = await stack.enter_async_context(asked)
+                stack.enter_context(word_left(identity, control, os.environ))
+                if listen:
+                    served = serve_http(
+                        self.handle, self._metrics, listen, now=self._clock.now, pages=self._page.routes()
+                    )
+                    await stack.enter_async_context(served)
+                    await stack.enter_async_context(self._page.open())
+                task_status.started()
+                await keep_socket()
+        finally:
+            with anyio.CancelScope(shield=True):
                 await self._journal.aclose()
 
     async def obey_hangups(self) -> None:
@@ -232,10 +228,6 @@ class Standby:
                 with suppress(ConfigError):  # logged and shown in status; the old config stays
                     self.reload()
             await anyio.sleep(HANGUPS)
-
-    def close(self) -> None:
-        """Answer no more: this replica acts from now on, or ends."""
-        self._done.set()
 
     def _compare(self, heard: Heard) -> None:
         """Say in the log that a takeover would change the config, once for each of the holder's."""
