@@ -18,6 +18,7 @@ PEERS = {
     "node": ("node", "npm"),
     "netns": ("ip",),
     "postgres": ("initdb", "postgres", "pg_ctl"),
+    "pgbouncer": ("pgbouncer",),
     "prometheus": ("prometheus", "promtool"),
     "chromium": ("chromium",),
     "systemd": ("debootstrap", "unshare", "nsenter", "setpriv"),

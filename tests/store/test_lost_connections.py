@@ -144,6 +144,12 @@ def test_who_may_not_write_any_more_does_not_try_again(monkeypatch: pytest.Monke
         (errors.OperationalError(f"authentication failed: {SAID}"), True, StateUnusable, "refuses this user"),
         (errors.OperationalError(f"authentication failed: {SAID}"), False, StateAway, "does not answer"),
         (errors.OperationalError(SAID), True, StateAway, "does not answer"),
+        (
+            errors.OperationalError(f"FATAL: unsupported startup parameter: options {SAID}"),
+            True,
+            StateUnusable,
+            "name the server itself",
+        ),
         (errors.InterfaceError(SAID), False, StateAway, "does not answer"),
         (errors.IdleInTransactionSessionTimeout(SAID), False, StateAway, "does not answer"),
         (errors.UndefinedTable(SAID), False, StateUnusable, "refuses a statement"),

@@ -26,12 +26,13 @@ BETWEEN = 0.2
 """Seconds between two tries."""
 LONGEST = 10.0
 """Seconds that one transaction may take before its connection counts as lost."""
+IDLE_IN_TRANSACTION = "3s"
+"""A paused replica must not keep the lease's row, nor a takeover waiting, for longer than this."""
 _SESSION = " ".join(
     f"-c {setting}"
     for setting in (
-        # A paused replica must not keep the lease's row, nor a takeover waiting, for longer than this.
-        "idle_in_transaction_session_timeout=3s",
-        # Nor one that is cut off: the server is to find out as soon as we do.
+        f"idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION}",
+        # Nor must one that is cut off: the server is to find out as soon as we do.
         "tcp_keepalives_idle=5",
         "tcp_keepalives_interval=2",
         "tcp_keepalives_count=3",
@@ -235,6 +236,11 @@ def failure(error: psycopg.Error, address: Address, *, unreachable: bool = False
             return StateAway(f"{address} did not come to it in time ({said})")
         case psycopg.OperationalError() if unreachable and "authentication failed" in said:
             return StateUnusable(f"{address} refuses this user ({said})")
+        case psycopg.OperationalError() if unreachable and "unsupported startup parameter" in said:
+            return StateUnusable(
+                f"{address} leads to a pooler that refuses what fleetd sets for its sessions ({said}): "
+                "name the server itself"
+            )
         case psycopg.OperationalError() | psycopg.InterfaceError() | errors.IdleInTransactionSessionTimeout():
             return StateAway(f"{address} does not answer ({said})")
         case _:
