@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from fleetd.model.machine import UNREADABLE, Machine
 from fleetd.model.reasons import Outcome, Reason, Verb
-from fleetd.planner.facts import believed, expected_ids, learn, turned
+from fleetd.planner.facts import as_left, believed, expected_ids, learn, may_be_hidden, turned
 from fleetd.planner.leaving import LEAVING
 from fleetd.planner.ownership import Owner, owners
 from tests.support.build import NOW, ago, facts, fleet, intent, later, machine, seen
@@ -22,8 +24,12 @@ def learnt(observation, known=(), intents=()):
 def test_a_machine_seen_for_the_first_time_is_remembered() -> None:
     (fact,) = learnt(seen(machine(1), machine(2, name="foreign"))).changed
     assert (fact.machine_id, fact.fleet, fact.first_ready_at, fact.up_since) == ("ps1", "training", NOW, NOW)
+    assert (fact.last_up_at, fact.adopted, fact.last_state) == (NOW, False, "ready")
     (young,) = learnt(seen(machine(1, "provisioning"))).new
-    assert young.first_ready_at is None
+    assert (young.first_ready_at, young.up_since, young.last_up_at) == (None, None, None)
+    making = intent(Verb.CREATE, 1, name="drawn")
+    (renamed,) = learn(seen(machine(1)), {"ps1": Owner("training", adopted=True)}, {}, [making]).new
+    assert (renamed.name, renamed.adopted) == ("drawn", True), "whatever it is called by now"
 
 
 def test_nothing_new_is_not_written_again() -> None:
@@ -67,7 +73,9 @@ def test_coming_up_clears_a_failure() -> None:
         ("ready", "ready", (), False),
         ("ready", "serviceready", (), False),
         ("ready", "hibernating", (), False),
+        ("hibernating", "ready", (), False),
         ("ready", "off", (intent(Verb.STOP, 1),), False),
+        ("ready", "off", (intent(Verb.UPDATE, 1),), True),
     ],
 )
 def test_only_turns_without_an_intent_are_news(before, after, moving, news) -> None:
@@ -112,6 +120,8 @@ def test_what_is_long_gone_is_forgotten() -> None:
         facts(1, gone_at=ago(days=8)),
         facts(2, gone_at=ago(days=6)),
         facts(3, destroyed=True, last_seen=ago(days=8)),
+        facts(4, gone_at=ago(days=7)),
+        facts(5, destroyed=True, last_seen=ago(days=7)),
     ]
     assert learnt(seen(), known).forget == ("ps1", "ps3")
     assert learnt(seen(machine(1)), known).forget == ("ps3",), "one that is listed still would count as new"
@@ -132,7 +142,17 @@ def test_what_is_long_gone_is_forgotten() -> None:
         pytest.param(
             facts(1), (intent(Verb.CREATE, 1, accepted_at=ago(seconds=91)),), {"ps1"}, id="but not for ever"
         ),
+        pytest.param(
+            facts(1), (intent(Verb.CREATE, 1, accepted_at=ago(seconds=90)),), {"ps1"}, id="settle ends sharp"
+        ),
+        pytest.param(facts(1), (intent(Verb.CREATE, 1),), set(), id="it counts from the call, until it is accepted"),
         pytest.param(facts(1), (intent(Verb.CREATE),), {"ps1"}, id="a create without a machine says nothing"),
+        pytest.param(
+            facts(1), (intent(Verb.CREATE), intent(Verb.DESTROY, 1)), set(), id="and hides none of those behind it"
+        ),
+        pytest.param(
+            facts(1), (intent(Verb.CREATE, 1, fleet="old"),), {"ps1"}, id="a fleet that is no more has no settle"
+        ),
     ],
 )
 def test_what_a_listing_must_hold(known, intents, expected) -> None:
@@ -165,6 +185,31 @@ def test_settle_is_the_fleets_own() -> None:
     assert expected_ids({"ps1": facts(1)}, slow, young, NOW) == set()
 
 
+def test_whatever_stands_before_it_in_a_listing_each_machine_is_learnt_about() -> None:
+    listed = [
+        machine(1, name="foreign"),
+        machine(2, "unverified"),
+        machine(3),
+        machine(4),
+        machine(5, "off"),
+        machine(6, "off"),
+    ]
+    known = {"ps2": facts(2), "ps3": facts(3, gone_at=ago(hours=1)), "ps5": facts(5), "ps6": facts(6)}
+    owned = {f"ps{n}": OURS for n in range(2, 7)}
+    gone = frozenset({"ps7", "ps8"})
+    unsure = {"ps2": "show fails"}
+    found = learn(seen(*listed, unverified=unsure, gone=gone), owned, {**known, "ps8": facts(8)}, ())
+    assert [f.machine_id for f in found.changed] == ["ps4", "ps5", "ps6", "ps8"], "nothing is known of the seventh"
+    assert [f.machine_id for f in found.new] == ["ps4"]
+    assert [c.facts.machine_id for c in found.outside] == ["ps5", "ps6", "ps8"]
+
+
+def test_a_machine_whose_name_cannot_be_read_goes_by_the_one_that_is_remembered() -> None:
+    nameless = seen(machine(1, name=""), machine(2, name=""), machine(3, name="new"))
+    found = believed(nameless, {"ps1": facts(1), "ps3": facts(3)})
+    assert [m.name for m in found.machines] == [facts(1).name, "", "new"]
+
+
 UP = {"up_since": ago(hours=2), "first_ready_at": ago(days=1), "last_up_at": ago(minutes=1)}
 OURS = Owner("training", adopted=False)
 
@@ -188,7 +233,7 @@ OURS = Owner("training", adopted=False)
         pytest.param(
             {"last_state": "serviceready"}, "ready", OURS, {"last_state": "ready"}, id="another word for up"
         ),
-        pytest.param({"up_since": None}, "ready", OURS, {"up_since": NOW}, id="it came up"),
+        pytest.param({"up_since": None}, "ready", OURS, {"up_since": NOW, "last_up_at": NOW}, id="it came up"),
         pytest.param({}, "off", OURS, {"up_since": None, "last_up_at": NOW, "last_state": "off"}, id="it went off"),
         pytest.param(
             {"last_state": "off", "up_since": None, "failure": Outcome.TIMED_OUT},
@@ -239,3 +284,120 @@ def test_one_that_was_leaving_is_looked_at_until_it_is_known_to_have_gone(fields
     known = facts(1, **fields)
     found = turned([machine(1)] if listed else [], {"ps1": known}, FLEETS, ())
     assert found == ([known] if looked_at else [])
+
+
+def blind(n: int, **fields: Any) -> Machine:
+    return machine(n, UNREADABLE, unreadable="state is 7", **fields)
+
+
+@pytest.mark.parametrize(
+    ("before", "listed", "under_way", "looked_at"),
+    [
+        pytest.param("ready", machine(1, "off"), None, True, id="somebody stopped it"),
+        pytest.param("ready", machine(1, "off"), intent(Verb.STOP, 1), False, id="fleetd did"),
+        pytest.param("ready", machine(1, "off"), intent(Verb.STOP, 2), True, id="fleetd stops another"),
+        pytest.param("ready", machine(1, "off"), intent(Verb.UPDATE, 1), True, id="an update stops nothing"),
+        pytest.param("ready", machine(1, "stopping"), None, True, id="somebody stops it"),
+        pytest.param("stopping", machine(1, "off"), None, False, id="that came to its end"),
+        pytest.param("ready", machine(1, "odd"), None, True, id="a state that says nothing: it may be leaving"),
+        pytest.param("ready", machine(1, "odd"), intent(Verb.STOP, 1), False, id="or it stops"),
+        pytest.param("ready", machine(1, "odd"), intent(Verb.UPDATE, 1), True, id="an update explains none"),
+        pytest.param("ready", blind(1), None, False, id="its entry cannot be read: show has no other"),
+        pytest.param(None, machine(1, "off"), None, False, id="nothing is remembered of it"),
+        pytest.param("ready", machine(2, "off"), None, False, id="another"),
+    ],
+)
+def test_who_is_looked_at_because_of_what_a_listing_says(before, listed, under_way, looked_at) -> None:
+    known = {} if before is None else {"ps1": facts(1, last_state=before)}
+    found = turned([listed], known, FLEETS, () if under_way is None else (under_way,))
+    assert [f.machine_id for f in found] == (["ps1"] if looked_at else [])
+
+
+@pytest.mark.parametrize(
+    ("deadline", "unidentified", "listed", "hidden"),
+    [
+        pytest.param(later(seconds=1), 0, (), False, id="nothing is hidden"),
+        pytest.param(later(seconds=1), 1, (), True, id="an entry without an id"),
+        pytest.param(NOW, 1, (), False, id="its time is over"),
+        pytest.param(ago(seconds=1), 1, (), False, id="long over"),
+        pytest.param(later(seconds=1), 0, (blind(2, name=""),), True, id="an entry without a name"),
+        pytest.param(later(seconds=1), 0, (machine(3), blind(2, name="")), True, id="beside a sound one"),
+        pytest.param(later(seconds=1), 0, (blind(1, name=""),), False, id="which is remembered"),
+        pytest.param(later(seconds=1), 0, (blind(2),), False, id="only its name could be read"),
+        pytest.param(later(seconds=1), 0, (machine(2, name=""),), False, id="a machine that has no name"),
+    ],
+)
+def test_a_create_whose_answer_was_lost_may_be_an_entry_that_cannot_be_read(
+    deadline, unidentified, listed, hidden
+) -> None:
+    making = intent(Verb.CREATE, None, deadline_at=deadline)
+    found = may_be_hidden(making, seen(*listed, unidentified=unidentified), {"ps1": facts(1)})
+    assert found is hidden
+
+
+@pytest.mark.parametrize(
+    ("before", "state", "same"),
+    [
+        ("ready", "ready", True),
+        ("starting", "ready", True),
+        ("off", "stopping", True),
+        ("ready", "off", False),
+        ("off", "ready", False),
+        ("ready", "odd", False),
+        ("odd", "ready", False),
+        ("odd", "odd", False),
+    ],
+)
+def test_whether_a_machine_is_as_it_was_left(before, state, same) -> None:
+    assert as_left(facts(1, last_state=before), machine(1, state)) is same
+
+
+SINCE = ago(minutes=40)
+
+
+@pytest.mark.parametrize(
+    ("old", "late", "news", "outside"),
+    [
+        pytest.param(
+            UP,
+            {},
+            {"last_state": LEAVING, "last_seen": NOW, "up_since": None},
+            [("ready", False)],
+            id="it leaves now",
+        ),
+        pytest.param({"last_state": LEAVING, "last_seen": SINCE}, {}, None, [], id="it leaves still"),
+        pytest.param(
+            UP, {"ps1": True}, {"last_state": LEAVING, "last_seen": NOW}, [], id="by a destroy of fleetd's, late"
+        ),
+        pytest.param(UP, {"ps1": False}, {"last_state": LEAVING}, [], id="which was not accepted"),
+        pytest.param(UP, None, {"last_state": LEAVING}, [], id="by one that is under way"),
+        pytest.param(None, {}, {"last_state": LEAVING, "last_seen": NOW, "up_since": None}, [], id="at first sight"),
+    ],
+)
+def test_what_is_remembered_of_one_that_leaves(old, late, news, outside) -> None:
+    known = {} if old is None else {"ps1": facts(1, **{"last_seen": ago(minutes=50), **old})}
+    moving = (intent(Verb.DESTROY, 1),) if late is None else ()
+    found = learn(seen(machine(1), leaving={"ps1"}), {"ps1": OURS}, known, moving, late=late or {})
+    assert [{key: getattr(fact, key) for key in news or ()} for fact in found.changed] == ([news] if news else [])
+    assert [(change.became, change.ours) for change in found.outside] == outside
+
+
+@pytest.mark.parametrize(
+    ("old", "late", "news"),
+    [
+        pytest.param(UP, {}, {"gone_at": NOW, "destroyed": False, "up_since": None}, id="it went now"),
+        pytest.param(
+            {"last_state": LEAVING, "last_seen": SINCE}, {}, {"gone_at": SINCE}, id="its place was free before"
+        ),
+        pytest.param(UP, {"ps1": False}, {"gone_at": NOW, "destroyed": False}, id="a destroy was not accepted"),
+        pytest.param(
+            UP, {"ps1": True}, {"gone_at": None, "destroyed": True, "last_seen": NOW, "up_since": None}, id="fleetd's"
+        ),
+    ],
+)
+def test_what_is_remembered_of_one_that_went(old, late, news) -> None:
+    known = facts(1, **{"last_seen": ago(minutes=50), **old})
+    found = learn(seen(gone=frozenset({"ps1"})), {}, {"ps1": known}, (), late=late)
+    (fact,), (change,) = found.changed, found.outside
+    assert {key: getattr(fact, key) for key in news} == news
+    assert (change.became, change.machine, change.ours) == ("gone", None, late.get("ps1", False))
