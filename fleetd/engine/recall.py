@@ -159,8 +159,8 @@ class Recall:
                 fact = replace(fact, failure=outcome, failure_reason=error, last_state="off", up_since=None)
             case _, Outcome.TIMED_OUT if intent.verb is not Verb.UPDATE:
                 # Nobody may have looked meanwhile: should it be up in the end, it is our start that was late.
-                late = intent.accepted_at is not None and intent.ends_up
-                begun = _BEGUN.get(intent.verb, fact.last_state) if late else fact.last_state
+                sent = intent.accepted_at is not None
+                begun = _BEGUN.get(intent.verb, fact.last_state) if sent else fact.last_state
                 fact = replace(fact, failure=outcome, failure_reason=error, last_state=begun)
             case _:
                 return

@@ -73,10 +73,12 @@ class _Account:
         found: list[Decimal | None] = []
         for number, segment in enumerate(self.segments):
             count = max(segment.machines, len(self.rates)) if number == 0 else segment.machines
-            new = count - len(self.rates)
+            new = max(0, count - len(self.rates))
             known = sum(self.rates[:count], Decimal(0))
-            price = self.own_rate if new > 0 else Decimal(0)
-            found.append(None if price is None else known + max(0, new) * price)
+            if new and self.own_rate is None:
+                found.append(None)
+            else:
+                found.append(known + new * (self.own_rate or 0))
         return found
 
     def _costs(self, segment: Segment, *, first: bool) -> Decimal:
