@@ -45,7 +45,7 @@ def apply(
             report = await wiring.converge(settings, timeout=timeout.total_seconds(), on_status=on_status)
         return report, anyio.current_time() - began
 
-    report, seconds = anyio.run(converge)
+    report, seconds = wiring.run_awake(converge)
     show(summary(report, seconds))
 
 

@@ -94,7 +94,7 @@ def demo(
                 return report, anyio.current_time() - began
 
         try:
-            ended = anyio.run(play)
+            ended = wiring.run_awake(play)
         finally:
             log_to_stderr()
     if ended is not None:

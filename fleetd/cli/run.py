@@ -23,7 +23,7 @@ def run(config: ConfigOption = None) -> None:
     async def keep() -> None:
         await wiring.run_daemon(settings, lambda: wiring.reload_settings(path))
 
-    anyio.run(keep)
+    wiring.run_awake(keep)
 
 
 def reload(config: ConfigOption = None, state_dir: StateDirOption = None) -> None:

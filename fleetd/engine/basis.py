@@ -24,7 +24,7 @@ class Basis:
         """Why nothing may be built on it any more, or None.
 
         ``now`` is wall time. Setting that back makes no observation younger: the loop's clock says how old it is at
-        least; and it stands still while the host sleeps, which wall time does not.
+        least.
         """
         at_least = self.observation.at + timedelta(seconds=anyio.current_time() - self.seen_at)
         return doubt_of(self.observation, max(now, at_least), self.stale_after, timedelta(0))

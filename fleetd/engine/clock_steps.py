@@ -11,10 +11,7 @@ LEAST = 30.0
 
 
 class ClockSteps:
-    """Compares the wall clock with the event loop's, which nobody sets.
-
-    A computer that slept looks like one whose clock was set ahead.
-    """
+    """Compares the wall clock with the event loop's, which nobody sets and which goes on while the machine sleeps."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -24,8 +24,7 @@ _Told = tuple[datetime, float]
 class Agreement:
     """What the provider said last of the time, carried on by the event loop's clock, against ours.
 
-    So a step of ours shows at once, and not with the next answer. A host that slept looks like one whose clock was
-    set ahead, until that answer comes. A provider that tells no time is not contradicted.
+    So a step of ours shows at once, and not with the next answer. A provider that tells no time is not contradicted.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fleetd.wiring.daemon_lookup import load_for_daemon
     from fleetd.wiring.dry_run import machine_meant, month_bills, plan_once
     from fleetd.wiring.extra import database_advice, move_state
+    from fleetd.wiring.loops import run_awake
     from fleetd.wiring.orders import adopt, lift, order_machine, reload, step_down, veto
     from fleetd.wiring.places import find_config, load_settings, reload_settings, state_path
     from fleetd.wiring.provider import (
@@ -35,6 +36,7 @@ _HOMES = MappingProxyType(
         "provider": ("ONE_SHOT_LIMIT", "check_online", "open_cloud", "open_machines_api", "serve_simulator"),
         "daemon_lookup": ("load_for_daemon",),
         "extra": ("database_advice", "move_state"),
+        "loops": ("run_awake",),
         "running": ("Engine", "assemble", "converge", "run_daemon"),
         "secrecy": ("SECRETS",),
     }
@@ -74,6 +76,7 @@ __all__ = [
     "read_history",
     "reload",
     "reload_settings",
+    "run_awake",
     "run_daemon",
     "serve_simulator",
     "state_path",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,14 +13,11 @@ import anyio
 
 from fleetd.engine.ports import Clock, SystemClock
 from fleetd.store.postgres.lease import kernel_fuse
+from fleetd.wiring.loops import since_boot
 
 
 def _about() -> str:
     return f"{socket.gethostname()}, pid {os.getpid()}"
-
-
-def _since_boot() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _terminations() -> AbstractContextManager[AsyncIterator[object]]:
@@ -36,7 +32,7 @@ class Process:
     """In words, for others."""
     fuse: Callable[[float], object] = kernel_fuse
     """Has it ended in so many seconds, whatever it does then; 0: not any more."""
-    monotonic: Callable[[], float] = _since_boot
+    monotonic: Callable[[], float] = since_boot
     """Seconds that no step of the wall clock disturbs, and that run on while it is paused, or its machine sleeps."""
     clock: Clock = field(default_factory=SystemClock)
     terminations: Callable[[], AbstractContextManager[AsyncIterator[object]]] = _terminations
