@@ -35,7 +35,7 @@ def decode(body: bytes) -> Any:
     Raises:
         NotJson: they stand for none.
     """
-    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+    if values_in(body) > MOST_VALUES:
         raise NotJson(f"more than {MOST_VALUES} values")
     try:
         return msgspec.json.decode(body)
@@ -54,6 +54,11 @@ def decode(body: bytes) -> Any:
         return _mended(_shallow(text))
     except (ValueError, RecursionError):
         raise NotJson(problem) from None
+
+
+def values_in(body: bytes) -> int:
+    """How many values it has at the most: its commas and opening brackets, counted in one go."""
+    return len(body) - len(body.translate(None, b",[{"))
 
 
 def _mended(text: str) -> Any:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from fleetd.cloud.decoding import values_in
 from fleetd.cloud.port import Json
 from fleetd.model.errors import CloudError
 
@@ -59,7 +60,7 @@ def fits(body: bytes) -> bool:
     scale = _SCALE.get()
     if scale is None:
         return True
-    scale.weight += len(body) + OF_A_VALUE * sum(map(body.count, (b",", b"[", b"{")))
+    scale.weight += len(body) + OF_A_VALUE * values_in(body)
     scale.pages += 1
     return scale.weight <= min(AT_MOST, MOST_WEIGHT + scale.pages * scale.size * OF_A_MACHINE)
 
@@ -96,6 +97,8 @@ class Reading:
 def identity(entry: object) -> str | None:
     """The id of a listing's entry, whether it came as text or as a number; None where it has none."""
     found = entry.get("id") if isinstance(entry, dict) else None
+    if type(found) is str:  # as nearly all are; it is asked several times of each entry
+        return found if 0 < len(found) <= LONGEST_ID else None
     if isinstance(found, int) and not isinstance(found, bool) and abs(found) < 10**30:
         return str(found)
     return found if isinstance(found, str) and 0 < len(found) <= LONGEST_ID else None

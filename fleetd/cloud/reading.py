@@ -5,6 +5,7 @@ Each gives None for what says nothing, so that one odd field spoils no listing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ import msgspec
 from fleetd.cloud.listing import LONGEST_ID, identity
 from fleetd.model.bounds import MOST_MONEY, plausible
 from fleetd.model.errors import CloudError, MalformedAnswer
-from fleetd.model.machine import UNREADABLE, Machine, MachineEvent
+from fleetd.model.machine import UNREADABLE, Machine, MachineEvent, SnapshotPolicy
 from fleetd.model.regions import normal_region
 
 T = TypeVar("T")
@@ -30,6 +31,8 @@ State = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_STATE)]
 
 LONGEST_TEXT = 2000
 """Characters that are kept of any other text."""
+Whole = Annotated[int, msgspec.Meta(ge=-(10**9), le=10**9)] | None
+Short = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)] | None
 
 
 class Unreadable(ValueError):
@@ -62,15 +65,28 @@ def understood(
         raise error(f"the answer cannot be understood: {e}", operation=operation) from e
 
 
-def read_listed(entries: Iterable[object], read: Callable[[object], Machine | None]) -> tuple[Machine, ...]:
+def read_listed(
+    entries: Iterable[object],
+    read: Callable[[object], Machine | None],
+    read_ordinary: Callable[[object], Machine | None],
+) -> tuple[Machine, ...]:
     """The machines of a listing. What cannot be read of an entry is that one's problem; one without id is left out.
 
     Args:
         entries: the listing's.
         read: makes a machine of one; None of one that is deleted. Raises ``Unreadable``.
+        read_ordinary: the same, and sooner, of one without any oddity. Raises ``msgspec.ValidationError`` of another.
     """
     machines: list[Machine] = []
     for entry in entries:
+        try:
+            machine = read_ordinary(entry)
+        except (msgspec.ValidationError, ValueError, RecursionError):  # UnicodeEncodeError is one
+            pass
+        else:
+            if machine is not None:
+                machines.append(machine)
+            continue
         known = identity(entry)
         if known is None or not isinstance(entry, dict):
             continue
@@ -82,6 +98,12 @@ def read_listed(entries: Iterable[object], read: Callable[[object], Machine | No
         if machine is not None:
             machines.append(machine)
     return tuple(machines)
+
+
+@functools.lru_cache(maxsize=256)
+def policy(enabled: bool | None, frequency: str | None, keep: int | None) -> SnapshotPolicy:
+    """Automatic snapshots; one value for all machines that have the same."""
+    return SnapshotPolicy(enabled, frequency, keep)
 
 
 def newest_first(events: list[MachineEvent]) -> tuple[MachineEvent, ...]:
@@ -133,13 +155,17 @@ def flag(value: object) -> bool | None:
 
 def whole(value: object) -> int | None:
     """A whole number, whether it came as a number or as text."""
+    if value is None:
+        return None
+    if type(value) is int and abs(value) < 10**9:
+        return value
     number = decimal(value)
     return int(number) if number is not None and number == number.to_integral_value() else None
 
 
 def money(value: object) -> Decimal | None:
     """An amount that is not negative, and that somebody could be billed."""
-    rate = decimal(value)
+    rate = None if value is None else decimal(value)
     return rate if rate is not None and 0 <= rate <= MOST_MONEY else None
 
 
@@ -161,6 +187,8 @@ def moment(value: object) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(value)
+        if at.tzinfo is UTC:
+            return plausible(at)
         return plausible(at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC))
     except (ValueError, OverflowError):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from heapq import nsmallest
 
 import anyio
 import structlog
@@ -132,9 +133,10 @@ class BillingRecords:
         due = [m for m in machines if self._is_due(m, now)]
         due += [_remembered(row) for row in self._missing(listed, now)]
         due += await self._released(here, listed, now)
-        due.sort(key=lambda m: (self._asked(month_name(now), m.machine_id, now), m.machine_id))
+        this = month_name(now)
+        longest = nsmallest(ASKED_AT_ONCE, due, key=lambda m: (self._asked(this, m.machine_id, now), m.machine_id))
         async with anyio.create_task_group() as group:
-            for machine in due[:ASKED_AT_ONCE]:
+            for machine in longest:
                 group.start_soon(self._ask_for, machine, machine.machine_id not in listed)
         await self._tariffs.save()
         if len(self._bills) > 3 * (len(machines) + 1000):
@@ -229,9 +231,10 @@ class BillingRecords:
     async def _look_at(self, machines: Sequence[Billed], now: datetime, looks: timedelta) -> None:
         """Note which machines are off still, and forget it of those that may have run since."""
         turned: list[BilledMonth] = []
+        this = month_name(now)
         for machine in machines:
             seen = self._off.get(machine.machine_id)
-            row = self._bills.get((month_name(now), machine.machine_id))
+            row = self._bills.get((this, machine.machine_id))
             if machine.off and seen is not None and timedelta(0) <= now - seen <= looks:
                 self._off[machine.machine_id] = now
                 continue

@@ -77,9 +77,10 @@ class Checks:
         self._progress = progress
         self._said: set[tuple[str, str]] = set()
         self._rings = dict.fromkeys(Check, 0)
-        self._made: dict[str, dict[Check, _Stamp]] = {}
+        self._made: dict[str, Mapping[Check, _Stamp]] = {}
         """By machine id: after which ring, and by which policy, each check was last made of it."""
-        self._asked: dict[str, dict[Check, _Stamp]] = {}
+        self._asked: dict[str, Mapping[Check, _Stamp]] = {}
+        """Likewise, as it is asked for now; one value for all machines of a fleet."""
         self._turn = 0
         self._turns: dict[str, int] = {}
         """By machine id: when it was looked at last, counted in looks of ours, not in time."""
@@ -96,16 +97,14 @@ class Checks:
 
     def due(self, owned: Mapping[str, Owner], fleets: Sequence[Fleet]) -> Due:
         """The checks that are due, by the ids of the machines; those with none are left out."""
-        policies = {f.name: {check: policy_words(f, check) for check in Check} for f in fleets}
-        self._asked = {
-            machine: {check: (self._rings[check], words) for check, words in policies[owner.fleet].items()}
-            for machine, owner in owned.items()
-        }
-        found = {
-            machine: frozenset(c for c, stamp in asked.items() if self._made.get(machine, {}).get(c) != stamp)
-            for machine, asked in self._asked.items()
-        }
-        return {machine: checks for machine, checks in found.items() if checks}
+        stamps = {f.name: {check: (self._rings[check], policy_words(f, check)) for check in Check} for f in fleets}
+        self._asked = {machine: stamps[owner.fleet] for machine, owner in owned.items()}
+        found: dict[str, frozenset[Check]] = {}
+        for machine, asked in self._asked.items():
+            made = self._made.get(machine, {})
+            if made != asked:
+                found[machine] = frozenset(c for c, stamp in asked.items() if made.get(c) != stamp)
+        return found
 
     def standing(self) -> Standing:
         """The checks that have been made since they rang last."""
@@ -150,9 +149,12 @@ class Checks:
         for machine in machines:
             if machine.id not in due or not may_judge(machine, moving) or machine.id in unmended:
                 continue
-            left = {Check.SHUTDOWN_TIMEOUT} if machine.id in waiting else set()
-            made = {check: stamp for check, stamp in self._asked[machine.id].items() if check not in left}
-            self._made[machine.id] = self._made.get(machine.id, {}) | made
+            asked = self._asked[machine.id]
+            if machine.id in waiting:
+                made = dict(self._made.get(machine.id, {}))
+                made.update({c: stamp for c, stamp in asked.items() if c is not Check.SHUTDOWN_TIMEOUT})
+                asked = made
+            self._made[machine.id] = asked
         listed = {m.id for m in machines}
         self._made = {machine: rings for machine, rings in self._made.items() if machine in listed}
         self._turns = {machine: turn for machine, turn in self._turns.items() if machine in listed}

@@ -173,6 +173,7 @@ class Look:
                 due=due,
                 on_fault=self._faults.saw,
                 forecast=forecast,
+                owned=owned,
             ),
         )
         return Looked(started, began, basis, observation, owned, due, memory, decided)

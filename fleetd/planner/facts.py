@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from fleetd.model.fleet import Fleet
 from fleetd.model.journal import GONE, Intent, MachineFacts
-from fleetd.model.machine import Machine, Phase
+from fleetd.model.machine import PHASES, Machine, Phase
 from fleetd.model.plan import Observation
 from fleetd.model.reasons import Verb
 from fleetd.planner.leaving import LEAVING
@@ -65,8 +65,11 @@ def expected_ids(
             since = intent.accepted_at or intent.created_at
             if now < since + settle.get(intent.fleet, timedelta(0)):
                 leaving.add(intent.machine_id)
-    remembered = [Machine(f.machine_id, f.name, f.last_state) for f in facts.values() if not went(f)]
-    return frozenset(owners(remembered, fleets, facts, intents).keys() - leaving)
+    there = [f for f in facts.values() if not went(f)]
+    # What the journal made for a configured fleet is that fleet's, whatever else is asked.
+    made = {f.machine_id for f in there if not f.adopted and f.fleet in settle}
+    remembered = [Machine(f.machine_id, f.name, f.last_state) for f in there if f.machine_id not in made]
+    return frozenset((made | owners(remembered, fleets, facts, intents).keys()) - leaving)
 
 
 def turned(
@@ -77,12 +80,20 @@ def turned(
     Those that went, and are listed all the same, are among them, and those that are leaving, or may be. Somebody
     changed them, or the listing is an old one; only ``show`` can tell.
     """
-    owned = owners(machines, fleets, facts, intents)
     moving = {i.machine_id: i for i in intents if i.machine_id is not None and i.verb is not Verb.UPDATE}
-    known = ((facts[m.id], m) for m in machines if m.id in facts and m.id in owned)
-    found = [f for f, m in known if went(f) or _surprising(f, m, moving.get(m.id)) or _may_leave(f, m, moving)]
-    listed = {m.id for m in machines}
-    left = [f for f in facts.values() if f.last_state == LEAVING and not went(f) and f.machine_id not in listed]
+    found: list[MachineFacts] = []
+    for m in machines:
+        f = facts.get(m.id)
+        if f is None or (f.last_state == m.state and f.last_state in PHASES and not went(f)):
+            continue  # as it was, as nearly all are
+        if went(f) or _surprising(f, m, moving.get(m.id)) or _may_leave(f, m, moving):
+            found.append(f)
+    if found:  # in most passes there is none, and nobody need ask whose they are
+        owned = owners(machines, fleets, facts, intents)
+        found = [f for f in found if f.machine_id in owned]
+    gone = {f.machine_id for f in facts.values() if f.last_state == LEAVING and not went(f)}
+    gone -= {m.id for m in machines} if gone else set()
+    left = [f for f in facts.values() if f.machine_id in gone]
     ours = owners([Machine(f.machine_id, f.name, f.last_state) for f in left], fleets, facts, intents)
     return [*found, *(f for f in left if f.machine_id in ours)]
 
@@ -97,7 +108,10 @@ def believed(observation: Observation, facts: Mapping[str, MachineFacts]) -> Obs
 
     A machine whose name cannot be read has the one that it is remembered by.
     """
-    there = [m for m in observation.machines if not _lingers(m.id, observation, facts)]
+    lingering = {m for m, f in facts.items() if went(f)} - observation.shown.keys()
+    there = [m for m in observation.machines if m.id not in lingering] if lingering else observation.machines
+    if there is observation.machines and all(m.name for m in there):
+        return observation
     return replace(observation, machines=tuple(_named(m, facts.get(m.id)) for m in there))
 
 
@@ -137,11 +151,11 @@ def learn(
     new: list[MachineFacts] = []
     for machine in observation.machines:
         owner = owned.get(machine.id)
-        if owner is None or _lingers(machine.id, observation, facts):
+        old = facts.get(machine.id)
+        if owner is None or _lingers(old, machine.id, observation):
             continue
         if machine.id in observation.unverified:
             continue  # the next listing is compared with what was believed last
-        old = facts.get(machine.id)
         if old is None:
             fact = _first_sight(machine, owner, moving.get(machine.id), now, made=machine.id in made)
             if machine.id in observation.leaving:
@@ -165,7 +179,7 @@ def learn(
             changed.append(replace(gone, up_since=None))
             outside.append(OutsideChange(None, old, GONE, ours))
     listed = frozenset(m.id for m in observation.machines)
-    forget = tuple(m for m, f in facts.items() if _forgettable(f, observation, listed))
+    forget = tuple(m for m, f in facts.items() if went(f) and _forgettable(f, observation, listed))
     return Learnt(tuple(changed), forget, tuple(outside), tuple(new))
 
 
@@ -259,8 +273,8 @@ def _standing(state: str) -> str | None:
 _PHASE_GROUPS = {Phase.UP: "on", Phase.RISING: "on", Phase.FALLING: "off", Phase.DOWN: "off"}
 
 
-def _lingers(machine_id: str, observation: Observation, facts: Mapping[str, MachineFacts]) -> bool:
-    fact = facts.get(machine_id)
+def _lingers(fact: MachineFacts | None, machine_id: str, observation: Observation) -> bool:
+    """Whether an old listing has it still."""
     return fact is not None and went(fact) and machine_id not in observation.shown
 
 

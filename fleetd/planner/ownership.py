@@ -51,11 +51,15 @@ def owners(
     def doubt(machine: Machine, why: Reason) -> Reason | None:
         return None if claims.sure(machine, facts) or adoption.writes_out(machine) else why
 
+    plain = {name: Owner(name, adopted=False) for name in names}
     owned: dict[str, Owner] = {}
     for machine in machines:
-        if machine.id in claims.by_id and not is_mistaken(machine, claims.unseen.get(machine.id)):
-            why = doubt(machine, Reason.RECOVERED)
-            owned[machine.id] = Owner(claims.by_id[machine.id], adopted=False, unconfirmed=why)
+        fleet = claims.by_id.get(machine.id)
+        if fleet is not None and not is_mistaken(machine, claims.unseen.get(machine.id)):
+            known = facts.get(machine.id)
+            why = None if known is not None and not known.unconfirmed else doubt(machine, Reason.RECOVERED)
+            # Most of an account, so one value serves all of a fleet.
+            owned[machine.id] = plain[fleet] if why is None else Owner(fleet, adopted=False, unconfirmed=why)
     others = (machine for machine in machines if machine.id not in owned)
     for machine in sorted(others, key=lambda m: (m.id not in facts, *oldest_first(m))):
         split = split_name(machine.name, names)

@@ -15,13 +15,13 @@ from fleetd.model.machine import Machine
 from fleetd.model.plan import NOTHING_DUE, Action, Due, FleetView, NextChange, Observation, Plan, Skip, Unconfirmed
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.budgets import cut_budgets
-from fleetd.planner.costs import fleet_rate, hourly_rate, total
+from fleetd.planner.costs import fleet_rate, higher, total
 from fleetd.planner.draft import Draft, OnFault
 from fleetd.planner.fleetplan import decide
 from fleetd.planner.guards import cut_apart, cut_costs, cut_counts, cut_doubtful, doubt_of, merge, over_caps
 from fleetd.planner.leaving import frees_its_place
 from fleetd.planner.orphans import orphan_views, orphans_of
-from fleetd.planner.ownership import owners
+from fleetd.planner.ownership import Owner, owners
 from fleetd.planner.roster import Roster, roster, unlike
 from fleetd.planner.windows import Effective, effective, next_change
 
@@ -42,6 +42,7 @@ def plan(
     due: Due = NOTHING_DUE,
     on_fault: OnFault | None = None,
     forecast: bool = False,
+    owned: Mapping[str, Owner] | None = None,
 ) -> Plan:
     """What the next pass does, and what it does not do and why.
 
@@ -56,9 +57,11 @@ def plan(
         on_fault: told of a fault in the code that decides about one machine or one fleet, which is then left alone;
             without it the fault is raised.
         forecast: work out every fleet's month, with a budget or without.
+        owned: what ``owners`` says of these machines, fleets, facts and intents, where the caller has asked already.
     """
     costs = costs or Costs()
-    owned = owners(observation.machines, fleets, memory.facts, memory.intents)
+    if owned is None:
+        owned = owners(observation.machines, fleets, memory.facts, memory.intents)
     unconfirmed = {m: o.unconfirmed for m, o in owned.items() if o.unconfirmed is not None}
     doubt = doubt_of(observation, now, stale_after, memory.provider_failing)
     views: dict[str, FleetView] = {}
@@ -68,8 +71,9 @@ def plan(
     skips: list[Skip] = []
     machines_of = _grouped((owned[m.id].fleet, m) for m in observation.machines if m.id in owned)
     intents_of = _grouped((i.fleet, i) for i in memory.intents)
+    going = [m for m in observation.machines if m.id in observation.leaving]
     for fleet in fleets:
-        freed = _left(observation, memory, fleet)
+        freed = _left(going, memory, fleet, observation.at)
         members = roster(fleet, machines_of.get(fleet.name, ()), intents_of.get(fleet.name, ()), freed)
         members_of[fleet.name] = members
         now_in_force = effective(fleet, now)
@@ -131,21 +135,23 @@ def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
 
 def _current_rate(members: Roster, prices: Mapping[str, Decimal]) -> Decimal | None:
     """What is billed now, or will be without another call: a start that was made may not show in the listing yet."""
-    listed = [_machine_rate(members.fleet, m, prices) for m in members.billed]
-    return total([*listed, *(fleet_rate(members.fleet, prices) for _ in members.creating)])
+    fleet = members.fleet
+    kinds = Counter((m.machine_type, m.hourly_rate) for m in members.billed)
+    listed = [(_rate_of(fleet, kind, told, prices), count) for (kind, told), count in kinds.items()]
+    made = (fleet_rate(fleet, prices), len(members.creating))
+    return total(None if rate is None else rate * count for rate, count in (*listed, made) if count)
 
 
-def _machine_rate(fleet: Fleet, machine: Machine, prices: Mapping[str, Decimal]) -> Decimal | None:
-    if machine.machine_type is None:
+def _rate_of(fleet: Fleet, kind: str | None, told: Decimal | None, prices: Mapping[str, Decimal]) -> Decimal | None:
+    if kind is None:
         return fleet_rate(fleet, prices)
-    return hourly_rate(machine, prices)
+    return higher(told, prices.get(kind))
 
 
-def _left(observation: Observation, memory: Memory, fleet: Fleet) -> frozenset[str]:
+def _left(leaving: Sequence[Machine], memory: Memory, fleet: Fleet, now: datetime) -> frozenset[str]:
     """Ids of machines that somebody else destroys, and whose places are free."""
     patience = fleet.guards.deadlines.destroy
-    leaving = (m for m in observation.machines if m.id in observation.leaving)
-    return frozenset(m.id for m in leaving if frees_its_place(m, memory.facts.get(m.id), patience, observation.at))
+    return frozenset(m.id for m in leaving if frees_its_place(m, memory.facts.get(m.id), patience, now))
 
 
 def _late_destroys(machines: Iterable[Machine], memory: Memory, others: Container[str | None]) -> int:

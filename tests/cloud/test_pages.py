@@ -89,13 +89,13 @@ async def test_core_says_why_it_read_no_further(said: list[Any], problem: str) -
     assert (reading.problem, reading.complete) == (problem, False)
 
 
-async def test_a_listing_of_a_hundred_full_pages_has_no_end() -> None:
-    book = Book([full(SIZE * n) for n in range(150)])
+async def test_a_listing_of_two_hundred_full_pages_has_no_end() -> None:
+    book = Book([full(SIZE * n) for n in range(250)])
     reading = await core.read_all(book.source)
-    assert (len(book.asked), reading.problem) == (100, "the listing has no end: 100 full pages")
+    assert (len(book.asked), reading.problem) == (200, "the listing has no end: 200 full pages")
     assert isinstance(reading.failure, MalformedAnswer)
     assert reading.failure.operation == "list"
-    whole = await core.read_all(Book([*(full(SIZE * n) for n in range(99)), rows(0)]).source)
+    whole = await core.read_all(Book([*(full(SIZE * n) for n in range(199)), rows(0)]).source)
     assert whole.failure is None
 
 
@@ -253,11 +253,11 @@ async def test_v1_begins_at_a_cursor_and_raises_what_the_first_page_does() -> No
         await v1.read_proven(reader([DOWN], told), reader([], told))
 
 
-async def test_v1_leaves_a_list_of_four_hundred_pages() -> None:
+async def test_v1_leaves_a_list_of_a_thousand_pages() -> None:
     told: list[str | None] = []
-    reading = await v1.read_on(reader([(rows(n), f"c{n}") for n in range(500)], told))
-    assert (len(told), reading.problem) == (400, "the listing has no end: 400 pages")
-    whole = await v1.read_on(reader([*((rows(n), f"c{n}") for n in range(399)), (rows(9), None)], []))
+    reading = await v1.read_on(reader([(rows(n), f"c{n}") for n in range(1200)], told))
+    assert (len(told), reading.problem) == (1000, "the listing has no end: 1000 pages")
+    whole = await v1.read_on(reader([*((rows(n), f"c{n}") for n in range(999)), (rows(9), None)], []))
     assert whole.complete
 
 

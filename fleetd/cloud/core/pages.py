@@ -25,8 +25,8 @@ FIRST_WAVE = 2
 """Pages fetched together once the first page is full, where nobody knows how many there are; each further wave has
 twice as many."""
 
-MOST_PAGES = 100
-"""No account has a hundred thousand machines; a listing that long has no end."""
+MOST_PAGES = 200
+"""Twice an account of a hundred thousand machines; a listing that long has no end."""
 
 READINGS = 2
 """How often a listing that moved while it was read is read."""
@@ -75,12 +75,15 @@ async def _read_once(source: Source, *, most: int, prove: bool, expected: int | 
 async def _read_pages(source: Source, *, most: int, prove: bool, expected: int | None) -> Reading:
     ends = anyio.current_time() + MOST_SECONDS
     pages = [await source.page(0)]
+    known = _ids(pages)
     failure: CloudError | None = None
     wave, nothing_new = FIRST_WAVE if expected is None else max(1, expected - 1), False
     while failure is None and len(pages) < most and len(pages[-1]) >= source.size:
         numbers = range(len(pages), min(len(pages) + wave, most))
         more, failure = await _together(source.page, numbers, width=source.width)
-        nothing_new = _ids(more) <= _ids(pages)
+        fresh = _ids(more)
+        nothing_new = fresh <= known
+        known |= fresh
         pages += more
         if nothing_new or anyio.current_time() >= ends:
             break

@@ -16,14 +16,17 @@ import msgspec
 from fleetd.cloud.reading import (
     Id,
     Name,
+    Short,
     State,
     Unreadable,
+    Whole,
     convert,
     decimal,
     flag,
     moment,
     money,
     newest_first,
+    policy,
     read_available,
     read_listed,
     region,
@@ -31,7 +34,8 @@ from fleetd.cloud.reading import (
     whole,
 )
 from fleetd.model.bounds import LONGEST
-from fleetd.model.machine import Machine, MachineEvent, SnapshotPolicy, Utilization
+from fleetd.model.machine import Machine, MachineEvent, Utilization
+from fleetd.model.regions import normal_region
 
 __all__ = [
     "Unreadable",
@@ -64,6 +68,29 @@ class WireMachine(msgspec.Struct, frozen=True, rename="camel"):
     events: Any = None
 
 
+class Listed(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """An entry of a listing in which every field is as the vendor's clients know it: nearly all are.
+
+    Whatever is otherwise in one is read as a ``WireMachine``, field by field, at ten times the price.
+    """
+
+    id: Id
+    name: Name
+    state: State
+    machine_type: Short = None
+    region: Short = None
+    dt_created: Short = None
+    private_ip_address: Short = None
+    public_ip_address: Short = None
+    network_id: Short = None
+    shutdown_timeout_in_hours: Whole = None
+    shutdown_timeout_forces: bool | None = None
+    perform_auto_snapshot: bool | None = None
+    auto_snapshot_frequency: Short = None
+    auto_snapshot_save_count: Whole = None
+    updates_pending: bool | None = None
+
+
 class WireUsage(msgspec.Struct, frozen=True, rename="camel"):
     """One half of a utilization: of the machine, or of its storage."""
 
@@ -83,7 +110,7 @@ class WireUtilization(msgspec.Struct, frozen=True, rename="camel"):
 
 def read_machines(entries: Iterable[object]) -> tuple[Machine, ...]:
     """The machines of a listing, without events; one that cannot be read has its ``unreadable``."""
-    return read_listed(entries, read_created)
+    return read_listed(entries, read_created, _read_ordinary)
 
 
 def read_machine(content: object) -> Machine:
@@ -128,6 +155,26 @@ def read_utilization(content: object, machine_id: str, month: str) -> Utilizatio
     )
 
 
+def _read_ordinary(content: object) -> Machine:
+    wire = msgspec.convert(content, Listed)
+    return Machine(
+        wire.id,
+        wire.name,
+        wire.state,
+        wire.machine_type or None,
+        normal_region(wire.region) if wire.region else None,
+        moment(wire.dt_created),
+        wire.private_ip_address or None,
+        wire.public_ip_address or None,
+        wire.network_id or None,
+        None,
+        wire.shutdown_timeout_in_hours,
+        wire.shutdown_timeout_forces,
+        policy(wire.perform_auto_snapshot, wire.auto_snapshot_frequency or None, wire.auto_snapshot_save_count),
+        wire.updates_pending,
+    )
+
+
 def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = None) -> Machine:
     return Machine(
         id=wire.id,
@@ -141,10 +188,8 @@ def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = Non
         network_id=text(wire.network_id),
         shutdown_timeout_hours=whole(wire.shutdown_timeout_in_hours),
         shutdown_timeout_forces=flag(wire.shutdown_timeout_forces),
-        snapshots=SnapshotPolicy(
-            enabled=flag(wire.perform_auto_snapshot),
-            frequency=text(wire.auto_snapshot_frequency),
-            keep=whole(wire.auto_snapshot_save_count),
+        snapshots=policy(
+            flag(wire.perform_auto_snapshot), text(wire.auto_snapshot_frequency), whole(wire.auto_snapshot_save_count)
         ),
         updates_pending=flag(wire.updates_pending),
         events=events,

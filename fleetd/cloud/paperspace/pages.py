@@ -21,8 +21,8 @@ from fleetd.model.errors import CloudError, MalformedAnswer
 PAGE_SIZE = 120
 """Items asked for at once: the most that the vendor's reference allows. Where it is refused, none is given."""
 
-MOST_PAGES = 400
-"""No account has so many; a listing that long has no end."""
+MOST_PAGES = 1000
+"""An account of 120,000 machines; a longer listing has no end."""
 
 READINGS = 2
 """How often a listing that moved while it was read is read."""

@@ -6,6 +6,7 @@ shape counts as not said. The generated types promise more, but they are types a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -15,19 +16,23 @@ import msgspec
 from fleetd.cloud.reading import (
     Id,
     Name,
+    Short,
     State,
     Unreadable,
+    Whole,
     convert,
     flag,
     moment,
     money,
     newest_first,
+    policy,
     read_listed,
     region,
     text,
     whole,
 )
-from fleetd.model.machine import PHASES, Machine, MachineEvent, Phase, SnapshotPolicy
+from fleetd.model.machine import PHASES, Machine, MachineEvent, Phase
+from fleetd.model.regions import normal_region
 from fleetd.model.vendor_v1 import V1_SNAPSHOT_FREQUENCIES
 
 _LIVING = frozenset({Phase.UP, Phase.RISING})
@@ -56,6 +61,30 @@ class WireMachine(msgspec.Struct, frozen=True, rename="camel"):
     updates_pending: Any = None
 
 
+class Listed(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """An entry of a listing in which every field is as the vendor's clients know it; see ``core.wire.Listed``."""
+
+    id: Id
+    name: Name
+    state: State
+    machine_type: Short = None
+    region: Short = None
+    dt_created: Short = None
+    dt_deleted: None = None
+    """One that has a date here is read the long way: it may be deleted."""
+    private_ip: Short = None
+    public_ip: Short = None
+    network_id: Short = None
+    usage_rate: int | float | Short = None
+    auto_shutdown_enabled: bool | None = None
+    auto_shutdown_timeout: Whole = None
+    auto_shutdown_force: bool | None = None
+    auto_snapshot_enabled: bool | None = None
+    auto_snapshot_frequency: Short = None
+    auto_snapshot_save_count: Whole = None
+    updates_pending: bool | None = None
+
+
 def read_machines(entries: Iterable[object]) -> tuple[Machine, ...]:
     """The machines of a listing, without events; one that cannot be read has its ``unreadable``.
 
@@ -66,7 +95,7 @@ def read_machines(entries: Iterable[object]) -> tuple[Machine, ...]:
         wire = convert(entry, WireMachine)
         return None if _deleted(wire) else _machine(wire)
 
-    return read_listed(entries, read)
+    return read_listed(entries, read, _read_ordinary)
 
 
 def read_machine(content: object) -> Machine | None:
@@ -116,6 +145,36 @@ def frequency_word(ours: str) -> str:
     return next((theirs for theirs, known in V1_SNAPSHOT_FREQUENCIES.items() if known == ours), ours)
 
 
+def _read_ordinary(content: object) -> Machine:
+    wire = msgspec.convert(content, Listed)
+    frequency = wire.auto_snapshot_frequency or None
+    return Machine(
+        wire.id,
+        wire.name,
+        wire.state,
+        wire.machine_type or None,
+        normal_region(wire.region) if wire.region else None,
+        moment(wire.dt_created),
+        wire.private_ip or None,
+        wire.public_ip or None,
+        wire.network_id or None,
+        _rate(wire.usage_rate),
+        _timeout(wire),
+        _forces(wire),
+        policy(
+            wire.auto_snapshot_enabled,
+            V1_SNAPSHOT_FREQUENCIES.get(frequency, frequency) if frequency is not None else None,
+            wire.auto_snapshot_save_count,
+        ),
+        wire.updates_pending,
+    )
+
+
+@functools.lru_cache(maxsize=256, typed=True)
+def _rate(told: float | str | None) -> Decimal | None:
+    return money(told) or None
+
+
 def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = None) -> Machine:
     frequency = text(wire.auto_snapshot_frequency)
     return Machine(
@@ -131,22 +190,22 @@ def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = Non
         hourly_rate=money(wire.usage_rate) or None,  # nothing is free: 0 is "not said"
         shutdown_timeout_hours=_timeout(wire),
         shutdown_timeout_forces=_forces(wire),
-        snapshots=SnapshotPolicy(
-            enabled=flag(wire.auto_snapshot_enabled),
-            frequency=V1_SNAPSHOT_FREQUENCIES.get(frequency, frequency) if frequency is not None else None,
-            keep=whole(wire.auto_snapshot_save_count),
+        snapshots=policy(
+            flag(wire.auto_snapshot_enabled),
+            V1_SNAPSHOT_FREQUENCIES.get(frequency, frequency) if frequency is not None else None,
+            whole(wire.auto_snapshot_save_count),
         ),
         updates_pending=flag(wire.updates_pending),
         events=events,
     )
 
 
-def _timeout(wire: WireMachine) -> int | None:
+def _timeout(wire: WireMachine | Listed) -> int | None:
     """Hours; 0 where the provider says that there is no timeout, whatever number it still remembers."""
     return 0 if wire.auto_shutdown_enabled is False else whole(wire.auto_shutdown_timeout)
 
 
-def _forces(wire: WireMachine) -> bool | None:
+def _forces(wire: WireMachine | Listed) -> bool | None:
     """Null is the API's way to say that nobody set it."""
     said = flag(wire.auto_shutdown_force)
     return False if said is None and isinstance(wire.auto_shutdown_enabled, bool) else said
