@@ -390,6 +390,10 @@ class WhoIs(Struct, frozen=True, kw_only=True):
     """Absolute."""
     stands_by: bool = False
     """Whether it is a replica that does not act: it takes a reload, and nothing else."""
+    state: str | None = None
+    """Of a replica: the address of the database with its journal, where whoever acts is found; without a password."""
+    state_password: dict[str, str] | None = None
+    """Where the config has its password from, as it stands there; None: it asks for none."""
 
 
 def encoded(report: object) -> bytes:

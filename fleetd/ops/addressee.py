@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from msgspec.structs import replace
+
 from fleetd.model.report import WhoIs
+from fleetd.model.settings import KeySource, Settings
 
 CONFIG, CONFIG_REAL, CONFIG_FILE = "Fleetd-Config", "Fleetd-Config-Real", "Fleetd-Config-File"
 """Headers: a config's path, the same without links, and ``device:inode`` where the file is there."""
@@ -30,6 +34,10 @@ class Identity:
     """Its state directory, absolute."""
     stands_by: bool = False
     """Whether it is a replica that does not act."""
+    database: str | None = None
+    """Of a replica: where its journal is, and whoever acts is found."""
+    password: KeySource | None = None
+    """The database's."""
 
     @classmethod
     def of(cls, config: str | Path, state: Path, *, stands_by: bool = False) -> Identity:
@@ -37,9 +45,19 @@ class Identity:
         paths = Path(os.path.abspath(config)), Path(os.path.abspath(state))  # noqa: PTH100 - without ".."
         return cls(*paths, stands_by)
 
-    def answer(self) -> WhoIs:
-        """The answer to ``GET /whoami``."""
+    @classmethod
+    def running_on(cls, settings: Settings, state: Path, *, stands_by: bool = False) -> Identity:
+        """Of a process with these settings, which no reload gives another journal."""
+        named, daemon = cls.of(settings.source, state, stands_by=stands_by), settings.daemon
+        return dataclasses.replace(named, database=daemon.state, password=daemon.state_password)
+
+    def word(self) -> WhoIs:
+        """What is left in a file, for whoever looks for it."""
         return WhoIs(pid=os.getpid(), config=str(self.config), state_dir=str(self.state), stands_by=self.stands_by)
+
+    def answer(self) -> WhoIs:
+        """The answer to ``GET /whoami``, which not everybody may ask."""
+        return replace(self.word(), state=self.database, state_password=_places(self.password))
 
     def is_meant(self, headers: Mapping[str, str]) -> bool:
         """Whether an order with these headers is for this daemon; one that names nobody is for whom it reached."""
@@ -54,6 +72,23 @@ class Identity:
             or (real is not None and str(_path(real)) == os.path.realpath(self.config))
             or (CONFIG_FILE in headers and headers[CONFIG_FILE] == _file(self.config))
         )
+
+
+def journal_of(answer: WhoIs) -> tuple[str | None, KeySource | None]:
+    """Where who has answered says that its journal is, and the password to it; (None, None) where that is a file."""
+    given = answer.state_password
+    if given is None:
+        return answer.state, None
+    file = given.get("file")
+    source = KeySource(given.get("env"), None if file is None else Path(file), given.get("credential"))
+    return answer.state, source
+
+
+def _places(source: KeySource | None) -> dict[str, str] | None:
+    if source is None:
+        return None
+    named = {"env": source.env, "file": source.file, "credential": source.credential}
+    return {place: str(value) for place, value in named.items() if value is not None}
 
 
 def for_config(config: str | Path) -> dict[str, str]:

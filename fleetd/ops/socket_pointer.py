@@ -29,7 +29,7 @@ _MOST = 1000
 @contextmanager
 def word_left(identity: Identity, socket: Path, environ: Mapping[str, str]) -> Iterator[None]:
     """Leave word while entered. Where that cannot be done, a sound config still leads to the socket."""
-    document = {**asdict(identity.answer()), "socket": str(socket.absolute())}
+    document = {**asdict(identity.word()), "socket": str(socket.absolute())}
     written = None
     for directory in _own(environ):
         try:

@@ -14,7 +14,7 @@ from fleetd import config
 from fleetd.model.errors import ConfigError
 from fleetd.model.report import WhoIs
 from fleetd.model.settings import ProviderSettings, Settings
-from fleetd.ops.addressee import for_config, for_state
+from fleetd.ops.addressee import for_config, for_state, journal_of
 from fleetd.ops.control_client import ControlClient
 from fleetd.ops.control_errors import (
     NoAnswer,
@@ -107,11 +107,12 @@ def load_for_daemon(path: Path, state_dir: Path | None = None, *, of_standby: bo
     """What a command needs that speaks to the running daemon: a faulty file keeps nobody from asking or stopping it.
 
     Where the file has faults and a daemon runs on it, which then has the config from before them, the settings say
-    no more than where it is; they have no fleets, and no key. So do those that ``state_dir`` is named for.
-    ``of_standby``: whether a replica that stands by here will do.
+    no more than where it is, and its journal: in its own database, not in one that the file may name by now. They
+    have no fleets, and no key. So do those that ``state_dir`` is named for.
+    ``of_standby``: whether one that stands by here is meant itself.
 
     Raises:
-        ConfigError: the file has faults, and no daemon runs on it, or one that stands by and cannot do what is asked.
+        ConfigError: the file has faults, and no daemon runs on it, or one that cannot say where its database is.
         OtherDaemon: the same, and where the file leads runs one on another file.
     """
     if state_dir is not None:
@@ -129,9 +130,13 @@ def load_for_daemon(path: Path, state_dir: Path | None = None, *, of_standby: bo
             raise error from None
         except NoAnswer:
             return found
-        if daemon is None or (daemon.stands_by and not of_standby):
+        if daemon is None:
             raise
-        return _with_state(found, Path(daemon.state_dir))
+        at, password = journal_of(daemon)
+        if daemon.stands_by and not of_standby and at is None:
+            raise
+        known = replace(found.daemon, state_dir=Path(daemon.state_dir), state=at, state_password=password)
+        return replace(found, daemon=known)
 
 
 def _sockets(settings: Settings, path: str) -> Iterator[Path]:

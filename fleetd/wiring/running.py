@@ -362,7 +362,7 @@ async def _control(
 ) -> AsyncIterator[Callable[[], Coroutine[object, None, object]]]:
     """The control socket, over which commands reach this process; yields what makes it anew when it is removed."""
     state = state_path(settings)
-    control, identity = control_socket_path(os.environ, state), Identity.of(settings.source, state)
+    control, identity = control_socket_path(os.environ, state), Identity.running_on(settings, state)
     handle = engine.handle
     reads = [*read_routes(handle, metrics, SystemClock().now), *engine.handover.routes()]
     async with serve_control(handle, control, identity=identity, reads=reads) as keep_socket:

@@ -195,7 +195,7 @@ class Standby:
             StateLocked, StateUnusable: the control socket cannot be made.
         """
         listen, state = self.settings.daemon.listen, state_path(self.settings)
-        identity = Identity.of(self.settings.source, state, stands_by=True)
+        identity = Identity.running_on(self.settings, state, stands_by=True)
         control = control_socket_path(os.environ, state)
         try:
             async with AsyncExitStack() as stack:

@@ -7,12 +7,14 @@ import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import anyio
+import anyio.to_thread
 import pytest
 
 pytest.importorskip("psycopg")
@@ -20,12 +22,13 @@ pytest.importorskip("psycopg")
 import anyio.lowlevel
 
 from fleetd.engine.ports import SystemClock
-from fleetd.model.errors import StateAway
-from fleetd.model.settings import Settings
+from fleetd.model.errors import ConfigError, StateAway
+from fleetd.model.settings import KeySource, Settings
 from fleetd.store.paths import CONTROL_SOCKET
 from fleetd.store.postgres.address import Address
 from fleetd.store.postgres.lease import Holder, Lease
 from fleetd.wiring import acting
+from fleetd.wiring.daemon_lookup import load_for_daemon
 from fleetd.wiring.process import Process
 from fleetd.wiring.rereads import Rereads
 from fleetd.wiring.signals import StoppedWaiting
@@ -177,3 +180,48 @@ async def test_who_waits_has_put_everything_away_before_it_ends_or_acts(
         put_away(here, tmp_path)
 
     await ends(live())
+
+
+def _write(path: Path, text: str | None) -> None:
+    if text is not None:
+        path.write_text(text)
+
+
+def _words(place: Path) -> str:
+    [one] = place.rglob("*.json")
+    return one.read_text()
+
+
+PASSWORDS = [None, KeySource(env="PGWORD"), KeySource(file=Path("/etc/fleetd/pw")), KeySource(credential="pw")]
+
+
+@pytest.mark.parametrize("password", PASSWORDS, ids=["none", "env", "file", "credential"])
+@pytest.mark.parametrize(
+    "text", ["nonsense", "version = 1\n[daemon]\nstate = 'postgresql://elsewhere/fleetd'\n", None], ids=str
+)
+async def test_beside_a_faulty_file_the_standby_says_where_the_database_is(
+    here: Settings, tmp_path: Path, text: str | None, password: KeySource | None
+) -> None:
+    """Who may still act is asked there, by what the standby runs on: never where a file leads that nobody runs on."""
+    path = Path(here.source)
+    _write(path, text)
+    found = replace(here, daemon=replace(here.daemon, state_password=password))
+
+    async def live() -> None:
+        async with anyio.create_task_group() as group:
+            await group.start(standby_of(found).serve)
+            asked = await anyio.to_thread.run_sync(load_for_daemon, path)
+            assert (asked.daemon.state, asked.daemon.state_password) == (here.daemon.state, password)
+            assert (asked.source, asked.fleets, asked.daemon.state_dir) == (here.source, (), tmp_path)
+            of_standby = await anyio.to_thread.run_sync(partial(load_for_daemon, path, of_standby=True))
+            assert of_standby.daemon.state_dir == tmp_path
+            other = tmp_path / "other.toml"
+            _write(other, "nonsense")
+            with pytest.raises(ConfigError):  # what runs on another file is not asked for this one
+                await anyio.to_thread.run_sync(load_for_daemon, other)
+            assert "nowhere" not in _words(tmp_path)
+            group.cancel_scope.cancel()
+
+    await ends(live())
+    with pytest.raises(ConfigError):
+        await anyio.to_thread.run_sync(load_for_daemon, path)

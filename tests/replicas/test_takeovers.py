@@ -244,6 +244,26 @@ def test_a_standby_takes_over_with_the_config_that_it_has_read_last(story: Story
     assert {"fleetd_config_last_reload_successful 1.0"} == lines(other, "fleetd_config_last_reload_successful")
 
 
+def test_a_faulty_file_beside_a_standby_keeps_nobody_from_asking_or_stopping(story: Story) -> None:
+    """A freeze there ended with 78. The database is the one of the standby, whatever its file says by now."""
+    holder, other = story.holder, story.other
+    story.wait(lambda: converged(holder.shown()), 60)
+    machine = story.sim.machines()[0]["name"]
+    other.config.write_text('[daemon]\nstate = "postgresql://fleetd@127.0.0.1:1/elsewhere"\nnonsense')
+    holder.config.write_text("nonsense")
+    for replica in (holder, other):
+        given = [
+            replica.run("freeze", "training", "--for", "1h", "--reason", "test"),
+            replica.run("hold", machine, "--for", "1h", "--reason", "test"),
+        ]
+        assert [done.returncode for done in given] == [0, 0], given
+        assert "hold" in replica.run("explain", machine).stdout
+        assert "test" in replica.run("history").stdout
+        assert replica.run("release", machine).returncode == 0
+        assert replica.run("unfreeze", "training").returncode == 0
+    assert "no fleet 'typo'" in other.run("freeze", "typo", "--for", "1h", "--reason", "test").stderr
+
+
 def test_beside_a_standby_that_hangs_the_one_that_acts_is_asked(story: Story) -> None:
     holder, other = story.holder, story.other
 
