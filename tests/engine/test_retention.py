@@ -113,3 +113,20 @@ async def test_it_is_pruned_once_a_day(later: float, prunes: bool) -> None:
     await anyio.sleep(max(0.0, later))
     await keeper.keep(now + timedelta(seconds=later))
     assert len(pruned) == 1 + prunes
+
+
+@pytest.mark.parametrize("dropped", [0, 3])
+@virtual
+async def test_what_was_dropped_is_said_with_from_when(dropped: int) -> None:
+    async def prune(**_how: Any) -> int:
+        return dropped
+
+    journal: Any = SimpleNamespace(prune=prune)
+    now = virtual_clock().now()
+    with capture_logs() as logs:
+        await retention.Retention(journal).keep(now)
+    told = {
+        "event": "journal.was_pruned", "log_level": "info", "dropped": 3,
+        "before": (now - retention.KEEP).isoformat(),
+    }  # fmt: skip
+    assert logs == ([told] if dropped else [])

@@ -177,3 +177,61 @@ def test_a_setting_that_was_undone_is_known_after_a_restart_too(tmp_path: Path) 
         await journal.aclose()
 
     run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    ("forgiven", "attempts", "waits"),
+    [
+        ([True], [0], [0]),
+        ([True, True], [0, 1], [0, 60]),
+        ([True, False], [0, 1], [0, 60]),
+        ([False, True], [1, 2], [60, 120]),
+        ([False, False, True], [1, 2, 3], [60, 120, 300]),
+    ],
+    ids=str,
+)
+def test_the_first_in_a_row_may_be_forgiven(
+    tmp_path: Path, forgiven: list[bool], attempts: list[int], waits: list[int]
+) -> None:
+    @virtual
+    async def check() -> None:
+        journal, kept = await setbacks(tmp_path)
+        backs = [await kept.add(STOP, "x", later(minutes=n), forgiven=one) for n, one in enumerate(forgiven)]
+        assert [back.attempt for back in backs] == attempts
+        assert [(back.until - later(minutes=n)).total_seconds() for n, back in enumerate(backs)] == waits
+        assert {back.since for back in backs} == {NOW}
+        await journal.aclose()
+
+    check()
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+@pytest.mark.parametrize("baseline", ["old", None])
+def test_all_of_it_is_there_after_a_restart(tmp_path: Path, baseline: str | None, cleared: bool) -> None:
+    @virtual
+    async def check() -> None:
+        journal, kept = await setbacks(tmp_path)
+        one = replace(STOP, baseline_event=baseline)
+        back = await kept.add(one, "it went on", NOW)
+        assert (back.baseline, back.words, back.since) == (baseline, "it went on", NOW)
+        if cleared:
+            await kept.worked(one, later(minutes=1))
+        again = Setbacks(journal)
+        await again.load()
+        assert (again._known, again._cleared) == (kept._known, kept._cleared)
+        assert list(again.known(NOW).values()) == ([] if cleared else [back])
+        await journal.aclose()
+
+    check()
+
+
+def test_since_is_the_earliest_by_any_clock(tmp_path: Path) -> None:
+    @virtual
+    async def check() -> None:
+        journal, kept = await setbacks(tmp_path)
+        await kept.add(STOP, "x", NOW)
+        assert (await kept.add(STOP, "x", later(seconds=30))).since == NOW
+        assert (await kept.add(STOP, "x", later(seconds=-5))).since in {NOW, later(seconds=-5)}
+        await journal.aclose()
+
+    check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,6 +62,38 @@ def test_a_pass_waits_as_long_as_something_moves(
             assert ended == (took if attached or (seen and not committed) else max(took, lasts))
             await beside.drain()
             assert seen == [objection]
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    ("steps", "took"),
+    [
+        P([(True, False), (True, True)], 15, id="one looks while another hangs: it is waited for"),
+        P([(True, True), (True, False)], 15, id="in whatever order"),
+        P([(False, False), (True, False)], 15, id="one looks while another is in the queue"),
+        P([(True, True), (False, True)], 2, id="all of them hang"),
+        P([(False, False), (True, True)], 2, id="none looks"),
+    ],
+)
+def test_a_pass_waits_while_one_of_its_calls_looks(steps: list[tuple[bool, bool]], took: float) -> None:
+    async def story() -> None:
+        nothing: Any = SimpleNamespace(now=lambda: NOW)
+        gate = Gate(nothing, nothing, in_force=lambda _name: None)
+        beside = SideCalls(gate)
+
+        async def one(looking: bool, committed: bool) -> None:
+            with gate.ticket(Verb.STOP, fleet(), "ps1", "a") as ticket:
+                ticket.looking, ticket.committed = looking, committed
+                with ticket.scope:
+                    await anyio.sleep(1000)
+
+        async with anyio.create_task_group() as group:
+            beside.attach(group)
+            began = anyio.current_time()
+            await beside.run([partial(one, *step) for step in steps], PACE)
+            assert anyio.current_time() - began == took
+            await beside.drain()
 
     run_virtual(story)
 

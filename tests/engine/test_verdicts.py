@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import anyio
 import pytest
 
+from fleetd.engine import verdicts
 from fleetd.model.errors import Busy, RateLimited, Refused, RetryLater
-from fleetd.model.reasons import Outcome
-from tests.support.build import fleet, token_name
+from fleetd.model.reasons import Outcome, Verb
+from tests.support.build import NOW, fleet, intent, token_name
 from tests.support.rig import rig
 from tests.support.virtual_time import virtual
 
@@ -90,3 +94,21 @@ async def test_what_has_its_verdict_is_not_counted_again_when_its_call_is_declin
             await anyio.sleep(5)
         assert await world.history() == ["stop ps1 lost"], "the first verdict stands"
         assert not [s for s in world.meter.said if s[0] == "action"], "nothing counts it twice"
+
+
+@pytest.mark.parametrize("count", [3, 4, 9])
+@virtual
+async def test_the_newest_verdicts_are_remembered(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(verdicts, "REMEMBERED", 3)
+    closed: list[int] = []
+
+    async def close_intent(number: int, **_how: object) -> bool:
+        closed.append(number)
+        return True
+
+    nothing: Any = SimpleNamespace(close_intent=close_intent, action=lambda **_keys: None)
+    given = verdicts.Verdicts(nothing, nothing)
+    for number in range(1, count + 1):
+        assert await given.give(intent(Verb.STOP, 1, id=number), Outcome.REACHED, None, NOW)
+    assert [n for n in range(count + 2) if given.given(n)] == list(range(1, count + 1))[-3:]
+    assert closed == list(range(1, count + 1))
