@@ -104,6 +104,7 @@ def on(story: Callable[[World], Awaitable[None]]) -> None:
 
 
 LONG_IDLE = 35
+CLOCKS, LEARNT = "idle_clocks", "idle_sources_learnt"
 CAREFUL = [Reason.PARKED_IDLE, Reason.OVER_TARGET, Reason.OUTLIVED_TIMEOUT, Reason.OPERATOR_REQUEST]
 
 
@@ -117,6 +118,7 @@ def test_what_the_sources_say_right_before_a_stop_counts(reason: Reason, verdict
         await world.passes(LONG_IDLE)
         world.source.verdict = verdict
         assert await world.word(reason) is forbids
+        assert (CLOCKS in world.notes) is (forbids is Reason.BUSY), "what was use is known to the next process"
         world.source.verdict = Activity.IDLE
         again = Reason.NOT_IDLE_LONG_ENOUGH if reason is not Reason.OPERATOR_REQUEST else None
         assert await world.word(reason) is (again if verdict is Activity.ACTIVE else None), "that was use"
@@ -180,6 +182,11 @@ def test_one_that_was_not_idle_for_long_enough_is_not_stopped(passes: int) -> No
         P({"reason": Reason.OPERATOR_REQUEST, "verb": Verb.RESTART}, True, id="a restart"),
         P({"reason": Reason.SNAPSHOT_DRIFT, "verb": Verb.UPDATE}, False, id="what takes it from nobody"),
         P({"reason": Reason.OVER_TARGET, "machine": machine(1, "starting")}, False, id="it is not up"),
+        P(
+            {"reason": Reason.OPERATOR_REQUEST, "machine": machine(1, "starting")},
+            False,
+            id="nor is this one, and an operator wants it",
+        ),
         P({"reason": Reason.OVER_TARGET, "fleet": fleet()}, False, id="nobody can tell of this fleet"),
     ],
 )
@@ -261,9 +268,6 @@ def test_the_next_pass_may_be_later_by_as_much_as_the_round_took(took: int, unco
         assert (found.idle_since, found.uncovered) == (before.idle_since, timedelta(seconds=uncovered))
 
     on(story)
-
-
-CLOCKS, LEARNT = "idle_clocks", "idle_sources_learnt"
 
 
 @pytest.mark.parametrize(
@@ -529,7 +533,7 @@ def test_who_is_silent_is_told_by_each_round() -> None:
     assert sorted(events) == ["idle_source.went_silent", "machine.went_silent", "machine.went_silent"]
 
 
-@pytest.mark.parametrize(("minutes", "forbids"), [(40, True), (59, True), (60, False)])
+@pytest.mark.parametrize(("minutes", "forbids"), [(5, True), (40, True), (59, True), (60, False)])
 def test_a_start_that_no_pass_has_seen_counts_for_as_long_as_a_machine_stays_up_at_least(
     minutes: int, forbids: bool
 ) -> None:
@@ -540,6 +544,10 @@ def test_a_start_that_no_pass_has_seen_counts_for_as_long_as_a_machine_stays_up_
         want = fleet(idle=replace(RULE, min_uptime=timedelta(hours=1)))
         said = await world.word(Reason.OVER_TARGET, fleet=want, machine=machine(1, events=(start,)))
         assert said is (Reason.NOT_IDLE_LONG_ENOUGH if forbids else None)
+        assert await world.word(Reason.OVER_TARGET, fleet=want, machine=machine(1, events=(start,))) is said
+        await world.passes(int(HALF_HOUR / INTERVAL) + 1)
+        again = await world.word(Reason.OVER_TARGET, fleet=want, machine=machine(1, events=(start,)))
+        assert again is None, "one start begins it anew once"
 
     on(story)
 
