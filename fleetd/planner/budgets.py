@@ -75,10 +75,10 @@ class _Account:
             count = max(segment.machines, len(self.rates)) if number == 0 else segment.machines
             new = max(0, count - len(self.rates))
             known = sum(self.rates[:count], Decimal(0))
-            if new and self.own_rate is None:
-                found.append(None)
+            if new:
+                found.append(None if self.own_rate is None else known + new * self.own_rate)
             else:
-                found.append(known + new * (self.own_rate or 0))
+                found.append(known)
         return found
 
     def _costs(self, segment: Segment, *, first: bool) -> Decimal:
@@ -161,10 +161,10 @@ def segments(fleet: Fleet, now: datetime, ends: datetime) -> tuple[Segment, ...]
     at, state = now, effective(fleet, now)
     for _ in range(_CHANGES):
         change = next_change(fleet, at)
-        until = ends if change is None else min(change[0], ends)
-        found.append(Segment(_hours(at, until), _most_up(state), until))
-        if change is None or until >= ends:
+        if change is None or change[0] >= ends:
+            found.append(Segment(_hours(at, ends), _most_up(state), ends))
             break
+        found.append(Segment(_hours(at, change[0]), _most_up(state), change[0]))
         at, state = change
     return tuple(found)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from fleetd.model.fleet import Costs
+from fleetd.model.fleet import Costs, Window
 from fleetd.model.plan import OverCap
+from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.amounts import Amount
-from fleetd.planner.budgets import Segment, _Account, _curve, _run_out
+from fleetd.planner.budgets import Segment, _Account, _curve, _run_out, segments
 from fleetd.planner.guards import over_caps
 from fleetd.planner.plan import plan
 from tests.support.build import NOW, fleet, machine, memory, seen, token_name
@@ -105,6 +107,49 @@ def test_orphans_without_a_bill_are_named() -> None:
     )  # fmt: skip
     (view,) = decided.budgets
     assert view.unbilled == (token_name(1, "old"), token_name(2, "old"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "known"), [P("P4000", True, id="its price is known"), P("odd", False, id="it may cost anything")]
+)
+def test_nothing_is_started_within_a_budget_while_an_orphan_has_no_price(kind: str, known: bool) -> None:
+    decided = plan(
+        [fleet(target=1)], seen(machine(1, "off"), machine(2, fleet="old", machine_type=kind)), memory(), NOW,
+        costs=Costs({"P4000": Decimal(1)}, Decimal(0), Decimal(5000)),
+    )  # fmt: skip
+    (view,) = decided.budgets
+    assert (view.committed is not None) is known
+    assert [a.verb for a in decided.actions] == [Verb.START] * known
+    why = "budget $5000 a month of everything; no price for old (not in the config)"
+    assert [s.detail for s in decided.skips if s.reason is Reason.PRICE_UNKNOWN] == ([] if known else [why])
+
+
+NIGHT = Window("night", 20 * 60, 6 * 60, "UTC", target=1)
+PARKED = Window("night", 20 * 60, 6 * 60, "UTC", park_idle=True)
+ENDS = datetime(2026, 4, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("windows", "begins", "found"),
+    [
+        P((), 31, [(24, 3, 24)], id="no windows"),
+        P((NIGHT,), 31, [(6, 1, 6), (14, 3, 20), (4, 1, 24)], id="a night, the day, and the next one's begin"),
+        P((PARKED,), 31, [(6, 0, 6), (14, 3, 20), (4, 0, 24)], id="parked at night"),
+        P(
+            (replace(NIGHT, start=6 * 60, end=24 * 60),),
+            31,
+            [(6, 3, 6), (18, 1, 24)],
+            id="it closes as the month ends",
+        ),
+        P((replace(NIGHT, days=frozenset({4})),), 31, [(24, 3, 24)], id="only on days of the next month"),
+    ],
+)
+def test_the_spans_of_the_rest_of_a_month(
+    windows: tuple[Window, ...], begins: int, found: list[tuple[int, int, int]]
+) -> None:
+    day = datetime(2026, 3, begins, tzinfo=UTC)
+    spans_found = segments(fleet(target=3, windows=windows), day, ENDS)
+    assert [(s.hours, s.machines, (s.ends - day) / timedelta(hours=1)) for s in spans_found] == found
 
 
 @pytest.mark.parametrize(
