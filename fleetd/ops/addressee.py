@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class Identity:
     """Of a replica: where its journal is, and whoever acts is found."""
     password: KeySource | None = None
     """The database's."""
+    mark: str = ""
+    """By which its address is compared where it is not to be told; "" where the journal is a file."""
 
     @classmethod
     def of(cls, config: str | Path, state: Path, *, stands_by: bool = False) -> Identity:
@@ -49,7 +52,8 @@ class Identity:
     def running_on(cls, settings: Settings, state: Path, *, stands_by: bool = False) -> Identity:
         """Of a process with these settings, which no reload gives another journal."""
         named, daemon = cls.of(settings.source, state, stands_by=stands_by), settings.daemon
-        return dataclasses.replace(named, database=daemon.state, password=daemon.state_password)
+        mark = mark_of(daemon.state)
+        return dataclasses.replace(named, database=daemon.state, password=daemon.state_password, mark=mark)
 
     def word(self) -> WhoIs:
         """What is left in a file, for whoever looks for it."""
@@ -72,6 +76,11 @@ class Identity:
             or (real is not None and str(_path(real)) == os.path.realpath(self.config))
             or (CONFIG_FILE in headers and headers[CONFIG_FILE] == _file(self.config))
         )
+
+
+def mark_of(database: str | None) -> str:
+    """What stands for a database's address in a word, which others may read."""
+    return "" if database is None else hashlib.sha256(database.encode()).hexdigest()[:32]
 
 
 def journal_of(answer: WhoIs) -> tuple[str | None, KeySource | None]:

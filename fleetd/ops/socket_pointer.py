@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -29,7 +30,7 @@ _MOST = 1000
 @contextmanager
 def word_left(identity: Identity, socket: Path, environ: Mapping[str, str]) -> Iterator[None]:
     """Leave word while entered. Where that cannot be done, a sound config still leads to the socket."""
-    document = {**asdict(identity.word()), "socket": str(socket.absolute())}
+    document = {**asdict(identity.word()), "socket": str(socket.absolute()), "journal": identity.mark}
     written = None
     for directory in _own(environ):
         try:
@@ -62,7 +63,7 @@ def words(environ: Mapping[str, str]) -> Iterator[tuple[Identity, Path]]:
             if isinstance(document, dict) and all(isinstance(document.get(k), str) for k in _KEYS):
                 stands_by = document.get("stands_by") is True
                 who = Identity.of(document["config"], Path(document["state_dir"]), stands_by=stands_by)
-                yield who, Path(document["socket"])
+                yield replace(who, mark=str(document.get("journal") or "")), Path(document["socket"])
 
 
 _KEYS = ("config", "state_dir", "socket")

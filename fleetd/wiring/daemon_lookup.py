@@ -14,7 +14,7 @@ from fleetd import config
 from fleetd.model.errors import ConfigError
 from fleetd.model.report import WhoIs
 from fleetd.model.settings import ProviderSettings, Settings
-from fleetd.ops.addressee import for_config, for_state, journal_of
+from fleetd.ops.addressee import for_config, for_state, journal_of, mark_of
 from fleetd.ops.control_client import ControlClient
 from fleetd.ops.control_errors import (
     NoAnswer,
@@ -91,7 +91,7 @@ async def found_daemon(settings: Settings) -> WhoIs | None:
 
 
 async def at_its_state(settings: Settings) -> Settings:
-    """The settings with the state directory that the daemon on this file has, whatever the file says of it by now.
+    """The settings with the journal that the daemon on this file has, whatever the file says of it by now.
 
     Raises:
         OtherDaemon: the state directory is another daemon's, which runs on another file.
@@ -100,7 +100,7 @@ async def at_its_state(settings: Settings) -> Settings:
         daemon = await found_daemon(settings)
     except NoDaemon:
         return settings
-    return settings if daemon is None else _with_state(settings, Path(daemon.state_dir))
+    return settings if daemon is None else _as_running(settings, daemon)
 
 
 def load_for_daemon(path: Path, state_dir: Path | None = None, *, of_standby: bool = False) -> Settings:
@@ -111,7 +111,11 @@ def load_for_daemon(path: Path, state_dir: Path | None = None, *, of_standby: bo
     have no fleets, and no key. So do those that ``state_dir`` is named for.
     ``of_standby``: whether one that stands by here is meant itself.
 
+    A sound file may name another database than the one that its replica runs on, which no reload changes. A veto is
+    given where somebody obeys it: in the latter.
+
     Raises:
+        NoAnswer, NotAllowed: a replica runs on this file in another database, and cannot be asked in which.
         ConfigError: the file has faults, and no daemon runs on it, or one that cannot say where its database is.
         OtherDaemon: the same, and where the file leads runs one on another file.
     """
@@ -119,7 +123,7 @@ def load_for_daemon(path: Path, state_dir: Path | None = None, *, of_standby: bo
         named = Path(os.path.abspath(state_dir.expanduser()))  # noqa: PTH100 - without ".."
         return replace(_with_state(_nothing(path), named), asked_state_dir=named)
     try:
-        return load_settings(path)
+        settings = load_settings(path)
     except ConfigError as error:
         found = _with_state(_nothing(path), config.state_dir_of(path))
         try:
@@ -132,11 +136,36 @@ def load_for_daemon(path: Path, state_dir: Path | None = None, *, of_standby: bo
             return found
         if daemon is None:
             raise
-        at, password = journal_of(daemon)
-        if daemon.stands_by and not of_standby and at is None:
+        if daemon.stands_by and not of_standby and daemon.state is None:
             raise
-        known = replace(found.daemon, state_dir=Path(daemon.state_dir), state=at, state_password=password)
-        return replace(found, daemon=known)
+        return _as_running(found, daemon)
+    return anyio.run(_in_its_database, settings) if _runs_elsewhere(settings) else settings
+
+
+def _runs_elsewhere(settings: Settings) -> list[Path]:
+    """Where one listens that has left word of running on this file, in another database than it names by now."""
+    named, meant = mark_of(settings.daemon.state), for_config(settings.source)
+    found = words(os.environ) if named else ()
+    return [socket for who, socket in found if who.mark not in {"", named} and who.is_meant(meant)]
+
+
+async def _in_its_database(settings: Settings) -> Settings:
+    for socket in _runs_elsewhere(settings):
+        try:
+            who = await ControlClient(socket, meant=for_config(settings.source)).ask(WhoIs, "GET", "/whoami")
+        except (NotAllowed, NoAnswer):
+            raise
+        except NoDaemon:
+            continue  # it has been killed, and nobody has begun anew
+        return _as_running(settings, who)
+    return settings
+
+
+def _as_running(settings: Settings, who: WhoIs) -> Settings:
+    """The settings with the journal of the one that runs."""
+    found = _with_state(settings, Path(who.state_dir))
+    at, password = journal_of(who)
+    return found if at is None else replace(found, daemon=replace(found.daemon, state=at, state_password=password))
 
 
 def _sockets(settings: Settings, path: str) -> Iterator[Path]:

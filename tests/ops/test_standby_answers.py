@@ -24,15 +24,18 @@ import anyio.lowlevel
 from fleetd.engine.ports import SystemClock
 from fleetd.model.errors import ConfigError, StateAway
 from fleetd.model.settings import KeySource, Settings
+from fleetd.ops.control_client import READ_TIMEOUT
+from fleetd.ops.control_errors import NoAnswer
 from fleetd.store.paths import CONTROL_SOCKET
 from fleetd.store.postgres.address import Address
 from fleetd.store.postgres.lease import Holder, Lease
 from fleetd.wiring import acting
-from fleetd.wiring.daemon_lookup import load_for_daemon
+from fleetd.wiring.daemon_lookup import at_its_state, load_for_daemon
 from fleetd.wiring.process import Process
 from fleetd.wiring.rereads import Rereads
 from fleetd.wiring.signals import StoppedWaiting
 from fleetd.wiring.standby import Standby
+from tests.support.config_text import config_text
 from tests.support.ports import free_port
 from tests.support.rig import RecordingMeter, settings
 
@@ -74,10 +77,10 @@ def put_away(found: Settings, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*") if path.is_socket() or path.suffix == ".json"] == []
 
 
-async def ends(live: Coroutine[Any, Any, None]) -> None:
+async def ends(live: Coroutine[Any, Any, None], within: float = 3) -> None:
     """Not by a deadline of anyio's: what is shielded would wait through it."""
     task = asyncio.ensure_future(live)
-    done, _ = await asyncio.wait({task}, timeout=3)
+    done, _ = await asyncio.wait({task}, timeout=within)
     assert done, "it cannot be cancelled"
     task.result()
 
@@ -184,6 +187,7 @@ async def test_who_waits_has_put_everything_away_before_it_ends_or_acts(
 
 def _write(path: Path, text: str | None) -> None:
     if text is not None:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         path.write_text(text)
 
 
@@ -225,3 +229,46 @@ async def test_beside_a_faulty_file_the_standby_says_where_the_database_is(
     await ends(live())
     with pytest.raises(ConfigError):
         await anyio.to_thread.run_sync(load_for_daemon, path)
+
+
+@pytest.mark.parametrize("named", ["nowhere", "elsewhere"])
+async def test_what_runs_on_a_file_says_where_its_database_is_although_the_file_was_changed(
+    here: Settings, tmp_path: Path, named: str
+) -> None:
+    """Only a start reads it: a freeze went into the database that the file named by now, where nobody acts."""
+    path = Path(here.source)
+    _write(path, config_text(daemon=f'[daemon]\nstate = "postgresql://{named}/fleetd"\nlisten = ""'))
+
+    async def live() -> None:
+        async with anyio.create_task_group() as group:
+            await group.start(standby_of(here).serve)
+            asked = await anyio.to_thread.run_sync(load_for_daemon, path)
+            assert asked.daemon.state == "postgresql://nowhere/fleetd"
+            assert [fleet.name for fleet in asked.fleets] == ["training"]
+            assert (await at_its_state(asked)).daemon.state == "postgresql://nowhere/fleetd"
+            kept = _words(tmp_path)
+            group.cancel_scope.cancel()
+        _write(tmp_path / "fleetd" / "kept.daemon.json", kept)  # as a process that was killed leaves it
+
+    await ends(live())
+    asked = await anyio.to_thread.run_sync(load_for_daemon, path)
+    assert asked.daemon.state == f"postgresql://{named}/fleetd"
+
+
+async def test_one_that_hangs_on_another_database_is_not_passed_over(here: Settings, tmp_path: Path) -> None:
+    path = Path(here.source)
+    _write(path, config_text(daemon='[daemon]\nstate = "postgresql://elsewhere/fleetd"\nlisten = ""'))
+
+    async def live() -> None:
+        async with anyio.create_task_group() as group:
+            await group.start(standby_of(here).serve)
+            kept = _words(tmp_path)
+            group.cancel_scope.cancel()
+        _write(tmp_path / "fleetd" / "kept.daemon.json", kept)
+        with socket.socket(socket.AF_UNIX) as deaf:
+            deaf.bind(str(tmp_path / CONTROL_SOCKET))
+            deaf.listen()
+            with pytest.raises(NoAnswer):
+                await anyio.to_thread.run_sync(load_for_daemon, path)
+
+    await ends(live(), within=READ_TIMEOUT + 3)

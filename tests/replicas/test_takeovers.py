@@ -264,6 +264,21 @@ def test_a_faulty_file_beside_a_standby_keeps_nobody_from_asking_or_stopping(sto
     assert "no fleet 'typo'" in other.run("freeze", "typo", "--for", "1h", "--reason", "test").stderr
 
 
+def test_a_file_that_names_another_database_by_now_takes_no_veto_there(story: Story) -> None:
+    """No reload changes it: a freeze was answered with 0, in a database in which nobody acts."""
+    holder, other, elsewhere = story.holder, story.other, story.server.create()
+    for replica in (holder, other):
+        replica.config.write_text(replica.config.read_text().replace(replica._database, elsewhere))
+        assert replica.run("reload").returncode == 78
+    for replica in (other, holder):
+        assert replica.run("freeze", "--for", "1h", "--reason", "test").returncode == 0
+        assert story.asked("SELECT count(*) FROM hold") == 1
+        assert re.search(rf"lease: \S+, pid {holder.process.pid}, for ", replica.run("status").stdout)
+        assert "test" in replica.run("history").stdout
+        assert replica.run("unfreeze").returncode == 0
+        assert story.asked("SELECT count(*) FROM hold") == 0
+
+
 def test_beside_a_standby_that_hangs_the_one_that_acts_is_asked(story: Story) -> None:
     holder, other = story.holder, story.other
 
