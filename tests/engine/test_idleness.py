@@ -398,7 +398,8 @@ def test_a_hold_that_has_ended_on_a_machine_that_is_off_was_use(hold: dict[str, 
         fields = {key: value for key, value in hold.items() if key != "expires_at"}
         one = Hold(1, fields.pop("subject", "ps1"), "hold", "x", "ada", now - HALF_HOUR, ends, **fields)
         world.holds = [one, *([replace(one, id=2, expires_at=ends - INTERVAL)] if used else [])]
-        found = await world.idleness.used([fleet("bare"), WANT], [machine(1, state)])
+        quick = fleet("quick", idle=replace(RULE, after=INTERVAL))
+        found = await world.idleness.used([fleet("bare"), quick, WANT], [machine(1, state)])
         assert found == ({"ps1": ends} if used else {})
         assert await world.idleness.used([fleet("bare")], [machine(1, state)]) == {}
         lease = now + INTERVAL
@@ -499,7 +500,7 @@ def test_what_a_source_has_learnt_is_written_when_it_is_new_and_known_to_the_nex
     on(story)
 
 
-@pytest.mark.parametrize(("minutes", "verdict"), [(1, Activity.IDLE), (4, Activity.UNKNOWN)])
+@pytest.mark.parametrize(("minutes", "verdict"), [(1, Activity.IDLE), (3, Activity.IDLE), (4, Activity.UNKNOWN)])
 def test_one_that_a_round_did_not_come_to_is_as_it_was_said_last_for_a_while(minutes: int, verdict: Activity) -> None:
     async def story(world: World) -> None:
         before = await world.passes(LONG_IDLE)
@@ -559,5 +560,159 @@ def test_a_lease_that_ended_since_the_pass_begins_the_idle_time_anew() -> None:
         await anyio.sleep(1)
         assert await world.word(Reason.PARKED_IDLE) is Reason.NOT_IDLE_LONG_ENOUGH
         assert world.idleness._clocks["ps1"].idle_since is None
+
+    on(story)
+
+
+async def nobody(_rule: Any, machines: Any, _listed: Any, *, patience: Any) -> Any:
+    """A round that comes to no machine."""
+    return {m.id: {} for m in machines}
+
+
+SAID = "gpu: {0}, {0}"
+LEASED = "lease: active, leased by job (ada) until"
+SINCE_THE_FIRST = LONG_IDLE * INTERVAL
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize(
+    ("source", "hold", "lease", "verdict", "since", "evidence"),
+    [
+        P("idle", None, None, "idle", SINCE_THE_FIRST, [SAID.format("idle")], id="idle"),
+        P("active", None, None, "active", None, [SAID.format("active")], id="in use"),
+        P("unknown", None, None, "unknown", None, [SAID.format("unknown")], id="nobody knows"),
+        P(
+            "idle",
+            HALF_HOUR,
+            None,
+            "active",
+            None,
+            ["held, which counts as in use", SAID.format("idle")],
+            id="held",
+        ),
+        P("unknown", HALF_HOUR, None, "unknown", None, [SAID.format("unknown")], id="held, and nobody knows"),
+        P("idle", timedelta(0), None, "idle", timedelta(0), [SAID.format("idle")], id="a hold ends right now"),
+        P("idle", -INTERVAL / 2, None, "idle", INTERVAL / 2, [SAID.format("idle")], id="it has ended"),
+        P("idle", None, HALF_HOUR, "active", None, [SAID.format("idle"), LEASED], id="leased"),
+        P("idle", None, timedelta(0), "idle", INTERVAL, [SAID.format("idle")], id="a lease that was ended"),
+    ],
+)
+def test_what_a_round_makes_of_a_machine(
+    source: str,
+    hold: timedelta | None,
+    lease: timedelta | None,
+    verdict: str,
+    since: timedelta | None,
+    evidence: list[str],
+    asked: bool,
+) -> None:
+    """``asked``: or else the round does not come to it, and it is as it was said last, but for holds and leases."""
+
+    async def story(world: World) -> None:
+        before = (await world.passes(LONG_IDLE))["ps1"]
+        next_pass = world.clock.now() + INTERVAL
+        if hold is not None:
+            world.holds = [Hold(1, "ps1", "hold", "x", "ada", NOW - HALF_HOUR, next_pass + hold)]
+        if lease is not None:
+            await world.lease(lease)
+        if not asked:
+            world.idleness._rounds.ask = nobody  # type: ignore[method-assign]
+        world.source.verdict = Activity(source)
+        found = (await world.passes(1))["ps1"]
+        used = lease == HALF_HOUR
+        if not asked and not used and hold != HALF_HOUR:
+            assert (found.verdict, found.at, found.evidence) == ("idle", before.at, before.evidence)
+            assert found.idle_since == (
+                before.idle_since if verdict != "idle" else next_pass - (since or INTERVAL * 0)
+            )
+            return
+        if asked:
+            assert found.evidence.startswith("; ".join(evidence))
+            assert found.verdict == verdict
+        else:
+            assert found.verdict == ("active" if used else "unknown")
+            assert found.evidence.startswith(LEASED if used else "")
+        assert found.at == next_pass
+        assert found.idle_since == (None if since is None else next_pass - since)
+
+    on(story)
+
+
+@pytest.mark.parametrize(("passes", "words"), [(0, "not asked yet"), (3, "not asked for too long: rounds are long")])
+def test_why_nobody_knows_of_one_that_a_round_did_not_come_to(passes: int, words: str) -> None:
+    async def story(world: World) -> None:
+        await world.passes(passes)
+        world.idleness._rounds.ask = nobody  # type: ignore[method-assign]
+        await anyio.sleep(GAPS * INTERVAL.total_seconds())
+        found = (await world.passes(1))["ps1"]
+        assert (found.verdict, found.evidence, found.idle_since) == ("unknown", words, None)
+
+    on(story)
+
+
+@pytest.mark.parametrize("step", [0, 50, -30])
+def test_time_that_only_the_wall_clock_says_went_by_is_not_covered(step: int) -> None:
+    async def story(world: World) -> None:
+        await world.passes(LONG_IDLE)
+        before = world.idleness._clocks["ps1"]
+        world.clock.step(step)
+        await world.passes(1)
+        found = world.idleness._clocks["ps1"]
+        assert found.uncovered - before.uncovered == timedelta(seconds=max(0, step))
+
+    on(story)
+
+
+def test_holds_are_looked_for_since_the_oldest_reading_that_an_earlier_process_left() -> None:
+    async def story(world: World) -> None:
+        await world.passes(LONG_IDLE)
+        now = world.clock.now()
+        clocks = world.idleness._clocks
+        clocks["ps1"] = replace(clocks["ps1"], last_at=now - timedelta(seconds=40))
+        world.idleness._refreshed_at = None
+        world.idleness._read_at.clear()
+        ended = now - timedelta(seconds=20)
+        world.holds = [Hold(1, "ps1", "hold", "x", "ada", NOW - HALF_HOUR, ended)]
+        assert (await world.passes(1))["ps1"].idle_since == ended
+
+    on(story)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "verdict"),
+    [(Activity.IDLE, "idle"), (Activity.UNKNOWN, "unknown"), (Activity.ACTIVE, "active")],
+)
+def test_one_answer_of_two_counts_unless_it_says_idle(gpu: Activity, verdict: str) -> None:
+    """The other was not asked: what was said last stands, unless this one knows of use, or knows nothing."""
+
+    async def story(world: World) -> None:
+        both = fleet(idle=replace(RULE, sources=("gpu", "ssh")))
+        said = {source: Reading(source, Activity.IDLE, NOW, "idle") for source in ("gpu", "ssh")}
+        answers = [said, {"gpu": Reading("gpu", gpu, NOW, "now")}]
+
+        async def ask(_rule: Any, machines: Any, _listed: Any, *, patience: Any) -> Any:
+            answer = answers.pop(0)
+            return {m.id: answer for m in machines}
+
+        world.idleness._rounds.ask = ask  # type: ignore[method-assign]
+        owned = {"ps1": Owner("training", adopted=False)}
+        await world.idleness.refresh([both], [machine(1)], owned, [], interval=INTERVAL)
+        await anyio.sleep(60)
+        found = await world.idleness.refresh([both], [machine(1)], owned, [], interval=INTERVAL)
+        assert found["ps1"].verdict == verdict
+
+    on(story)
+
+
+def test_one_that_was_held_at_first_has_nothing_that_was_said_last() -> None:
+    async def story(world: World) -> None:
+        ends = world.clock.now() + 1.5 * INTERVAL
+        held = [Hold(1, "ps1", "hold", "x", "ada", NOW - HALF_HOUR, ends)]
+        owned = {"ps1": Owner("training", adopted=False)}
+        first = await world.idleness.refresh([WANT], [machine(1)], owned, held, interval=INTERVAL)
+        assert first["ps1"].verdict == "active"
+        world.idleness._rounds.ask = nobody  # type: ignore[method-assign]
+        (found,) = [(await world.passes(2))["ps1"]]
+        assert (found.verdict, found.evidence) == ("unknown", "not asked yet")
 
     on(story)

@@ -22,8 +22,8 @@ OVER = timedelta(hours=2)
 EVENING = Window("evening", 13 * 60, 20 * 60, "UTC", target=1)
 PARKED = Window("evening", 13 * 60, 20 * 60, "UTC", park_idle=True)
 PARKED_BUT_THREE = Window("evening", 13 * 60, 20 * 60, "UTC", park_idle=True, target=3)
-NO_BUDGET, BUDGET = Costs({}, Decimal(0), Decimal(0)), Costs({}, Decimal(0), Decimal(9))
-OWN = {"guards": Guards(max_monthly_cost=Decimal(9))}
+NO_BUDGET, BUDGET = Costs({}, Decimal(0), Decimal(0)), Costs({}, Decimal(0), Decimal("0.5"))
+OWN = {"guards": Guards(max_monthly_cost=Decimal("0.5"))}
 
 
 def action(verb: Verb, reason: Reason = Reason.SHORT_OF_TARGET) -> Action:
