@@ -46,7 +46,8 @@ class Account:
 
     def prices(self) -> Prices:
         me: Any = self
-        return Prices(me, me, ObservedPrices(me))
+        self.observed = ObservedPrices(me)
+        return Prices(me, me, self.observed)
 
 
 def boxes(count: int, **fields: Any) -> list[Any]:
@@ -116,6 +117,9 @@ async def test_what_is_learnt(account: Account, machines: Any, billed: Any, know
     prices = account.prices()
     await prices.learn(machines, {}, NOW, billed=billed)
     assert prices.known({}) == known
+    told = {m.hourly_rate for m in machines} | {account.rates.get(m) for m in account.asked}
+    seen = {span.price for spans in account.observed.history.values() for span in spans}
+    assert seen == {price for price in told if price}, "a bill's rate is no price of now"
     again = account.prices()
     await again.load()
     assert again.known({}) == known, "over a restart"
