@@ -48,8 +48,11 @@ class LeaseRows:
 class StandbyMetrics:
     """What ``/metrics`` of a standby shows: nothing of fleets, which every replica would count once more."""
 
-    def __init__(self, *, version: str) -> None:
+    def __init__(self, *, version: str, began: datetime) -> None:
+        """``began``: when it began to stand by; one that keeps being restarted is seldom seen to be down."""
         self._lease = LeaseRows()
+        self._started = Rows("fleetd_start_timestamp_seconds", "When the replica began to stand by, Unix time.", ())
+        self._started.fill({(): began.timestamp()})
         self._reloaded = Rows(
             "fleetd_config_last_reload_successful", "1 when the config it would act on is the one in the file.", ()
         )
@@ -67,4 +70,6 @@ class StandbyMetrics:
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes, of ``CONTENT_TYPE``."""
-        return "".join(rows.text() for rows in (self._build, self._reloaded, *self._lease.rows)).encode()
+        return "".join(
+            rows.text() for rows in (self._build, self._started, self._reloaded, *self._lease.rows)
+        ).encode()

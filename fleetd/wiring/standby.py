@@ -123,7 +123,7 @@ class Standby:
         self._lease = lease
         self._meter = rereads.meter
         self._hangup = rereads.hangup
-        self._metrics = StandbyMetrics(version=__version__)
+        self._metrics = StandbyMetrics(version=__version__, began=clock.now())
         faults = Faults(clock, rereads.meter)
         self.rereading = Rereading(rereads.load, rereads.notifier, faults, self._reread)
         self._known: datetime | None = None

@@ -386,13 +386,15 @@ def test_one_holds_the_lease_and_a_standby_tells_nothing_of_fleets(metrics: Metr
     assert holder["fleetd_lease_takeovers_total stepped_down"] == 0
     assert (holder["fleetd_lease_standbys same"], holder["fleetd_lease_standbys other"]) == (1, 1)
     assert "fleetd_lease_word_age_seconds" not in holder
-    standby = StandbyMetrics(version="1")
+    standby = StandbyMetrics(version="1", began=AT - timedelta(hours=1))
     standby.show(leased(shown_by="b, pid 2", word_at=AT - timedelta(seconds=7)), AT)
     found = shown(standby.render())
     assert (found["fleetd_lease_held"], found["fleetd_lease_word_age_seconds"]) == (0, 7)
+    assert found["fleetd_start_timestamp_seconds"] == AT.timestamp() - 3600  # one that keeps being restarted is told
     assert {name.split()[0] for name in found} - {
         "fleetd_build_info",
         "fleetd_config_last_reload_successful",
+        "fleetd_start_timestamp_seconds",
     } <= set(_lease_names())
     alone = shown(Metrics(version="1").render())
     assert not [name for name in alone if name.startswith("fleetd_lease")]

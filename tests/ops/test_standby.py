@@ -10,8 +10,10 @@ import pytest
 
 from fleetd.model.report import LeaseReport, Report, SightReport
 from fleetd.ops.page.headline import headline, title
+from fleetd.ops.page.home import home
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.standby import StandbyHandle
+from fleetd.words.times import span
 from tests.support.fake_handle import AT, a_report
 from tests.support.virtual_time import run_virtual
 
@@ -80,6 +82,17 @@ def test_nothing_is_green_over_a_holder_that_nobody_hears(
     scene = Scene(report, AT + timedelta(minutes=6))
     assert title(scene)[1] == "blind"
     assert headline(scene).startswith("Blind since")
+
+
+@pytest.mark.parametrize("seconds", [0, 7, 15, 90])
+def test_how_old_its_picture_is_stands_beside_what_is_green(seconds: int) -> None:
+    """A holder that was killed has the lease for 15 s more, and one that hangs longer: green, and with its age."""
+    report, _ = told((0, hears(word=a_report(), age=0.0)), (seconds, hears(age=float(seconds))))
+    page = home(Scene(report, AT + timedelta(seconds=seconds)))
+    assert title(Scene(report, AT + timedelta(seconds=seconds)))[1] != "blind"
+    banner, footer = page[page.index('id="banner"') : page.index("<main")], page[page.index("<footer") :]
+    assert f"UTC, {span(timedelta(seconds=seconds + 10))} ago" in banner  # the look lies 10 s before the word of it
+    assert f"shown by a standby, as the one that acts said {span(timedelta(seconds=seconds))} ago" in footer
 
 
 def test_a_provider_that_the_holder_doubts_stays_doubted() -> None:
