@@ -1,78 +1,74 @@
-"""``python -m tests.bench``: calls and waits counted, processes beside others, and how the work grows.
+"""``python -m tests.bench``: what fleetd costs, row by row of ``goals``, and how the work grows with the account.
 
-A ratio far above what is given beside it is worth a look. The counts are the same everywhere, and tests hold them.
+The counts are the same everywhere, and tests hold them; times are processor time, and nobody asserts them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import platform
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import structlog
 
 from fleetd import __version__
-from tests.bench import counts, peers
-from tests.bench.ratios import BENCHES, Ratio, measured
+from tests.bench import counts, goals, idling, listings, pages, passes, peers, ratios
+from tests.bench.goals import Figure
 
-PARTS = ("counts", "peers", "growth", "stores")
+PARTS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
+    "counts": lambda options: counts.figures(say=options.say),
+    "large": lambda options: counts.large(say=options.say),
+    "passes": lambda options: passes.figures(passes=options.turns),
+    "lists": lambda options: listings.figures(turns=options.turns),
+    "peers": lambda options: peers.figures(options.turns, node_modules=os.environ.get("FLEETD_NODE_MODULES")),
+    "pages": lambda _options: pages.figures(),
+    "idle": lambda _options: idling.figures(),
+    "growth": lambda options: ratios.figures(options.machines, options.turns, say=options.say),
+}
+"""Each gives figures of rows of ``goals``; ``stores`` is another thing, and needs a PostgreSQL."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, saying on stderr what is being measured, and print the table."""
+    """Measure, saying on stderr what is being measured, and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--machines", type=int, default=200, help="of the smaller account (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="of which the median counts (default: %(default)s)")
+    parser.add_argument("--turns", type=int, default=3, help="of which the median counts (default: %(default)s)")
     parser.add_argument("--intents", type=int, default=500, help="on each store (default: %(default)s)")
     parser.add_argument("--passes", type=int, default=120, help="on the database (default: %(default)s)")
-    parser.add_argument("--only", choices=PARTS, help="this part alone")
+    parser.add_argument("--only", choices=[*PARTS, "stores"], help="this part alone")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too; picture.py draws them")
     options = parser.parse_args(arguments)
+    options.say = partial(print, flush=True)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    wanted = [options.only] if options.only else PARTS
-    print(f"fleetd {__version__}, {platform.python_implementation()} {platform.python_version()}, {versions()}")
-    if "counts" in wanted:
-        sys.stderr.write("calls and waits ...\n")
-        print("\n".join(["", *counts.table()]))
-    if "peers" in wanted:
-        sys.stderr.write("processes beside others ...\n")
-        pairs = peers.compared(options.rounds, node_modules=os.environ.get("FLEETD_NODE_MODULES"))
-        print("\n".join(["", *peers.table(pairs)]))
-    if "growth" in wanted:
-        print(f"\n{growth(options.machines, options.rounds)}")
-    if options.only == "stores":  # asked for by name: it needs a PostgreSQL
+    print(f"fleetd {__version__}, {', '.join(f'{name} {version}' for name, version in versions().items())}")
+    if options.only == "stores":
         from tests.bench import stores
 
-        sys.stderr.write("intents on each store, and an hour on the database ...\n")
         print("\n".join(["", *stores.table(options.machines, options.intents, passes=options.passes)]))
+        return 0
+    found: list[Figure] = []
+    for name in [options.only] if options.only else PARTS:
+        sys.stderr.write(f"{name} ...\n")
+        found += PARTS[name](options)
+    measured = [row for row in goals.rows(found) if row["figures"] or not options.only]
+    print("\n".join(["", *goals.markdown(measured)]))
+    if options.json is not None:
+        options.json.write_text(json.dumps({"versions": versions(), "rows": measured}, indent=1) + "\n")
     return 0
 
 
-def versions() -> str:
+def versions() -> dict[str, Any]:
     """Of what is compared with."""
-    return ", ".join(f"{name} {metadata.version(name)}" for name in ("aiohttp", "msgspec", "pydantic", "typer"))
-
-
-def growth(machines: int, rounds: int) -> str:
-    """How the work grows with the account."""
-    rows: list[Ratio] = []
-    for bench in BENCHES:
-        sys.stderr.write(f"{bench.what} ...\n")
-        rows.append(measured(bench, machines=machines, rounds=rounds))
-    return table(rows, machines)
-
-
-def table(rows: list[Ratio], machines: int) -> str:
-    """The rows for people."""
-    title = f"{machines} machines, and ten times as many"
-    lines = [f"{title:<46} {'smaller':>10} {'larger':>10} {'ratio':>7} {'linear':>7}"]
-    lines += [
-        f"{row.what:<46} {row.smaller * 1e3:>7.1f} ms {row.larger * 1e3:>7.1f} ms {row.ratio:>7.1f} {row.linear:>7g}"
-        for row in rows
-    ]
-    return "\n".join(lines)
+    names = ("aiohttp", "msgspec", "pydantic", "typer", "rich")
+    return {platform.python_implementation(): platform.python_version()} | {n: metadata.version(n) for n in names}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import logging
 import random
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,6 +33,7 @@ from fleetd.simulator.state import Durations
 from fleetd.simulator.world import World
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring.running import assemble
+from tests.bench.goals import Figure
 from tests.support.build import fleet as make_fleet
 from tests.support.inline_executor import InlineExecutor
 from tests.support.rig import IN_MEMORY, RecordingMeter, RecordingNotifier, SilentAlarms
@@ -44,6 +45,8 @@ POLL = 5.0
 KEY = "key-of-the-bench"
 RATE = 10.0
 """Requests a second: the config's default."""
+BURST = 10
+"""Requests that the bucket holds at the beginning."""
 LATENCY = 0.05
 """Seconds until the provider's answer."""
 
@@ -163,34 +166,76 @@ async def _daemon(cloud: Cloud, fleet: Fleet, dialect: str) -> AsyncIterator[dic
             await journal.aclose()
 
 
+@dataclass(frozen=True)
+class Story:
+    """A fleet from none to its target, beside so many of somebody else's."""
+
+    machines: int
+    beside: int = 0
+    dialect: str = "paperspace-core"
+    takes: float = 60.0
+    """Seconds that each machine takes."""
+    keys: tuple[str, ...] = ()
+    """Rows of ``goals`` that it tells of."""
+
+    @property
+    def case(self) -> str:
+        name = "Core" if self.dialect == "paperspace-core" else "v1"
+        return f"{name}, {self.machines:,} beside {self.beside:,}" if self.beside else f"{name}, {self.machines:,}"
+
+
 STORIES = (
-    (100, 0, "paperspace-core", 60.0),
-    (20, 0, "paperspace-core", 20.0),
-    (100, 500, "paperspace-core", 60.0),
-    (100, 1000, "paperspace-core", 60.0),
-    (100, 10_000, "paperspace-core", 60.0),
-    (100, 1000, "paperspace", 60.0),
-    (1, 1000, "paperspace-core", 60.0),
-    (1, 1000, "paperspace", 60.0),
+    Story(100, keys=("rise", "late")),
+    Story(20, takes=20.0, keys=("twenty",)),
+    Story(100, 500, keys=("calls",)),
+    Story(100, 1000, keys=("calls",)),
+    Story(100, 10_000, keys=("calls",)),
+    Story(100, 1000, "paperspace", keys=("calls",)),
+    Story(100, 10_000, "paperspace", keys=("calls",)),
+    Story(1, 1000, keys=("one",)),
+    Story(1, 1000, "paperspace", keys=("one",)),
+    Story(1000, keys=("late",)),
 )
-"""Machines, others beside them, dialect, seconds that each takes."""
+HEAD = f"{'from none':<24} {'takes':>6} {'known':>8} {'late':>6} {'calls':>6} {'each':>6}"
 
 
-def table(stories: Sequence[tuple[int, int, str, float]] = STORIES) -> list[str]:
-    """A line for each story."""
-    lines = [
-        f"{'from none, beside':<20} {'dialect':<16} {'takes':>6} {'known':>8} {'late':>6} {'calls':>6} {'each':>6}"
-    ]
-    for machines, beside, dialect, takes in stories:
-        counted = rising(machines, beside=beside, dialect=dialect, takes=takes)
-        each = (len(counted.calls) - counted.took / POLL) / machines
-        lines.append(
-            f"{f'{machines}, {beside:,}':<20} {dialect:<16} {takes:>4.0f} s {counted.took:>6.1f} s"
-            f" {counted.delays[-1]:>4.1f} s {len(counted.calls):>6} {each:>6.2f}"
-        )
-    return lines
+def told(story: Story, counted: Counted) -> tuple[str, list[Figure]]:
+    """A line for people, and what it says of the rows of ``goals``."""
+    each = (len(counted.calls) - counted.took / POLL) / story.machines
+    late = counted.delays[-1]
+    line = f"{story.case:<24} {story.takes:>4.0f} s {counted.took:>6.1f} s {late:>4.1f} s"
+    line += f" {len(counted.calls):>6} {each:>6.2f}"
+    least = max(0, story.machines - BURST) / RATE + story.takes
+    values = {
+        "rise": (counted.took / least, f"{counted.took / least:.2f} ({counted.took:.1f} s, least {least:.0f})"),
+        "twenty": (counted.took, f"{counted.took:.1f} s"),
+        "calls": (each, f"{each:.2f}"),
+        "one": (float(len(counted.calls)), str(len(counted.calls))),
+        "late": (late, f"{late:.1f} s"),
+    }
+    return line, [Figure(key, story.case, *values[key]) for key in story.keys]
+
+
+def figures(stories: Sequence[Story] = STORIES, say: Callable[[str], object] = print) -> list[Figure]:
+    """A line for each story, as it ends, and what they say of the rows of ``goals``."""
+    found: list[Figure] = []
+    say(HEAD)
+    for story in stories:
+        counted = rising(story.machines, beside=story.beside, dialect=story.dialect, takes=story.takes)
+        line, rows = told(story, counted)
+        say(line)
+        found += rows
+    return found
+
+
+def large(machines: int = 40_000, *, limit: float = 250.0, say: Callable[[str], object] = print) -> list[Figure]:
+    """Whether anything is created beside so many machines on v1, whose listing takes a minute at the default rate."""
+    counted = rising(4, beside=machines, dialect="paperspace", limit=limit)
+    made = counted.operations["create"]
+    say(f"v1, 4 beside {machines:,}: {made} creates, {len(counted.calls)} calls in {limit:.0f} s")
+    return [Figure("v1", "", float(made), f"{made} of 4, {len(counted.known)} known", met=made == 4)]
 
 
 if __name__ == "__main__":
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    print("\n".join(table()))
+    figures()

@@ -6,8 +6,8 @@ aiohttp are that of a listing. The simulator runs in this process, whose time is
 
 from __future__ import annotations
 
+import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,16 +15,19 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 
 from fleetd.simulator.server import serve
 from fleetd.simulator.world import World
+from tests.bench.goals import Figure
+from tests.bench.replay import served
+from tests.bench.turns import Times, Turns
 
 KEY = "key-of-the-bench"
-MANY = 10_000
+MANY = 99_900
+"""Machines: a hundred pages, the last of which is not full."""
 NODE = "const p = require('paperspace-node')({apiKey: process.env.KEY}); p.machines.list({}, (e, r) => "
 NODE += "{ if (e) throw e; process.stdout.write(JSON.stringify(r)); });"
 SCRIPT = """
@@ -47,74 +50,44 @@ asyncio.run(main())
 """
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Seconds of processor time, medians, of ours and of theirs."""
-
-    what: str
-    beside: str
-    ours: float
-    theirs: float
-    spread: float
-    """Between the largest and the smallest ratio of the rounds."""
-    goal: float
-
-    @property
-    def ratio(self) -> float:
-        return self.ours / self.theirs
-
-
-def compared(rounds: int, *, node_modules: str | None) -> list[Pair]:
-    """All of them; those that need node only where it has paperspace-node."""
+def figures(turns: int, *, node_modules: str | None) -> list[Figure]:
+    """All of them; what needs node only where it has paperspace-node."""
     with tempfile.TemporaryDirectory(prefix="fleetd-bench-") as scratch:
-        return _compared(Path(scratch), rounds, node_modules)
+        return _compared(Path(scratch), turns, node_modules)
 
 
-def _compared(scratch: Path, rounds: int, node_modules: str | None) -> list[Pair]:
+def _compared(scratch: Path, turns: int, node_modules: str | None) -> list[Figure]:
     python = [sys.executable, "-c", "import aiohttp"]
     fleetd = [sys.executable, "-m", "fleetd"]
     env = {**os.environ, "RUNTIME_DIRECTORY": str(scratch), "KEY": KEY, "PAPERSPACE_API_KEY": KEY}
-    pairs = [
-        _pair(f"fleetd {command}", [*fleetd, command], "import aiohttp", python, rounds, env, 1.4)
-        for command in ("--help", "version")
-    ]
-    simulated = _config(scratch / "simulated.toml", 'kind = "simulator"', scratch / "state")
-    with _daemon([*fleetd, "run", "-c", simulated], [*fleetd, "status", "-c", simulated], env):
+    pairs = [_pair("start", command, [*fleetd, command], python, turns, env) for command in ("--help", "version")]
+    simulated = config(scratch / "simulated.toml", 'kind = "simulator"', scratch / "state")
+    with daemon([*fleetd, "run", "-c", simulated], [*fleetd, "status", "-c", simulated], env):
         for command in ("status", "history"):
             ours = [*fleetd, command, "-c", simulated]
-            pairs.append(_pair(f"fleetd {command}", ours, "import aiohttp", python, rounds, env, 2.5))
-    for machines in (1000, MANY):
-        with _account(machines) as url:
-            config = _config(scratch / f"{machines}.toml", f'kind = "paperspace-core"\nbase_url = "{url}"', scratch)
+            pairs.append(_pair("ask", command, ours, python, turns, env))
+    for machines in (1000, 10_000, MANY):
+        with served("paperspace-core", machines) as url:
+            file = config(scratch / f"{machines}.toml", f'kind = "paperspace-core"\nbase_url = "{url}"', scratch)
             here = {**env, "URL": url, "PAPERSPACE_CONFIG_HOST": url, "NODE_PATH": node_modules or ""}
-            ours = [*fleetd, "machines", "list", "--json", "-c", config]
-            script = [sys.executable, "-c", SCRIPT]
-            what = f"fleetd machines list --json, {machines:,}"
-            pairs.append(_pair(what, ours, "aiohttp, one decode", script, rounds, here, 2.5))
+            table = [*fleetd, "machines", "list", "-c", file]
+            ours, number = [*table, "--json"], f"{machines:,}"
+            if machines == MANY:
+                pairs.append(_pair("json", number, ours, [sys.executable, "-c", SCRIPT], turns, here))
+                continue
+            pairs.append(_pair("table", number, table, ours, turns, here))
             if machines == 1000 and node_modules:
-                pairs.append(_pair(what, ours, "paperspace-node", ["node", "-e", NODE], rounds, here, 1.0))
+                pairs.append(_pair("node", "", ours, ["node", "-e", NODE], turns, here))
     return pairs
 
 
 def _pair(
-    what: str,
-    ours: Sequence[str],
-    beside: str,
-    theirs: Sequence[str],
-    rounds: int,
-    env: Mapping[str, str],
-    goal: float,
-) -> Pair:
-    took = [(_seconds(ours, env), _seconds(theirs, env)) for _ in range(rounds)]
-    ratios = [one / other for one, other in took]
-    return Pair(
-        what,
-        beside,
-        statistics.median(one for one, _ in took),
-        statistics.median(other for _, other in took),
-        max(ratios) - min(ratios),
-        goal,
-    )
+    key: str, case: str, ours: Sequence[str], theirs: Sequence[str], turns: int, env: Mapping[str, str]
+) -> Figure:
+    took = [(_seconds(ours, env), _seconds(theirs, env)) for _ in range(turns)]
+    one, other = (Times(times) for times in zip(*took, strict=True))
+    against = Turns(one, other)
+    return Figure(key, case, against.ratio, f"{against.words}; {one.median:.2f} s against {other.median:.2f} s")
 
 
 def _seconds(command: Sequence[str], env: Mapping[str, str]) -> float:
@@ -128,28 +101,30 @@ def _seconds(command: Sequence[str], env: Mapping[str, str]) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _config(path: Path, provider: str, state: Path) -> str:
+def config(path: Path, provider: str, state: Path, *, target: int = 1, adopt: Sequence[str] = ()) -> str:
+    """Write a config of one fleet; its path."""
     path.write_text(
         f'version = 1\n[provider]\n{provider}\napi_key = {{ env = "PAPERSPACE_API_KEY" }}\n'
         f'max_requests_per_second = 1000\n[daemon]\nstate_dir = "{state}"\nlisten = ""\n'
-        '[fleets.training]\ntarget = 1\n[fleets.training.machine]\nregion = "East Coast (NY2)"\n'
-        'machineType = "P4000"\nsize = 50\n'
+        f"[fleets.training]\ntarget = {target}\nadopt = {json.dumps(adopt)}\n"
+        '[fleets.training.machine]\nregion = "East Coast (NY2)"\nmachineType = "P4000"\nsize = 50\n'
         'billingType = "hourly"\ntemplateId = "tbu200wi"\n'
     )
     return str(path)
 
 
 @contextmanager
-def _daemon(run: Sequence[str], ask: Sequence[str], env: Mapping[str, str]) -> Iterator[None]:
-    with subprocess.Popen(run, env=dict(env), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as daemon:
+def daemon(run: Sequence[str], ask: Sequence[str], env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A daemon that answers."""
+    with subprocess.Popen(run, env=dict(env), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         try:
             ends = time.monotonic() + 120
             while not _answers(ask, env):
-                if time.monotonic() > ends or daemon.poll() is not None:
+                if time.monotonic() > ends or running.poll() is not None:
                     raise RuntimeError("the daemon does not answer")
-            yield
+            yield running
         finally:
-            daemon.terminate()
+            running.terminate()
 
 
 def _answers(ask: Sequence[str], env: Mapping[str, str]) -> bool:
@@ -158,7 +133,7 @@ def _answers(ask: Sequence[str], env: Mapping[str, str]) -> bool:
 
 
 @contextmanager
-def _account(machines: int) -> Iterator[str]:
+def account(machines: int) -> Iterator[str]:
     """So many machines of somebody's, served from a thread."""
     url: list[str] = []
     ready, over = threading.Event(), threading.Event()
@@ -180,14 +155,3 @@ def _account(machines: int) -> Iterator[str]:
     finally:
         over.set()
         thread.join()
-
-
-def table(pairs: Sequence[Pair]) -> list[str]:
-    """The rows for people."""
-    lines = [f"{'processor time':<42} {'beside':<20} {'ours':>7} {'theirs':>7} {'ratio':>6} {'+-':>5} {'goal':>5}"]
-    lines += [
-        f"{p.what:<42} {p.beside:<20} {p.ours:>5.2f} s {p.theirs:>5.2f} s {p.ratio:>6.2f} {p.spread / 2:>5.2f}"
-        f" {p.goal:>5.1f}"
-        for p in pairs
-    ]
-    return lines

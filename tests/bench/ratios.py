@@ -24,6 +24,8 @@ from fleetd.ops.page.home import home
 from fleetd.ops.page.scene import Scene
 from fleetd.planner.plan import plan
 from fleetd.store.sqlite import SqliteJournal
+from tests.bench.goals import Figure
+from tests.bench.turns import Times
 from tests.support.build import NOW, ago, facts, fleet, idle, machine, memory, seen, token_name
 from tests.support.fake_handle import a_fleet, a_report
 from tests.support.fakecloud import FakeCloud
@@ -194,3 +196,18 @@ BENCHES = (
     Bench("/metrics, of so many fleets", scraping),
     Bench("fifty entries of history, of so many", remembering, linear=1),
 )
+
+
+def figures(machines: int, turns: int, *, say: Callable[[str], object] = print) -> list[Figure]:
+    """How the work grows with the account, line by line; of ``/metrics`` what a thousand fleets cost."""
+    title = f"{machines} machines, and ten times as many"
+    say(f"{title:<46} {'smaller':>10} {'larger':>10} {'ratio':>7} {'linear':>7}")
+    for bench in BENCHES:
+        row = measured(bench, machines=machines, rounds=turns)
+        say(
+            f"{row.what:<46} {row.smaller * 1e3:>7.1f} ms {row.larger * 1e3:>7.1f} ms"
+            f" {row.ratio:>7.1f} {row.linear:>7g}"
+        )
+    scrape = scraping(1000)
+    times = Times([_seconds(scrape) for _ in range(turns)])
+    return [Figure("metrics", "", times.median, times.words)]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.counts import POLL, RATE, Counted, rising
-
-BURST = 10
-"""Requests that the bucket holds at the beginning."""
+from tests.bench.counts import BURST, POLL, RATE, Counted, rising
 
 
 def ticks(counted: Counted) -> float:
