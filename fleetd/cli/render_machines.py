@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from fleetd.cli.layout import Column, Sheet
+from fleetd.cli.layout import GAP, Column, Sheet
 from fleetd.cli.output import shown
 from fleetd.cli.render_status import state_text
 from fleetd.model.machine import PHASES, Phase
@@ -44,8 +46,6 @@ NETWORK_COLUMNS = (
     (("netmask",), "netmask"),
     (("dtCreated",), "created"),
 )
-ANY_WIDTH = 10_000
-"""Columns: more than any terminal has."""
 EVENT_FIELDS = (("name",), ("state",), ("errorMsg", "error"), ("dtCreated",), ("dtFinished",))
 
 
@@ -109,22 +109,45 @@ class _Listing:
     """What a narrow terminal goes without, this first."""
     noun: str
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        room = options.update(max_width=ANY_WIDTH)
-        choices = [self.may_go[:count] for count in range(len(self.may_go) + 1)]
-        fitting = (c for c in choices if console.measure(self._table(c), options=room).maximum <= options.max_width)
-        left_out = next(fitting, ())  # a name that fits nowhere costs nobody their columns
-        yield self._table(left_out)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType | Segment]:
+        cells = [[_cell(row, _present(row, fields)) for fields, _ in self.columns] for row in self.rows]
+        widths = [
+            max(cell_len(title), *(_width(row[n].plain) for row in cells))
+            for n, (_, title) in enumerate(self.columns)
+        ]
+        left_out: tuple[str, ...] = ()
+        for count in range(len(self.may_go) + 1):
+            gone = self.may_go[:count]
+            kept = [n for n, (_, title) in enumerate(self.columns) if title not in gone]
+            if sum(widths[n] + GAP for n in kept) <= options.max_width:
+                left_out = gone
+                yield from self._lines(console, cells, widths, kept)
+                break
+        else:
+            yield self._table(cells)  # a name that fits nowhere costs nobody their columns
         text = f"{len(self.rows)} {self.noun}{'' if len(self.rows) == 1 else 's'}"
         if left_out:
             text += f"; without {', '.join(left_out)}, for lack of room"
         yield Text(text, style="dim")
 
-    def _table(self, left_out: Iterable[str]) -> Table:
-        columns = [(fields, title) for fields, title in self.columns if title not in left_out]
-        table = _table(title for _, title in columns)
-        for row in self.rows:
-            table.add_row(*(_cell(row, _present(row, fields)) for fields, _ in columns))
+    def _lines(
+        self, console: Console, cells: Sequence[Sequence[Text]], widths: Sequence[int], kept: Sequence[int]
+    ) -> Iterator[Segment]:
+        """The lines as they are: where nothing is folded, rich's table would be five times as long about it."""
+        titles = [Text(title, style="dim") for _, title in self.columns]
+        for row in [titles, *cells]:
+            for n in kept:
+                text = row[n].plain
+                yield Segment(text, console.get_style(row[n].style) if row[n].style else None)
+                yield Segment(" " * (widths[n] - _width(text) + (0 if n == kept[-1] else GAP)))
+            yield Segment.line()
+
+    def _table(self, cells: Sequence[Sequence[Text]]) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
+        for _, title in self.columns:
+            table.add_column(title, overflow="fold")
+        for row in cells:
+            table.add_row(*row)
         return table
 
 
@@ -147,8 +170,6 @@ def _flat(content: Json, prefix: str = "") -> Iterable[tuple[str, object]]:
             yield f"{prefix}{key}", value
 
 
-def _table(titles: Iterable[str]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    return table
+def _width(text: str) -> int:
+    """Columns that it takes."""
+    return len(text) if text.isascii() else cell_len(text)

@@ -16,6 +16,8 @@ _STACKING = 2
 
 def printable(text: str, limit: int = LIMIT) -> str:
     """``text`` on one line, without anything that moves a cursor, reorders the line or hides itself."""
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text  # as nearly all is
     shown: list[str] = []
     marks = 0
     for character in text[: limit + 1]:
