@@ -119,7 +119,7 @@ class _Listing:
         for count in range(len(self.may_go) + 1):
             gone = self.may_go[:count]
             kept = [n for n, (_, title) in enumerate(self.columns) if title not in gone]
-            if sum(widths[n] + GAP for n in kept) <= options.max_width:
+            if sum(widths[n] for n in kept) + GAP * (len(kept) - 1) <= options.max_width:
                 left_out = gone
                 yield from self._lines(console, cells, widths, kept)
                 break

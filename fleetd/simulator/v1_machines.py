@@ -17,8 +17,22 @@ from fleetd.simulator.v1_pages import Paging, Sorting, cut, unending
 from fleetd.simulator.views import endless, list_view, page_shift, show_view, stranger
 from fleetd.simulator.wire import Answer, json_answer
 
+
+def _kept(name: str, make: Callable[[MachineRecord], str]) -> Callable[[MachineRecord], str]:
+    """Made once for each record: a large account is sorted for each of its pages."""
+
+    def get(record: MachineRecord) -> str:
+        found: str | None = record.cache.get(name)
+        if found is None:
+            found = record.cache[name] = make(record)
+        return found
+
+    return get
+
+
+_NUMBER = _kept("v1.number", lambda record: f"{record.internal_id:012}")
 _KEYS: Mapping[str, Callable[[MachineRecord], str]] = {
-    "dtCreated": lambda record: by_time(record.created),
+    "dtCreated": _kept("v1.created", lambda record: by_time(record.created)),
     "name": lambda record: record.name,
     "state": lambda record: record.state,
 }
@@ -50,18 +64,20 @@ class AccessorQuery(Paging, kw_only=True):
 def list_machines(call: V1Call) -> Answer:
     """GET /machines."""
     query = body.read_query(MachineQuery, call.request)
-    sorting: Sorting[MachineRecord] = Sorting(_KEYS[query.order_by], lambda r: f"{r.internal_id:012}")
+    sorting: Sorting[MachineRecord] = Sorting(_KEYS[query.order_by], _NUMBER)
     records = list_view(
         call.world, call.decision.views, call.plan.rng, lambda found: sorting.arrange(found, query.order)
     )
+    filtered = any(w is not None for w in (query.name, query.region, query.agent_type, query.machine_type))
     wanted = [
         record
-        for record in records
+        for record in (records if filtered else ())
         if query.name in {None, record.name}
         and (query.region is None or normal_region(query.region) == record.region)
         and query.agent_type in {None, record.template.agent_type}
         and query.machine_type in {None, record.machine_type}
     ]
+    wanted = wanted if filtered else records
     page = cut(wanted, query, sorting, shift=page_shift(call.decision.views))
     rule = endless(call.decision.views)
     if rule is not None and wanted:

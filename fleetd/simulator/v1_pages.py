@@ -104,6 +104,9 @@ def unending(page: Page[T], paging: Paging, sorting: Sorting[T], way: str, stran
 
 
 def _start(items: Sequence[T], place: tuple[str, str], sorting: Sorting[T], order: str) -> int:
+    likely = _halved(items, place, sorting, order)
+    if likely and sorting.tie(items[likely - 1]) == place[1]:
+        return likely  # an account of 40,000 has hundreds of pages
     for index in range(len(items) - 1, -1, -1):
         if sorting.tie(items[index]) == place[1]:
             return index + 1
@@ -112,6 +115,19 @@ def _start(items: Sequence[T], place: tuple[str, str], sorting: Sorting[T], orde
         if (sorting.place(item) > place) if order == "asc" else (sorting.place(item) < place):
             return index
     return len(items)
+
+
+def _halved(items: Sequence[T], place: tuple[str, str], sorting: Sorting[T], order: str) -> int:
+    """How many stand up to that place, as far as the items are in order."""
+    low, high = 0, len(items)
+    while low < high:
+        middle = (low + high) // 2
+        at = sorting.place(items[middle])
+        if (at <= place) if order == "asc" else (at >= place):
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def _seal(place: tuple[str, str]) -> str:
