@@ -8,6 +8,7 @@ comes from the seed: the same requests at the same times give the same world, by
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Unpack
@@ -55,6 +56,8 @@ class World(Disks):
         self.state = WorldState(seed, self.clock, durations or Durations(), vendor_timer=vendor_timer)
         self.account = Account(self.state, self.advance)
         """Users, networks and scripts."""
+        self.arranged: dict[str, tuple[Sequence[MachineRecord], list[MachineRecord]]] = {}
+        """By order: the machines that were sorted by their dates last, and how they stand then."""
 
     @property
     def timeline(self) -> list[Change]:
