@@ -185,3 +185,12 @@ def test_what_outlived_its_timeout_is_stopped_unless_held_or_in_use(want, recall
     box = machine(1, shutdown_timeout_hours=24, shutdown_timeout_forces=False)
     shown = {"ps1": machine(1, events=started(25))}
     assert check(want, box, shown=shown, **recalled) == does
+
+
+def test_an_action_says_which_machine_by_id_and_name_and_what_is_put_right() -> None:
+    decided = plan([POLICED], seen(DRIFTED), memory(), NOW, due={"ps1": frozenset({Check.SHUTDOWN_TIMEOUT})})
+    (action,) = decided.actions
+    assert (action.machine, action.name, action.fleet) == ("ps1", DRIFTED.name, "training")
+    assert action.changes == {"shutdown_timeout_hours": 24}
+    assert action.evidence is not None
+    assert "168" in action.evidence

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from fleetd.model.machine import Machine, Phase
+from fleetd.model.machine import NO_REASON, Machine, Phase
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner.transitions import (
     Course,
@@ -55,6 +55,7 @@ LONG = Course(told_at=ago(seconds=60), rest_at=ago(seconds=90))
 LONG_REST = Course(rest_at=ago(seconds=90))
 BACK = Course(moved=True, left=True, rest_at=ago(seconds=90))
 BLIND_READY = Sight(machine(1, "ready"), closer=True)
+BLIND_SERVICE = Sight(machine(1, "serviceready"), closer=True)
 BLIND_OFF = Sight(machine(1, "off"), closer=True)
 UPDATE = intent(Verb.UPDATE, 1, accepted_at=ago(seconds=90), parameters={"shutdown_timeout_hours": 24})
 OTHER_TIMEOUT = Sight(machine(1, "ready", shutdown_timeout_hours=168))
@@ -177,6 +178,9 @@ def listed(state: str) -> Sight:
         pytest.param(DESTROY_LOST, listed("off"), True, None, id="lost destroy, a listing does not tell"),
         pytest.param(DESTROY_JUST_LOST, at("off", STOPPED), True, None, id="lost destroy, too early to say"),
         pytest.param(STOP_LOST, at("ready", RESTARTED), Course(True), Outcome.LOST, id="lost stop, restarted by one"),
+        pytest.param(STOP_LOST, BLIND_READY, False, Outcome.LOST, id="lost stop, no events, as it was"),
+        pytest.param(STOP_LOST, BLIND_READY, Course(moved=True), None, id="lost stop, no events, and it moved"),
+        pytest.param(STOP_LOST, BLIND_SERVICE, False, None, id="lost stop, no events, in another state than before"),
         pytest.param(DESTROY, HIDDEN, False, None, id="not found alone proves nothing"),
         pytest.param(DESTROY, GONE, False, Outcome.REACHED, id="destroyed"),
     ],
@@ -265,3 +269,38 @@ def test_what_is_not_done_by_its_deadline_is_late_or_has_come_to_nothing(verb: V
     ending = at_deadline(made, seen, course)
     assert ending.outcome is Outcome.TIMED_OUT
     assert came_to_nothing(made, ending) is (verb is Verb.DESTROY or state in {"off", "ready"})
+
+
+@pytest.mark.parametrize(
+    ("what", "sight", "course", "words"),
+    [
+        pytest.param(
+            STOP, at("ready", STOPPED), LONG, "the provider's event says done, and the machine is ready", id="done"
+        ),
+        pytest.param(
+            STOP,
+            at("ready", STOP_WORDLESS),
+            LONG,
+            "the provider's event says error, without a reason, and the machine is ready",
+            id="failed without words",
+        ),
+        pytest.param(
+            STOP,
+            at("ready", event("stop", handle="old")),
+            LONG,
+            "the provider's event says done, and the machine is ready",
+            id="the event is not told any more",
+        ),
+        pytest.param(STOP, at("ready", STOP_WORDS), LONG, "host is gone", id="failed with words"),
+        pytest.param(STOP, at("ready", STOPPED), BACK, f"it went back to ready, and {NO_REASON}", id="back"),
+        pytest.param(STOP, at("starting"), BACK, "it is starting again", id="it rises"),
+        pytest.param(
+            STOP, at("ready", event("start"), STOPPED), LONG, "it was started again, and is ready", id="up again"
+        ),
+        pytest.param(DESTROY, at("off", DESTROY_WORDS), LONG, "it is locked", id="a destroy"),
+    ],
+)
+def test_what_is_said_of_a_call_that_came_to_nothing(what, sight, course, words) -> None:
+    ending = judge(what, sight, course, now=NOW, settle=SETTLE)
+    assert ending is not None
+    assert ending.error == words
