@@ -20,7 +20,7 @@ import structlog
 
 from fleetd.model.bounds import FIRST, LAST
 from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, MachineFacts
-from fleetd.model.reasons import Verb, kept, known
+from fleetd.model.reasons import Outcome, Verb, kept, known
 
 log = structlog.get_logger(__name__)
 
@@ -123,6 +123,21 @@ def as_text(cell: Cell) -> str:
         return cell_to_text(cell)
     except ValueError:
         return str(cell)
+
+
+def made_by(machines: Mapping[str, str], creates: Iterable[Sequence[str | None]]) -> frozenset[str]:
+    """Ids of ``machines`` (names by id) that one of these creates made, or may have made: ``Journal.made``.
+
+    ``creates``: (name, machine id, outcome) of each.
+    """
+    known: set[str | None] = set()
+    unheard: set[str | None] = set()
+    for name, machine, outcome in creates:
+        if machine is None or outcome == Outcome.LOST:
+            unheard.add(name)
+        else:
+            known.add(machine)
+    return frozenset(m for m, name in machines.items() if m in known or name in unheard)
 
 
 _Codec = tuple[Callable[[typing.Any], Cell], Callable[[Cell], object]]

@@ -33,6 +33,7 @@ from fleetd.store.rows import (
     as_text,
     cell_to_text,
     instant_to_cell,
+    made_by,
     text_to_cell,
 )
 
@@ -166,9 +167,8 @@ class SqliteJournal:
             rows = db.execute(
                 "SELECT name, machine_id, outcome FROM intent WHERE verb = ?", (str(Verb.CREATE),)
             ).fetchall()
-            unheard = {cell_to_text(n) for n, machine, outcome in rows if machine is None or outcome == Outcome.LOST}
-            known = {cell_to_text(m) for _, m, outcome in rows if m is not None and outcome != Outcome.LOST}
-            return frozenset(m for m, name in machines.items() if m in known or name in unheard)
+            texts = ([None if cell is None else cell_to_text(cell) for cell in row] for row in rows)
+            return made_by(machines, texts)
 
         return await self._database.read(look) if machines else frozenset()
 

@@ -92,6 +92,31 @@ async def test_an_intent_lives_and_ends_in_history(journal):
     assert await journal.history() == [(1, entry)]
 
 
+@pytest.mark.parametrize(
+    ("verb", "machine", "outcome", "found"),
+    [
+        pytest.param(Verb.CREATE, "ps1", None, {"ps1"}, id="it has its id"),
+        pytest.param(Verb.CREATE, "ps1", Outcome.REACHED, {"ps1"}, id="and is done"),
+        pytest.param(Verb.CREATE, "ps1", Outcome.TIMED_OUT, {"ps1"}, id="or was late"),
+        pytest.param(Verb.CREATE, None, None, {"ps2"}, id="it waits for its answer: whoever has its name"),
+        pytest.param(Verb.CREATE, None, Outcome.LOST, {"ps2"}, id="it never heard of its machine"),
+        pytest.param(Verb.CREATE, "ps9", Outcome.LOST, {"ps2"}, id="its machine was never seen under its id"),
+        pytest.param(Verb.CREATE, "ps1", Outcome.LOST, {"ps2"}, id="also where another has that id"),
+        pytest.param(Verb.CREATE, "ps9", Outcome.REACHED, set(), id="another one"),
+        pytest.param(Verb.START, "ps1", Outcome.REACHED, set(), id="a start makes none"),
+    ],
+)
+async def test_which_machines_a_create_made_or_may_have_made(journal, verb, machine, outcome, found):
+    intent = await journal.write_intent(replace(INTENT, verb=verb))
+    if machine is not None:
+        await journal.update_intent(intent.id, machine_id=machine)
+    if outcome is not None:
+        await journal.close_intent(intent.id, at=later(seconds=90), outcome=outcome)
+    seen = {"ps1": "renamed", "ps2": INTENT.name, "ps3": "training-xyz"}
+    assert await journal.made(seen) == found
+    assert await journal.made({}) == frozenset()
+
+
 async def test_closing_twice_changes_nothing(journal):
     intent = await journal.write_intent(INTENT)
     await journal.close_intent(intent.id, at=later(seconds=1), outcome=Outcome.REACHED)

@@ -30,6 +30,7 @@ from fleetd.store.rows import (
     Table,
     as_text,
     instant_to_cell,
+    made_by,
     text_to_cell,
 )
 from fleetd.store.sqlite import BILLS_KEPT, ending
@@ -122,10 +123,7 @@ class PostgresJournal:
 
         async def look(cursor: Cursor) -> frozenset[str]:
             await cursor.execute("SELECT name, machine_id, outcome FROM intent WHERE verb = %s", (str(Verb.CREATE),))
-            rows = [[_text(cell) for cell in row] for row in await cursor.fetchall()]
-            unheard = {name for name, machine, outcome in rows if machine is None or outcome == Outcome.LOST}
-            known = {machine for _, machine, outcome in rows if machine is not None and outcome != Outcome.LOST}
-            return frozenset(m for m, name in machines.items() if m in known or name in unheard)
+            return made_by(machines, ([_text(cell) for cell in row] for row in await cursor.fetchall()))
 
         return await self._database.read(look) if machines else frozenset()
 
