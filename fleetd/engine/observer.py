@@ -147,9 +147,8 @@ class _Inquiry:
 
     @property
     def unknown(self) -> set[str]:
-        """Those of ``left`` that are listed in a state that fleetd does not know."""
-        readable = (m for m in self.listing.machines if m.unreadable is None)
-        return {m.id for m in readable if m.id in self.left and m.phase is Phase.UNKNOWN}
+        """Those that are listed in a state that fleetd does not know."""
+        return {m.id for m in self.listing.machines if m.unreadable is None and m.phase is Phase.UNKNOWN}
 
     @property
     def others(self) -> set[str]:

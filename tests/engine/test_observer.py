@@ -1,0 +1,218 @@
+"""What is believed of a listing, machine by machine, and why one is not believed at all."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fleetd.engine.observer import Observer
+from fleetd.model.errors import NotFound, Unauthorized, Unavailable
+from fleetd.model.journal import MachineFacts
+from fleetd.model.machine import UNREADABLE, UNVERIFIED, Machine
+from fleetd.model.plan import Listing, Observation
+from fleetd.planner.leaving import LEAVING
+from tests.support.build import NOW, ago, event, facts, machine
+from tests.support.virtual_time import run_virtual
+
+P = pytest.param
+BLIND = machine(1, UNREADABLE, unreadable="state is 7")
+GOES = machine(1, "ready", events=(event("destroy"),))
+LOST = NotFound("unknown id", operation="show")
+DOWN = Unavailable("no route", operation="show")
+
+
+async def observed(
+    listed: list[Machine],
+    shows: Any,
+    left: list[MachineFacts],
+    *,
+    unidentified: int = 0,
+    expected: tuple[str, ...] = ("ps1",),
+    usual: int = 0,
+) -> tuple[Observation, list[str]]:
+    """``shows``: what is found of the first machine; every other one is found as it is listed."""
+    looked: list[str] = []
+
+    async def show(machine_id: str) -> Machine:
+        looked.append(machine_id)
+        if machine_id != "ps1":
+            return next(m for m in listed if m.id == machine_id)
+        if isinstance(shows, Exception):
+            raise shows
+        return shows  # type: ignore[no-any-return]
+
+    async def everything(_progress: Any) -> Listing:
+        return Listing(tuple(listed), unidentified=unidentified)
+
+    cloud: Any = SimpleNamespace(list_machines=everything, show=show)
+    observer = Observer(cloud, SimpleNamespace(now=lambda: NOW))  # type: ignore[arg-type]
+    observer._unidentified = usual
+    return await observer.observe(expected, lambda _machines: left), looked
+
+
+def told(seen: Observation) -> dict[str, str]:
+    """By id, how it is believed to be."""
+    return {m.id: m.state for m in seen.machines}
+
+
+@pytest.mark.parametrize(
+    ("listed", "shows", "left", "states", "fields"),
+    [
+        P([machine(1)], None, {}, "ready", {}, id="as it was left: nobody looks"),
+        P([machine(1, "off")], machine(1, "off"), {}, "off", {"shown"}, id="turned, says show too"),
+        P([machine(1, "off")], DOWN, {}, UNVERIFIED, {"unverified"}, id="turned, and nobody can tell"),
+        P([machine(1, "off")], LOST, {}, "off", set(), id="turned, and show knows none"),
+        P([], LOST, None, None, {"gone"}, id="missing, and show knows none"),
+        P([machine(1, "odd")], machine(1, "odd"), {}, "odd", set(), id="a state that says nothing, show too"),
+        P([machine(1, "odd")], machine(1), {}, "odd", set(), id="a state that says nothing, and it is up"),
+        P([machine(1, "odd")], DOWN, {}, "odd", set(), id="a state that says nothing, and nobody can tell"),
+        P([machine(1, "odd")], GOES, {}, "ready", {"shown", "leaving"}, id="somebody destroys it"),
+        P([machine(1, "off")], GOES, {}, "ready", {"shown", "leaving"}, id="somebody destroys it, listed as off"),
+        P([], GOES, None, "ready", {"shown", "leaving"}, id="somebody destroys it, listed no more"),
+        P([], machine(1, "odd"), None, "odd", {"shown", "leaving"}, id="not listed, in no known state"),
+        P([BLIND], machine(1), {}, "ready", {"shown"}, id="its entry cannot be read: what show says"),
+        P([BLIND], DOWN, {}, UNVERIFIED, {"unverified"}, id="nor can anybody tell"),
+        P([BLIND], LOST, {}, UNVERIFIED, {"unverified"}, id="nor does show know it"),
+        P(
+            [machine(1)], DOWN, {"last_state": LEAVING}, "ready", {"leaving"},
+            id="it was leaving, and nobody can tell",
+        ),
+        P(
+            [machine(1)], LOST, {"last_state": LEAVING}, "ready", {"leaving"},
+            id="it was leaving, show knows none, and it is listed",
+        ),
+        P([], DOWN, {"last_state": LEAVING}, LEAVING, {"leaving"}, id="it was leaving, and is listed no more"),
+        P([], LOST, {"last_state": LEAVING}, None, {"gone"}, id="it was leaving, and went"),
+        P([machine(1)], machine(1), {"last_state": LEAVING}, "ready", {"shown"}, id="it was leaving, and came back"),
+        P([machine(1)], machine(1), {"gone_at": ago(hours=1)}, "ready", {"shown"}, id="it went, and is back"),
+        P([machine(1)], LOST, {"gone_at": ago(hours=1)}, "ready", set(), id="it went, and the listing is old"),
+        P([machine(1)], DOWN, {"destroyed": True}, "ready", set(), id="it went, and nobody can tell"),
+        P([machine(1)], GOES, {"destroyed": True}, "ready", set(), id="it went, and goes still"),
+    ],
+)  # fmt: skip
+def test_what_is_believed_of_a_machine(
+    listed: list[Machine], shows: Any, left: dict[str, Any] | None, states: str | None, fields: set[str]
+) -> None:
+    """``left``: what is remembered, of one that is not as it was left."""
+
+    async def story() -> None:
+        doubtful = [] if left is None or shows is None else [facts(1, **left)]
+        seen, looked = await observed([*listed, machine(2)], shows, doubtful)
+        assert seen.rejected is None
+        assert looked == ([] if shows is None else ["ps1"])
+        assert told(seen) == {"ps2": "ready"} | ({} if states is None else {"ps1": states})
+        assert seen.gone == ({"ps1"} if "gone" in fields else set())
+        assert seen.leaving == ({"ps1"} if "leaving" in fields else set())
+        assert seen.shown == ({"ps1": shows} if "shown" in fields else {})
+        assert set(seen.unverified) == ({"ps1"} if "unverified" in fields else set())
+        assert all(m.unreadable == (BLIND.unreadable if BLIND in listed else None) for m in seen.machines[:1])
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    ("listed", "shows", "why"),
+    [
+        P([], machine(1), "lacks ps1 (training-aaaaaaaa), which show finds in state ready", id="it lacks one"),
+        P([], machine(1, "off"), "which show finds in state off", id="whatever its state"),
+        P([], DOWN, "the listing lacks ps1, and it could not be verified: show: no route", id="nobody can tell"),
+        P([machine(1, "off")], machine(1), "in state off, which show finds in state ready", id="an old listing"),
+        P([machine(1, "off")], machine(1, "starting"), "which show finds in state starting", id="or nearly"),
+    ],
+)
+def test_one_machine_is_enough_to_reject_a_listing(listed: list[Machine], shows: Any, why: str) -> None:
+    async def story() -> None:
+        seen, _ = await observed([*listed, machine(2)], shows, [facts(1)] if listed else [])
+        assert seen.rejected is not None
+        assert why.replace("training-aaaaaaaa", machine(1).name) in seen.rejected
+        assert seen.machines == (*listed, machine(2))
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    ("unidentified", "usual", "shows", "rejected", "states", "unverified"),
+    [
+        P(1, 0, machine(1), False, "ready", False, id="its entry has no id, and show finds it"),
+        P(1, 0, DOWN, False, UNVERIFIED, True, id="nobody can tell"),
+        P(1, 0, LOST, False, UNVERIFIED, True, id="show knows none: the entry may be it all the same"),
+        P(1, 1, machine(1), True, None, False, id="such an entry was there when nothing was missing"),
+        P(1, 1, LOST, False, None, False, id="and it is gone"),
+        P(2, 1, machine(1), False, "ready", False, id="one more than usual"),
+    ],
+)
+def test_a_missing_machine_may_be_an_entry_without_an_id(
+    unidentified: int, usual: int, shows: Any, rejected: bool, states: str | None, unverified: bool
+) -> None:
+    async def story() -> None:
+        seen, _ = await observed([machine(2)], shows, [], unidentified=unidentified, usual=usual)
+        assert (seen.rejected is not None) is rejected
+        assert told(seen).get("ps1") == states
+        assert ("ps1" in seen.unverified) is unverified
+        assert seen.unidentified == unidentified
+
+    run_virtual(story)
+
+
+def test_a_refused_key_is_no_answer_about_a_machine() -> None:
+    async def story() -> None:
+        with pytest.raises(ExceptionGroup) as caught:
+            await observed([], Unauthorized("Invalid API token"), [])
+        assert caught.group_contains(Unauthorized)
+
+    run_virtual(story)
+
+
+def test_an_entry_that_cannot_be_read_and_need_not_be_there_is_looked_at_by_nobody() -> None:
+    async def story() -> None:
+        seen, looked = await observed([BLIND], machine(1), [], expected=())
+        assert (looked, told(seen)) == ([], {"ps1": UNREADABLE})
+
+    run_virtual(story)
+
+
+def test_a_pass_looks_at_so_many_and_the_next_at_those_that_have_waited_longest() -> None:
+    """Of the missing and of the others a half each, and each look is progress."""
+
+    async def story() -> None:
+        listed = tuple(machine(n, "off") for n in range(11, 16))
+        left = [facts(n) for n in range(11, 15)] + [facts(15, gone_at=ago(hours=1))]
+        looked: list[str] = []
+        progress: list[int] = []
+
+        async def show(machine_id: str) -> Machine:
+            looked.append(machine_id)
+            if machine_id in expected:
+                raise LOST
+            return machine(int(machine_id[2:]), "off")
+
+        async def everything(_progress: Any) -> Listing:
+            return Listing(listed)
+
+        expected = [f"ps{n}" for n in range(1, 5)]
+        cloud: Any = SimpleNamespace(list_machines=everything, show=show)
+        observer = Observer(
+            cloud, SimpleNamespace(now=lambda: NOW), looks=lambda: 4, progress=lambda: progress.append(1)  # type: ignore[arg-type]
+        )  # fmt: skip
+        passes = []
+        for _ in range(3):
+            seen = await observer.observe(expected, lambda _machines: left)
+            passes.append(looked.copy())
+            assert seen.gone == {m for m in looked if m in expected}
+            off = {m.id for m in listed} | set(expected)
+            assert seen.unverified.keys() == off - set(looked) - {"ps15"}, "one that went has not come back"
+            assert all(
+                why.startswith(f"{m} is missing with many" if m in expected else f"{m} has changed with many")
+                for m, why in seen.unverified.items()
+            )
+            looked.clear()
+        assert passes == [
+            ["ps1", "ps2", "ps11", "ps12"],
+            ["ps3", "ps4", "ps13", "ps14"],
+            ["ps1", "ps2", "ps11", "ps15"],
+        ]
+        assert len(progress) == 12
+
+    run_virtual(story)
