@@ -20,6 +20,11 @@ log = structlog.get_logger(__name__)
 FOR_GOOD = ("poll", "state_dir", "state", "state_password", "listen")
 """Keys of ``[daemon]`` that only a start reads; so are all of ``[provider]``."""
 
+_OTHERWISE = {
+    "daemon.state": "changed: only a start reads it, and a replica that is started on another database acts beside "
+    "those that run: stop all of them first"
+}
+
 
 class Ended(Protocol):
     """As ``Meter.reload``."""
@@ -85,7 +90,7 @@ def _refuse_unchangeable(old: Settings, new: Settings) -> None:
     changed = _changed("provider", [f.name for f in fields(ProviderSettings)], old.provider, new.provider)
     changed += _changed("daemon", FOR_GOOD, old.daemon, new.daemon)
     if changed:
-        faults = [Fault(path, "changed: restart fleetd to use it") for path in changed]
+        faults = [Fault(path, _OTHERWISE.get(path, "changed: restart fleetd to use it")) for path in changed]
         raise ConfigError(new.source, placed(faults, Path(new.source)))
 
 
