@@ -219,7 +219,7 @@ def test_a_standby_takes_over_with_the_config_that_it_has_read_last(story: Story
     sound = other.config.read_text()
     changes = {
         "fleets.training.target": (f"target = {story.target}", 'target = "many"'),
-        "daemon.listen": (other.listen, "127.0.0.1:1"),
+        "daemon.listen": (f'"{other.listen}"', '"127.0.0.1:1"'),  # whole: a port may begin so
     }
     for path, (old, new) in changes.items():
         other.config.write_text(sound.replace(old, new))
