@@ -87,6 +87,7 @@ def told(seen: Observation) -> dict[str, str]:
         P([], LOST, {"last_state": LEAVING}, None, {"gone"}, id="it was leaving, and went"),
         P([machine(1)], machine(1), {"last_state": LEAVING}, "ready", {"shown"}, id="it was leaving, and came back"),
         P([machine(1)], machine(1), {"gone_at": ago(hours=1)}, "ready", {"shown"}, id="it went, and is back"),
+        P([machine(1)], machine(1, "odd"), {"gone_at": ago(hours=1)}, "ready", {"shown"}, id="back, in an odd state"),
         P([machine(1)], LOST, {"gone_at": ago(hours=1)}, "ready", set(), id="it went, and the listing is old"),
         P([machine(1)], DOWN, {"destroyed": True}, "ready", set(), id="it went, and nobody can tell"),
         P([machine(1)], GOES, {"destroyed": True}, "ready", set(), id="it went, and goes still"),
@@ -118,7 +119,7 @@ def test_what_is_believed_of_a_machine(
         P([], machine(1), "lacks ps1 (training-aaaaaaaa), which show finds in state ready", id="it lacks one"),
         P([], machine(1, "off"), "which show finds in state off", id="whatever its state"),
         P([], DOWN, "the listing lacks ps1, and it could not be verified: show: no route", id="nobody can tell"),
-        P([machine(1, "off")], machine(1), "in state off, which show finds in state ready", id="an old listing"),
+        P([machine(1, "off")], machine(1), "has ps1 (training-aaaaaaaa) in state off, which", id="an old listing"),
         P([machine(1, "off")], machine(1, "starting"), "which show finds in state starting", id="or nearly"),
     ],
 )
@@ -128,6 +129,55 @@ def test_one_machine_is_enough_to_reject_a_listing(listed: list[Machine], shows:
         assert seen.rejected is not None
         assert why.replace("training-aaaaaaaa", machine(1).name) in seen.rejected
         assert seen.machines == (*listed, machine(2))
+
+    run_virtual(story)
+
+
+def test_one_that_was_leaving_and_is_not_listed_although_show_finds_it_rejects_a_listing_too() -> None:
+    async def story() -> None:
+        seen, _ = await observed([machine(2)], machine(1), [facts(1, last_state=LEAVING)])
+        assert seen.rejected is not None
+        assert "lacks ps1" in seen.rejected
+
+    run_virtual(story)
+
+
+def test_one_that_has_changed_stands_as_the_listing_has_it() -> None:
+    """``show`` bears it out, and what it says beside is among ``shown``."""
+
+    async def story() -> None:
+        closer = machine(1, "off", events=(event("stop"),))
+        seen, _ = await observed([machine(1, "off")], closer, [facts(1)])
+        assert (seen.machines, seen.shown) == ((machine(1, "off"),), {"ps1": closer})
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    ("listed", "shows", "words"),
+    [
+        P([BLIND], DOWN, "state is 7; and show says: show: no route", id="its entry cannot be read"),
+        P([BLIND], LOST, "state is 7; and show says: not found", id="nor does show know it"),
+        P(
+            [],
+            DOWN,
+            "the listing has an entry without an id, which may be this machine; and show says: show: no route",
+            id="it may be the one without an id",
+        ),
+        P(
+            [machine(1, "off")],
+            DOWN,
+            "the listing has ps1 in state off, and it could not be verified: show: no route",
+            id="it has changed, whoever is missing beside it",
+        ),
+    ],
+)
+def test_why_one_machine_is_not_believed(listed: list[Machine], shows: Any, words: str) -> None:
+    async def story() -> None:
+        left = [] if not listed or listed == [BLIND] else [facts(1)]
+        hidden = 0 if listed == [BLIND] else 1
+        seen, _ = await observed([*listed, machine(2)], shows, left, unidentified=hidden)
+        assert seen.unverified == {"ps1": words}
 
     run_virtual(story)
 
@@ -152,6 +202,25 @@ def test_a_missing_machine_may_be_an_entry_without_an_id(
         assert told(seen).get("ps1") == states
         assert ("ps1" in seen.unverified) is unverified
         assert seen.unidentified == unidentified
+        if rejected:
+            assert "lacks ps1" in (seen.rejected or "")
+
+    run_virtual(story)
+
+
+def test_no_more_are_missing_than_entries_without_an_id_can_stand_for() -> None:
+    async def story() -> None:
+        async def show(machine_id: str) -> Machine:
+            return machine(int(machine_id[2:]))
+
+        async def everything(_progress: Any) -> Listing:
+            return Listing((machine(9),), unidentified=1)
+
+        cloud: Any = SimpleNamespace(list_machines=everything, show=show)
+        observer = Observer(cloud, SimpleNamespace(now=lambda: NOW))  # type: ignore[arg-type]
+        seen = await observer.observe(["ps1", "ps2"])
+        assert seen.rejected == "the listing lacks ps1, ps2, which show finds, for 1 entries without an id"
+        assert (await observer.observe(["ps2"])).rejected is None
 
     run_virtual(story)
 
