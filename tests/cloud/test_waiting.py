@@ -8,6 +8,7 @@ import pytest
 from fleetd.cloud.core.wire import read_machine
 from fleetd.cloud.waiting import Eyes, wait_until
 from fleetd.model.errors import MalformedAnswer, NotFound, RateLimited, Refused, Unauthorized, Unavailable, WaitEnded
+from fleetd.model.machine import Machine
 from tests.support.virtual_time import virtual
 
 MISSING = NotFound("Machine not found", operation="show", status=404)
@@ -300,7 +301,7 @@ ENDS = {
     ),
     "gone": (OFF, [seen("ready"), MISSING], False, GONE, TOGETHER, 10, 10),
     "gone while starting": (READY, [seen("starting"), MISSING], False, GONE, TOGETHER, 10, 10),
-    "never there": (READY, [MISSING], False, GONE, TOGETHER, 30, 35),
+    "never there": (READY, [MISSING], False, GONE, TOGETHER, 30, 30),
     "listed all the same": (OFF, [seen("ready"), MISSING], True, TIMED_OUT, "last seen ready", 600, 600),
     "no second look": (OFF, [seen("ready"), MISSING], DOWN, TIMED_OUT, "no connection", 600, 600),
 }
@@ -330,6 +331,20 @@ async def test_an_old_failure_does_not_end_the_wait_for_a_start_just_accepted():
 async def test_a_young_machine_may_be_invisible_for_a_while():
     scene = Scene(MISSING, MISSING, MISSING, seen("provisioning"), seen("ready"))
     assert (await scene.wait())["state"] == "ready"
+
+
+@virtual
+async def test_a_machine_without_a_word_of_events_is_waited_for():
+    states = ["off", "starting", "ready"]
+
+    async def look():
+        return {"state": states.pop(0)}
+
+    async def listed():
+        return True
+
+    eyes = Eyes(look, lambda content: Machine("ps1", "n", content["state"], events=None), listed)
+    assert (await wait_until(eyes, "ready", timeout=600.0, poll=5.0))["state"] == "ready"
 
 
 @pytest.mark.parametrize("error", [Unauthorized("no", operation="show"), Refused("no", operation="show")])
