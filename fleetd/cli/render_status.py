@@ -143,7 +143,8 @@ def daemon_lines(daemon: DaemonReport, now: datetime) -> Iterator[RenderableType
         yield Text(f"{often} in fleetd's own code, the last {instant(fault.at, now)}: {words}", style="red")
     if daemon.config_fault:
         first, *more = daemon.config_fault.splitlines()
-        yield Text(f"reload rejected, the config from before is in force: {shown(first)}", style="red")
+        when = f" at {instant(daemon.config_fault_since, now)}" if daemon.config_fault_since is not None else ""
+        yield Text(f"reload rejected{when}, the config from before is in force: {shown(first)}", style="red")
         yield from (Hanging(Text(shown(line).strip(), style="red"), first=GAP, then=2 * GAP) for line in more)
 
 

@@ -18,7 +18,7 @@ from fleetd.engine.follower import Follower
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms, Clock, Meter, Notifier
 from fleetd.engine.reconciler import PassReport, Reconciler
-from fleetd.engine.rereading import Rereading
+from fleetd.engine.reloading import Reloading
 from fleetd.model.errors import CloudError, ConfigError, FleetdError, PassFailed, StoreError
 from fleetd.model.journal import Intent
 from fleetd.model.plan import Check
@@ -77,7 +77,7 @@ class Daemon:
         """When the pause ends that the provider asked for; None where it asked for none."""
         self.config_since: datetime | None = None
         """When the config in force was read."""
-        self.rereading = Rereading(load, notifier, faults, meter.reload)
+        self.reloading = Reloading(load, notifier, faults, meter.reload, clock.now)
         self._poller = poller
         self._follower = follower
         follower.on_end = self.transition_ended
@@ -166,7 +166,7 @@ class Daemon:
             OrderDeclined: this process keeps to the config that it began with.
         """
         try:
-            settings = self.rereading.read(self.reconciler.settings)
+            settings = self.reloading.read(self.reconciler.settings)
         except ConfigError as error:
             self.chronicle.rejected("; ".join(str(fault) for fault in error.faults[:3]))
             raise

@@ -300,6 +300,7 @@ class EngineHandle:
     def _about(self) -> DaemonReport:
         daemon = self._daemon
         report, fault, ahead = daemon.reconciler.last, daemon.faults.last, daemon.reconciler.agreement.ahead
+        rejection = daemon.reloading.rejection
         return DaemonReport(
             running=True,
             command=self._command,
@@ -307,7 +308,8 @@ class EngineHandle:
             since=daemon.started_at,
             config=daemon.reconciler.settings.source,
             config_since=daemon.config_since,
-            config_fault=daemon.rereading.fault,
+            config_fault=None if rejection is None else rejection.why,
+            config_fault_since=None if rejection is None else rejection.at,
             last_pass=None
             if report is None
             else LastPass(

@@ -228,6 +228,8 @@ class DaemonReport(Struct, frozen=True, kw_only=True):
     config_since: Instant | None = None
     config_fault: str | None = None
     """Why the last reload was rejected."""
+    config_fault_since: Instant | None = None
+    """When it was."""
     last_pass: LastPass | None = None
     provider: str | None = None
     """ok, unavailable or key_refused."""

@@ -59,7 +59,7 @@ async def serve_control(
 
 @asynccontextmanager
 async def serve_standby_control(
-    reread: Callable[[], Reloaded], path: Path, *, identity: Identity
+    read_again: Callable[[], Reloaded], path: Path, *, identity: Identity
 ) -> AsyncIterator[Callable[[], Coroutine[object, None, object]]]:
     """The control socket of a replica that stands by, as ``serve_control``: it can read its config again.
 
@@ -67,7 +67,7 @@ async def serve_standby_control(
     """
 
     async def reload(_request: web.Request) -> web.Response:
-        return json_answer(reread())
+        return json_answer(read_again())
 
     async def stands_by(_request: web.Request) -> web.Response:
         words = f"the replica here (pid {os.getpid()}) stands by, and only the one that acts can do this"

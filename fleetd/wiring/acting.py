@@ -15,6 +15,7 @@ import structlog
 
 from fleetd import config
 from fleetd.engine.ports import Clock
+from fleetd.engine.reloading import Rejection
 from fleetd.model.errors import (
     LockLost,
     OrderDeclined,
@@ -42,8 +43,8 @@ from fleetd.store.postgres.opening import prepared
 from fleetd.wiring.handover import NOBODY, Handover
 from fleetd.wiring.places import state_path
 from fleetd.wiring.process import Process
+from fleetd.wiring.reloads import Reloads
 from fleetd.wiring.replicas import address_of
-from fleetd.wiring.rereads import Rereads
 from fleetd.wiring.signals import StoppedWaiting
 from fleetd.wiring.standby import Speaker, Standby
 
@@ -65,8 +66,8 @@ class Held:
     handover: Handover
     settings: Settings
     """What to act on: as it was read last, while this process stood by."""
-    config_fault: str | None
-    """Why the file was not taken when it was read after that."""
+    rejection: Rejection | None
+    """Of the file, when it was read after that."""
 
     async def keep(self, control: Path) -> None:
         """Renew it, and carry out requests of commands elsewhere, for as long as the process acts.
@@ -88,13 +89,13 @@ class Held:
 
 @asynccontextmanager
 async def holding_lease(
-    settings: Settings, rereads: Rereads | None, process: Process | None = None
+    settings: Settings, reloads: Reloads | None, process: Process | None = None
 ) -> AsyncIterator[Held]:
     """The lease of a config's database, given back at the end.
 
     Args:
         settings: with ``daemon.state``.
-        rereads: for standing by while another replica has the lease, and while the database is away; None: not to.
+        reloads: for standing by while another replica has the lease, and while the database is away; None: not to.
         process: this one, unless another is given.
 
     Raises:
@@ -112,19 +113,19 @@ async def holding_lease(
     lease = Lease(address, process.about, fuse=process.fuse, monotonic=process.monotonic)
     lease.config = (settings.source, config.config_digest(settings))
     try:
-        fault: str | None = None
-        if rereads is None:
+        rejection: Rejection | None = None
+        if reloads is None:
             before = await _take(lease)
         else:
-            before, standby = await _wait_for(lease, rereads, settings, process)
-            settings, fault = standby.settings, standby.rereading.fault
+            before, standby = await _wait_for(lease, reloads, settings, process)
+            settings, rejection = standby.settings, standby.reloading.rejection
         log.info(
             "lease.taken", database=str(address), epoch=lease.epoch, reason=lease.reason, before=before.about or None
         )
         journal, saying = PostgresJournal(fenced(lease)), for_bulletins(lease)
         handover = Handover(begin=partial(_begin_handover, lease, journal, saying, process.clock))
         try:
-            yield Held(journal, lease, before, process.clock, Speaker(lease, saying), handover, settings, fault)
+            yield Held(journal, lease, before, process.clock, Speaker(lease, saying), handover, settings, rejection)
         finally:
             with anyio.CancelScope(shield=True):
                 await journal.aclose()
@@ -208,10 +209,10 @@ def _entry(about: str, clock: Clock, reason: str, evidence: str | None, actor: s
     )
 
 
-async def _wait_for(lease: Lease, rereads: Rereads, settings: Settings, process: Process) -> tuple[Holder, Standby]:
+async def _wait_for(lease: Lease, reloads: Reloads, settings: Settings, process: Process) -> tuple[Holder, Standby]:
     """Stand by until the lease is this process's: who had it, and what stood by. The database may come and go."""
     found: list[Holder] = []
-    standby, notifier = Standby(settings, lease, rereads, process.clock), rereads.notifier
+    standby, notifier = Standby(settings, lease, reloads, process.clock), reloads.notifier
     with process.terminations() as signals:
         async with anyio.create_task_group() as group:
 
@@ -223,7 +224,7 @@ async def _wait_for(lease: Lease, rereads: Rereads, settings: Settings, process:
 
             group.start_soon(end)
             group.start_soon(standby.obey_hangups)
-            found.append(await _stood_by(lease, rereads, standby, lambda: group.start(standby.serve)))
+            found.append(await _stood_by(lease, reloads, standby, lambda: group.start(standby.serve)))
             group.cancel_scope.cancel()
     if not found:
         raise StoppedWaiting
@@ -231,10 +232,10 @@ async def _wait_for(lease: Lease, rereads: Rereads, settings: Settings, process:
 
 
 async def _stood_by(
-    lease: Lease, rereads: Rereads, standby: Standby, answers: Callable[[], Awaitable[object]]
+    lease: Lease, reloads: Reloads, standby: Standby, answers: Callable[[], Awaitable[object]]
 ) -> Holder:
     """``answers``: awaited once, when it is seen that there is something to wait for."""
-    ready, said, shown, roll_call, notifier = False, "", "", _RollCall(lease), rereads.notifier
+    ready, said, shown, roll_call, notifier = False, "", "", _RollCall(lease), reloads.notifier
     while True:
         try:
             await roll_call.answer()
@@ -257,7 +258,7 @@ async def _stood_by(
             if ready:
                 await anyio.sleep(SCAN)
         said = words
-        if (status := words + OLD_CONFIG * bool(standby.rereading.fault)) != shown:
+        if (status := words + OLD_CONFIG * bool(standby.reloading.rejection)) != shown:
             shown = status
             notifier.status(status)
         if not ready:

@@ -27,6 +27,7 @@ from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms, Clock, Meter, Notifier, SystemClock
 from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import PassReport, Reconciler
+from fleetd.engine.reloading import Rejection
 from fleetd.engine.rounds import OpenSources
 from fleetd.model.errors import ApplyInterrupted, ApplyTimedOut, FleetdError, OrderDeclined
 from fleetd.model.report import LeaseReport, Report
@@ -51,7 +52,7 @@ from fleetd.wiring.handover import HAS_AN_END, Handover
 from fleetd.wiring.leased import LeasedHandle
 from fleetd.wiring.places import absolute, state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud
-from fleetd.wiring.rereads import Rereads
+from fleetd.wiring.reloads import Reloads
 from fleetd.wiring.signals import LockWatch, StoppedWaiting, obey_signals
 
 
@@ -83,7 +84,7 @@ class Kept:
     handover: Handover = field(default_factory=Handover)
     settings: Settings | None = None
     """What to act on, where it was read again since the start."""
-    config_fault: str | None = None
+    rejection: Rejection | None = None
     """Why the file was not taken when it was read last."""
     began_at: datetime | None = None
     """When it began, by the clock of the database that keeps it; None where a file does."""
@@ -271,8 +272,8 @@ async def _engine(
     with StateLock(state, pid=os.getpid(), since=datetime.now(UTC)) as lock:
         # No intent is written, and so no call made, once the lock is not ours.
         locked = LockWatch(lock.check)
-        rereads = Rereads(load, notifier, metrics, hangup=hangup_reloads) if command == "run" else None
-        async with _kept(settings, locked, rereads) as kept:
+        reloads = Reloads(load, notifier, metrics, hangup=hangup_reloads) if command == "run" else None
+        async with _kept(settings, locked, reloads) as kept:
             settings = kept.settings or settings
 
             def dated(date: datetime) -> None:
@@ -304,15 +305,15 @@ async def _engine(
                     command=command,
                     lease=kept.lease,
                 )
-                engine.daemon.rereading.fault = kept.config_fault
+                engine.daemon.reloading.rejection = kept.rejection
                 if kept.began_at is not None:  # a veto that is given before the provider answers lasts by this
                     engine.reconciler.agreement.told_meanwhile(kept.began_at)
                 yield replace(engine, watch_lock=kept.watch, handover=kept.handover)
 
 
 @asynccontextmanager
-async def _kept(settings: Settings, locked: LockWatch, rereads: Rereads | None) -> AsyncIterator[Kept]:
-    """The journal, where the config says that it is kept; ``rereads``: of a process that may stand by before."""
+async def _kept(settings: Settings, locked: LockWatch, reloads: Reloads | None) -> AsyncIterator[Kept]:
+    """The journal, where the config says that it is kept; ``reloads``: of a process that may stand by before."""
     state = state_path(settings)
     if settings.daemon.state is None:
         journal = await SqliteJournal.open(journal_path(state), guard=locked.check)
@@ -324,7 +325,7 @@ async def _kept(settings: Settings, locked: LockWatch, rereads: Rereads | None) 
     with needs_postgres(settings):
         from fleetd.wiring.acting import holding_lease  # noqa: PLC0415
 
-    async with holding_lease(settings, rereads) as held:
+    async with holding_lease(settings, reloads) as held:
 
         async def watch() -> None:
             async with anyio.create_task_group() as group:
@@ -336,9 +337,9 @@ async def _kept(settings: Settings, locked: LockWatch, rereads: Rereads | None) 
             watch,
             lambda: held.speaker.told,
             held.speaker.passed,
-            Handover(HAS_AN_END) if rereads is None else held.handover,
+            Handover(HAS_AN_END) if reloads is None else held.handover,
             held.settings,
-            held.config_fault,
+            held.rejection,
             held.lease.taken_at,
         )
 

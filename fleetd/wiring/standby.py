@@ -15,7 +15,7 @@ from anyio.abc import TaskStatus
 from fleetd import __version__, config
 from fleetd.engine.faults import Faults
 from fleetd.engine.ports import Clock
-from fleetd.engine.rereading import Rereading
+from fleetd.engine.reloading import Reloading
 from fleetd.model.errors import ConfigError, FleetdError, LockLost, StateAway, StoreError
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.report import LeaseReport, Reloaded, Report, StandbyReport, decoded, encoded
@@ -39,7 +39,7 @@ from fleetd.store.postgres.database import Database
 from fleetd.store.postgres.journal import PostgresJournal
 from fleetd.store.postgres.lease import Lease, between_holders
 from fleetd.wiring.places import absolute, state_path
-from fleetd.wiring.rereads import Rereads
+from fleetd.wiring.reloads import Reloads
 
 log = structlog.get_logger(__name__)
 
@@ -117,15 +117,15 @@ class Speaker:
 class Standby:
     """A replica that waits for the lease, and answers meanwhile. To be told of each look at the database."""
 
-    def __init__(self, settings: Settings, lease: Lease, rereads: Rereads, clock: Clock) -> None:
+    def __init__(self, settings: Settings, lease: Lease, reloads: Reloads, clock: Clock) -> None:
         self.settings = settings
         """What it would act on."""
         self._lease = lease
-        self._meter = rereads.meter
-        self._hangup = rereads.hangup
+        self._meter = reloads.meter
+        self._hangup = reloads.hangup
         self._metrics = StandbyMetrics(version=__version__, began=clock.now())
-        faults = Faults(clock, rereads.meter)
-        self.rereading = Rereading(rereads.load, rereads.notifier, faults, self._reread)
+        faults = Faults(clock, reloads.meter)
+        self.reloading = Reloading(reloads.load, reloads.notifier, faults, self._reloaded, clock.now)
         self._known: datetime | None = None
         self._differs: tuple[str, str] | None = None
         self._shown: object = None
@@ -151,9 +151,10 @@ class Standby:
             ConfigError: it has faults; the one from before stays.
         """
         try:
-            self.settings = settings = self.rereading.read(self.settings)
+            self.settings = settings = self.reloading.read(self.settings)
         finally:
-            self._lease.fault = _lines(self.rereading.fault or "")
+            rejection = self.reloading.rejection
+            self._lease.fault = "" if rejection is None else _lines(rejection.why)
         self._lease.config = (settings.source, config.config_digest(settings))
         self.handle.on_config(patience_of(settings.daemon.interval))
         log.info("config.reloaded", config=settings.source, fleets=len(settings.fleets), stands_by=True)
@@ -241,7 +242,7 @@ class Standby:
             )
         self._differs = differs
 
-    def _reread(self, *, ok: bool) -> None:
+    def _reloaded(self, *, ok: bool) -> None:
         self._meter.reload(ok=ok)
         self._metrics.reload(ok=ok)
 

@@ -100,7 +100,8 @@ def doubts(report: Report, now: datetime) -> list[str]:
     if sight.undecided is not None:
         lines.append(f"Nothing is decided at the moment: {clause(sight.undecided)}.")
     if daemon.config_fault:
-        lines.append(f"A reload was rejected, and the old config is in force: {clause(daemon.config_fault)}.")
+        at = f" at {clock(daemon.config_fault_since)}" if daemon.config_fault_since is not None else ""
+        lines.append(f"A reload was rejected{at}, and the old config is in force: {clause(daemon.config_fault)}.")
     return lines
 
 

@@ -205,10 +205,12 @@ def test_status_without_a_daemon_and_with_troubles() -> None:
         "No daemon runs on f.toml; this is from the journal and the API\nprovider: unavailable\n"
         "not seen at the moment; nothing was believed yet"
     )
-    troubled = structs.replace(report().daemon, error="list: no connection", config_fault="f.toml: 1 fault")
+    troubled = structs.replace(
+        report().daemon, error="list: no connection", config_fault="f.toml: 1 fault", config_fault_since=NOW
+    )
     shown = drawn(status_view(report(daemon=troubled), NOW))
     assert "last error: list: no connection" in shown
-    assert "reload rejected, the config from before is in force: f.toml: 1 fault" in shown
+    assert "reload rejected at 12:00:00 UTC (0 s ago), the config from before is in force: f.toml: 1 fault" in shown
 
 
 def test_status_has_each_fault_of_a_rejected_reload_on_a_line_of_its_own() -> None:

@@ -307,8 +307,9 @@ def test_a_bad_reload_changes_nothing(change, path) -> None:
                     daemon.reload()
                 await anyio.sleep(100)
                 assert world.cloud.writes() == ["create"]
-                assert daemon.rereading.fault is not None
-                assert re.search(path, daemon.rereading.fault)
+                assert daemon.reloading.rejection is not None
+                assert daemon.reloading.rejection.at == world.clock.now() - timedelta(seconds=100)
+                assert re.search(path, daemon.reloading.rejection.why)
                 assert ("reload", "False") in world.meter.said
         assert events(logs, "config.reload_rejected") == ["config.reload_rejected"]
 

@@ -225,7 +225,7 @@ def test_a_reload_that_meets_a_fault_keeps_the_old_config() -> None:
         async with rig(fleet(target=1), load=load, faults_wanted=True) as world, world.daemon_running() as daemon:
             with pytest.raises(ConfigError, match="a fault in fleetd kept it from being read: RecursionError"):
                 daemon.reload()
-            assert daemon.rereading.fault is not None
+            assert daemon.reloading.rejection is not None
             await anyio.sleep(100)
             assert daemon.last_error is None
 

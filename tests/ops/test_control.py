@@ -549,7 +549,7 @@ def test_a_standby_reads_its_config_and_sends_everybody_else_to_the_one_that_act
     faults = ConfigError("/f.toml", (Fault("fleets.a.target", "expected a number", 7),))
     says: list[Reloaded | ConfigError] = [Reloaded(reloaded=True, replica="b, pid 2", acts=False), faults]
 
-    def reread() -> Reloaded:
+    def reload() -> Reloaded:
         answer = says.pop(0)
         if isinstance(answer, ConfigError):
             raise answer
@@ -558,7 +558,7 @@ def test_a_standby_reads_its_config_and_sends_everybody_else_to_the_one_that_act
     async def story() -> None:
         path = tmp_path / "control.sock"
         identity = Identity.of("/f.toml", tmp_path, stands_by=True)
-        async with serve_standby_control(reread, path, identity=identity):
+        async with serve_standby_control(reload, path, identity=identity):
             client = ControlClient(path)
             assert (await client.ask(WhoIs, "GET", "/whoami")).stands_by
             assert not (await client.ask(Reloaded, "POST", "/reload")).acts

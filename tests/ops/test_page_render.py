@@ -345,11 +345,9 @@ def test_how_a_fleet_stands_in_a_few_words(verbs: list[str], fleet: Any, blocked
     assert row.startswith(f"training {words} ")
 
 
-def test_since_when_a_config_is_rejected_is_in_the_history() -> None:
-    told = {"machine": None, "verb": "config", "outcome": "observed"}
-    history = [entry(ts=at(minutes=m), reason=r, **told) for m, r in ((50, "rejected"), (7, "rejected"))]
-    fields = {"daemon": replace(a_report().daemon, config_fault="a: b")}
-    assert "in force: a: b since 11:53:00 UTC, 7 min" in shown(history, **fields).words
+def test_since_when_a_config_is_rejected_is_said_however_much_has_happened_since() -> None:
+    fields = {"daemon": replace(a_report().daemon, config_fault="a: b", config_fault_since=at(minutes=7))}
+    assert "in force: a: b since 11:53:00 UTC, 7 min" in shown([], **fields).words
 
 
 def test_each_thing_that_may_need_a_person_is_counted_once_and_listed() -> None:

@@ -32,7 +32,7 @@ from fleetd.store.postgres.lease import Holder, Lease
 from fleetd.wiring import acting
 from fleetd.wiring.daemon_lookup import at_its_state, load_for_daemon
 from fleetd.wiring.process import Process
-from fleetd.wiring.rereads import Rereads
+from fleetd.wiring.reloads import Reloads
 from fleetd.wiring.signals import StoppedWaiting
 from fleetd.wiring.standby import Standby
 from tests.support.config_text import config_text
@@ -55,16 +55,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return replace(base, source=str(tmp_path / "fleetd.toml"), daemon=daemon)
 
 
-def rereads_of(found: Settings) -> Rereads:
+def reloads_of(found: Settings) -> Reloads:
     notifier: Any = SimpleNamespace(
         stopping=lambda: None, status=lambda _words: None, ready=lambda: None, alive=lambda: None
     )
-    return Rereads(lambda: found, notifier, RecordingMeter(), hangup=False)
+    return Reloads(lambda: found, notifier, RecordingMeter(), hangup=False)
 
 
 def standby_of(found: Settings) -> Standby:
     lease = Lease(Address("postgresql://nowhere/fleetd"), "c, pid 3", fuse=lambda _seconds: None)
-    return Standby(found, lease, rereads_of(found), SystemClock())
+    return Standby(found, lease, reloads_of(found), SystemClock())
 
 
 def put_away(found: Settings, tmp_path: Path) -> None:
@@ -176,10 +176,10 @@ async def test_who_waits_has_put_everything_away_before_it_ends_or_acts(
 
     async def live() -> None:
         if turns == NEVER:
-            assert (await acting._wait_for(lease, rereads_of(here), here, process_stopped_after(turns)))[0] is HELD
+            assert (await acting._wait_for(lease, reloads_of(here), here, process_stopped_after(turns)))[0] is HELD
         else:
             with pytest.raises(StoppedWaiting):
-                await acting._wait_for(lease, rereads_of(here), here, process_stopped_after(turns))
+                await acting._wait_for(lease, reloads_of(here), here, process_stopped_after(turns))
         put_away(here, tmp_path)
 
     await ends(live())

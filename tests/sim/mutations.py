@@ -7,7 +7,7 @@ from typing import Any
 
 from fleetd.cloud.http import HttpClient
 from fleetd.config import reading
-from fleetd.engine import daemon, rereading, rounds
+from fleetd.engine import daemon, reloading, rounds
 from fleetd.engine.clocks import Agreement
 from fleetd.engine.executor import Executor
 from fleetd.engine.gate import Gate
@@ -364,7 +364,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         9,
         "a config that cannot be swapped in is used all the same",
-        rereading._refuse_unchangeable,
+        reloading._refuse_unchangeable,
         "if changed:",
         "if False:",
         story(Beat(HOUR, "bad_reload", {"way": 4, "for": 1800.0})),

@@ -12,7 +12,7 @@ from fleetd.ops.page.chart import reach, spark
 from fleetd.ops.page.events import events
 from fleetd.ops.page.frame import document
 from fleetd.ops.page.html import Child, Markup, join, tag
-from fleetd.ops.page.needs import CONFIG, LEFT, MISSING, Need, blind, needs
+from fleetd.ops.page.needs import LEFT, MISSING, Need, blind, needs
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.states import Rank, State, parked_words, states, wanted
 from fleetd.ops.page.tables import table
@@ -96,9 +96,6 @@ def _need(scene: Scene, need: Need) -> Markup:
 
 def _began(scene: Scene, need: Need) -> datetime | None:
     """Since when; where the report does not know, as far as the history and the record tell."""
-    if need.since is None and need.subject == CONFIG:
-        rejected = (e.ts for e in scene.history or () if e.verb == "config" and e.reason == "rejected")
-        return max(rejected, default=None)
     if need.kind == LEFT:
         return max((at for at in (need.since, scene.record.seen_last(need.subject)) if at is not None), default=None)
     return need.since or (scene.record.short_since(need.subject) if need.kind == MISSING else None)

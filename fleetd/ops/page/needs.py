@@ -25,8 +25,6 @@ MISSING = "missing"
 """Of machines that are not created or started."""
 LEFT = "left"
 """Of machines that run without a fleet: not before their fleet left the config."""
-CONFIG = "The new config"
-"""What a rejected reload is listed as."""
 _CONSEQUENCES = frozenset(
     {
         Reason.OBSERVATION_PARTIAL,
@@ -116,7 +114,7 @@ def troubles(report: Report) -> list[Need]:
         found.append(Need("The listing", words, since, lately))
     if daemon.config_fault:
         words = f"was rejected, the old one is in force: {line(daemon.config_fault)}"
-        found.append(Need(CONFIG, words, path=lately))
+        found.append(Need("The new config", words, daemon.config_fault_since, lately))
     return found
 
 

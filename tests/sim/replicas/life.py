@@ -24,7 +24,7 @@ from fleetd.store.lock import StateLock
 from fleetd.store.postgres.lease import Lease
 from fleetd.wiring.acting import Held, holding_lease
 from fleetd.wiring.process import Process
-from fleetd.wiring.rereads import Rereads
+from fleetd.wiring.reloads import Reloads
 from fleetd.wiring.signals import LockWatch, StoppedWaiting
 from tests.sim.life import LIFE, Life, Site, _Nobody
 from tests.sim.replicas.driver import WAY, Way
@@ -162,10 +162,10 @@ class ReplicaLife(Life):
         process = Process(
             f"{site.name}, pid {self.number}", self._fuse, virtual_loop().time, site.clock, self._terminations
         )
-        rereads = Rereads(site.load, _Nobody(), RecordingMeter(), hangup=False)
+        reloads = Reloads(site.load, _Nobody(), RecordingMeter(), hangup=False)
         with StateLock(site.state, pid=self.number, since=site.clock.now()), suppress(StoppedWaiting):
             try:
-                async with holding_lease(settings, rereads, process) as held:
+                async with holding_lease(settings, reloads, process) as held:
                     self.lease, self.held = held.lease, held
                     site.on_take(self, held.settings)
                     await self._act(held.settings, held)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +27,14 @@ _OTHERWISE = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """That a reload was rejected."""
+
+    why: str
+    at: datetime
+
+
 class Ended(Protocol):
     """As ``Meter.reload``."""
 
@@ -34,7 +43,7 @@ class Ended(Protocol):
         ...
 
 
-class Rereading:
+class Reloading:
     """What every reload goes through.
 
     Args:
@@ -42,15 +51,24 @@ class Rereading:
         notifier: told that a reload begins and ends.
         faults: told of what is no fault of the config's.
         ended: told of each whether it went well.
+        now: wall time, from the Clock port.
     """
 
-    def __init__(self, load: Callable[[], Settings], notifier: Notifier, faults: Faults, ended: Ended) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Settings],
+        notifier: Notifier,
+        faults: Faults,
+        ended: Ended,
+        now: Callable[[], datetime],
+    ) -> None:
         self._load = load
         self._notifier = notifier
         self._faults = faults
         self._ended = ended
-        self.fault: str | None = None
-        """Why the last one was rejected; None after a good one."""
+        self._now = now
+        self.rejection: Rejection | None = None
+        """Of the last one; None after a good one."""
 
     def read(self, old: Settings) -> Settings:
         """The config as it is now, in place of ``old``.
@@ -77,12 +95,12 @@ class Rereading:
             raise ConfigError(old.source, (Fault(old.source, why),)) from error
         finally:
             self._notifier.ready()
-        self.fault = None
+        self.rejection = None
         self._ended(ok=True)
         return new
 
     def _rejected(self, why: str) -> None:
-        self.fault = why
+        self.rejection = Rejection(why, self._now())
         self._ended(ok=False)
 
 

@@ -10,7 +10,7 @@ from fleetd.model.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Rereads:
+class Reloads:
     """The config's reader, and whom a reload is told to."""
 
     load: Callable[[], Settings]
