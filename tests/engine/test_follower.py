@@ -88,7 +88,13 @@ def test_what_is_followed(
     fields: dict[str, Any], attached: bool, followed: list[int], given: bool, follows: bool
 ) -> None:
     begun: list[int] = []
-    group: Any = SimpleNamespace(start_soon=lambda _run, intent, **_named: begun.append(intent.id))
+    named: list[str] = []
+
+    def start_soon(_run: Any, one: Any, *, name: str) -> None:
+        begun.append(one.id)
+        named.append(name)
+
+    group: Any = SimpleNamespace(start_soon=start_soon)
     nothing: Any = SimpleNamespace()
     recall: Any = SimpleNamespace(verdicts=SimpleNamespace(given=lambda _id: given))
     follower = Follower(nothing, recall, nothing, nothing, nothing)
@@ -98,7 +104,7 @@ def test_what_is_followed(
     one = replace(intent(Verb.STOP, 1, id=7), **fields)
     follower.follow(one)
     follower.follow(one)
-    assert begun == [7] * follows
+    assert (begun, named) == ([7] * follows, ["follow-7"] * follows)
     assert follower.open == len({*followed, *begun})
 
 
@@ -217,7 +223,7 @@ DEPARTED, WORKED = ("departure", 7, NOW), ("worked", 7, NOW)
         ),
         P(step(), Ending(SHORT, BUSY), [DEPARTED, setback(BUSY)], id="a kind that nobody knows"),
         P(step(Verb.RESTART, parameters=KIND), Ending(SHORT, BUSY), [], id="a restart"),
-        P(step(), Ending(Outcome.NO_EFFECT), [DEPARTED, setback("")], id="no effect"),
+        P(step(parameters=KIND), Ending(Outcome.NO_EFFECT), [DEPARTED, setback("")], id="no effect"),
         P(step(), Ending(Outcome.LOST, "why"), [DEPARTED, setback(forgiven=True)], id="its answer was lost"),
         P(step(Verb.CREATE), Ending(Outcome.LOST, "why"), [DEPARTED, setback()], id="a lost create"),
         P(step(Verb.STOP), Ending(Outcome.WRONG_STATE, "why"), [setback()], id="it has had its effect"),
