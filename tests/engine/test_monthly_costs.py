@@ -292,6 +292,13 @@ async def test_of_a_machine_that_went_there_is_its_name() -> None:
     assert list(found.untold["training"]) == [Machine("ps5", "c", GONE), Machine("ps4", "d", GONE)]
 
 
+@virtual
+async def test_of_a_machine_that_was_given_away_there_is_all_that_is_listed() -> None:
+    box = machine(2, name="given away")
+    found = await World(box, rows=[row(2)]).month()
+    assert [m for m, _ in found.bills["training"]] == [box]
+
+
 @pytest.mark.parametrize("error", [Unauthorized("no such key"), Untrusted("a stranger"), Unsupported("no bills")])
 @virtual
 async def test_what_ends_the_question(error: FleetdError) -> None:
