@@ -14,7 +14,8 @@ from fleetd.cloud.about import must_be_about, must_be_made
 from fleetd.cloud.calls import Effect, Sender
 from fleetd.cloud.listing import Reading
 from fleetd.cloud.paperspace import wire
-from fleetd.cloud.paperspace.pages import PAGE_SIZE, Fetch, Page, read_on, read_proven
+from fleetd.cloud.paperspace.pages import PAGE_SIZE, Fetch, Page, ids_of, read_on, read_proven
+from fleetd.cloud.paperspace.proof import Proof, read_once
 from fleetd.cloud.paperspace.requests import Requests, within
 from fleetd.cloud.port import Json, Progress, freely
 from fleetd.cloud.waiting import Eyes, wait_until
@@ -41,6 +42,8 @@ class PaperspaceApi:
 
     def __init__(self, http: Sender, *, repeat_writes: bool = True) -> None:
         self._requests = Requests(http, repeat_writes=repeat_writes)
+        self._proof: Proof | None = None
+        """Of the last long listing that lacked nothing."""
 
     def through(self, http: Sender) -> PaperspaceApi:
         """The same API, with what has been learnt of it, through another sender."""
@@ -79,14 +82,38 @@ class PaperspaceApi:
     async def read_listing(self, progress: Progress = freely) -> Reading:
         """Every machine, with what is known of the listing's completeness. ``progress`` is called after every page.
 
+        The first long one is read from both ends; where it lacked nothing, those after it are read once.
+
         Raises:
             CloudError: the first page failed.
         """
         order = {"orderBy": "dtCreated"}
-        return await read_proven(
-            self._fetch("list", "/machines", {**order, "order": "asc"}, progress=progress),
-            self._fetch("list", "/machines", {**order, "order": "desc"}, progress=progress),
-        )
+        forward = self._fetch("list", "/machines", {**order, "order": "asc"}, progress=progress)
+        backward = self._fetch("list", "/machines", {**order, "order": "desc"}, progress=progress)
+        if self._proof is not None:
+            found = await read_once(forward, backward, self._proof, self._entry)
+            if found is not None:
+                reading, self._proof = found
+                return reading
+        begun: set[str] = set()
+
+        async def noted(after: str | None) -> Page:
+            page = await backward(after)
+            begun.update(ids_of(page.items))
+            return page
+
+        reading = await read_proven(forward, noted)
+        if reading.complete:
+            self._proof = Proof(frozenset(ids_of(reading.items)), frozenset(begun)) if begun else None
+        return reading
+
+    async def _entry(self, machine_id: str) -> Json | None:
+        """A machine as a listing has it; None where it is gone."""
+        try:
+            content = await self.machine(machine_id)
+        except NotFound:
+            return None
+        return None if wire.is_deleted(content) else content
 
     async def read_end(self, pages: int, *, newest: bool, enough: Callable[[Rows], bool]) -> tuple[Reading, int]:
         """The listing from one end on, and how many pages that took; it proves nothing of what it lacks.

@@ -70,6 +70,32 @@ async def read_proven(forward: Fetch, backward: Fetch) -> Reading:
     return reading
 
 
+def endless(page: Page, fresh: set[str], cursors: set[str], pages: int, ends: float) -> str | None:
+    """Why it is no use to read on, or None.
+
+    Args:
+        page: the one read last.
+        fresh: its ids that no page before it had.
+        cursors: those that were followed.
+        pages: how many were read.
+        ends: the loop's time after which it takes too long.
+    """
+    if page.after in cursors:
+        return f"the listing has no end: page {pages} leads back to an earlier one"
+    if not fresh:
+        return f"the listing has no end: page {pages} has nothing new and promises more"
+    if pages >= MOST_PAGES:
+        return f"the listing has no end: {pages} pages"
+    if anyio.current_time() >= ends:
+        return f"the listing takes too long: {pages} pages in {MOST_SECONDS:.0f} s"
+    return None
+
+
+def ids_of(items: Iterable[Json]) -> list[str]:
+    """The ids of a listing's entries, in their order; an entry without one is left out."""
+    return [known for item in items if (known := identity(item)) is not None]
+
+
 async def _read_both(forward: Fetch, backward: Fetch) -> Reading:
     with weighed(PAGE_SIZE):
         return await _read_both_ways(forward, backward)
@@ -97,7 +123,7 @@ async def _read_both_ways(forward: Fetch, backward: Fetch) -> Reading:
         group.start_soon(back)
     newest_last = tuple(reversed(other.items))
     failure = one.failure or other.failure
-    moved = failure is None and not _agree(_ids(one.items), _ids(newest_last))
+    moved = failure is None and not _agree(ids_of(one.items), ids_of(newest_last))
     # Of two entries without an id nobody can tell whether they are one.
     identified = tuple(item for item in newest_last if identity(item) is not None)
     return Reading(joined([*one.items, *identified]), moved, failure)
@@ -109,12 +135,12 @@ async def _go_on(fetch: Fetch, page: Page, enough: Callable[[list[Json]], bool] 
     cursors: set[str] = set()
     pages, ends = 1, anyio.current_time() + MOST_SECONDS
     while True:
-        fresh = set(_ids(page.items)) - known
+        fresh = set(ids_of(page.items)) - known
         items += page.items
         known |= fresh
         if page.after is None or (enough is not None and enough(list(joined(items)))):
             return Reading(joined(items))
-        problem = _endless(page, fresh, cursors, pages, ends)
+        problem = endless(page, fresh, cursors, pages, ends)
         if problem is not None:
             return Reading(joined(items), failure=MalformedAnswer(problem, operation="list"))
         cursors.add(page.after)
@@ -123,23 +149,6 @@ async def _go_on(fetch: Fetch, page: Page, enough: Callable[[list[Json]], bool] 
         except CloudError as e:
             return Reading(joined(items), failure=e)
         pages += 1
-
-
-def _endless(page: Page, fresh: set[str], cursors: set[str], pages: int, ends: float) -> str | None:
-    """Why it is no use to read on."""
-    if page.after in cursors:
-        return f"the listing has no end: page {pages} leads back to an earlier one"
-    if not fresh:
-        return f"the listing has no end: page {pages} has nothing new and promises more"
-    if pages >= MOST_PAGES:
-        return f"the listing has no end: {pages} pages"
-    if anyio.current_time() >= ends:
-        return f"the listing takes too long: {pages} pages in {MOST_SECONDS:.0f} s"
-    return None
-
-
-def _ids(items: Iterable[Json]) -> list[str]:
-    return [known for item in items if (known := identity(item)) is not None]
 
 
 def _agree(one: list[str], other: list[str]) -> bool:

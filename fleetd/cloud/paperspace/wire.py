@@ -109,6 +109,14 @@ def read_machine(content: object) -> Machine | None:
     return None if _deleted(wire) else _machine(wire, events=read_events(events))
 
 
+def is_deleted(content: object) -> bool:
+    """Whether it is a machine that is gone; what cannot be read may be there."""
+    try:
+        return read_machine(content) is None
+    except Unreadable:
+        return False
+
+
 def read_created(content: object) -> Machine:
     """The machine of a create, which has no events yet.
 
