@@ -199,6 +199,16 @@ def test_which_reasons_only_a_person_can_end(reason: Reason) -> None:
         assert (str(found), found.temporary) == (told_of(*of(reason))[0], reason in OF_A_PERSON)
 
 
+@pytest.mark.parametrize(
+    ("reasons", "temporary"),
+    [(OF_A_PERSON, True), (FOR_GOOD, False), (OF_A_PERSON + FOR_GOOD, False)],
+)
+def test_it_is_temporary_where_all_of_it_is(reasons: tuple[Reason, ...], temporary: bool) -> None:
+    found = hopeless(report(*of(*reasons)))
+    assert found is not None
+    assert found.temporary is temporary
+
+
 STOP: Any = SimpleNamespace(verb=Verb.STOP)
 
 

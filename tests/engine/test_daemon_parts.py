@@ -181,6 +181,13 @@ class World:
         return [dict(line) for line in logs]
 
 
+@virtual
+async def test_what_is_told_of_a_daemon_that_has_not_begun() -> None:
+    daemon = World().daemon
+    assert (daemon.started_at, daemon.pass_began_at, daemon.config_since) == (None, None, None)
+    assert (daemon.last_error, daemon.pause, daemon.left_alone_until) == (None, 0.0, None)
+
+
 WANTED = {"shutdown_timeout_check": Schedules().shutdown_timeout_check, "snapshot_check": Schedules().snapshot_check}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from fleetd.engine.notes import ASIDE, read_note
+from fleetd.engine.notes import read_note
 from fleetd.model.errors import StateUnusable, StoreError
 from tests.support.virtual_time import virtual
 
@@ -51,9 +51,9 @@ async def test_what_is_read_of_a_note(text: str | None, found: int, error: str |
     with capture_logs() as logs:
         assert await read_note(notes, "rows", first_of, -1) == found
     if error is None:
-        assert (logs, ASIDE in "".join(notes.notes)) == ([], False)
+        assert (logs, ".unreadable" in "".join(notes.notes)) == ([], False)
         return
-    assert notes.notes == {"rows": text, f"rows{ASIDE}": text}
+    assert notes.notes == {"rows": text, "rows.unreadable": text}
     (line,) = logs
     assert str(line.pop("error")).startswith(error)
     assert line == {"event": "journal.note_was_set_aside", "log_level": "warning", "note": "rows"}
