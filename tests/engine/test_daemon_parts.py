@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from structlog.testing import capture_logs
 
@@ -89,6 +90,7 @@ class World:
 
     def _later(self, word: str) -> Callable[..., Awaitable[None]]:
         async def note() -> None:
+            await anyio.lowlevel.checkpoint()
             self.told.append(word)
 
         return note
@@ -120,6 +122,7 @@ class World:
         return ends
 
     async def append_history(self, entry: HistoryEntry) -> None:
+        await anyio.lowlevel.checkpoint()
         self.entries.append(entry)
         self.told.append("history")
 
@@ -470,6 +473,19 @@ async def test_a_pass_that_does_not_end_is_cut_off_in_time() -> None:
     assert world.took == pytest.approx(GRACE, abs=0.01)
     assert logs[-2] == {"event": "daemon.grace_expired", "log_level": "warning", "grace_s": GRACE}
     assert world.entries[-1].reason == "stopped"
+
+
+@virtual
+async def test_a_daemon_that_is_cancelled_leaves_everything_written() -> None:
+    world = World()
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.daemon.run)
+        await anyio.sleep(1)
+        names = {task.name for task in anyio.get_running_tasks()}
+        assert {"poller", "shutdown"} <= names, "as they are told of one that hangs"
+        group.cancel_scope.cancel()
+    assert [e.reason for e in world.entries] == ["started", "stopped"]
+    assert world.told[-1] == "aclose"
 
 
 @virtual

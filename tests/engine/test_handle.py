@@ -212,6 +212,8 @@ async def test_a_machine_without_an_id_gets_no_lease() -> None:
     world.report.intents = (intent(Verb.CREATE, None, name="new"),)
     assert await world.handle.lift("hold", "new", "ada") == 1
     assert world.told == [("lift", "hold", "new", [""]), "wake"]
+    await world.handle.veto(VetoOrder(kind="hold", subject="new", verbs=STOPS, reason="", lasts=REACHED), "ada")
+    assert world.told[-2][1]["machine"] is None, "the hold is on its name"
 
 
 def order(verb: Verb = Verb.STOP, subject: str = "ps1", **fields: Any) -> MachineOrder:
