@@ -59,3 +59,11 @@ def test_one_machine_beside_a_thousand_costs_a_call_a_tick_and_the_looks() -> No
     counted = rising(1, beside=1000, takes=60)
     looks = 1 + counted.took // 27  # intervals of 30 s, a tenth less at the least
     assert len(counted.calls) <= 2 + 1 + ticks(counted) + 4 * looks, counted.operations
+
+
+@pytest.mark.long
+def test_beside_forty_thousand_on_v1_machines_are_made_at_the_default_settings() -> None:
+    """A look reads each page once, so it is not out of date when it ends; the first one reads them twice, and is."""
+    counted = rising(2, beside=40_000, dialect="paperspace", limit=250)
+    assert counted.operations["create"] == 2
+    assert counted.operations["list"] <= 668 + 4 * 340
