@@ -24,6 +24,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.report import encoded
 from fleetd.planner.idle import Activity
 from fleetd.simulator.clock import WorldClock
+from fleetd.simulator.lifecycle import arm_timers
 from fleetd.simulator.server import SimServer, serve
 from fleetd.simulator.world import World
 from tests.sim.checker import Breach, check
@@ -255,7 +256,12 @@ class Stage:
         await self._people.lift_all()
         self._people.settle_in()
         self._people.give_back()
-        longest = 1000 if self._dialect is CORE else None  # v1 takes no timeout of more than a week
+        longest = 1000 if self._dialect is CORE else None  # v1 takes no timeout of more than a week ...
+        if self._dialect is not CORE:  # ... and keeps what a machine has: nor does the vendor turn one off any more
+            state = self.world.state
+            state.vendor_timer = False
+            for machine in state.machines.values():
+                arm_timers(state, machine)
         lasting = [
             replace(spec, timeout_hours=None if spec.timeout_hours is None else longest) for spec in self.story.fleets
         ]
