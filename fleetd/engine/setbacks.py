@@ -79,11 +79,11 @@ class Setbacks:
     async def add(self, intent: Intent, words: str, now: datetime, *, forgiven: bool = False) -> Setback:
         """One more time it came to nothing. Creates that fail while one has its wait belong to the same trouble.
 
-        ``forgiven``: the first in a row may be repeated at once.
+        So do those that were begun before one was forgiven. ``forgiven``: the first in a row may be repeated at once.
         """
         key = key_of(intent)
         before = self.known(now).get(key)
-        if before is not None and intent.verb is Verb.CREATE and now < before.until:
+        if before is not None and intent.verb is Verb.CREATE and (now < before.until or _beside(intent, before)):
             return before
         attempt = 0 if forgiven and before is None else 1 + (before.attempt if before is not None else 0)
         since = now if before is None or before.since is None else min(before.since, now)
@@ -156,6 +156,10 @@ class Setbacks:
 def key_of(intent: Intent) -> str:
     """What an intent's setback is remembered under."""
     return setback_key(intent.verb, intent.subject, intent.reason)
+
+
+def _beside(create: Intent, forgiven: Setback) -> bool:
+    return not forgiven.attempt and create.created_at < forgiven.until
 
 
 def _told(back: Setback) -> datetime:

@@ -150,8 +150,25 @@ class Settling:
                 log.warning("address.was_left", address=left, **keys)
 
     async def _give_up(self, intent: Intent, error: str) -> None:
-        if await self._recall.verdicts.give(intent, Outcome.LOST, error, self._clock.now()):
-            log.warning("intent.lost", fleet=intent.fleet, name=intent.name, intent=intent.id, error=error)
+        now = self._clock.now()
+        if not await self._recall.verdicts.give(intent, Outcome.LOST, error, now):
+            return
+        log.warning("intent.lost", fleet=intent.fleet, name=intent.name, intent=intent.id, error=error)
+        if intent.verb is not Verb.CREATE:
+            return
+        # Each may have made a machine that nobody can find: one in its place is as it should be, one a minute is not.
+        words = f"{error}; a person should look whether one of another name is billed"
+        back = await self._recall.setbacks.add(intent, words, now, forgiven=True)
+        if back.attempt:
+            log.warning(
+                "action.backed_off",
+                fleet=intent.fleet,
+                name=intent.name,
+                action=str(intent.verb),
+                attempt=back.attempt,
+                until=back.until.isoformat(),
+                error=back.words,
+            )
 
     def _find(self, intent: Intent, machines: Sequence[Machine], taken: Collection[str]) -> Machine | None:
         found = [m for m in machines if m.name == intent.name and m.id not in taken]

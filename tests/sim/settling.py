@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fleetd.model.fleet import Fleet
 from fleetd.model.settings import Settings
+from fleetd.simulator.calls import Call
 from tests.sim.truth import MOVING, ON, Truth, target_at
 
 BOOT = 120 + 60 + 6 + 20
@@ -55,8 +56,17 @@ def _backoffs(truth: Truth, calm: float) -> float:
         and ((400 <= c.status < 500 and c.status != 429) or "no_effect" in c.faults or "odd_values" in c.faults)
         and c.world_seconds > calm - BACKOFF - 60
     ]
-    last = max([*short, *refused], default=None)
+    lost = [c.world_seconds for c in truth.writes if c.operation == "create" and _lost(c)]
+    lost = [at for at in lost if at > calm - BACKOFF - 150]
+    if len(lost) < 2:  # the first in a row is made again at once
+        lost = []
+    last = max([*short, *refused, *lost], default=None)
     return 0.0 if last is None else max(0.0, last - calm) + BACKOFF + BOOT
+
+
+def _lost(create: Call) -> bool:
+    """Whether its answer did not come, or was not about it."""
+    return create.status is None or create.status >= 500 or create.status == 429 or bool(create.faults)
 
 
 def _manual(truth: Truth, calm: float, settings: Settings) -> float:
