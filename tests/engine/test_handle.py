@@ -347,6 +347,12 @@ HOURS = timedelta(hours=2)
         P({}, "ps1", ["ps1"], id="by its id"),
         P({}, "second", ["ps2"], id="by its name"),
         P({"ps2": facts(2, name=B)}, B, ["ps2"], id="by the name that it had"),
+        P(
+            {"ps3": facts(3, name="second", fleet="old")},
+            "second",
+            ["ps2", "ps3"],
+            id="one that had it left the config",
+        ),
         P({"ps1": facts(1, name="second")}, "second", ["ps2", "ps1"], id="one has the name, the other had it"),
     ],
 )
