@@ -139,6 +139,7 @@ async def test_what_a_pass_made_of_an_order(actions: Any, skips: Any, intents: A
         await anyio.wait_all_tasks_blocked()
         await some.decided(some.take(), iter(actions), iter(skips), iter(intents))
     assert (heard, journal.removed) == ([decision], [])
+    assert heard[0].withdrawn is False
 
 
 AGREED: Any = SimpleNamespace(latest=lambda: later(hours=1), earliest=lambda: ago(hours=1))
