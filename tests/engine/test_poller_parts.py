@@ -76,7 +76,8 @@ class World:
         return intent(verb, n, id=n, created_at=now, deadline_at=now + timedelta(minutes=minutes), **fields)
 
     async def wait(self, one: Intent, *, unseen: bool = False) -> None:
-        self.endings[one.machine_id or ""] = await self.poller.wait_for(one, settle=SETTLE, unseen=unseen)
+        more = {"unseen": True} if unseen else {}
+        self.endings[one.machine_id or ""] = await self.poller.wait_for(one, settle=SETTLE, **more)
 
     async def ticks(self, *steps: Intent, unseen: bool = False) -> tuple[float, Any]:
         """One tick for those that wait: when the next is due, and what was asked; then nobody waits."""
@@ -342,6 +343,22 @@ async def test_what_the_deadline_says_of_one_that_nobody_has_seen(name: str, uns
         await world.wait(world.step(Verb.CREATE, 1, minutes=1, name=MINE), unseen=unseen)
         group.cancel_scope.cancel()
     assert world.endings == {"ps1": ending}
+
+
+@virtual
+async def test_that_others_are_known_says_nothing_of_one_that_nobody_has_seen() -> None:
+    world = World(machine(1, name=OTHER), machine(3, "stopping"))
+    long_ago = world.clock.now() - timedelta(hours=1)
+    async with anyio.create_task_group() as group:
+        one = world.step(Verb.CREATE, 1, accepted_at=long_ago, name=MINE)
+        group.start_soon(lambda: world.wait(one, unseen=True))
+        group.start_soon(world.wait, world.step(Verb.STOP, 3))
+        await anyio.sleep(1)
+        passes = [machine(1, "starting", name=OTHER), machine(2, "starting", name=MINE), machine(3, "stopping")]
+        world.poller.saw(passes, anyio.current_time())
+        await anyio.wait_all_tasks_blocked()
+        assert world.ends() == GONE
+        group.cancel_scope.cancel()
 
 
 @virtual
