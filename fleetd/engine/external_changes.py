@@ -75,7 +75,9 @@ class ExternalChanges:
             culprit = Culprit.FLEETD
         elif turned is not None and culprit in {Culprit.UNKNOWN, Culprit.FAILED_START}:
             await setbacks.undone(turned.id, up=turned.phase in {Phase.UP, Phase.RISING}, now=at)
-        elif change.machine is not None and culprit is Culprit.OPERATOR:
+        elif change.machine is None:
+            await setbacks.vanished(was.machine_id, at)
+        elif culprit is Culprit.OPERATOR:
             await self._fight(change, change.machine, at)
         keys = {"fleet": was.fleet, "machine": was.machine_id, "name": was.name}
         if late is None:

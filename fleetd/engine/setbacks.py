@@ -118,6 +118,20 @@ class Setbacks:
             self._known[key_of(again)] = cleared[1]
         return await self.add(again, f"it was undone {round((now - at).total_seconds())} s after its effect", now)
 
+    async def vanished(self, machine_id: str, now: datetime) -> Setback | None:
+        """A machine is gone, and nobody can be asked why: one that a create had just made was made in vain.
+
+        The first in a row is replaced at once: a person may have destroyed it.
+        """
+        at, intent = self._worked.pop(machine_id, (now, None))
+        if intent is None or intent.verb is not Verb.CREATE or not is_waiting(at, UNDONE_WITHIN, now):
+            return None
+        cleared = self._cleared.pop(key_of(intent), None)
+        if cleared is not None:
+            self._known[key_of(intent)] = cleared[1]
+        words = f"{intent.name} was gone {round((now - at).total_seconds())} s after it had come up"
+        return await self.add(intent, words, now, forgiven=True)
+
     def _undid(self, intent: Intent, now: datetime) -> bool:
         key, asked = key_of(intent), dict(intent.parameters)
         at, before = self._mended.get(key, (now, None))

@@ -88,6 +88,10 @@ class World:
         self.told.append(("undone", machine_id, up, now))
         return self.back
 
+    async def vanished(self, machine_id: str, now: datetime) -> Any:
+        self.told.append(("vanished", machine_id, now))
+        return self.back
+
     async def put(self, rows: list[Any]) -> None:
         self.told += [("facts", row.machine_id, row.stopped_by, row.stopped_at, row.started_by) for row in rows]
 
@@ -160,7 +164,7 @@ KEPT = ("facts", "ps1", None, None, None)
         ),
         P(became("off", event("vm-shutdown-force")), None, "vendor_timeout", [ASKED, stopped_by("vendor_timeout")]),
         P(became("no such state"), None, "unknown", [KEPT], id="a state that says nothing"),
-        P(became(None), None, "unknown", [KEPT], id="it is gone"),
+        P(became(None), None, "unknown", [("vanished", "ps1", NOW), KEPT], id="it is gone"),
         P(became("off", STOPPED), Verb.STOP, "fleetd", [ASKED, stopped_by("fleetd")], id="a late stop of ours"),
         P(became(None, ours=True), Verb.DESTROY, "fleetd", [KEPT], id="a late destroy of ours"),
     ],

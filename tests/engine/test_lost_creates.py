@@ -1,11 +1,13 @@
-"""Creates whose machines nobody can find are not made one after another: each may be billed."""
+"""Creates whose machines nobody can find, or that do not stay, are not made one after another: each may be billed."""
 
 from __future__ import annotations
 
+import anyio
 import pytest
 from structlog.testing import capture_logs
 
 from fleetd.model.errors import Ambiguous
+from fleetd.model.fleet import Guards, Limit
 from fleetd.model.reasons import Reason
 from tests.engine.test_passes import settle_down
 from tests.support.build import fleet
@@ -118,3 +120,37 @@ def forget(world: Rig) -> None:
         return fault
 
     world.cloud.after = after
+
+
+@pytest.mark.parametrize("lasts", [30, 200])
+def test_machines_that_vanish_as_soon_as_they_are_up_are_made_ever_more_rarely(lasts) -> None:
+    async def story() -> None:
+        async with rig(fleet(target=1)) as world, world.passes_by_hand():
+            up_since: dict[str, float] = {}
+            for _ in range(HOUR // 30):
+                await world.reconciler.run_pass()
+                await anyio.sleep(30)
+                for machine, state in world.cloud.states().items():
+                    since = up_since.setdefault(machine, anyio.current_time()) if state == "ready" else None
+                    if since is not None and anyio.current_time() - since >= lasts:
+                        world.cloud.remove(world.cloud.named(machine).id)
+            assert 3 <= len(world.cloud.writes()) <= MOST
+            await settle_down(world, HOUR)
+            assert found(world) == 1
+
+    run_virtual(story)
+
+
+def test_a_machine_that_a_person_destroys_is_replaced_at_once_and_so_is_half_a_fleet() -> None:
+    async def story() -> None:
+        loose = Guards(max_shrink=Limit(percent=100))
+        async with rig(fleet(target=6, guards=loose)) as world, world.passes_by_hand():
+            await settle_down(world)
+            assert found(world) == 6
+            for name in list(world.cloud.states())[:3]:
+                world.cloud.remove(world.cloud.named(name).id)
+            await settle_down(world)
+            assert found(world) == 6
+            assert len(world.cloud.writes()) == 9
+
+    run_virtual(story)
