@@ -91,6 +91,15 @@ def test_when_a_check_is_due() -> None:
     assert again.due(OWNED, [ENFORCED]) == {"ps2": frozenset({TIME}), "ps3": BOTH}, "another process knows"
 
 
+def test_a_machine_that_was_gone_is_due_anew() -> None:
+    checks = Cloud().checks()
+    none_left(checks, checks.due(OWNED, [ENFORCED]))
+    checks.rung(SHOT)
+    none_left(checks, checks.due(OWNED, [ENFORCED]), machines=BOXES[1:])
+    assert checks.due(OWNED, [ENFORCED]) == {"ps1": BOTH}
+    assert set(checks.standing()) == {"ps2", "ps3"}
+
+
 def update(machine_id: str) -> Action:
     return Action(Verb.UPDATE, "training", Reason.OPERATOR_REQUEST, machine_id)
 
@@ -202,7 +211,7 @@ async def test_whose_start_nobody_knows() -> None:
     assert checks.unjudged == {"ps1", "ps2"}
     cloud.fails["ps1"] = Unavailable("503")
     cloud.started = ago(hours=1)
-    await checks.look(due, [ENFORCED], BOXES, OWNED, interval=MINUTE)
+    await checks.look(due, [ENFORCED], (*BOXES, machine(9, name="a stranger's")), OWNED, interval=MINUTE)
     assert checks.unjudged == {"ps1"}, "it could not be looked at again"
     await checks.look({}, [ENFORCED], BOXES[1:], OWNED, interval=MINUTE)
     assert checks.unjudged == set(), "it has gone"

@@ -195,6 +195,14 @@ async def test_a_lease_that_is_read_in_force_lasts_by_the_loops_clock_as_well() 
     assert some.last_use("ps2", NOW - 9 * HOUR) == NOW - 9 * HOUR - timedelta(seconds=3661)
 
 
+@virtual
+async def test_one_that_begins_ahead_of_the_clock_ended_when_it_was_read() -> None:
+    some, _ = leases([row(began=later(hours=5).isoformat(), until=later(hours=6).isoformat())])
+    await some.load(NOW)
+    await anyio.sleep(1800)
+    assert some.last_use("ps1", NOW + timedelta(seconds=1800)) == NOW
+
+
 OVER = KEEP + SECOND
 
 
@@ -212,6 +220,7 @@ async def test_what_is_forgotten(ended: timedelta, waited: timedelta, kept: bool
     some, journal = leases(
         [row(machine="ps9", began=(now - ended - HOUR).isoformat(), until=(now - ended).isoformat())]
     )
+    await anyio.sleep(5)
     await some.load(now - waited)
     await anyio.sleep(waited.total_seconds())
     await some.put("ps1", "job", now + HOUR, "ada", now=now)
