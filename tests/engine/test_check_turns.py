@@ -220,6 +220,10 @@ async def test_whose_start_nobody_knows() -> None:
     told = replace(ENFORCED, shutdown_timeout=ShutdownTimeout(24), idle=IdleRule(("gpu",)))
     await checks.look(due, [told], BOXES, OWNED, interval=MINUTE)
     assert checks.unjudged == set(), "nothing is enforced"
+    await checks.look(due, [ENFORCED], BOXES, OWNED, interval=MINUTE)
+    assert checks.unjudged == set(OWNED)
+    await checks.look({}, [told], BOXES, OWNED, interval=MINUTE)
+    assert checks.unjudged == set(), "nor any more"
 
 
 SAYS = SnapshotPolicy(True, "day", 7)
