@@ -346,6 +346,14 @@ async def test_what_the_deadline_says_of_one_that_nobody_has_seen(name: str, uns
 
 
 @virtual
+async def test_one_that_nobody_has_seen_and_that_is_gone_is_gone() -> None:
+    world = World()
+    one = world.step(Verb.CREATE, 1, accepted_at=world.clock.now() - timedelta(hours=1), name=MINE)
+    await world.ticks(one, unseen=True)
+    assert (world.ends(), world.faults) == (GONE, [])
+
+
+@virtual
 async def test_that_others_are_known_says_nothing_of_one_that_nobody_has_seen() -> None:
     world = World(machine(1, name=OTHER), machine(3, "stopping"))
     long_ago = world.clock.now() - timedelta(hours=1)
