@@ -11,7 +11,7 @@ from fleetd.model.report import FleetReport, MachineReport, Report
 from fleetd.words.fleets import change_sentence, fleet_sentence, unlike_sentence
 from fleetd.words.machines import standing_sentence
 from fleetd.words.names import called, holds_on
-from fleetd.words.quotes import clause
+from fleetd.words.quotes import clause, faults
 from fleetd.words.reasons import sentence
 from fleetd.words.times import clock, span
 from fleetd.words.use import unheard
@@ -101,7 +101,9 @@ def doubts(report: Report, now: datetime) -> list[str]:
         lines.append(f"Nothing is decided at the moment: {clause(sight.undecided)}.")
     if daemon.config_fault:
         at = f" at {clock(daemon.config_fault_since)}" if daemon.config_fault_since is not None else ""
-        lines.append(f"A reload was rejected{at}, and the old config is in force: {clause(daemon.config_fault)}.")
+        lines.append(
+            f"A reload was rejected{at}, and the old config is in force: {clause(faults(daemon.config_fault))}."
+        )
     return lines
 
 

@@ -55,7 +55,7 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         Reason.CALL_UNSETTLED: "its answer does not tell whether it was done; a look tells before it is done again",
         Reason.REFUSED_RECENTLY: "the provider refused it; it is tried again later",
         Reason.RATE_LIMITED: "the provider asked to be left alone for a while; it is tried again later",
-        Reason.NO_EFFECT: "the provider accepted it, and nothing came of it; it is tried again later",
+        Reason.NO_EFFECT: "the call was made, and nothing came of it; it is made again later",
         Reason.GUARD_CREATES: "the guard on creates in one pass is used up",
         Reason.GUARD_STOPS: "the guard on stops at one time is used up",
         Reason.GUARD_DESTROYS: "the guard on destroys at one time is used up",

@@ -231,7 +231,7 @@ def test_doubts_come_first() -> None:
         assert explain_fleet(a_report(daemon=daemon, observation=seen), "training", NOW)[:3] == [
             "The last pass failed, so this may be old: list: no connection.",
             words,
-            "A reload was rejected, and the old config is in force: f.toml: 1 fault a: b.",
+            "A reload was rejected, and the old config is in force: f.toml: 1 fault: a: b.",
         ]
 
 

@@ -17,7 +17,7 @@ from fleetd.planner.standing import orphans
 from fleetd.words import times
 from fleetd.words.blocked import blocked
 from fleetd.words.fleets import unlike_sentence
-from fleetd.words.quotes import clause, line
+from fleetd.words.quotes import clause, faults, line
 from fleetd.words.times import clocks_sentence
 from fleetd.words.use import unheard
 
@@ -113,7 +113,7 @@ def troubles(report: Report) -> list[Need]:
         words = f"is not believed, nothing is decided: {line(doubt)}"
         found.append(Need("The listing", words, since, lately))
     if daemon.config_fault:
-        words = f"was rejected, the old one is in force: {line(daemon.config_fault)}"
+        words = f"was rejected, the old one is in force: {faults(daemon.config_fault)}"
         found.append(Need("The new config", words, daemon.config_fault_since, lately))
     return found
 
