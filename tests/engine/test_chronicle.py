@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from fleetd import __version__
 from fleetd.engine import chronicle
 from fleetd.engine.chronicle import Chronicle
-from fleetd.model.errors import ConfigError, Fault, StoreError, Unauthorized, Unavailable
+from fleetd.model.errors import ConfigError, Fault, StateUnusable, StoreError, Unauthorized, Unavailable
+from fleetd.model.journal import HistoryEntry
 from fleetd.model.settings import Settings
-from tests.support.build import fleet, token_name
+from tests.support.build import NOW, fleet, token_name
 from tests.support.rig import Rig, rig, settings
 from tests.support.virtual_time import run_virtual
 
@@ -156,3 +160,25 @@ def test_what_is_about_machines_is_not_changed() -> None:
                 assert [e for _, e in await world.journal.history() if e.verb != "daemon"] == []
 
     run_virtual(story)
+
+
+async def test_a_journal_that_cannot_be_written_is_said_and_the_line_waits() -> None:
+    written: list[HistoryEntry] = []
+    full = True
+
+    async def append_history(entry: HistoryEntry) -> None:
+        if full:
+            raise StateUnusable("the disk is full")
+        written.append(entry)
+
+    journal: Any = SimpleNamespace(append_history=append_history)
+    clock: Any = SimpleNamespace(now=lambda: NOW)
+    kept = Chronicle(journal, clock, "run")
+    kept.started("1")
+    with capture_logs() as logs:
+        await kept.save()
+    assert logs == [{"event": "journal.failed", "log_level": "error", "error": "the disk is full"}]
+    full = False
+    await kept.save()
+    await kept.save()
+    assert [(entry.verb, entry.reason) for entry in written] == [("daemon", "started")]

@@ -235,3 +235,17 @@ def test_since_is_the_earliest_by_any_clock(tmp_path: Path) -> None:
         await journal.aclose()
 
     check()
+
+
+@pytest.mark.parametrize("up", [True, False])
+@pytest.mark.parametrize("verb", [Verb.UPDATE, Verb.DESTROY])
+def test_what_moves_no_machine_is_undone_by_no_turn(tmp_path: Path, verb: Verb, up: bool) -> None:
+    @virtual
+    async def check() -> None:
+        journal, kept = await setbacks(tmp_path)
+        await kept.worked(intent(verb, 1, reason=Reason.TIMEOUT_DRIFT), NOW)
+        assert await kept.undone("ps1", up=up, now=later(seconds=5)) is None
+        assert kept.known(NOW) == {}
+        await journal.aclose()
+
+    check()

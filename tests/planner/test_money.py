@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -348,3 +349,15 @@ def test_what_is_released_is_what_the_create_assigned_whatever_the_config_says_n
     known = memory(facts=[facts(1, first_seen=ago(days=2))], addresses={"ps1": assigned})
     (action,) = decide(want, listed=[machine(1, public_ip=has)], recalled=known).actions
     assert dict(action.changes) == ({"release_public_ip": True} if releases else {})
+
+
+@pytest.mark.parametrize("target", [0, 1])
+@pytest.mark.parametrize("monthly", ["0", "0.01", "100000"])
+def test_a_budget_keeps_nothing_from_being_stopped_destroyed_or_changed(target: int, monthly: str) -> None:
+    guards = replace(LOOSE, max_monthly_cost=Decimal(monthly))
+    one = fleet(target=target, guards=guards)
+    listed = [machine(n) for n in (1, 2, 3)]
+    known = memory(facts=[facts(n) for n in (1, 2, 3)])
+    for overall in ("0", monthly):
+        decided = decide(one, listed=listed, recalled=known, monthly=overall)
+        assert [a.verb for a in decided.actions] == [Verb.STOP] * (3 - target)
