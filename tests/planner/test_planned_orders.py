@@ -9,9 +9,10 @@ import pytest
 
 from fleetd.model.fleet import Costs, Guards, IdleRule, Limit, Window
 from fleetd.model.journal import Request
+from fleetd.model.plan import Action
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.plan import plan
-from tests.support.build import NOW, facts, fleet, hold, idle, intent, later, machines, memory, seen
+from tests.support.build import NOW, facts, fleet, hold, idle, intent, later, machines, memory, seen, token_name
 
 PRICES = Costs({"P4000": Decimal("0.51")})
 LOOSE = Guards(max_stops_per_pass=Limit(percent=100))
@@ -80,6 +81,30 @@ def kept_off(n: int = 1, **fields):
 def test_an_order_is_carried_out_through_the_planner(want, listed, recalled, does) -> None:
     decided = decide(want, listed, recalled)
     assert [f"{a.verb} {a.machine}" for a in decided.actions] == does
+
+
+@pytest.mark.parametrize(
+    ("verb", "state", "delta"), [(Verb.START, "off", 1), (Verb.STOP, "ready", -1), (Verb.RESTART, "ready", 0)]
+)
+@pytest.mark.parametrize("busy", [True, False])
+@pytest.mark.parametrize("price", [Decimal("0.51"), None])
+def test_what_the_call_of_an_order_is(verb, state, delta, busy, price) -> None:
+    costs = Costs({} if price is None else {"P4000": price})
+    recalled = memory(requests=(ask(verb, even_if_busy=busy),))
+    decided = plan([fleet(target=1)], seen(*machines(state)), recalled, NOW, costs=costs)
+    (action,) = decided.actions
+    assert action == Action(
+        verb,
+        "training",
+        Reason.OPERATOR_REQUEST,
+        machine="ps1",
+        name=token_name(1),
+        expected_state=state,
+        hourly_delta=None if price is None else delta * price,
+        evidence="kernel update",
+        actor="ada",
+        even_if_busy=busy,
+    )
     assert all(
         (a.actor, a.evidence, a.reason) == ("ada", "kernel update", Reason.OPERATOR_REQUEST) for a in decided.actions
     )
