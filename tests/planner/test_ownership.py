@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fleetd.model.naming import ALPHABET, TOKEN_LENGTH, make_token, split_name
 from fleetd.model.reasons import Verb
-from fleetd.planner.ownership import lookalikes, owners
+from fleetd.planner.ownership import is_mistaken, lookalikes, owners
 from tests.support.build import ago, facts, fleet, intent, machine, token_name
 
 FLEETS = (fleet(), fleet("inference"))
@@ -174,3 +174,11 @@ def test_no_pattern_and_no_whole_name_takes_a_second_machine_of_one_name() -> No
     assert owned(desks, fleets=(fleet(adopt=("desk",)),), known=[facts(2, adopted=True, name="desk")]) == {
         "ps2": ("training", True)
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "made_as", "mistaken"),
+    [("a", None, False), ("", None, False), ("", "a", False), ("a", "a", False), ("b", "a", True), ("A", "a", True)],
+)
+def test_a_machine_of_another_name_is_not_what_a_create_made(name, made_as, mistaken) -> None:
+    assert is_mistaken(machine(1, name=name), made_as) is mistaken
