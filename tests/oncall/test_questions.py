@@ -168,12 +168,12 @@ OUTAGE = [
     (
         "Why is my change not in force?",
         "status",
-        [r"reload rejected, the config from before is in force: (.*\n)? *\S+\.toml:\d+: fleets\.training\.target: "],
+        [r"reload rejected at .+ ago\), the config from before is in force: (.*\n)? *\S+\.toml:\d+: fleets\.tr"],
     ),
     (
         "Can I believe what I see?",
         "explain training",
-        [r"^Not believed since .*What follows is as of ", r"A reload was rejected, and the old config is in force: "],
+        [r"^Not believed since .*What follows is as of ", r"A reload was rejected at .+ the old"],
     ),
 ]
 
