@@ -97,11 +97,11 @@ class Reading:
 def identity(entry: object) -> str | None:
     """The id of a listing's entry, whether it came as text or as a number; None where it has none."""
     found = entry.get("id") if isinstance(entry, dict) else None
-    if type(found) is str:  # as nearly all are; it is asked several times of each entry
+    if isinstance(found, str):  # as nearly all are; it is asked several times of each entry
         return found if 0 < len(found) <= LONGEST_ID else None
     if isinstance(found, int) and not isinstance(found, bool) and abs(found) < 10**30:
         return str(found)
-    return found if isinstance(found, str) and 0 < len(found) <= LONGEST_ID else None
+    return None
 
 
 def joined(entries: Iterable[Json]) -> tuple[Json, ...]:

@@ -249,3 +249,29 @@ def test_what_moves_no_machine_is_undone_by_no_turn(tmp_path: Path, verb: Verb, 
         await journal.aclose()
 
     check()
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("verb", [Verb.CREATE, Verb.START, Verb.RESTART, Verb.STOP])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_which_turn_undoes_a_call(tmp_path: Path, verb: Verb, up: bool, late: bool, restarted: bool) -> None:
+    """One the other way, soon after its effect; of a create it is the start that was in vain."""
+
+    @virtual
+    async def check() -> None:
+        journal, kept = await setbacks(tmp_path)
+        call = await journal.write_intent(intent(verb, 1, id=0, reason=Reason.OVER_TARGET))
+        await journal.close_intent(call.id, at=NOW, outcome=Outcome.REACHED)
+        await kept.worked(call, NOW)
+        if restarted:
+            kept = Setbacks(journal)
+            await kept.load()
+        back = await kept.undone("ps1", up=up, now=later(minutes=11 if late else 1))
+        undone = up is (verb is Verb.STOP) and not late
+        assert (back is not None) is undone
+        key = "stop:ps1" if verb is Verb.STOP else "start:ps1"
+        assert set(kept.known(later(minutes=1))) == ({key} if undone else set())
+        await journal.aclose()
+
+    check()
