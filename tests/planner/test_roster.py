@@ -11,7 +11,7 @@ from fleetd.model.reasons import Verb, kept
 from fleetd.planner.lookup import Named, ours
 from fleetd.planner.ownership import Owner
 from fleetd.planner.plan import plan
-from fleetd.planner.roster import roster
+from fleetd.planner.roster import drifted, roster
 from tests.support.build import NOW, facts, fleet, intent, machine, machines, memory, seen, token_name
 
 P = pytest.param
@@ -111,3 +111,20 @@ def test_what_orders_may_mean(listed: list[Any], known: list[Any], under_way: li
     owned = {"ps1": Owner("training", adopted=False)}
     named = ours(listed, owned, {f.machine_id: f for f in known}, under_way)
     assert named == [Named(who, name, "training", former, state) for who, name, former, state in found]
+
+
+@pytest.mark.parametrize(
+    ("of", "is_so"),
+    [
+        ({}, False),
+        ({"machine_type": "V100"}, True),
+        ({"region": "Amsterdam (AMS1)"}, True),
+        ({"machine_type": "V100", "region": "Amsterdam (AMS1)"}, True),
+        ({"machine_type": None, "region": None}, False),
+        ({"machine_type": None}, False),
+        ({"region": None}, False),
+        ({"machine_type": "V100", "region": None}, True),
+    ],
+)
+def test_what_is_not_what_the_fleet_would_create(of: dict[str, Any], is_so: bool) -> None:
+    assert drifted(fleet(), machine(1, **of)) is is_so
