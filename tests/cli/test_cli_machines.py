@@ -11,6 +11,7 @@ import pytest
 
 from fleetd import wiring
 from fleetd.cli import machines as commands
+from fleetd.cloud import waiting
 from tests.support.config_text import config_text
 from tests.support.processes import KEY, PARAMETERS, SimulatorProcess, simulator
 
@@ -214,7 +215,10 @@ def test_wait_for_gives_up_in_time_with_75(ask, box: str) -> None:
     assert done.out == ""
 
 
-def test_wait_for_a_start_without_capacity_is_1_with_the_vendors_reason(ask, sim: SimulatorProcess) -> None:
+def test_wait_for_a_start_without_capacity_is_1_with_the_vendors_reason(
+    ask, sim: SimulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LAG", 2.0)  # how long it waits is held on virtual time, in tests/cloud
     off = str(sim.add(name="unlucky", state="off")["id"])
     sim.ask("/_sim/faults", {"faults": [{"kind": "capacity", "message": "no P4000 left"}]})
     assert ask("start", off).code == 0

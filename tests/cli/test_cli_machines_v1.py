@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fleetd.cloud import waiting
 from tests.support.config_text import V1_MACHINE, config_text
 from tests.support.processes import KEY, SimulatorProcess, simulator
 
@@ -213,7 +214,10 @@ def test_wait_for(ask, sim: SimulatorProcess, box: str) -> None:
     assert json.loads(done.out)["state"] == "off"
 
 
-def test_wait_for_a_start_without_capacity_is_1_with_the_vendors_reason(ask, sim: SimulatorProcess) -> None:
+def test_wait_for_a_start_without_capacity_is_1_with_the_vendors_reason(
+    ask, sim: SimulatorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LAG", 2.0)  # how long it waits is held on virtual time, in tests/cloud
     off = str(sim.add(name="unlucky", state="off")["id"])
     sim.ask("/_sim/faults", {"faults": [{"kind": "capacity", "message": "no P4000 left"}]})
     assert ask("start", off).code == 0
