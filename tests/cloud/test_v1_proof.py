@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -11,17 +13,32 @@ from hypothesis import strategies as st
 
 from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.cloud.paperspace.pages import Page
-from fleetd.cloud.paperspace.proof import MOST_LOOKS, Proof, read_once
+from fleetd.cloud.paperspace.proof import MOST_LOOKS, Proof, _rising, read_once
 from fleetd.model.errors import MalformedAnswer, NotFound, Unavailable
 from tests.support.virtual_time import run_virtual, virtual
 
 P = pytest.param
 
 
+def entry(number: int) -> dict[str, str]:
+    """A machine as it is listed: each is made a minute after the one before it."""
+    made = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
+    return {"id": str(number), "name": "a", "state": "off", "dtCreated": made.isoformat()}
+
+
+Arrange = Callable[[list[int], bool], list[int]]
+"""How a provider orders a listing: of its machines by age, and whether the newest was asked for first."""
+
+
+def as_asked(ids: list[int], newest_first: bool) -> list[int]:
+    return ids[::-1] if newest_first else ids
+
+
 class Account:
     """Its cursor is a mere place, the worst that it can be; before each request something may happen."""
 
-    def __init__(self, count: int, happens: list[int], size: int = 3) -> None:
+    def __init__(self, count: int, happens: list[int], size: int = 3, arrange: Arrange = as_asked) -> None:
+        self.arrange = arrange
         self.ids = list(range(count))
         self.next = count
         self.happens = list(happens)
@@ -45,15 +62,15 @@ class Account:
         await anyio.sleep(0.1)
         self.happen()
         start = int(after or 0)
-        ids = self.ids[::-1] if newest_first else self.ids
-        rows = [{"id": str(n), "name": "a", "state": "off"} for n in ids[start : start + self.size]]
+        ids = self.arrange(self.ids, newest_first)
+        rows = [entry(n) for n in ids[start : start + self.size]]
         return Page(rows, str(start + self.size) if start + self.size < len(ids) else None)
 
     async def look(self, machine_id: str) -> dict[str, str] | None:
         self.calls.append("look")
         await anyio.sleep(0.1)
         self.happen()
-        return {"id": machine_id, "name": "a", "state": "off"} if int(machine_id) in self.ids else None
+        return entry(int(machine_id)) if int(machine_id) in self.ids else None
 
 
 class Api(PaperspaceApi):
@@ -101,6 +118,69 @@ def test_what_is_complete_lacks_nothing(count: int, looks: list[list[int]], size
                 assert account.throughout <= set(seen)
 
     run_virtual(story)
+
+
+ODD: dict[str, Arrange] = {
+    "always the oldest first": lambda ids, _newest_first: ids,
+    "always the newest first": lambda ids, _newest_first: ids[::-1],
+    "the other way round": lambda ids, newest_first: ids if newest_first else ids[::-1],
+    "by something else": lambda ids, newest_first: sorted(ids, key=lambda n: n * 7919 % 101, reverse=newest_first),
+    "the newest in the middle": lambda ids, newest_first: as_asked(ids[:5] + ids[-2:] + ids[5:-2], newest_first),
+    "the newest of each page last": lambda ids, newest_first: (
+        as_asked(ids, newest_first) if not newest_first else ids[-10:] + ids[:-10][::-1]
+    ),
+}
+
+
+@pytest.mark.parametrize("made", [1, 5, 9, 15])
+@pytest.mark.parametrize("gone", [0, 1])
+@pytest.mark.parametrize("count", [12, 25, 60])
+@pytest.mark.parametrize("way", ODD)
+def test_a_provider_that_orders_as_it_likes_hides_nothing_that_was_made(
+    way: str, count: int, gone: int, made: int
+) -> None:
+    account = Account(count, [], 10, ODD[way])
+    api = Api(account)
+
+    async def story() -> None:
+        for _ in range(3):
+            reading = await api.read_listing()
+            assert reading.complete
+            assert {int(str(item["id"])) for item in reading.items} == set(account.ids)
+            for _ in range(gone):
+                account.ids.pop(3)
+            for _ in range(made):
+                account.make()
+
+    run_virtual(story)
+
+
+def test_without_dates_nobody_can_tell_the_order() -> None:
+    account = Account(60, [], 10)
+    api = Api(account)
+
+    async def story() -> None:
+        await api.read_listing()
+        first = len(account.calls)
+        await api.read_listing()
+        assert len(account.calls) - first < first, "read once"
+        for undated in ({}, {"dtCreated": None}, {"dtCreated": "soon"}):
+            bare = [{"id": str(n)} | undated for n in account.ids]
+            account.fetch = pages_of(bare, account.calls)  # type: ignore[method-assign]
+            account.calls.clear()
+            assert (await api.read_listing()).complete
+            assert len(account.calls) >= 12, "read from both ends"
+
+    run_virtual(story)
+
+
+def pages_of(rows: list[dict[str, Any]], calls: list[str]) -> Any:
+    async def fetch(after: str | None, *, newest_first: bool) -> Page:
+        calls.append("page")
+        start, listed = int(after or 0), rows[::-1] if newest_first else rows
+        return Page(listed[start : start + 10], str(start + 10) if start + 10 < len(listed) else None)
+
+    return fetch
 
 
 @pytest.mark.parametrize(
@@ -163,7 +243,7 @@ async def nothing(_machine_id: str) -> None:
 
 def pages(*ids: str | None, more: bool = True) -> Any:
     async def fetch(_after: str | None) -> Page:
-        return Page([{"id": one} if one is not None else {} for one in ids], "1" if more else None)
+        return Page([entry(ord(one)) | {"id": one} if one is not None else {} for one in ids], "1" if more else None)
 
     return fetch
 
@@ -187,9 +267,46 @@ async def test_what_is_no_proof(newest: Any, proof: Proof) -> None:
     assert await read_once(pages("a", "b", more=False), newest, proof, nothing) is None
 
 
+@pytest.mark.parametrize(
+    ("oldest", "proves"),
+    [
+        P(pages("a", "b", "e", more=False), True, id="in order"),
+        P(pages("a", None, "e", more=False), False, id="an entry without an id may hide anything"),
+        P(pages("a", "e", "b", more=False), False, id="out of order"),
+        P(pages("e", "b", "a", more=False), False, id="the newest first"),
+        P(pages("e", more=False), False, id="one alone has no order"),
+    ],
+)
 @virtual
-async def test_an_entry_without_an_id_may_hide_anything() -> None:
-    assert await read_once(pages("a", None, "e", more=False), pages("f", "e"), PROOF, nothing) is None
+async def test_what_the_other_reading_must_be(oldest: Any, proves: bool) -> None:
+    assert (await read_once(oldest, pages("f", "e"), PROOF, nothing) is not None) is proves
+
+
+@pytest.mark.parametrize(
+    ("made", "rises"),
+    [
+        ([], False),
+        ([1], False),
+        ([1, 1], False),
+        ([1, 2], True),
+        ([1, 1, 2, 2], True),
+        ([1, 3, 2, 4], False),
+        ([2, 1], False),
+        ([1, 2, 1], False),
+        ([1, None, 2], False),
+        ([None], False),
+    ],
+)
+def test_what_is_in_order(made: list[int | None], rises: bool) -> None:
+    assert _rising([{} if n is None else entry(n) for n in made]) is rises
+
+
+@virtual
+async def test_an_empty_first_page_proves_nothing() -> None:
+    async def newest(after: str | None) -> Page:
+        return await (pages("f", "e") if after is None else pages("d", "c", more=False))(after)
+
+    assert await read_once(pages(more=False), newest, PROOF, nothing) is None
 
 
 FAILED = Unavailable("503", operation="list")

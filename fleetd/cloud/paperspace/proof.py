@@ -2,19 +2,22 @@
 
 What was there then and is not listed now has gone, or has slipped past: it is looked at, one by one. What was made
 since stands on the newest page, which is one answer, in which nothing slips. So nothing is missing although no page
-was read twice: half of them from either end, until the two readings meet.
+was read twice: half of them from either end, until the two readings meet. Whether the provider keeps to the order
+that was asked for is seen by the dates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import anyio
 
 from fleetd.cloud.listing import MOST_SECONDS, Reading, identity, joined, weighed
 from fleetd.cloud.paperspace.pages import PAGE_SIZE, Fetch, Page, endless, ids_of
 from fleetd.cloud.port import Json
+from fleetd.cloud.reading import moment
 from fleetd.model.errors import CloudError, MalformedAnswer
 
 MOST_LOOKS = 20
@@ -51,12 +54,16 @@ async def read_once(forward: Fetch, backward: Fetch, proof: Proof, look: Look) -
         # Two, for machines of one date may stand in any order.
         if newest.after is None or len(latest) < 2 or not proof.begun.issuperset(latest[-2:]):
             return None
-        reading = await _read_halves(forward, backward, newest)
+        if not _rising(newest.items[::-1]):
+            return None
+        ahead, back = _Half(forward), _Half(backward)
+        await _read_halves(ahead, back, newest)
+    reading = Reading(joined([*ahead.items, *reversed(back.items)]), failure=ahead.failure or back.failure)
     listed = {identity(item) for item in reading.items}
     missing = sorted(proof.known - listed)
     if reading.failure is not None:
         return reading, proof
-    if None in listed or len(missing) > MOST_LOOKS:
+    if None in listed or len(missing) > MOST_LOOKS or not (_rising(ahead.items) and _rising(back.items[::-1])):
         return None
     slipped: list[Json] = []
     for machine_id in missing:
@@ -102,8 +109,7 @@ class _Half:
         return True
 
 
-async def _read_halves(forward: Fetch, backward: Fetch, newest: Page) -> Reading:
-    ahead, back = _Half(forward), _Half(backward)
+async def _read_halves(ahead: _Half, back: _Half, newest: Page) -> None:
     ends = anyio.current_time() + MOST_SECONDS
     back.takes(newest, ahead, ends)
 
@@ -119,4 +125,11 @@ async def _read_halves(forward: Fetch, backward: Fetch, newest: Page) -> Reading
     async with anyio.create_task_group() as group:
         group.start_soon(read, ahead, back, None)
         group.start_soon(read, back, ahead, newest.after)
-    return Reading(joined([*ahead.items, *reversed(back.items)]), failure=ahead.failure or back.failure)
+
+
+def _rising(items: list[Json]) -> bool:
+    """Whether each was made no sooner than the one before it, and the last one later than the first."""
+    dates = [date for item in items if (date := moment(item.get("dtCreated"))) is not None]
+    if not dates or len(dates) < len(items):
+        return False
+    return dates[0] < dates[-1] and all(one <= other for one, other in pairwise(dates))
