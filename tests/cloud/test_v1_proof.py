@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.cloud.paperspace.pages import Page
-from fleetd.cloud.paperspace.proof import MOST_LOOKS, Proof, _rising, read_once
+from fleetd.cloud.paperspace.proof import MOST_LOOKS, Proof, _in_order, read_once
 from fleetd.model.errors import MalformedAnswer, NotFound, Unavailable
 from tests.support.virtual_time import run_virtual, virtual
 
@@ -274,7 +274,7 @@ async def test_what_is_no_proof(newest: Any, proof: Proof) -> None:
         P(pages("a", None, "e", more=False), False, id="an entry without an id may hide anything"),
         P(pages("a", "e", "b", more=False), False, id="out of order"),
         P(pages("e", "b", "a", more=False), False, id="the newest first"),
-        P(pages("e", more=False), False, id="one alone has no order"),
+        P(pages("e", more=False), True, id="one, older than the newest"),
     ],
 )
 @virtual
@@ -283,22 +283,30 @@ async def test_what_the_other_reading_must_be(oldest: Any, proves: bool) -> None
 
 
 @pytest.mark.parametrize(
-    ("made", "rises"),
+    ("oldest", "newest", "ordered"),
     [
-        ([], False),
-        ([1], False),
-        ([1, 1], False),
-        ([1, 2], True),
-        ([1, 1, 2, 2], True),
-        ([1, 3, 2, 4], False),
-        ([2, 1], False),
-        ([1, 2, 1], False),
-        ([1, None, 2], False),
-        ([None], False),
+        ([1, 2], [3, 2], True),
+        ([1], [2], True),
+        ([1, 1, 2], [2, 2, 1], True),
+        ([1, 1], [2, 1, 1], True),
+        ([1, 2], [1, 2], False),
+        ([2, 1], [2, 1], False),
+        ([1, 1], [1, 1], False),
+        ([1], [1], False),
+        ([2], [1], False),
+        ([1, 3, 2], [4, 3], False),
+        ([1, 2], [4, 2, 3], False),
+        ([1, None, 2], [3, 2], False),
+        ([1, 2], [3, None, 2], False),
+        ([None], [2], False),
+        ([], [2, 1], False),
     ],
 )
-def test_what_is_in_order(made: list[int | None], rises: bool) -> None:
-    assert _rising([{} if n is None else entry(n) for n in made]) is rises
+def test_what_is_in_the_order_that_was_asked_for(
+    oldest: list[int | None], newest: list[int | None], ordered: bool
+) -> None:
+    rows = [[{} if n is None else entry(n) for n in made] for made in (oldest, newest)]
+    assert _in_order(*rows) is ordered
 
 
 @virtual

@@ -54,7 +54,7 @@ async def read_once(forward: Fetch, backward: Fetch, proof: Proof, look: Look) -
         # Two, for machines of one date may stand in any order.
         if newest.after is None or len(latest) < 2 or not proof.begun.issuperset(latest[-2:]):
             return None
-        if not _rising(newest.items[::-1]):
+        if not _dates_rise(newest.items[::-1]):
             return None
         ahead, back = _Half(forward), _Half(backward)
         await _read_halves(ahead, back, newest)
@@ -63,7 +63,7 @@ async def read_once(forward: Fetch, backward: Fetch, proof: Proof, look: Look) -
     missing = sorted(proof.known - listed)
     if reading.failure is not None:
         return reading, proof
-    if None in listed or len(missing) > MOST_LOOKS or not (_rising(ahead.items) and _rising(back.items[::-1])):
+    if None in listed or len(missing) > MOST_LOOKS or not _in_order(ahead.items, back.items):
         return None
     slipped: list[Json] = []
     for machine_id in missing:
@@ -127,9 +127,13 @@ async def _read_halves(ahead: _Half, back: _Half, newest: Page) -> None:
         group.start_soon(read, back, ahead, newest.after)
 
 
-def _rising(items: list[Json]) -> bool:
-    """Whether each was made no sooner than the one before it, and the last one later than the first."""
+def _in_order(oldest_first: list[Json], newest_first: list[Json]) -> bool:
+    """Whether the two are what was asked for: each in its order, and not the same order twice."""
+    ends = [*oldest_first[:1], *newest_first[:1]]
+    return _dates_rise(oldest_first) and _dates_rise(newest_first[::-1]) and not _dates_rise(ends[::-1])
+
+
+def _dates_rise(items: list[Json]) -> bool:
+    """Whether each was made no sooner than the one before it; not where one tells no date."""
     dates = [date for item in items if (date := moment(item.get("dtCreated"))) is not None]
-    if not dates or len(dates) < len(items):
-        return False
-    return dates[0] < dates[-1] and all(one <= other for one, other in pairwise(dates))
+    return len(dates) == len(items) and all(one <= other for one, other in pairwise(dates))
