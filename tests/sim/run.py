@@ -16,6 +16,8 @@ from unittest import mock
 import anyio
 
 import fleetd.cloud.core.api
+import fleetd.cloud.paperspace.cloud
+import fleetd.cloud.paperspace.requests
 import fleetd.engine.daemon
 import fleetd.simulator.core
 from fleetd.cloud.calls import HttpLimits
@@ -85,9 +87,11 @@ def run_story(story: Story, *, dialect: Dialect = CORE, level: str = "info") -> 
         ExitStack() as stack,
     ):
         if story.page_size is not None:
-            # The vendor's pages hold a thousand machines; here both sides agree on fewer, so that there are several.
+            # The vendors' pages hold 1,000 and 120 machines; here both sides agree on fewer, so there are several.
             stack.enter_context(mock.patch.object(fleetd.cloud.core.api, "PAGE_SIZE", story.page_size))
             stack.enter_context(mock.patch.object(fleetd.simulator.core, "PAGE", story.page_size))
+            stack.enter_context(mock.patch.object(fleetd.cloud.paperspace.requests, "PAGE_SIZE", story.page_size))
+            stack.enter_context(mock.patch.object(fleetd.cloud.paperspace.cloud, "PAGE_SIZE", story.page_size))
         # No supervisor listens, so nobody needs signs of life every ten seconds.
         stack.enter_context(mock.patch.object(fleetd.engine.daemon, "HEARTBEAT", 3600.0))
         stack.enter_context(breakable())
