@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from fleetd.model.report import MachineReport, Report
 from fleetd.planner.idle import SILENT_AFTER
 from fleetd.words.names import called
 from fleetd.words.quotes import clause
-from fleetd.words.times import span
+from fleetd.words.times import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,16 @@ class Unheard:
     """Such machines of one fleet."""
 
     fleet: str
-    sentence: str
-    lasts: timedelta
-    """How long it has been so of the one that is unknown longest."""
+    words: str
+    """Without a time: it stays as it is from one look to the next."""
+    since: datetime | None
+    """Since when nobody could tell of the one that is unknown longest; it does not grow with what is shown late."""
+
+    @property
+    def sentence(self) -> str:
+        """The words, with the time."""
+        when = "" if self.since is None else f"Since {clock(self.since)}: "
+        return f"{when}{self.words}"
 
 
 def unheard(report: Report) -> Iterator[Unheard]:
@@ -29,12 +36,13 @@ def unheard(report: Report) -> Iterator[Unheard]:
     for machine in report.machines:
         if machine.owned and machine.fleet is not None and is_unheard(machine):
             found.setdefault(machine.fleet, []).append(machine)
+    seen = report.sight.believed_at
     for fleet, machines in found.items():
         longest = max(machines, key=_seconds)
         who = f"{called(longest)} is" if len(machines) == 1 else f"{len(machines)} machines are"
-        lasts, why = timedelta(seconds=_seconds(longest)), longest.idle.evidence if longest.idle is not None else ""
-        said = f"For {span(lasts)} nobody has been able to tell whether {who} in use, which counts as used"
-        yield Unheard(fleet, f"{said}{why and f': {clause(why)}'}.", lasts)
+        why = "" if longest.idle is None or not longest.idle.evidence else f": {clause(longest.idle.evidence)}"
+        words = f"nobody has been able to tell whether {who} in use, which counts as used{why}."
+        yield Unheard(fleet, words, None if seen is None else seen - timedelta(seconds=_seconds(longest)))
 
 
 def is_unheard(machine: MachineReport) -> bool:

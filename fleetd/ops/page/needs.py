@@ -66,7 +66,7 @@ def needs(report: Report, now: datetime) -> list[Need]:
             for name, fleet in report.fleets.items()
             for one in fleet.unlike
         ),
-        *(Need(u.fleet, line(u.sentence), now - u.lasts, links.fleet_path(u.fleet)) for u in unheard(report)),
+        *(Need(u.fleet, line(u.words), u.since, links.fleet_path(u.fleet)) for u in unheard(report)),
     ]
 
 
