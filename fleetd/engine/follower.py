@@ -12,6 +12,7 @@ from fleetd.engine.faults import Faults
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Clock, Meter
 from fleetd.engine.recall import Recall
+from fleetd.engine.setbacks import say_backed_off
 from fleetd.model.errors import StoreError
 from fleetd.model.fleet import Fleet, Guards
 from fleetd.model.journal import Intent
@@ -128,17 +129,7 @@ class Follower:
             return
         took = max(now - intent.created_at, timedelta(0))  # the wall clock may have been set back meanwhile
         self._report(intent, ending, took)
-        if back is not None and back.attempt:
-            log.warning(
-                "action.backed_off",
-                fleet=intent.fleet,
-                machine=intent.machine_id,
-                name=intent.name,
-                action=str(intent.verb),
-                attempt=back.attempt,
-                until=back.until.isoformat(),
-                error=back.words,
-            )
+        say_backed_off(intent, back)
         if backoff is not None:
             log.warning(
                 "capacity.backed_off",

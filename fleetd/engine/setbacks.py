@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+import structlog
+
 from fleetd.engine.notes import NO_SUCH, read_note
 from fleetd.model.journal import Intent, Setback, setback_key
 from fleetd.model.machine import Machine, Phase
@@ -16,6 +18,8 @@ from fleetd.model.reasons import Verb
 from fleetd.planner.transitions import next_backoff
 from fleetd.planner.waits import is_waiting
 from fleetd.store.port import Journal
+
+log = structlog.get_logger(__name__)
 
 NOTE = "futile"
 """The journal's note that holds them."""
@@ -170,6 +174,22 @@ class Setbacks:
 def key_of(intent: Intent) -> str:
     """What an intent's setback is remembered under."""
     return setback_key(intent.verb, intent.subject, intent.reason)
+
+
+def say_backed_off(intent: Intent, back: Setback | None) -> None:
+    """The line that a call is made ever more rarely; none where it may be repeated at once."""
+    if back is None or not back.attempt:
+        return
+    log.warning(
+        "action.backed_off",
+        fleet=intent.fleet,
+        machine=intent.machine_id,
+        name=intent.name,
+        action=str(intent.verb),
+        attempt=back.attempt,
+        until=back.until.isoformat(),
+        error=back.words,
+    )
 
 
 def _beside(create: Intent, forgiven: Setback) -> bool:

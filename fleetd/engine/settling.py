@@ -13,6 +13,7 @@ from fleetd.engine.departures import DECLINED
 from fleetd.engine.external_changes import ExternalChanges
 from fleetd.engine.ports import Clock
 from fleetd.engine.recall import Recall
+from fleetd.engine.setbacks import say_backed_off
 from fleetd.model.fleet import Fleet, Guards
 from fleetd.model.journal import GONE, Intent
 from fleetd.model.machine import Machine
@@ -158,17 +159,7 @@ class Settling:
             return
         # Each may have made a machine that nobody can find: one in its place is as it should be, one a minute is not.
         words = f"{error}; a person should look whether one of another name is billed"
-        back = await self._recall.setbacks.add(intent, words, now, forgiven=True)
-        if back.attempt:
-            log.warning(
-                "action.backed_off",
-                fleet=intent.fleet,
-                name=intent.name,
-                action=str(intent.verb),
-                attempt=back.attempt,
-                until=back.until.isoformat(),
-                error=back.words,
-            )
+        say_backed_off(intent, await self._recall.setbacks.add(intent, words, now, forgiven=True))
 
     def _find(self, intent: Intent, machines: Sequence[Machine], taken: Collection[str]) -> Machine | None:
         found = [m for m in machines if m.name == intent.name and m.id not in taken]

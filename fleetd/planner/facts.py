@@ -13,7 +13,7 @@ from fleetd.model.machine import PHASES, Machine, Phase
 from fleetd.model.plan import Observation
 from fleetd.model.reasons import Verb
 from fleetd.planner.leaving import LEAVING
-from fleetd.planner.ownership import Owner, owners
+from fleetd.planner.ownership import Owner, owners, recorded
 
 FORGET_GONE_AFTER = timedelta(days=7)
 """How long a machine that is gone is remembered, so that history and the shrink guard can speak of it."""
@@ -67,7 +67,7 @@ def expected_ids(
                 leaving.add(intent.machine_id)
     there = [f for f in facts.values() if not went(f)]
     # What the journal made for a configured fleet is that fleet's, whatever else is asked.
-    made = {f.machine_id for f in there if not f.adopted and f.fleet in settle}
+    made = recorded(there, settle).keys()
     remembered = [Machine(f.machine_id, f.name, f.last_state) for f in there if f.machine_id not in made]
     return frozenset((made | owners(remembered, fleets, facts, intents).keys()) - leaving)
 
@@ -91,9 +91,10 @@ def turned(
     if found:  # in most passes there is none, and nobody need ask whose they are
         owned = owners(machines, fleets, facts, intents)
         found = [f for f in found if f.machine_id in owned]
-    gone = {f.machine_id for f in facts.values() if f.last_state == LEAVING and not went(f)}
-    gone -= {m.id for m in machines} if gone else set()
-    left = [f for f in facts.values() if f.machine_id in gone]
+    left = [f for f in facts.values() if f.last_state == LEAVING and not went(f)]
+    if left:
+        listed = {m.id for m in machines}
+        left = [f for f in left if f.machine_id not in listed]
     ours = owners([Machine(f.machine_id, f.name, f.last_state) for f in left], fleets, facts, intents)
     return [*found, *(f for f in left if f.machine_id in ours)]
 
@@ -108,10 +109,10 @@ def believed(observation: Observation, facts: Mapping[str, MachineFacts]) -> Obs
 
     A machine whose name cannot be read has the one that it is remembered by.
     """
-    lingering = {m for m, f in facts.items() if went(f)} - observation.shown.keys()
-    there = [m for m in observation.machines if m.id not in lingering] if lingering else observation.machines
-    if there is observation.machines and all(m.name for m in there):
+    lingering = _lingering(observation, facts)
+    if not lingering and all(m.name for m in observation.machines):
         return observation
+    there = (m for m in observation.machines if m.id not in lingering)
     return replace(observation, machines=tuple(_named(m, facts.get(m.id)) for m in there))
 
 
@@ -149,13 +150,14 @@ def learn(
     changed: list[MachineFacts] = []
     outside: list[OutsideChange] = []
     new: list[MachineFacts] = []
+    lingering = _lingering(observation, facts)
     for machine in observation.machines:
         owner = owned.get(machine.id)
-        old = facts.get(machine.id)
-        if owner is None or _lingers(old, machine.id, observation):
+        if owner is None or machine.id in lingering:
             continue
         if machine.id in observation.unverified:
             continue  # the next listing is compared with what was believed last
+        old = facts.get(machine.id)
         if old is None:
             fact = _first_sight(machine, owner, moving.get(machine.id), now, made=machine.id in made)
             if machine.id in observation.leaving:
@@ -273,9 +275,9 @@ def _standing(state: str) -> str | None:
 _PHASE_GROUPS = {Phase.UP: "on", Phase.RISING: "on", Phase.FALLING: "off", Phase.DOWN: "off"}
 
 
-def _lingers(fact: MachineFacts | None, machine_id: str, observation: Observation) -> bool:
-    """Whether an old listing has it still."""
-    return fact is not None and went(fact) and machine_id not in observation.shown
+def _lingering(observation: Observation, facts: Mapping[str, MachineFacts]) -> frozenset[str]:
+    """Ids of machines that went and that ``show`` has not found again: an old listing may have them still."""
+    return frozenset(m for m, fact in facts.items() if went(fact) and m not in observation.shown)
 
 
 def _forgettable(fact: MachineFacts, observation: Observation, listed: frozenset[str]) -> bool:

@@ -56,8 +56,7 @@ def owners(
     for machine in machines:
         fleet = claims.by_id.get(machine.id)
         if fleet is not None and not is_mistaken(machine, claims.unseen.get(machine.id)):
-            known = facts.get(machine.id)
-            why = None if known is not None and not known.unconfirmed else doubt(machine, Reason.RECOVERED)
+            why = doubt(machine, Reason.RECOVERED)
             # Most of an account, so one value serves all of a fleet.
             owned[machine.id] = plain[fleet] if why is None else Owner(fleet, adopted=False, unconfirmed=why)
     others = (machine for machine in machines if machine.id not in owned)
@@ -71,6 +70,11 @@ def owners(
             why = doubt(machine, Reason.ADOPTED_BY_GLOB)
             owned[machine.id] = Owner(adopter, adopted=True, unconfirmed=why)
     return owned
+
+
+def recorded(facts: Iterable[MachineFacts], names: Container[str]) -> dict[str, str]:
+    """Fleets by the ids of machines that the journal has as made for one of these."""
+    return {f.machine_id: f.fleet for f in facts if not f.adopted and f.fleet in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ class _Claims:
 
     @classmethod
     def of(cls, names: Container[str], facts: Mapping[str, MachineFacts], intents: Iterable[Intent]) -> _Claims:
-        by_id = {m: f.fleet for m, f in facts.items() if not f.adopted and f.fleet in names}
+        by_id = recorded(facts.values(), names)
         unseen = {m: f.name for m, f in facts.items() if m in by_id and f.last_state == UNSEEN}
         claims = cls(
             by_id, {f.name: m for m, f in facts.items() if m in by_id and m not in unseen}, set(), set(), unseen

@@ -15,7 +15,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.plan import NOTHING_DUE, Action, Due, FleetView, NextChange, Observation, Plan, Skip, Unconfirmed
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.budgets import cut_budgets
-from fleetd.planner.costs import fleet_rate, higher, total
+from fleetd.planner.costs import fleet_rate, hourly_rate, total
 from fleetd.planner.draft import Draft, OnFault
 from fleetd.planner.fleetplan import decide
 from fleetd.planner.guards import cut_apart, cut_costs, cut_counts, cut_doubtful, doubt_of, merge, over_caps
@@ -136,16 +136,17 @@ def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
 def _current_rate(members: Roster, prices: Mapping[str, Decimal]) -> Decimal | None:
     """What is billed now, or will be without another call: a start that was made may not show in the listing yet."""
     fleet = members.fleet
-    kinds = Counter((m.machine_type, m.hourly_rate) for m in members.billed)
-    listed = [(_rate_of(fleet, kind, told, prices), count) for (kind, told), count in kinds.items()]
+    alike = Counter((m.machine_type, m.hourly_rate) for m in members.billed)
+    one_of = {(m.machine_type, m.hourly_rate): m for m in members.billed}
+    listed = [(_machine_rate(fleet, one_of[kind], prices), count) for kind, count in alike.items()]
     made = (fleet_rate(fleet, prices), len(members.creating))
     return total(None if rate is None else rate * count for rate, count in (*listed, made) if count)
 
 
-def _rate_of(fleet: Fleet, kind: str | None, told: Decimal | None, prices: Mapping[str, Decimal]) -> Decimal | None:
-    if kind is None:
+def _machine_rate(fleet: Fleet, machine: Machine, prices: Mapping[str, Decimal]) -> Decimal | None:
+    if machine.machine_type is None:
         return fleet_rate(fleet, prices)
-    return higher(told, prices.get(kind))
+    return hourly_rate(machine, prices)
 
 
 def _left(leaving: Sequence[Machine], memory: Memory, fleet: Fleet, now: datetime) -> frozenset[str]:
