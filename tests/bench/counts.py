@@ -87,7 +87,7 @@ async def _rising(machines: int, *, beside: int, dialect: str, takes: float, lim
     durations = Durations(provisioning=(takes, takes), starting=(0, 0), serviceready=(0, 0))
     async with _account(durations) as (world, server), _cloud(server, dialect) as cloud:
         for n in range(beside):
-            world.add_machine(f"other-{n}")
+            world.add_machine(f"other-{n}", age_seconds=86_400.0 + beside - n)
         wanted = make_fleet(target=machines, parameters=PARAMETERS[dialect])
         began = anyio.current_time()
         async with _daemon(cloud, wanted, dialect) as known:

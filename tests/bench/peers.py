@@ -141,7 +141,7 @@ def account(machines: int) -> Iterator[str]:
     async def run() -> None:
         world = World(seed=1)
         for n in range(machines):
-            world.add_machine(f"machine-{n}")
+            world.add_machine(f"machine-{n}", age_seconds=86_400.0 - n)
         async with serve(world, key=KEY, latency=None) as server:
             url.append(server.url)
             ready.set()

@@ -38,7 +38,7 @@ def entries(dialect: str, machines: int) -> list[bytes]:
     """The JSON of so many machines, the oldest first."""
     world = World(seed=1, clock=WorldClock(now_seconds=lambda: 0.0, origin=0.0))
     for n in range(KINDS):
-        world.add_machine(f"machine-{n}")
+        world.add_machine(f"machine-{n}", age_seconds=86_400.0 - n)
     form = core_json.listed if dialect == "paperspace-core" else v1_json.machine
     kinds = [form(record, world.clock) for record in world.machines.values()]
     return [
