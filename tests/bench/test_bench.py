@@ -27,6 +27,7 @@ def test_the_bench_measures_everything_and_prints_its_table() -> None:
     assert lines[-1].startswith("| /metrics at 1,000 fleets | < 100 ms |")
 
 
+@pytest.mark.long
 @pytest.mark.peer("postgres")
 def test_what_the_stores_cost_is_measured_on_a_real_server() -> None:
     from tests.bench.stores import hour, intents

@@ -25,6 +25,7 @@ def freeze(config: Path) -> subprocess.CompletedProcess[str]:
     return fleetd("freeze", "--for", "1h", "--reason", "looking", "-c", str(config))
 
 
+@pytest.mark.long
 @pytest.mark.peer("postgres")
 def test_a_journal_moves_there_and_back(tmp_path, postgres):
     url = postgres.create()
