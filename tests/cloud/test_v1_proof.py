@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.cloud.paperspace.pages import Page
-from fleetd.cloud.paperspace.proof import MOST_LOOKS, Proof, _in_order, read_once
+from fleetd.cloud.paperspace.proof import read_once
+from fleetd.cloud.proof import MOST_LOOKS, Proof, in_order
 from fleetd.model.errors import MalformedAnswer, NotFound, Unavailable
 from tests.support.virtual_time import run_virtual, virtual
 
@@ -306,7 +307,7 @@ def test_what_is_in_the_order_that_was_asked_for(
     oldest: list[int | None], newest: list[int | None], ordered: bool
 ) -> None:
     rows = [[{} if n is None else entry(n) for n in made] for made in (oldest, newest)]
-    assert _in_order(*rows) is ordered
+    assert in_order(*rows) is ordered
 
 
 @virtual

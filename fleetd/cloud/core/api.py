@@ -14,11 +14,12 @@ from urllib.parse import quote
 from fleetd.cloud.about import must_be_about, must_be_made
 from fleetd.cloud.calls import Call, Effect, Sender
 from fleetd.cloud.core import wire
+from fleetd.cloud.core.once import Once
 from fleetd.cloud.core.pages import MOST_PAGES, Source, read_all
 from fleetd.cloud.listing import MOST_ENTRIES, Reading
 from fleetd.cloud.port import Json, Progress, freely
 from fleetd.cloud.waiting import Eyes, wait_until
-from fleetd.model.errors import MalformedAnswer, Refused
+from fleetd.model.errors import MalformedAnswer, NotFound, Refused
 from fleetd.model.machine import Machine
 from fleetd.model.vendor import CORE_LIST_FILTERS, CORE_LOCAL_FILTERS
 
@@ -42,6 +43,7 @@ class CoreApi:
         self._repeat_writes = repeat_writes
         self._pages: int | None = None
         """How many a listing of everything had when it was last read whole."""
+        self._once = Once()
 
     async def list(self, filters: Mapping[str, object]) -> Rows:
         """All machines that match, each id once; ``limit`` and ``skip`` may cut it. None as a filter is left out.
@@ -60,7 +62,9 @@ class CoreApi:
     async def read_listing(
         self, filters: Mapping[str, object], *, prove: bool = False, progress: Progress = freely
     ) -> Reading:
-        """The same, with what is known of its completeness; ``prove`` has it read twice where pages could slip.
+        """The same, with what is known of its completeness.
+
+        ``prove`` has it read twice where pages could slip: a listing of everything only until one lacked nothing.
 
         ``progress`` is called after every page.
 
@@ -204,10 +208,23 @@ class CoreApi:
 
         source = Source(page, entries, size=PAGE_SIZE, width=self._http.limits.max_concurrency)
         everything = not filters
+        if everything and prove:
+            once = await self._once.read(source, self._entry)
+            if once is not None:
+                return once
         reading = await read_all(source, most=most, prove=prove, expected=self._pages if everything else None)
         if everything and reading.complete:
             self._pages = len(reading.items) // PAGE_SIZE + 1
+            if prove:
+                self._once.learn(reading)
         return reading if limit is None else Reading(reading.items[:limit], reading.moved, reading.failure)
+
+    async def _entry(self, machine_id: str) -> Json | None:
+        """A machine as a listing has it; None where it is gone."""
+        try:
+            return await self.show(machine_id)
+        except NotFound:
+            return None
 
     async def _get_object(self, operation: str, path: str, query: Mapping[str, object], *, about: str = "") -> Json:
         call = Call(operation, "GET", path, query=_query(query), names_machine=bool(about))

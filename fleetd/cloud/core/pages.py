@@ -67,6 +67,27 @@ async def read_all(
     return reading
 
 
+async def together(
+    fetch: Callable[[int], Awaitable[T]], numbers: Iterable[int], *, width: int
+) -> tuple[list[T], CloudError | None]:
+    """What came, in order, and the error of the first that did not. ``width``: requests in flight at once."""
+    slots = anyio.Semaphore(width)
+    came: dict[int, T] = {}
+    failed: dict[int, CloudError] = {}
+
+    async def fetch_one(number: int) -> None:
+        async with slots:
+            try:
+                came[number] = await fetch(number)
+            except CloudError as e:
+                failed[number] = e
+
+    async with anyio.create_task_group() as group:
+        for number in numbers:
+            group.start_soon(fetch_one, number)
+    return [came[n] for n in sorted(came)], failed[min(failed)] if failed else None
+
+
 async def _read_once(source: Source, *, most: int, prove: bool, expected: int | None) -> Reading:
     with weighed(source.size):
         return await _read_pages(source, most=most, prove=prove, expected=expected)
@@ -80,7 +101,7 @@ async def _read_pages(source: Source, *, most: int, prove: bool, expected: int |
     wave, nothing_new = FIRST_WAVE if expected is None else max(1, expected - 1), False
     while failure is None and len(pages) < most and len(pages[-1]) >= source.size:
         numbers = range(len(pages), min(len(pages) + wave, most))
-        more, failure = await _together(source.page, numbers, width=source.width)
+        more, failure = await together(source.page, numbers, width=source.width)
         fresh = _ids(more)
         nothing_new = fresh <= known
         known |= fresh
@@ -115,12 +136,12 @@ async def _slipped(source: Source, pages: Sequence[list[Json]]) -> tuple[bool, C
     if not full:
         return False, None
     starts = [0, *(number * source.size - 1 for number in range(1, full + 1))]
-    second, failure = await _together(source.entries, starts, width=source.width)
+    second, failure = await together(source.entries, starts, width=source.width)
     if isinstance(failure, Refused):
         # The vendor's page speaks of multiples of a page only: then read at those. It proves as much, unless the
         # pages are cut wrongly to begin with.
         starts = [number * source.size for number in range(full)]
-        second, failure = await _together(source.entries, starts, width=source.width)
+        second, failure = await together(source.entries, starts, width=source.width)
     if failure is not None:
         return False, failure
     for start, entries in zip(starts, second, strict=True):
@@ -129,27 +150,6 @@ async def _slipped(source: Source, pages: Sequence[list[Json]]) -> tuple[bool, C
         if [identity(item) for item in entries[: len(expected)]] != expected:
             return True, None
     return False, None
-
-
-async def _together(
-    fetch: Callable[[int], Awaitable[T]], numbers: Iterable[int], *, width: int
-) -> tuple[list[T], CloudError | None]:
-    """What came, in order, and the error of the first that did not."""
-    slots = anyio.Semaphore(width)
-    came: dict[int, T] = {}
-    failed: dict[int, CloudError] = {}
-
-    async def fetch_one(number: int) -> None:
-        async with slots:
-            try:
-                came[number] = await fetch(number)
-            except CloudError as e:
-                failed[number] = e
-
-    async with anyio.create_task_group() as group:
-        for number in numbers:
-            group.start_soon(fetch_one, number)
-    return [came[n] for n in sorted(came)], failed[min(failed)] if failed else None
 
 
 def _contradictory(pages: Sequence[list[Json]], size: int) -> bool:

@@ -14,10 +14,11 @@ from fleetd.cloud.about import must_be_about, must_be_made
 from fleetd.cloud.calls import Effect, Sender
 from fleetd.cloud.listing import Reading
 from fleetd.cloud.paperspace import wire
-from fleetd.cloud.paperspace.pages import PAGE_SIZE, Fetch, Page, ids_of, read_on, read_proven
-from fleetd.cloud.paperspace.proof import Proof, read_once
+from fleetd.cloud.paperspace.pages import PAGE_SIZE, Fetch, Page, read_on, read_proven
+from fleetd.cloud.paperspace.proof import read_once
 from fleetd.cloud.paperspace.requests import Requests, within
 from fleetd.cloud.port import Json, Progress, freely
+from fleetd.cloud.proof import Proof, ids_of
 from fleetd.cloud.waiting import Eyes, wait_until
 from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer, NotFound, Refused, Unauthorized, Unsupported
 from fleetd.model.machine import RISES, Machine

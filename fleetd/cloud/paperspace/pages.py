@@ -16,6 +16,7 @@ import anyio
 
 from fleetd.cloud.listing import MOST_SECONDS, Reading, identity, joined, weighed
 from fleetd.cloud.port import Json
+from fleetd.cloud.proof import ids_of
 from fleetd.model.errors import CloudError, MalformedAnswer
 
 PAGE_SIZE = 120
@@ -89,11 +90,6 @@ def endless(page: Page, fresh: set[str], cursors: set[str], pages: int, ends: fl
     if anyio.current_time() >= ends:
         return f"the listing takes too long: {pages} pages in {MOST_SECONDS:.0f} s"
     return None
-
-
-def ids_of(items: Iterable[Json]) -> list[str]:
-    """The ids of a listing's entries, in their order; an entry without one is left out."""
-    return [known for item in items if (known := identity(item)) is not None]
 
 
 async def _read_both(forward: Fetch, backward: Fetch) -> Reading:
