@@ -38,11 +38,13 @@ def entries(dialect: str, machines: int) -> list[bytes]:
     """The JSON of so many machines, the oldest first."""
     world = World(seed=1, clock=WorldClock(now_seconds=lambda: 0.0, origin=0.0))
     for n in range(KINDS):
-        world.add_machine(f"machine-{n}", age_seconds=86_400.0 - n)
+        world.add_machine(f"machine-{n}")
     form = core_json.listed if dialect == "paperspace-core" else v1_json.machine
     kinds = [form(record, world.clock) for record in world.machines.values()]
+    made = [world.clock.text(-60.0 * (machines - n)) for n in range(machines)]
     return [
-        msgspec.json.encode({**kinds[n % KINDS], "id": f"ps{n:08}", "name": f"machine-{n}"}) for n in range(machines)
+        msgspec.json.encode({**kinds[n % KINDS], "id": f"ps{n:08}", "name": f"machine-{n}", "dtCreated": made[n]})
+        for n in range(machines)
     ]
 
 
