@@ -29,12 +29,12 @@ def story(*beats: Beat, fleets: tuple[FleetSpec, ...] = (FLEET,), **fields: Any)
     fields.setdefault("rules", ())
     fields.setdefault("foreign", ())
     fields.setdefault("interval", 120)
+    fields.setdefault("page_size", None)
     return Story(
         seed="mutation",
         machines=8,
         days=LENGTH / DAY,
         poll=15,
-        page_size=None,
         vendor_timer=False,
         latency=(0.005, 0.02),
         fleets=fleets,

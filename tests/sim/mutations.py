@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from fleetd.cloud.core.once import Once
 from fleetd.cloud.http import HttpClient
 from fleetd.config import reading
 from fleetd.engine import daemon, reloading, rounds
@@ -116,6 +117,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         "self._looked_for(intent) >= settle and over",
         "True",
         story(rules=LOST, interval=30),
+    ),
+    Mutation(
+        2,
+        "a long listing that is read once leaves out what was made since",
+        Once._read_once,
+        "Reading(joined([*both[0], *both[1]]), failure=failure)",
+        "Reading(rest, failure=failure)",
+        story(
+            _at(0.5, "kill", how="now", count=0, down=2),
+            _at(1, "reload", fleets=(replace(FLEET, target=9),), **{"for": 2 * HOUR}),
+            rules=(f.ResetAfter(operation="create", nth=(7, 8, 9)),),
+            page_size=20,
+            foreign=tuple((f"other-{n}", "ready") for n in range(40)),
+        ),
     ),
     Mutation(
         2,

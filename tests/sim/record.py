@@ -41,8 +41,12 @@ class Look:
     """Ids that a true listing holds when it begins."""
     listed: frozenset[str] | None = None
     """Ids that it was given; None when it was given nothing."""
-    names: frozenset[tuple[str, str]] = frozenset()
-    """Ids with the names by which they were given."""
+    told: frozenset[tuple[str, str | None]] = frozenset()
+    """Ids with the names, of every entry of the provider's answers, whatever became of it here."""
+
+    def tells_of(self, machine_id: str) -> bool:
+        """Whether an answer had that id."""
+        return any(known == machine_id for known, _ in self.told)
 
 
 @dataclass(slots=True)

@@ -38,6 +38,7 @@ from tests.sim.people import People
 from tests.sim.record import EPOCH, FOREVER, Record
 from tests.sim.spec import Beat, FleetSpec
 from tests.sim.story import Story, draw_story
+from tests.sim.watched import overheard
 from tests.support.virtual_time import run_virtual, virtual_clock, virtual_loop
 
 KEY = "sk-9f1c-simulated-key-7d03"
@@ -95,6 +96,7 @@ def run_story(story: Story, *, dialect: Dialect = CORE, level: str = "info") -> 
         # No supervisor listens, so nobody needs signs of life every ten seconds.
         stack.enter_context(mock.patch.object(fleetd.engine.daemon, "HEARTBEAT", 3600.0))
         stack.enter_context(breakable())
+        stack.enter_context(overheard())
         stage = run_virtual(_play, story, Path(root), dialect, level, start=start)
     breaches = check(stage.record)
     faults = Counter(kind for call in stage.record.calls for kind in call.faults)
@@ -111,8 +113,8 @@ async def _play(story: Story, root: Path, dialect: Dialect, level: str) -> Stage
         clock=WorldClock(epoch=clock.now(), now_seconds=virtual_loop().time, origin=0.0),
         vendor_timer=story.vendor_timer,
     )
-    for name, state in story.foreign:
-        world.add_machine(name, state)
+    for place, (name, state) in enumerate(story.foreign):
+        world.add_machine(name, state, age_seconds=86_400.0 - place)
     async with serve(world, key=KEY, faults=story.rules, keep_reads=None, latency=story.latency) as server:
         limits = HttpLimits(max_requests_per_second=story.rate)
         site = Site(

@@ -117,9 +117,9 @@ class Truth:
         ]
 
     def unseen_since(self, machine_id: str, since: float, until: float) -> bool:
-        """Whether no listing that fleetd was given in a span showed a machine."""
+        """Whether no listing in a span showed a machine: by what the provider answered, not by what came of it."""
         return not any(
-            machine_id in look.listed
+            look.tells_of(machine_id)
             for look in self.record.looks
             if look.listed is not None and since <= look.began and look.ended <= until
         )
@@ -128,8 +128,8 @@ class Truth:
         """Whether no listing in a span showed a machine by its name: odd values stood there, or it was lacking."""
         name = self.name(machine_id, until)
         return not any(
-            (machine_id, name) in look.names
-            or (machine_id in look.listed and not any(look.began <= t <= look.ended + 0.001 for t in self._odd))
+            (machine_id, name) in look.told
+            or (look.tells_of(machine_id) and not any(look.began <= t <= look.ended + 0.001 for t in self._odd))
             for look in self.record.looks
             if look.listed is not None and since <= look.began and look.ended <= until
         )

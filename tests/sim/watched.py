@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import anyio
 
+from fleetd.cloud.calls import Answer, Call
+from fleetd.cloud.http import HttpClient
 from fleetd.cloud.port import Cloud, Leave, freely
 from fleetd.model.errors import CloudError
 from fleetd.model.machine import Machine
@@ -113,17 +118,59 @@ class WatchedJournal:
 class WatchedLooks(WatchedCloud):
     """The port as the observer of passes has it; notes what each look was given."""
 
+    overheard = False
+
     async def list_machines(self, progress: Callable[[], None] = lambda: None) -> Listing:
+        assert self.overheard, "without overheard() nobody knows what the provider answered"
         site = self._life.site
         look = Look(self._life.number, virtual_loop().time(), visible=site.visible())
         site.looks.append(look)
         try:
-            listing = await self.__getattr__("list_machines")(progress)
+            with _overhearing(look):
+                listing = await self.__getattr__("list_machines")(progress)
             look.listed = frozenset(m.id for m in listing.machines)
-            look.names = frozenset((m.id, m.name) for m in listing.machines)
             return listing
         finally:
             look.ended = virtual_loop().time()
+
+
+_LOOK: ContextVar[Look | None] = ContextVar("look", default=None)
+
+
+@contextmanager
+def _overhearing(look: Look) -> Iterator[None]:
+    token = _LOOK.set(look)
+    try:
+        yield
+    finally:
+        _LOOK.reset(token)
+
+
+@contextmanager
+def overheard() -> Iterator[None]:
+    """Each look notes what the provider's answers say, in their own bytes and not as fleetd understood them."""
+    send = HttpClient.send
+
+    async def sent(client: HttpClient, call: Call, *more: Any) -> Answer:
+        answer = await send(client, call, *more)
+        look = _LOOK.get()
+        if look is not None and call.operation == "list":
+            look.told |= _told(answer.body)
+        return answer
+
+    with mock.patch.object(HttpClient, "send", sent), mock.patch.object(WatchedLooks, "overheard", True):
+        yield
+
+
+def _told(body: bytes) -> frozenset[tuple[str, Any]]:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return frozenset()
+    rows = content.get("items") if isinstance(content, dict) else content
+    entries = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    names = [(str(row.get("id")), row.get("name")) for row in entries]
+    return frozenset((known, name if isinstance(name, str) else None) for known, name in names)
 
 
 class SiteSource:
