@@ -73,12 +73,6 @@ class ExternalChanges:
             late = await setbacks.late(turned, at)
         if late is not None:
             culprit = Culprit.FLEETD
-        elif turned is not None and culprit in {Culprit.UNKNOWN, Culprit.FAILED_START}:
-            await setbacks.undone(turned.id, up=turned.phase in {Phase.UP, Phase.RISING}, now=at)
-        elif change.machine is None:
-            await setbacks.vanished(was.machine_id, at)
-        elif culprit is Culprit.OPERATOR:
-            await self._fight(change, change.machine, at)
         keys = {"fleet": was.fleet, "machine": was.machine_id, "name": was.name}
         if late is None:
             log.warning(
@@ -86,6 +80,12 @@ class ExternalChanges:
             )
         else:
             log.info("machine.changed_late", action=str(late), was=was.last_state, became=change.became, **keys)
+        if late is None and turned is not None and culprit in {Culprit.UNKNOWN, Culprit.FAILED_START}:
+            await setbacks.undone(turned.id, up=turned.phase in {Phase.UP, Phase.RISING}, now=at)
+        elif late is None and change.machine is None:
+            await setbacks.vanished(was.machine_id, at)
+        elif change.machine is not None and culprit is Culprit.OPERATOR:
+            await self._fight(change, change.machine, at)
         if change.machine is None:
             self._turns.pop(was.machine_id, None)
         now_known = self._recall.facts.get(was.machine_id)

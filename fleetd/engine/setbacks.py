@@ -120,7 +120,10 @@ class Setbacks:
         cleared = self._cleared.pop(key_of(intent), None)
         if cleared is not None:
             self._known[key_of(again)] = cleared[1]
-        return await self.add(again, f"it was undone {round((now - at).total_seconds())} s after its effect", now)
+        words = f"it was undone {round((now - at).total_seconds())} s after its effect"
+        back = await self.add(again, words, now)
+        say_backed_off(again, back)
+        return back
 
     async def vanished(self, machine_id: str, now: datetime) -> Setback | None:
         """A machine is gone, and nobody can be asked why: one that a create had just made was made in vain.
@@ -134,7 +137,9 @@ class Setbacks:
         if cleared is not None:
             self._known[key_of(intent)] = cleared[1]
         words = f"{intent.name} was gone {round((now - at).total_seconds())} s after it had come up"
-        return await self.add(intent, words, now, forgiven=True)
+        back = await self.add(intent, words, now, forgiven=True)
+        say_backed_off(intent, back)
+        return back
 
     def _undid(self, intent: Intent, now: datetime) -> bool:
         key, asked = key_of(intent), dict(intent.parameters)

@@ -127,14 +127,17 @@ def test_machines_that_vanish_as_soon_as_they_are_up_are_made_ever_more_rarely(l
     async def story() -> None:
         async with rig(fleet(target=1)) as world, world.passes_by_hand():
             up_since: dict[str, float] = {}
-            for _ in range(HOUR // 30):
-                await world.reconciler.run_pass()
-                await anyio.sleep(30)
-                for machine, state in world.cloud.states().items():
-                    since = up_since.setdefault(machine, anyio.current_time()) if state == "ready" else None
-                    if since is not None and anyio.current_time() - since >= lasts:
-                        world.cloud.remove(world.cloud.named(machine).id)
+            with capture_logs() as logs:
+                for _ in range(HOUR // 30):
+                    await world.reconciler.run_pass()
+                    await anyio.sleep(30)
+                    for machine, state in world.cloud.states().items():
+                        since = up_since.setdefault(machine, anyio.current_time()) if state == "ready" else None
+                        if since is not None and anyio.current_time() - since >= lasts:
+                            world.cloud.remove(world.cloud.named(machine).id)
             assert 3 <= len(world.cloud.writes()) <= MOST
+            waits = [(line["action"], line["attempt"]) for line in logs if line["event"] == "action.backed_off"]
+            assert waits[:3] == [("create", 1), ("create", 2), ("create", 3)]
             await settle_down(world, HOUR)
             assert found(world) == 1
 

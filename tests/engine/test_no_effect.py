@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from fleetd.engine.external_changes import LATE_EFFECT
 from fleetd.engine.handle import EngineHandle
@@ -267,11 +268,14 @@ async def test_a_stop_that_is_undone_at_once_by_nobody_waits_longer_each_time() 
     """Off for a moment, and up again without an event: the stop had its effect, and was in vain all the same."""
     async with vain("stop", "silent") as world, world.daemon_running():
         world.cloud.vain.clear()
-        for _ in range(360):
-            await anyio.sleep(10)
-            if set(world.cloud.states().values()) == {"off"}:
-                world.cloud.set("ps1", state="ready")
+        with capture_logs() as logs:
+            for _ in range(360):
+                await anyio.sleep(10)
+                if set(world.cloud.states().values()) == {"off"}:
+                    world.cloud.set("ps1", state="ready")
         assert 2 <= calls(world, "stop") <= MOST
+        waits = [(line["action"], line["attempt"]) for line in logs if line["event"] == "action.backed_off"]
+        assert waits == [("stop", n) for n in range(1, calls(world, "stop") + 1)]
 
 
 @virtual
