@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from types import MappingProxyType
 
 from fleetd.model.journal import Intent
@@ -113,7 +114,7 @@ def wants_events(intent: Intent, machine: Machine, *, moved: bool) -> bool:
     """Whether a listing is not enough to judge by: only ``show`` carries the events."""
     if machine.events is not None:
         return False
-    if intent.ambiguous_since is not None and intent.accepted_at is None and intent.verb is not Verb.CREATE:
+    if _lost_since(intent) is not None:
         return machine.phase not in {Phase.RISING, Phase.FALLING}
     if intent.verb is Verb.RESTART:
         return machine.phase is Phase.DOWN or (machine.phase is Phase.UP and not moved)
@@ -123,7 +124,7 @@ def wants_events(intent: Intent, machine: Machine, *, moved: bool) -> bool:
         return machine.phase in {Phase.UP, Phase.DOWN}
     if intent.verb is Verb.UPDATE:
         return bool(unmet(machine, intent.parameters))
-    return machine.phase is Phase.DOWN and intent.verb in {Verb.CREATE, Verb.START}
+    return machine.phase is Phase.DOWN
 
 
 def has_moved(intent: Intent, machine: Machine) -> bool:
@@ -137,7 +138,7 @@ def has_moved(intent: Intent, machine: Machine) -> bool:
     if intent.expected_state is not None and machine.state != intent.expected_state:
         return True
     # A snapshot taken meanwhile, say, is an event too, and no effect of this call.
-    return any(e.name in _EFFECTS.get(intent.verb, frozenset()) for e in _young(intent, machine.events))
+    return bool(_own(intent, machine))
 
 
 def onward(course: Course, intent: Intent, machine: Machine, now: datetime) -> Course:
@@ -185,7 +186,7 @@ def came_to_nothing(intent: Intent, ending: Ending) -> bool:
         case Outcome.NO_EFFECT:
             return True
         case Outcome.LOST:
-            return intent.verb is not Verb.CREATE or intent.machine_id is not None
+            return intent.machine_id is not None  # nobody ever told of a machine: the create never arrived
         case Outcome.WRONG_STATE:
             return intent.verb is not Verb.CREATE
         case Outcome.TIMED_OUT:
@@ -229,13 +230,19 @@ def _judge_present(intent: Intent, sight: Sight, machine: Machine, course: Cours
 
 def _came_to_nothing(intent: Intent, machine: Machine, *, moved: bool, now: datetime) -> bool:
     """Whether a call whose answer was lost never arrived. What others do to the machine is no sign of it."""
-    if intent.ambiguous_since is None or intent.accepted_at is not None or intent.verb is Verb.CREATE:
-        return False
-    if now - intent.ambiguous_since < REPEATABLE_SETTLE or machine.phase in {Phase.RISING, Phase.FALLING}:
-        return False
+    since = _lost_since(intent)
+    settled = since is not None and now - since >= REPEATABLE_SETTLE
     if machine.events is None:
-        return not moved and machine.state == intent.expected_state
-    return not any(e.name in _EFFECTS.get(intent.verb, frozenset()) for e in _young(intent, machine.events))
+        as_it_was = not moved and machine.state == intent.expected_state
+    else:
+        as_it_was = not _own(intent, machine)
+    return settled and as_it_was and machine.phase not in {Phase.RISING, Phase.FALLING}
+
+
+def _lost_since(intent: Intent) -> datetime | None:
+    """Since when nobody knows whether a call arrived that is harmless to repeat; None where that is known."""
+    known = intent.accepted_at is not None or intent.verb is Verb.CREATE
+    return None if known else intent.ambiguous_since
 
 
 def _judge_update(intent: Intent, machine: Machine, course: Course, now: datetime) -> Ending | None:
@@ -328,7 +335,7 @@ def _unmoved(intent: Intent, machine: Machine, course: Course, now: datetime) ->
 
 def _failure(intent: Intent, machine: Machine) -> MachineEvent | None:
     """The event in which this call failed, with the provider's words. Without words it proves nothing (v1)."""
-    names = _EFFECTS.get(intent.verb, frozenset()) | ({"restart"} if intent.verb is Verb.CREATE else frozenset())
+    names = _EFFECTS[intent.verb] | ({"restart"} if intent.verb is Verb.CREATE else frozenset())
     return next((e for e in _young(intent, machine.events) if e.failed and e.error and e.name in names), None)
 
 
@@ -342,18 +349,13 @@ def _came_after(intent: Intent, machine: Machine, names: AbstractSet[str], *, wi
     An event that is older may be told late; it belongs to what was done before. ``without_ours``: the answer where
     the call's own event is not among them.
     """
-    for event in _young(intent, machine.events):
-        if event.name in names - _EFFECTS.get(intent.verb, frozenset()):
-            return without_ours or any(
-                e.name in _EFFECTS.get(intent.verb, frozenset()) for e in _young(intent, machine.events)
-            )
-        if event.name in _EFFECTS.get(intent.verb, frozenset()):
-            return False
-    return False
+    ours = _EFFECTS[intent.verb]
+    newest = next((e for e in _young(intent, machine.events) if e.name in names | ours), None)
+    return newest is not None and newest.name not in ours and (without_ours or bool(_own(intent, machine)))
 
 
 def _own(intent: Intent, machine: Machine) -> list[MachineEvent]:
-    return [e for e in _young(intent, machine.events) if e.name in _EFFECTS.get(intent.verb, frozenset())]
+    return [e for e in _young(intent, machine.events) if e.name in _EFFECTS[intent.verb]]
 
 
 def _for_long(since: datetime | None, now: datetime) -> bool:
@@ -370,11 +372,6 @@ def _young(intent: Intent, events: Sequence[MachineEvent] | None) -> list[Machin
 
     ``baseline_event`` is "" where a look before the call found no events, and None where nobody looked.
     """
-    young: list[MachineEvent] = []
-    for event in events or ():
-        if intent.baseline_event is not None and event.handle == intent.baseline_event:
-            break
-        if intent.baseline_event is None and intent.verb is not Verb.CREATE:
-            break
-        young.append(event)
-    return young
+    if intent.baseline_event is None and intent.verb is not Verb.CREATE:
+        return []
+    return list(takewhile(lambda event: event.handle != intent.baseline_event, events or ()))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from fleetd.model.machine import NO_REASON, Machine, Phase
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner.transitions import (
+    REPEATABLE_SETTLE,
     Course,
+    Ending,
     Sight,
     at_deadline,
     came_to_nothing,
@@ -15,9 +18,10 @@ from fleetd.planner.transitions import (
     has_moved,
     judge,
     next_backoff,
+    onward,
     wants_events,
 )
-from tests.support.build import NOW, ago, event, intent, machine
+from tests.support.build import NOW, ago, event, intent, later, machine
 
 SETTLE = timedelta(seconds=90)
 CREATE = intent(Verb.CREATE, 1, accepted_at=ago(seconds=30))
@@ -59,6 +63,27 @@ BLIND_SERVICE = Sight(machine(1, "serviceready"), closer=True)
 BLIND_OFF = Sight(machine(1, "off"), closer=True)
 UPDATE = intent(Verb.UPDATE, 1, accepted_at=ago(seconds=90), parameters={"shutdown_timeout_hours": 24})
 OTHER_TIMEOUT = Sight(machine(1, "ready", shutdown_timeout_hours=168))
+PENDING = Sight(machine(1, "ready", shutdown_timeout_hours=168, updates_pending=True))
+CREATE_MADE = intent(Verb.CREATE, 1, created_at=ago(seconds=89))
+CREATE_MADE_LONG_AGO = intent(Verb.CREATE, 1, created_at=ago(seconds=90))
+CREATE_LOST = intent(Verb.CREATE, 1, ambiguous_since=ago(seconds=30), expected_state="off")
+START_CALLED = intent(Verb.START, 1, expected_state="off", baseline_event="old")
+START_RECALLED = intent(
+    Verb.START, 1, accepted_at=ago(seconds=20), ambiguous_since=ago(seconds=30), expected_state="off"
+)
+STOP_RECALLED = intent(Verb.STOP, 1, accepted_at=ago(seconds=20), ambiguous_since=ago(seconds=30))
+STOP_RISING = intent(Verb.STOP, 1, accepted_at=ago(seconds=90), expected_state="provisioning", baseline_event="old")
+START_GOING = event("start", "in progress", handle="new")
+SNAPSHOT_WORDS = event("snapshot-create", "error", handle="new", error="quota")
+WARNED = event("start", "done", handle="new", error="the host is old")
+JUST_UP = Course(moved=True, rest_at=ago(seconds=59))
+
+
+UPDATE_LOOKED = replace(UPDATE, baseline_event="old")
+UPDATE_FAILED = Sight(
+    machine(1, shutdown_timeout_hours=168, events=(event("update", "error", handle="new", error="not now"),))
+)
+START_UNSEEN = intent(Verb.START, 1, accepted_at=ago(seconds=30), baseline_event="old")
 
 
 def at(state: str, *events: object) -> Sight:
@@ -183,8 +208,36 @@ def listed(state: str) -> Sight:
         pytest.param(STOP_LOST, BLIND_SERVICE, False, None, id="lost stop, no events, in another state than before"),
         pytest.param(DESTROY, HIDDEN, False, None, id="not found alone proves nothing"),
         pytest.param(DESTROY, GONE, False, Outcome.REACHED, id="destroyed"),
+        pytest.param(CREATE_MADE, GONE, False, None, id="young, counted from when it was written"),
+        pytest.param(CREATE_MADE_LONG_AGO, GONE, False, Outcome.GONE, id="old, counted from when it was written"),
+        pytest.param(CREATE, at("off", CREATE_WORDLESS), False, None, id="create ended, and it may come up yet"),
+        pytest.param(
+            CREATE, at("off", event("start", "in progress"), event("create")), LONG, None, id="made, and started now"
+        ),
+        pytest.param(CREATE, at("off", RESTART_WORDS), False, Outcome.FAILED_TO_START, id="made, its boot failed"),
+        pytest.param(CREATE_LOST, at("off"), False, None, id="a create is never taken for lost by its machine"),
+        pytest.param(START, listed("off"), BACK, None, id="started and back, in a listing: its events may tell why"),
+        pytest.param(START, at("off", RESTART_WORDS, OLD_FAILURE), False, None, id="a failed restart is not a start"),
+        pytest.param(START, at("off", SNAPSHOT_WORDS, OLD_FAILURE), False, None, id="nor is a failed snapshot"),
+        pytest.param(START, at("off", WARNED, OLD_FAILURE), False, None, id="words of what did not fail"),
+        pytest.param(START_CALLED, at("off"), False, None, id="not answered yet is not lost"),
+        pytest.param(START_RECALLED, at("off"), False, None, id="lost, and accepted since, is not lost"),
+        pytest.param(STOP, listed("ready"), BACK, None, id="back, in a listing: its events may tell why"),
+        pytest.param(STOP, at("ready", RESTARTED, STOPPED), False, Outcome.WRONG_STATE, id="restarted by someone"),
+        pytest.param(
+            STOP, at("ready", event("start", handle="n")), BACK, Outcome.WRONG_STATE,
+            id="seen to go, and started again, its own event is not told",
+        ),
+        pytest.param(STOP_RISING, at("starting"), Course(moved=True), None, id="it was rising when it was stopped"),
+        pytest.param(STOP_RISING, at("ready"), LONG_REST, Outcome.NO_EFFECT, id="it was rising, and is up for good"),
+        pytest.param(STOP_RISING, at("ready"), JUST_UP, None, id="it was rising, and has just come up"),
+        pytest.param(RESTART, at("ready", START_GOING), LONG, None, id="a restart, while its start goes on"),
+        pytest.param(RESTART, at("ready", STOPPING), LONG, None, id="and while its stop does"),
+        pytest.param(RESTART, at("ready", RESTART_WORDS), BACK, Outcome.REACHED, id="it says it failed, and was"),
+        pytest.param(DESTROY, at("off", event("destroy", "in progress")), LONG, None, id="a destroy goes on"),
+        pytest.param(UPDATE, PENDING, LONG_REST, None, id="an update that the provider has yet to apply"),
     ],
-)
+)  # fmt: skip
 def test_verdicts(what, sight, moved, outcome) -> None:
     course = moved if isinstance(moved, Course) else Course(moved=moved, left=moved)
     ending = judge(what, sight, course, now=NOW, settle=SETTLE)
@@ -210,6 +263,9 @@ def test_a_failed_start_carries_the_providers_reason() -> None:
         pytest.param(RESTART, "ready", (event("restart", "in progress"),), False, id="restart accepted only"),
         pytest.param(RESTART, "ready", (event("restart"),), True, id="restart done"),
         pytest.param(RESTART, "restarting", None, True, id="restart under way"),
+        pytest.param(RESTART, "ready", (event("start"), event("snapshot-create")), False, id="no event of a restart"),
+        pytest.param(START_UNSEEN, "off", (), False, id="nobody knows what it was before"),
+        pytest.param(UPDATE, "ready", (event("update"),), False, id="an update moves nothing"),
     ],
 )
 def test_has_moved(what, state, events, moved) -> None:
@@ -234,11 +290,24 @@ def test_has_moved(what, state, events, moved) -> None:
         (DESTROY_LOST, "off", True, True),
         (DESTROY_LOST, "stopping", True, False),
         (STOP_LOST, "ready", True, True),
+        (START_LOST, "ready", True, True),
+        (START_LOST, "starting", True, False),
+        (START_CALLED, "ready", True, False),
+        (STOP_RECALLED, "off", True, False),
+        (CREATE_LOST, "ready", True, False),
+        (RESTART, "restarting", False, False),
     ],
 )
 def test_when_a_listing_is_not_enough(what, state, moved, wants) -> None:
     assert wants_events(what, machine(1, state), moved=moved) is wants
     assert wants_events(what, machine(1, state, events=()), moved=moved) is False
+
+
+@pytest.mark.parametrize(
+    ("hours", "wants"), [pytest.param(24, False, id="it shows"), pytest.param(168, True, id="it does not")]
+)
+def test_an_update_that_does_not_show_is_looked_at_closer(hours: int, wants: bool) -> None:
+    assert wants_events(UPDATE, machine(1, shutdown_timeout_hours=hours), moved=False) is wants
 
 
 def test_backoff_steps_and_never_gives_up() -> None:
@@ -259,16 +328,136 @@ def test_every_listed_state_has_a_phase_and_others_are_unknown() -> None:
     assert Machine(id="x", name="x", state="Ready").phase is Phase.UNKNOWN
 
 
-@pytest.mark.parametrize("state", ["off", "ready", "stopping", "archiving", None])
+@pytest.mark.parametrize("state", ["off", "ready", "provisioning", "stopping", "archiving", None])
 @pytest.mark.parametrize("verb", [Verb.START, Verb.STOP, Verb.RESTART, Verb.UPDATE, Verb.DESTROY])
 def test_what_is_not_done_by_its_deadline_is_late_or_has_come_to_nothing(verb: Verb, state: str | None) -> None:
-    """Only a machine that still moves may be late; a destroy waits in any case before it is made again."""
+    """Only a machine that still moves may be late; a destroy waits in any case before it is made again.
+
+    One that was on its way already when it was called, and still is where it was, has come to nothing as well.
+    """
     made = intent(verb, 1, accepted_at=ago(minutes=20), expected_state="provisioning")
     seen = None if state is None else machine(1, state)
     course = Course(moved=True, left=True, rest_at=ago(seconds=5) if state in {"off", "ready"} else None)
     ending = at_deadline(made, seen, course)
     assert ending.outcome is Outcome.TIMED_OUT
-    assert came_to_nothing(made, ending) is (verb is Verb.DESTROY or state in {"off", "ready"})
+    assert came_to_nothing(made, ending) is (verb is Verb.DESTROY or state in {"off", "ready", "provisioning"})
+
+
+@pytest.mark.parametrize(
+    ("outcome", "nothing_came_of"),
+    [
+        (Outcome.REACHED, set()),
+        (Outcome.NO_EFFECT, set(Verb)),
+        (Outcome.FAILED_TO_START, {Verb.START}),  # a create has the backoff of its region and type
+        (Outcome.LOST, set(Verb)),
+        (Outcome.WRONG_STATE, set(Verb) - {Verb.CREATE}),
+        (Outcome.GONE, {Verb.CREATE}),
+        (Outcome.REFUSED, set()),
+        (Outcome.TIMED_OUT, {Verb.DESTROY}),
+    ],
+)
+@pytest.mark.parametrize("verb", Verb)
+def test_which_calls_are_not_repeated_at_once(outcome: Outcome, nothing_came_of: set[Verb], verb: Verb) -> None:
+    assert came_to_nothing(intent(verb, 1), Ending(outcome)) is (verb in nothing_came_of)
+
+
+def test_a_create_may_be_repeated_at_once_if_nobody_ever_told_of_a_machine() -> None:
+    assert not came_to_nothing(intent(Verb.CREATE), Ending(Outcome.LOST))
+
+
+def test_a_create_that_is_late_is_counted_by_its_machine() -> None:
+    ending = at_deadline(CREATE, machine(1, "off"), Course(rest_at=ago(seconds=5)))
+    assert ending.stayed
+    assert not came_to_nothing(CREATE, ending)
+
+
+GRACE = [pytest.param(59, False, id="not yet"), pytest.param(60, True, id="from a minute on")]
+
+
+@pytest.mark.parametrize(("seconds", "over"), GRACE)
+@pytest.mark.parametrize(
+    ("what", "sight"),
+    [
+        pytest.param(STOP, at("ready", STOPPED), id="a stop"),
+        pytest.param(STOP_RISING, at("ready"), id="a stop of what was rising"),
+        pytest.param(START, at("off", START_WORDLESS, OLD_FAILURE), id="a start"),
+        pytest.param(CREATE, at("off", CREATE_WORDLESS), id="a create"),
+        pytest.param(CREATE_OFF, BLIND_OFF, id="a create that starts nothing, its events unread"),
+        pytest.param(DESTROY, at("off", event("destroy", handle="n")), id="a destroy"),
+        pytest.param(UPDATE, OTHER_TIMEOUT, id="an update"),
+    ],
+)
+def test_a_state_may_lag_behind_the_events_for_a_minute(what, sight, seconds, over) -> None:
+    course = Course(told_at=ago(seconds=seconds), rest_at=ago(seconds=seconds))
+    assert (judge(what, sight, course, now=NOW, settle=SETTLE) is not None) is over
+
+
+def test_a_lost_answer_is_believed_lost_as_soon_as_it_has_settled() -> None:
+    for after, outcome in ((REPEATABLE_SETTLE - timedelta(seconds=1), None), (REPEATABLE_SETTLE, Outcome.LOST)):
+        lost = intent(Verb.STOP, 1, ambiguous_since=NOW - after, expected_state="ready", baseline_event="old")
+        ending = judge(lost, at("ready"), Course(), now=NOW, settle=SETTLE)
+        assert (None if ending is None else ending.outcome) is outcome
+
+
+T = ago(minutes=5)
+DONE, FAILED, RUNNING = (event("stop", state, handle="new") for state in ("done", "error", "in progress"))
+OLD_STOP = event("stop", "done", handle="old")
+
+
+@pytest.mark.parametrize(
+    ("before", "state", "events", "after"),
+    [
+        pytest.param(Course(), "ready", None, Course(rest_at=NOW), id="as it was"),
+        pytest.param(Course(), "archiving", (), Course(moved=True), id="another state than before"),
+        pytest.param(Course(), "stopping", None, Course(moved=True, left=True), id="it goes"),
+        pytest.param(Course(), "off", None, Course(moved=True, left=True, rest_at=NOW), id="it has gone"),
+        pytest.param(Course(), "starting", None, Course(moved=True), id="it rises: a stop does not do that"),
+        pytest.param(
+            Course(moved=True, left=True), "ready", None, Course(moved=True, left=True, rest_at=NOW), id="it is back"
+        ),
+        pytest.param(Course(), "ready", (RUNNING,), Course(moved=True, rest_at=NOW), id="told to go on"),
+        pytest.param(Course(), "ready", (DONE,), Course(moved=True, told_at=NOW, rest_at=NOW), id="told to be done"),
+        pytest.param(Course(), "ready", (FAILED,), Course(moved=True, told_at=NOW, rest_at=NOW), id="or failed"),
+        pytest.param(
+            Course(), "ready", (RUNNING, DONE), Course(moved=True, told_at=NOW, rest_at=NOW), id="one of two is over"
+        ),
+        pytest.param(Course(), "ready", (OLD_STOP,), Course(rest_at=NOW), id="a stop before tells nothing"),
+        pytest.param(
+            Course(moved=True, told_at=T, rest_at=T), "ready", None, Course(moved=True, told_at=T, rest_at=T),
+            id="told before, and still at rest: since the first sight of it",
+        ),
+        pytest.param(
+            Course(moved=True, told_at=T, rest_at=T), "ready", (DONE,), Course(moved=True, told_at=T, rest_at=T),
+            id="told again",
+        ),
+        pytest.param(
+            Course(rest_at=T), "stopping", None, Course(moved=True, left=True), id="its rest ends when it moves"
+        ),
+        pytest.param(
+            Course(moved=True, told_at=later(hours=1), rest_at=later(hours=1)), "ready", None,
+            Course(moved=True, told_at=NOW, rest_at=NOW), id="the clock was set back: it counts anew",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_kept_of_one_sight_after_another(before: Course, state: str, events, after: Course) -> None:
+    assert onward(before, STOP, machine(1, state, events=events), NOW) == after
+
+
+@pytest.mark.parametrize(
+    ("verb", "elsewhere"),
+    [
+        (Verb.CREATE, {"starting", "ready"}),
+        (Verb.START, {"starting", "ready"}),
+        (Verb.STOP, {"stopping", "off"}),
+        (Verb.RESTART, {"starting", "stopping", "off"}),
+        (Verb.UPDATE, set()),
+        (Verb.DESTROY, set()),
+    ],
+)
+def test_where_a_machine_is_seen_only_if_its_call_moved_it(verb: Verb, elsewhere: set[str]) -> None:
+    call = intent(verb, 1, accepted_at=ago(seconds=30))
+    states = ("off", "starting", "ready", "stopping", "archiving")
+    assert {s for s in states if onward(Course(), call, machine(1, s), NOW).left} == elsewhere
 
 
 @pytest.mark.parametrize(
@@ -298,9 +487,16 @@ def test_what_is_not_done_by_its_deadline_is_late_or_has_come_to_nothing(verb: V
             STOP, at("ready", event("start"), STOPPED), LONG, "it was started again, and is ready", id="up again"
         ),
         pytest.param(DESTROY, at("off", DESTROY_WORDS), LONG, "it is locked", id="a destroy"),
+        pytest.param(CREATE, at("off", RESTART_WORDS), False, "host is gone", id="a create whose boot failed"),
+        pytest.param(STOP_RISING, at("ready"), LONG_REST, "it became ready all the same", id="one that rose"),
+        pytest.param(
+            UPDATE_LOOKED, UPDATE_FAILED, LONG_REST,
+            "the provider accepted it, and has still shutdownTimeoutInHours 168 in place of 24: not now",
+            id="an update that failed",
+        ),
     ],
-)
+)  # fmt: skip
 def test_what_is_said_of_a_call_that_came_to_nothing(what, sight, course, words) -> None:
-    ending = judge(what, sight, course, now=NOW, settle=SETTLE)
+    ending = judge(what, sight, course or Course(), now=NOW, settle=SETTLE)
     assert ending is not None
-    assert ending.error == words
+    assert (ending.error, ending.stayed) == (words, False)
