@@ -44,6 +44,8 @@ def owners(
     The id in a create's answer is a claim until a machine of that id and of the create's name has been seen: one
     that is called otherwise at first sight is somebody else's.
     """
+    if not machines:  # as often: nothing is missing, nothing has turned
+        return {}
     names = {f.name for f in fleets}
     claims = _Claims.of(names, facts, intents)
     adoption = _Adoption.of(fleets)

@@ -117,13 +117,18 @@ def plan(
         orphans=left,
         over_caps=over_caps(caps, rates, costs.max_hourly_cost, others),
         budgets=budgets,
-        unconfirmed=tuple(
-            Unconfirmed(m.id, m.name, owned[m.id].fleet, unconfirmed[m.id])
-            for m in sorted(observation.machines, key=lambda m: (m.name, m.id))
-            if m.id in unconfirmed
-        ),
+        unconfirmed=_unconfirmed(observation.machines, owned, unconfirmed),
         clocks_apart=memory.clocks_apart,
     )
+
+
+def _unconfirmed(
+    machines: Sequence[Machine], owned: Mapping[str, Owner], reasons: Mapping[str, Reason]
+) -> tuple[Unconfirmed, ...]:
+    if not reasons:  # as nearly always, in an account of 100,000
+        return ()
+    listed = sorted((m for m in machines if m.id in reasons), key=lambda m: (m.name, m.id))
+    return tuple(Unconfirmed(m.id, m.name, owned[m.id].fleet, reasons[m.id]) for m in listed)
 
 
 def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
