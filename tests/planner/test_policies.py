@@ -8,7 +8,15 @@ from fleetd.model.machine import MachineEvent, SnapshotPolicy
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Verb
 from fleetd.planner.plan import plan
-from fleetd.planner.policies import last_started, outlived, snapshot_drift, timeout_drift, vendor_stops_soon
+from fleetd.planner.policies import (
+    last_started,
+    may_judge,
+    outlived,
+    snapshot_drift,
+    timeout_drift,
+    unmet,
+    vendor_stops_soon,
+)
 from tests.support.build import NOW, ago, facts, fleet, hold, idle, intent, later, machine, memory, seen
 
 DAY = ShutdownTimeout(hours=24)
@@ -19,6 +27,11 @@ ALL = frozenset(Check)
 
 def started(hours: float, name: str = "start", state: str = "done") -> tuple[MachineEvent, ...]:
     return (MachineEvent(name, state, handle="h", created_at=ago(hours=hours), finished_at=ago(hours=hours)),)
+
+
+def event_at(*, began: float, ended: float | None) -> MachineEvent:
+    end = None if ended is None else ago(hours=ended)
+    return MachineEvent("start", "done", handle="h", created_at=ago(hours=began), finished_at=end)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +76,96 @@ def test_snapshot_drift(policy, seen_policy, changes) -> None:
     assert snapshot_drift(fleet(auto_snapshot=policy), machine(1, snapshots=seen_policy)).changes == changes
 
 
+@pytest.mark.parametrize(
+    ("shown", "words", "unverified"),
+    [
+        pytest.param(SnapshotPolicy(True, "day", 7), "", (), id="as it should be"),
+        pytest.param(
+            SnapshotPolicy(False, None, None),
+            "performAutoSnapshot false -> true, autoSnapshotFrequency none -> day, autoSnapshotSaveCount none -> 7",
+            (),
+            id="off, and then there is no count",
+        ),
+        pytest.param(
+            SnapshotPolicy(False, "day", 3),
+            "performAutoSnapshot false -> true, autoSnapshotSaveCount 3 -> 7",
+            (),
+            id="off, and the count is told all the same",
+        ),
+        pytest.param(SnapshotPolicy(True, "week", 7), "autoSnapshotFrequency week -> day", (), id="too seldom"),
+        pytest.param(SnapshotPolicy(True, None, 7), "autoSnapshotFrequency none -> day", (), id="never"),
+        pytest.param(
+            SnapshotPolicy(True, "day", None), "", ("autoSnapshotSaveCount",), id="on, and the count is not said"
+        ),
+        pytest.param(SnapshotPolicy(None, "day", 7), "", ("performAutoSnapshot",), id="whether it is on is not said"),
+    ],
+)
+def test_what_is_said_of_snapshots_that_drifted(shown, words, unverified) -> None:
+    drift = snapshot_drift(fleet(auto_snapshot=AutoSnapshot("day", 7)), machine(1, snapshots=shown))
+    assert (drift.words, drift.unverified) == (words, unverified)
+
+
+OFF = {"snapshots_enabled": False, "snapshot_frequency": "week", "snapshot_keep": 9}
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown", "words"),
+    [
+        ({"shutdown_timeout_hours": 24}, {"shutdown_timeout_hours": 24}, ""),
+        (
+            {"shutdown_timeout_hours": 24}, {"shutdown_timeout_hours": 168},
+            "shutdownTimeoutInHours 168 in place of 24",
+        ),
+        ({"shutdown_timeout_hours": 24}, {}, ""),
+        ({"shutdown_timeout_hours": None}, {"shutdown_timeout_hours": 168}, ""),
+        (
+            {"shutdown_timeout_forces": False}, {"shutdown_timeout_forces": True},
+            "shutdownTimeoutForces true in place of false",
+        ),
+        (
+            {"snapshots_enabled": True}, {"snapshots": SnapshotPolicy(False, "day", 7)},
+            "performAutoSnapshot false in place of true",
+        ),
+        (
+            {"snapshot_frequency": "day"}, {"snapshots": SnapshotPolicy(True, "week", 7)},
+            "autoSnapshotFrequency week in place of day",
+        ),
+        ({"snapshot_frequency": "day"}, {"snapshots": SnapshotPolicy(True, "day", 7)}, ""),
+        (
+            {"snapshot_frequency": "day"}, {"snapshots": SnapshotPolicy(True, None, 7)},
+            "autoSnapshotFrequency none in place of day",
+        ),
+        (
+            {"snapshot_keep": 7}, {"snapshots": SnapshotPolicy(True, "day", 3)},
+            "autoSnapshotSaveCount 3 in place of 7",
+        ),
+        (
+            {"snapshots_enabled": True, "snapshot_keep": 7}, {"snapshots": SnapshotPolicy(False, "day", 3)},
+            "performAutoSnapshot false in place of true, autoSnapshotSaveCount 3 in place of 7",
+        ),
+        pytest.param(OFF, {"snapshots": SnapshotPolicy(False, "day", 7)}, "", id="off is off"),
+        pytest.param(
+            OFF, {"snapshots": SnapshotPolicy(True, "day", 7)}, "performAutoSnapshot true in place of false",
+            id="not off: how often does not matter",
+        ),
+        pytest.param({"release_public_ip": True}, {}, "", id="what no machine shows"),
+        pytest.param({}, {"shutdown_timeout_hours": 168}, "", id="nothing asked"),
+    ],
+)  # fmt: skip
+def test_what_of_an_update_does_not_show(asked, shown, words) -> None:
+    assert unmet(machine(1, **shown), asked) == words
+
+
+@pytest.mark.parametrize(
+    ("state", "judged"),
+    [("ready", True), ("off", True), ("starting", False), ("stopping", False), ("archiving", False)],
+)
+def test_settings_are_judged_of_a_machine_at_rest(state: str, judged: bool) -> None:
+    assert may_judge(machine(1, state), ()) is judged
+    assert may_judge(machine(1, state), {"ps2"}) is judged
+    assert not may_judge(machine(1, state), {"ps1"})
+
+
 def test_a_drift_says_what_changes_in_the_vendors_words() -> None:
     box = machine(1, shutdown_timeout_hours=168, shutdown_timeout_forces=True)
     assert timeout_drift(fleet(shutdown_timeout=DAY), box).words == (
@@ -74,6 +177,8 @@ def test_a_drift_says_what_changes_in_the_vendors_words() -> None:
     ("events", "hours"),
     [
         (started(25), 25),
+        pytest.param((event_at(began=26, ended=25),), 25, id="from its end on"),
+        pytest.param((event_at(began=26, ended=None),), 26, id="from its beginning, where its end is not told"),
         (started(25, "create"), 25),
         (started(1, state="error") + started(25), 25),
         (started(1, "stop") + started(25), 25),
@@ -94,6 +199,7 @@ def test_the_last_start_is_told_by_the_events(events, hours) -> None:
         pytest.param(ENFORCED, "ready", started(25), True, id="outlived"),
         pytest.param(ENFORCED, "ready", started(24), False, id="to the second"),
         pytest.param(DAY, "ready", started(25), False, id="not enforced"),
+        pytest.param(None, "ready", started(25), False, id="no policy"),
         pytest.param(ENFORCED, "off", started(25), False, id="off"),
         pytest.param(ENFORCED, "ready", None, False, id="nobody knows"),
     ],
@@ -111,10 +217,22 @@ def test_a_provider_whose_clock_is_hours_behind_does_not_have_machines_stopped_a
     assert (outlived(fleet(shutdown_timeout=ENFORCED), box, NOW, started_at=at) is not None) is over
 
 
-@pytest.mark.parametrize(("hours", "soon"), [(21, False), (22.5, True), (24, True), (25, False)])
+@pytest.mark.parametrize(("hours", "soon"), [(21.9, False), (22, True), (22.5, True), (24, True), (25, False)])
 def test_the_vendors_timer_is_seen_coming(hours, soon) -> None:
     box = machine(1, shutdown_timeout_hours=24, events=started(hours))
     assert (vendor_stops_soon(box, NOW) is not None) is soon
+
+
+@pytest.mark.parametrize(
+    ("state", "timeout", "events"),
+    [
+        pytest.param("ready", None, started(23), id="no timer is told"),
+        pytest.param("ready", 24, None, id="nobody knows since when"),
+        pytest.param("off", 24, started(23), id="it is off"),
+    ],
+)
+def test_no_timer_ends_what_has_none_or_does_not_run(state, timeout, events) -> None:
+    assert vendor_stops_soon(machine(1, state, shutdown_timeout_hours=timeout, events=events), NOW) is None
 
 
 def check(want, box, checks=ALL, **recalled) -> list[str]:

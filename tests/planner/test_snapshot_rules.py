@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,9 @@ CAREFUL = fleet(
     guards=LOOSE,
 )
 DAILY = fleet(auto_snapshot=AutoSnapshot("day", 7))
+HOURLY = fleet(auto_snapshot=AutoSnapshot("hour"))
+WEEKLY = fleet(auto_snapshot=AutoSnapshot("week"))
+OLD_WEEKLY: dict[str, Any] = {"created_at": ago(days=40), "snapshots": SnapshotPolicy(True, "week", 7)}
 
 
 def sight(n: int = 1, hours: float | None = 1, doubt: str = "") -> SnapshotSight:
@@ -36,7 +40,15 @@ def sight(n: int = 1, hours: float | None = 1, doubt: str = "") -> SnapshotSight
         pytest.param(CAREFUL, sight(hours=23.9), None, id="fresh"),
         pytest.param(CAREFUL, sight(hours=24.1), "its newest snapshot is 24.1 h old, and may be 24.0 h", id="old"),
         pytest.param(CAREFUL, sight(hours=None, doubt="it has no snapshot"), "it has no snapshot", id="none"),
+        pytest.param(CAREFUL, sight(hours=24), None, id="just fresh enough"),
         pytest.param(CAREFUL, sight(hours=-0.05), None, id="clocks a little apart"),
+        pytest.param(CAREFUL, SnapshotSight("ps1", later(minutes=5)), None, id="as far apart as is believed"),
+        pytest.param(
+            CAREFUL,
+            SnapshotSight("ps1", later(minutes=5, seconds=1)),
+            "its newest snapshot is dated 2026-03-02T12:05:01+00:00, which is to come",
+            id="further apart than is believed",
+        ),
         pytest.param(
             CAREFUL,
             SnapshotSight("ps1", later(hours=2)),
@@ -98,8 +110,16 @@ def box(**fields):
         pytest.param(DAILY, box(created_at=None), sight(hours=None, doubt="none"), None, id="of unknown age"),
         pytest.param(DAILY, box(state="off"), sight(hours=99), None, id="off, it changes nothing"),
         pytest.param(DAILY, box(snapshots=SnapshotPolicy(False, "day", 7)), sight(hours=99), None, id="drifted"),
+        pytest.param(DAILY, box(), sight(hours=48), None, id="to the second"),
+        pytest.param(DAILY, box(created_at=ago(hours=48)), sight(hours=None, doubt="none"), None, id="just young"),
+        pytest.param(DAILY, box(created_at=ago(hours=49)), sight(hours=None, doubt="none"), "none", id="old by now"),
+        pytest.param(HOURLY, box(snapshots=SnapshotPolicy(True, "hour", 7)), sight(hours=1.5), None, id="late"),
+        pytest.param(WEEKLY, box(**OLD_WEEKLY), sight(hours=13 * 24), None, id="weekly, late"),
         pytest.param(
-            fleet(auto_snapshot=AutoSnapshot("hour")),
+            WEEKLY, box(**OLD_WEEKLY), sight(hours=15 * 24), "its newest snapshot is 360.0 h old", id="weekly, missed"
+        ),
+        pytest.param(
+            HOURLY,
             box(snapshots=SnapshotPolicy(True, "hour", 7)),
             sight(hours=3),
             "its newest snapshot is 3.0 h old",

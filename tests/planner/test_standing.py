@@ -12,7 +12,7 @@ from fleetd.model.naming import machine_name, make_token
 from fleetd.model.reasons import Outcome, Reason, Standing
 from fleetd.model.report import MachineReport
 from fleetd.planner.attribution import Culprit
-from fleetd.planner.standing import standing
+from fleetd.planner.standing import orphans, standing
 from fleetd.words.machines import STANDINGS, standing_sentence
 from tests.support.build import NOW
 from tests.support.fake_handle import a_fleet, a_machine
@@ -85,6 +85,37 @@ def test_every_state_has_a_code_and_a_sentence_with_its_numbers(machine, fleet, 
     assert words in text
     assert text.endswith(".")
     assert not re.search(r"[{}]|None|unknown time", text)
+
+
+@pytest.mark.parametrize(
+    ("of", "code"),
+    [
+        (None, Standing.WANTED),
+        (a_fleet(up=3, target=4), Standing.WANTED),
+        (a_fleet(up=4, target=4), Standing.WANTED),
+        (a_fleet(up=5, target=4), Standing.SURPLUS),
+    ],
+)
+def test_one_that_is_up_is_wanted_unless_more_are_up_than_the_target(of, code) -> None:
+    assert standing(row("ready", "up"), of) is code
+
+
+MADE_FOR_WEB = machine_name("web", make_token("web", [1, 2, 3, 4, 5]))
+
+
+@pytest.mark.parametrize(
+    ("machine", "orphaned"),
+    [
+        (row("ready", "up", owned=False, fleet=None, name=MADE_FOR_WEB), True),
+        (row("off", owned=False, fleet=None, name=MADE_FOR_WEB), True),
+        (row("ready", "up", owned=True, name=MADE_FOR_WEB), False),
+        (row("ready", "up", owned=False, fleet=None, look_alike=True, name=MADE_FOR_WEB), False),
+        (row("ready", "up", owned=False, fleet=None, name="desk"), False),
+        (row("ready", "up", owned=False, fleet=None, look_alike=True, name="desk"), False),
+    ],
+)
+def test_nobody_looks_after_what_a_fleetd_made_and_none_owns(machine: MachineReport, orphaned: bool) -> None:
+    assert orphans([machine]) == ([machine] if orphaned else [])
 
 
 def test_no_code_is_without_a_case_or_a_sentence() -> None:
