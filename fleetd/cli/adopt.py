@@ -5,9 +5,10 @@ from __future__ import annotations
 import anyio
 
 from fleetd import wiring
+from fleetd.cli.failures import usage
 from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, examples
 from fleetd.cli.output import say, show_json
-from fleetd.cli.vetoes import MachineName, ReasonOption, usage
+from fleetd.cli.vetoes import MachineName, ReasonOption
 from fleetd.model.report import document
 from fleetd.ops.escape import printable
 

@@ -12,9 +12,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from fleetd import wiring
-from fleetd.cli.failures import UsageError, leaf
+from fleetd.cli.failures import UsageError, leaf, usage
 from fleetd.cli.output import say, show, show_json
-from fleetd.cli.vetoes import usage
 from fleetd.cloud.port import Json, MachinesApi
 from fleetd.model.errors import NotFound, Unavailable
 from fleetd.model.settings import Settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from http import HTTPStatus
 
@@ -113,6 +114,22 @@ def explanation(error: BaseException) -> list[str]:
             said = str(unexpected)
             what = f"{type(unexpected).__name__}: {said}" if said else type(unexpected).__name__
             return [f"unexpected: {what}", "This is a fault in fleetd; FLEETD_DEBUG=1 shows where it is."]
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """What is no machine of ours is a usage error, whoever found out."""
+    try:
+        yield
+    except OrderRefused as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        raise typer.BadParameter(str(error)) from error
+    except BaseException as error:
+        unknown = leaf(error)
+        if type(unknown) is not LookupError:
+            raise
+        raise typer.BadParameter(str(unknown)) from error
 
 
 def leaf(error: BaseException) -> BaseException:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from fleetd.cli.layout import GAP, Column, Sheet
 from fleetd.cli.output import shown
-from fleetd.cli.render_status import state_text
+from fleetd.cli.words import state_text
 from fleetd.model.machine import PHASES, Phase
 
 Json = Mapping[str, object]

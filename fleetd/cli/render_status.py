@@ -14,7 +14,7 @@ from fleetd.cli.layout import GAP, Column, Hanging, Sheet
 from fleetd.cli.output import shown
 from fleetd.cli.render_money import money_lines
 from fleetd.cli.report_filter import eventful_first
-from fleetd.cli.words import STYLES, instant, money, sign_of, since, until
+from fleetd.cli.words import STYLES, instant, money, since, state_text, until
 from fleetd.model.machine import Phase
 from fleetd.model.report import (
     BlockedReport,
@@ -228,12 +228,6 @@ def machines_table(machines: Sequence[MachineReport], now: datetime) -> Sheet:
         for machine, remark in zip(machines, remarks, strict=True)
     ]
     return Sheet(columns, rows)
-
-
-def state_text(state: str, phase: str) -> Text:
-    """A state with the sign and the colour of what it means."""
-    sign, style = sign_of(phase)
-    return Text(f"{sign} {printable(state)}", style=style)
 
 
 def transition_words(step: StepReport | None, now: datetime) -> str:

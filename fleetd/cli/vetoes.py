@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +11,7 @@ import anyio
 import typer
 
 from fleetd import wiring
-from fleetd.cli.failures import UsageError, leaf
+from fleetd.cli.failures import UsageError, usage
 from fleetd.cli.options import duration
 from fleetd.cli.output import say, show_json
 from fleetd.cli.render_status import veto_words
@@ -23,7 +21,6 @@ from fleetd.model.journal import VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.model.report import VetoReport, document
 from fleetd.model.settings import Settings
-from fleetd.ops.control_errors import OrderRefused
 from fleetd.ops.escape import printable
 from fleetd.planner.draft import only_words
 
@@ -118,22 +115,6 @@ def must_be_known(settings: Settings, fleet: str) -> None:
     if fleet not in known:
         listed = ", ".join(known) or "none"
         raise typer.BadParameter(f"the config has no fleet {fleet!r}; it has {listed}")
-
-
-@contextmanager
-def usage() -> Iterator[None]:
-    """What is no machine of ours is a usage error, whoever found out."""
-    try:
-        yield
-    except OrderRefused as error:
-        if error.status != HTTPStatus.NOT_FOUND:
-            raise
-        raise typer.BadParameter(str(error)) from error
-    except BaseException as error:
-        unknown = leaf(error)
-        if type(unknown) is not LookupError:
-            raise
-        raise typer.BadParameter(str(unknown)) from error
 
 
 def _left(freezes: Sequence[VetoReport], kind: str, subject: str | None) -> list[VetoReport]:

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 
+from rich.text import Text
+
 from fleetd.model.machine import Phase
 from fleetd.ops.escape import printable
 from fleetd.words.phases import PHASES
@@ -85,6 +87,12 @@ def sign_of(phase: str) -> tuple[str, str]:
     """A phase's sign and style; those of the unknown for one that is not known here."""
     known = phase if phase in PHASES else Phase.UNKNOWN
     return PHASES[known][0], STYLES[known]
+
+
+def state_text(state: str, phase: str) -> Text:
+    """A state with the sign and the colour of what it means."""
+    sign, style = sign_of(phase)
+    return Text(f"{sign} {printable(state)}", style=style)
 
 
 def event_words(event: Mapping[str, object]) -> str | None:

@@ -20,7 +20,6 @@ from fleetd.cloud.dialects import DIALECTS
 from fleetd.cloud.port import Cloud, MachinesApi
 from fleetd.model.errors import Fault, Unauthorized, Unavailable
 from fleetd.model.settings import ProviderSettings, Settings
-from fleetd.simulator.boot import Boot, boot
 from fleetd.wiring.secrecy import SECRETS
 from fleetd.wiring.signals import hangup_counts, leave_terminal
 from fleetd.wiring.threads import abandon_lookups
@@ -85,6 +84,8 @@ async def serve_simulator(
     on_ready: Callable[[str], None],
 ) -> None:
     """``fleetd simulator``: until SIGTERM, SIGINT, or its terminal closes. ``on_ready`` is handed the URL."""
+    from fleetd.simulator.boot import Boot, boot  # noqa: PLC0415 - who asks a real provider needs none
+
     ends = [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hangup_counts() else [])]
     async with boot(Boot(speed=speed, seed=seed, faults=faults), key=key, host=host, port=port) as server:
         # Who reads that it is ready may end it at once.
@@ -121,6 +122,8 @@ async def _address(provider: ProviderSettings, source: str) -> AsyncIterator[tup
         SECRETS.add(key)
         yield provider.base_url, key
         return
+    from fleetd.simulator.boot import Boot, boot  # noqa: PLC0415 - who asks a real provider needs none
+
     key = secrets.token_hex(16)
     SECRETS.add(key)
     async with boot(Boot.from_settings(provider.simulator), key=key) as server:

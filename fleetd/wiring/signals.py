@@ -7,13 +7,16 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import anyio
 import structlog
 
-from fleetd.engine.daemon import Daemon
 from fleetd.model.errors import FleetdError, LockLost
 from fleetd.ops.hangup import hangup_came, ignore_hangups
+
+if TYPE_CHECKING:  # commands that a signal ends need no daemon
+    from fleetd.engine.daemon import Daemon
 
 log = structlog.get_logger(__name__)
 

@@ -47,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too; picture.py draws them")
     options = parser.parse_args(arguments)
     options.say = partial(print, flush=True)
+    # Else each fleetd that is started compiles itself anew, which an installed one never does.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     print(f"fleetd {__version__}, {', '.join(f'{name} {version}' for name, version in versions().items())}")
     if options.only == "stores":

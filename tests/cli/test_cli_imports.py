@@ -52,6 +52,24 @@ def test_what_asks_a_daemon_or_reads_a_file_needs_nothing_of_the_daemon(command:
     assert imported(command, "-c", str(config), *more.get(command, [])) & OF_THE_DAEMON == set()
 
 
+@pytest.mark.parametrize("command", [["list"], ["show", "ps1"], ["stop", "ps1"], ["templates"]], ids=" ".join)
+def test_what_asks_the_provider_needs_its_client_and_no_more_of_the_daemon(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "fleetd.toml"
+    monkeypatch.setenv("PAPERSPACE_API_KEY", "a key")
+    config.write_text(
+        'version = 1\n[provider]\nkind = "paperspace-core"\nbase_url = "http://127.0.0.1:9"\n'
+        f'api_key = {{ env = "PAPERSPACE_API_KEY" }}\n[daemon]\nstate_dir = "{tmp_path}"\n'
+        '[fleets.training]\ntarget = 0\n[fleets.training.machine]\nregion = "East Coast (NY2)"\n'
+        'machineType = "P4000"\nsize = 50\nbillingType = "hourly"\ntemplateId = "tbu200wi"\n'
+    )
+    found = imported("machines", *command, "-c", str(config))  # nobody listens there
+    assert "fleetd.cloud.http" in found
+    assert found & (OF_THE_DAEMON - {"aiohttp", "fleetd.cloud.http"}) == set()
+    assert "fleetd.cli.render_status" not in found
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
     found = getattr(import_module(f"fleetd.cli.{COMMANDS[name].module}"), name.replace("-", "_"))
