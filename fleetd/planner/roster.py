@@ -56,7 +56,8 @@ class Roster:
         return tuple(
             m
             for m in self.rising
-            if m.phase is Phase.DOWN and m.id in self.moving and self.moving[m.id].ambiguous_since is not None
+            if m.phase is Phase.DOWN
+            and self.moving[m.id].ambiguous_since is not None  # off and rising: by its intent
         )
 
     @property
@@ -193,4 +194,5 @@ def _place(machine: Machine, intent: Intent | None) -> str:
 
 
 def _makes_one(intent: Intent) -> bool:
-    return intent.verb is Verb.CREATE or not (known(intent.verb) or intent.machine_id)
+    """A create; or what another version does to no machine, and may make one."""
+    return intent.verb is Verb.CREATE or intent.machine_id is None

@@ -177,8 +177,6 @@ def _may_stay(draft: Draft, short: int) -> list[Machine]:
 
 
 def _create(draft: Draft, count: int, reason: Reason) -> None:
-    if count <= 0:
-        return
     blocked = _blocks_create(draft, count)
     if blocked is not None:
         draft.skips.append(blocked)
