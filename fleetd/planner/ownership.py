@@ -97,7 +97,7 @@ class _Claims:
     @classmethod
     def of(cls, names: Container[str], facts: Mapping[str, MachineFacts], intents: Iterable[Intent]) -> _Claims:
         by_id = recorded(facts.values(), names)
-        unseen = {m: f.name for m, f in facts.items() if m in by_id and f.last_state == UNSEEN}
+        unseen = {m: f.name for m, f in facts.items() if f.last_state == UNSEEN}
         claims = cls(
             by_id, {f.name: m for m, f in facts.items() if m in by_id and m not in unseen}, set(), set(), unseen
         )

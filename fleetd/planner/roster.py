@@ -16,7 +16,7 @@ from fleetd.model.reasons import Outcome, Verb, known
 from fleetd.model.regions import normal_region
 from fleetd.planner.costs import BILLED, hourly_rate
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _FAR = datetime.max.replace(tzinfo=UTC)
 
 
@@ -54,10 +54,7 @@ class Roster:
     def uncertain(self) -> tuple[Machine, ...]:
         """Rising ones of which no more is known than that a start's answer was lost: none is given up for these."""
         return tuple(
-            m
-            for m in self.rising
-            if m.phase is Phase.DOWN
-            and self.moving[m.id].ambiguous_since is not None  # off and rising: by its intent
+            m for m in self.rising if m.phase is Phase.DOWN and self.moving[m.id].ambiguous_since is not None
         )
 
     @property
@@ -106,7 +103,7 @@ def start_order(members: Roster, memory: Memory) -> list[Machine]:
         facts = memory.facts.get(machine.id)
         last_up = facts.last_up_at if facts is not None else None
         alike = not differing(members.fleet, machine)
-        return (not alike, -((last_up or _EPOCH) - _EPOCH).total_seconds(), machine.name)
+        return (not alike, -(last_up or _NEVER).timestamp(), machine.name)
 
     return sorted(members.down, key=key)
 
@@ -148,7 +145,7 @@ def victim_order(members: Roster, memory: Memory, prices: Mapping[str, Decimal])
             idle_since,
             not drifted(members.fleet, machine),
             -(rate or Decimal(0)),
-            -(created - _EPOCH).total_seconds(),
+            -created.timestamp(),
             machine.name,
         )
 

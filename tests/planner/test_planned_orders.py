@@ -61,6 +61,15 @@ def kept_off(n: int = 1, **fields):
             ["stop ps1"], id="busy, and the operator knows",
         ),
         pytest.param(
+            fleet(target=1, idle=RULE), "provisioning", {"requests": (ask(Verb.STOP),)}, ["stop ps1"],
+            id="nobody uses one that has not come up",
+        ),
+        pytest.param(
+            fleet(target=1), "ready",
+            {"requests": (ask(Verb.START), Request(Verb.STOP, "ps9", "ada", "gone"), ask(Verb.RESTART))},
+            ["restart ps1"], id="after one that is declined, and one for a machine that is gone",
+        ),
+        pytest.param(
             fleet(target=2, idle=RULE, windows=(NIGHT,)), "ready off",
             {"requests": (ask(Verb.START, 2),), "idle": {"ps1": idle("active")}}, ["start ps2"],
             id="a start while a window parks",
@@ -119,6 +128,10 @@ def test_what_the_call_of_an_order_is(verb, state, delta, busy, price) -> None:
         pytest.param(
             fleet(target=1), "ready", ask(Verb.STOP), {"intents": (intent(Verb.STOP, 1),)}, Reason.ALREADY_SO,
             "ready", id="being stopped already",
+        ),
+        pytest.param(
+            fleet(target=1), "ready", ask(Verb.RESTART), {"intents": (intent(Verb.RESTART, 1),)}, Reason.ALREADY_SO,
+            "ready", id="being restarted already",
         ),
         pytest.param(fleet(target=0), "off", ask(Verb.RESTART), {}, Reason.WRONG_STATE, "off", id="not up"),
         pytest.param(
@@ -189,6 +202,12 @@ def test_orders_of_one_pass_know_of_each_other(target, listed, orders, does, dec
     decided = decide(fleet(target=target), listed, {"requests": orders})
     assert [f"{a.verb} {a.machine}" for a in decided.actions] == does
     assert [(str(s.verb), s.machine, s.reason, s.detail) for s in decided.skips] == declined
+
+
+def test_an_order_for_one_that_something_else_is_done_to_is_told_when_that_is_over() -> None:
+    moving = intent(Verb.RESTART, 1, deadline_at=later(minutes=7))
+    (skip,) = decide(fleet(target=1), "ready", {"requests": (ask(Verb.STOP),), "intents": (moving,)}).skips
+    assert (skip.reason, skip.until) == (Reason.IN_TRANSITION, later(minutes=7))
 
 
 def test_no_order_is_carried_out_on_an_observation_that_is_not_sane() -> None:

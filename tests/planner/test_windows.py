@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from fleetd.model.fleet import Window
-from fleetd.planner.windows import effective, next_change, next_edge
+from fleetd.planner.windows import Effective, effective, next_change, next_edge
 from tests.support.build import fleet
 
 
@@ -71,6 +71,72 @@ def test_the_later_window_in_the_file_wins_alone() -> None:
     late = effective(want, at("2026-03-02T22:30+01:00"))
     assert (late.window, late.target, late.floor) == ("late", 8, 0)
     assert late.closes_at == at("2026-03-02T23:00+01:00")
+
+
+@pytest.mark.parametrize(
+    ("instant", "holds"),
+    [
+        pytest.param("2026-03-02T12:00Z", Effective(8), id="none is open"),
+        pytest.param(
+            "2026-03-02T19:00Z",
+            Effective(8, "evening", False, 0, at("2026-03-02T18:00Z"), at("2026-03-02T20:00Z")),
+            id="one that changes nothing but its name",
+        ),
+        pytest.param(
+            "2026-03-02T23:00Z",
+            Effective(2, "night", True, 2, at("2026-03-02T22:00Z"), at("2026-03-03T06:00Z")),
+            id="one with a target, which parks",
+        ),
+        pytest.param(
+            "2026-03-03T05:59Z",
+            Effective(2, "night", True, 2, at("2026-03-02T22:00Z"), at("2026-03-03T06:00Z")),
+            id="it was opened the day before",
+        ),
+        pytest.param(
+            "2026-03-03T06:30Z",
+            Effective(0, "dawn", True, 0, at("2026-03-03T06:00Z"), at("2026-03-03T07:00Z")),
+            id="one with a target of none",
+        ),
+    ],
+)
+def test_all_that_holds_at_an_instant(instant: str, holds: Effective) -> None:
+    windows = (
+        window("18:00", "20:00", "UTC", "evening"),
+        window("22:00", "06:00", "UTC", target=2, park_idle=True),
+        window("06:00", "07:00", "UTC", "dawn", target=0, park_idle=True),
+    )
+    found = effective(fleet(target=8, windows=windows), at(instant))
+    assert found == holds
+    assert (found.park_idle, found.floor) == ((False, 0) if found.target == 8 else (True, found.target))
+
+
+@pytest.mark.parametrize(
+    ("windows", "edge"),
+    [
+        pytest.param({"days": frozenset({0})}, "2026-03-09T20:00Z", id="weekly, just closed"),
+        pytest.param({"days": frozenset(), "dates": (date(2026, 3, 12),)}, "2026-03-12T20:00Z", id="a day to come"),
+        pytest.param(
+            {"days": frozenset(), "dates": (date(2026, 3, 12), date(2026, 3, 5))}, "2026-03-05T20:00Z",
+            id="the nearer of two days",
+        ),
+        pytest.param(
+            {"days": frozenset(), "dates": (date(2026, 6, 1), date(2026, 5, 1))}, "2026-05-01T20:00Z",
+            id="of two that are far",
+        ),
+        pytest.param(
+            {"days": frozenset({0}), "except_dates": (date(2026, 3, 9),)}, "2026-03-16T20:00Z",
+            id="the next one is left out",
+        ),
+        pytest.param(
+            {"days": frozenset(), "dates": (date(2026, 3, 5),), "except_dates": (date(2026, 3, 5),)}, None,
+            id="the only one is left out",
+        ),
+        pytest.param({"days": frozenset(), "dates": (date(2026, 3, 1),)}, None, id="the only one is over"),
+    ],
+)  # fmt: skip
+def test_when_a_window_opens_next(windows, edge) -> None:
+    want = fleet(windows=(window("20:00", "22:00", "UTC", target=0, **windows),))
+    assert next_edge([want], at("2026-03-02T22:00Z")) == (None if edge is None else at(edge))
 
 
 def test_dates_and_exceptions() -> None:
