@@ -91,9 +91,8 @@ def _spans_ahead(window: Window, instant: datetime) -> Iterator[tuple[datetime, 
     today = instant.astimezone(zone(window.timezone)).date()
     soon = list(spans(window, today - _BACK * _DAY, today + _AHEAD * _DAY))
     yield from soon
-    for day in window.dates:
-        if day > today + _AHEAD * _DAY:
-            yield from spans(window, day, day)
+    for day in window.dates:  # near ones a second time, which changes nothing
+        yield from spans(window, day, day)
     if not (window.except_dates and window.days) or any(opens > instant for opens, _ in soon):
         return
     # A long run of exceptions pushes the next opening further out. One is enough: nobody needs the edges behind it,
