@@ -93,9 +93,10 @@ def _spans_ahead(window: Window, instant: datetime) -> Iterator[tuple[datetime, 
     yield from soon
     for day in window.dates:  # near ones a second time, which changes nothing
         yield from spans(window, day, day)
-    if not (window.except_dates and window.days) or any(opens > instant for opens, _ in soon):
+    if not window.days or any(opens > instant for opens, _ in soon):
         return
-    # A long run of exceptions pushes the next opening further out. One is enough: nobody needs the edges behind it,
-    # and with a clock that is decades off there may be thousands of days between here and the last exception.
+    # A long run of exceptions pushes the next opening further out, and a clock change may skip one week's. One is
+    # enough: nobody needs the edges behind it, and with a clock that is decades off there may be thousands of days
+    # between here and the last exception.
     beyond = today + (_AHEAD + 1) * _DAY
-    yield from islice(spans(window, beyond, max(*window.except_dates, beyond) + _AHEAD * _DAY), 1)
+    yield from islice(spans(window, beyond, max((*window.except_dates, beyond)) + 2 * _AHEAD * _DAY), 1)

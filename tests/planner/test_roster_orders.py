@@ -26,6 +26,7 @@ HIBERNATE: Any = kept(Verb, "hibernate")
         P({"state": "starting"}, {}, {}, id="one that is not up yet"),
         P({}, {}, {"idle": {"ps1": idle(minutes=90), "ps2": idle(minutes=30)}}, id="the one idle longest"),
         P({}, {}, {"idle": {"ps1": idle(minutes=1)}}, id="one that is idle before one of which nobody knows"),
+        P({}, {}, {"idle": {"ps1": idle(minutes=1), "ps2": idle("active")}}, id="one that is idle before one in use"),
         P({"region": "Europe (AMS1)"}, {}, {}, id="one that is not as configured"),
         P({"hourly_rate": Decimal(2)}, {}, {}, id="the costlier"),
         P({}, {"machine_type": None}, {}, id="one whose price nobody knows counts as the cheapest"),

@@ -127,6 +127,13 @@ def test_all_that_holds_at_an_instant(instant: str, holds: Effective) -> None:
             {"days": frozenset({0}), "except_dates": (date(2026, 3, 9),)}, "2026-03-16T20:00Z",
             id="the next one is left out",
         ),
+        *(
+            pytest.param(
+                {"except_dates": tuple(date(2026, 3, 2) + timedelta(days=n) for n in range(days))},
+                f"2026-03-{2 + days:02}T20:00Z", id=f"the next {days} are left out",
+            )
+            for days in (1, 8, 9, 10, 11, 12, 25)
+        ),
         pytest.param(
             {"days": frozenset(), "dates": (date(2026, 3, 5),), "except_dates": (date(2026, 3, 5),)}, None,
             id="the only one is left out",
@@ -137,6 +144,16 @@ def test_all_that_holds_at_an_instant(instant: str, holds: Effective) -> None:
 def test_when_a_window_opens_next(windows, edge) -> None:
     want = fleet(windows=(window("20:00", "22:00", "UTC", target=0, **windows),))
     assert next_edge([want], at("2026-03-02T22:00Z")) == (None if edge is None else at(edge))
+
+
+@pytest.mark.parametrize("left_out", [(), (date(2026, 3, 22),), (date(2026, 4, 5),)])
+@pytest.mark.parametrize("now", ["2026-03-15T04:00+01:00", "2026-03-22T04:00+01:00", "2026-03-27T04:00+01:00"])
+def test_a_weekly_window_whose_day_lies_in_the_gap_opens_a_week_later(now: str, left_out: tuple[date, ...]) -> None:
+    """On 29 March 2026 Berlin has no time between 02:00 and 03:00, so that Sunday's window does not open."""
+    weekly = window("02:10", "02:50", days=frozenset({6}), except_dates=left_out)
+    sundays = ["2026-03-22T02:10+01:00", "2026-04-05T02:10+02:00", "2026-04-12T02:10+02:00"]
+    opens = [s for s in map(at, sundays) if s > at(now) and s.date() not in left_out]
+    assert next_edge([fleet(windows=(weekly,))], at(now)) == opens[0]
 
 
 def test_dates_and_exceptions() -> None:
