@@ -18,11 +18,11 @@ from itertools import pairwise
 from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.journal import BilledMonth, Memory
 from fleetd.model.machine import Machine, month_of
-from fleetd.model.plan import Action, BudgetView, OrphanView, Skip
+from fleetd.model.plan import Action, BudgetView, Skip
 from fleetd.model.reasons import Reason
 from fleetd.planner.amounts import CENT, NOTHING, Amount, known_total
 from fleetd.planner.billing import Billed, bill_at, dollars_of, month_name, new_month
-from fleetd.planner.costs import fleet_rate, hourly_rate
+from fleetd.planner.costs import BILLED, fleet_rate, hourly_rate
 from fleetd.planner.guards import merge
 from fleetd.planner.roster import Roster
 from fleetd.planner.windows import Effective, effective, next_change
@@ -107,15 +107,16 @@ def cut_budgets(
     fleets: Sequence[Fleet],
     members: Mapping[str, Roster],
     memory: Memory,
-    orphans: Sequence[OrphanView],
+    orphans: Mapping[str, Sequence[Machine]],
     costs: Costs,
     now: datetime,
     *,
-    forecast: bool = False,
+    forecast: bool,
 ) -> tuple[list[Action], list[Skip], tuple[BudgetView, ...]]:
     """Refuse the creates and starts that would take a month beyond a budget; and what each budget looks like.
 
     ``members``: each fleet's machines. ``memory.bills``: what was billed for each machine in the month so far.
+    ``orphans``: machines by the fleet that left the config.
     ``forecast``: show every fleet and the whole, with a budget or without.
     """
     budgets = {f.name: f.guards.max_monthly_cost for f in fleets if f.guards.max_monthly_cost > 0 or forecast}
@@ -126,9 +127,11 @@ def cut_budgets(
     begins, ends = month_of(month)
     bills = {b.machine_id: b for b in memory.bills if b.month == month}
     accounts = {f.name: _account(f, members[f.name], bills, memory, costs, begins, now, ends) for f in fleets}
-    here = {m.id for roster in members.values() for m in _all(roster)}
-    others = [b for b in bills.values() if b.machine_id not in here]
-    rest = _rest(others, accounts, orphans, memory, now, ends)
+    rest = _rest(orphans, bills, memory, costs, begins, now, ends)
+    here = {m.id for machines in (*map(_all, members.values()), *orphans.values()) for m in machines}
+    for bill in bills.values():
+        if bill.machine_id not in here:
+            _spend(accounts.get(bill.fleet, rest), bill, memory, now, None)
     kept: list[Action] = []
     cut: list[Skip] = []
     own = {n: [_Scope(f"fleet {n}", budget, [accounts[n]])] for n, budget in budgets.items() if budget > 0}
@@ -139,16 +142,17 @@ def cut_budgets(
             kept.append(action)
             continue
         account, scopes = accounts[action.fleet], [*own.get(action.fleet, ()), *shared]
-        added = None if action.hourly_delta is None else account.added(action.hourly_delta)
-        refusal = _refusal(action, added, scopes, month, ends)
+        refusal = _refusal(action, account, scopes, month, ends)
         if refusal is not None:
             cut.append(refusal)
             continue
-        if added is not None and action.hourly_delta is not None:
-            bisect.insort(account.rates, action.hourly_delta, key=lambda rate: -rate)
+        kept.append(action)
+        rate = action.hourly_delta
+        if rate is not None:
+            added = account.added(rate)
             for scope in scopes:
                 scope.committed += added
-        kept.append(action)
+            bisect.insort(account.rates, rate, key=lambda known: -known)
     views = [_view(name, month, budget, [accounts[name]], now) for name, budget in budgets.items()]
     if overall:
         views.insert(0, _view(None, month, costs.max_monthly_cost, [*accounts.values(), rest], now))
@@ -184,12 +188,7 @@ def _account(
     for machine in _all(roster):
         rate = hourly_rate(machine, costs.prices)
         rate = account.own_rate if rate is None and machine.machine_type is None else rate
-        row = bills.get(machine.id)
-        if row is None:
-            row = _unbilled(fleet, machine, begins, now)
-            if now - row.as_of > YOUNG:
-                account.unbilled.add(machine.name)
-        _spend(account, row, memory, now, rate)
+        _spend_on(account, fleet.name, machine, bills, memory, begins, now, rate)
         if machine.id in billed and rate is not None:
             account.rates.append(rate)
     for _ in roster.creating:
@@ -202,32 +201,47 @@ def _account(
 
 
 def _rest(
-    bills: Sequence[BilledMonth],
-    accounts: Mapping[str, _Account],
-    orphans: Sequence[OrphanView],
+    orphans: Mapping[str, Sequence[Machine]],
+    bills: Mapping[str, BilledMonth],
     memory: Memory,
+    costs: Costs,
+    begins: datetime,
     now: datetime,
     ends: datetime,
 ) -> _Account:
-    """What is nobody's in the config, and is billed all the same. What went is added to its fleet's account."""
+    """What is nobody's in the config, and is billed all the same."""
     rest = _Account((Segment(_hours(now, ends), 0, ends),), [], None)
-    known = {bill.name for bill in bills}
-    for bill in bills:
-        _spend(accounts.get(bill.fleet, rest), bill, memory, now, None)
-    for view in orphans:
-        rest.unbilled |= set(view.machines) - known
-        if view.hourly is None:
-            rest.unpriced.add(f"{view.fleet} (not in the config)")
-        else:
-            rest.rates.append(view.hourly)
+    for fleet, machines in orphans.items():
+        for machine in machines:
+            rate = hourly_rate(machine, costs.prices)
+            _spend_on(rest, fleet, machine, bills, memory, begins, now, rate)
+            if machine.phase not in BILLED:
+                continue
+            if rate is None:
+                rest.unpriced.add(f"{fleet} (not in the config)")
+            else:
+                rest.rates.append(rate)
     return rest
 
 
-def _unbilled(fleet: Fleet, machine: Machine, begins: datetime, now: datetime) -> BilledMonth:
-    """The month of a machine of which the provider has told nothing: it has run at the most since it was made."""
-    since = min(now, max(begins, machine.created_at or begins))
-    ours = Billed(machine.id, fleet.name, machine.name, machine_type=machine.machine_type)
-    return new_month(month_name(begins), ours, since)
+def _spend_on(
+    account: _Account,
+    fleet: str,
+    machine: Machine,
+    bills: Mapping[str, BilledMonth],
+    memory: Memory,
+    begins: datetime,
+    now: datetime,
+    rate: Decimal | None,
+) -> None:
+    """What a machine has cost; of one without a bill the provider has told nothing: it has run since it was made."""
+    row = bills.get(machine.id)
+    if row is None:
+        since = min(now, max(begins, machine.created_at or begins))
+        row = new_month(month_name(begins), Billed(machine.id, fleet, machine.name), since)
+        if now - since > YOUNG:
+            account.unbilled.add(machine.name)
+    _spend(account, row, memory, now, rate)
 
 
 def _spend(account: _Account, row: BilledMonth, memory: Memory, now: datetime, price: Decimal | None) -> None:
@@ -240,9 +254,8 @@ def _spend(account: _Account, row: BilledMonth, memory: Memory, now: datetime, p
         account.spent += amount
 
 
-def _refusal(
-    action: Action, added: Decimal | None, scopes: Sequence[_Scope], month: str, ends: datetime
-) -> Skip | None:
+def _refusal(action: Action, account: _Account, scopes: Sequence[_Scope], month: str, ends: datetime) -> Skip | None:
+    added = None if action.hourly_delta is None else account.added(action.hourly_delta)
     for scope in scopes:
         if added is None or scope.unpriced:
             named = ", ".join(scope.unpriced[:5]) or f"a new machine of {action.fleet}"
@@ -306,9 +319,8 @@ def _run_out(
     total, used_up = spent, None
     for begins, until, rate in curve:
         costs = rate * _hours(begins, until)
-        if used_up is None and 0 < budget < total + costs and rate > 0:
-            share = max(Decimal(0), budget - total) / costs if costs else Decimal(0)
-            used_up = begins + (until - begins) * float(min(Decimal(1), share))
+        if used_up is None and 0 < budget < total + costs:
+            used_up = begins if total > budget else begins + (until - begins) * float((budget - total) / costs)
         total += costs
     return total, used_up
 
@@ -322,7 +334,7 @@ def _all(roster: Roster) -> tuple[Machine, ...]:
 
 
 def _hours(since: datetime, until: datetime) -> Decimal:
-    return Decimal(str(max(0.0, (until - since).total_seconds()))) / 3600
+    return Decimal(str((until - since).total_seconds())) / 3600
 
 
 def _cents(amount: Decimal) -> Decimal:

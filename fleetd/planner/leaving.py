@@ -27,7 +27,7 @@ def surely_leaves(machine: Machine) -> bool:
             return True
         if event.rises and not event.failed:
             break
-    return machine.phase is Phase.UNKNOWN and machine.state.casefold().startswith(_WORDS)
+    return machine.state.casefold().startswith(_WORDS)
 
 
 def frees_its_place(machine: Machine, fact: MachineFacts | None, patience: timedelta, now: datetime) -> bool:

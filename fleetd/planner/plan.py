@@ -98,11 +98,12 @@ def plan(
         actions += kept
         skips += [*drafted.skips, *doubtful, *apart, *beyond]
     caps = {f.name: f.guards.max_hourly_cost for f in fleets}
-    left = orphan_views(orphans_of(observation.machines, owned, memory.facts, fleets), costs.prices)
+    orphans = orphans_of(observation.machines, owned, memory.facts, fleets)
+    left = orphan_views(orphans, costs.prices)
     others = {view.fleet: view.hourly for view in left}
     actions, too_dear = cut_costs(actions, caps, rates, costs.max_hourly_cost, others)
     actions, beyond_budget, budgets = cut_budgets(
-        actions, fleets, members_of, memory, left, costs, now, forecast=forecast
+        actions, fleets, members_of, memory, orphans, costs, now, forecast=forecast
     )
     before = total([*rates.values(), *others.values()])
     after = total([before, *(a.hourly_delta for a in actions)])

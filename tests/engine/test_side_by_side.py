@@ -11,9 +11,6 @@ from fleetd.cloud.rate import Admission
 from fleetd.engine.side_calls import SideCalls
 from fleetd.model.errors import Ambiguous, RateLimited
 from fleetd.model.fleet import Guards, Limit
-from fleetd.model.plan import Action
-from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.call_budget import share_out
 from tests.support.build import fleet, token_name
 from tests.support.rig import Rig, rig
 from tests.support.virtual_time import run_virtual
@@ -222,26 +219,6 @@ def test_one_listings_retry_after_keeps_passes_and_poller_away_for_five_minutes_
             assert world.cloud.calls
 
     run_virtual(story)
-
-
-def action(name: str, verb: Verb, reason: Reason = Reason.OVER_TARGET) -> Action:
-    return Action(verb, name, reason, machine=None if verb is Verb.CREATE else f"ps-{name}")
-
-
-@pytest.mark.parametrize("requests", [0, 2, 7, 20, 1000])
-def test_a_pass_shares_out_what_it_may_call(requests: int) -> None:
-    actions = [action("a", Verb.STOP)] * 0
-    actions += [action("a", Verb.STOP) for _ in range(50)] + [action("b", Verb.CREATE) for _ in range(4)]
-    actions += [action("c", Verb.STOP), action("a", Verb.RESTART, Reason.OPERATOR_REQUEST)]
-    kept, skips = share_out(actions, requests)
-    assert len(kept) + len(skips) == len(actions)
-    assert {s.reason for s in skips} <= {Reason.CALLS_USED_UP}
-    assert {a.fleet for a in kept} == {"a", "b", "c"}, "every fleet has its turn"
-    assert any(a.reason is Reason.OPERATOR_REQUEST for a in kept)
-    cost = sum(1 if a.verb is Verb.CREATE else 2 for a in kept)
-    assert cost <= max(requests, 5) + 2
-    if requests == 20:
-        assert sum(a.fleet == "b" for a in kept) == 4
 
 
 def test_what_a_call_raises_after_its_pass_is_noted_and_ends_nothing() -> None:

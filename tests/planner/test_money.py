@@ -135,10 +135,18 @@ def test_the_higher_price_counts_and_none_is_zero(told, listed, rate) -> None:
 
 @pytest.mark.parametrize(
     ("configured", "learnt", "apart"),
-    [("1.00", "1.00", False), ("1.00", "0.91", False), ("1.00", "0.89", True), ("0.50", "0.60", True)],
+    [
+        ("1.00", "1.00", False),
+        ("1.00", "0.91", False),
+        ("1.00", "0.90", False),
+        ("1.00", "0.89", True),
+        ("0.50", "0.60", True),
+        ("1.00", "0.905", False),
+    ],
 )
-def test_prices_are_apart_beyond_a_tenth(configured, learnt, apart) -> None:
+def test_prices_are_apart_beyond_a_tenth_of_the_higher(configured, learnt, apart) -> None:
     assert differ(Decimal(configured), Decimal(learnt)) is apart
+    assert differ(Decimal(learnt), Decimal(configured)) is apart
 
 
 # Budgets

@@ -57,6 +57,11 @@ def test_nobody_knows_who_destroyed_a_machine() -> None:
     assert remember(facts(1), None, Culprit.UNKNOWN, NOW, NOW) == facts(1)
 
 
+@pytest.mark.parametrize("word", ["operator", "vendor_timeout", "failed_start", "fleetd", "unknown"])
+def test_the_words_for_who_did_it_stay_as_the_journal_has_them(word: str) -> None:
+    assert remember(facts(1), machine(1, "off"), Culprit(word), NOW, NOW).stopped_by == word
+
+
 def test_who_did_it_is_remembered() -> None:
     latest = NOW + timedelta(hours=5)
     stopped = remember(facts(1), machine(1, "off"), Culprit.OPERATOR, NOW, latest)
