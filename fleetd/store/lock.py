@@ -85,8 +85,8 @@ class StateLock:
         """
         if not self.is_held():
             holder = read_holder(self.path.parent)
-            other = holder is not None and holder != self._holder
-            who = f", and pid {holder.pid} has written itself into it since" if other and holder else ""
+            another = holder if holder != self._holder else None
+            who = f", and pid {another.pid} has written itself into it since" if another else ""
             raise LockLost(
                 f"the lock {self.path} was removed or replaced while fleetd ran{who}: nothing is written any more"
             )
