@@ -224,9 +224,7 @@ def bill_at(
     """
     more = row.more_seconds if row.gone else unseen_seconds(row, until, still_off)
     until = (row.gone_at or row.as_of) if row.gone else max(row.as_of, _within(row, until))
-    prices = _prices(row.hourly_rate, price)
-    if more > 0:
-        prices |= prices_during(history or {}, row.machine_type, row.as_of, until)
+    prices = _prices(row.hourly_rate, price) | prices_during(history or {}, row.machine_type, row.as_of, until)
     stored_s = (until - row.as_of).total_seconds()
     rates = [] if row.storage_monthly_rate is None else [row.storage_monthly_rate]
     hours = None

@@ -181,7 +181,7 @@ def learn(
             changed.append(replace(gone, up_since=None))
             outside.append(OutsideChange(None, old, GONE, ours))
     listed = frozenset(m.id for m in observation.machines)
-    forget = tuple(m for m, f in facts.items() if went(f) and _forgettable(f, observation, listed))
+    forget = tuple(m for m, f in facts.items() if _forgettable(f, observation, listed))
     return Learnt(tuple(changed), forget, tuple(outside), tuple(new))
 
 
@@ -281,6 +281,7 @@ def _lingering(observation: Observation, facts: Mapping[str, MachineFacts]) -> f
 
 
 def _forgettable(fact: MachineFacts, observation: Observation, listed: frozenset[str]) -> bool:
+    """Whether it went long ago."""
     if fact.machine_id in listed:
         return False  # without the memory that it went it would count as there
     if fact.destroyed:

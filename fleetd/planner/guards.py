@@ -100,7 +100,7 @@ def agree_on(fleet: Fleet, action: Action, ours: datetime, theirs: datetime, cos
 
 
 def cut_counts(
-    fleet: Fleet, size: int, actions: Iterable[Action], moving: Iterable[Intent], *, late: int = 0
+    fleet: Fleet, size: int, actions: Iterable[Action], moving: Iterable[Intent], *, late: int
 ) -> tuple[list[Action], list[Skip]]:
     """Hold a fleet's actions to its per-pass limits.
 
@@ -195,8 +195,10 @@ def shrink_wait(fleet: Fleet, members: Roster, memory: Memory, observed_at: date
         if f.fleet == fleet.name and not f.destroyed
     )
     recent = [at for at in went if at is not None and is_waiting(at, settle, observed_at)]
+    if not recent:
+        return None
     # Those of which nobody can tell, or whose turn to be looked at has not come, may be gone with them.
-    doubtful = sum(m.state == UNVERIFIED for m in members.unknown) if recent else 0
+    doubtful = sum(m.state == UNVERIFIED for m in members.unknown)
     allowed = max(2, fleet.guards.max_shrink.of(members.size + len(recent)))
     if len(recent) + doubtful <= allowed:
         return None

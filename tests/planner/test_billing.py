@@ -558,6 +558,25 @@ def test_what_an_earlier_version_wrote_without_bounds_cost_its_own_price_as_far_
     assert bill_at(replace(unpriced, gone=True, at_most=True), AT).compute is None
 
 
+@pytest.mark.parametrize("part", ["compute", "storage"])
+@pytest.mark.parametrize("bound", ["least", "most"])
+def test_one_bound_alone_is_none(part: str, bound: str) -> None:
+    row = told(None, answer(10, "0.50"), ONE, AT, seen(("0.80", -300, -100)))
+    row = replace(row, stored_most=Decimal(9))
+    field = f"{'spent' if part == 'compute' else 'stored'}_{bound}"
+    whole, half = (getattr(bill_at(one, AT), part) for one in (row, replace(row, **{field: None})))
+    assert whole is not None
+    assert whole.least < whole.most
+    assert half == Amount.of(whole.least), "what its own rate makes of it"
+
+
+@pytest.mark.parametrize("until", [0, 1])
+def test_hours_without_a_price_cost_what_the_type_did_around_the_last_word(until: float) -> None:
+    row = replace(told(None, answer(1, None), ONE, AT, {}), off=True)
+    bill = bill_at(row, later(until), still_off=later(until), history=seen(("0.80", 1, 2)))
+    assert bill.compute == Amount.of(Decimal("0.80"))
+
+
 def test_what_may_have_been_used_since_without_any_price_is_not_known() -> None:
     row = told(None, answer(0, None), ONE, AT, {})
     assert bill_at(row, AT).compute == Amount.of(Decimal(0))

@@ -12,11 +12,10 @@ import pytest
 from fleetd.model.fleet import Costs, Fleet, Guards, Window
 from fleetd.model.journal import BilledMonth
 from fleetd.model.machine import Machine
-from fleetd.model.plan import BudgetView, OverCap, Plan, Skip
+from fleetd.model.plan import BudgetView, Plan, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.amounts import Amount
 from fleetd.planner.budgets import YOUNG, Segment, _Account, _curve, _run_out, segments
-from fleetd.planner.guards import over_caps
 from fleetd.planner.plan import plan
 from tests.support.build import NOW, facts, fleet, intent, machine, memory, seen, token_name
 
@@ -160,34 +159,6 @@ def test_the_spans_of_the_rest_of_a_month(
     day = datetime(2026, 3, begins, tzinfo=UTC)
     spans_found = segments(fleet(target=3, windows=windows), day, ENDS)
     assert [(s.hours, s.machines, (s.ends - day) / timedelta(hours=1)) for s in spans_found] == found
-
-
-@pytest.mark.parametrize(
-    ("caps", "current", "overall", "orphans", "over"),
-    [
-        P({"a": 1}, {"a": 2}, 0, {}, [("a", 2, 1)], id="one fleet"),
-        P({"a": 2}, {"a": 2}, 2, {}, [], id="just at it"),
-        P({"a": 0}, {"a": 2}, 0, {}, [], id="no cap"),
-        P({"a": 1}, {"a": None}, 0, {}, [], id="what has no price counts as nothing"),
-        P({"a": 1}, {}, 0, {}, [], id="nothing runs"),
-        P(
-            {"a": 1},
-            {"a": 2, "b": None},
-            2,
-            {"old": 1, "older": None},
-            [(None, 3, 2), ("a", 2, 1)],
-            id="all together",
-        ),
-    ],
-)
-def test_the_caps_that_are_passed(
-    caps: dict[str, int], current: dict[str, Any], overall: int, orphans: dict[str, Any], over: list[Any]
-) -> None:
-    def dollars(amounts: dict[str, Any]) -> dict[str, Any]:
-        return {name: None if amount is None else Decimal(amount) for name, amount in amounts.items()}
-
-    found = over_caps(dollars(caps), dollars(current), Decimal(overall), dollars(orphans))
-    assert found == tuple(OverCap(name, Decimal(had), Decimal(cap)) for name, had, cap in over)
 
 
 AT = datetime(2026, 3, 31, 14, tzinfo=UTC)

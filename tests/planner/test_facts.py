@@ -305,12 +305,17 @@ def blind(n: int, **fields: Any) -> Machine:
         pytest.param("ready", blind(1), None, False, id="its entry cannot be read: show has no other"),
         pytest.param(None, machine(1, "off"), None, False, id="nothing is remembered of it"),
         pytest.param("ready", machine(2, "off"), None, False, id="another"),
+        pytest.param("ready", machine(1), None, False, id="as it was"),
+        pytest.param("odd", machine(1, "odd"), None, True, id="in a state that says nothing, as before"),
     ],
 )
 def test_who_is_looked_at_because_of_what_a_listing_says(before, listed, under_way, looked_at) -> None:
     known = {} if before is None else {"ps1": facts(1, last_state=before)}
-    found = turned([listed], known, FLEETS, () if under_way is None else (under_way,))
-    assert [f.machine_id for f in found] == (["ps1"] if looked_at else [])
+    moving = () if under_way is None else (under_way,)
+    sound, told = machine(3), {**known, "ps3": facts(3)}
+    for others in ([], [sound], [machine(4)]):
+        found = turned([*others, listed], told, FLEETS, moving)
+        assert [f.machine_id for f in found] == (["ps1"] if looked_at else []), "whatever stands before it"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fleetd.model.fleet import IdleRule
 from fleetd.model.journal import IdleReport
 from fleetd.model.reasons import Reason
-from fleetd.planner.idle import Activity, IdleClock, Reading, advance, combine, idle_surge, may_park
+from fleetd.planner.idle import Activity, IdleClock, Reading, advance, combine, idle_surge, may_lose, may_park
 from tests.support.build import NOW, ago, facts, fleet, later, machine
 
 RULE = IdleRule(("gpu",), after=timedelta(minutes=30), min_uptime=timedelta(minutes=10))
@@ -109,6 +109,15 @@ def report(verdict: Activity = IDLE, minutes: float = 60) -> IdleReport:
 )
 def test_may_park(rule, known, said, reason) -> None:
     assert may_park(fleet(idle=rule), known, said, NOW) is reason
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"), [("idle", None), ("active", Reason.BUSY), ("unknown", Reason.ACTIVITY_UNKNOWN)]
+)
+def test_the_words_of_a_verdict_stay_as_the_journal_has_them(word, reason) -> None:
+    said = IdleReport(word, ago(minutes=60))
+    assert Activity(word) == word
+    assert may_lose(fleet(idle=RULE), said, NOW) is reason
 
 
 @pytest.mark.parametrize(
