@@ -116,7 +116,7 @@ class StateLock:
         self._descriptor = self._directory = None
 
     def _open_directory(self) -> int:
-        return os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        return os.open(self.path.parent, os.O_RDONLY)
 
     def _take(self, directory: int) -> int | None:
         with contextlib.ExitStack() as on_failure:
@@ -151,7 +151,7 @@ class StateLock:
 def is_locked(state: Path) -> bool:
     """Whether a process holds a state directory, whatever else can be seen of it. False where nobody may look."""
     try:
-        descriptor = os.open(lock_path(state), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(lock_path(state), os.O_RDONLY)
     except OSError:
         return False
     try:

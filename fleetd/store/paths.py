@@ -22,7 +22,7 @@ def state_dir(configured: Path | str | None, environ: Mapping[str, str]) -> Path
     """
     if configured is not None and str(configured):
         return Path(configured).expanduser().absolute()
-    return _first(environ.get("STATE_DIRECTORY")) or platformdirs.user_state_path("fleetd", appauthor=False)
+    return _first(environ.get("STATE_DIRECTORY")) or platformdirs.user_state_path("fleetd")
 
 
 def runtime_dir(environ: Mapping[str, str], state: Path) -> Path:
@@ -46,5 +46,5 @@ def lock_path(state: Path) -> Path:
 
 
 def _first(directories: str | None) -> Path | None:
-    first = (directories or "").split(":", maxsplit=1)[0]
+    first = (directories or "").partition(":")[0]
     return Path(first) if first else None

@@ -153,6 +153,17 @@ async def test_a_cancelled_opening_leaves_no_thread_and_no_connection(path, gate
         assert not thread.is_alive()
 
 
+async def test_closing_a_worker_waits_for_nothing(gate):
+    """It is closed on the loop's thread, where everything else waits with it."""
+    worker = Worker()
+    job = asyncio.create_task(worker.run(gate.pass_through))
+    await asyncio.to_thread(gate.entered.wait)
+    worker.close()
+    assert not job.done()
+    gate.opened.set()
+    await job
+
+
 async def test_concurrent_calls_all_get_their_own_answer(threaded):
     results: dict[int, int] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import shutil
@@ -12,14 +13,17 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import pytest
 
 from fleetd.model.errors import LockLost, StateUnusable
 from fleetd.model.reasons import Verb
-from fleetd.store import schema
+from fleetd.store import connection, schema
+from fleetd.store.failures import database_failure, file_failure
 from fleetd.store.sqlite import SqliteJournal
 from tests.store.test_journal import ENTRY, INTENT, NOW
 from tests.support.inline_executor import InlineExecutor
@@ -100,8 +104,8 @@ async def test_a_file_size_limit_is_told(path):
     await journal.aclose()
 
 
-@pytest.mark.parametrize("free", [0, 1, 2])
-async def test_a_lack_of_descriptors_is_told(path, free):
+@contextmanager
+def free_descriptors(number: int) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
@@ -109,14 +113,19 @@ async def test_a_lack_of_descriptors_is_told(path, free):
         with contextlib.suppress(OSError):
             while True:
                 taken.append(os.open(os.devnull, os.O_RDONLY))
-        for _ in range(free):
+        for _ in range(number):
             os.close(taken.pop())
-        with pytest.raises(StateUnusable, match=r"no descriptor is left for .*LimitNOFILE="):
-            await opened(path)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for descriptor in taken:
             os.close(descriptor)
+
+
+@pytest.mark.parametrize("free", [0, 1, 2])
+async def test_a_lack_of_descriptors_is_told(path, free):
+    with free_descriptors(free), pytest.raises(StateUnusable, match=r"no descriptor is left for .*LimitNOFILE="):
+        await opened(path)
     journal = await opened(path)
     await journal.aclose()
 
@@ -163,6 +172,20 @@ async def test_a_path_under_a_file_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StateUnusable, match="lies under a file"):
         await opened(tmp_path / "file" / "journal.db")
+
+
+async def test_a_file_system_without_shared_memory_is_told(path, monkeypatch):
+    """SQLite then stays with a journal that a crash may leave half, and says so by the mode that it answers."""
+
+    def connect(path: Path, mode: str, *, busy_timeout: float) -> sqlite3.Connection:
+        return plain(path, mode, "vfs=unix-dotfile", busy_timeout=busy_timeout)
+
+    plain = connection._connect
+    monkeypatch.setattr(connection, "_connect", connect)
+    with pytest.raises(
+        StateUnusable, match=r"cannot carry the journal \(no WAL\): state_dir must be on a local disk"
+    ):
+        await opened(path)
 
 
 def garbage(path: Path) -> None:
@@ -288,3 +311,102 @@ async def test_looking_at_an_older_journal_upgrades_only_the_copy(path, monkeypa
     assert len(await looking.open_intents()) == 1
     await looking.aclose()
     assert content(path.parent) == before
+
+
+def reported(name: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("so SQLite says")
+    error.sqlite_errorname, error.sqlite_errorcode = name, getattr(sqlite3, name)
+    return error
+
+
+@contextmanager
+def place_with(free: int, flags: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10**9, 10**9 - free, free))
+        patch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_flag=flags))
+        yield
+
+
+@contextmanager
+def place_gone() -> Iterator[None]:
+    def gone(_path: object) -> None:
+        raise FileNotFoundError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", gone)
+        patch.setattr(os, "statvfs", gone)
+        yield
+
+
+USUAL = partial(place_with, 10**8, os.ST_NOSUID)
+FULL = partial(place_with, 40 * 1024, os.ST_NOSUID)
+READ_ONLY = partial(place_with, 10**8, os.ST_NOSUID | os.ST_RDONLY)
+
+
+@pytest.mark.parametrize(
+    ("name", "world", "words"),
+    [
+        ("SQLITE_FULL", USUAL, "no space left for the journal"),
+        ("SQLITE_IOERR_WRITE", USUAL, "failed: check the disk"),
+        ("SQLITE_IOERR_WRITE", FULL, "no space left for the journal"),
+        ("SQLITE_IOERR_WRITE", place_gone, "failed: check the disk"),
+        ("SQLITE_BUSY", FULL, "locked by another process"),
+        ("SQLITE_LOCKED", USUAL, "locked by another process"),
+        ("SQLITE_READONLY", USUAL, "cannot be written by uid"),
+        ("SQLITE_CANTOPEN", USUAL, "cannot be opened by uid"),
+        ("SQLITE_CANTOPEN", READ_ONLY, "cannot be written by uid"),
+        ("SQLITE_CANTOPEN", place_gone, "cannot be opened by uid"),
+        ("SQLITE_CANTOPEN", partial(free_descriptors, 3), "no descriptor is left"),
+        ("SQLITE_CANTOPEN", partial(free_descriptors, 4), "cannot be opened by uid"),
+        ("SQLITE_BUSY", partial(free_descriptors, 0), "locked by another process"),
+        ("SQLITE_PERM", USUAL, "cannot be opened by uid"),
+        ("SQLITE_AUTH", USUAL, "cannot be opened by uid"),
+        ("SQLITE_CORRUPT", READ_ONLY, "is damaged"),
+        ("SQLITE_NOTADB", USUAL, "is damaged"),
+        ("SQLITE_TOOBIG", USUAL, "cannot be used"),
+    ],
+)
+def test_what_sqlite_reports_is_told_as_what_it_is(path, name, world, words):
+    """It reports some full disks, read-only ones and want of descriptors under more general names."""
+    error = reported(name)
+    with world():
+        told = str(database_failure(error, path))
+    assert words in told
+    assert str(path) in told
+    if "descriptor" not in words:  # that one is told in the system's words
+        assert told.endswith(f"(so SQLite says, {name})")
+
+
+def test_an_error_that_sqlite_gives_no_name_is_told_by_its_kind(path):
+    told = str(database_failure(sqlite3.ProgrammingError("so Python says"), path))
+    assert told == f"the journal {path} cannot be used (so Python says, ProgrammingError)"
+
+
+ASK_ITS_USER = "run this as the user it belongs to (sudo fleetd ..., or sudo -u {} fleetd ...)"
+
+
+@pytest.mark.parametrize(
+    ("owners", "advice"),
+    [
+        pytest.param({"/var/lib/fleetd/journal.db": 0}, ASK_ITS_USER.format("root"), id="of root's"),
+        pytest.param({"/var/lib/fleetd": 0}, ASK_ITS_USER.format("root"), id="not made yet, in root's directory"),
+        pytest.param({"/var/lib": 54321, "/var": 0}, ASK_ITS_USER.format("'#54321'"), id="of a user without a name"),
+        pytest.param(
+            {"/var/lib/fleetd/journal.db": 7, "/var/lib": 0}, "check its mode and that of the directories", id="ours"
+        ),
+        pytest.param({}, "check its mode and that of the directories", id="nothing of it can be seen"),
+    ],
+)
+def test_whom_to_be_is_told_by_the_owner_of_what_is_there(monkeypatch, owners, advice):
+    def owner(place: Path) -> SimpleNamespace:
+        try:
+            return SimpleNamespace(st_uid=owners[str(place)])
+        except KeyError:
+            raise PermissionError from None
+
+    monkeypatch.setattr(os, "geteuid", lambda: 7)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", owner)
+        told = str(file_failure(PermissionError(errno.EACCES, "denied"), Path("/var/lib/fleetd/journal.db")))
+    assert advice in told
+    assert "uid 7" in told

@@ -154,6 +154,62 @@ async def test_a_daemon_that_stops_between_two_looks_at_its_files(path, monkeypa
     await looking.aclose()
 
 
+@pytest.mark.parametrize("running", [False, True])
+async def test_what_changes_while_it_is_read_matters_where_there_is_no_lock(path, monkeypatch, running):
+    """Beside a log SQLite reads under its locks. Without one it is told that nothing will."""
+    journal = await SqliteJournal.open(path, executor=InlineExecutor())
+    await journal.put_note("a", "before")
+    if not running:
+        await journal.aclose()
+    changed = []
+
+    def change_first(*args: object, **options: object) -> sqlite3.Connection:
+        if not changed:
+            changed.append(True)
+            with contextlib.closing(sqlite3.connect(path)) as daemon:
+                daemon.execute("UPDATE note SET value = 'after'")
+                daemon.commit()
+                daemon.execute("PRAGMA wal_checkpoint")
+        return connect(*args, **options)
+
+    connect = connection._connect
+    monkeypatch.setattr(connection, "_connect", change_first)
+    with contextlib.nullcontext() if running else pytest.raises(connection.Moving, match="kept changing"):
+        connection.open_snapshot(path, busy_timeout=0.05).close()
+    assert changed
+    with contextlib.closing(connection.open_snapshot(path, busy_timeout=0.05)) as copy:
+        assert copy.execute("SELECT value FROM note WHERE key = 'a'").fetchone() == ("after",)
+    await journal.aclose()
+
+
+async def test_a_backup_that_links_it_meanwhile_changes_nothing_in_it(path, monkeypatch):
+    journal = await SqliteJournal.open(path, executor=InlineExecutor())
+    await journal.aclose()
+
+    def link(*args: object, **options: object) -> sqlite3.Connection:
+        path.with_name("backup.db").hardlink_to(path)
+        path.chmod(0o400)
+        return connect(*args, **options)
+
+    connect = connection._connect
+    monkeypatch.setattr(connection, "_connect", link)
+    connection.open_snapshot(path, busy_timeout=0.05).close()
+    assert path.with_name("backup.db").exists()
+
+
+async def test_a_copy_is_for_looking_unless_it_is_asked_for_to_be_written(path, journal):
+    await journal.put_note("a", "b")
+    with (
+        contextlib.closing(connection.open_snapshot(path, busy_timeout=0.05)) as copy,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        copy.execute("DELETE FROM note")
+    with contextlib.closing(connection.open_snapshot(path, busy_timeout=0.05, read_only=False)) as copy:
+        copy.execute("DELETE FROM note")
+        assert not copy.in_transaction, "it is in autocommit mode, as its reader's transactions want it"
+    assert await journal.get_note("a") == "b"
+
+
 async def test_who_looks_cannot_write(path, journal):
     looking = await SqliteJournal.open_read_only(path)
     for write in (

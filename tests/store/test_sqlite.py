@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 
@@ -10,6 +11,7 @@ import pytest
 from fleetd.model.errors import StateUnusable
 from fleetd.store.sqlite import SqliteJournal
 from tests.store.test_journal import INTENT
+from tests.store.test_lock_edges import opened
 from tests.support.inline_executor import InlineExecutor
 
 
@@ -20,6 +22,31 @@ async def test_commits_are_synced_to_the_disk(journal):
         ]
 
     assert await journal._database.read(settings) == ["wal", 2, 1]  # 2 is FULL
+
+
+async def test_its_connection_begins_no_transaction_and_waits_as_long_as_it_is_told(journal):
+    def settings(db: sqlite3.Connection) -> tuple[bool, int]:
+        db.execute("DELETE FROM note")
+        return db.in_transaction, db.execute("PRAGMA busy_timeout").fetchone()[0]
+
+    assert await journal._database.read(settings) == (False, 50)
+
+
+async def test_a_new_file_is_synced_into_its_directory_and_an_old_one_is_left_at_that(path, monkeypatch):
+    """Else the name may be gone after a power failure, with every commit in it. And nothing stays open."""
+    synced, sync = [], os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    before = opened()
+    for times in (1, 1):
+        journal = await SqliteJournal.open(path, executor=InlineExecutor())
+        await journal.aclose()
+        assert synced == [path.parent.stat().st_ino] * times
+        assert opened() == before
 
 
 async def test_a_failed_write_leaves_nothing_and_the_next_one_works(journal):
