@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from fleetd.model.fleet import IdleRule
 from fleetd.model.journal import IdleReport
 from fleetd.model.reasons import Reason
-from fleetd.planner.idle import Activity, IdleClock, Reading, advance, combine, idle_surge, may_lose, may_park
+from fleetd.planner.idle import (
+    Activity,
+    IdleClock,
+    Reading,
+    advance,
+    combine,
+    idle_surge,
+    lost_until,
+    may_lose,
+    may_park,
+    parkable_at,
+)
 from tests.support.build import NOW, ago, facts, fleet, later, machine
 
 RULE = IdleRule(("gpu",), after=timedelta(minutes=30), min_uptime=timedelta(minutes=10))
@@ -70,10 +81,24 @@ RUNNING = IdleClock(ago(minutes=20), ago(seconds=30))
         pytest.param(
             IdleClock(ago(hours=8), ago(seconds=30), timedelta(seconds=30)), UNKNOWN, ago(hours=8), id="two apart"
         ),
+        pytest.param(IdleClock(None, ago(seconds=30)), IDLE, NOW, id="idle at last"),
+        pytest.param(IdleClock(ago(minutes=20), NOW), IDLE, ago(minutes=20), id="two readings at one instant"),
+        pytest.param(IdleClock(ago(hours=8), ago(seconds=45)), UNKNOWN, ago(hours=8), id="just what is forgiven"),
+        pytest.param(
+            IdleClock(ago(hours=8), ago(seconds=30), timedelta(seconds=150)), UNKNOWN, ago(hours=8), id="just a tenth"
+        ),
     ],
 )
 def test_the_clock(clock, verdict, since) -> None:
     assert advance(clock, verdict, NOW, after=RULE.after, max_gap=GAP).idle_since == since
+
+
+@pytest.mark.parametrize(("verdict", "in_a_row"), [(UNKNOWN, 40), (IDLE, 0)])
+def test_a_reading_ends_what_was_uncovered_in_a_row_and_takes_none_of_it_back(verdict, in_a_row) -> None:
+    before = IdleClock(ago(hours=8), ago(seconds=30), timedelta(seconds=20), timedelta(seconds=10))
+    after = advance(before, verdict, NOW, after=RULE.after, max_gap=GAP)
+    assert after.gap == timedelta(seconds=in_a_row)
+    assert after.uncovered == timedelta(seconds=50 if verdict is UNKNOWN else 20)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +124,15 @@ def report(verdict: Activity = IDLE, minutes: float = 60) -> IdleReport:
     [
         pytest.param(RULE, facts(1, up_since=ago(hours=2)), report(), None, id="idle for long enough"),
         pytest.param(RULE, facts(1, up_since=ago(hours=2)), report(minutes=29), Reason.NOT_IDLE_LONG_ENOUGH, id="no"),
+        pytest.param(RULE, facts(1, up_since=ago(hours=2)), report(minutes=30), None, id="just long enough"),
         pytest.param(RULE, facts(1, up_since=ago(minutes=9)), report(), Reason.MIN_UPTIME, id="young"),
+        pytest.param(RULE, facts(1, up_since=ago(minutes=10)), report(), None, id="just old enough"),
+        pytest.param(
+            RULE, facts(1, up_since=ago(minutes=9)), report(ACTIVE), Reason.BUSY, id="young and busy: the graver"
+        ),
+        pytest.param(
+            RULE, facts(1, up_since=ago(hours=2)), IdleReport("idle", None), Reason.BUSY, id="nobody knows since when"
+        ),
         pytest.param(RULE, None, report(), Reason.MIN_UPTIME, id="nobody knows since when it is up"),
         pytest.param(RULE, facts(1, up_since=ago(hours=2)), report(ACTIVE), Reason.BUSY, id="busy"),
         pytest.param(RULE, facts(1, up_since=ago(hours=2)), report(UNKNOWN), Reason.ACTIVITY_UNKNOWN, id="unknown"),
@@ -128,13 +161,93 @@ def test_the_words_of_a_verdict_stay_as_the_journal_has_them(word, reason) -> No
         pytest.param([61, 62, 63, 300], None, id="long enough ago"),
         pytest.param([31, 42, 53, 64], None, id="one after another"),
         pytest.param([31, 31], None, id="two are no crowd"),
+        pytest.param([31, 31, 31], 29, id="three are"),
+        pytest.param([31, 41, 41, 300], 29, id="just within the span"),
+        pytest.param([31, 41, 42, 300], None, id="beyond it"),
+        pytest.param([60, 60, 60], None, id="it is over now"),
+        pytest.param([31, 32, None, 300], None, id="one is in use"),
+        pytest.param([31, 32, 33, None], 29, id="three of four, and one in use"),
     ],
 )
 def test_a_surge_holds_back_for_twice_the_time(minutes, held_until) -> None:
     boxes = [machine(n) for n in range(len(minutes))]
-    reports = {m.id: report(minutes=minute) for m, minute in zip(boxes, minutes, strict=True)}
+    said = zip(boxes, minutes, strict=True)
+    reports = {m.id: report(ACTIVE) if minute is None else report(minutes=minute) for m, minute in said}
     until = idle_surge(RULE, boxes, reports, NOW)
     assert until == (None if held_until is None else later(minutes=held_until))
+    assert idle_surge(None, boxes, reports, NOW) is None
+    unread = {m: r for m, r in reports.items() if r.verdict == IDLE}
+    assert idle_surge(RULE, boxes, unread, NOW) == until, "one without a reading is as one in use"
+
+
+WAS_UP = {"last_state": "off", "last_up_at": ago(minutes=20)}
+
+
+@pytest.mark.parametrize(
+    ("rule", "known", "leased", "minutes"),
+    [
+        pytest.param(None, WAS_UP, ago(minutes=5), None, id="nobody could tell before either"),
+        pytest.param(RULE, None, None, None, id="nothing is known of it"),
+        pytest.param(RULE, {}, None, None, id="it was never up"),
+        pytest.param(RULE, WAS_UP, None, 10, id="it was up"),
+        pytest.param(RULE, {"last_up_at": ago(minutes=30)}, None, None, id="so long ago that it counts no more"),
+        pytest.param(RULE, None, ago(minutes=5), 25, id="it was leased"),
+        pytest.param(RULE, WAS_UP, ago(minutes=5), 25, id="up and leased: the later"),
+        pytest.param(RULE, WAS_UP, ago(minutes=25), 10, id="whichever that is"),
+        pytest.param(RULE, WAS_UP, ago(hours=5), 10, id="a lease of long ago takes nothing from it"),
+        pytest.param(
+            RULE, {**WAS_UP, "stopped_by": Reason.PARKED_IDLE, "stopped_at": ago(minutes=20)}, None, None,
+            id="fleetd stopped it, and it was idle",
+        ),
+        pytest.param(
+            RULE, {**WAS_UP, "stopped_by": Reason.OVER_TARGET, "stopped_at": ago(minutes=19)}, None, None,
+            id="as surplus",
+        ),
+        pytest.param(
+            RULE, {**WAS_UP, "stopped_by": Reason.OUTLIVED_TIMEOUT, "stopped_at": ago(minutes=19)}, None, None,
+            id="as one that had outlived its timeout",
+        ),
+        pytest.param(
+            RULE, {**WAS_UP, "stopped_by": Reason.PARKED_IDLE, "stopped_at": ago(minutes=21)}, None, 10,
+            id="it came up again since",
+        ),
+        pytest.param(
+            RULE, {**WAS_UP, "stopped_by": "operator", "stopped_at": ago(minutes=20)}, None, 10, id="a person did"
+        ),
+        pytest.param(
+            RULE, {**WAS_UP, "stopped_by": Reason.PARKED_IDLE, "stopped_at": ago(minutes=20)}, ago(minutes=5), 25,
+            id="fleetd stopped it, and it was leased",
+        ),
+    ],
+)  # fmt: skip
+def test_until_when_one_that_is_not_up_counts_as_used(rule, known, leased, minutes) -> None:
+    fact = None if known is None else facts(1, **known)
+    until = lost_until(fleet(idle=rule), fact, leased, NOW)
+    assert until == (None if minutes is None else later(minutes=minutes))
+    assert lost_until(fleet(idle=rule), fact, leased, NOW, later(hours=9)) == until, "by either clock"
+    assert lost_until(fleet(idle=rule), fact, leased, later(hours=9)) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "up_since", "said", "ends"),
+    [
+        pytest.param(Reason.MIN_UPTIME, ago(minutes=4), report(), later(minutes=6), id="young"),
+        pytest.param(Reason.MIN_UPTIME, None, report(), None, id="nobody knows since when it is up"),
+        pytest.param(
+            Reason.NOT_IDLE_LONG_ENOUGH, ago(hours=2), report(minutes=20), later(minutes=10), id="idle for a while"
+        ),
+        pytest.param(Reason.NOT_IDLE_LONG_ENOUGH, ago(hours=2), None, None, id="no reading"),
+        pytest.param(Reason.NOT_IDLE_LONG_ENOUGH, ago(hours=2), IdleReport("idle", None), None, id="since when?"),
+        pytest.param(
+            Reason.BUSY, ago(minutes=4), report(minutes=20), None, id="nobody knows for how long it is used"
+        ),
+    ],
+)
+def test_when_a_machine_may_be_parked_if_it_stays_idle(reason, up_since, said, ends) -> None:
+    known = facts(1, up_since=up_since)
+    assert parkable_at(fleet(idle=RULE), known, said, reason) == ends
+    assert parkable_at(fleet(), known, said, reason) is None
+    assert parkable_at(fleet(idle=RULE), None, None, reason) is None
 
 
 @dataclass(frozen=True)
