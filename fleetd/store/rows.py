@@ -37,15 +37,15 @@ _LAST = (LAST - _EPOCH) // _MICROSECOND
 class Table(Generic[T]):
     """A dataclass's table: its columns, its statements, and both directions."""
 
-    def __init__(self, cls: type[T], name: str, *, numbered: bool = False) -> None:
-        """Derive the columns from the fields; ``numbered`` leaves the field ``id`` to the database."""
+    def __init__(self, cls: type[T], name: str) -> None:
+        """Derive the columns from the fields; a field ``id`` is the database's to give."""
         self._hints = hints = typing.get_type_hints(cls)
         self._said: set[str] = set()
         self.cls = cls
         self.name = name
         self.columns: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(cls))  # type: ignore[arg-type]
         self._codecs = {column: _codec(hints[column]) for column in self.columns}
-        self._stored = tuple(c for c in self.columns if not (numbered and c == "id"))
+        self._stored = tuple(c for c in self.columns if c != "id")
         names = ", ".join(self._stored)
         marks = ", ".join("?" * len(self._stored))
         self.select = f"SELECT {', '.join(self.columns)} FROM {name}"  # noqa: S608 - both are field names
@@ -226,9 +226,9 @@ _CODECS: Mapping[object, _Codec] = MappingProxyType(
     }
 )
 
-INTENTS = Table(Intent, "intent", numbered=True)
+INTENTS = Table(Intent, "intent")
 HISTORY = Table(HistoryEntry, "history")
 FACTS = Table(MachineFacts, "facts")
 BACKOFFS = Table(Backoff, "backoff")
 BILLS = Table(BilledMonth, "bill")
-HOLDS = Table(Hold, "hold", numbered=True)
+HOLDS = Table(Hold, "hold")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 
 import anyio
 import pytest
 
 from fleetd.model.errors import StateUnusable
-from fleetd.model.journal import Backoff, HistoryEntry, Intent, MachineFacts
+from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Intent, MachineFacts
 from fleetd.model.reasons import Outcome, Reason, Verb
 from tests.store.stores import FileStore, ServerStore, Store, stand_in
 from tests.support.build import NOW, ago, later
@@ -119,11 +120,11 @@ async def test_which_machines_a_create_made_or_may_have_made(journal, verb, mach
 
 async def test_closing_twice_changes_nothing(journal):
     intent = await journal.write_intent(INTENT)
-    await journal.close_intent(intent.id, at=later(seconds=1), outcome=Outcome.REACHED)
+    assert await journal.close_intent(intent.id, at=later(seconds=1), outcome=Outcome.REACHED) is True
     before = await journal.history()
-    await journal.close_intent(intent.id, at=later(seconds=2), outcome=Outcome.LOST, error="no")
+    assert await journal.close_intent(intent.id, at=later(seconds=2), outcome=Outcome.LOST, error="no") is False
     await journal.update_intent(intent.id, machine_id="ps9")
-    await journal.close_intent(4711, at=NOW, outcome=Outcome.LOST)
+    assert await journal.close_intent(4711, at=NOW, outcome=Outcome.LOST) is False
     assert await journal.history() == before
     assert await journal.open_intents() == []
 
@@ -203,6 +204,39 @@ async def test_facts_are_put_all_or_none(journal):
     assert await journal.facts() == []
 
 
+async def test_what_has_reached_its_goal_is_told_in_the_order_of_its_end(journal):
+    ends = {"a": 50, "b": 30, "c": 40, "destroyed": 45, "lost": 46, "open": None, "same": 40}
+    for name, seconds in ends.items():
+        verb = Verb.DESTROY if name == "destroyed" else Verb.CREATE
+        intent = await journal.write_intent(replace(INTENT, name=name, verb=verb))
+        if seconds is not None:
+            outcome = Outcome.LOST if name == "lost" else Outcome.REACHED
+            await journal.close_intent(intent.id, at=later(seconds=seconds), outcome=outcome)
+    assert [intent.name for intent in await journal.reached(9)] == ["b", "c", "same", "a"]
+    assert [intent.name for intent in await journal.reached(2)] == ["c", "same"], "of the newest, by their numbers"
+    assert [intent.closed_at for intent in await journal.reached(2)] == [later(seconds=40)] * 2
+
+
+BILL = BilledMonth("2026-03", "ps2", "training", "training-abc", NOW, 3600.0, Decimal("0.51"), 7200.0, Decimal(5))
+
+
+async def test_bills_are_kept_by_month_and_machine_for_two_years_more_than_the_history(journal):
+    other = replace(BILL, machine_id="ps1", seconds_used=None, gone=True, gone_at=NOW, spent_most=Decimal("1.10"))
+    await journal.put_bills([BILL, other, replace(BILL, month="2026-02")])
+    await journal.put_bills([])
+    assert await journal.bills(month="2026-03") == [other, BILL]
+    assert await journal.bills(month="2026-04") == []
+    grown = replace(BILL, as_of=later(hours=1), seconds_used=7200.0, more_seconds=60.0, off=True)
+    await journal.put_bills(bill for bill in [replace(BILL, name="renamed"), grown])
+    assert await journal.bills(month="2026-03") == [other, grown], "the last of several counts"
+    before = datetime(2028, 3, 31, tzinfo=UTC)
+    assert await journal.prune(before=before, max_rows=100) == 1
+    assert await journal.bills(month="2026-02") == []
+    assert await journal.bills(month="2026-03") == [other, grown]
+    assert await journal.prune(before=datetime(2, 4, 1, tzinfo=UTC), max_rows=100) == 0, "there is no year before 1"
+    assert await journal.prune(before=before + timedelta(days=1), max_rows=100) == 2
+
+
 async def test_backoffs_are_kept_by_region_and_type(journal):
     backoff = Backoff("NY2", "P4000", 1, later(minutes=1), "out of capacity")
     other = replace(backoff, machine_type="A100")
@@ -226,11 +260,14 @@ async def test_holds_expire_and_are_removed_by_subject(journal):
             actor="anna",
             now=NOW,
             expires_at=later(**lasting),
+            machine="ps1" if kind == "hold" else None,
         )
 
     machine = await add("hold", "training-abc", hours=4)
     fleet = await add("freeze", "training", hours=1)
+    assert (machine.machine, fleet.machine) == ("ps1", None)
     everything = await add("freeze", None, hours=2)
+    assert machine.id < fleet.id < everything.id
     assert machine.verbs == {Verb.STOP, Verb.DESTROY}
     assert await journal.holds(now=NOW) == [machine, fleet, everything]
     assert await journal.holds(now=later(hours=1)) == [machine, everything]

@@ -18,6 +18,7 @@ from tests.store.test_crash_safety import ROOT, killed_writer
 from tests.store.test_journal import ENTRY, FACTS, INTENT
 from tests.support.build import NOW, later
 from tests.support.inline_executor import InlineExecutor
+from tests.support.virtual_time import run_virtual
 
 
 def trace(directory: Path) -> dict[str, tuple[int, int, bytes]]:
@@ -208,6 +209,42 @@ async def test_a_copy_is_for_looking_unless_it_is_asked_for_to_be_written(path, 
         copy.execute("DELETE FROM note")
         assert not copy.in_transaction, "it is in autocommit mode, as its reader's transactions want it"
     assert await journal.get_note("a") == "b"
+
+
+@pytest.mark.parametrize(("seconds", "opens"), [(0.0, True), (2.0, True), (float("inf"), False)])
+def test_it_is_looked_for_again_while_the_file_changes_hands_and_not_for_ever(path, monkeypatch, seconds, opens):
+    """A disk that syncs slowly takes a second; after some more nobody waits for it."""
+
+    async def look() -> float:
+        began = anyio.current_time()
+
+        def snapshot(*arguments: object, **options: object) -> sqlite3.Connection:
+            if anyio.current_time() < began + seconds:
+                raise connection.Moving("it is moving")
+            return plain(*arguments, **options)
+
+        monkeypatch.setattr(database, "open_snapshot", snapshot)
+        with contextlib.nullcontext() if opens else pytest.raises(StateUnusable, match="it is moving"):
+            looking = await SqliteJournal.open_read_only(path, executor=InlineExecutor())
+            await looking.aclose()
+        return anyio.current_time() - began
+
+    plain = connection.open_snapshot
+    took = run_virtual(look)
+    assert seconds <= took <= seconds + 0.1 if opens else 3 < took < 30
+
+
+async def test_what_is_written_into_a_scratch_copy_is_gone_with_it_whatever_becomes_of_the_file(path, journal):
+    await journal.put_note("a", "b")
+    scratch = await SqliteJournal.open_scratch(path, executor=InlineExecutor())
+    await scratch.put_note("a", "c")
+    path.rename(path.with_name("moved.db"))
+    scratch.check()
+    await scratch.put_note("d", "e")
+    assert (await scratch.get_note("a"), await scratch.get_note("d")) == ("c", "e")
+    await scratch.aclose()
+    path.with_name("moved.db").rename(path)
+    assert (await journal.get_note("a"), await journal.get_note("d")) == ("b", None)
 
 
 async def test_who_looks_cannot_write(path, journal):
