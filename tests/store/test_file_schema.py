@@ -99,7 +99,9 @@ def test_a_newer_file_without_notes_is_refused(db: sqlite3.Connection) -> None:
 
 def test_a_file_of_this_version_says_so_and_is_not_written_again(db: sqlite3.Connection) -> None:
     assert version(db) == schema.VERSION
+    assert db.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"fltd", "big"),)
     assert db.execute("SELECT * FROM note").fetchall() == [("schema.oldest_reader", "1")]
+    db.execute("UPDATE note SET value = '99'")  # what is said there is for versions before it
     before = db.total_changes
     schema.prepare(db, PATH)
     assert db.total_changes == before

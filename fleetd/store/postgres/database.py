@@ -163,10 +163,8 @@ class Database:
                 tried = True
                 with anyio.fail_after(LONGEST):
                     return await call(db)
-            except StateAway:
-                lost: Exception = StateAway(f"{self.address} does not answer")
-                if anyio.current_time() > ends:
-                    raise
+            except StateAway as error:
+                lost: Exception = error
             except TimeoutError as error:
                 lost = StateAway(f"{self.address} does not answer within {LONGEST:g} s")
                 lost.__cause__ = error
@@ -182,10 +180,12 @@ class Database:
 
     def _is_lost(self, error: psycopg.Error) -> bool:
         db = self._connection
-        if db is None or db.closed or db.broken:
-            return True
-        return isinstance(
-            error, errors.SerializationFailure | errors.DeadlockDetected | errors.ReadOnlySqlTransaction
+        return (
+            db is None
+            or db.closed
+            or isinstance(
+                error, errors.SerializationFailure | errors.DeadlockDetected | errors.ReadOnlySqlTransaction
+            )
         )
 
     async def _written(self, db: Connection, job: Job[T]) -> T:
