@@ -7,9 +7,13 @@ was read twice. Whether the provider keeps to an order is seen by the dates.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from datetime import datetime
+from itertools import pairwise, takewhile
+
+import anyio
 
 from fleetd.cloud.listing import Reading, identity, joined
 from fleetd.cloud.port import Json
@@ -19,7 +23,7 @@ from fleetd.model.errors import CloudError
 MOST_LOOKS = 20
 """Machines that are looked at because they are not listed any more; where more are missing, all is read anew."""
 Look = Callable[[str], Awaitable[Json | None]]
-"""A machine's entry by its id; None where it is gone. Raises ``CloudError``."""
+"""A machine's entry by its id; None where it is gone. Raises ``CloudError`` where nobody tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +38,16 @@ class Proof:
     def reaches(self, newest_first: Sequence[Json]) -> bool:
         """Whether a page from the newest end has all that was made since: it goes back to two that were there.
 
-        Two, for machines of one date may stand in any order.
+        Two, and those that were there of more than one date: machines of one date may stand in any order, and where
+        dates are days what was made since may stand further back than the page goes.
         """
-        oldest = [identity(item) for item in newest_first[-2:]]
-        return len(oldest) == 2 and self.begun.issuperset(oldest)
+        there = [item for item in newest_first if identity(item) in self.begun]
+        back_to_them = newest_first[-2:] == there[-2:]
+        return len(there) > 1 and back_to_them and _made(there[0]) != _made(there[-1])
 
 
 async def completed(
-    reading: Reading, newest: Iterable[Json], proof: Proof, look: Look
+    reading: Reading, newest: Sequence[Json], proof: Proof, look: Look
 ) -> tuple[Reading, Proof] | None:
     """A listing that was read once with what slipped past it, and what it proves; None: all must be read anew.
 
@@ -57,16 +63,48 @@ async def completed(
     missing = sorted(proof.known - listed)
     if None in listed or len(missing) > MOST_LOOKS:
         return None
-    slipped: list[Json] = []
-    for machine_id in missing:
-        try:
-            found = await look(machine_id)
-        except CloudError as error:
-            return Reading(reading.items, failure=error), proof
-        slipped += [] if found is None else [found]
+    slipped = await _slipped(missing, look)
+    if slipped is None or _lacks(newest, proof.known, reading.items, slipped):
+        return None
     items = joined([*slipped, *reading.items])
     known = frozenset(ids_of(items))
     return Reading(items), Proof(known, (proof.known & known) | frozenset(ids_of(newest)))
+
+
+async def _slipped(missing: Sequence[str], look: Look) -> list[Json] | None:
+    """Those that are there. None where one cannot be told of: it may stay so, and all that are read twice tell."""
+    found: dict[str, Json | None] = {}
+
+    async def one(machine_id: str) -> None:
+        with suppress(CloudError):
+            found[machine_id] = await look(machine_id)
+
+    async with anyio.create_task_group() as group:
+        for machine_id in missing:
+            group.start_soon(one, machine_id)
+    if len(found) < len(missing):
+        return None
+    return [entry for machine_id in missing if (entry := found[machine_id]) is not None]
+
+
+def _lacks(
+    newest: Sequence[Json], known: Container[str | None], items: Sequence[Json], slipped: Sequence[Json]
+) -> bool:
+    """Whether the newest page is without one that belongs there: it may be without what was made since as well.
+
+    ``items`` are in order: those that belong there stand at their newest end.
+    """
+    there = set(ids_of(newest))
+    reaches_to = min(made for item in newest if (made := _made(item)) is not None)
+    newest_first = items if identity(items[0]) in there else reversed(items)
+    belonging = takewhile(lambda item: _is_later(item, reaches_to), newest_first)
+    lacking = [*belonging, *(item for item in slipped if _is_later(item, reaches_to))]
+    return any(identity(item) in known and identity(item) not in there for item in lacking)
+
+
+def _is_later(item: Json, than: datetime) -> bool:
+    made = _made(item)
+    return made is None or made > than
 
 
 def in_order(oldest_first: Sequence[Json], newest_first: Sequence[Json]) -> bool:
@@ -77,10 +115,14 @@ def in_order(oldest_first: Sequence[Json], newest_first: Sequence[Json]) -> bool
 
 def dates_rise(items: Sequence[Json]) -> bool:
     """Whether each was made no sooner than the one before it; not where one tells no date."""
-    dates = [date for item in items if (date := moment(item.get("dtCreated"))) is not None]
+    dates = [date for item in items if (date := _made(item)) is not None]
     return len(dates) == len(items) and all(one <= other for one, other in pairwise(dates))
 
 
 def ids_of(items: Iterable[Json]) -> list[str]:
     """The ids of a listing's entries, in their order; an entry without one is left out."""
     return [known for item in items if (known := identity(item)) is not None]
+
+
+def _made(item: Json) -> datetime | None:
+    return moment(item.get("dtCreated"))

@@ -16,7 +16,7 @@ from fleetd.cloud.core.api import CoreApi
 from fleetd.cloud.listing import Reading
 from fleetd.cloud.port import Json
 from fleetd.cloud.proof import MOST_LOOKS
-from fleetd.model.errors import NotFound, Refused, Unavailable
+from fleetd.model.errors import CloudError, MalformedAnswer, NotFound, Refused, Unavailable
 from tests.support.virtual_time import run_virtual
 
 P = pytest.param
@@ -69,6 +69,10 @@ class Api(CoreApi):
         self.happens: list[int] = []
         self.throughout: set[int] = set()
         self.asked: list[int | str] = []
+        self.alone: list[str] = []
+        """Listings of one machine alone."""
+        self.hidden: set[int] = set()
+        """What the answer that is asked for next lacks, though it is there."""
         self.wrong: Callable[[int | str], Exception | None] = lambda _asked: None
 
     def happen(self, what: int) -> None:
@@ -80,9 +84,20 @@ class Api(CoreApi):
 
     async def _get_list(self, operation: str, path: str, query: Any) -> list[Json]:
         assert (operation, path) == ("list", "/machines/getMachines")
+        if "machineId" in query:
+            return await self._listed_alone(query["machineId"])
         skip = int(query.get("skip", 0))
         await self._asked(skip)
-        return [dict(entry(n)) for n in self.arrange(self.ids)[skip : skip + SIZE]]
+        hidden, self.hidden = self.hidden, set()
+        return [dict(entry(n)) for n in self.arrange(self.ids)[skip : skip + SIZE] if n not in hidden]
+
+    async def _listed_alone(self, machine_id: str) -> list[Json]:
+        self.alone.append(machine_id)
+        await anyio.sleep(0.1)
+        error = self.wrong(f"list {machine_id}")
+        if error is not None:
+            raise error
+        return [dict(entry(n)) for n in self.ids if str(n) == machine_id]
 
     async def show(self, machine_id: str) -> Json:
         await self._asked(machine_id)
@@ -100,6 +115,7 @@ class Api(CoreApi):
 
     async def look(self, *happens: int) -> Reading:
         self.asked.clear()
+        self.alone.clear()
         self.happens, self.throughout = list(happens), set(self.ids)
         reading = await self.read_listing({}, prove=True)
         seen = [int(str(item["id"])) for item in reading.items]
@@ -374,7 +390,6 @@ def test_an_order_that_is_seen_to_be_another_is_not_relied_on(way: str) -> None:
     [
         P("the newest end", True, id="the newest end"),
         P("a page", False, id="a page"),
-        P("a machine", False, id="look"),
     ],
 )
 def test_what_fails_is_said_and_the_proof_before_it_stays(where: str, raised: bool) -> None:
@@ -384,7 +399,7 @@ def test_what_fails_is_said_and_the_proof_before_it_stays(where: str, raised: bo
     async def story() -> None:
         await api.look()
         api.happen(33)
-        wrong = {"the newest end": 76, "a page": 30, "a machine": "33"}[where]
+        wrong = {"the newest end": 76, "a page": 30}[where]
         api.wrong = lambda what: failed if what == wrong else None
         if raised:
             with pytest.raises(Unavailable):
@@ -396,6 +411,140 @@ def test_what_fails_is_said_and_the_proof_before_it_stays(where: str, raised: bo
         api.wrong = lambda _what: None
         assert (await api.look()).complete
         assert api.asked[0] == 76, "from the same proof"
+
+    run_virtual(story)
+
+
+NOT_FOUND = NotFound("no such machine", operation="show")
+REFUSED = Refused("this machine was deleted", operation="show")
+DOWN = Unavailable("500", operation="show")
+ODD_ANSWER = MalformedAnswer("asked about 33, answered about 5", operation="show")
+
+
+@pytest.mark.parametrize("said", [P(e, id=type(e).__name__) for e in (NOT_FOUND, REFUSED, DOWN, ODD_ANSWER)])
+@pytest.mark.parametrize("arrange", [rising, falling])
+def test_one_machine_that_show_does_not_tell_of_hinders_no_look(arrange: Arrange, said: CloudError) -> None:
+    """Somebody's has gone, and ``show`` answers with an error for good: listed alone it is there no more."""
+    api = Api(81, arrange)
+
+    async def story() -> None:
+        await api.look()
+        api.happen(33)
+        api.wrong = lambda what: said if what == "33" else None
+        for looks in (1, 0):
+            reading = await api.look()
+            assert (reading.complete, len(reading.items)) == (True, 80)
+            assert sum(isinstance(what, int) for what in api.asked) <= 9, "read once"
+            assert api.asked.count("33") == looks
+            assert api.alone == ["33"] * looks
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("said", [P(e, id=type(e).__name__) for e in (NOT_FOUND, REFUSED, DOWN, ODD_ANSWER)])
+def test_what_slipped_past_is_there_whatever_show_says(said: CloudError) -> None:
+    """A "not found" may be wrong, and the one listing lacks it because the list moved: it is not gone."""
+    api = Api(81)
+
+    async def story() -> None:
+        await api.look()
+        await api.look()
+        behind = api.asked.index(10)  # before it is asked for, one goes on the page that was read
+        api.wrong = lambda what: said if what == "10" else None
+        reading = await api.look(*[0] * behind, 5)
+        assert (reading.complete, "10" in {item["id"] for item in reading.items}) == (True, True)
+        assert api.asked.count("10") == 1, "it slipped past"
+        assert "10" in api.alone
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        P(lambda what: DOWN if what in {"33", "list 33"} else None, id="the listing of one fails as well"),
+        P(lambda what: DOWN if what == "33" else None, id="and the listing of one has others"),
+    ],
+)
+def test_where_nobody_tells_of_one_all_are_read_twice(wrong: Callable[[int | str], Exception | None]) -> None:
+    api = Api(81)
+
+    async def others(_machine_id: str) -> list[Json]:
+        return [dict(entry(n)) for n in api.ids[:SIZE]]
+
+    async def story() -> None:
+        await api.look()
+        api.happen(33)
+        api.wrong = wrong
+        if wrong("list 33") is None:
+            api._listed_alone = others  # type: ignore[method-assign]
+        for least, most in ((18, 32), (8, 9)):
+            reading = await api.look()
+            assert (reading.complete, len(reading.items)) == (True, 80)
+            assert least <= sum(isinstance(what, int) for what in api.asked) <= most
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("arrange", [rising, falling])
+@pytest.mark.parametrize("short", [1, 2, 4])
+def test_a_newest_page_that_lacks_what_is_there_is_no_proof(arrange: Arrange, short: int) -> None:
+    """It lacks machines that were listed before; what was made since it may lack as well."""
+    api = Api(80, arrange)
+
+    async def story() -> None:
+        await api.look()
+        await api.look()
+        api.happen(-1)
+        api.hidden = {*range(80 - short, 80), 80}
+        reading = await api.look()
+        assert (reading.complete, len(reading.items)) == (True, 81)
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize("arrange", [rising, falling])
+def test_a_newest_page_of_one_date_does_not_tell_where_the_newest_stand(arrange: Arrange) -> None:
+    """As where dates are days: what was made since may stand anywhere among those of that day, and slip there."""
+    api = Api(81)
+    made = {n: n for n in range(81)}
+
+    def by_day(ids: Sequence[int]) -> Sequence[int]:
+        return arrange(sorted(ids, key=lambda n: (n >= 10, made.get(n, 49.5))))
+
+    listed = api._get_list
+
+    async def get(operation: str, path: str, query: Any) -> list[Json]:
+        rows = await listed(operation, path, query)
+        return [row | {"dtCreated": f"2026-01-{1 + (int(str(row['id'])) >= 10):02}T00:00:00Z"} for row in rows]
+
+    async def story() -> None:
+        api.arrange = by_day
+        api._get_list = get  # type: ignore[method-assign]
+        await api.look()
+        await api.look()
+        api.happen(-1)
+        reading = await api.look()
+        assert len(api.asked) >= 17, "read twice"
+        assert (reading.complete, len(reading.items)) == (True, 82)
+
+    run_virtual(story)
+
+
+def test_machines_are_looked_at_side_by_side() -> None:
+    """Twenty one after the other, at a provider that is slow, are a look that is too old to decide on."""
+    api = Api(100, falling)
+
+    async def story() -> None:
+        await api.look()
+        begun = anyio.current_time()
+        await api.look()
+        usual = anyio.current_time() - begun
+        for _ in range(MOST_LOOKS):
+            api.happen(7)
+        begun = anyio.current_time()
+        await api.look()
+        assert anyio.current_time() - begun <= usual + 0.25
 
     run_virtual(story)
 

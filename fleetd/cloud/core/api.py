@@ -7,6 +7,7 @@ client for node, whose requests ours equal.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote
@@ -16,10 +17,10 @@ from fleetd.cloud.calls import Call, Effect, Sender
 from fleetd.cloud.core import wire
 from fleetd.cloud.core.once import Once
 from fleetd.cloud.core.pages import MOST_PAGES, Source, read_all
-from fleetd.cloud.listing import MOST_ENTRIES, Reading
+from fleetd.cloud.listing import MOST_ENTRIES, Reading, identity
 from fleetd.cloud.port import Json, Progress, freely
 from fleetd.cloud.waiting import Eyes, wait_until
-from fleetd.model.errors import MalformedAnswer, NotFound, Refused
+from fleetd.model.errors import CloudError, MalformedAnswer, Refused
 from fleetd.model.machine import Machine
 from fleetd.model.vendor import CORE_LIST_FILTERS, CORE_LOCAL_FILTERS
 
@@ -220,11 +221,19 @@ class CoreApi:
         return reading if limit is None else Reading(reading.items[:limit], reading.moved, reading.failure)
 
     async def _entry(self, machine_id: str) -> Json | None:
-        """A machine as a listing has it; None where it is gone."""
-        try:
+        """A machine as a listing has it; None where it is gone: the listing of it alone has nothing.
+
+        What ``show`` says against it is not enough. It may be wrong, and may be wrong for good.
+
+        Raises:
+            CloudError: nobody tells.
+        """
+        with suppress(CloudError):
             return await self.show(machine_id)
-        except NotFound:
-            return None
+        rows = await self._get_list("list", "/machines/getMachines", {"machineId": machine_id})
+        if any(identity(row) != machine_id for row in rows):
+            raise MalformedAnswer(f"asked for {machine_id} alone, answered with others", operation="list")
+        return rows[0] if rows else None
 
     async def _get_object(self, operation: str, path: str, query: Mapping[str, object], *, about: str = "") -> Json:
         call = Call(operation, "GET", path, query=_query(query), names_machine=bool(about))
