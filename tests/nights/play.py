@@ -34,7 +34,6 @@ from tests.nights.evidence import Judged, judge
 from tests.nights.measured import Machine, Prometheus, bearer, right_clock
 from tests.nights.record import FOREVER, Hold, Lease, Record, Use
 from tests.sim.life import Killed, Life, Site
-from tests.sim.watched import overheard
 from tests.support.virtual_time import run_virtual, virtual_clock, virtual_loop
 
 KEY = "sk-nights-simulated-key"
@@ -72,7 +71,6 @@ def play(night: Night, *, level: str = "info") -> Outcome:
     with (
         tempfile.TemporaryDirectory(prefix="fleetd-night-", dir=shared if shared.is_dir() else None) as root,
         mock.patch.object(fleetd.engine.daemon, "HEARTBEAT", 3600.0),
-        overheard(),
     ):
         return run_virtual(_play, night, Path(root), level, start=EVENING)
 

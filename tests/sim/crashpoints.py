@@ -41,7 +41,6 @@ from tests.sim.record import EPOCH, Act, Record, Veto
 from tests.sim.settling import quiet_from
 from tests.sim.spec import FleetSpec
 from tests.sim.truth import Truth
-from tests.sim.watched import overheard
 from tests.support.virtual_time import run_virtual, virtual_clock, virtual_loop
 
 KEY = "key-of-the-crash-points"
@@ -203,10 +202,7 @@ def die_at(path: Journey, *numbers: int, keeping: Keeping | None = None) -> Afte
     ``keeping``: where the journal is, else in a file.
     """
     shared = Path("/dev/shm")  # syncing costs nothing there
-    with (
-        tempfile.TemporaryDirectory(prefix="fleetd-crash-", dir=shared if shared.is_dir() else None) as root,
-        overheard(),
-    ):
+    with tempfile.TemporaryDirectory(prefix="fleetd-crash-", dir=shared if shared.is_dir() else None) as root:
         stage = run_virtual(_play, path, numbers, Path(root), keeping or OnDisk(), start=EPOCH)
     return stage.judge()
 

@@ -38,7 +38,6 @@ from tests.sim.people import People
 from tests.sim.record import EPOCH, FOREVER, Record
 from tests.sim.spec import Beat, FleetSpec
 from tests.sim.story import Story, draw_story
-from tests.sim.watched import overheard
 from tests.support.virtual_time import run_virtual, virtual_clock, virtual_loop
 
 KEY = "sk-9f1c-simulated-key-7d03"
@@ -96,7 +95,6 @@ def run_story(story: Story, *, dialect: Dialect = CORE, level: str = "info") -> 
         # No supervisor listens, so nobody needs signs of life every ten seconds.
         stack.enter_context(mock.patch.object(fleetd.engine.daemon, "HEARTBEAT", 3600.0))
         stack.enter_context(breakable())
-        stack.enter_context(overheard())
         stage = run_virtual(_play, story, Path(root), dialect, level, start=start)
     breaches = check(stage.record)
     faults = Counter(kind for call in stage.record.calls for kind in call.faults)

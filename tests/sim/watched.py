@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import anyio
 
 from fleetd.cloud.calls import Answer, Call
-from fleetd.cloud.http import HttpClient
 from fleetd.cloud.port import Cloud, Leave, freely
 from fleetd.model.errors import CloudError
 from fleetd.model.machine import Machine
@@ -116,53 +114,41 @@ class WatchedJournal:
 
 
 class WatchedLooks(WatchedCloud):
-    """The port as the observer of passes has it; notes what each look was given."""
+    """The port as the observer of passes has it; notes what each look was given and what the provider said."""
 
-    overheard = False
+    def __init__(self, life: Life, cloud: Any) -> None:
+        super().__init__(life, cloud)
+        send = cloud._http.send
+
+        async def overheard(call: Call, *more: Any) -> Answer:
+            answer: Answer = await send(call, *more)
+            look = _LOOK.get()
+            if look is not None and call.operation == "list":
+                look.told |= _told(answer.body)
+            return answer
+
+        cloud._http.send = overheard
 
     async def list_machines(self, progress: Callable[[], None] = lambda: None) -> Listing:
-        assert self.overheard, "without overheard() nobody knows what the provider answered"
         site = self._life.site
         look = Look(self._life.number, virtual_loop().time(), visible=site.visible())
         site.looks.append(look)
+        token = _LOOK.set(look)
         try:
-            with _overhearing(look):
-                listing = await self.__getattr__("list_machines")(progress)
+            listing = await self.__getattr__("list_machines")(progress)
             look.listed = frozenset(m.id for m in listing.machines)
             return listing
         finally:
+            _LOOK.reset(token)
             look.ended = virtual_loop().time()
 
 
 _LOOK: ContextVar[Look | None] = ContextVar("look", default=None)
+"""Whose answers are heard: those that its own tasks ask for, and not the poller's."""
 
 
-@contextmanager
-def _overhearing(look: Look) -> Iterator[None]:
-    token = _LOOK.set(look)
-    try:
-        yield
-    finally:
-        _LOOK.reset(token)
-
-
-@contextmanager
-def overheard() -> Iterator[None]:
-    """Each look notes what the provider's answers say, in their own bytes and not as fleetd understood them."""
-    send = HttpClient.send
-
-    async def sent(client: HttpClient, call: Call, *more: Any) -> Answer:
-        answer = await send(client, call, *more)
-        look = _LOOK.get()
-        if look is not None and call.operation == "list":
-            look.told |= _told(answer.body)
-        return answer
-
-    with mock.patch.object(HttpClient, "send", sent), mock.patch.object(WatchedLooks, "overheard", True):
-        yield
-
-
-def _told(body: bytes) -> frozenset[tuple[str, Any]]:
+def _told(body: bytes) -> frozenset[tuple[str, str | None]]:
+    """By the answer's own bytes, not as fleetd understands them."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):

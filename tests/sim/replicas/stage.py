@@ -40,7 +40,6 @@ from tests.sim.replicas.sql import ORIGIN
 from tests.sim.replicas.story import CALM_LIMIT, HOSTS, ReplicaStory, draw
 from tests.sim.run import KEY, Outcome
 from tests.sim.spec import Beat, FleetSpec
-from tests.sim.watched import overheard
 from tests.support.virtual_time import VirtualClock, run_virtual, virtual_loop
 
 AHEAD = (EPOCH - ORIGIN).total_seconds()
@@ -68,7 +67,6 @@ def run_story(story: ReplicaStory) -> Outcome:
         stack.enter_context(mock.patch.object(fleetd.engine.daemon, "HEARTBEAT", 3600.0))
         # Where a daemon leaves word of its control socket: not where this machine's own would.
         stack.enter_context(mock.patch.dict(os.environ, {"XDG_RUNTIME_DIR": root}))
-        stack.enter_context(overheard())
         stage = run_virtual(_play, story, Path(root), start=EPOCH)
     record = stage.record
     breaches = check(record)
