@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import re
@@ -180,15 +179,8 @@ def test_removing_the_file_lets_nobody_else_in(tmp_path, look_between):
 
 
 @pytest.mark.parametrize("meddle", [remove, replace])
-def test_where_directories_have_no_locks_a_removed_file_is_a_lost_lock(tmp_path, monkeypatch, meddle):
-    flock = fcntl.flock
-
-    def files_only(descriptor: int, operation: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EBADF, "no locks on directories")
-        flock(descriptor, operation)
-
-    monkeypatch.setattr(fcntl, "flock", files_only)
+@pytest.mark.usefixtures("no_locks_on_directories")
+def test_where_directories_have_no_locks_a_removed_file_is_a_lost_lock(tmp_path, meddle):
     with lock(tmp_path) as first:
         assert first.is_held()
         meddle(tmp_path)

@@ -6,23 +6,17 @@ import errno
 import fcntl
 import os
 import re
-import stat
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from fleetd.model.errors import LockLost, StateLocked, StateUnusable
-from fleetd.store.lock import Holder, StateLock, is_locked, read_holder
+from fleetd.store.lock import Holder, is_locked, read_holder
+from tests.store.test_lock import SINCE, lock
 
 P = pytest.param
-SINCE = datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=UTC)
-
-
-def lock(state_dir: Path) -> StateLock:
-    return StateLock(state_dir, pid=os.getpid(), since=SINCE)
 
 
 def opened() -> list[str]:
@@ -32,18 +26,6 @@ def opened() -> list[str]:
         with suppress(OSError):  # the one that was open to list them
             found.append(str(number.readlink()))
     return sorted(found)
-
-
-@pytest.fixture
-def no_locks_on_directories(monkeypatch: pytest.MonkeyPatch) -> None:
-    flock = fcntl.flock
-
-    def files_only(descriptor: int, operation: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EBADF, "no locks on directories")
-        flock(descriptor, operation)
-
-    monkeypatch.setattr(fcntl, "flock", files_only)
 
 
 def taken(state_dir: Path) -> None:
