@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import anyio
 
@@ -13,6 +14,7 @@ from fleetd.cloud.port import Json
 from fleetd.model.errors import CloudError
 from fleetd.model.machine import Machine
 
+T = TypeVar("T")
 Sights = dict[str, Machine | CloudError]
 """By machine id; see ``port.Found``."""
 
@@ -95,9 +97,9 @@ def told_once(items: Iterable[Json], machine_ids: Collection[str]) -> list[Json]
     return [item for known, item in rows.items() if known not in twice]
 
 
-async def each(machine_ids: Iterable[str], look: Callable[[str], Awaitable[Machine]]) -> Sights:
+async def each(machine_ids: Iterable[str], look: Callable[[str], Awaitable[T]]) -> dict[str, T | CloudError]:
     """Look at each; an error is the answer about that one."""
-    sights: Sights = {}
+    sights: dict[str, T | CloudError] = {}
 
     async def one(machine_id: str) -> None:
         try:

@@ -8,13 +8,11 @@ was read twice. Whether the provider keeps to an order is seen by the dates.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise, takewhile
 
-import anyio
-
+from fleetd.cloud.finding import each
 from fleetd.cloud.listing import Reading, identity, joined
 from fleetd.cloud.port import Json
 from fleetd.cloud.reading import moment
@@ -73,18 +71,10 @@ async def completed(
 
 async def _slipped(missing: Sequence[str], look: Look) -> list[Json] | None:
     """Those that are there. None where one cannot be told of: it may stay so, and all that are read twice tell."""
-    found: dict[str, Json | None] = {}
-
-    async def one(machine_id: str) -> None:
-        with suppress(CloudError):
-            found[machine_id] = await look(machine_id)
-
-    async with anyio.create_task_group() as group:
-        for machine_id in missing:
-            group.start_soon(one, machine_id)
-    if len(found) < len(missing):
+    sights = await each(missing, look)
+    if any(isinstance(sight, CloudError) for sight in sights.values()):
         return None
-    return [entry for machine_id in missing if (entry := found[machine_id]) is not None]
+    return [sight for m in missing if (sight := sights[m]) is not None and not isinstance(sight, CloudError)]
 
 
 def _lacks(

@@ -80,7 +80,7 @@ class ExternalChanges:
             )
         else:
             log.info("machine.changed_late", action=str(late), was=was.last_state, became=change.became, **keys)
-        if late is None and turned is not None and culprit in {Culprit.UNKNOWN, Culprit.FAILED_START}:
+        if turned is not None and culprit in {Culprit.UNKNOWN, Culprit.FAILED_START}:
             await setbacks.undone(turned.id, up=turned.phase in {Phase.UP, Phase.RISING}, now=at)
         elif late is None and change.machine is None:
             await setbacks.vanished(was.machine_id, at)
