@@ -5,6 +5,7 @@ Nothing in here asks fleetd. Windows are evaluated by reading a clock on the wal
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
@@ -60,6 +61,7 @@ class Truth:
         # the first time: from then on it is under no name of ours
         self.renamed = {a.machine_id: a.at for a in reversed(record.acts) if a.verb == "rename"}
         self._odd = [moment(c) for c in record.calls if c.operation == "list" and "odd_values" in c.faults]
+        self._first_ids: dict[tuple[str, float], tuple[float, set[str]]] = {}
         self._stale = [c.loop_seconds for c in record.calls if "stale_list" in c.faults]
 
     def change(self, machine_id: str, at: float) -> Change | None:
@@ -90,7 +92,7 @@ class Truth:
         born = self.born.get(machine_id)
         if born is not None and born.fleet in names:
             renamed = self.renamed.get(machine_id)
-            return born.fleet, renamed is None or at < renamed
+            return born.fleet, (renamed is None or at < renamed) and not self._twisted(machine_id, born.name, at)
         name = self.name(machine_id, at)
         for fleet in settings.fleets:
             if machine_id in fleet.adopt:
@@ -137,6 +139,22 @@ class Truth:
     def staleness(self, since: float, until: float) -> float:
         """By how many seconds listings within a span were behind the world."""
         return 300.0 if any(since <= t <= until for t in self._stale) else 0.0
+
+    def _twisted(self, machine_id: str, name: str, at: float) -> bool:
+        """Whether a journal without memory first heard its name beside a wrong id, in an odd answer.
+
+        The name belongs to that id from then on, and the machine is a look-alike, which is said and left alone.
+        """
+        since = max((t for t in self.record.ignorant_from() if t <= at), default=None)
+        if since is None:
+            return False
+        if (name, since) not in self._first_ids:
+            looks = [look for look in self.record.looks if look.began >= since]
+            told = ((look.ended, {m for m, n in look.told if n == name}) for look in looks)
+            first = next(((ended, ids) for ended, ids in told if ids), (math.inf, set()))
+            self._first_ids[name, since] = first
+        ended, ids = self._first_ids[name, since]
+        return ended <= at and machine_id not in ids
 
     def _left_early(self, name: str, at: float) -> bool:
         twin = next((m for m, b in self.born.items() if b.name == name), None)
