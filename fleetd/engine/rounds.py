@@ -6,6 +6,7 @@ not. Whatever a source does, a fault in its code included, is that source's answ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -137,10 +138,11 @@ class Rounds:
         sure = [m for m in machines if m.id not in doubts]
         if asking.table is not None and asking.table.asks_each and patience is not None:
             return found | await self._one_by_one(asking, sure, rule, patience)
-        with anyio.move_on_after(None if patience is None else patience.total_seconds()) as limit:
+        seconds = math.inf if patience is None else patience.total_seconds()
+        with anyio.move_on_after(seconds) as limit:
             found |= await self._read(asking, sure, rule)
-        if limit.cancelled_caught and patience is not None:
-            words = f"no answer within {patience.total_seconds():g} s"
+        if limit.cancelled_caught:
+            words = f"no answer within {seconds:g} s"
             return found | {m.id: self._unknown(name, words) for m in sure}
         return found
 

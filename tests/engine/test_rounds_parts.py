@@ -86,6 +86,14 @@ LATE = 10 * PROMPTLY + 0.1
         P(Source(), None, PATIENCE, [["ps1", "ps2", "ps3"]], [busy()] * 3, id="all at once"),
         P(Source(), EACH, PATIENCE, [["ps1"], ["ps2"], ["ps3"]], [busy()] * 3, id="one by one"),
         P(Source(), EACH, None, [["ps1", "ps2", "ps3"]], [busy()] * 3, id="one question"),
+        P(
+            Source(), IdleSource("gpu", "lease"), PATIENCE, [["ps1", "ps2", "ps3"]], [busy()] * 3,
+            id="it knows of itself, and asks nobody",
+        ),
+        P(
+            Source(takes={"ps1": 11}), IdleSource("gpu", "uptime"), PATIENCE, [["ps1", "ps2", "ps3"]], [SILENT] * 3,
+            id="and that in the same time",
+        ),
         P(Source(says={"ps1"}), None, PATIENCE, [["ps1", "ps2", "ps3"]],
           [busy(), unknown("gpu does not answer"), unknown("gpu does not answer")], id="it tells of one"),
         P(Source(takes={"ps2": 11}), None, PATIENCE, [["ps1", "ps2", "ps3"]], [SILENT] * 3, id="too slow"),
@@ -133,6 +141,16 @@ async def test_one_that_was_silent_is_not_asked_first_again() -> None:
     for _ in range(2):
         await some.ask(RULE, [ONE, TWO], [], patience=PATIENCE)
     assert source.asked == [["ps1"], ["ps2"], ["ps1"]]
+
+
+@virtual
+async def test_what_is_asked_just_in_time_is_counted_from_the_begin_of_its_round() -> None:
+    """However long the process has run: a round knows nothing of the time before it."""
+    await anyio.sleep(1000)
+    source = Source(takes={"ps1": 11, "ps2": 1.0, "ps3": 11})
+    some = await rounds(source, table=EACH)
+    answers = await some.ask(RULE, [ONE, TWO, THREE], [], patience=PATIENCE)
+    assert answers == {"ps1": {"gpu": SILENT}, "ps2": {"gpu": busy()}, "ps3": {"gpu": SILENT}}
 
 
 @virtual
@@ -197,6 +215,17 @@ async def test_what_sources_have_learnt_is_kept_as_long_as_they_are_asked() -> N
     assert (second.closed, some.memory) == (1, {"gpu: who is there?": {}})
     await some.use({"gpu": replace(EACH, at_once=5)})
     assert opened == [], "opened again"
+
+
+@virtual
+async def test_what_a_source_has_learnt_until_it_is_closed_is_told_to_the_next_that_asks_the_same() -> None:
+    before, after = Source(), Source()
+    opened = [{"gpu": before}, {"gpu": after}]
+    some = Rounds(lambda _settings: opened.pop(0), CLOCK)  # type: ignore[arg-type,return-value]
+    await some.use({"gpu": EACH})
+    before.knows = {"ps1": 7}
+    await some.use({"gpu": replace(EACH, at_once=5)})
+    assert (before.closed, after.knows) == (1, {"ps1": 7})
 
 
 TEXT = "http://{private_ip}/"
