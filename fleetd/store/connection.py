@@ -27,9 +27,9 @@ def open_writable(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
     Raises:
         StateUnusable: the file cannot be used; the message says why and what to do.
     """
-    with _explained(path):
+    with explained(path):
         _create(path)
-        with _closing_on_error(_connect(path, "rw", busy_timeout=busy_timeout)) as db:
+        with _closing_on_error(connect(path, "rw", busy_timeout=busy_timeout)) as db:
             (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 msg = (
@@ -57,7 +57,7 @@ def open_snapshot(path: Path, *, busy_timeout: float, read_only: bool = True) ->
         Moving: it did just that; try again.
         StateUnusable: the file cannot be read, is damaged, or is of a newer fleetd.
     """
-    with _explained(path), _closing_on_error(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+    with explained(path), _closing_on_error(sqlite3.connect(":memory:", isolation_level=None)) as copy:
         _copy_into(copy, path, busy_timeout)
         schema.prepare(copy, path)
         if read_only:
@@ -75,7 +75,7 @@ def _copy_into(copy: sqlite3.Connection, path: Path, busy_timeout: float) -> Non
     # With both side files a daemon has it open, or was killed: the log is read under read locks, its index is not
     # touched. Without a log everything is in the file; SQLite would make side files unless told that it is immutable.
     parameter = "readonly_shm=1" if before.log else "immutable=1"
-    with contextlib.closing(_connect(path, "ro", parameter, busy_timeout=busy_timeout)) as source:
+    with contextlib.closing(connect(path, "ro", parameter, busy_timeout=busy_timeout)) as source:
         try:
             source.backup(copy)
         except sqlite3.OperationalError as error:
@@ -110,7 +110,8 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _connect(path: Path, mode: str, parameter: str = "", *, busy_timeout: float) -> sqlite3.Connection:
+def connect(path: Path, mode: str, parameter: str = "", *, busy_timeout: float) -> sqlite3.Connection:
+    """The file as it is, in autocommit mode; ``mode`` and ``parameter`` as in sqlite.org/uri.html."""
     uri = f"{path.absolute().as_uri()}?mode={mode}&{parameter}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=busy_timeout)
 
@@ -130,7 +131,8 @@ def _create(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """What SQLite and the operating system refuse, as ``StateUnusable``."""
     try:
         yield
     except sqlite3.Error as error:

@@ -12,8 +12,7 @@ from typing import TypeVar
 
 from fleetd.model.errors import StateMoved
 from fleetd.store import schema
-from fleetd.store.connection import open_snapshot, open_writable
-from fleetd.store.failures import database_failure
+from fleetd.store.connection import connect, explained, open_snapshot, open_writable
 from fleetd.store.rows import BACKOFFS, BILLS, FACTS, HISTORY, HOLDS, INTENTS, Cell
 from fleetd.store.worker import Worker
 
@@ -69,8 +68,9 @@ async def word_left(path: Path) -> tuple[str, str] | None:
     """Which note a move has left in a file, and what it says; None in one that is a journal, or is not there."""
 
     def look() -> tuple[str, str] | None:
-        if not path.exists():
-            return None
+        with explained(path):
+            if not path.exists():
+                return None
         with _opened(path) as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version != schema.MOVED:
@@ -112,16 +112,21 @@ async def fill(path: Path, content: Content, origin: str) -> None:
     """Put a journal's content into a file that is none, or an empty one, without making it one yet.
 
     Raises:
-        StateMoved: the file has a journal of its own.
+        StateMoved: the file has a journal of its own, or one is on its way to it from elsewhere.
     """
-    if await has_journal(path):
+    word = await word_left(path)
+    if word is None and not (await file_content(path)).empty:
         raise StateMoved(f"{path} has a journal of its own: nothing is moved over it")
-    fresh = await word_left(path) is None
+    if word is not None and word[0] == schema.ARRIVING and word[1] != origin:
+        # Perhaps its only whole copy: the other may say already that it is here.
+        raise StateMoved(f"a journal from {word[1]} is on its way to {path}: nothing is moved over it")
 
     def write() -> None:
-        if fresh:
+        if word is None:
             open_writable(path, busy_timeout=_BUSY).close()
         with _opened(path) as db, _transaction(db):
+            # An older version may have made its tables: what was moved away was not brought up to date before.
+            schema.make_anew(db)
             write_content(db, content)
             _close(db, schema.ARRIVING, origin)
 
@@ -151,11 +156,11 @@ def read_content(db: sqlite3.Connection) -> Content:
 
 
 def write_content(db: sqlite3.Connection, content: Content) -> None:
-    """Replace all that is there."""
+    """Put it into tables that hold nothing."""
     for table, columns in COLUMNS.items():
         marks = ", ".join("?" * len(columns))
-        db.execute(f"DELETE FROM {table}")  # noqa: S608 - from the table above
-        db.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", content.rows[table])  # noqa: S608
+        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - from the table above
+        db.executemany(sql, content.rows[table])
     for table in NUMBERED:
         db.execute("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
         db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, content.last[table]))
@@ -179,22 +184,13 @@ async def _in_thread(job: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    try:
-        uri = f"{path.absolute().as_uri()}?mode=rw"
-        with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY)) as db:
-            db.execute("PRAGMA synchronous = FULL")
-            yield db
-    except sqlite3.Error as error:
-        raise database_failure(error, path) from error
+    with explained(path), contextlib.closing(connect(path, "rw", busy_timeout=_BUSY)) as db:
+        db.execute("PRAGMA synchronous = FULL")
+        yield db
 
 
 @contextlib.contextmanager
 def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            db.execute("ROLLBACK")
-        raise
+    yield
+    db.execute("COMMIT")  # what raised before ends with the connection

@@ -173,6 +173,19 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
     _add_columns(db)
 
 
+def make_anew(db: sqlite3.Connection) -> None:
+    """Every table empty and as this version has it, whatever was there; in the caller's transaction."""
+    # That one is SQLite's own, and forgets the numbers of what is dropped (sqlite.org/autoinc.html).
+    named = "SELECT name FROM sqlite_master WHERE type = 'table' AND name != 'sqlite_sequence'"
+    for (table,) in db.execute(named).fetchall():
+        db.execute(f'DROP TABLE "{table}"')
+    for statements in MIGRATIONS:
+        for statement in statements:
+            db.execute(statement)
+    for added in ADDED:
+        _add_column(db, *added)
+
+
 def is_blank(db: sqlite3.Connection) -> bool:
     """Whether nothing was ever written: a new file, or one whose creation a crash cut short."""
     return _pragma(db, "user_version") == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
@@ -244,13 +257,17 @@ def _add_columns(db: sqlite3.Connection) -> None:
     # One transaction: each would be synced to the disk for itself.
     db.execute("BEGIN IMMEDIATE")
     try:
-        for table, column, declaration in missing:
-            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
+        for added in missing:
+            _add_column(db, *added)
         db.execute("COMMIT")
     except sqlite3.Error:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def _add_column(db: sqlite3.Connection, table: str, column: str, declaration: str) -> None:
+    db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -180,8 +180,8 @@ async def test_a_file_system_without_shared_memory_is_told(path, monkeypatch):
     def connect(path: Path, mode: str, *, busy_timeout: float) -> sqlite3.Connection:
         return plain(path, mode, "vfs=unix-dotfile", busy_timeout=busy_timeout)
 
-    plain = connection._connect
-    monkeypatch.setattr(connection, "_connect", connect)
+    plain = connection.connect
+    monkeypatch.setattr(connection, "connect", connect)
     with pytest.raises(
         StateUnusable, match=r"cannot carry the journal \(no WAL\): state_dir must be on a local disk"
     ):

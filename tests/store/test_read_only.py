@@ -147,8 +147,8 @@ async def test_a_daemon_that_stops_between_two_looks_at_its_files(path, monkeypa
             journal._database._connection.close()
         return connect(*args, **options)
 
-    connect = connection._connect
-    monkeypatch.setattr(connection, "_connect", stop_first)
+    connect = connection.connect
+    monkeypatch.setattr(connection, "connect", stop_first)
     looking = await SqliteJournal.open_read_only(path, executor=InlineExecutor())
     assert stopped
     assert await looking.open_intents() == [intent]
@@ -173,8 +173,8 @@ async def test_what_changes_while_it_is_read_matters_where_there_is_no_lock(path
                 daemon.execute("PRAGMA wal_checkpoint")
         return connect(*args, **options)
 
-    connect = connection._connect
-    monkeypatch.setattr(connection, "_connect", change_first)
+    connect = connection.connect
+    monkeypatch.setattr(connection, "connect", change_first)
     with contextlib.nullcontext() if running else pytest.raises(connection.Moving, match="kept changing"):
         connection.open_snapshot(path, busy_timeout=0.05).close()
     assert changed
@@ -192,8 +192,8 @@ async def test_a_backup_that_links_it_meanwhile_changes_nothing_in_it(path, monk
         path.chmod(0o400)
         return connect(*args, **options)
 
-    connect = connection._connect
-    monkeypatch.setattr(connection, "_connect", link)
+    connect = connection.connect
+    monkeypatch.setattr(connection, "connect", link)
     connection.open_snapshot(path, busy_timeout=0.05).close()
     assert path.with_name("backup.db").exists()
 

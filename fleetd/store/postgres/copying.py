@@ -49,7 +49,7 @@ async def move_in(content: Content, path: Path, address: Address, origin: str) -
 
     Raises:
         StateLocked: a replica acts on the database.
-        StateMoved: the database has a journal of its own, or the file's went somewhere else.
+        StateMoved: the database has a journal of its own, or the file's went somewhere else, from there perhaps.
     """
     word = await word_left(path)
     if word is not None and word != (MOVED_TO, str(address)):
@@ -61,6 +61,10 @@ async def move_in(content: Content, path: Path, address: Address, origin: str) -
         if word is not None:
             if arriving not in {origin, None}:
                 raise StateMoved(f"a journal from {arriving} is on its way to {address}, and {path} holds none")
+            if moved is not None:
+                raise StateMoved(f"{path} holds no journal: it was moved to {address}, and from there to {moved}")
+            if arriving is None and not await _has_rows(cursor):
+                raise StateMoved(f"{path} holds no journal: it was moved to {address}, and nothing is there")
             return
         if arriving not in {origin, None} or (moved is None and arriving is None and await _has_rows(cursor)):
             raise StateMoved(f"{address} has a journal of its own: nothing is moved over it")
@@ -89,11 +93,11 @@ async def move_out(path: Path, address: Address, to: str) -> None:
     await prepared(address, moving=True)
 
     async def give(cursor: Cursor) -> None:
-        moved, arriving = await _locked(cursor, address)
-        if moved is not None or arriving is not None:
-            if moved == to and await word_left(path) == (ARRIVING, str(address)):
-                return
-            raise StateMoved(f"{address} holds no journal: it was moved to or from {moved or arriving}")
+        words = await _locked(cursor, address)
+        # One that was cut short is filled once more: an older fleetd did it, perhaps, and made older tables.
+        unfinished = words == (to, None) and await word_left(path) == (ARRIVING, str(address))
+        if words != (None, None) and not unfinished:
+            raise StateMoved(f"{address} holds no journal: it was moved to or from {words[0] or words[1]}")
         # The lease's row stays locked until the file is there: nobody acts on what is being copied.
         await cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         await fill(path, await _read_content(cursor), str(address))
