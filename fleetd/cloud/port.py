@@ -35,14 +35,10 @@ from fleetd.model.reasons import Verb
 class Capabilities:
     """What a dialect can say, so that one planner serves all."""
 
-    name: str
-    """The dialect: "paperspace-core", "paperspace"."""
     utilization: bool
     """Whether a machine's use in a month can be told."""
     snapshots_visible: bool
     """Whether it can be told when a machine's newest snapshot was made."""
-    availability: bool
-    """Whether free capacity can be asked for."""
     page_size: int
     """Machines in one listing page: what polling by listing costs."""
     utilization_computed: bool = False
@@ -167,10 +163,6 @@ class Cloud(Protocol):
             Unsupported: not ``snapshots_visible``.
             NotFound, Unauthorized, RateLimited, Unavailable, MalformedAnswer, Refused.
         """
-        ...
-
-    async def availability(self, region: str, machine_type: str) -> bool | None:
-        """Whether such a machine can be had now; None when the dialect cannot say."""
         ...
 
     async def utilization(self, machine_id: str, month: str) -> Utilization:

@@ -125,18 +125,6 @@ def _state(entry: dict[str, object]) -> str:
     return state if isinstance(state, str) and 0 < len(state) <= LONGEST_STATE else UNREADABLE
 
 
-def read_available(content: object) -> bool:
-    """The answer of availability.
-
-    Raises:
-        Unreadable: it has no such attribute.
-    """
-    available = content.get("available") if isinstance(content, dict) else None
-    if not isinstance(available, bool):
-        raise Unreadable("Expected an object with a boolean `available`")
-    return available
-
-
 def text(value: object) -> str | None:
     """Text that is not empty, cut to ``LONGEST_TEXT``."""
     return value[:LONGEST_TEXT] if isinstance(value, str) and value else None

@@ -54,11 +54,6 @@ class Follower:
         """Run followers in ``group`` from now on."""
         self._group = group
 
-    @property
-    def open(self) -> int:
-        """Transitions being followed."""
-        return len(self._followed)
-
     def with_others(self, intent: Intent) -> bool:
         """Whether others of its fleet are followed."""
         return any(fleet == intent.fleet for other, fleet in self._followed.items() if other != intent.id)

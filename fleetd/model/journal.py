@@ -73,11 +73,6 @@ class Intent:
         made_off = self.verb is Verb.CREATE and self.parameters.get("startOnCreate") is False
         return self.verb not in {Verb.STOP, Verb.DESTROY} and not made_off
 
-    @property
-    def open(self) -> bool:
-        """Whether it still waits for its outcome."""
-        return self.closed_at is None
-
 
 OUTSIDE = "outside"
 """History's verb for a change that fleetd did not ask for."""

@@ -184,11 +184,6 @@ class FleetView:
     """They are kept: a change of the ``machine`` table replaces nothing."""
 
     @property
-    def have(self) -> int:
-        """Machines that count toward the target."""
-        return self.up + self.rising + self.intents
-
-    @property
     def converged(self) -> bool:
         """At target, with nothing on the way up or down and nothing unaccounted for."""
         at_target = self.up <= self.target if self.parked else self.up == self.target

@@ -63,11 +63,6 @@ class VetoReport(Struct, frozen=True, kw_only=True):
         """Whether it is what an operator's stop leaves behind: the machine is not to be started for a while."""
         return self.kind == "hold" and self.verbs == (Verb.START,)
 
-    @property
-    def on(self) -> str | None:
-        """The machine that a hold is on: its id, or what was typed where that is not known."""
-        return self.machine or self.subject
-
 
 class UseReport(Struct, frozen=True, kw_only=True):
     """Whether somebody uses a machine, by its idle sources."""

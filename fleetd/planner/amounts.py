@@ -18,11 +18,6 @@ class Amount:
     least: Decimal
     most: Decimal
 
-    @classmethod
-    def of(cls, value: Decimal) -> Amount:
-        """One that is known."""
-        return cls(value, value)
-
     def __add__(self, other: Amount) -> Amount:
         return Amount(self.least + other.least, self.most + other.most)
 

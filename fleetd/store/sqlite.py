@@ -96,11 +96,6 @@ class SqliteJournal:
         """
         return cls(await Database.open_copy(path, executor=executor, busy_timeout=busy_timeout, read_only=False))
 
-    @property
-    def path(self) -> Path:
-        """The database file."""
-        return self._database.path
-
     def check(self) -> None:
         """Make sure that the file is still this process's to write. Raises ``LockLost``."""
         self._database.check()

@@ -89,10 +89,6 @@ class WorldCloud:
     async def snapshots(self, machine_id: str) -> SnapshotSight:
         raise NotImplementedError(machine_id)
 
-    async def availability(self, region: str, machine_type: str) -> bool | None:
-        del region, machine_type
-        return True
-
     async def utilization(self, machine_id: str, month: str) -> Utilization:
         await anyio.sleep(self.latency)
         self.asked += 1

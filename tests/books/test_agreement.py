@@ -58,7 +58,7 @@ async def said(tmp_path: Path, *, mute: bool, months: int) -> dict[str, Any]:
         if mute:
             cloud.silent = lambda machine: NotFound("no bill") if machine == orphan.id else None
         cloud.latency = 0.0
-        scratch = await SqliteJournal.open_scratch(r.journal.path, executor=InlineExecutor())
+        scratch = await SqliteJournal.open_scratch(r.journal._database.path, executor=InlineExecutor())
         leases = Leases(scratch)
         idleness = Idleness(lambda _tables: {}, leases, scratch, clock)
         config = settings(want, costs=COSTS, **pace)

@@ -41,7 +41,6 @@ CORE: dict[str, tuple[Any, CoreCall, type[CloudError]]] = {
     "update": (ALICE, lambda cloud, _: cloud.update("ps1", CHANGE), Ambiguous),
     "utilization": (USAGE, lambda cloud, _: cloud.utilization("ps1", "2026-03"), MalformedAnswer),
     "utilization, a machine": (ALICE, lambda cloud, _: cloud.utilization("ps1", "2026-03"), MalformedAnswer),
-    "availability": (ALICE, lambda cloud, _: cloud.availability("East Coast (NY2)", "P4000"), MalformedAnswer),
     "list": (ALICE, lambda cloud, _: cloud.list_machines(), MalformedAnswer),
 }
 
@@ -61,7 +60,6 @@ V1: dict[str, tuple[tuple[Any, ...], V1Call, type[CloudError]]] = {
     "destroy": ((PAIR,), lambda cloud, _: cloud.destroy("ps1"), Ambiguous),
     "update": ((PAIR,), lambda cloud, _: cloud.update("ps1", CHANGE), Ambiguous),
     "utilization": ((EMPTY, ALICE), lambda cloud, _: cloud.utilization("ps1", "2026-03"), MalformedAnswer),
-    "availability": ((ALICE,), lambda cloud, _: cloud.availability("East Coast (NY2)", "P4000"), MalformedAnswer),
     "list": ((ALICE,), lambda cloud, _: cloud.list_machines(), MalformedAnswer),
 }
 

@@ -21,9 +21,7 @@ from fleetd.model.errors import (
     CloudError,
     MalformedAnswer,
     NotFound,
-    RateLimited,
     Refused,
-    Unauthorized,
     Unavailable,
     Unsupported,
 )
@@ -490,37 +488,6 @@ async def test_v1_dates_the_newest_snapshot_by_the_events_back_to_the_last_that_
     assert paths(http) == ["GET /snapshots", "GET /machine-events", "GET /machine-events"]
 
 
-@pytest.mark.parametrize(
-    ("opened", "said", "asked", "told"),
-    [
-        (core, {"available": True}, "P4000", True),
-        (core, {"available": False}, "GPU+", False),
-        (core, None, "C5", None),  # not asked
-        (v1, {"available": True}, "C5", True),
-        (v1, {"available": False}, "P4000", False),
-        (v1, Refused("no such type", status=400), "P9", None),
-    ],
-)
-async def test_availability(opened: Callable[..., Clouds], said: Any, asked: str, told: bool | None) -> None:
-    cloud, http = opened(said)
-    assert await cloud.availability("ny2", asked) is told
-    for call in http.calls:
-        assert call.query == {"region": "ny2", "machineType": asked}
-    assert (len(http.calls) == 0) is (said is None)
-
-
-@pytest.mark.parametrize("opened", [core, v1])
-@pytest.mark.parametrize("said", [{}, {"available": "yes"}, Unauthorized("no"), RateLimited("slow down")])
-async def test_availability_that_is_not_told(opened: Callable[..., Clouds], said: Any) -> None:
-    cloud, _ = opened(said)
-    with pytest.raises(CloudError) as caught:
-        await cloud.availability("ny2", "P4000")
-    if isinstance(said, CloudError):
-        assert caught.value is said
-    else:
-        assert (type(caught.value), caught.value.operation) == (MalformedAnswer, "availability")
-
-
 async def test_core_tells_the_use_that_the_vendor_bills() -> None:
     used = {"secondsUsed": 9, "hourlyRate": "0.51"}
     cloud, http = core({"machineId": "ps1", "utilization": used, "storageUtilization": None})
@@ -644,8 +611,8 @@ async def test_a_place_of_v1_knows_what_is_known_and_what_it_learns_stays_known(
 @pytest.mark.parametrize(
     ("opened", "dialect", "capabilities"),
     [
-        (core, "paperspace-core", Capabilities("paperspace-core", True, False, True, 1000)),
-        (v1, "paperspace", Capabilities("paperspace", True, True, True, 120, utilization_computed=True)),
+        (core, "paperspace-core", Capabilities(True, False, 1000)),
+        (v1, "paperspace", Capabilities(True, True, 120, utilization_computed=True)),
     ],
     ids=["core", "v1"],
 )

@@ -68,7 +68,7 @@ CALLS = {
     "destroy": lambda cloud, _api: cloud.destroy("ps1"),
     "update": lambda cloud, _api: cloud.update("ps1", MachineChange(snapshot_keep=3)),
     "utilization": lambda cloud, _api: cloud.utilization("ps1", "2022-03"),
-    "availability": lambda cloud, _api: cloud.availability("r", "P4000"),
+    "availability": lambda _cloud, api: api.availability("r", "P4000"),
     "raw list": lambda _cloud, api: api.list({"machineType": "P4000"}),
     "raw stop": lambda _cloud, api: api.stop("ps1"),
     "wait_for": lambda _cloud, api: api.wait_for("ps1", "ready", timeout=20.0),

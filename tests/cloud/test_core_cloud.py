@@ -59,10 +59,8 @@ async def test_both_implement_their_ports():
     async with account() as (_, cloud, api):
         port: Cloud = cloud
         calls: MachinesApi = api
-        assert port.capabilities.name == "paperspace-core"
         assert port.capabilities.page_size == 1000
         assert port.capabilities.utilization
-        assert port.capabilities.availability
         assert not port.capabilities.snapshots_visible
         assert await calls.list({}) == []
 
@@ -101,7 +99,6 @@ async def test_the_life_of_a_machine(core):
         used = await cloud.utilization(machine.id, server.world.clock.now().strftime("%Y-%m"))
         assert used.hourly_rate == Decimal("0.51")
         assert used.seconds_used > 0
-        assert await cloud.availability("East Coast (NY2)", "P4000") is True
         await cloud.destroy(machine.id)
         await anyio.sleep(60)
         with pytest.raises(NotFound):
@@ -283,7 +280,7 @@ async def test_unknown_states_pass_through():
 @virtual
 async def test_somebody_elses_page_with_status_200_is_a_malformed_answer():
     async with account(machines=1, rules=[faults.ForeignBody()]) as (_, cloud, _api):
-        for call in (cloud.list_machines(), cloud.show("ps0"), cloud.availability("East Coast (NY2)", "P4000")):
+        for call in (cloud.list_machines(), cloud.show("ps0")):
             with pytest.raises(MalformedAnswer):
                 await call
 

@@ -183,10 +183,3 @@ def test_use_that_is_not_said_is_not_none():
 def test_a_utilization_that_is_none(content):
     with pytest.raises(wire.Unreadable):
         wire.read_utilization(content, "ps1", "2022-03")
-
-
-def test_availability():
-    assert wire.read_available({"available": False}) is False
-    for content in ({}, {"available": "yes"}, [], None):
-        with pytest.raises(wire.Unreadable):
-            wire.read_available(content)

@@ -197,12 +197,6 @@ async def test_availability(wire):
     assert sent(wire)[2] == query
 
 
-async def test_availability_is_not_asked_for_where_the_vendor_has_none(wire):
-    async with api() as (_, cloud):
-        assert await cloud.availability("East Coast (NY2)", "C5") is None
-    assert not wire.requests
-
-
 @pytest.mark.parametrize(
     ("name", "path"),
     [

@@ -58,7 +58,6 @@ class Contract:
         async with self.account() as at:
             cloud: Cloud = at.cloud
             api: MachinesApi = at.api
-            assert cloud.capabilities.name == self.kind
             assert cloud.capabilities.page_size > 0
             assert await api.list({}) == []
             assert await cloud.list_machines() == Listing(())
@@ -402,12 +401,12 @@ class Contract:
     @virtual
     async def test_availability_follows_capacity_where_it_can_be_asked(self) -> None:
         async with self.account() as at:
-            assert at.cloud.capabilities.availability
-            assert await at.cloud.availability(REGION, "P4000") is True
+            assert await at.api.availability(REGION, "P4000") == {"available": True}
             for region in (REGION, "West Coast (CA1)", "Europe (AMS1)"):
                 at.world.set_capacity(region, "P4000", available=False)
-            assert await at.cloud.availability(REGION, "P4000") is False
-            assert await at.cloud.availability(REGION, "Q1") is None
+            assert await at.api.availability(REGION, "P4000") == {"available": False}
+            with pytest.raises(Refused):
+                await at.api.availability(REGION, "Q1")
 
     @virtual
     async def test_waiting_by_hand(self) -> None:

@@ -69,7 +69,7 @@ def test_whether_others_of_its_fleet_are_followed(followed: dict[int, str], othe
     follower._followed.update(followed)
     one: Any = SimpleNamespace(id=1, fleet="training")
     assert follower.with_others(one) is others
-    assert follower.open == len(followed)
+    assert len(follower._followed) == len(followed)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_is_followed(
     follower.follow(one)
     follower.follow(one)
     assert (begun, named) == ([7] * follows, ["follow-7"] * follows)
-    assert follower.open == len({*followed, *begun})
+    assert len(follower._followed) == len({*followed, *begun})
 
 
 class World:
@@ -175,8 +175,8 @@ async def followed(world: World, one: Intent, **fleets: Any) -> tuple[Follower, 
         async with anyio.create_task_group() as group:
             follower.attach(group)
             follower.follow(one)
-            assert follower.open == 1
-    assert follower.open == 0
+            assert len(follower._followed) == 1
+    assert len(follower._followed) == 0
     return follower, [dict(line) for line in logs]
 
 

@@ -87,7 +87,7 @@ async def befall(world: Rig, rng: random.Random) -> None:
 
 async def shown(world: Rig, source: ScriptedSource) -> Done:
     await world.reconciler._idleness.save(at_once=True)  # as at the end of a daemon: who runs tells it by itself
-    journal = await SqliteJournal.open_scratch(world.journal.path, executor=InlineExecutor())
+    journal = await SqliteJournal.open_scratch(world.journal._database.path, executor=InlineExecutor())
     idleness = Idleness(lambda _tables: {"gpu": source}, Leases(journal), journal, world.clock)
     standing = world.reconciler.checks.standing()
     try:

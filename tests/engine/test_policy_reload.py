@@ -130,7 +130,7 @@ def test_what_a_daemon_tells_of_its_checks_is_read_as_it_was_said() -> None:
 
 
 async def surveyed(world: Rig, want: Settings, standing: Standing) -> list[str]:
-    journal = await SqliteJournal.open_scratch(world.journal.path, executor=InlineExecutor())
+    journal = await SqliteJournal.open_scratch(world.journal._database.path, executor=InlineExecutor())
     idleness = Idleness(lambda _tables: {}, Leases(journal), journal, world.clock)
     try:
         report = await survey(want, world.cloud, journal, world.clock, idleness, standing=standing)

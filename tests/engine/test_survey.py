@@ -50,7 +50,7 @@ async def look(world: Rig, want: Fleet, source: ScriptedSource, at: datetime | N
 def test_a_look_without_a_daemon_compares_the_clocks(ahead: int, words: str | None) -> None:
     async def story() -> None:
         async with rig(fleet(target=0)) as world:
-            journal = await SqliteJournal.open_scratch(world.journal.path, executor=InlineExecutor())
+            journal = await SqliteJournal.open_scratch(world.journal._database.path, executor=InlineExecutor())
             agreement = Agreement(world.clock)
             agreement.told(world.clock.now() - timedelta(seconds=ahead))
             idleness = Idleness(lambda _tables: {}, Leases(journal), journal, world.clock)
@@ -74,7 +74,7 @@ def test_a_look_without_a_daemon_compares_the_clocks(ahead: int, words: str | No
 
 
 async def surveyed(world: Rig, want: Fleet, source: ScriptedSource, at: datetime | None = None) -> PassReport:
-    journal = await SqliteJournal.open_scratch(world.journal.path, executor=InlineExecutor())
+    journal = await SqliteJournal.open_scratch(world.journal._database.path, executor=InlineExecutor())
     idleness = Idleness(lambda _tables: {"gpu": source}, Leases(journal), journal, world.clock)
     try:
         return await survey(settings(want), world.cloud, journal, world.clock, idleness, at=at)

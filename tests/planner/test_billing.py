@@ -75,8 +75,12 @@ def shown(amount: Amount | None, step: Decimal = CENT) -> Decimal | None:
     return None if amount is None else amount.high(step)
 
 
+def exactly(value: Decimal) -> Amount:
+    return Amount(value, value)
+
+
 def known(hours: str, compute: str | None, storage: str | None) -> Bill:
-    return Bill(*(None if part is None else Amount.of(Decimal(part)) for part in (hours, compute, storage)))
+    return Bill(*(None if part is None else exactly(Decimal(part)) for part in (hours, compute, storage)))
 
 
 def test_sums() -> None:
@@ -86,11 +90,11 @@ def test_sums() -> None:
     assert sum_of([]) == known("0", "0", "0")
     wide = Bill(Amount(Decimal(1), Decimal(3)), Amount(Decimal("0.50"), Decimal("1.50")), None)
     assert sum_of([one, wide]).compute == Amount(Decimal("1.50"), Decimal("2.50"))
-    assert known_sum([one, wide]).storage == Amount.of(Decimal("0.50"))
+    assert known_sum([one, wide]).storage == exactly(Decimal("0.50"))
 
 
 def test_cents_are_rounded_once_and_bounds_away_from_each_other() -> None:
-    third = Amount.of(Decimal(1) / 3)
+    third = exactly(Decimal(1) / 3)
     assert (third + third + third).high() == Decimal("1.00")
     wide = Amount(Decimal("1.009"), Decimal("1.021"))
     assert (wide.low(), wide.high(), wide.is_exact()) == (Decimal("1.00"), Decimal("1.03"), False)
@@ -204,7 +208,7 @@ def test_a_month_begins_at_the_price_that_the_last_one_ended_with() -> None:
 def test_a_word_on_one_that_was_given_up_counts_instead_of_what_was_assumed() -> None:
     gone = ended(told(None, answer(0, "0.50"), ONE, AT, {}), later(10))
     back = told(gone, answer(3, "0.50"), ONE, later(20), {})
-    assert bill_at(back, later(20)).compute == Amount.of(Decimal("1.50"))
+    assert bill_at(back, later(20)).compute == exactly(Decimal("1.50"))
 
 
 def line(verb: str, outcome: str = "reached", *, month: int = 3, fleet: str = "training", error: str | None = None):
@@ -237,7 +241,7 @@ def test_machines_that_went_belong_to_the_month_they_were_there_in(history, here
     )
 
 
-EXACT, WIDE = Amount.of(Decimal(2)), Amount(Decimal(1), Decimal(2))
+EXACT, WIDE = exactly(Decimal(2)), Amount(Decimal(1), Decimal(2))
 
 
 @pytest.mark.parametrize(
@@ -418,8 +422,8 @@ def test_a_last_word_of_an_earlier_version_has_what_may_have_been_used_in_it() -
     assert bill.storage.least == 0 < bill.storage.most
     for known in ({"at_most": False}, {"gone_at": AT}, {"gone": False}):
         exact = bill_at(replace(rough, **known), AT)  # type: ignore[arg-type]
-        assert exact.hours == Amount.of(Decimal(10))
-        assert exact.compute == Amount.of(Decimal(5))
+        assert exact.hours == exactly(Decimal(10))
+        assert exact.compute == exactly(Decimal(5))
         assert exact.storage is not None
         assert exact.storage.least == exact.storage.most > 0
 
@@ -551,9 +555,9 @@ def test_a_new_month_has_nothing_in_it() -> None:
 
 def test_what_an_earlier_version_wrote_without_bounds_cost_its_own_price_as_far_as_it_was_told() -> None:
     row = replace(told(None, answer(1, "0.50"), ONE, AT, {}), spent_least=None, spent_most=None)
-    assert bill_at(row, AT, price=Decimal("0.80")).compute == Amount.of(Decimal("0.50"))
+    assert bill_at(row, AT, price=Decimal("0.80")).compute == exactly(Decimal("0.50"))
     unpriced = replace(row, hourly_rate=None)
-    assert bill_at(unpriced, AT, price=Decimal("0.80")).compute == Amount.of(Decimal("0.80"))
+    assert bill_at(unpriced, AT, price=Decimal("0.80")).compute == exactly(Decimal("0.80"))
     assert bill_at(unpriced, AT).compute is None
     assert bill_at(replace(unpriced, gone=True, at_most=True), AT).compute is None
 
@@ -567,18 +571,18 @@ def test_one_bound_alone_is_none(part: str, bound: str) -> None:
     whole, half = (getattr(bill_at(one, AT), part) for one in (row, replace(row, **{field: None})))
     assert whole is not None
     assert whole.least < whole.most
-    assert half == Amount.of(whole.least), "what its own rate makes of it"
+    assert half == exactly(whole.least), "what its own rate makes of it"
 
 
 @pytest.mark.parametrize("until", [0, 1])
 def test_hours_without_a_price_cost_what_the_type_did_around_the_last_word(until: float) -> None:
     row = replace(told(None, answer(1, None), ONE, AT, {}), off=True)
     bill = bill_at(row, later(until), still_off=later(until), history=seen(("0.80", 1, 2)))
-    assert bill.compute == Amount.of(Decimal("0.80"))
+    assert bill.compute == exactly(Decimal("0.80"))
 
 
 def test_what_may_have_been_used_since_without_any_price_is_not_known() -> None:
     row = told(None, answer(0, None), ONE, AT, {})
-    assert bill_at(row, AT).compute == Amount.of(Decimal(0))
+    assert bill_at(row, AT).compute == exactly(Decimal(0))
     assert bill_at(row, later(1)).compute is None
     assert bill_at(row, later(1), price=Decimal(1)).compute == Amount(Decimal(0), Decimal(1))

@@ -82,7 +82,7 @@ class FakeCloud:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities("fake", True, bool(self.snapshot_sights), True, self.page_size)
+        return Capabilities(True, bool(self.snapshot_sights), self.page_size)
 
     def add(self, name: str, state: str = "ready", **fields: object) -> Machine:
         machine = Machine(id=f"ps{next(self._ids)}", name=name, state=state, created_at=self.clock.now(), **fields)
@@ -204,10 +204,6 @@ class FakeCloud:
             shutdown_timeout_hours=change.shutdown_timeout_hours or machine.shutdown_timeout_hours,
         )
         self._end("update", machine_id)
-
-    async def availability(self, region: str, machine_type: str) -> bool | None:
-        await self._begin("availability", None)
-        return not self.no_capacity
 
     async def utilization(self, machine_id: str, month: str) -> Utilization:
         await self._begin("utilization", machine_id)

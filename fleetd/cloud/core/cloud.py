@@ -17,13 +17,10 @@ from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer, Unsuppor
 from fleetd.model.machine import Machine, SnapshotSight, Utilization
 from fleetd.model.plan import Listing
 from fleetd.model.reasons import Verb
-from fleetd.model.vendor import CORE_AVAILABILITY_TYPES
 
 CAPABILITIES = Capabilities(
-    name="paperspace-core",
     utilization=True,
     snapshots_visible=False,
-    availability=True,
     page_size=PAGE_SIZE,
 )
 
@@ -116,12 +113,6 @@ class CoreCloud:
         """The API has no such call."""
         del machine_id
         raise Unsupported("the Core API cannot show snapshots", operation="snapshots")
-
-    async def availability(self, region: str, machine_type: str) -> bool | None:
-        """Whether such a machine can be had now; the vendor says so for dedicated GPU types only."""
-        if machine_type not in CORE_AVAILABILITY_TYPES:
-            return None
-        return understood("availability", wire.read_available, await self._api.availability(region, machine_type))
 
     async def utilization(self, machine_id: str, month: str) -> Utilization:
         """Use and rates in one billing month (``YYYY-MM``)."""

@@ -27,7 +27,6 @@ from fleetd.cloud.reading import (
     money,
     newest_first,
     policy,
-    read_available,
     read_listed,
     region,
     text,
@@ -39,7 +38,6 @@ from fleetd.model.regions import normal_region
 
 __all__ = [
     "Unreadable",
-    "read_available",
     "read_created",
     "read_machine",
     "read_machines",

@@ -37,8 +37,8 @@ class PaperspaceApi:
 
     Args:
         http: a client made by ``paperspace_client``; ``aclose`` closes it.
-        repeat_writes: whether start, stop, destroy, update, set_access and delete_snapshot are made again when their
-            outcome is not known. A create, a restart or a new snapshot never is.
+        repeat_writes: whether start, stop, destroy, update and set_access are made again when their outcome is not
+            known. A create or a restart never is.
     """
 
     def __init__(self, http: Sender, *, repeat_writes: bool = True) -> None:
@@ -260,11 +260,6 @@ class PaperspaceApi:
         path = within("machines", machine_id, "accessors", user_id, operation="set_access")
         return await self._requests.write("set_access", "DELETE", path, about=machine_id)
 
-    async def accessors(self, machine_id: str) -> Rows:
-        """Who may use the machine (``user``, ``dtDeleted``)."""
-        path = within("machines", machine_id, "accessors", operation="accessors")
-        return await self._all("accessors", path, {}, about=machine_id)
-
     async def utilization(self, machine_id: str, billing_month: str) -> Json:
         """There is no such call.
 
@@ -298,18 +293,6 @@ class PaperspaceApi:
         """Snapshots (``id``, ``name``, ``machineId``, ``isAutoSnapshot``), newest first; they carry no date."""
         query = {"machineId": machine_id, "orderBy": "dtCreated", "order": "desc"}
         return await self._all("snapshots", "/snapshots", query, about=machine_id or "")
-
-    async def create_snapshot(self, machine_id: str, name: str) -> Json | None:
-        """Take a snapshot: ``{"data", "event"}``; it is done when the event is. Never repeated."""
-        body = {"machineId": machine_id, "name": name}
-        return await self._requests.write(
-            "create_snapshot", "POST", "/snapshots", body, effect=Effect.ONCE, about=machine_id
-        )
-
-    async def delete_snapshot(self, snapshot_id: str) -> Json | None:
-        """Delete a snapshot: ``{"data", "event"}``."""
-        path = within("snapshots", snapshot_id, operation="delete_snapshot")
-        return await self._requests.write("delete_snapshot", "DELETE", path)
 
     async def templates(self) -> Rows:
         """The vendor's templates (``id``, ``name``, ``availableMachineTypes``, ...)."""

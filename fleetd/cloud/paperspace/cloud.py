@@ -17,18 +17,16 @@ from fleetd.cloud.paperspace.errors import state_named
 from fleetd.cloud.paperspace.events_sight import EventsSight
 from fleetd.cloud.paperspace.pages import PAGE_SIZE
 from fleetd.cloud.port import Capabilities, Found, Json, Leave, MachineChange, Progress, freely
-from fleetd.cloud.reading import read_available, understood
-from fleetd.model.errors import Ambiguous, Busy, CloudError, MalformedAnswer, NotFound, Refused
+from fleetd.cloud.reading import understood
+from fleetd.model.errors import Ambiguous, Busy, CloudError, MalformedAnswer, NotFound
 from fleetd.model.machine import PHASES, Machine, Phase, SnapshotSight, Utilization, month_of
 from fleetd.model.plan import Listing
 from fleetd.model.reasons import Verb
 
 CAPABILITIES = Capabilities(
-    name="paperspace",
     utilization=True,
     utilization_computed=True,
     snapshots_visible=True,
-    availability=True,
     page_size=PAGE_SIZE,
 )
 
@@ -147,14 +145,6 @@ class PaperspaceCloud:
         rows = await self._api.snapshots(machine_id)
         events = await self._api.events(machine_id, back_to=snapshots.tells_date)
         return snapshots.sight(machine_id, rows, wire.read_events(events))
-
-    async def availability(self, region: str, machine_type: str) -> bool | None:
-        """Whether such a machine can be had there now; None of a type or region that the API does not know."""
-        try:
-            content = await self._api.availability(region, machine_type)
-        except Refused:
-            return None
-        return understood("availability", read_available, content)
 
     async def utilization(self, machine_id: str, month: str) -> Utilization:
         """Use and rates in one month (``YYYY-MM``, UTC), worked out from the machine and its events."""

@@ -156,11 +156,8 @@ def within(*parts: str, operation: str) -> str:
 
 
 def _entry(item: object) -> Json:
-    """The entry; that of somebody who may use a machine has the user's id. Empty where it is no object."""
-    if not isinstance(item, dict):
-        return {}
-    user = item.get("user")
-    return {**item, "id": user.get("id")} if "id" not in item and isinstance(user, dict) else item
+    """The entry; empty where it is no object."""
+    return item if isinstance(item, dict) else {}
 
 
 def _query(parameters: Mapping[str, object]) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -47,10 +46,6 @@ class Record:
         self._spans: dict[str, deque[Span]] = {}
         self._short: dict[str, datetime] = {}
         """Since when fleets have been short that have been so for longer than spans are kept."""
-
-    def fleets(self) -> Iterable[str]:
-        """Names with a record."""
-        return self._spans.keys()
 
     def spans(self, fleet: str) -> tuple[Span, ...]:
         """A fleet's record, oldest first."""
