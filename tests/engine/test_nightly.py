@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from fleetd.engine.nightly import NAMED, Nightly
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.plan import Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.words.reasons import SENTENCES
 from tests.support.build import NOW
 
 P = pytest.param
@@ -34,6 +37,7 @@ def busy(n: int, fleet: str = "training", verb: Verb = Verb.STOP) -> Skip:
         P([("night", False), CLOSED], [], id="it never parked"),
         P([OPEN, None, CLOSED], ["night"], id="a pass that could not see"),
         P([OPEN, "gone", CLOSED], [], id="its fleet left the config"),
+        P([(None, True), CLOSED], [], id="parked, and by no window"),
     ],
 )
 async def test_a_window_is_told_once_when_it_has_closed(passes: list[Any], told: list[str]) -> None:
@@ -76,3 +80,36 @@ async def test_a_few_are_named_and_the_others_counted(count: int) -> None:
     assert words.count("a-") == min(count, NAMED)
     assert (f"and {count - NAMED} more" in words) is (count > NAMED)
     assert ("not parked" in words) is (count > 0)
+
+
+@pytest.mark.parametrize(
+    ("detail", "words"),
+    [
+        P("", f"a-1: {SENTENCES[Reason.BUSY]}", id="the reason alone"),
+        P("gpu 90 %.", f"a-1: {SENTENCES[Reason.BUSY]} (gpu 90 %)", id="and what it is known by"),
+    ],
+)
+async def test_why_a_machine_was_not_parked(detail: str, words: str) -> None:
+    entries: list[HistoryEntry] = []
+
+    async def append(entry: HistoryEntry) -> None:
+        entries.append(entry)
+
+    journal: Any = SimpleNamespace(append_history=append)
+    nightly = Nightly(journal)
+    for parked in (True, False):
+        view = SimpleNamespace(window="night" if parked else None, parked=parked, up=1, down=3)
+        plan: Any = SimpleNamespace(complete=True, fleets={"training": view}, at=NOW)
+        with capture_logs() as logs:
+            await nightly.passed(plan, [replace(busy(1), detail=detail)])
+    assert [e.evidence for e in entries] == [f"closed with 3 off and 1 up; not parked: {words}"]
+    assert logs == [
+        {
+            "event": "window.was_closed",
+            "log_level": "info",
+            "fleet": "training",
+            "window": "night",
+            "up": 1,
+            "down": 3,
+        }
+    ]
