@@ -209,10 +209,11 @@ async def test_what_comes_is_all_there_is_and_no_number_is_given_twice(path: Pat
 
 async def test_a_journal_in_which_nothing_was_written_has_given_no_number(path: Path) -> None:
     await write(path)
+    assert (await file_content(path)).last == EMPTY.last
     await leave_word(path, THERE)
     await fill(path, EMPTY, THERE)
     await open_again(path)
-    assert (await file_content(path)).last == dict.fromkeys(NUMBERED, 0)
+    assert (await file_content(path)).last == EMPTY.last
     journal = await opened(path)
     assert (await journal.write_intent(INTENT)).id == 1
     await journal.aclose()
