@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -65,12 +65,16 @@ class ServerStore:
 
 
 @contextmanager
-def stand_in() -> Iterator[tuple[str, Server]]:
-    """The database's stand-in of the simulation, and its address; for tests that hold it to the real one."""
+def stand_in(monotonic: Callable[[], float] = time.monotonic) -> Iterator[tuple[str, Server]]:
+    """The database's stand-in of the simulation, and its address; for tests that hold it to the real one.
+
+    Args:
+        monotonic: the server's clock.
+    """
     from tests.sim.replicas.driver import WAY, Way, on_stand_in
     from tests.sim.replicas.server import Server
 
-    server = Server(time.monotonic, random.Random(1))
+    server = Server(monotonic, random.Random(1))
     server.flush = (0.0, 0.0)
     with on_stand_in(lambda _url: server):
         WAY.set(Way("test", random.Random(2), latency=(0.0, 0.0)))

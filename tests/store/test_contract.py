@@ -7,9 +7,8 @@ to the journal's contract as well.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
@@ -20,6 +19,7 @@ from tests.store.stores import stand_in
 from tests.store.test_journal import INTENT
 from tests.store.test_postgres import Middleman, journal_of, lease, old_is_over, prepare
 from tests.support.build import NOW, later
+from tests.support.virtual_time import virtual
 
 pytest.importorskip("psycopg")
 
@@ -37,7 +37,7 @@ class Bench:
     @asynccontextmanager
     async def leases(self, number: int = 2, ttl: float = 60.0) -> AsyncIterator[list]:
         await prepare(self.url)
-        held = [lease(self.url, f"replica {n}", ttl) for n in range(number)]
+        held = [lease(self.url, f"replica {n}", ttl, anyio.current_time) for n in range(number)]
         try:
             yield held
         finally:
@@ -60,15 +60,6 @@ class Bench:
 
     def count(self, table: str) -> int:
         return self.sql(f"SELECT count(*) FROM {table}")[0][0]
-
-
-@pytest.fixture(params=["stand-in", pytest.param("real", marks=pytest.mark.peer("postgres"))])
-async def bench(request):
-    with ExitStack() as stack:
-        if request.param == "stand-in":
-            yield _standing_in(*stack.enter_context(stand_in()))
-        else:
-            yield _real(request.getfixturevalue("postgres").create())
 
 
 def _standing_in(url: str, server) -> Bench:
@@ -163,10 +154,10 @@ async def given_back_it_is_heard_of(bench: Bench) -> None:
         await two.heard(0.01)
         waiting = asyncio.ensure_future(two.heard(20))
         await anyio.sleep(0.1)
-        began = time.monotonic()
+        began = anyio.current_time()
         await one.give_back()
         await waiting
-        assert time.monotonic() - began < 5
+        assert anyio.current_time() - began < 5
 
 
 async def what_is_lost_is_not_given_back(bench: Bench) -> None:
@@ -309,11 +300,11 @@ async def a_session_that_is_idle_in_a_transaction_is_ended(bench: Bench) -> None
         await old.execute("BEGIN")
         await old.execute("SELECT 1 FROM lease FOR SHARE")
         await old.execute("INSERT INTO note (key, value) VALUES ('a', 'b')")
-        began = time.monotonic()
+        began = anyio.current_time()
         with anyio.fail_after(20):
             while await _taken(two) is None:
                 pass
-        assert 2 < time.monotonic() - began < 8
+        assert 2 < anyio.current_time() - began < 8
         import psycopg
 
         with pytest.raises(psycopg.Error):
@@ -437,8 +428,16 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-async def test_the_stand_in_and_a_real_server_do_the_same(bench: Bench, row: str) -> None:
-    await ROWS[row](bench)
+@virtual
+async def test_the_stand_in_does_what_the_lease_and_the_fence_rest_on(row: str) -> None:
+    with stand_in(anyio.current_time) as (url, server):
+        await ROWS[row](_standing_in(url, server))
+
+
+@pytest.mark.peer("postgres")
+@pytest.mark.parametrize("row", ROWS)
+async def test_a_real_server_does_the_same(postgres, row: str) -> None:
+    await ROWS[row](_real(postgres.create()))
 
 
 async def _note(held) -> None:

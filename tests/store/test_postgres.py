@@ -34,11 +34,11 @@ def sql(url, text, *cells):
     return execute(url, text, *cells)
 
 
-def lease(url, about="a", ttl=60.0):
+def lease(url, about="a", ttl=60.0, monotonic=time.monotonic):
     from fleetd.store.postgres.address import Address
     from fleetd.store.postgres.lease import Lease
 
-    return Lease(Address(url), about, ttl=ttl, fuse=lambda _seconds: None)
+    return Lease(Address(url), about, ttl=ttl, fuse=lambda _seconds: None, monotonic=monotonic)
 
 
 async def prepare(url):
