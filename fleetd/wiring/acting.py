@@ -37,8 +37,9 @@ from fleetd.store.postgres import requests
 from fleetd.store.postgres.address import Address
 from fleetd.store.postgres.bulletin import for_bulletins, roll
 from fleetd.store.postgres.database import Database, held_by
+from fleetd.store.postgres.holder import Holder
 from fleetd.store.postgres.journal import PostgresJournal
-from fleetd.store.postgres.lease import RENEWAL, SCAN, Holder, Lease, fenced, pause
+from fleetd.store.postgres.lease import RENEWAL, SCAN, Lease, fenced, pause
 from fleetd.store.postgres.opening import prepared
 from fleetd.wiring.handover import NOBODY, Handover
 from fleetd.wiring.places import state_path

@@ -29,8 +29,9 @@ from fleetd.store.postgres.address import Address
 from fleetd.store.postgres.advice import advice
 from fleetd.store.postgres.bulletin import roll
 from fleetd.store.postgres.copying import move_in, move_out, scratch_copy
+from fleetd.store.postgres.holder import Holder
 from fleetd.store.postgres.journal import PostgresJournal
-from fleetd.store.postgres.lease import Holder, Lease, between_holders
+from fleetd.store.postgres.lease import Lease, between_holders
 from fleetd.store.postgres.opening import prepared
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring.places import state_path

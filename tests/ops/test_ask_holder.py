@@ -11,11 +11,11 @@ pytest.importorskip("psycopg")
 
 from fleetd.model.report import Lifted, Report, VetoTaken
 from fleetd.ops.control_errors import NoDaemon, NotReached, UnusableAnswer
-from fleetd.store.postgres.lease import Holder
+from fleetd.store.postgres.holder import Holder
 from fleetd.wiring import replicas
 from tests.support.rig import settings
 
-ACTS = Holder("a, pid 1", 1, None, over=False, given_back=False, left=10.0)
+ACTS = Holder("a, pid 1", 1, None, over=False, given_back=False, reason="", previous="", left=10.0)
 OVER = replace(ACTS, over=True, left=0.0)
 NEXT = replace(ACTS, about="b, pid 2", epoch=2)
 SAID = (200, b'{"removed": 1, "left": []}')

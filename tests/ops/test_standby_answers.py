@@ -28,7 +28,8 @@ from fleetd.ops.control_client import READ_TIMEOUT
 from fleetd.ops.control_errors import NoAnswer
 from fleetd.store.paths import CONTROL_SOCKET
 from fleetd.store.postgres.address import Address
-from fleetd.store.postgres.lease import Holder, Lease
+from fleetd.store.postgres.holder import Holder
+from fleetd.store.postgres.lease import Lease
 from fleetd.wiring import acting
 from fleetd.wiring.daemon_lookup import at_its_state, load_for_daemon
 from fleetd.wiring.process import Process
@@ -39,7 +40,7 @@ from tests.support.config_text import config_text
 from tests.support.ports import free_port
 from tests.support.rig import RecordingMeter, settings
 
-HELD = Holder("another, pid 1", 1, None, over=False, given_back=False, left=10.0)
+HELD = Holder("another, pid 1", 1, None, over=False, given_back=False, reason="", previous="", left=10.0)
 STEPS = (*range(12), 15, 20, 30, 50)
 """Turns of the loop after which it is told to end: it takes about a dozen to open everything."""
 

@@ -110,9 +110,9 @@ async def test_a_takeover_waits_for_a_write_under_way_and_sees_it(url, monkeypat
 
 
 async def old_is_over():
-    from fleetd.store.postgres.lease import Holder
+    from fleetd.store.postgres.holder import Holder
 
-    return Holder("", 0, None, over=True, given_back=True)
+    return Holder("", 0, None, over=True, given_back=True, reason="", previous="", left=0.0)
 
 
 @pytest.mark.parametrize("meddle", ["taken over", "expired", "given back by hand", "the same epoch for another"])
@@ -212,24 +212,6 @@ async def test_what_is_left_of_a_lease_is_told_by_the_databases_clock(url):
     finally:
         await old.aclose()
         await new.aclose()
-
-
-@pytest.mark.parametrize(
-    ("left", "age", "seconds"),
-    [
-        pytest.param(15, 0, 0.5, id="just renewed"),
-        pytest.param(0.6, 0, 0.5, id="not at the next look"),
-        pytest.param(0.3, 0, 0.3, id="when it ends"),
-        pytest.param(0.3, 0.1, 0.2, id="when it ends, after more has been asked"),
-        pytest.param(0.3, 0.4, 0.01, id="it has ended meanwhile"),
-        pytest.param(0, 0, 0.01, id="over, and another is taking it"),
-        pytest.param(10_800, 0, 0.5, id="the database's clock was set"),
-    ],
-)
-def test_a_standby_is_there_when_the_lease_ends(left, age, seconds):
-    from fleetd.store.postgres.lease import pause
-
-    assert pause(left, age) == pytest.approx(seconds)
 
 
 async def test_a_standby_hears_of_a_lease_that_is_given_back(url):

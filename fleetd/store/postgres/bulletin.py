@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fleetd.store.postgres.database import Database, one
-from fleetd.store.postgres.lease import ENROLLED, TTL, Holder, Lease, holder_of
+from fleetd.store.postgres.holder import Holder, holder_of
+from fleetd.store.postgres.lease import ENROLLED, TTL, Lease
 from fleetd.store.postgres.schema import Cursor
 
 _FRESH = 1.6

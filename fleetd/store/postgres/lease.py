@@ -8,12 +8,12 @@ kernel ends it: a timer of what is left of the lease, set anew at each renewal.
 
 from __future__ import annotations
 
+import math
 import secrets
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
@@ -21,10 +21,11 @@ import anyio
 import psycopg
 import structlog
 
-from fleetd.model.errors import LockLost, StateAway, StoreError
+from fleetd.model.errors import LockLost, StateAway, StateUnusable, StoreError
 from fleetd.store.postgres import schema
 from fleetd.store.postgres.address import Address
 from fleetd.store.postgres.database import Database, Job, connect, failure, held_by, lost, one
+from fleetd.store.postgres.holder import Holder, holder_of
 from fleetd.store.postgres.schema import Connection, Cursor
 
 log = structlog.get_logger(__name__)
@@ -46,25 +47,6 @@ ENROLLED = 4
 _NOT_OURS = "another replica has taken it, it has ended, or the database was restored from a backup"
 BELL = "fleetd_lease"
 """The channel on which the lease's end is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who has the lease, or had it last."""
-
-    about: str
-    epoch: int
-    since: datetime | None
-    over: bool
-    """Whether it has ended, or was given back."""
-    given_back: bool
-    """Whether nobody holds it: it was given back, or never taken."""
-    reason: str = ""
-    """How it came by it: ``first``, ``given_back``, ``stepped_down`` or ``expired``; "" where that is not known."""
-    previous: str = ""
-    """Who had it before."""
-    left: float = 0.0
-    """Seconds until it ends unless it is renewed, by the database's clock when it was asked; 0 where it is over."""
 
 
 class Lease:
@@ -111,11 +93,14 @@ class Lease:
     @property
     def held(self) -> bool:
         """Whether this process may act, as far as it knows."""
-        return self._until is not None and self._why is None and self._monotonic() < self._until - self._reserve
+        return self._left > 0
 
     @property
-    def _reserve(self) -> float:
-        return min(RESERVE, self.ttl / 4)
+    def _left(self) -> float:
+        """Seconds for which this process may act yet, unless it renews the lease."""
+        if self._until is None or self._why is not None:
+            return 0.0
+        return self._until - min(RESERVE, self.ttl / 4) - self._monotonic()
 
     def check(self) -> None:
         """Make sure that the lease has not ended by this process's own clock.
@@ -123,10 +108,8 @@ class Lease:
         Raises:
             LockLost: it has, or somebody else has taken it.
         """
-        if self._why is None and not self.held:
-            self._why = "it could not be renewed in time"
-        if self._why is not None:
-            raise lost(self.address, self._why)
+        if not self.held:
+            raise self._lost("it could not be renewed in time")
 
     async def enter(self, cursor: Cursor) -> None:
         """Begin a writing transaction: the row is locked until it ends, so that nobody takes the lease meanwhile.
@@ -141,8 +124,7 @@ class Lease:
             (self._id, self.epoch, self._table),
         )
         if row is None:
-            self._why = self._why or _NOT_OURS
-            raise lost(self.address, self._why)
+            raise self._lost(_NOT_OURS)
 
     async def look(self) -> Holder:
         """Who has it.
@@ -201,21 +183,20 @@ class Lease:
         Raises:
             LockLost: it is lost; the process ends.
         """
-        wait = self.ttl * RENEWAL / TTL
+        wait = every = self.ttl * RENEWAL / TTL
         while True:
-            await anyio.sleep(wait)
+            await anyio.sleep(min(wait, self._left))
             self.check()
             try:
-                await self.renew()
-                wait = self.ttl * RENEWAL / TTL
-            except StoreError as error:
-                if isinstance(error, LockLost):
-                    raise
+                # Whoever is cut off is answered by nobody: it is not to wait for that until its timer ends it.
+                await self.renew(within=self._left)
+                wait = every
+            except (StateAway, StateUnusable) as error:
                 log.warning("lease.renewal_failed", error=str(error))
                 wait = min(SCAN, self.ttl / 10)
 
-    async def renew(self) -> None:
-        """Renew it once.
+    async def renew(self, *, within: float = math.inf) -> None:
+        """Renew it once, within so many seconds.
 
         Raises:
             LockLost: somebody else has it, or it has ended.
@@ -233,9 +214,8 @@ class Lease:
             await self._enrol(cursor)
             return row is not None
 
-        if not await self.ask(renew):
-            self._why = _NOT_OURS
-            raise lost(self.address, self._why)
+        if not await self.ask(renew, within=within):
+            raise self._lost(_NOT_OURS)
         self._extend(began)
 
     async def give_back(self, how: str = "given_back") -> None:
@@ -255,7 +235,7 @@ class Lease:
         if self._until is not None and self._why is None:
             with suppress(StoreError):
                 await self.ask(give)
-        self._why = self._why or "it was given back"
+        self._lost("it was given back")
         self._until = None
         self._fuse(0)
 
@@ -308,18 +288,25 @@ class Lease:
         )
         await cursor.execute("DELETE FROM replica WHERE expires_at < clock_timestamp() - interval '1 day'")
 
+    def _lost(self, why: str) -> LockLost:
+        """It is not this process's any more: for this reason, unless there was one before."""
+        self._why = self._why or why
+        return lost(self.address, self._why)
+
     def _extend(self, began: float) -> None:
         self._until = began + self.ttl
         self._fuse(max(self._until - self._monotonic(), 0.001))
 
-    async def ask(self, job: Job[T]) -> T:
+    async def ask(self, job: Job[T], *, within: float = math.inf) -> T:
         """One transaction on this process's own connection, tried once: its caller asks again.
+
+        ``within``: seconds after which it counts as not answered, where it would not before.
 
         Raises:
             StateAway, StateUnusable: the database cannot be asked.
         """
         try:
-            with anyio.fail_after(max(self.ttl / 3, 1.0)):
+            with anyio.fail_after(min(max(self.ttl / 3, 1.0), within)):
                 db = await self._connected()
                 async with db.transaction(), db.cursor() as cursor:
                     return await job(cursor)
@@ -379,19 +366,3 @@ def kernel_fuse(seconds: float) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-async def holder_of(cursor: Cursor) -> Holder:
-    """Who has the lease, in a transaction that has begun."""
-    row = await one(
-        cursor,
-        "SELECT about, epoch, since, holder IS NULL OR expires_at <= clock_timestamp(), holder IS NULL, reason, "
-        "previous, CASE WHEN holder IS NULL THEN 0 "
-        "ELSE greatest(extract(epoch FROM expires_at - clock_timestamp()), 0) END FROM lease",
-    )
-    if row is None:
-        return Holder("", 0, None, over=True, given_back=True)
-    about, epoch, since, over, given_back, reason, previous, left = row
-    return Holder(
-        str(about), int(epoch), since, bool(over), bool(given_back), str(reason), str(previous), float(left)
-    )

@@ -183,10 +183,8 @@ class Server:
         changed = {meant(s.text).writes for s in statements}
         if "lease" in changed:
             self.versions += 1
-            holder, epoch, expires, about = self._db.execute(
-                "SELECT holder, epoch, expires_at + 0, about FROM lease"
-            ).fetchone()
-            self.tenures.append(Tenure(self.now(), holder, epoch, expires, about, by))
+            for row in self._db.execute("SELECT holder, epoch, expires_at + 0, about FROM lease"):
+                self.tenures.append(Tenure(self.now(), *row, by))
         for statement in statements:
             if meant(statement.text).writes == "intent" and statement.number:
                 found = self._db.execute("SELECT name, verb FROM intent WHERE id = ?", (statement.number,)).fetchone()
