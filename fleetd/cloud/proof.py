@@ -41,7 +41,7 @@ class Proof:
         """
         there = [item for item in newest_first if identity(item) in self.begun]
         back_to_them = newest_first[-2:] == there[-2:]
-        return len(there) > 1 and back_to_them and _made(there[0]) != _made(there[-1])
+        return bool(there) and back_to_them and _made(there[0]) != _made(there[-1])
 
 
 async def completed(

@@ -42,6 +42,7 @@ class Record:
     """The tests of one file, and the sources as they were then."""
 
     digest: str
+    """Of the test file and of what stands around it, as ``state_of`` tells it."""
     tests: dict[str, Seen]
     sources: dict[str, str]
     """The digest of each source file, by its path."""
@@ -84,7 +85,7 @@ def open_book(root: Path, *, say: Callable[[str], None], folders: Iterable[str] 
         for file in sorted((root / "tests" / folder).glob("test_*.py")):
             name, kept = file.relative_to(root).as_posix(), book.place / f"{folder}-{file.stem}.pickle"
             record = pickle.loads(kept.read_bytes()) if kept.exists() else None
-            if record is None or record.digest != _digest(file):
+            if record is None or record.digest != state_of(root, file):
                 begun = time.monotonic()
                 record = _recorded(root, name, book.place)
                 kept.write_bytes(pickle.dumps(record))
@@ -93,12 +94,18 @@ def open_book(root: Path, *, say: Callable[[str], None], folders: Iterable[str] 
     return book
 
 
+def state_of(root: Path, file: Path) -> str:
+    """What a record of a test file is good for: with another ``conftest.py`` the same tests may have other names."""
+    around = (root / "tests" / "conftest.py", file.parent / "conftest.py")
+    return "-".join(_digest(one) for one in (file, *around) if one.is_file())
+
+
 def _recorded(root: Path, name: str, place: Path) -> Record:
     sources = {}
     for file in (root / "fleetd").rglob("*.py"):
         sources[file.relative_to(root).as_posix()] = _digest(file)
         (place / "sources" / _digest(file)).write_bytes(file.read_bytes())
-    digest = _digest(root / name)
+    digest = state_of(root, root / name)
     answer = place / "recorded.pickle"
     answer.unlink(missing_ok=True)
     in_a_child(lambda: _record(root, name, answer), limit=3600)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.mutants.choosing import Chosen, choose
 from tests.mutants.drawing import Mutant, draw, mutants_of
-from tests.mutants.recording import Book, Record, Seen
+from tests.mutants.recording import Book, Record, Seen, state_of
 from tests.mutants.report import Result, as_json, rooms, survivors, table
 from tests.mutants.trying import Verdict, preload, try_tests
 
@@ -93,6 +93,24 @@ def test_the_most_specific_tests_come_first_and_as_many_as_time_allows(tmp_path:
     assert [t.rpartition(":")[2] for t in chosen.tests] == ["test_b", "test_a"], "line 9 now, line 10 then"
     assert chosen.left_out == 1
     assert list(chosen.stages()) == [list(chosen.tests)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "anew"),
+    [
+        ("planner/test_rule.py", True),
+        ("planner/conftest.py", True),
+        ("conftest.py", True),
+        ("cloud/conftest.py", False),
+    ],
+)
+def test_what_a_record_is_good_for(tmp_path: Path, changed: str, anew: bool) -> None:
+    for name in ("planner/test_rule.py", "planner/conftest.py", "conftest.py", "cloud/conftest.py"):
+        (tmp_path / "tests" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tests" / name).write_text("")
+    before = state_of(tmp_path, tmp_path / "tests/planner/test_rule.py")
+    (tmp_path / "tests" / changed).write_text("# changed")
+    assert (state_of(tmp_path, tmp_path / "tests/planner/test_rule.py") != before) is anew
 
 
 TEST = "tests/mutants/test_mutants.py::test_words_for_people_ports_and_docstrings_are_left_alone"
