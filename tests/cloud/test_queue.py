@@ -150,6 +150,17 @@ async def test_creates_that_hang_leave_room_for_others(width, free_for_others):
 
 
 @virtual
+async def test_a_request_more_than_was_paid_for_waits_for_the_rate_and_for_no_slot():
+    """Who has the only one is not to wait for himself."""
+    admission = Admission(1.0, 1)
+    async with admission.place(1, due=0.0) as place:
+        began = anyio.current_time()
+        for _ in range(3):
+            await admission.pay(place)
+    assert anyio.current_time() - began == pytest.approx(2.0, abs=0.01)
+
+
+@virtual
 async def test_what_was_not_used_goes_back():
     admission = Admission(1.0, 1)
     for _ in range(5):
