@@ -142,3 +142,13 @@ class Sender(Protocol):
     async def aclose(self) -> None:
         """Close connections. Idempotent."""
         ...
+
+
+def in_query(parameters: Mapping[str, object]) -> dict[str, str]:
+    """Parameters as they travel in a query: null ones left out, booleans as true and false."""
+    spelled = {True: "true", False: "false"}
+    return {
+        name: spelled[value] if isinstance(value, bool) else str(value)
+        for name, value in parameters.items()
+        if value is not None
+    }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from fleetd.cloud.decoding import values_in
 from fleetd.cloud.port import Json
-from fleetd.model.errors import CloudError
+from fleetd.model.errors import CloudError, Refused
 
 LONGEST_ID = 200
 """Characters. What is longer identifies nothing."""
@@ -102,6 +103,19 @@ def identity(entry: object) -> str | None:
     if isinstance(found, int) and not isinstance(found, bool) and abs(found) < 10**30:
         return str(found)
     return None
+
+
+def check_filters(filters: Iterable[str], known: Collection[str]) -> None:
+    """Make sure that machines can be listed by each of these.
+
+    Raises:
+        Refused: there is no such filter; nothing was sent.
+    """
+    for name in filters:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise Refused(f"machines cannot be listed by {name}{hint}", operation="list")
 
 
 def joined(entries: Iterable[Json]) -> tuple[Json, ...]:

@@ -106,6 +106,22 @@ def policy(enabled: bool | None, frequency: str | None, keep: int | None) -> Sna
     return SnapshotPolicy(enabled, frequency, keep)
 
 
+def events_of(content: object, *, error: str, handle: str) -> list[MachineEvent]:
+    """Events as they came; an entry that is none is passed over. ``error``, ``handle``: what a dialect calls them."""
+    return [
+        MachineEvent(
+            name=text(entry.get("name")) or "",
+            state=text(entry.get("state")) or "",
+            error=text(entry.get(error)) or "",
+            handle=text(entry.get(handle)) or "",
+            created_at=moment(entry.get("dtCreated")),
+            finished_at=moment(entry.get("dtFinished")),
+        )
+        for entry in (content if isinstance(content, list) else [])
+        if isinstance(entry, dict)
+    ]
+
+
 def newest_first(events: list[MachineEvent]) -> tuple[MachineEvent, ...]:
     """Events in the order of their dates: much hangs on it. As they came where one has no date."""
     dates = [event.created_at for event in events if event.created_at is not None]

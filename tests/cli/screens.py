@@ -26,7 +26,6 @@ from fleetd.cli.render_history import history_line, history_view
 from fleetd.cli.render_plan import plan_view
 from fleetd.cli.render_status import fitting, status_view
 from fleetd.cloud.calls import HttpLimits
-from fleetd.cloud.core.factory import open_core_cloud
 from fleetd.config import load, parse
 from fleetd.model.errors import ConfigError
 from fleetd.model.journal import HistoryEntry, MachineOrder, VetoOrder
@@ -40,6 +39,7 @@ from fleetd.simulator.server import SimServer, serve
 from fleetd.simulator.world import World
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring import Engine, assemble
+from tests.support.clients import open_core_cloud
 from tests.support.inline_executor import InlineExecutor
 from tests.support.rig import RecordingMeter, RecordingNotifier
 from tests.support.virtual_alarms import VirtualAlarms

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
-from fleetd.cloud.core import CoreApi, CoreCloud, core_client
-from fleetd.cloud.paperspace import PaperspaceApi, PaperspaceCloud, paperspace_client
+from fleetd.cloud.core.api import CoreApi
+from fleetd.cloud.core.cloud import CoreCloud
+from fleetd.cloud.paperspace.api import PaperspaceApi
+from fleetd.cloud.paperspace.cloud import PaperspaceCloud
 from fleetd.cloud.port import MachineChange
 from fleetd.cloud.retry import RetryPolicy
 from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer
+from tests.support.clients import core_client, paperspace_client
 from tests.support.scripted_server import answer, scripted
 from tests.support.virtual_time import virtual
 

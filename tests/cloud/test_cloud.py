@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from fleetd.cloud.core import CoreCloud
 from fleetd.cloud.core import errors as core_errors
+from fleetd.cloud.core.cloud import CoreCloud
 from fleetd.cloud.dialects import DIALECTS
-from fleetd.cloud.paperspace import PaperspaceCloud
 from fleetd.cloud.paperspace import errors as v1_errors
+from fleetd.cloud.paperspace.cloud import PaperspaceCloud
 from fleetd.cloud.port import Capabilities, MachineChange, freely
 from fleetd.model.errors import (
     Ambiguous,

@@ -9,12 +9,14 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleetd.cloud.core import CoreApi, CoreCloud, core_client
+from fleetd.cloud.core.api import CoreApi
+from fleetd.cloud.core.cloud import CoreCloud
 from fleetd.cloud.core.errors import classify
 from fleetd.cloud.port import MachineChange
 from fleetd.cloud.retry import RetryPolicy
 from fleetd.cloud.text import LONGEST, presentable
 from fleetd.model.errors import CloudError, RateLimited, Refused
+from tests.support.clients import core_client
 from tests.support.core_page import LISTED, SHOWN, UTILIZATION
 from tests.support.scripted_server import CLOSE, RESET, answer, scripted
 from tests.support.virtual_time import run_virtual

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fleetd.cloud.calls import Call, Effect
-from fleetd.cloud.core import CoreApi
+from fleetd.cloud.core.api import CoreApi
 from fleetd.cloud.core.errors import classify
 from fleetd.cloud.listing import MOST_ENTRIES
 from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer, Refused, WaitEnded

@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from fleetd.cloud.calls import HttpLimits
-from fleetd.cloud.core import CoreApi, CoreCloud, core_client
+from fleetd.cloud.core.api import CoreApi
+from fleetd.cloud.core.cloud import CoreCloud
 from fleetd.cloud.port import Cloud, MachineChange, MachinesApi
 from fleetd.model.errors import (
     Ambiguous,
@@ -27,6 +28,7 @@ from fleetd.simulator import faults
 from fleetd.simulator.core import CoreOptions
 from fleetd.simulator.server import serve
 from fleetd.simulator.world import World
+from tests.support.clients import core_client
 from tests.support.core_page import CREATE_PARAMETERS
 from tests.support.virtual_time import virtual
 

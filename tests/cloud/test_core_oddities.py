@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from fleetd.cloud.core import open_core_api, open_core_cloud
 from fleetd.model.errors import Ambiguous, MalformedAnswer
+from tests.support.clients import open_core_api, open_core_cloud
 from tests.support.core_page import CREATED, SHOWN
 from tests.support.scripted_server import answer, scripted
 from tests.support.virtual_time import virtual

@@ -10,9 +10,11 @@ import pytest
 from yarl import URL
 
 from fleetd import __version__
-from fleetd.cloud.core import CoreApi, CoreCloud, core_client
+from fleetd.cloud.core.api import CoreApi
+from fleetd.cloud.core.cloud import CoreCloud
 from fleetd.cloud.port import MachineChange
 from fleetd.model.errors import Ambiguous, Refused
+from tests.support.clients import core_client
 from tests.support.core_page import AVAILABILITY, CREATE_PARAMETERS, CREATED, LISTED, SHOWN, UTILIZATION
 
 BASE = "https://api.example.test"

@@ -13,9 +13,8 @@ import pytest
 
 from fleetd.cloud import listing as reading
 from fleetd.cloud.calls import HttpLimits
-from fleetd.cloud.core import open_core_cloud
 from fleetd.cloud.listing import MOST_SECONDS
-from fleetd.cloud.paperspace import open_paperspace_cloud
+from tests.support.clients import open_core_cloud, open_paperspace_cloud
 from tests.support.scripted_server import Heard, answer, scripted
 from tests.support.virtual_time import virtual
 

@@ -10,13 +10,23 @@ from typing import Any
 import pytest
 
 from fleetd.cloud.calls import HttpLimits
-from fleetd.cloud.core import core_client, open_core_api, open_core_cloud
 from fleetd.cloud.core import errors as core_errors
+from fleetd.cloud.core.api import CoreApi
+from fleetd.cloud.core.cloud import CoreCloud
 from fleetd.cloud.dialects import DIALECTS
 from fleetd.cloud.http import HttpClient
 from fleetd.cloud.paperspace import errors as v1_errors
-from fleetd.cloud.paperspace import open_paperspace_api, open_paperspace_cloud, paperspace_client
+from fleetd.cloud.paperspace.api import PaperspaceApi
+from fleetd.cloud.paperspace.cloud import PaperspaceCloud
 from fleetd.cloud.retry import RetryPolicy
+from tests.support.clients import (
+    core_client,
+    open_core_api,
+    open_core_cloud,
+    open_paperspace_api,
+    open_paperspace_cloud,
+    paperspace_client,
+)
 
 RNG, LIMITS, RETRIES = (
     random.Random(1),
@@ -87,13 +97,13 @@ def test_what_is_no_base_url_is_said_at_once(base: str) -> None:
 @pytest.mark.parametrize(
     ("name", "cloud", "api", "path"),
     [
-        ("paperspace-core", open_core_cloud, open_core_api, ""),
-        ("paperspace", open_paperspace_cloud, open_paperspace_api, "/v1"),
+        ("paperspace-core", CoreCloud, CoreApi, ""),
+        ("paperspace", PaperspaceCloud, PaperspaceApi, "/v1"),
     ],
 )
 def test_a_config_names_each_dialect(name: str, cloud: Any, api: Any, path: str) -> None:
     dialect = DIALECTS[name]
-    assert (dialect.open_cloud, dialect.open_api, dialect.simulated_path) == (cloud, api, path)
+    assert (dialect.cloud, dialect.api, dialect.simulated_path) == (cloud, api, path)
     assert dialect.inquire.__module__ == f"fleetd.cloud.{name.removeprefix('paperspace-')}.inquiry"
 
 

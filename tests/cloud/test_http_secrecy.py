@@ -11,12 +11,12 @@ import pytest
 import structlog
 
 from fleetd.cloud.calls import Call, Effect, KeyHeader
-from fleetd.cloud.core import core_client, open_core_api, open_core_cloud
 from fleetd.cloud.core.errors import classify
 from fleetd.cloud.http import HttpClient
 from fleetd.cloud.retry import RetryPolicy
 from fleetd.cloud.text import betrays, presentable
 from fleetd.model.errors import CloudError, Unauthorized
+from tests.support.clients import core_client, open_core_api, open_core_cloud
 from tests.support.scripted_server import CLOSE, RESET, answer, scripted
 from tests.support.virtual_time import virtual
 

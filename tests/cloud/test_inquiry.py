@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from fleetd.cloud.core import CoreApi
 from fleetd.cloud.core import errors as core_errors
+from fleetd.cloud.core.api import CoreApi
 from fleetd.cloud.core.inquiry import inquire as inquire_core
 from fleetd.cloud.inquiry import by_id, elsewhere, place, some, unknown
-from fleetd.cloud.paperspace import PaperspaceApi
 from fleetd.cloud.paperspace import errors as v1_errors
+from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.cloud.paperspace.inquiry import inquire as inquire_v1
 from fleetd.model.errors import CloudError, Fault, NotFound, Refused, Unauthorized, Unavailable
 from fleetd.model.fleet import Window
@@ -211,6 +211,11 @@ async def test_v1_names_the_faults_of_every_fleet() -> None:
         ("P4000", (TEMPLATE,), None),
         ("P9", (TEMPLATE,), "no template lists P9; they list A100, P4000, P5000"),
         ("P9", (), "no template lists P9; they list P4000"),
+        (
+            "P9",
+            ({"id": "t1", "name": "odd", "availableMachineTypes": [{"isAvailable": True}]},),
+            "no template lists P9; they list P4000",
+        ),
         ("P5000", (TEMPLATE,), None),  # sold out everywhere
         (
             "C5",

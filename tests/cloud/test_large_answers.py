@@ -12,11 +12,12 @@ import zlib
 import pytest
 
 from fleetd.cloud.calls import HttpLimits
-from fleetd.cloud.core import CoreCloud, core_client
+from fleetd.cloud.core.cloud import CoreCloud
 from fleetd.cloud.http import BODY_LIMIT
-from fleetd.cloud.paperspace import PaperspaceCloud, paperspace_client
+from fleetd.cloud.paperspace.cloud import PaperspaceCloud
 from fleetd.cloud.retry import RetryPolicy
 from fleetd.model.errors import CloudError, MalformedAnswer
+from tests.support.clients import core_client, paperspace_client
 from tests.support.scripted_server import answer, scripted
 
 MACHINE = b'{"id":"ps%d","name":"n","state":"off"}'

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetd.cloud.core import open_core_cloud
 from fleetd.cloud.decoding import MOST_VALUES, NotJson, decode
-from fleetd.cloud.paperspace import open_paperspace_cloud
 from fleetd.model.errors import CloudError
 from fleetd.model.machine import UNREADABLE, Phase
+from tests.support.clients import open_core_cloud, open_paperspace_cloud
 from tests.support.core_page import LISTED
 from tests.support.scripted_server import Heard, answer, scripted
 from tests.support.virtual_time import run_virtual

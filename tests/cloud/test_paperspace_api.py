@@ -9,7 +9,7 @@ import pytest
 
 from fleetd.cloud.calls import Call, Effect
 from fleetd.cloud.listing import MOST_ENTRIES
-from fleetd.cloud.paperspace import PaperspaceApi
+from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.cloud.paperspace.errors import classify
 from fleetd.model.errors import (
     Ambiguous,

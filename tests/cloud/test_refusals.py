@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from fleetd.cloud.refusals import forbidden, names_key, names_pace
+from fleetd.cloud.refusals import names_key, names_pace, refusal
 from fleetd.model.errors import RateLimited, Refused, Unavailable
 
 
@@ -40,7 +42,8 @@ def test_what_a_refusal_names(message: str, key: bool, pace: bool) -> None:
 
 @pytest.mark.parametrize("said", [True, False])
 def test_what_a_403_stands_for(said: bool) -> None:
-    slow = forbidden("Too many requests", said=said)
+    about: Any = {"counts": 403, "status": 403, "headers": {}, "said": said}
+    slow = refusal("Too many requests", **about)
     assert (type(slow), slow.message, slow.status) == (RateLimited, "Too many requests", 403)
-    other = forbidden("no", said=said)
+    other = refusal("no", **about)
     assert (type(other), other.message, other.status) == (Refused if said else Unavailable, "no", 403)

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from fleetd.cloud.core import CoreCloud, core_client
-from fleetd.cloud.paperspace import PaperspaceCloud, paperspace_client
+from fleetd.cloud.core.cloud import CoreCloud
+from fleetd.cloud.paperspace.cloud import PaperspaceCloud
 from fleetd.cloud.refusals import names_key
 from fleetd.cloud.retry import RetryPolicy
 from fleetd.model.errors import (
@@ -21,6 +21,7 @@ from fleetd.model.errors import (
     Unauthorized,
     Unavailable,
 )
+from tests.support.clients import core_client, paperspace_client
 from tests.support.scripted_server import answer, scripted
 from tests.support.virtual_time import run_virtual
 

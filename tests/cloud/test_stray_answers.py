@@ -12,9 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import pytest
 
-from fleetd.cloud.core import CoreApi, CoreCloud, core_client
-from fleetd.cloud.paperspace import PaperspaceApi, PaperspaceCloud, paperspace_client
+from fleetd.cloud.core.api import CoreApi
+from fleetd.cloud.core.cloud import CoreCloud
+from fleetd.cloud.paperspace.api import PaperspaceApi
+from fleetd.cloud.paperspace.cloud import PaperspaceCloud
 from fleetd.model.errors import CloudError
+from tests.support.clients import core_client, paperspace_client
 from tests.support.scripted_server import answer
 from tests.support.virtual_time import virtual
 

@@ -11,9 +11,10 @@ import pytest
 
 from fleetd.cli.failures import ExitCode, exit_code, explanation
 from fleetd.cloud.calls import HttpLimits
-from fleetd.cloud.core import CoreCloud, core_client
+from fleetd.cloud.core.cloud import CoreCloud
 from fleetd.cloud.retry import RetryPolicy
 from fleetd.model.errors import Ambiguous, AskHuman, Unavailable, Untrusted
+from tests.support.clients import core_client
 from tests.support.scripted_server import answer, scripted
 from tests.support.virtual_time import virtual
 

@@ -13,7 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetd.cloud.calls import HttpLimits
-from fleetd.cloud.paperspace import PaperspaceApi, PaperspaceCloud, paperspace_client, snapshots, wire
+from fleetd.cloud.paperspace import snapshots, wire
+from fleetd.cloud.paperspace.api import PaperspaceApi
+from fleetd.cloud.paperspace.cloud import PaperspaceCloud
 from fleetd.cloud.paperspace.inquiry import inquire
 from fleetd.cloud.port import MachineChange
 from fleetd.cloud.reading import Unreadable
@@ -22,6 +24,7 @@ from fleetd.model.errors import Ambiguous, Busy, CloudError, MalformedAnswer, No
 from fleetd.model.machine import MachineEvent, SnapshotPolicy
 from fleetd.planner.policies import last_started
 from tests.support.build import fleet
+from tests.support.clients import paperspace_client
 from tests.support.rig import settings
 
 BASE = "https://api.example.test/v1"

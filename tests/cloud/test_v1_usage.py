@@ -9,13 +9,14 @@ from decimal import Decimal
 import anyio
 import pytest
 
-from fleetd.cloud.paperspace import PaperspaceCloud, paperspace_client
+from fleetd.cloud.paperspace.cloud import PaperspaceCloud
 from fleetd.cloud.paperspace.usage import seconds_up, tells_state
 from fleetd.model.machine import MachineEvent, Phase
 from fleetd.simulator import faults
 from fleetd.simulator.clock import WorldClock
 from fleetd.simulator.world import World
 from tests.contract.account import KEY, LIMITS, PARAMETERS, account
+from tests.support.clients import paperspace_client
 from tests.support.virtual_time import run_virtual, virtual_clock, virtual_loop
 
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)

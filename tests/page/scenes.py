@@ -14,7 +14,6 @@ from msgspec import structs
 from structlog.testing import capture_logs
 
 from fleetd.cloud.calls import HttpLimits
-from fleetd.cloud.core.factory import open_core_cloud
 from fleetd.model.errors import ConfigError, Fault, FleetdError
 from fleetd.model.fleet import Costs, IdleRule, Window
 from fleetd.model.journal import MachineOrder, VetoOrder
@@ -30,6 +29,7 @@ from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring import Engine, assemble
 from tests.support.build import PARAMETERS
 from tests.support.build import fleet as make_fleet
+from tests.support.clients import open_core_cloud
 from tests.support.inline_executor import InlineExecutor
 from tests.support.rig import RecordingMeter, RecordingNotifier, settings
 from tests.support.virtual_alarms import VirtualAlarms

@@ -20,12 +20,12 @@ import anyio
 import pytest
 
 from fleetd.cloud.calls import HttpLimits
-from fleetd.cloud.core import core_client
 from fleetd.cloud.core.api import CoreApi
 from fleetd.simulator.server import serve
 from fleetd.simulator.state import Durations
 from fleetd.simulator.world import World
 from tests.support import core_page
+from tests.support.clients import core_client
 
 pytestmark = pytest.mark.peer("node")
 

@@ -40,7 +40,6 @@ from fleetd import config
 from fleetd.activity.plain import LeaseSource
 from fleetd.activity.port import Source
 from fleetd.cloud.calls import HttpLimits
-from fleetd.cloud.core.factory import open_core_cloud
 from fleetd.cloud.port import Cloud
 from fleetd.engine.leases import Leases
 from fleetd.model.errors import ConfigError, FleetdError
@@ -58,6 +57,7 @@ from fleetd.wiring import Engine, assemble
 from tests.sim.keeping import Keeping, OnDisk
 from tests.sim.record import Look, Span
 from tests.sim.watched import SiteSource, WatchedCloud, WatchedJournal, WatchedLooks
+from tests.support.clients import open_core_cloud
 from tests.support.rig import RecordingMeter
 from tests.support.virtual_alarms import VirtualAlarms
 from tests.support.virtual_time import VirtualClock, virtual_loop

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote
 
 from fleetd.cloud.about import must_be_about, must_be_made
-from fleetd.cloud.calls import Call, Effect, Sender
+from fleetd.cloud.calls import Call, Effect, Sender, in_query
 from fleetd.cloud.core import wire
 from fleetd.cloud.core.once import Once
 from fleetd.cloud.core.pages import MOST_PAGES, Source, read_all
-from fleetd.cloud.listing import MOST_ENTRIES, Reading, identity
+from fleetd.cloud.listing import MOST_ENTRIES, Reading, check_filters, identity
 from fleetd.cloud.port import Json, Progress, freely
 from fleetd.cloud.waiting import Eyes, wait_until
 from fleetd.model.errors import CloudError, MalformedAnswer, Refused
@@ -34,7 +33,7 @@ class CoreApi:
     """Implements ``port.MachinesApi``, and the lists that ``check --online`` needs.
 
     Args:
-        http: a client made by ``core_client``; ``aclose`` closes it.
+        http: a client that speaks to the Core API; ``aclose`` closes it.
         repeat_writes: whether start, stop, destroy, update and set_access are made again when their outcome is not
             known. A create or a restart never is.
     """
@@ -73,7 +72,7 @@ class CoreApi:
             CloudError: the first page failed.
         """
         wanted = {name: value for name, value in filters.items() if value is not None}
-        _check_filters(wanted)
+        check_filters(wanted, {**CORE_LIST_FILTERS, **CORE_LOCAL_FILTERS})
         local = {name: wanted.pop(name) for name in CORE_LOCAL_FILTERS if name in wanted}
         if not local:
             return await self._read_pages(wanted, prove=prove, progress=progress)
@@ -236,7 +235,7 @@ class CoreApi:
         return rows[0] if rows else None
 
     async def _get_object(self, operation: str, path: str, query: Mapping[str, object], *, about: str = "") -> Json:
-        call = Call(operation, "GET", path, query=_query(query), names_machine=bool(about))
+        call = Call(operation, "GET", path, query=in_query(query), names_machine=bool(about))
         content = await self._get(call)
         if not isinstance(content, dict):
             raise self._http.malformed(call, "the answer is not an object")
@@ -245,7 +244,7 @@ class CoreApi:
         return content
 
     async def _get_list(self, operation: str, path: str, query: Mapping[str, object]) -> Rows:
-        call = Call(operation, "GET", path, query=_query(query))
+        call = Call(operation, "GET", path, query=in_query(query))
         content = await self._get(call)
         if not isinstance(content, list):
             raise self._http.malformed(call, "the answer is not an array")
@@ -289,24 +288,5 @@ def _read_machine(content: Json) -> Machine:
         raise MalformedAnswer(str(e), operation="show") from e
 
 
-def _query(parameters: Mapping[str, object]) -> dict[str, str]:
-    """Parameters as they travel in a query: null ones left out, booleans as true and false."""
-    spelled = {True: "true", False: "false"}
-    return {
-        name: spelled[value] if isinstance(value, bool) else str(value)
-        for name, value in parameters.items()
-        if value is not None
-    }
-
-
 def _number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _check_filters(filters: Mapping[str, object]) -> None:
-    known = {**CORE_LIST_FILTERS, **CORE_LOCAL_FILTERS}
-    for name in filters:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise Refused(f"machines cannot be listed by {name}{hint}", operation="list")

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
-import msgspec
-
 from fleetd.cloud.decoding import NotJson, decode
-from fleetd.cloud.refusals import forbidden, names_key
-from fleetd.model.errors import CloudError, NotFound, RateLimited, Refused, Unauthorized, Unavailable
+from fleetd.cloud.refusals import plain, refusal, spelled
+from fleetd.model.errors import CloudError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +26,12 @@ class Complaint:
 def classify(status: int, headers: Mapping[str, str], body: bytes) -> CloudError:
     """The error that an answer which is no success stands for. Total: any status, any bytes.
 
-    A status in the body goes before HTTP's where the two differ, except that a 401, 403, 404 or 429 counts wherever
-    it stands. A refused key is a 401, or a message that names the key, whatever the status.
+    A status in the body goes before HTTP's. A refused key is a 401, or a message that names the key, whatever the
+    status.
     """
     complaint = read_complaint(body)
-    counts = complaint.status or status
-    either = {complaint.status, status}
-    message = complaint.message.strip() or f"HTTP {status} {_phrase(status)}".rstrip()
-    if 429 in either:
-        return RateLimited(message, status=429)
-    if 401 in either:
-        return Unauthorized(message, status=counts)
-    if counts >= 500 or counts == 408:
-        asked_to_wait = status == 503 and "Retry-After" in headers
-        return RateLimited(message, status=counts) if asked_to_wait else Unavailable(message, status=counts)
-    if names_key(message):
-        return Unauthorized(message, status=counts)
-    if 403 in either:
-        return forbidden(message, said=complaint.status is not None)
-    if 404 in either:
-        return NotFound(message, status=404)
-    return Refused(message, status=counts)
+    counts, said = complaint.status or status, complaint.status is not None
+    return refusal(complaint.message, counts=counts, status=status, headers=headers, said=said)
 
 
 def read_complaint(body: bytes) -> Complaint:
@@ -61,7 +43,7 @@ def read_complaint(body: bytes) -> Complaint:
     try:
         content: Any = decode(body)
     except NotJson:
-        return Complaint(message=_plain(body))
+        return Complaint(message=plain(body))
     if isinstance(content, str):
         return Complaint(message=content)
     if not isinstance(content, dict):
@@ -88,20 +70,4 @@ def _text(content: Mapping[str, Any]) -> str:
     message = content.get("message")
     if isinstance(message, str) and message.strip():
         return message
-    details = message if message not in (None, "") else content.get("details")
-    if details in (None, "", {}, []):
-        return ""
-    return details if isinstance(details, str) else msgspec.json.encode(details).decode()
-
-
-def _plain(body: bytes) -> str:
-    text = body[:4096].decode("utf-8", errors="replace").strip()
-    # A proxy's page says less than its status does.
-    return "" if text.startswith("<") else text
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+    return spelled(message if message not in (None, "") else content.get("details"))

@@ -22,6 +22,7 @@ from fleetd.cloud.reading import (
     Whole,
     convert,
     decimal,
+    events_of,
     flag,
     moment,
     money,
@@ -195,19 +196,7 @@ def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = Non
 
 
 def _events(content: object) -> tuple[MachineEvent, ...]:
-    entries = content if isinstance(content, list) else []
-    return newest_first([_event(entry) for entry in entries if isinstance(entry, dict)])
-
-
-def _event(entry: dict[str, Any]) -> MachineEvent:
-    return MachineEvent(
-        name=text(entry.get("name")) or "",
-        state=text(entry.get("state")) or "",
-        error=text(entry.get("errorMsg")) or "",
-        handle=text(entry.get("handle")) or "",
-        created_at=moment(entry.get("dtCreated")),
-        finished_at=moment(entry.get("dtFinished")),
-    )
+    return newest_first(events_of(content, error="errorMsg", handle="handle"))
 
 
 def _seconds(usage: WireUsage) -> float:

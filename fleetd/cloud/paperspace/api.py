@@ -7,12 +7,10 @@ Paths, parameters and shapes: the types that the vendor's CLI is generated from.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
-from typing import Any
 
 from fleetd.cloud.about import must_be_about, must_be_made
 from fleetd.cloud.calls import Effect, Sender
-from fleetd.cloud.listing import Reading
+from fleetd.cloud.listing import Reading, check_filters
 from fleetd.cloud.paperspace import wire
 from fleetd.cloud.paperspace.pages import PAGE_SIZE, Fetch, Page, read_on, read_proven
 from fleetd.cloud.paperspace.proof import read_once
@@ -20,7 +18,7 @@ from fleetd.cloud.paperspace.requests import Requests, within
 from fleetd.cloud.port import Json, Progress, freely
 from fleetd.cloud.proof import Proof, ids_of
 from fleetd.cloud.waiting import Eyes, wait_until
-from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer, NotFound, Refused, Unauthorized, Unsupported
+from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer, NotFound, Unauthorized, Unsupported
 from fleetd.model.machine import RISES, Machine
 from fleetd.model.vendor_v1 import V1_LIST_FILTERS, V1_LOCAL_FILTERS
 
@@ -36,7 +34,7 @@ class PaperspaceApi:
     """Implements ``port.MachinesApi``, and what ``check --online`` and the snapshot check need.
 
     Args:
-        http: a client made by ``paperspace_client``; ``aclose`` closes it.
+        http: a client that speaks to the v1 API; ``aclose`` closes it.
         repeat_writes: whether start, stop, destroy, update and set_access are made again when their outcome is not
             known. A create or a restart never is.
     """
@@ -62,7 +60,7 @@ class PaperspaceApi:
             CloudError: a page failed.
         """
         wanted = {name: value for name, value in filters.items() if value is not None}
-        _check_filters(wanted)
+        check_filters(wanted, {**V1_LIST_FILTERS, **V1_LOCAL_FILTERS})
         local = {_LOCAL_NAMES.get(n, n): wanted.pop(n) for n in V1_LOCAL_FILTERS if n in wanted}
         limit = wanted.pop("limit", None)
         most = limit if isinstance(limit, int) and not isinstance(limit, bool) else None
@@ -384,12 +382,3 @@ def _read_machine(content: Json) -> Machine:
     if machine is None:
         raise NotFound("the machine is deleted", operation="show")
     return machine
-
-
-def _check_filters(filters: Mapping[str, Any]) -> None:
-    known = {**V1_LIST_FILTERS, **V1_LOCAL_FILTERS}
-    for name in filters:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise Refused(f"machines cannot be listed by {name}{hint}", operation="list")

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
-import msgspec
-
 from fleetd.cloud.decoding import NotJson, decode
-from fleetd.cloud.refusals import forbidden, names_key
-from fleetd.model.errors import Busy, CloudError, NotFound, RateLimited, Refused, Unauthorized, Unavailable
+from fleetd.cloud.refusals import plain, refusal, spelled
+from fleetd.model.errors import Busy, CloudError, Refused
 
 STATUSES: Mapping[str, int] = MappingProxyType(
     {
@@ -47,30 +44,22 @@ _FIELDS = 3
 def classify(status: int, headers: Mapping[str, str], body: bytes) -> CloudError:
     """The error that an answer which is no success stands for. Total: any status, any bytes.
 
-    The code in the body goes before HTTP's status, except that a 401, 404 or 429 counts wherever it stands.
+    The code in the body goes before HTTP's status.
     """
     complaint = _read(body)
     code = complaint.get("code")
     said = STATUSES.get(code) if isinstance(code, str) else None
     counts = said or (status if status >= 300 else 500)
-    either = {counts, status}
-    message = _message(complaint, body).strip() or f"HTTP {status} {_phrase(status)}".rstrip()
-    if 429 in either:
-        return RateLimited(message, status=429)
-    if 401 in either:
-        return Unauthorized(message, status=counts)
-    if counts >= 500 or counts in {408, 499}:  # 499: the server believes that we hung up; nobody knows what it did
-        asked_to_wait = status == 503 and "Retry-After" in headers
-        return RateLimited(message, status=counts) if asked_to_wait else Unavailable(message, status=counts)
-    if names_key(message):
-        return Unauthorized(message, status=counts)
-    if 403 in either:
-        return forbidden(message, said=said == 403)
-    if 404 in either:
-        return NotFound(message, status=404)
-    if counts in {409, 412} or state_named(message) is not None:
-        return Busy(message, status=counts)
-    return Refused(message, status=counts)
+    message = _message(complaint, body)
+    return refusal(
+        message,
+        counts=counts,
+        status=status,
+        headers=headers,
+        said=said == 403,
+        unheard=(408, 499),  # 499: the server believes that we hung up; nobody knows what it did
+        other=Busy if counts in {409, 412} or state_named(message) is not None else Refused,
+    )
 
 
 def is_complaint(content: object) -> bool:
@@ -103,20 +92,9 @@ def _message(complaint: Mapping[str, Any], body: bytes) -> str:
         issues = complaint.get("issues")
         told = [i["message"] for i in issues if _tells(i)] if isinstance(issues, list) else []
         return ": ".join([message, "; ".join(told)]) if told else message
-    details = complaint.get("details")
-    if details not in (None, "", {}, []):
-        return details if isinstance(details, str) else msgspec.json.encode(details).decode()
-    text = body[:4096].decode("utf-8", errors="replace").strip()
-    # A proxy's page says less than its status does.
-    return "" if complaint or text.startswith(("<", "{", "[")) else text
+    text = "" if complaint else plain(body)
+    return spelled(complaint.get("details")) or ("" if text.startswith(("{", "[")) else text)
 
 
 def _tells(issue: object) -> bool:
     return isinstance(issue, dict) and isinstance(issue.get("message"), str)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""

@@ -97,8 +97,4 @@ def _machine_type(fleet: Fleet, templates: Rows) -> list[Fault]:
 
 
 def _types(templates: Iterable[Mapping[str, Any]], *, available: bool = False) -> list[str]:
-    lists = [template.get("availableMachineTypes") for template in templates]
-    entries = [
-        entry for entries in lists if isinstance(entries, list) for entry in entries if isinstance(entry, dict)
-    ]
-    return sorted({str(e["machineTypeLabel"]) for e in entries if e.get("isAvailable") is True or not available})
+    return sorted({kind for kind, now in wire.offers(templates) if now or not available})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from fleetd.cloud.calls import Call, Effect, Sender
+from fleetd.cloud.calls import Call, Effect, Sender, in_query
 from fleetd.cloud.listing import MOST_ENTRIES
 from fleetd.cloud.paperspace.errors import is_complaint
 from fleetd.cloud.paperspace.pages import PAGE_SIZE, Page
@@ -18,7 +18,7 @@ class Requests:
     """Sends requests; answers with parsed JSON.
 
     Args:
-        http: a client made by ``paperspace_client``.
+        http: a client that speaks to the v1 API.
         repeat_writes: whether writes that are safe to repeat are made again when their outcome is not known.
     """
 
@@ -54,7 +54,7 @@ class Requests:
         Raises:
             CloudError: it did not come.
         """
-        call = Call(operation, "GET", path, query=_query(query or {}), names_machine=bool(about), patient=patient)
+        call = Call(operation, "GET", path, query=in_query(query or {}), names_machine=bool(about), patient=patient)
         content = await self._send(call)
         if not isinstance(content, dict):
             raise self._http.malformed(call, "the answer is not an object")
@@ -158,13 +158,3 @@ def within(*parts: str, operation: str) -> str:
 def _entry(item: object) -> Json:
     """The entry; empty where it is no object."""
     return item if isinstance(item, dict) else {}
-
-
-def _query(parameters: Mapping[str, object]) -> dict[str, str]:
-    """Parameters as they travel in a query: null ones left out, booleans as true and false."""
-    spelled = {True: "true", False: "false"}
-    return {
-        name: spelled[value] if isinstance(value, bool) else str(value)
-        for name, value in parameters.items()
-        if value is not None
-    }

@@ -21,6 +21,7 @@ from fleetd.cloud.reading import (
     Unreadable,
     Whole,
     convert,
+    events_of,
     flag,
     moment,
     money,
@@ -128,8 +129,7 @@ def read_created(content: object) -> Machine:
 
 def read_events(content: object) -> tuple[MachineEvent, ...]:
     """Events, newest first; an entry that is none is passed over, and so is the vendor's bookkeeping (``bill-*``)."""
-    entries = content if isinstance(content, list) else []
-    events = [_event(entry) for entry in entries if isinstance(entry, dict)]
+    events = events_of(content, error="error", handle="id")
     return newest_first([event for event in events if not event.name.startswith("bill-")])
 
 
@@ -138,13 +138,19 @@ def storage_rate(content: Mapping[str, Any]) -> Decimal | None:
     return money(content.get("storageRate")) or None
 
 
-def available(templates: Iterable[Mapping[str, Any]], machine_type: str) -> bool | None:
-    """Whether any template can be had on that machine type now; None when none of them lists it."""
+def offers(templates: Iterable[Mapping[str, Any]]) -> list[tuple[str, bool]]:
+    """The machine types that templates list, and whether each can be had now."""
     lists = [template.get("availableMachineTypes") for template in templates]
     entries = [
         entry for entries in lists if isinstance(entries, list) for entry in entries if isinstance(entry, dict)
     ]
-    told = [e.get("isAvailable") is True for e in entries if e.get("machineTypeLabel") == machine_type]
+    labels = [(text(e.get("machineTypeLabel")), e.get("isAvailable") is True) for e in entries]
+    return [(label, now) for label, now in labels if label is not None]
+
+
+def available(templates: Iterable[Mapping[str, Any]], machine_type: str) -> bool | None:
+    """Whether any template can be had on that machine type now; None when none of them lists it."""
+    told = [now for kind, now in offers(templates) if kind == machine_type]
     return any(told) if told else None
 
 
@@ -224,21 +230,11 @@ def _deleted(wire: WireMachine) -> bool:
     return moment(wire.dt_deleted) is not None and PHASES.get(wire.state, Phase.UNKNOWN) not in _LIVING
 
 
-def _event(entry: dict[str, Any]) -> MachineEvent:
-    return MachineEvent(
-        name=text(entry.get("name")) or "",
-        state=text(entry.get("state")) or "",
-        error=text(entry.get("error")) or "",
-        handle=text(entry.get("id")) or "",
-        created_at=moment(entry.get("dtCreated")),
-        finished_at=moment(entry.get("dtFinished")),
-    )
-
-
 __all__ = [
     "Unreadable",
     "available",
     "frequency_word",
+    "offers",
     "read_created",
     "read_events",
     "read_machine",
