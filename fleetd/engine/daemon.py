@@ -229,7 +229,7 @@ class Daemon:
             self.reconciler.checks.rung(check)
 
     async def _pass(self) -> None:
-        self.pass_began_at = self._clock.now()
+        self.pass_began_at = began = self._clock.now()
         self.pause, self.left_alone_until = 0.0, None
         try:
             self._mind_steps()
@@ -239,16 +239,16 @@ class Daemon:
             self.chronicle.provider(self.reconciler.health.word, str(_first(group)))
             self.pause = self.reconciler.health.retry_after
             self._say_wait()
-            self._failed(_first(group))
+            self._failed(_first(group), began)
         except* StoreError as group:
-            self._failed(_first(group))
+            self._failed(_first(group), began)
             log.error("journal.failed", error=self.last_error)  # noqa: TRY400 - no traceback wanted
         except* Exception as group:  # noqa: BLE001 - it ends this pass, and not the process
             words = self.faults.saw(PASS, group)
             self._faulty += 1
             wait = wait_after(self._faulty, self.reconciler.settings.daemon.interval.total_seconds())
             self.pause = max(self.pause, wait)
-            self._failed(PassFailed(f"a fault in fleetd ended the pass: {words}"))
+            self._failed(PassFailed(f"a fault in fleetd ended the pass: {words}"), began)
         else:
             self._faulty = 0
             self.reconciler.health.worked(self._clock.now())
@@ -266,9 +266,9 @@ class Daemon:
                 "provider.said_wait", until=self.left_alone_until.isoformat(), retry_after_s=round(self.pause, 3)
             )
 
-    def _failed(self, error: FleetdError) -> None:
+    def _failed(self, error: FleetdError, began: datetime) -> None:
         self.last_error = str(error)
-        self.reconciler.doubt(self.pass_began_at or self._clock.now())
+        self.reconciler.doubt(began)
         self._tell(error)
 
     def _tell(self, result: PassReport | FleetdError) -> None:

@@ -63,6 +63,8 @@ class World:
         self.doubts: list[datetime] = []
         self.fails: dict[str, Exception] = {}
         self.lasts = options.pop("lasts", 0.0)
+        self.drawn = options.pop("drawn", 1.0)
+        """The share of the interval that each wait is drawn."""
         self.new: Any = self.settings
         self.others = False
         nothing = self._notes
@@ -82,7 +84,7 @@ class World:
         self.rng: Any = SimpleNamespace(uniform=self._uniform)
         self.daemon = Daemon(
             self.reconciler, poller, self.follower, me, me, self.clock, self.rng, me, me,
-            load=self._load, on_pass=self._saw, command="run",
+            load=self._load, on_pass=self._saw,
         )  # fmt: skip
 
     def _notes(self, word: str) -> Callable[..., None]:
@@ -101,7 +103,7 @@ class World:
 
     def _uniform(self, least: float, most: float) -> float:
         assert (least, most) == (0.9, 1.1)
-        return 1.0
+        return self.drawn
 
     def _load(self) -> Settings:
         if isinstance(self.new, Exception):
@@ -254,6 +256,13 @@ async def test_when_passes_begin(script: list[Any], interval: float, wakes: list
     assert world.told.count("ready") == 1
 
 
+@virtual
+async def test_a_longer_draw_is_a_longer_wait() -> None:
+    world = World(drawn=1.1)
+    await world.runs(99)
+    assert world.at == pytest.approx([0, 33, 66], abs=0.01)
+
+
 ODD: Any = ValueError("odd")
 DOWN, KEY = Unavailable("no route", operation="list"), Unauthorized("no such key", operation="list")
 SLOW = RateLimited("slow down", operation="list", retry_after=40.0004)
@@ -282,7 +291,7 @@ WORDS = "a fault in fleetd ended the pass: pass is odd"
 )
 @virtual
 async def test_a_pass_that_fails(ends: Exception, error: str, events: list[str], entries: list[str]) -> None:
-    world = World(ends)
+    world = World(ends, lasts=2.0)
     began = world.clock.now()
     logs = await world.runs(5)
     assert world.daemon.last_error == error
@@ -299,7 +308,7 @@ async def test_a_pass_that_fails(ends: Exception, error: str, events: list[str],
     if "provider.said_wait" in events:
         until = world.daemon.left_alone_until
         assert until is not None
-        assert abs(until - began - timedelta(seconds=40)) < timedelta(milliseconds=10)
+        assert abs(until - began - timedelta(seconds=42)) < timedelta(milliseconds=10)
         assert logs[2] == {
             "event": "provider.said_wait", "log_level": "warning", "until": until.isoformat(), "retry_after_s": 40.0,
         }  # fmt: skip

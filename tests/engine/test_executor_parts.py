@@ -17,8 +17,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetd.engine.basis import Basis
-from fleetd.engine.executor import Executor, _create_skip
-from fleetd.engine.gate import Gate, Objection
+from fleetd.engine.executor import LOOKS, Executor, _create_skip
+from fleetd.engine.gate import FRESH, Gate, Objection
 from fleetd.engine.pace import Pace
 from fleetd.model.errors import Ambiguous, Refused
 from fleetd.model.fleet import Fleet
@@ -136,6 +136,9 @@ class World:
         self.followed: list[Intent] = []
         self.fails: dict[str, Any] = {}
         self.listed = [machine(n) for n in range(1, 9)]
+        self.shown: list[str] = []
+        self.queues = 0.0
+        """Seconds in the queue before a call's place comes."""
         self.progressed, self.lasts, self.ids = 0, lasts, itertools.count(101)
         self.hold: Hold | None = None
         self.open: tuple[Intent, ...] = ()
@@ -148,7 +151,10 @@ class World:
             accepted=lambda one: self.told.append(("worked", one.verb)),
             facts={m.id: facts(n, name=m.name) for n, m in enumerate(self.listed, start=1)},
         )  # fmt: skip
-        gate = Gate(me, me, in_force=self.fleets.get, leased=lambda _machine: None)
+        self.lease: str | None = None
+        self.meanwhile: Callable[[], Any] = lambda: None
+        """Happens while what forbids a call is read."""
+        gate = Gate(me, me, in_force=self.fleets.get, leased=lambda _machine: self.lease)
         self.executor = Executor(
             me, self.recall, me, me, me, random.Random(1), gate=gate, last_word=self._last_word,
             pace=lambda: Pace(acting, requests, 10, doubtful=2, quiet=2), progress=self._progress,
@@ -177,6 +183,7 @@ class World:
 
     async def read(self) -> None:
         await anyio.lowlevel.checkpoint()
+        self.meanwhile()
 
     def against(self, _verb: Verb, **_of: Any) -> Any:
         return self.hold
@@ -215,10 +222,12 @@ class World:
     async def place(self, verb: Verb, *, behind: int, leave: Any) -> AsyncIterator[World]:
         self.placed.append((verb, behind))
         self.leave = leave
+        await anyio.sleep(self.queues)
         yield self
 
     async def show(self, machine_id: str) -> Machine:
         await anyio.lowlevel.checkpoint()
+        self.shown.append(machine_id)
         return next(m for m in self.listed if m.id == machine_id)
 
     def _new(self, name: str) -> Machine:
@@ -441,3 +450,132 @@ async def test_a_create_waits_for_a_veto_s_end_before_it_waits_as_the_provider_a
     (skip,) = await world.carries_out(create())
     assert (skip.reason, skip.until) == (Reason.FROZEN, later(hours=1))
     assert world.intents == []
+
+
+CALLS = [P(create(), id="a create"), P(ordered(Verb.STOP, 1), id="a stop")]
+OVER = Objection(Reason.CALLS_USED_UP, "the pass is over")
+SHUT = (Reason.SHUTTING_DOWN, "no new actions")
+
+
+@pytest.mark.parametrize("action", CALLS)
+@virtual
+async def test_a_call_that_waits_in_the_queue_at_the_end_is_dropped_with_its_reason(action: Action) -> None:
+    world = World(fleet())
+    world.queues = 5.0
+    skips: list[Skip] = []
+
+    async def carries_out() -> None:
+        skips.extend(await world.carries_out(action))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(carries_out)
+        await anyio.sleep(1)
+        world.executor.gate.close()
+    assert [(s.verb, s.machine, s.reason, s.detail) for s in skips] == [(action.verb, action.machine, *SHUT)]
+    assert world.intents == []
+
+
+@pytest.mark.parametrize("action", CALLS)
+@virtual
+async def test_a_call_that_is_given_up_right_before_its_intent_says_why(action: Action) -> None:
+    world = World(fleet())
+    world.meanwhile = lambda: [ticket.end(OVER) for ticket in world.executor.gate.tickets]
+    (skip,) = await world.carries_out(action)
+    assert (skip.verb, skip.reason, skip.detail) == (action.verb, OVER.reason, OVER.detail)
+    assert (world.intents, world.told) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("anyhow", "reason"), [P(False, Reason.BUSY, id="as any other"), P(True, None, id="and nevertheless")]
+)  # fmt: skip
+@virtual
+async def test_a_machine_that_is_leased_is_stopped_only_where_that_was_ordered(anyhow: bool, reason: Any) -> None:
+    world = World(fleet())
+    world.lease = "ada"
+    skips = await world.carries_out(ordered(Verb.STOP, 1, reason=Reason.OPERATOR_REQUEST, even_if_busy=anyhow))
+    assert [s.reason for s in skips] == ([reason] if reason else [])
+    assert [row[:2] for row in world.told if row[0] == "stop"] == ([] if reason else [("stop", "ps1")])
+
+
+@virtual
+async def test_what_a_call_that_failed_comes_to_is_told() -> None:
+    world = World(fleet())
+    world.fails["stop"] = error = Refused("locked", operation="stop")
+    (skip,) = await world.carries_out(ordered(Verb.STOP, 1))
+    ((failed, said, of),) = world.failed
+    assert (failed, said, of) == (world.intents[0], error, world.fleets["training"])
+    assert (skip.reason, skip.machine, skip.detail) == (Reason.REFUSED_RECENTLY, "ps1", str(error))
+    assert (world.followed, world.given, world.executor.unanswered) == ([], [], set())
+
+
+@virtual
+async def test_a_stop_that_is_held_back_at_the_last_moment_is_written_off() -> None:
+    world = World(fleet())
+    write = world.write_intent
+
+    async def then_freeze(one: Intent) -> Intent:
+        world.hold = FREEZE
+        return await write(one)
+
+    world.write_intent = then_freeze  # type: ignore[method-assign]
+    (skip,) = await world.carries_out(ordered(Verb.STOP, 1))
+    assert (skip.reason, skip.machine, skip.until) == (Reason.FROZEN, "ps1", later(hours=1))
+    assert world.given == [(Verb.STOP, Outcome.NOT_SENT, f"{skip.reason}: {skip.detail}")]
+    assert (world.followed, world.failed, world.executor.unanswered) == ([], [], set())
+
+
+@virtual
+async def test_a_look_that_has_grown_old_is_made_anew_and_the_sources_are_asked_once() -> None:
+    """The first call leaves only after its look is two seconds old; an intent is written once all the same."""
+    world = World(fleet())
+    write, words = world.write_intent, []
+    world.last_word = lambda: words.append("asked")  # type: ignore[assignment,func-returns-value]
+
+    async def slowly(one: Intent) -> Intent:
+        await anyio.sleep(FRESH)
+        return await write(one)
+
+    world.write_intent = slowly  # type: ignore[method-assign]
+    assert await world.carries_out(ordered(Verb.STOP, 1)) == []
+    assert (len(world.intents), words, world.shown) == (1, ["asked"], ["ps1", "ps1"])
+    assert [row for row in world.told if row[0] == "stop"] == [("stop", "ps1")]
+
+
+@pytest.mark.parametrize("written", [False, True])
+@virtual
+async def test_one_that_can_never_leave_in_time_is_looked_at_three_times(written: bool) -> None:
+    world = World(fleet())
+    write = world.write_intent
+
+    async def slow_read() -> None:
+        await anyio.sleep(FRESH if not written or world.intents else 0)
+
+    async def slowly(one: Intent) -> Intent:
+        await anyio.sleep(FRESH)
+        return await write(one)
+
+    world.read, world.write_intent = slow_read, slowly  # type: ignore[method-assign]
+    (skip,) = await world.carries_out(ordered(Verb.STOP, 1))
+    words = f"no call could leave within {FRESH:g} s of a look, {LOOKS} times"
+    assert (skip.reason, skip.detail) == (Reason.FRESH_LOOK_DIFFERS, words)
+    assert world.shown == ["ps1"] * LOOKS
+    assert world.given == [(Verb.STOP, Outcome.NOT_SENT, f"{skip.reason}: {skip.detail}")] * written
+    assert [row for row in world.told if row[0] == "stop"] == []
+
+
+@virtual
+async def test_a_machine_that_was_turned_between_two_looks_is_left_alone() -> None:
+    world = World(fleet())
+    world.listed[0] = machine(1, events=(event("start", handle="e1"),))
+    write = world.write_intent
+
+    async def slowly(one: Intent) -> Intent:
+        written = await write(one)
+        await anyio.sleep(FRESH)
+        world.listed[0] = machine(1, events=(event("start", handle="e2"), event("start", handle="e1")))
+        return written
+
+    world.write_intent = slowly  # type: ignore[method-assign]
+    (skip,) = await world.carries_out(ordered(Verb.STOP, 1))
+    assert (skip.reason, skip.detail) == (Reason.FRESH_LOOK_DIFFERS, "something was done to it meanwhile")
+    assert [outcome for _, outcome, _ in world.given] == [Outcome.NOT_SENT]

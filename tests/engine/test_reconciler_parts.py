@@ -368,6 +368,7 @@ async def test_a_pass_that_only_goes_on_with_creates_rests_on_the_look_before(
     plan: Plan, within: Callable[[World], None], between: Callable[[World], None], passes: float, again: bool
 ) -> None:
     world = World(plan).with_parts()
+    world.follower.endings = 5  # of long ago
     async with anyio.create_task_group() as group:
         group.start_soon(world.reconciler.run_pass)
         await anyio.sleep(1)
@@ -530,6 +531,11 @@ async def test_what_its_parts_are_wired_to_is_the_config_in_force_and_the_clocks
         part._progress()
     assert world.progressed == 5
     assert there.remarks == ("odd",)
+    assert executor.beside._on_fault is world.faults.saw
+    assert there._nightly._journal is there._retention._journal is world.recall.journal
+    with capture_logs() as logs:
+        there._news.observed(BAD)
+    assert [line["event"] for line in logs] == ["observation.rejected"]
 
 
 @virtual
