@@ -210,6 +210,7 @@ ME, OTHER = (machine(1), "training"), (machine(2), "training")
         P([("ps1", "ps1")], "hold", NAME, [ME], 1, id="by its name"),
         P([("before", "ps1")], "hold", NAME, [ME], 1, id="by what it is called now, whatever it was called"),
         P([("before", "ps1")], "hold", "before", [], 1, id="as it was typed, where nothing is called so"),
+        P([("before", "ps1"), ("other", "ps2")], "hold", "before", [], 1, id="and no other with it"),
         P([(NAME, "ps2")], "hold", NAME, [ME], 0, id="not what is another machine's name by now"),
         P([("ps1", "ps1")], "hold", "ps1", [], 1, id="by the id of one that is not there"),
         P([("ps2", "ps2")], "hold", "ps1", [ME], 0, id="another's"),
