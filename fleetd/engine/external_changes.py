@@ -61,6 +61,10 @@ class ExternalChanges:
     async def report(self, change: OutsideChange, at: datetime) -> None:
         """Say what changed and by whom, as far as the events tell; of a late effect of fleetd's own, which call's."""
         was = change.facts
+        if change.back:
+            self._say(change, Culprit.UNKNOWN)
+            await self._write(change, at, Culprit.UNKNOWN)
+            return
         try:
             culprit = classify(change.machine, was)
         except Exception as error:  # noqa: BLE001 - its own problem: that it changed is known, and must not be lost
@@ -73,13 +77,7 @@ class ExternalChanges:
             late = await setbacks.late(turned, at)
         if late is not None:
             culprit = Culprit.FLEETD
-        keys = {"fleet": was.fleet, "machine": was.machine_id, "name": was.name}
-        if late is None:
-            log.warning(
-                "machine.changed_outside", was=was.last_state, became=change.became, reason=str(culprit), **keys
-            )
-        else:
-            log.info("machine.changed_late", action=str(late), was=was.last_state, became=change.became, **keys)
+        self._say(change, culprit, late)
         if turned is not None and culprit in {Culprit.UNKNOWN, Culprit.FAILED_START}:
             await setbacks.undone(turned.id, up=turned.phase in {Phase.UP, Phase.RISING}, now=at)
         elif late is None and change.machine is None:
@@ -91,16 +89,27 @@ class ExternalChanges:
         now_known = self._recall.facts.get(was.machine_id)
         if now_known is not None:
             await self._recall.put([remember(now_known, change.machine, culprit, at, self._agreement.latest())])
+        await self._write(change, at, culprit, late)
+
+    def _say(self, change: OutsideChange, culprit: Culprit, late: Verb | None = None) -> None:
+        keys = {"fleet": change.facts.fleet, "machine": change.facts.machine_id, "name": change.facts.name}
+        turn = {"was": change.was, "became": change.became}
+        if late is None:
+            log.warning("machine.changed_outside", **turn, reason=str(culprit), **keys)
+        else:
+            log.info("machine.changed_late", action=str(late), **turn, **keys)
+
+    async def _write(self, change: OutsideChange, at: datetime, culprit: Culprit, late: Verb | None = None) -> None:
         await self._recall.journal.append_history(
             HistoryEntry(
                 ts=at,
-                fleet=was.fleet,
-                machine=was.machine_id,
-                name=was.name,
+                fleet=change.facts.fleet,
+                machine=change.facts.machine_id,
+                name=change.facts.name,
                 verb=late or OUTSIDE,
                 reason=LATE_EFFECT if late else str(culprit),
                 outcome=Outcome.REACHED if late else Outcome.OBSERVED,
-                error=f"{was.last_state} -> {change.became}",
+                error=f"{change.was} -> {change.became}",
                 actor="fleetd" if late else "outside",
             )
         )

@@ -31,6 +31,13 @@ class OutsideChange:
     """The new state, or "gone"."""
     ours: bool = False
     """It is gone by a destroy of fleetd's that was late."""
+    back: bool = False
+    """It was gone, as listing and show said, and is there again as it was: nobody is known to have turned it."""
+
+    @property
+    def was(self) -> str:
+        """The state before, or "gone"."""
+        return GONE if went(self.facts) else self.facts.last_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +174,10 @@ def learn(
             continue
         ours = machine.id in moving or machine.id in late
         began = machine.id in observation.leaving and old.last_state != LEAVING and not ours
-        if began or _surprising(old, machine, moving.get(machine.id)):
-            outside.append(OutsideChange(observation.shown.get(machine.id, machine), old, machine.state))
+        turn = began or _surprising(old, machine, moving.get(machine.id))
+        if turn or went(old):
+            seen = observation.shown.get(machine.id, machine)
+            outside.append(OutsideChange(seen, old, machine.state, back=not turn))
         fact = _left(old, now) if machine.id in observation.leaving else _update(old, machine, owner, now)
         if fact != old:
             changed.append(fact)

@@ -112,6 +112,11 @@ def became(state: str | None, *events: Any, ours: bool = False) -> OutsideChange
     return OutsideChange(box, facts(1, last_state="ready"), state or "gone", ours)
 
 
+def came_back(state: str, *events: Any, turned: bool = False) -> OutsideChange:
+    box = machine(1, state, events=events)
+    return OutsideChange(box, facts(1, last_state="ready", gone_at=NOW), state, back=not turned)
+
+
 STOPPED, STARTED = event("stop"), event("start")
 ASKED = ("late?", "ps1", NOW)
 
@@ -165,6 +170,14 @@ KEPT = ("facts", "ps1", None, None, None)
         P(became("off", event("vm-shutdown-force")), None, "vendor_timeout", [ASKED, stopped_by("vendor_timeout")]),
         P(became("no such state"), None, "unknown", [KEPT], id="a state that says nothing"),
         P(became(None), None, "unknown", [("vanished", "ps1", NOW), KEPT], id="it is gone"),
+        P(came_back("ready", STARTED), None, "unknown", [], id="it is back as it was: nobody turned it"),
+        P(
+            came_back("off", STOPPED, turned=True),
+            None,
+            "operator",
+            [ASKED, stopped_by("operator")],
+            id="it is back, and a person stopped it meanwhile",
+        ),
         P(became("off", STOPPED), Verb.STOP, "fleetd", [ASKED, stopped_by("fleetd")], id="a late stop of ours"),
         P(became(None, ours=True), Verb.DESTROY, "fleetd", [KEPT], id="a late destroy of ours"),
     ],
@@ -178,7 +191,8 @@ async def test_a_change_is_told_to_all_who_follow_from_it(
     with capture_logs() as logs:
         await world.changes().report(change, NOW)
     assert world.told == [row for row in told if known or row[0] != "facts"]
-    keys = {"fleet": "training", "machine": "ps1", "name": token_name(1), "was": "ready", "became": change.became}
+    keys = {"fleet": "training", "machine": "ps1", "name": token_name(1), "was": change.was, "became": change.became}
+    assert change.was == ("gone" if change.facts.gone_at else "ready")
     if late is None:
         said = {"event": "machine.changed_outside", "log_level": "warning", "reason": who}
     else:
@@ -193,7 +207,7 @@ async def test_a_change_is_told_to_all_who_follow_from_it(
             verb=late or OUTSIDE,
             reason=LATE_EFFECT if late else who,
             outcome=Outcome.REACHED if late else Outcome.OBSERVED,
-            error=f"ready -> {change.became}",
+            error=f"{change.was} -> {change.became}",
             actor="fleetd" if late else "outside",
         )
     ]

@@ -103,6 +103,17 @@ def test_one_that_went_is_back_only_when_show_finds_it(how) -> None:
     assert believed(again, {"ps1": went}) == again
 
 
+@pytest.mark.parametrize("how", [{"gone_at": ago(minutes=5)}, {"destroyed": True}])
+@pytest.mark.parametrize(("state", "back"), [("ready", True), ("serviceready", True), ("off", False)])
+def test_one_that_went_and_is_back_is_said(how, state, back) -> None:
+    """Whoever was told that it is gone is told that it is not, also where it is as it was before."""
+    box = machine(1, state)
+    (change,) = learnt(seen(box, shown={"ps1": box}), [facts(1, last_state="ready", **how)]).outside
+    assert (change.was, change.became, change.machine, change.back) == ("gone", state, box, back)
+    (fact,) = learnt(seen(box, shown={"ps1": box}), [facts(1, last_state="ready", **how)]).changed
+    assert learnt(seen(box, shown={"ps1": box}), [fact]).outside == ()
+
+
 def test_one_that_went_is_looked_at_when_it_is_listed() -> None:
     for how in ({"gone_at": ago(minutes=5)}, {"destroyed": True}):
         went = facts(1, **how)
