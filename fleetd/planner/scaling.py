@@ -21,7 +21,7 @@ from fleetd.planner.waits import is_waiting
 from fleetd.planner.windows import Effective
 
 _BY_HAND = frozenset({"operator", Reason.OPERATOR_REQUEST})
-"""Who may have started a machine so that it is not parked: a person at the console, or by an order."""
+"""A person at the console, or by an order: whom they start is not parked, and whom they stop keeps its place."""
 
 
 def rise(draft: Draft, short: int) -> None:
@@ -32,19 +32,17 @@ def rise(draft: Draft, short: int) -> None:
     places = _places(draft, short)
     kept = _may_stay(draft, len(places))
     del places[: len(kept)]
-    waiting = 0
+    waiting = left_empty = 0
     started = sum(m.id in draft.taken for m in draft.members.down)
-    for machine in start_order(draft.members, draft.memory):
-        if machine.id in draft.taken:
-            continue
-        blocked = _blocks_start(draft, machine)
+    for machine, blocked, by_hand in _may_start(draft):
         if blocked is None:
-            if started < len(places):
+            if started + left_empty < len(places):
                 draft.act(Verb.START, places[started], machine, hourly_rate(machine, draft.prices))
                 started += 1
         elif started + waiting < len(places):
             draft.skips.append(blocked)
             waiting += blocked.reason is not Reason.HELD
+            left_empty += by_hand
     falling = [m for m in draft.members.falling if m not in kept and not is_late(m, draft.members, draft.memory)]
     for machine in falling[: max(0, len(places) - started - waiting)]:
         waiting += 1
@@ -186,6 +184,23 @@ def _create(draft: Draft, count: int, reason: Reason) -> None:
     delta = rate if starts else Decimal(0)
     create = Action(Verb.CREATE, draft.fleet.name, reason, hourly_delta=delta)
     draft.actions.extend([create] * count)
+
+
+def _may_start(draft: Draft) -> list[tuple[Machine, Skip | None, bool]]:
+    """Stopped machines in the order in which places are theirs, and why each is not started now.
+
+    The last says that a person stopped it, which is respected: those come first, for nothing takes their places,
+    neither a start nor a create.
+    """
+    found: list[tuple[Machine, Skip | None, bool]] = []
+    for machine in start_order(draft.members, draft.memory):
+        if machine.id in draft.taken:
+            continue
+        blocked, facts = _blocks_start(draft, machine), draft.memory.facts.get(machine.id)
+        by_hand = facts is not None and facts.stopped_by in _BY_HAND
+        respected = blocked is not None and blocked.reason is Reason.RESPECT_MANUAL
+        found.append((machine, blocked, by_hand and respected))
+    return sorted(found, key=lambda one: not one[2])
 
 
 def _blocks_start(draft: Draft, machine: Machine) -> Skip | None:

@@ -176,6 +176,30 @@ def test_a_stop_by_a_person_is_respected_for_a_while(
         assert found == [(Reason.RESPECT_MANUAL, later(minutes=until), STOPPED.format(f"{at:%H:%M}"))]
 
 
+ORDERED, CONSOLE = str(Reason.OPERATOR_REQUEST), "operator"
+
+
+@pytest.mark.parametrize(
+    ("target", "listed", "by", "kept_off", "acts"),
+    [
+        P(2, "ready off off", ORDERED, True, [], id="stopped by an order"),
+        P(2, "ready off off", CONSOLE, False, [], id="stopped at the console"),
+        P(2, "ready off", ORDERED, True, [], id="nor is one made"),
+        P(3, "ready off off off", ORDERED, True, ["start ps3"], id="the other place is free"),
+        P(3, "ready off", CONSOLE, False, ["create"], id="also for one that is made"),
+        P(1, "ready off off", ORDERED, True, [], id="it had no place"),
+        P(2, "ready off off", ORDERED, False, ["start ps3"], id="a start was allowed again"),
+        P(2, "ready off off", str(Reason.OVER_TARGET), True, ["start ps3"], id="no person stopped it: it left none"),
+        P(2, "ready off off", "vendor_timeout", False, ["start ps3"], id="stopped by the vendor's timer"),
+    ],
+)
+def test_nothing_takes_the_place_of_a_machine_that_a_person_stopped(target, listed, by, kept_off, acts) -> None:
+    stopped = facts(2, last_state="off", stopped_by=by, stopped_at=ago(minutes=10), last_up_at=ago(minutes=10))
+    others = (facts(3, last_state="off", last_up_at=ago(minutes=5)), facts(4, last_state="off"))
+    holds = (hold("ps2", verbs=frozenset({Verb.START})),) if kept_off else ()
+    assert does(decide(fleet(target=target), listed, facts=(stopped, *others), holds=holds)) == acts
+
+
 GONE = tuple(facts(n, gone_at=ago(seconds=10)) for n in (7, 8, 9))
 
 
