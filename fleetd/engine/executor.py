@@ -259,13 +259,11 @@ class Executor:
         return None
 
     async def _begin(self, ticket: Ticket, action: Action, pass_id: int) -> Intent:
-        machine, fleet = ticket.fresh or Machine(id="", name=ticket.name, state=""), ticket.fleet
+        parameters = action.changes
+        if action.verb is Verb.START and ticket.fresh is not None:
+            parameters = place_of(ticket.fresh, ticket.fleet)
         intent = await self._write_intent(
-            action,
-            fleet,
-            ticket.name,
-            baseline=_newest(ticket),
-            parameters=place_of(machine, fleet) if action.verb is Verb.START else action.changes,
+            action, ticket.fleet, ticket.name, baseline=_newest(ticket), parameters=parameters
         )
         ticket.intent = intent
         self.unanswered.add(intent.id)
