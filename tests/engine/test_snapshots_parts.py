@@ -147,6 +147,19 @@ async def test_what_could_not_be_looked_at_is_planned_with_as_no_snapshot_and_lo
     assert world.looked == ["ps1"] * 3
 
 
+@virtual
+async def test_after_a_look_that_failed_an_older_one_counts_no_more() -> None:
+    world = World(sight(1, ago(hours=1)))
+    await world.plans_without("ps1")
+    with capture_logs() as logs:
+        assert await world.snapshots.last_word(CAREFUL, DESTROY, World().cloud) is Reason.SNAPSHOT_TOO_OLD
+    assert logs == [
+        {"event": "check.look_failed", "log_level": "debug", "machine": "ps1", "error": "snapshots: down"}
+    ]
+    await world.plans_without("ps1")
+    assert world.looked == ["ps1", "ps1"]
+
+
 DESTROY = Action(Verb.DESTROY, "training", Reason.OVER_TARGET, "ps1")
 
 
