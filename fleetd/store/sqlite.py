@@ -151,9 +151,11 @@ class SqliteJournal:
 
     async def reached(self, limit: int) -> Sequence[Intent]:
         """See ``Journal.reached``."""
-        some = "closed_at IS NOT NULL AND outcome = 'reached' AND verb != 'destroy'"
-        found = await self._database.rows(INTENTS, f"WHERE {some} ORDER BY id DESC LIMIT {limit:d}")
-        return sorted(found, key=lambda i: (i.closed_at or i.created_at, i.id))
+        newest = (
+            "SELECT id FROM intent WHERE closed_at IS NOT NULL AND outcome = 'reached' AND verb != 'destroy' "
+            "ORDER BY id DESC LIMIT ?"
+        )
+        return await self._database.rows(INTENTS, f"WHERE id IN ({newest}) ORDER BY closed_at, id", (limit,))
 
     async def made(self, machines: Mapping[str, str]) -> frozenset[str]:
         """See ``Journal.made``."""

@@ -171,22 +171,12 @@ class Database:
             except psycopg.Error as error:
                 lost = failure(error, self.address)
                 lost.__cause__ = error
-                if not self._is_lost(error):
+                if not _is_lost(db, error):
                     raise lost from error
             await self._drop()
             if anyio.current_time() > ends or (tried and not repeatable):
                 raise lost
             await anyio.sleep(BETWEEN)
-
-    def _is_lost(self, error: psycopg.Error) -> bool:
-        db = self._connection
-        return (
-            db is None
-            or db.closed
-            or isinstance(
-                error, errors.SerializationFailure | errors.DeadlockDetected | errors.ReadOnlySqlTransaction
-            )
-        )
 
     async def _written(self, db: Connection, job: Job[T]) -> T:
         async with db.transaction(), db.cursor() as cursor:
@@ -205,6 +195,13 @@ class Database:
         if db is not None:
             with suppress(psycopg.Error):
                 await db.close()
+
+
+def _is_lost(db: Connection, error: psycopg.Error) -> bool:
+    """Whether the same on another connection may do."""
+    return db.closed or isinstance(
+        error, errors.SerializationFailure | errors.DeadlockDetected | errors.ReadOnlySqlTransaction
+    )
 
 
 async def _looked(db: Connection, job: Job[T]) -> T:

@@ -114,9 +114,11 @@ class PostgresJournal:
 
     async def reached(self, limit: int) -> Sequence[Intent]:
         """See ``Journal.reached``."""
-        some = "closed_at IS NOT NULL AND outcome = 'reached' AND verb != 'destroy'"
-        found = await self._rows(INTENTS, f"WHERE {some} ORDER BY id DESC LIMIT {limit:d}")
-        return sorted(found, key=lambda i: (i.closed_at or i.created_at, i.id))
+        newest = (
+            "SELECT id FROM intent WHERE closed_at IS NOT NULL AND outcome = 'reached' AND verb != 'destroy' "
+            "ORDER BY id DESC LIMIT %s"
+        )
+        return await self._rows(INTENTS, f"WHERE id IN ({newest}) ORDER BY closed_at, id", (limit,))
 
     async def made(self, machines: Mapping[str, str]) -> frozenset[str]:
         """See ``Journal.made``."""

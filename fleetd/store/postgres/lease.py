@@ -86,7 +86,7 @@ class Lease:
         self._fuse = fuse
         self._monotonic = monotonic
         self._until: float | None = None
-        """By this process's monotonic clock, counted from before the renewal was sent; None while it is not held."""
+        """By this process's monotonic clock, counted from before the renewal was sent; None before it was taken."""
         self._why: str | None = None
         self._db: Connection | None = None
 
@@ -236,7 +236,6 @@ class Lease:
             with suppress(StoreError):
                 await self.ask(give)
         self._lost("it was given back")
-        self._until = None
         self._fuse(0)
 
     async def enrol(self) -> None:

@@ -118,7 +118,6 @@ class Requester:
 
     async def _ask(self, method: str, path: str, body: str, actor: str, seconds: float) -> tuple[int, bytes] | bool:
         self._db = db = await connect(self._address, "fleetd command")
-        await self._bell.heard(0)
         async with db.cursor() as cursor:
             if method != "GET":
                 self._left = "; what was asked may have been done, or be done yet: fleetd status says"
