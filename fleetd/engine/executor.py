@@ -139,6 +139,11 @@ class Executor:
         """Fleets whose last create got no answer begin after all others, those that have waited longest first."""
         return sorted(fleets, key=lambda f: self._hung.get(f.name, 0))
 
+    def _put_last(self, name: str) -> None:
+        """Its create was tried just now, or got no answer for the first time: of such fleets it has its turn last."""
+        self._tries += 1
+        self._hung[name] = self._tries
+
     async def _creates(self, start: SlowStart, skips: list[Skip]) -> None:
         name = start.fleet.name
         if name in self._creating:
@@ -146,8 +151,7 @@ class Executor:
         if name in self._hung:
             if sum(other in self._hung for other in self._creating) >= self._pace().doubtful:
                 return  # a few fleets whose creates hang must not take all the slots again
-            self._tries += 1
-            self._hung[name] = self._tries
+            self._put_last(name)
         self._creating.add(name)
         try:
             skips += await start.run(self._progress)
@@ -185,8 +189,8 @@ class Executor:
                 await self._not_sent(intent, ticket.objection)
                 return _create_skip(ticket.objection, fleet)
             except CloudError as error:
-                if isinstance(error, Ambiguous):
-                    self._hung.setdefault(fleet.name, 1)
+                if isinstance(error, Ambiguous) and fleet.name not in self._hung:
+                    self._put_last(fleet.name)
                 return await self._failures.sort_out(intent, error, fleet)
             self._hung.pop(fleet.name, None)
             await self._accepted(intent, machine.id)

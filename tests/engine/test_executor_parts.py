@@ -137,6 +137,7 @@ class World:
         self.fails: dict[str, Any] = {}
         self.listed = [machine(n) for n in range(1, 9)]
         self.shown: list[str] = []
+        self.doubtful = 2
         self.queues = 0.0
         """Seconds in the queue before a call's place comes."""
         self.progressed, self.lasts, self.ids = 0, lasts, itertools.count(101)
@@ -157,7 +158,7 @@ class World:
         gate = Gate(me, me, in_force=self.fleets.get, leased=lambda _machine: self.lease)
         self.executor = Executor(
             me, self.recall, me, me, me, random.Random(1), gate=gate, last_word=self._last_word,
-            pace=lambda: Pace(acting, requests, 10, doubtful=2, quiet=2), progress=self._progress,
+            pace=lambda: Pace(acting, requests, 10, doubtful=self.doubtful, quiet=2), progress=self._progress,
         )  # fmt: skip
         parts: Any = self.executor
         parts._failures = SimpleNamespace(sort_out=self._sort_out)
@@ -579,3 +580,31 @@ async def test_a_machine_that_was_turned_between_two_looks_is_left_alone() -> No
     (skip,) = await world.carries_out(ordered(Verb.STOP, 1))
     assert (skip.reason, skip.detail) == (Reason.FRESH_LOOK_DIFFERS, "something was done to it meanwhile")
     assert [outcome for _, outcome, _ in world.given] == [Outcome.NOT_SENT]
+
+
+@virtual
+async def test_of_fleets_whose_creates_hang_the_one_that_was_tried_longest_ago_is_next() -> None:
+    world = World(fleet("a"), fleet("b"), fleet("c"))
+    world.doubtful = 1
+    world.fails["create"] = Ambiguous("no answer", operation="create")
+    wanted = [create(of) for of in world.fleets]
+    world.lasts = 1.0
+    turns = []
+    for _ in range(5):
+        world.intents.clear()
+        await world.carries_out(*wanted)
+        turns.append([i.fleet for i in world.intents])
+    assert turns == [["a", "b", "c"], ["a"], ["b"], ["c"], ["a"]]
+
+
+@virtual
+async def test_a_fleet_whose_create_hangs_for_the_first_time_is_not_next_before_those_that_wait() -> None:
+    world = World(fleet("a"), fleet("b"))
+    world.doubtful = 1
+    world.fails["create"] = Ambiguous("no answer", operation="create")
+    await world.carries_out(create("b"))
+    await world.carries_out(create("b"))
+    await world.carries_out(create("a"))
+    world.intents.clear()
+    await world.carries_out(create("a"), create("b"))
+    assert [i.fleet for i in world.intents] == ["b"]
