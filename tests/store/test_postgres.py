@@ -10,12 +10,9 @@ from urllib.parse import urlsplit
 
 import anyio
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fleetd.model.errors import LockLost, StateAway, StateLocked, StateMoved, StateUnusable, VetoStands
 from fleetd.model.reasons import Outcome, Verb
-from fleetd.store.rows import cell_to_text, text_to_cell
 from tests.store.stores import ServerStore
 from tests.store.test_journal import ENTRY, INTENT
 from tests.support.build import NOW, later
@@ -538,21 +535,6 @@ async def test_advice_names_an_encoding_that_the_tables_are_not_made_in(url):
     latin = parts._replace(path=f"/{name}").geturl()
     assert any("encoding LATIN1" in line for line in await advice(Address(latin)))
     assert not any("encoding" in line for line in await advice(Address(url)))
-
-
-TEXTS = st.text(st.characters(exclude_categories=()) | st.sampled_from("\0\x1a\ud800\udfff0a"))
-
-
-@given(TEXTS, TEXTS)
-def test_any_text_is_stored_as_one_of_its_own_that_postgres_takes(first, second):
-    from fleetd.store.postgres.cells import read, stored
-
-    cells = [stored(text_to_cell(text)) for text in (first, second)]
-    assert [cell_to_text(read(cell)) for cell in cells] == [first, second]
-    assert (cells[0] == cells[1]) == (first == second)
-    for cell in cells:
-        assert "\0" not in cell
-        cell.encode()
 
 
 async def test_each_takeover_is_told_with_its_reason(url):
