@@ -392,6 +392,8 @@ async def test_a_database_that_does_not_answer_for_a_third_of_the_lease_is_away(
         with pytest.raises(StateAway, match="stand-in/fleetd does not answer in time"):
             await lease.ask(never)
         assert anyio.current_time() - before == pytest.approx(seconds)
+        await anyio.sleep(0.01)
+        assert stage.server.sessions == [], "it is asked over another connection then"
 
 
 async def _ended_by_the_server(stage: Stage) -> None:

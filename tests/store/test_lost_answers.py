@@ -1,0 +1,136 @@
+"""A commit whose answer was lost, before it was made or after: what it was to write is there once, and told so."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("psycopg")
+
+from fleetd.model.errors import StateAway, VetoStands
+from fleetd.model.journal import Backoff, Hold, Intent
+from fleetd.model.reasons import Outcome, Verb
+from fleetd.store.postgres.journal import PostgresJournal
+from fleetd.store.postgres.lease import fenced
+from tests.store.stage import Stage, staged
+from tests.store.test_journal import BILL, ENTRY, FACTS, INTENT
+from tests.support.build import NOW, later
+from tests.support.virtual_time import virtual
+
+LOST = pytest.mark.parametrize("when", ["before", "after"])
+BACKOFF = Backoff("NY2", "A100", attempt=1, until=NOW, reason="no capacity")
+
+
+@asynccontextmanager
+async def written() -> AsyncIterator[tuple[Stage, PostgresJournal]]:
+    """A journal of the lease's holder, with something of everything in it."""
+    async with staged() as stage:
+        journal = PostgresJournal(fenced(await stage.taken()))
+        await journal.write_intent(INTENT)
+        await journal.append_history(ENTRY)
+        await journal.put_facts([FACTS])
+        await journal.put_backoff(BACKOFF)
+        await journal.put_bills([BILL])
+        await _veto(journal)
+        yield stage, journal
+        await journal.aclose()
+
+
+async def _veto(journal: PostgresJournal) -> Hold:
+    return await journal.add_hold(
+        kind="hold",
+        subject="ps7",
+        verbs=frozenset({Verb.STOP}),
+        reason="",
+        actor="ada",
+        now=NOW,
+        expires_at=later(hours=1),
+        machine="ps7",
+    )
+
+
+async def _everything(journal: PostgresJournal) -> list[object]:
+    return [
+        *(await journal.open_intents(), await journal.reached(9), await journal.history(), await journal.facts()),
+        *(await journal.backoffs(), await journal.bills(month=BILL.month), await journal.holds(now=NOW)),
+        await journal.get_note("a"),
+    ]
+
+
+WRITES: dict[str, Callable[[PostgresJournal], Awaitable[object]]] = {
+    "an intent": lambda j: j.write_intent(replace(INTENT, name="training-def")),
+    "what is learnt of it": lambda j: j.update_intent(1, machine_id="ps1", accepted_at=NOW),
+    "its end": lambda j: j.close_intent(1, at=later(seconds=9), outcome=Outcome.REACHED),
+    "history": lambda j: j.append_history(replace(ENTRY, name="another")),
+    "facts": lambda j: j.put_facts([FACTS, replace(FACTS, machine_id="ps2")]),
+    "facts forgotten": lambda j: j.forget_facts(["ps1"]),
+    "a backoff": lambda j: j.put_backoff(replace(BACKOFF, attempt=2)),
+    "a backoff cleared": lambda j: j.clear_backoff("NY2", "A100"),
+    "bills": lambda j: j.put_bills([replace(BILL, seconds_used=90.0)]),
+    "a veto": _veto,
+    "a veto removed": lambda j: j.remove_hold(1),
+    "a note": lambda j: j.put_note("a", "b"),
+}
+
+
+@LOST
+@pytest.mark.parametrize("write", WRITES)
+@virtual
+async def test_a_write_whose_answer_was_lost_is_made_once_and_answered_as_any(write: str, when: str) -> None:
+    async with written() as (_, journal):
+        plain = await WRITES[write](journal)
+        wanted = await _everything(journal)
+    async with written() as (stage, journal):
+        stage.way.losing_next = when
+        answered = await WRITES[write](journal)
+        assert stage.way.lost == 1
+        found = await _everything(journal)
+    assert _unnumbered(answered) == _unnumbered(plain)
+    assert _unnumbered(found) == _unnumbered(wanted)
+    if isinstance(answered, Intent | Hold):
+        assert answered in [one for rows in found if isinstance(rows, list) for one in rows]
+
+
+def _unnumbered(value: object) -> object:
+    """Of a row that is made again the first try's number is used up."""
+    match value:
+        case list():
+            return [_unnumbered(one) for one in value]
+        case (int(), entry):
+            return entry
+        case Intent() | Hold():
+            return replace(value, id=0)
+    return value
+
+
+@LOST
+@virtual
+async def test_how_many_vetoes_were_removed_is_not_made_up(when: str) -> None:
+    """Asked again there may be none left, and somebody be told that there were none."""
+    async with written() as (stage, journal):
+        stage.way.losing_next = when
+        with pytest.raises(StateAway):
+            await journal.remove_holds(kind="hold", subject="ps7")
+        left = when == "before"
+        assert len(await journal.holds(now=NOW)) == left
+        assert await journal.remove_holds(kind="hold", subject="ps7") == left
+
+
+@virtual
+async def test_an_intent_is_refused_while_a_veto_that_the_holder_has_not_read_is_in_force() -> None:
+    """Of those that were given while nobody acted."""
+    async with written() as (_, journal):
+        stopping = replace(INTENT, verb=Verb.STOP, machine_id="ps7")
+        with pytest.raises(VetoStands, match="training-abc: no stop while the hold of ada is in force"):
+            await journal.write_intent(stopping)
+        allowed = [
+            replace(stopping, machine_id="ps8"),
+            replace(stopping, verb=Verb.RESTART),
+            replace(stopping, created_at=later(hours=1)),
+        ]
+        for intent in allowed:
+            await journal.write_intent(intent)
+        assert len(await journal.open_intents()) == 1 + len(allowed)
