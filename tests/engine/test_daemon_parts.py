@@ -229,6 +229,7 @@ async def test_the_life_of_a_daemon() -> None:
         P([report()], 30, [10], [0, 10 + 30 * WAKE_GAP, 41.5, 71.5], id="a wake-up"),
         P([report()], 30, [10, 10.5, 11], [0, 11.5, 41.5, 71.5], id="several that come together"),
         P([report()], 1000, [10], [0, 10 + LONGEST_GAP], id="after five seconds at most"),
+        P([report()], 10, [4], [0, *(4.5 + 10 * n for n in range(10))], id="or after half a second"),
         P([report(goes_on=True), report()], 30, [], [0, 0, 30, 60, 90], id="something is left to the next"),
         P([report(), report(goes_on=True), report()], 30, [], [0, 30, 30, 60, 90], id="and that once"),
         P(

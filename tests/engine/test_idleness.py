@@ -317,11 +317,14 @@ def test_one_of_several_that_began_anew_is_enough() -> None:
 def test_the_next_process_goes_on_with_the_clocks_that_were_written() -> None:
     async def story(world: World) -> None:
         await world.passes(LONG_IDLE)
+        await world.lease(HALF_HOUR)
         await world.idleness.save(at_once=True)
+        assert LEARNT not in world.notes, "such a source learns nothing"
         after = World()
         after.clock, after.notes = world.clock, world.notes
         await after.idleness.load()
         assert after.idleness._clocks == world.idleness._clocks
+        assert after.leases.in_force("ps1", after.clock.now()) is not None
         after.notes.clear()
         after.idleness._clocks["ps1"] = IdleClock()
         after.idleness._saved_at = after.clock.now()
