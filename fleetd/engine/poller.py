@@ -39,7 +39,7 @@ SOON = 1.0
 class _Waiter:
     intent: Intent
     settle: timedelta
-    unseen: bool = False
+    unseen: bool
     """Nobody has seen the machine yet under the name that its create gave it."""
     mistaken: bool = False
     """As long as ``unseen``: the machine of its id has another name."""
@@ -69,7 +69,6 @@ class Poller:
         self.poll = poll
         self._waiters: list[_Waiter] = []
         self._arrived = anyio.Event()
-        self._unidentified = 0
         self._looks = looks
         self._ticks = 0
         self._next = float("-inf")
@@ -203,9 +202,10 @@ class Poller:
             return
         if not listing.complete:
             return
-        self._unidentified = listing.unidentified
         listed = any(m.id == machine_id for m in listing.machines)
-        if not listed and not self._may_be_hidden(waiter.intent):
+        # It may be an entry without an id. One that we destroy ourselves needs no such doubt.
+        hidden = listing.unidentified > 0 and waiter.intent.verb is not Verb.DESTROY
+        if not listed and not hidden:
             self._see(waiter, Sight(None, proven_gone=True))
 
     def _failed(self, error: CloudError, machine_id: str | None = None) -> None:
@@ -213,10 +213,6 @@ class Poller:
         if isinstance(error, RetryLater) and error.retry_after is not None:
             wait = min(error.retry_after, LONGEST_RETRY_AFTER)
             self._not_before = max(self._not_before, anyio.current_time() + wait)
-
-    def _may_be_hidden(self, intent: Intent) -> bool:
-        """Whether the machine may be an entry without an id. One that we destroy ourselves needs no such doubt."""
-        return self._unidentified > 0 and intent.verb is not Verb.DESTROY
 
     def _see(self, waiter: _Waiter, sight: Sight) -> None:
         machine = sight.machine

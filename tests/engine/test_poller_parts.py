@@ -271,7 +271,7 @@ async def test_who_waits_gets_a_verdict_by_the_deadline() -> None:
     began = anyio.current_time()
     async with anyio.create_task_group() as group:
         group.start_soon(world.poller.run)
-        await anyio.sleep(100)
+        await anyio.sleep(103)
         assert world.asked == []
         group.start_soon(world.wait, world.step(Verb.STOP, 1, minutes=0))
         await anyio.sleep(9.9)
@@ -281,10 +281,12 @@ async def test_who_waits_gets_a_verdict_by_the_deadline() -> None:
             "ps1": Ending(Outcome.TIMED_OUT, "stop not done by its deadline, last seen stopping", stayed=False)
         }
         world.asked.clear()
-        await anyio.sleep(100)
+        await anyio.sleep(102)
         assert world.asked == [], "nobody waits"
         group.start_soon(world.wait, world.step(Verb.STOP, 2, minutes=1))
-        await anyio.sleep(59.9)
+        await anyio.sleep(4.5)
+        assert world.asked == [], "what was just begun has changed nothing yet"
+        await anyio.sleep(55.4)
         assert "ps2" not in world.endings
         await anyio.sleep(0.2)
         assert "ps2" in world.endings
@@ -343,6 +345,17 @@ async def test_what_the_deadline_says_of_one_that_nobody_has_seen(name: str, uns
         await world.wait(world.step(Verb.CREATE, 1, minutes=1, name=MINE), unseen=unseen)
         group.cancel_scope.cancel()
     assert world.endings == {"ps1": ending}
+
+
+@virtual
+async def test_that_nobody_could_look_at_one_all_the_time_says_nothing_of_its_name() -> None:
+    world = World()
+    world.finds = Unavailable("503")
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.poller.run)
+        await world.wait(world.step(Verb.CREATE, 1, minutes=1, name=MINE), unseen=True)
+        group.cancel_scope.cancel()
+    assert world.ends() == {"ps1": Outcome.TIMED_OUT}
 
 
 @virtual

@@ -44,7 +44,11 @@ class World:
         clock: Any = SimpleNamespace(now=lambda: NOW)
         self.poller = Poller(cloud, clock, nothing, poll=POLL, looks=looks)
         self.waiters = [
-            _Waiter(intent(verb, n, accepted_at=ago(minutes=5), expected_state="ready", baseline_event="old"), SETTLE)
+            _Waiter(
+                intent(verb, n, accepted_at=ago(minutes=5), expected_state="ready", baseline_event="old"),
+                SETTLE,
+                unseen=False,
+            )
             for n in range(1, len(found) + 1)
         ]
         self.poller._waiters.extend(self.waiters)
@@ -183,8 +187,8 @@ def test_a_closer_look_without_events_is_all_that_anybody_can_see(moved: bool, o
 def test_nobody_is_asked_about_what_has_ended_or_has_no_machine_yet() -> None:
     async def story() -> None:
         world = World([OFF1])
-        over = _Waiter(intent(Verb.STOP, 8), SETTLE, ending=Ending(Outcome.REACHED))
-        world.poller._waiters = [over, _Waiter(intent(Verb.CREATE), SETTLE), *world.waiters]
+        over = _Waiter(intent(Verb.STOP, 8), SETTLE, unseen=False, ending=Ending(Outcome.REACHED))
+        world.poller._waiters = [over, _Waiter(intent(Verb.CREATE), SETTLE, unseen=False), *world.waiters]
         await world.poller.tick()
         assert world.outcomes == [Outcome.REACHED]
 
