@@ -75,3 +75,11 @@ async def test_what_is_forgotten_is_written_once_and_what_is_not_known_not_at_al
         await addresses.forget(forgotten)
     assert kept.writes == (left is not None)
     assert addresses.known() == (left or {"ps1": None, "ps2": "", "ps3": "172.0.0.3"})
+
+
+async def test_the_note_is_short_and_in_order_whichever_came_first() -> None:
+    kept = Kept()
+    addresses = Addresses(kept.journal)
+    await addresses.expect(replace(CREATE, parameters={"assignPublicIp": True}), "ps2")
+    await addresses.expect(CREATE, "ps1")
+    assert kept.note == '{"ps1":"","ps2":null}'

@@ -185,8 +185,10 @@ async def test_a_question_in_vain_is_over_with_the_next_answer() -> None:
     assert await there.keep(one(off=True)) == TWO[:1], "it went off: asked at once"
 
 
-async def test_a_month_that_began_in_this_process_is_asked_for_until_it_has_its_end() -> None:
-    there = await world(row())
+@pytest.mark.parametrize("kept", [P([row()], id="it was there before"), P([], id="it is new")])
+async def test_a_month_that_began_in_this_process_is_asked_for_until_it_has_its_end(kept: list[BilledMonth]) -> None:
+    there = await world(*kept)
+    await there.keep(one())
     there.now = month_of("2026-05")[1] - HOUR
     assert f"ps1 {MARCH}" in await there.keep(one())
     there.now += EVERY
@@ -431,6 +433,15 @@ async def test_one_that_is_missing_has_gone_when_the_provider_knows_none(
     if ended:
         assert there.rows[(MARCH, "ps1")].gone_at == NOW
         assert there.rows[(FEBRUARY, "ps1")].gone_at == BEGAN
+
+
+async def test_a_month_that_has_its_last_word_is_given_no_other() -> None:
+    """It had gone, was back, and has gone again."""
+    before = row(month=FEBRUARY, as_of=BEGAN - 2 * HOUR, gone=True, gone_at=BEGAN - HOUR)
+    there = await world(row(as_of=at(hours=6)), before, answers={"ps1": NotFound("no such machine")})
+    await there.keep()
+    assert there.rows[(MARCH, "ps1")].gone
+    assert there.rows[(FEBRUARY, "ps1")] == before
 
 
 @pytest.mark.parametrize(

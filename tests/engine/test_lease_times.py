@@ -73,6 +73,7 @@ def test_whether_it_is_in_force(one: Lease, now: datetime, ticks: float, lasts: 
         P(lease(), NOW, 7200, NOW - HOUR, id="the wall clock was set back: the loop's alone tells"),
         P(lease(), NOW, 1800, NOW, id="now at the latest"),
         P(lease(), NOW + HOUR, 3600, NOW + HOUR, id="this very moment"),
+        P(lease(), NOW + HOUR, 5400, NOW + HOUR, id="this very moment by the wall clock, earlier by the loop's"),
     ],
 )
 def test_when_it_ended(one: Lease, now: datetime, ticks: float, ended: datetime) -> None:
@@ -133,6 +134,17 @@ async def test_the_clock_that_says_longer_counts() -> None:
     again.theirs = lambda now: now - 2 * HOUR
     assert again.in_force("ps1", NOW + 5 * HOUR) is not None
     assert again.last_use("ps1", NOW + 5 * HOUR) is None
+
+
+@virtual
+async def test_ours_counts_where_it_says_longer_than_the_providers_and_the_loops() -> None:
+    some, _ = leases()
+    await some.put("ps1", "job", NOW + HOUR, "ada", now=NOW)
+    some.theirs = lambda now: now + HOUR / 2
+    await anyio.sleep(75 * 60)
+    for minutes, lasts in ((59, True), (60, False)):  # ours was set back meanwhile
+        assert (some.in_force("ps1", later(minutes=minutes)) is not None) is lasts
+        assert (some.last_use("ps1", later(minutes=minutes)) is None) is lasts
 
 
 def row(**fields: Any) -> dict[str, Any]:
@@ -211,6 +223,7 @@ OVER = KEEP + SECOND
     [
         P(OVER, TRUST_AFTER, False, id="long ago"),
         P(KEEP, TRUST_AFTER, True, id="not long enough ago"),
+        P(timedelta(days=30), TRUST_AFTER, True, id="a month ago"),
         P(OVER, TRUST_AFTER - SECOND, True, id="the process has just begun"),
     ],
 )
@@ -248,6 +261,20 @@ async def test_room_is_made_by_those_that_ended_first(monkeypatch: pytest.Monkey
     with pytest.raises(OrderDeclined, match=r"^3 leases are in force, and no more can be kept"):
         await some.put("ps7", "job", NOW + HOUR, "ada", now=NOW)
     assert kept() == ["ps4", "ps5", "ps6"]
+
+
+@virtual
+async def test_what_is_forgotten_for_its_age_makes_room_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST", 3)
+    now = NOW + TRUST_AFTER
+    some, journal = leases(
+        [row(machine=f"ps{n}", began=at.isoformat(), until=at.isoformat())
+         for n, at in ((1, now - OVER), (2, now - HOUR), (3, now - 2 * HOUR))]
+    )  # fmt: skip
+    await some.load(NOW)
+    await anyio.sleep(TRUST_AFTER.total_seconds())
+    await some.put("ps4", "job", now + HOUR, "ada", now=now)
+    assert [r["machine"] for r in json.loads(journal.notes["leases"])] == ["ps2", "ps3", "ps4"]
 
 
 @virtual
