@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -85,14 +85,26 @@ def footer(plan: Plan) -> Text:
     counts = Counter(a.verb for a in plan.actions)
     cost = money(plan.hourly_before)
     if not counts:
-        return Text.assemble(("Nothing to do.", "bold green" if plan.complete else "bold"), f"  {cost}")
-    total = ", ".join(f"{counts[verb]} to {verb}" for verb in Verb if counts[verb])
+        idle = "Nothing to do." if plan.later is None else "Nothing to do in the next pass."
+        sure = plan.complete and plan.later is None
+        return Text.assemble((idle, "bold green" if sure else "bold"), f"  {cost}", _later(plan))
+    total = _counted(counts)
     text = Text.assemble(("Plan: ", "bold"), total, f".  {cost} -> {money(plan.hourly_after)}")
     if plan.hourly_before is not None and plan.hourly_after is not None:
         text.append(f" ({money_change(plan.hourly_after - plan.hourly_before)})")
     elif plan.hourly_after is None:
         text.append(" (a price is not known: see [prices] in the config)")
-    return text
+    return text.append(_later(plan))
+
+
+def _later(plan: Plan) -> str:
+    if plan.later is None:
+        return ""
+    return f", and {_counted(plan.later.counts)} in the passes after: {money(plan.later.hourly)}"
+
+
+def _counted(counts: Mapping[Verb, int]) -> str:
+    return ", ".join(f"{counts[verb]} to {verb}" for verb in Verb if counts.get(verb))
 
 
 def _actions(actions: Sequence[Action]) -> Sheet:

@@ -59,6 +59,7 @@ def plan_document(plan: Plan, vetoes: Iterable[Hold] = ()) -> dict[str, object]:
             "skips": [blocked_report(s) for s in plan.skips],
             "hourly_before": plan.hourly_before,
             "hourly_after": plan.hourly_after,
+            "later": plan.later,
             "unconfirmed": plan.unconfirmed,
             "clocks_apart": plan.clocks_apart,
         }

@@ -267,6 +267,18 @@ class Unconfirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class Later:
+    """What the guards' limits of one pass leave to the passes after it, as things stand.
+
+    What is decided only then is not in it: a fleet short of its target drops nothing that is beyond its standby.
+    """
+
+    counts: Mapping[Verb, int]
+    hourly: Decimal | None
+    """Dollars an hour when all of it is done, and what is under way has ended; None when a price is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What the next pass does and does not do."""
 
@@ -285,3 +297,5 @@ class Plan:
     unconfirmed: tuple[Unconfirmed, ...] = ()
     clocks_apart: str | None = None
     """By how much our clock and the provider's differ, in words; None while they agree, or it tells no time."""
+    later: Later | None = None
+    """What follows, where the guards have cut the plan; None where they have not."""

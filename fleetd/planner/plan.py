@@ -12,7 +12,18 @@ from typing import TypeVar
 from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.journal import Memory, setback_key
 from fleetd.model.machine import Machine
-from fleetd.model.plan import NOTHING_DUE, Action, Due, FleetView, NextChange, Observation, Plan, Skip, Unconfirmed
+from fleetd.model.plan import (
+    NOTHING_DUE,
+    Action,
+    BudgetView,
+    Due,
+    FleetView,
+    NextChange,
+    Observation,
+    Plan,
+    Skip,
+    Unconfirmed,
+)
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.budgets import cut_budgets
 from fleetd.planner.costs import fleet_rate, hourly_rate, total
@@ -21,11 +32,14 @@ from fleetd.planner.fleetplan import decide
 from fleetd.planner.guards import cut_apart, cut_costs, cut_counts, cut_doubtful, doubt_of, merge, over_caps
 from fleetd.planner.leaving import frees_its_place
 from fleetd.planner.orphans import orphan_views, orphans_of
+from fleetd.planner.outlook import outlook, put_off
 from fleetd.planner.ownership import Owner, owners
 from fleetd.planner.roster import Roster, roster, unlike
 from fleetd.planner.windows import Effective, effective, next_change
 
 T = TypeVar("T")
+Affordable = tuple[list[Action], list[Skip], tuple[BudgetView, ...]]
+"""What caps and budgets leave, what they refuse, and how each budget looks."""
 
 _ORDER = {Verb.STOP: 0, Verb.DESTROY: 1, Verb.START: 2, Verb.CREATE: 3, Verb.RESTART: 4, Verb.UPDATE: 5}
 """What saves money goes first; what costs money last."""
@@ -68,6 +82,7 @@ def plan(
     rates: dict[str, Decimal | None] = {}
     members_of: dict[str, Roster] = {}
     actions: list[Action] = []
+    rest: list[Action] = []
     skips: list[Skip] = []
     machines_of = _grouped((owned[m.id].fleet, m) for m in observation.machines if m.id in owned)
     intents_of = _grouped((i.fleet, i) for i in memory.intents)
@@ -96,15 +111,19 @@ def plan(
         late = _late_destroys(machines_of.get(fleet.name, ()), memory, {*members.moving, *(a.machine for a in sure)})
         kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values(), late=late)
         actions += kept
+        rest += put_off(sure, kept)
         skips += [*drafted.skips, *doubtful, *apart, *beyond]
     caps = {f.name: f.guards.max_hourly_cost for f in fleets}
     orphans = orphans_of(observation.machines, owned, memory.facts, fleets)
     left = orphan_views(orphans, costs.prices)
     others = {view.fleet: view.hourly for view in left}
-    actions, too_dear = cut_costs(actions, caps, rates, costs.max_hourly_cost, others)
-    actions, beyond_budget, budgets = cut_budgets(
-        actions, fleets, members_of, memory, orphans, costs, now, forecast=forecast
-    )
+
+    def affordable(wanted: Sequence[Action], forecast: bool = False) -> Affordable:
+        kept, too_dear = cut_costs(wanted, caps, rates, costs.max_hourly_cost, others)
+        kept, beyond, budgets = cut_budgets(kept, fleets, members_of, memory, orphans, costs, now, forecast=forecast)
+        return kept, [*too_dear, *beyond], budgets
+
+    actions, refused, budgets = affordable(actions, forecast)
     before = total([*rates.values(), *others.values()])
     after = total([before, *(a.hourly_delta for a in actions)])
     return Plan(
@@ -112,7 +131,7 @@ def plan(
         complete=observation.sane,
         fleets=views,
         actions=tuple(sorted(actions, key=lambda a: _ORDER[a.verb])),
-        skips=tuple(merge([*skips, *too_dear, *beyond_budget])),
+        skips=tuple(merge([*skips, *refused])),
         hourly_before=before,
         hourly_after=after,
         orphans=left,
@@ -120,6 +139,12 @@ def plan(
         budgets=budgets,
         unconfirmed=_unconfirmed(observation.machines, owned, unconfirmed),
         clocks_apart=memory.clocks_apart,
+        later=outlook(
+            actions,
+            rest,
+            total([*(_settled_rate(m, costs.prices) for m in members_of.values()), *others.values()]),
+            lambda wanted: affordable(wanted)[0],
+        ),
     )
 
 
@@ -141,9 +166,19 @@ def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
 
 def _current_rate(members: Roster, prices: Mapping[str, Decimal]) -> Decimal | None:
     """What is billed now, or will be without another call: a start that was made may not show in the listing yet."""
+    return _rate_of(members.billed, members, prices)
+
+
+def _settled_rate(members: Roster, prices: Mapping[str, Decimal]) -> Decimal | None:
+    """The same without what is on its way down."""
+    going = {m.id for m in (*members.falling, *members.leaving)}
+    return _rate_of([m for m in members.billed if m.id not in going], members, prices)
+
+
+def _rate_of(billed: Sequence[Machine], members: Roster, prices: Mapping[str, Decimal]) -> Decimal | None:
     fleet = members.fleet
-    alike = Counter((m.machine_type, m.hourly_rate) for m in members.billed)
-    one_of = {(m.machine_type, m.hourly_rate): m for m in members.billed}
+    alike = Counter((m.machine_type, m.hourly_rate) for m in billed)
+    one_of = {(m.machine_type, m.hourly_rate): m for m in billed}
     listed = [(_machine_rate(fleet, one_of[kind], prices), count) for kind, count in alike.items()]
     made = (fleet_rate(fleet, prices), len(members.creating))
     return total(None if rate is None else rate * count for rate, count in (*listed, made) if count)

@@ -21,7 +21,7 @@ from fleetd.cli.render_plan import plan_view
 from fleetd.cli.render_status import status_view
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.naming import machine_name, make_token
-from fleetd.model.plan import Action, FleetView, NextChange, Plan, Skip, Unconfirmed
+from fleetd.model.plan import Action, FleetView, Later, NextChange, Plan, Skip, Unconfirmed
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import FleetReport, Report, VetoReport
 from tests.support.build import NOW, later
@@ -88,6 +88,33 @@ def test_a_plan_with_everything() -> None:
 def test_a_plan_with_nothing_to_do() -> None:
     plan = plan_of(fleets={"training": fleet_view(up=3)}, hourly_before=Decimal("1.53"))
     assert drawn(plan_view(plan)) == "training: 3 of 3 up. It is converged.\n\nNothing to do.  $1.53/h"
+
+
+@pytest.mark.parametrize(
+    ("actions", "later", "last"),
+    [
+        pytest.param(
+            (act(Verb.STOP, Reason.OVER_TARGET, "aaaaaa", "-0.51"),),
+            Later({Verb.STOP: 2}, Decimal(0)),
+            "Plan: 1 to stop.  $1.02/h -> $1.02/h (+$0.00/h), and 2 to stop in the passes after: $0.00/h",
+            id="after it",
+        ),
+        pytest.param(
+            (),
+            Later({Verb.CREATE: 3, Verb.STOP: 1}, Decimal("2.04")),
+            "Nothing to do in the next pass.  $1.02/h, and 3 to create, 1 to stop in the passes after: $2.04/h",
+            id="what is under way uses up the guards",
+        ),
+        pytest.param(
+            (),
+            Later({Verb.STOP: 1}, None),
+            "Nothing to do in the next pass.  $1.02/h, and 1 to stop in the passes after: $?/h",
+            id="without a price",
+        ),
+    ],
+)
+def test_a_plan_says_where_it_ends(actions: tuple[Action, ...], later: Later, last: str) -> None:
+    assert drawn(plan_view(plan_of(*actions, later=later))).splitlines()[-1] == last
 
 
 def test_a_plan_without_a_price() -> None:

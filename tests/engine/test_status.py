@@ -125,6 +125,7 @@ def test_the_documents_of_a_plan() -> None:
         "skips": blocked,
         "hourly_before": "3",
         "hourly_after": "4",
+        "later": None,
         "unconfirmed": [{"machine": "ps3", "name": C, "fleet": "training", "reason": "recovered"}],
         "clocks_apart": "ours is 400 s ahead",
     }  # fmt: skip
