@@ -121,6 +121,9 @@ def daemon_lines(daemon: DaemonReport, now: datetime) -> Iterator[RenderableType
         yield Text.assemble(
             (what, "bold green"), f" (pid {shown(daemon.pid)}, for {since(daemon.since, now)}) on {config}"
         )
+        if daemon.stopping_since is not None:
+            left = f"stopping since {instant(daemon.stopping_since, now)}: nothing new is begun, calls are waited for"
+            yield Text(left, style="bold yellow")
         if daemon.config_since is not None:
             yield Text(f"config: in force since {instant(daemon.config_since, now)}")
     else:

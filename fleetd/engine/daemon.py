@@ -77,6 +77,8 @@ class Daemon:
         """When the pause ends that the provider asked for; None where it asked for none."""
         self.config_since: datetime | None = None
         """When the config in force was read."""
+        self.stopping_since: datetime | None = None
+        """When it was told to stop; it begins nothing since then."""
         self.reloading = Reloading(load, notifier, faults, meter.reload, clock.now)
         self._poller = poller
         self._follower = follower
@@ -130,12 +132,16 @@ class Daemon:
         """Begin no more calls, let those under way end, and return from ``run``."""
         if not self._stop.is_set():
             log.info("daemon.stop_requested")
+            self.stopping_since = self._clock.now()
             self.reconciler.executor.gate.close()
+            # A pass that has called nothing yet is given up: a look can take long.
+            given_up = self._passing if self.reconciler.undecided else None
+            self.reconciler.recall.orders.withdraw(taken=given_up is not None)
             self._notifier.stopping()
             self._stop.set()
             self._wake.set()
-            if self.reconciler.undecided and self._passing is not None:
-                self._passing.cancel()  # it has called nothing yet, and a look can take long
+            if given_up is not None:
+                given_up.cancel()
 
     def abandon(self) -> None:
         """Stop without waiting for a pass under way. For one that cannot have called anything yet."""

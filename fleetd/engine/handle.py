@@ -16,6 +16,7 @@ from fleetd.engine.vetoes import entry_words, no_machine, order_entry
 from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
 from fleetd.model.machine import Machine
+from fleetd.model.plan import Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.model.report import (
     Adopted,
@@ -133,6 +134,8 @@ class EngineHandle:
     async def request(self, order: MachineOrder, actor: str) -> OrderTaken:
         """See ``DaemonHandle.request``."""
         machine, fleet = self._owned(order.subject)
+        if self._is_stopping():
+            raise await self._declined(order, machine, fleet, actor, *self._shuts_down(order, machine, fleet))
         lifted = await self._lift_keep_off(machine, fleet, order, actor) if order.verb is Verb.START else []
         request = Request(order.verb, machine.id, actor, order.reason, order.even_if_busy, order.keep_off)
         orders = self._daemon.reconciler.recall.orders
@@ -159,15 +162,35 @@ class EngineHandle:
         skip = decision.skip
         if skip is not None and skip.reason is Reason.ALREADY_SO:
             return replace(taken, result="already_so", state=skip.detail)
-        if decision.withdrawn:
-            why = f"{machine.name}: no pass has come to it within {DECIDED_WITHIN:.0f} s"
-            why += f": {self._daemon.last_error}" if self._daemon.last_error else ""
+        reason = "" if skip is None else str(skip.reason)
+        if skip is not None:
+            words = sentence(skip, self._clock.now())
+        elif self._is_stopping():
+            if not decision.withdrawn:
+                return taken  # the stop came between its call and the answer
+            words, reason = self._shuts_down(order, machine, fleet)
+        elif decision.withdrawn:
+            words = f"{machine.name}: no pass has come to it within {DECIDED_WITHIN:.0f} s"
+            words += f": {self._daemon.last_error}" if self._daemon.last_error else ""
         else:
             failed = self._daemon.last_error
             why = f"the pass failed: {failed}" if failed else "the last listing has no such machine"
-            why = f"{machine.name}: {why}"
-        words = why if skip is None else sentence(skip, self._clock.now())
+            words = f"{machine.name}: {why}"
         words += "; the hold that the last stop left on it is ended all the same" if lifted else ""
+        raise await self._declined(order, machine, fleet, actor, words, reason)
+
+    def _is_stopping(self) -> bool:
+        return self._daemon.stopping_since is not None
+
+    def _shuts_down(self, order: MachineOrder, machine: Machine, fleet: str) -> tuple[str, str]:
+        """Nothing new is begun any more, in words and as a reason."""
+        skip = Skip(fleet, order.verb, Reason.SHUTTING_DOWN, machine.id, machine.name)
+        return sentence(skip, self._clock.now()), str(skip.reason)
+
+    async def _declined(
+        self, order: MachineOrder, machine: Machine, fleet: str, actor: str, words: str, reason: str
+    ) -> OrderDeclined:
+        """Write down who wanted what, and why it was not done; the error to raise."""
         await self._record(
             HistoryEntry(
                 ts=self._clock.now(),
@@ -182,7 +205,7 @@ class EngineHandle:
                 actor=actor,
             )
         )
-        raise OrderDeclined(words, reason="" if skip is None else str(skip.reason))
+        return OrderDeclined(words, reason=reason)
 
     async def lease(self, machine: str, source: str, lasts: timedelta, actor: str) -> LeaseTaken:
         """See ``DaemonHandle.lease``."""
@@ -306,6 +329,7 @@ class EngineHandle:
             command=self._command,
             pid=os.getpid(),
             since=daemon.started_at,
+            stopping_since=daemon.stopping_since,
             config=daemon.reconciler.settings.source,
             config_since=daemon.config_since,
             config_fault=None if rejection is None else rejection.why,

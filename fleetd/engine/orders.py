@@ -140,6 +140,11 @@ class Orders:
             elif hold is not None:
                 await self._journal.remove_hold(hold.id)
 
+    def withdraw(self, *, taken: bool) -> None:
+        """No pass comes any more: nothing is left of the orders. ``taken``: nor of those that a pass has taken."""
+        for request in [asked.request for asked in self._asked if taken or not asked.taken]:
+            self._tell(request, Decision(withdrawn=True))
+
     def abandon(self, requests: Iterable[Request]) -> None:
         """A pass is over: what it should have decided and has not, it never will."""
         for request in [*requests, *(asked.request for asked in self._asked if asked.taken)]:

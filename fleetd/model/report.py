@@ -219,6 +219,8 @@ class DaemonReport(Struct, frozen=True, kw_only=True):
     """run or apply."""
     pid: int | None = None
     since: Instant | None = None
+    stopping_since: Instant | None = None
+    """When it was told to stop: it begins nothing since then, and ends when its calls have been answered."""
     config: str | None = None
     config_since: Instant | None = None
     config_fault: str | None = None

@@ -24,7 +24,7 @@ from fleetd.model.naming import machine_name, make_token
 from fleetd.model.plan import Action, FleetView, Later, NextChange, Plan, Skip, Unconfirmed
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import FleetReport, Report, VetoReport
-from tests.support.build import NOW, later
+from tests.support.build import NOW, ago, later
 from tests.support.fake_handle import made
 
 HOSTILE = "\x1b[31m\u202e[bold]"
@@ -223,6 +223,12 @@ def test_a_quiet_status_fits_a_small_terminal_without_a_broken_word() -> None:
     text = drawn(status_view(shown, NOW), width=80)
     assert re.search(r"^training +3 +3 +0 +\$1\.02  (converged|not converged)$", text, re.MULTILINE), text
     assert re.search(r"^training-aaaa167z  ps-7z  training  ● ready  3 h$", text, re.MULTILINE), text
+
+
+def test_status_of_a_daemon_that_stops_says_so() -> None:
+    stops = structs.replace(report().daemon, stopping_since=ago(seconds=7))
+    _, second, *_ = drawn(status_view(report(daemon=stops), NOW)).splitlines()
+    assert second == "stopping since 11:59:53 UTC (7 s ago): nothing new is begun, calls are waited for"
 
 
 def test_status_without_a_daemon_and_with_troubles() -> None:

@@ -73,7 +73,11 @@ class World:
         self.reconciler: Any = SimpleNamespace(
             settings=self.settings, load=self._later("load"), aclose=self._later("aclose"), run_pass=self.run_pass,
             executor=SimpleNamespace(beside=beside, gate=SimpleNamespace(close=nothing("gate closed"))),
-            recall=SimpleNamespace(journal=journal, forget_refusals=nothing("forget refusals")),
+            recall=SimpleNamespace(
+                journal=journal,
+                forget_refusals=nothing("forget refusals"),
+                orders=SimpleNamespace(withdraw=self.withdraw),
+            ),
             checks=SimpleNamespace(rung=lambda check: self.told.append(("rung", check))),
             health=Health(), looks_cheaply=options.pop("cheap", False), undecided=options.pop("undecided", False),
             doubt=self.doubts.append,
@@ -96,6 +100,9 @@ class World:
             self.told.append(word)
 
         return note
+
+    def withdraw(self, *, taken: bool) -> None:
+        self.told.append(("withdrawn", taken))
 
     async def _poll(self) -> None:
         self.told.append("poller")
@@ -202,7 +209,8 @@ async def test_the_life_of_a_daemon() -> None:
     logs = await world.runs(1)
     assert world.told == [
         "load", "follower", "beside", "alarms", ("schedule", WANTED), "poller", ("status", ""), "history", "ready",
-        "alive", ("edge", None), "gate closed", "stopping", "alive", "drain", "no alarms", "history", "aclose",
+        "alive", ("edge", None), "gate closed", ("withdrawn", False), "stopping", "alive", "drain", "no alarms",
+        "history", "aclose",
     ]  # fmt: skip
     first, last = world.entries
     assert (first.verb, first.reason, first.name, first.evidence) == ("daemon", "started", "fleetd run", __version__)
@@ -470,6 +478,7 @@ async def test_a_stop_within_a_pass(undecided: bool, abandons: bool, took: float
     logs = await world.runs(4, *[(4.0, world.daemon.abandon)] * abandons)
     assert world.took == pytest.approx(took, abs=0.01)
     assert (world.told.count("gate closed"), world.told.count("stopping")) == (1, 1), "once, however often"
+    assert [row for row in world.told if row[0] == "withdrawn"] == [("withdrawn", undecided)]
     assert [line["event"] for line in logs][1:] == ["daemon.stop_requested", "daemon.stopped"]
     assert [row for row in world.told if row != "history"][-2:] == ["no alarms", "aclose"]
     assert [e.reason for e in world.entries] == ["started", "stopped"]

@@ -71,7 +71,8 @@ class World:
         self.daemon: Any = SimpleNamespace(
             reconciler=self.reconciler, wake=lambda: self.told.append("wake"), last_error=None, pause=0.0,
             reload=lambda: self.told.append("reload"), pass_began_at=NOW, started_at=ago(hours=2),
-            config_since=ago(hours=1), faults=SimpleNamespace(last=None, count=0), left_alone_until=None,
+            config_since=ago(hours=1), stopping_since=None, faults=SimpleNamespace(last=None, count=0),
+            left_alone_until=None,
             reloading=SimpleNamespace(rejection=None),
         )  # fmt: skip
         me: Any = self
@@ -306,6 +307,40 @@ async def test_an_order_that_is_declined(
     assert (str(caught.value), caught.value.reason) == (words, reason)
     said = {"outcome": Outcome.NOT_SENT, "error": words}
     assert world.entries[lifted:] == [entry(verb, "ps1", A, "training", "maintenance", **said)]
+
+
+@pytest.mark.parametrize("before", [True, False])
+@virtual
+async def test_a_daemon_that_stops_takes_no_order(before: bool) -> None:
+    """Whoever gives one then, or waits for a pass, is told at once; what a stop left on the machine stays on it."""
+    world = World(kept_off=(hold("ps1"),))
+
+    async def ask(request: Request, *, patience: float) -> Any:
+        world.daemon.stopping_since = NOW
+        return decided(withdrawn=True)
+
+    world.recall.orders.ask = ask
+    world.daemon.stopping_since = NOW if before else None
+    verb = Verb.START if before else Verb.STOP
+    words = sentence(Skip("training", verb, Reason.SHUTTING_DOWN, "ps1", A), NOW)
+    with pytest.raises(OrderDeclined, match="shutting down") as caught:
+        await world.handle.request(order(verb), "ada")
+    assert (str(caught.value), caught.value.reason) == (words, "shutting_down")
+    said = {"outcome": Outcome.NOT_SENT, "error": words}
+    assert world.entries == [entry(verb, "ps1", A, "training", "maintenance", **said)]
+    assert not any(told[0] == "lift keep off" for told in world.told)
+
+
+@virtual
+async def test_an_order_whose_call_is_on_its_way_when_the_daemon_stops_is_undecided() -> None:
+    world = World(decision=decided())
+
+    async def ask(request: Request, *, patience: float) -> Any:
+        world.daemon.stopping_since = NOW
+        return world.decision
+
+    world.recall.orders.ask = ask
+    assert (await world.handle.request(order(), "ada")).result == "undecided"
 
 
 @pytest.mark.parametrize(

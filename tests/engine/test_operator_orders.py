@@ -288,6 +288,45 @@ def test_an_order_that_no_pass_came_to_is_never_carried_out() -> None:
     run_virtual(story)
 
 
+@pytest.mark.parametrize("looking", [True, False], ids=["a pass looks", "between passes"])
+def test_an_order_to_a_daemon_that_is_told_to_stop_is_declined_at_once(looking) -> None:
+    """It stands in history, and nothing is carried out by the next process."""
+
+    async def story() -> None:
+        heard: list[tuple[str, float]] = []
+
+        async def give(world: Rig) -> None:
+            try:
+                await handle_of(world).request(stop(), ADA)
+            except OrderDeclined as error:
+                heard.append((error.reason, anyio.current_time()))
+
+        async with rig(fleet(target=1)) as world:
+            async with world.daemon_running():
+                await anyio.sleep(300)
+                listed = world.cloud.list_machines
+
+                async def slow(*args: object, **fields: object) -> object:
+                    await anyio.sleep(20)
+                    return await listed(*args, **fields)
+
+                async with anyio.create_task_group() as group:
+                    if looking:
+                        world.cloud.list_machines = slow  # type: ignore[method-assign, assignment]
+                        group.start_soon(give, world)
+                        await anyio.sleep(10)
+                    world.daemon.stop()
+                    at = anyio.current_time()
+                    group.start_soon(give, world)
+                assert heard == [("shutting_down", at)] * (1 + looking)
+                assert handle_of(world).status().daemon.stopping_since is not None
+            assert world.cloud.writes() == ["create"]
+            said = [e for e in await recorded(world) if e[0] == "stop"]
+            assert said == [("stop", "ps1", "not_sent", ADA)] * (1 + looking)
+
+    run_virtual(story)
+
+
 def test_an_order_that_a_pass_is_at_is_undecided_and_not_withdrawn(monkeypatch) -> None:
     monkeypatch.setattr(handle, "DECIDED_WITHIN", 5.0)
 

@@ -92,6 +92,29 @@ async def test_an_order_hears_what_a_pass_decides_of_it_and_of_no_other() -> Non
     assert some.pending == ()
 
 
+@pytest.mark.parametrize("taken", [False, True])
+@virtual
+async def test_a_stop_leaves_nothing_of_the_orders_that_nobody_carries_out(taken: bool) -> None:
+    """One that a pass is at is its own to decide, unless that pass is given up as well."""
+    some, _ = orders()
+    heard: list[Decision | None] = []
+
+    async def give(request: Request) -> None:
+        heard.append(await some.ask(request, patience=30))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(give, STOP)
+        await anyio.wait_all_tasks_blocked()
+        some.take()
+        group.start_soon(give, START)
+        await anyio.wait_all_tasks_blocked()
+        some.withdraw(taken=taken)
+        await anyio.wait_all_tasks_blocked()
+        assert heard == [Decision(withdrawn=True)] * (1 + taken)
+        assert some.pending == (() if taken else (STOP,))
+        some.abandon([])
+
+
 @pytest.mark.parametrize(("taken", "decision"), [(False, Decision(withdrawn=True)), (True, None)])
 @virtual
 async def test_an_order_that_no_pass_decides_in_time(taken: bool, decision: Decision | None) -> None:
