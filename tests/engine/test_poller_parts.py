@@ -242,6 +242,27 @@ async def test_when_it_looks_again_after_an_error(errors: Iterable[CloudError], 
 
 
 @virtual
+async def test_when_it_looks_again_after_one_has_ended() -> None:
+    """Those that began together end together: soon, though not at once, and then as always."""
+    world, at = World(OFF, machine(2, "stopping")), []
+    find = world.find
+
+    async def noted(ids: set[str]) -> Any:
+        at.append(round(anyio.current_time() - began, 2))
+        return await find(ids)
+
+    world.find = noted  # type: ignore[method-assign]
+    began = anyio.current_time()
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.poller.run)
+        for n in (1, 2):
+            group.start_soon(world.wait, world.step(Verb.STOP, n))
+        await anyio.sleep(12)
+        group.cancel_scope.cancel()
+    assert at == [POLL, POLL + SOON, 2 * POLL + SOON]
+
+
+@virtual
 async def test_a_fault_ends_no_poller() -> None:
     world = World(STOPPING)
     world.finds = ValueError("odd")
