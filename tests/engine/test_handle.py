@@ -495,6 +495,8 @@ def test_the_daemons_own_part_of_the_status() -> None:
     assert (about.clock_ahead_s, about.error, about.faults, about.last_fault) == (None, None, 0, None)
     assert (told.max_hourly_cost, told.checks_made) == (None, {"ps1": {"snapshot_check": "day 7"}})
     assert (told.observation, told.vetoes) == (None, ())
+    me: Any = world
+    assert EngineHandle(world.daemon, me, me).status().daemon.command == "run", "where nothing else is said"
 
 
 def test_the_status_of_a_daemon_in_trouble() -> None:

@@ -208,6 +208,16 @@ async def test_a_lease_that_is_read_in_force_lasts_by_the_loops_clock_as_well() 
 
 
 @virtual
+async def test_one_that_is_longer_than_any_ended_when_it_was_read() -> None:
+    some, _ = leases([row(**LONG)])
+    await some.load(NOW)
+    await anyio.sleep(3600)
+    assert some.last_use("ps1", NOW + HOUR) == NOW
+    assert some.in_force("ps1", NOW - HOUR / 2) is not None, "a clock that was set back a little: it protects"
+    assert some.last_use("ps1", NOW - 3 * HOUR) == NOW - 4 * HOUR, "set back far: the loop's clock tells, and goes on"
+
+
+@virtual
 async def test_one_that_begins_ahead_of_the_clock_ended_when_it_was_read() -> None:
     some, _ = leases([row(began=later(hours=5).isoformat(), until=later(hours=6).isoformat())])
     await some.load(NOW)
