@@ -160,6 +160,7 @@ async def test_a_veto(kind: str, subject: str | None, machine: str | None, told:
         ),
         P(World(), "hold", "nobody", "no machine of ours is called nobody; nothing is held", id="no such machine"),
         P(World(), "hold", "x", "no machine of ours is called x; nothing is held", id="a stranger's"),
+        P(World(), "hold", None, "no machine of ours is called ; nothing is held", id="no machine at all"),
         P(World(passed=False), "hold", "training", "training is a fleet", id="a fleet"),
         P(World(passed=False), "hold", "a*", "takes no patterns", id="a pattern"),
         P(World(passed=False), "hold", "a?", "takes no patterns", id="another"),
@@ -167,7 +168,7 @@ async def test_a_veto(kind: str, subject: str | None, machine: str | None, told:
     ],
 )
 @virtual
-async def test_what_cannot_be_vetoed(world: World, kind: str, subject: str, words: str) -> None:
+async def test_what_cannot_be_vetoed(world: World, kind: str, subject: str | None, words: str) -> None:
     with pytest.raises(LookupError) as caught:
         await world.handle.veto(VetoOrder(kind=kind, subject=subject, verbs=STOPS, reason="", lasts=REACHED), "ada")
     assert words in str(caught.value)
