@@ -16,6 +16,7 @@ import pytest
 from fleetd.model.errors import StateAway, StateLocked, StateMoved, StateUnusable
 from fleetd.store import moving
 from fleetd.store.moving import COLUMNS, NUMBERED, Content, leave_word, word_left
+from fleetd.store.rows import Cell
 from fleetd.store.schema import ARRIVING, MOVED_TO
 from tests.store.test_journal import INTENT
 from tests.store.test_moving_files import EMPTY, GIVEN, SOME, hold
@@ -226,6 +227,29 @@ async def arranged(path: Path, address: Address, case: Case) -> Content:
 
 def with_other_note(content: Content) -> Content:
     return Content({**content.rows, "note": [("prices", "2")]}, GIVEN)
+
+
+UNWRITTEN: Mapping[str, tuple[Cell, str]] = {
+    "no text": (b"\xff", "b'\\xff'"),
+    "half a pair": (b"\xed\xa0\x80", "\x1ad800"),
+}
+
+
+@pytest.mark.parametrize(("cell", "there"), UNWRITTEN.values(), ids=UNWRITTEN)
+async def test_a_text_that_is_none_is_moved_as_it_is_shown(
+    path: Path, address: Address, cell: Cell, there: str
+) -> None:
+    await fill_file(path, Content({**SOME.rows, "note": [("prices", cell)]}, GIVEN))
+    await move_in(path, address)
+    assert sql(address, "SELECT value FROM note") == [(there,)]
+
+
+async def test_a_number_that_is_none_is_refused_in_words(path: Path, address: Address) -> None:
+    await fill_file(path, Content({**SOME.rows, "backoff": [("NY2", "P4000", "often", 0, "")]}, GIVEN))
+    before = in_file(path)
+    with pytest.raises(StateUnusable, match=r"refuses a statement .*often"):
+        await move_in(path, address)
+    assert in_file(path) == before
 
 
 @pytest.fixture(params=WAYS)

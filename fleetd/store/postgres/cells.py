@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from fleetd.store.rows import Cell, Table, text_to_cell
+from fleetd.store.rows import Cell, Table, as_text, text_to_cell
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ _STORED = re.compile("\x1a([0-9a-f]{4})")
 def stored(cell: Cell) -> Cell:
     """A cell of ``rows`` as it is sent. Equal texts stay equal, different ones different."""
     if isinstance(cell, bytes):
-        cell = cell.decode("utf-8", "surrogatepass")
+        cell = as_text(cell)
     if isinstance(cell, str):
         return _UNSTORABLE.sub(lambda found: f"{_MARK}{ord(found[0]):04x}", cell)
     return cell
