@@ -179,7 +179,7 @@ class Poller:
             return False
         if wants_events(waiter.intent, machine, moved=waiter.course.moved):
             return False
-        self._see(waiter, Sight(machine, closer=machine.events is not None))
+        self._see(waiter, Sight(machine))
         return True
 
     async def _look(self, waiter: _Waiter, proof: _Proof) -> None:

@@ -263,6 +263,24 @@ async def test_when_it_looks_again_after_one_has_ended() -> None:
 
 
 @virtual
+async def test_a_pass_that_looked_before_a_wait_began_puts_off_no_tick_for_it() -> None:
+    world = World(OFF, machine(2, "stopping"))
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.poller.run)
+        group.start_soon(world.wait, world.step(Verb.STOP, 1))
+        await anyio.sleep(POLL + 0.1)
+        asked_at = anyio.current_time()
+        await anyio.sleep(0.1)
+        group.start_soon(world.wait, world.step(Verb.STOP, 2))
+        await anyio.wait_all_tasks_blocked()
+        world.poller.saw([OFF, machine(2, "off")], asked_at)
+        world.asked.clear()
+        await anyio.sleep(SOON)
+        assert (world.asked, world.ends()) == ([("find", ["ps2"])], REACHED)
+        group.cancel_scope.cancel()
+
+
+@virtual
 async def test_a_fault_ends_no_poller() -> None:
     world = World(STOPPING)
     world.finds = ValueError("odd")
@@ -366,6 +384,19 @@ async def test_what_the_deadline_says_of_one_that_nobody_has_seen(name: str, uns
         await world.wait(world.step(Verb.CREATE, 1, minutes=1, name=MINE), unseen=unseen)
         group.cancel_scope.cancel()
     assert world.endings == {"ps1": ending}
+
+
+@virtual
+async def test_one_that_had_another_name_at_first_is_known_by_its_own() -> None:
+    world = World(machine(1, "starting", name=OTHER))
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.poller.run)
+        group.start_soon(lambda: world.wait(world.step(Verb.CREATE, 1, minutes=1, name=MINE), unseen=True))
+        await anyio.sleep(6)
+        world.boxes["ps1"] = machine(1, "starting", name=MINE)
+        await anyio.sleep(60)
+        group.cancel_scope.cancel()
+    assert world.ends() == {"ps1": Outcome.TIMED_OUT}
 
 
 @virtual
