@@ -263,24 +263,6 @@ async def test_when_it_looks_again_after_one_has_ended() -> None:
 
 
 @virtual
-async def test_a_pass_that_looked_before_a_wait_began_puts_off_no_tick_for_it() -> None:
-    world = World(OFF, machine(2, "stopping"))
-    async with anyio.create_task_group() as group:
-        group.start_soon(world.poller.run)
-        group.start_soon(world.wait, world.step(Verb.STOP, 1))
-        await anyio.sleep(POLL + 0.1)
-        asked_at = anyio.current_time()
-        await anyio.sleep(0.1)
-        group.start_soon(world.wait, world.step(Verb.STOP, 2))
-        await anyio.wait_all_tasks_blocked()
-        world.poller.saw([OFF, machine(2, "off")], asked_at)
-        world.asked.clear()
-        await anyio.sleep(SOON)
-        assert (world.asked, world.ends()) == ([("find", ["ps2"])], REACHED)
-        group.cancel_scope.cancel()
-
-
-@virtual
 async def test_a_fault_ends_no_poller() -> None:
     world = World(STOPPING)
     world.finds = ValueError("odd")
