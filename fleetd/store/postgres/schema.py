@@ -236,8 +236,7 @@ async def check(cursor: Cursor, where: str, *, moving: bool = False) -> int:
         "SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'fleetd' AND relkind = 'r' "
         "AND relnamespace = current_schema()::regnamespace)"
     )
-    row = await cursor.fetchone()
-    if row is None or not row[0]:
+    if await cursor.fetchone() != (True,):
         return 0
     await cursor.execute("SELECT format, oldest_reader, moved_to, arriving FROM fleetd")
     row = await cursor.fetchone()
@@ -299,11 +298,10 @@ async def _no_older_replica(cursor: Cursor, where: str) -> None:
 async def _empty_and_utf8(cursor: Cursor, where: str) -> None:
     await cursor.execute("SHOW server_encoding")
     row = await cursor.fetchone()
-    if row is None or row[0] != "UTF8":
+    if row != ("UTF8",):
         raise StateUnusable(f"the database in {where} has the encoding {row and row[0]}: make it with encoding UTF8")
     await cursor.execute(
         "SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'"
     )
-    row = await cursor.fetchone()
-    if row is None or row[0]:
+    if await cursor.fetchone() != (0,):
         raise StateUnusable(f"{where} has tables of somebody else: give fleetd a database, or a schema, of its own")
