@@ -12,7 +12,7 @@ from fleetd.engine.daemon import HEARTBEAT, Daemon
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import Clock
 from fleetd.engine.status import status_report, step_report
-from fleetd.engine.vetoes import entry_words, no_machine, order_entry
+from fleetd.engine.vetoes import entry_words, hold_of, no_machine, order_entry
 from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
 from fleetd.model.machine import Machine
@@ -105,16 +105,9 @@ class EngineHandle:
         if order.kind == "freeze" and order.subject is not None:
             self._must_know_fleet(order.subject)
         found = self._to_hold(order.subject or "") if order.kind == "hold" else []
-        hold = await self._daemon.reconciler.vetoes.add(
-            kind=order.kind,
-            subject=order.subject,
-            verbs=order.verbs,
-            reason=order.reason,
-            actor=actor,
-            expires_at=self._daemon.reconciler.agreement.latest() + order.lasts,
-            machine=found[0][0].id or None if found else None,
-        )
-        await self._record(order_entry(order.kind, order.subject, found, actor, self._clock.now(), entry_words(hold)))
+        now, until = self._clock.now(), self._daemon.reconciler.agreement.latest() + order.lasts
+        hold = await self._daemon.reconciler.vetoes.add(hold_of(order, actor, found, at=now, until=until))
+        await self._record(order_entry(order.kind, order.subject, found, actor, now, entry_words(hold)))
         self._daemon.wake()
         return veto_taken(hold, (m.id for m, _ in found))
 

@@ -87,16 +87,18 @@ class Orders:
         stops = {a.machine: a.name for a in actions if a.reason is Reason.OPERATOR_REQUEST and a.verb is Verb.STOP}
         for request in requests:
             if request.machine_id in stops and request.keep_off:
-                self._kept_off[request.machine_id] = await self._journal.add_hold(
+                hold = Hold(
+                    id=0,
                     kind="hold",
                     subject=stops[request.machine_id],
                     machine=request.machine_id,
                     verbs=frozenset({Verb.START}),
                     reason=request.reason,
                     actor=request.actor,
-                    now=now,
+                    created_at=now,
                     expires_at=latest + request.keep_off,
                 )
+                self._kept_off[request.machine_id] = await self._journal.add_hold(hold)
                 await remember(self._journal, self._kept_off[request.machine_id], earliest)
 
     async def decided(

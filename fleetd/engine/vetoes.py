@@ -10,7 +10,7 @@ import anyio.lowlevel
 
 from fleetd.engine.ports import Clock
 from fleetd.engine.stop_holds import lift as lift_keep_off
-from fleetd.model.journal import HistoryEntry, Hold
+from fleetd.model.journal import HistoryEntry, Hold, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.draft import only_words
@@ -52,37 +52,17 @@ class Vetoes:
                 return self.told(hold)
         return None
 
-    async def add(
-        self,
-        *,
-        kind: str,
-        subject: str | None,
-        verbs: frozenset[Verb],
-        reason: str,
-        actor: str,
-        expires_at: datetime,
-        machine: str | None = None,
-    ) -> Hold:
+    async def add(self, hold: Hold) -> Hold:
         """Store a veto. When this returns, no call that it forbids leaves the process any more.
 
         Its end in the answer is told by our clock.
         It waits for no call: what has not left is asked right before it would (``engine.gate``).
         """
-        now = self._clock.now()
-        hold = await self._journal.add_hold(
-            kind=kind,
-            subject=subject,
-            verbs=verbs,
-            reason=reason,
-            actor=actor,
-            now=now,
-            expires_at=expires_at,
-            machine=machine,
-        )
+        stored = await self._journal.add_hold(hold)
         await self.read()
         for _ in range(TURNS):
             await anyio.lowlevel.checkpoint()
-        return self.told(hold)
+        return self.told(stored)
 
     async def lift_keep_off(self, machine: Machine, fleet: str) -> Sequence[Hold]:
         """Remove what an operator's stop left on a machine; what was removed."""
@@ -95,6 +75,14 @@ class Vetoes:
         removed = await lift(self._journal, kind, subject, found, self._reached())
         await self.read()
         return removed
+
+
+def hold_of(
+    order: VetoOrder, actor: str, found: Sequence[tuple[Machine, str]], *, at: datetime, until: datetime
+) -> Hold:
+    """The veto that was asked for; ``found``: for a hold, the machine that is called so, if one is."""
+    machine = found[0][0].id or None if found else None
+    return Hold(0, order.subject, order.kind, order.reason, actor, at, until, order.verbs, machine)
 
 
 def lasting(hold: Hold, longer: timedelta) -> Hold:

@@ -17,7 +17,7 @@ from fleetd.simulator.core_params import CoreError, Param, boolean, number, read
 from fleetd.simulator.faultplan import Decision, FaultPlan
 from fleetd.simulator.records import MachineRecord, Refusal
 from fleetd.simulator.views import endless_page, list_view, page_shift, show_view
-from fleetd.simulator.wire import Answer, Request, Target, json_answer
+from fleetd.simulator.wire import Answer, Request, Target, json_answer, target_of
 from fleetd.simulator.world import World
 
 PAGE = 1000
@@ -112,19 +112,8 @@ class CoreApi:
         operation, machine_id = _find(request)
         if operation is None:
             return Target("", request.method != "GET", machine_id)
-        given: Mapping[str, Any] = dict(request.query)
-        if operation.method == "POST":
-            given = request.body if isinstance(request.body, dict) else {}
-        machine_id = machine_id or _text(given.get("machineId"))
-        record = self.world.machines.get(machine_id or "")
-        return Target(
-            operation.name,
-            operation.method == "POST",
-            machine_id,
-            record.name if record is not None else _text(given.get("machineName")),
-            record.machine_type if record is not None else _text(given.get("machineType")),
-            record.region if record is not None else _text(given.get("region")),
-        )
+        write = operation.method == "POST"
+        return target_of(request, self.world.machines, operation.name, machine_id, write=write, named="machineName")
 
     def key_of(self, request: Request) -> str | None:
         """The header x-api-key."""
@@ -379,7 +368,3 @@ def _in_core_words(e: Refusal) -> CoreError:
     if e.missing:
         return CoreError(400, f"{_PARAMETER.get(e.subject, e.subject)} not found")
     return CoreError(400, e.message)
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from fleetd.simulator import v1_account as account
 from fleetd.simulator import v1_json as form
@@ -15,7 +14,7 @@ from fleetd.simulator import v1_machines as machines
 from fleetd.simulator.faultplan import Decision, FaultPlan
 from fleetd.simulator.records import MachineRecord, Refusal
 from fleetd.simulator.v1_call import V1Call
-from fleetd.simulator.wire import Answer, Request, Target, json_answer
+from fleetd.simulator.wire import Answer, Request, Target, json_answer, target_of
 from fleetd.simulator.world import World
 
 CODES: Mapping[int, str] = {
@@ -55,19 +54,8 @@ class V1Api:
         write = request.method != "GET"
         if route is None:
             return Target("", write)
-        given: Mapping[str, Any] = dict(request.query)
-        if write:
-            given = request.body if isinstance(request.body, dict) else {}
-        machine_id = id_ if route.of == "machine" and id_ else _text(given.get("machineId"))
-        record = self.world.machines.get(machine_id or "")
-        return Target(
-            route.name,
-            write,
-            machine_id,
-            record.name if record is not None else _text(given.get("name")),
-            record.machine_type if record is not None else _text(given.get("machineType")),
-            record.region if record is not None else _text(given.get("region")),
-        )
+        machine_id = id_ if route.of == "machine" else None
+        return target_of(request, self.world.machines, route.name, machine_id, write=write, named="name")
 
     def key_of(self, request: Request) -> str | None:
         """The header Authorization: Bearer."""
@@ -154,7 +142,3 @@ def _find(request: Request) -> tuple[_Route | None, str, str]:
     blanked = tuple("" if index in {1, 3} else part for index, part in enumerate(parts))
     first, second = (parts[index] if index < len(parts) else "" for index in (1, 3))
     return _ROUTES.get((request.method, *blanked)), first, second
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

@@ -56,6 +56,27 @@ class Target:
     region: str | None = None
 
 
+def target_of(
+    request: Request,
+    machines: Mapping[str, MachineRecord],
+    operation: str,
+    machine_id: str | None,
+    *,
+    write: bool,
+    named: str,
+) -> Target:
+    """What a call is about: one of ``machines``, or the one that it describes, by name as ``named``."""
+    given: Mapping[str, Any] = dict(request.query)
+    if write:
+        given = request.body if isinstance(request.body, dict) else {}
+    texts = {name: value for name, value in given.items() if isinstance(value, str)}
+    machine_id = machine_id or texts.get("machineId")
+    record = machines.get(machine_id or "")
+    if record is not None:
+        return Target(operation, write, machine_id, record.name, record.machine_type, record.region)
+    return Target(operation, write, machine_id, *(texts.get(name) for name in (named, "machineType", "region")))
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What is sent back."""

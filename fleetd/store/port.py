@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, MachineFacts
-from fleetd.model.reasons import Outcome, Verb
+from fleetd.model.reasons import Outcome
 
 
 class Journal(Protocol):
@@ -111,19 +111,8 @@ class Journal(Protocol):
         """Holds and freezes that have not expired."""
         ...
 
-    async def add_hold(
-        self,
-        *,
-        kind: str,
-        subject: str | None,
-        verbs: frozenset[Verb],
-        reason: str,
-        actor: str,
-        now: datetime,
-        expires_at: datetime,
-        machine: str | None = None,
-    ) -> Hold:
-        """Store a veto. Durable before it returns, so that it is obeyed from the next call on."""
+    async def add_hold(self, hold: Hold) -> Hold:
+        """Store a veto (its ``id`` is ignored) and return it with its id. Durable: it is obeyed from now on."""
         ...
 
     async def remove_holds(self, *, kind: str, subject: str | None) -> int:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, MachineFacts
 from fleetd.model.reasons import Outcome, Verb
+from fleetd.store import statements
 from fleetd.store.database import Database
 from fleetd.store.rows import (
     BACKOFFS,
@@ -29,16 +30,12 @@ from fleetd.store.rows import (
     HISTORY,
     HOLDS,
     INTENTS,
-    Cell,
     as_text,
     cell_to_text,
     instant_to_cell,
     made_by,
     text_to_cell,
 )
-
-BILLS_KEPT = 2
-"""Years that what was billed is kept beyond the history."""
 
 
 class SqliteJournal:
@@ -140,7 +137,7 @@ class SqliteJournal:
             found = INTENTS.values(db.execute(f"{INTENTS.select} {tail}", (intent_id,)))
             for intent in found:
                 db.execute("UPDATE intent SET closed_at = ?, outcome = ?, error = ? WHERE id = ?", cells)
-                db.execute(HISTORY.insert, HISTORY.encode(ending(intent, at, outcome, error)))
+                db.execute(HISTORY.insert, HISTORY.encode(statements.ending(intent, at, outcome, error)))
             return bool(found)
 
         return await self._database.write(close)
@@ -151,11 +148,7 @@ class SqliteJournal:
 
     async def reached(self, limit: int) -> Sequence[Intent]:
         """See ``Journal.reached``."""
-        newest = (
-            "SELECT id FROM intent WHERE closed_at IS NOT NULL AND outcome = 'reached' AND verb != 'destroy' "
-            "ORDER BY id DESC LIMIT ?"
-        )
-        return await self._database.rows(INTENTS, f"WHERE id IN ({newest}) ORDER BY closed_at, id", (limit,))
+        return await self._database.rows(INTENTS, statements.REACHED, (limit,))
 
     async def made(self, machines: Mapping[str, str]) -> frozenset[str]:
         """See ``Journal.made``."""
@@ -184,21 +177,8 @@ class SqliteJournal:
         limit: int | None = None,
     ) -> Sequence[tuple[int, HistoryEntry]]:
         """See ``Journal.history``. In the order of writing, which no step of the wall clock disturbs."""
-        conditions = ["id > ?"]
-        cells: list[Cell] = [after_id]
-        if since is not None:
-            conditions.append("ts >= ?")
-            cells.append(instant_to_cell(since))
-        if fleet is not None:
-            conditions.append("fleet = ? OR (fleet = '' AND verb IN ('freeze', 'unfreeze'))")
-            cells.append(text_to_cell(fleet))
-        if machine is not None:
-            conditions.append("machine = ? OR name = ?")
-            cells.extend([text_to_cell(machine)] * 2)
-        where = " AND ".join(f"({condition})" for condition in conditions)
-        columns = ", ".join(("id", *HISTORY.columns))
+        sql, cells = statements.history(text_to_cell, since=since, fleet=fleet, machine=machine, after_id=after_id)
         # Newest first for the limit, then turned round. A limit of -1 is none (sqlite.org/lang_select.html).
-        sql = f"SELECT {columns} FROM history WHERE {where} ORDER BY id DESC LIMIT ?"  # noqa: S608 - built from names
         cells.append(-1 if limit is None else max(limit, 0))
         rows = await self._database.read(
             lambda db: [(int(number), HISTORY.decode(row)) for number, *row in db.execute(sql, cells)]
@@ -250,30 +230,8 @@ class SqliteJournal:
         """See ``Journal.holds``. Oldest first."""
         return await self._database.rows(HOLDS, "WHERE expires_at > ? ORDER BY id", (instant_to_cell(now),))
 
-    async def add_hold(
-        self,
-        *,
-        kind: str,
-        subject: str | None,
-        verbs: frozenset[Verb],
-        reason: str,
-        actor: str,
-        now: datetime,
-        expires_at: datetime,
-        machine: str | None = None,
-    ) -> Hold:
+    async def add_hold(self, hold: Hold) -> Hold:
         """See ``Journal.add_hold``."""
-        hold = Hold(
-            id=0,
-            subject=subject,
-            kind=kind,
-            reason=reason,
-            actor=actor,
-            created_at=now,
-            expires_at=expires_at,
-            verbs=verbs,
-            machine=machine,
-        )
         row = HOLDS.encode(hold)
         number = await self._database.write(lambda db: db.execute(HOLDS.insert, row).lastrowid)
         return replace(hold, id=number or 0)
@@ -308,46 +266,9 @@ class SqliteJournal:
 
         Holds that expired before then are dropped, and counted, as well.
         """
-        instant = instant_to_cell(before)
-        oldest = f"{max(before.year - BILLS_KEPT, 1):04}-{before.month:02}"
-
-        def drop(db: sqlite3.Connection) -> int:
-            dropped = db.execute(_PRUNE_HISTORY, (instant, max_rows)).rowcount
-            dropped += db.execute(_PRUNE_INTENTS, (instant, max_rows)).rowcount
-            dropped += db.execute("DELETE FROM bill WHERE month < ?", (oldest,)).rowcount
-            return dropped + db.execute("DELETE FROM hold WHERE expires_at < ?", (instant,)).rowcount
-
-        return await self._database.write(drop)
+        drops = statements.prune(before, max_rows)
+        return await self._database.write(lambda db: sum(db.execute(sql, cells).rowcount for sql, cells in drops))
 
     async def aclose(self) -> None:
         """Close the file. Idempotent."""
         await self._database.aclose()
-
-
-# The subquery finds the youngest row that is one too many, or nothing, which compares as false.
-_PRUNE_HISTORY = """
-DELETE FROM history WHERE ts < ? OR id <= (SELECT id FROM history ORDER BY id DESC LIMIT 1 OFFSET ?)
-"""
-_PRUNE_INTENTS = """
-DELETE FROM intent WHERE closed_at IS NOT NULL AND (
-    closed_at < ? OR id <= (SELECT id FROM intent WHERE closed_at IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?)
-)
-"""
-
-
-def ending(intent: Intent, at: datetime, outcome: Outcome, error: str | None) -> HistoryEntry:
-    """What history says of an intent that is closed, on every store."""
-    return HistoryEntry(
-        ts=at,
-        fleet=intent.fleet,
-        machine=intent.machine_id,
-        name=intent.name,
-        verb=intent.verb.value,
-        reason=intent.reason.value,
-        outcome=outcome.value,
-        intent=intent.id,
-        duration_s=max((at - intent.created_at).total_seconds(), 0.0),
-        error=error,
-        actor=intent.actor,
-        evidence=intent.evidence,
-    )

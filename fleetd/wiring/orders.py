@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import anyio
 
-from fleetd.engine.vetoes import entry_words, no_machine, order_entry
+from fleetd.engine.vetoes import entry_words, hold_of, no_machine, order_entry
 from fleetd.engine.vetoes import lift as lift_from
 from fleetd.model.errors import CloudError, ConfigError, StateAway, StateLocked
 from fleetd.model.journal import MachineFacts, MachineOrder, VetoOrder
@@ -122,16 +122,7 @@ async def veto(settings: Settings, order_: VetoOrder) -> VetoTaken:
         now, actor = datetime.now(UTC), _myself()
         async with _offline_journal(settings, error) as journal:
             found = await _to_hold(settings, journal, order_.subject or "") if order_.kind == "hold" else []
-            hold = await journal.add_hold(
-                kind=order_.kind,
-                subject=order_.subject,
-                verbs=order_.verbs,
-                reason=order_.reason,
-                actor=actor,
-                now=now,
-                expires_at=now + order_.lasts,
-                machine=found[0][0].id or None if found else None,
-            )
+            hold = await journal.add_hold(hold_of(order_, actor, found, at=now, until=now + order_.lasts))
             entry = order_entry(order_.kind, order_.subject, found, actor, now, entry_words(hold))
             await journal.append_history(entry)
         return veto_taken(hold, (m.id for m, _ in found))

@@ -16,6 +16,7 @@ from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
 from fleetd.model.errors import Unavailable
 from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout
+from fleetd.model.journal import Hold
 from fleetd.model.machine import SnapshotPolicy
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Verb
@@ -241,12 +242,16 @@ def test_a_stop_that_is_forbidden_waits_for_the_next_ring(way: str) -> None:
             outlived(world, 1)
             if way == "a hold":
                 await reconciler.vetoes.add(
-                    kind="hold",
-                    subject="ps1",
-                    verbs=frozenset({Verb.STOP}),
-                    reason="a demo",
-                    actor="ada",
-                    expires_at=world.clock.now() + timedelta(minutes=5),
+                    Hold(
+                        id=0,
+                        kind="hold",
+                        subject="ps1",
+                        verbs=frozenset({Verb.STOP}),
+                        reason="a demo",
+                        actor="ada",
+                        expires_at=world.clock.now() + timedelta(minutes=5),
+                        created_at=world.clock.now(),
+                    )
                 )
             await passes(world, 2)
             busy[0] = False

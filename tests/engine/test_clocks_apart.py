@@ -18,7 +18,7 @@ from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
 from fleetd.model.errors import Ambiguous
 from fleetd.model.fleet import Costs, Fleet, Guards, ScaleIn, ShutdownTimeout, Window
-from fleetd.model.journal import MachineOrder, VetoOrder
+from fleetd.model.journal import Hold, MachineOrder, VetoOrder
 from fleetd.model.machine import SnapshotSight
 from fleetd.model.reasons import Reason, Verb
 from tests.engine.test_nights import PARKED, START, populate
@@ -137,9 +137,17 @@ async def _leased(world: Rig) -> None:
 
 async def _veto(world: Rig, kind: str, subject: str) -> None:
     await world.reconciler.vetoes.add(
-        kind=kind, subject=subject, verbs=frozenset(Verb), reason="work", actor="ada",
-        expires_at=world.clock.now() + timedelta(hours=4),
-    )  # fmt: skip
+        Hold(
+            id=0,
+            kind=kind,
+            subject=subject,
+            verbs=frozenset(Verb),
+            reason="work",
+            actor="ada",
+            expires_at=world.clock.now() + timedelta(hours=4),
+            created_at=world.clock.now(),
+        )
+    )
 
 
 LASTING: dict[str, tuple[Fleet, Callable[[Rig], Awaitable[None]]]] = {
@@ -407,9 +415,17 @@ def test_a_step_of_a_hundred_days_and_back_prunes_nothing() -> None:
                 before = await world.history()
                 now = world.clock.now()
                 await world.journal.add_hold(
-                    kind="hold", subject="ps1", verbs=frozenset(Verb), reason="x", actor="ada", now=now,
-                    expires_at=now + timedelta(days=2),
-                )  # fmt: skip
+                    Hold(
+                        id=0,
+                        kind="hold",
+                        subject="ps1",
+                        verbs=frozenset(Verb),
+                        reason="x",
+                        actor="ada",
+                        created_at=now,
+                        expires_at=now + timedelta(days=2),
+                    )
+                )
                 world.clock.step(100 * 24 * HOUR)
                 await anyio.sleep(300)
                 world.clock.step(-100 * 24 * HOUR)

@@ -17,6 +17,7 @@ from fleetd.engine.gate import FRESH
 from fleetd.engine.pace import Pace
 from fleetd.model.errors import Ambiguous, Refused
 from fleetd.model.fleet import Guards, Limit
+from fleetd.model.journal import Hold
 from fleetd.model.plan import Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from tests.engine.test_passes import settle_down
@@ -32,16 +33,33 @@ P = pytest.param
 async def freeze(world: Rig) -> Reason:
     now = world.clock.now()
     await world.reconciler.vetoes.add(
-        kind="freeze", subject=None, verbs=frozenset(Verb), reason="incident", actor="ada", expires_at=now + HOUR
+        Hold(
+            id=0,
+            kind="freeze",
+            subject=None,
+            verbs=frozenset(Verb),
+            reason="incident",
+            actor="ada",
+            expires_at=now + HOUR,
+            created_at=world.clock.now(),
+        )
     )
     return Reason.FROZEN
 
 
 async def hold(world: Rig) -> Reason:
     await world.reconciler.vetoes.add(
-        kind="hold", subject="ps1", verbs=frozenset(Verb), reason="incident", actor="ada",
-        expires_at=world.clock.now() + HOUR,
-    )  # fmt: skip
+        Hold(
+            id=0,
+            kind="hold",
+            subject="ps1",
+            verbs=frozenset(Verb),
+            reason="incident",
+            actor="ada",
+            expires_at=world.clock.now() + HOUR,
+            created_at=world.clock.now(),
+        )
+    )
     return Reason.HELD
 
 

@@ -81,9 +81,9 @@ class World:
     def now(self) -> datetime:
         return NOW
 
-    async def add(self, **fields: Any) -> Hold:
-        self.told.append(("add", fields))
-        return hold(fields["subject"], fields["kind"], verbs=fields["verbs"], machine=fields["machine"])
+    async def add(self, asked: Hold) -> Hold:
+        self.told.append(("add", asked))
+        return hold(asked.subject, asked.kind, verbs=asked.verbs, machine=asked.machine)
 
     async def lift(self, kind: str, subject: str | None, found: Any) -> int:
         self.told.append(("lift", kind, subject, [m.id for m, _ in found]))
@@ -140,11 +140,9 @@ async def test_a_veto(kind: str, subject: str | None, machine: str | None, told:
     taken = await world.handle.veto(order, "ada")
     made = hold(subject, kind, verbs=STOPS, machine=machine)
     assert taken == veto_taken(made, [machine] if machine else [])
-    fields = {
-        "kind": kind, "subject": subject, "verbs": STOPS, "reason": "a run", "actor": "ada", "machine": machine,
-        "expires_at": NOW + REACHED + timedelta(hours=3),
-    }  # fmt: skip
-    assert world.told == [("add", fields), "wake"]
+    until = NOW + REACHED + timedelta(hours=3)
+    asked = Hold(0, subject, kind, "a run", "ada", created_at=NOW, expires_at=until, verbs=STOPS, machine=machine)
+    assert world.told == [("add", asked), "wake"]
     assert world.entries == [entry(kind, *told, entry_words(made))]
 
 
@@ -180,7 +178,7 @@ async def test_a_hold_before_the_first_pass_is_on_whatever_is_called_so() -> Non
     world = World(passed=False, facts={"ps4": facts(4)})
     for subject, found in (("nobody", None), ("ps4", "ps4")):
         await world.handle.veto(VetoOrder(kind="hold", subject=subject, verbs=STOPS, reason="", lasts=REACHED), "ada")
-        assert world.told[-2][1]["machine"] == found
+        assert world.told[-2][1].machine == found
     world = World()
     world.settings.fleets = ()
     with pytest.raises(LookupError, match="it has none"):
@@ -215,7 +213,7 @@ async def test_a_machine_without_an_id_gets_no_lease() -> None:
     assert await world.handle.lift("hold", "new", "ada") == 1
     assert world.told == [("lift", "hold", "new", [""]), "wake"]
     await world.handle.veto(VetoOrder(kind="hold", subject="new", verbs=STOPS, reason="", lasts=REACHED), "ada")
-    assert world.told[-2][1]["machine"] is None, "the hold is on its name"
+    assert world.told[-2][1].machine is None, "the hold is on its name"
 
 
 def order(verb: Verb = Verb.STOP, subject: str = "ps1", **fields: Any) -> MachineOrder:

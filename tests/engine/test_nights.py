@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from fleetd.model.errors import Unavailable
 from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout, Window
+from fleetd.model.journal import Hold
 from fleetd.model.machine import SnapshotPolicy
 from fleetd.planner.idle import Activity, Reading
 from tests.support.build import fleet, token_name
@@ -174,12 +175,16 @@ def test_a_hold_restarts_the_idle_clock() -> None:
                 await anyio.sleep(1.5 * 3600)
                 now = world.clock.now()
                 await daemon.reconciler.vetoes.add(
-                    kind="hold",
-                    subject="ps1",
-                    verbs=frozenset({"restart"}),
-                    reason="debugging",
-                    actor="ada",
-                    expires_at=now + timedelta(minutes=40),
+                    Hold(
+                        id=0,
+                        kind="hold",
+                        subject="ps1",
+                        verbs=frozenset({"restart"}),
+                        reason="debugging",
+                        actor="ada",
+                        expires_at=now + timedelta(minutes=40),
+                        created_at=world.clock.now(),
+                    )
                 )
                 await anyio.sleep(0.7 * 3600)
                 assert world.cloud.writes() == ["stop ps2"], "ps1 has been idle since the hold ended only"

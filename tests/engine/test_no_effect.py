@@ -16,7 +16,7 @@ from fleetd.engine.external_changes import LATE_EFFECT
 from fleetd.engine.handle import EngineHandle
 from fleetd.model.errors import Ambiguous, NotFound, Refused
 from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ScaleIn, ShutdownTimeout, Window
-from fleetd.model.journal import Request
+from fleetd.model.journal import Hold, Request
 from fleetd.model.machine import SnapshotPolicy
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Reason, Verb
@@ -210,12 +210,16 @@ def test_a_start_that_never_works_keeps_its_place_until_it_is_held(error: Refuse
             assert calls(world, "create") == 0, "its place is kept"
             if held:
                 await world.reconciler.vetoes.add(
-                    kind="hold",
-                    subject="ps1",
-                    verbs=frozenset(Verb),
-                    reason="broken",
-                    actor="ada",
-                    expires_at=world.clock.now() + timedelta(hours=24),
+                    Hold(
+                        id=0,
+                        kind="hold",
+                        subject="ps1",
+                        verbs=frozenset(Verb),
+                        reason="broken",
+                        actor="ada",
+                        expires_at=world.clock.now() + timedelta(hours=24),
+                        created_at=world.clock.now(),
+                    )
                 )
             await anyio.sleep(HOUR)
             assert calls(world, "create") == (1 if held else 0)

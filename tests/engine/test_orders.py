@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -27,14 +28,15 @@ class Notes:
 
     def __init__(self, *intents: Any) -> None:
         self.intents = intents
-        self.added: dict[int, dict[str, Any]] = {}
+        self.added: dict[int, Hold] = {}
         self.read_at: list[Any] = []
         self.removed: list[int] = []
         self.notes: dict[str, str] = {}
 
-    async def add_hold(self, **fields: Any) -> Hold:
-        self.added[len(self.added) + 1] = fields
-        return Hold(id=len(self.added), created_at=fields.pop("now"), **fields)
+    async def add_hold(self, hold: Hold) -> Hold:
+        number = len(self.added) + 1
+        self.added[number] = replace(hold, id=number)
+        return self.added[number]
 
     async def remove_hold(self, hold: int) -> None:
         self.removed.append(hold)
@@ -194,11 +196,8 @@ async def test_what_a_stop_leaves_behind(
         group.start_soon(ask)
         await anyio.wait_all_tasks_blocked()
         await some.before_calls(some.take(), [action], NOW, agreement)
-        fields = {
-            "kind": "hold", "subject": "box of ps1", "machine": "ps1", "verbs": frozenset({Verb.START}),
-            "reason": "repair", "actor": "ada", "expires_at": until,
-        }  # fmt: skip
-        assert journal.added == ({} if until is None else {1: fields})
+        left = Hold(1, "box of ps1", "hold", "repair", "ada", NOW, until or NOW, frozenset({Verb.START}), "ps1")
+        assert journal.added == ({} if until is None else {1: left})
         assert journal.notes == ({} if until is None else {"kept_off": "[1]"}), "remembered as a stop's"
         assert journal.read_at == ([] if until is None else [ago(hours=1) if agreement else NOW])
         await some.decided([request_], [], [] if begun else [skip()], [OPENED] if begun else [])

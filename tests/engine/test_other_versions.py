@@ -24,7 +24,7 @@ from fleetd.engine.leases import Leases
 from fleetd.engine.notes import ASIDE
 from fleetd.model.errors import StateUnusable
 from fleetd.model.fleet import IdleRule
-from fleetd.model.journal import Intent, MachineFacts
+from fleetd.model.journal import Hold, Intent, MachineFacts
 from fleetd.model.reasons import Outcome, Reason, Verb, kept, known
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.page import service
@@ -51,9 +51,11 @@ async def lived(directory: Path, cloud: FakeCloud) -> None:
         await anyio.sleep(100)
         handle = EngineHandle(daemon, Leases(world.journal), world.clock)
         now, ends = world.clock.now(), world.clock.now() + timedelta(days=2)
-        common: dict[str, Any] = {"reason": "mine", "actor": "ada", "now": now, "expires_at": ends}
-        await world.journal.add_hold(kind="hold", subject="ps1", verbs=frozenset(Verb), **common)
-        await world.journal.add_hold(kind="freeze", subject="training", verbs=frozenset({Verb.DESTROY}), **common)
+        common: dict[str, Any] = {"reason": "mine", "actor": "ada", "created_at": now, "expires_at": ends}
+        await world.journal.add_hold(Hold(id=0, kind="hold", subject="ps1", verbs=frozenset(Verb), **common))
+        await world.journal.add_hold(
+            Hold(id=0, kind="freeze", subject="training", verbs=frozenset({Verb.DESTROY}), **common)
+        )
         await world.journal.put_note("prices", json.dumps({"P4000": "0.51"}))
         await world.reconciler.recall.no_capacity("East Coast (NY2)", "A100", "none left", now)
         intent = Intent(

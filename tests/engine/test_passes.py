@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from fleetd.model.errors import Ambiguous, MalformedAnswer, RateLimited, Refused, Unauthorized, Unavailable
 from fleetd.model.fleet import Guards, Limit, ScaleIn
+from fleetd.model.journal import Hold
 from fleetd.model.plan import Listing
 from fleetd.model.reasons import Verb
 from tests.support.build import fleet, token_name
@@ -474,13 +475,16 @@ def test_a_hold_that_arrives_between_plan_and_call_is_obeyed() -> None:
             async def hold() -> None:
                 now = world.clock.now()
                 await world.journal.add_hold(
-                    kind="hold",
-                    subject="ps1",
-                    verbs=frozenset(Verb),
-                    reason="training until five",
-                    actor="ada",
-                    now=now,
-                    expires_at=now + timedelta(hours=4),
+                    Hold(
+                        id=0,
+                        kind="hold",
+                        subject="ps1",
+                        verbs=frozenset(Verb),
+                        reason="training until five",
+                        actor="ada",
+                        created_at=now,
+                        expires_at=now + timedelta(hours=4),
+                    )
                 )
 
             async with anyio.create_task_group() as group:

@@ -15,6 +15,7 @@ from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
 from fleetd.model.errors import Ambiguous
 from fleetd.model.fleet import AutoSnapshot, Fleet, Guards, IdleRule, Limit, ScaleIn, Window
+from fleetd.model.journal import Hold
 from fleetd.model.machine import SnapshotPolicy
 from fleetd.model.plan import Plan
 from fleetd.model.reasons import Verb
@@ -64,13 +65,17 @@ async def befall(world: Rig, rng: random.Random) -> None:
         case 4 if one:
             kind, subject = rng.choice((("hold", one), ("freeze", want.name)))
             await world.reconciler.vetoes.add(
-                kind=kind,
-                subject=subject,
-                verbs=frozenset(Verb),
-                reason="test",
-                actor="test",
-                expires_at=world.clock.now() + timedelta(minutes=rng.randrange(1, 60)),
-                machine=subject if kind == "hold" else None,
+                Hold(
+                    id=0,
+                    kind=kind,
+                    subject=subject,
+                    verbs=frozenset(Verb),
+                    reason="test",
+                    actor="test",
+                    expires_at=world.clock.now() + timedelta(minutes=rng.randrange(1, 60)),
+                    machine=subject if kind == "hold" else None,
+                    created_at=world.clock.now(),
+                )
             )
         case 5:
             world.configure(replace(want, target=rng.randrange(5)))

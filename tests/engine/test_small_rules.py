@@ -24,7 +24,7 @@ from fleetd.engine.recall import Recall
 from fleetd.engine.status import status_report, step_report
 from fleetd.model.errors import Unauthorized, Unavailable
 from fleetd.model.fleet import AutoSnapshot, IdleRule, Window
-from fleetd.model.journal import Memory, Request
+from fleetd.model.journal import Hold, Memory, Request
 from fleetd.model.machine import SnapshotSight
 from fleetd.model.plan import Action, Check, Observation, Skip
 from fleetd.model.reasons import Reason, Verb
@@ -56,9 +56,17 @@ def test_a_daemon_knows_from_its_start_what_the_one_before_it_knew(tmp_path: Pat
                 await world.reconciler._idleness.leases.put("ps1", "job", now + HOUR, "ada", now=now)
                 await world.reconciler.recall.no_capacity(*TYPE, "no room", now)
                 await world.journal.add_hold(
-                    kind="hold", subject="ps1", verbs=frozenset(Verb), reason="x", actor="ada", now=now,
-                    expires_at=now + HOUR,
-                )  # fmt: skip
+                    Hold(
+                        id=0,
+                        kind="hold",
+                        subject="ps1",
+                        verbs=frozenset(Verb),
+                        reason="x",
+                        actor="ada",
+                        created_at=now,
+                        expires_at=now + HOUR,
+                    )
+                )
         cloud.before = lambda _op, _id: Unauthorized("Invalid API token")
         async with rig(fleet(target=1, idle=IDLE), cloud=cloud, **here) as world, world.daemon_running() as daemon:
             known, now = daemon.reconciler, world.clock.now()

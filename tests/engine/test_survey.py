@@ -15,6 +15,7 @@ from fleetd.engine.reconciler import PassReport
 from fleetd.engine.status import status_report
 from fleetd.engine.survey import survey
 from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ScaleIn, ShutdownTimeout, Window
+from fleetd.model.journal import Hold
 from fleetd.model.plan import Plan
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import DaemonReport
@@ -138,13 +139,16 @@ def test_a_held_machine_is_in_use_because_it_is_held_and_says_so() -> None:
             for n in (1, 2):
                 world.cloud.add(token_name(n), machine_type="P4000")
             await world.journal.add_hold(
-                kind="hold",
-                subject="ps1",
-                verbs=frozenset(Verb),
-                reason="a run",
-                actor="ada",
-                now=world.clock.now(),
-                expires_at=world.clock.now() + timedelta(hours=1),
+                Hold(
+                    id=0,
+                    kind="hold",
+                    subject="ps1",
+                    verbs=frozenset(Verb),
+                    reason="a run",
+                    actor="ada",
+                    created_at=world.clock.now(),
+                    expires_at=world.clock.now() + timedelta(hours=1),
+                )
             )
             report = await surveyed(world, PARKED, source)
             held, free = report.memory.idle["ps1"], report.memory.idle["ps2"]

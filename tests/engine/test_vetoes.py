@@ -95,8 +95,14 @@ def vetoes_of(journal: Any, clocks: Clocks) -> Vetoes:
 
 
 async def held(vetoes: Vetoes, subject: str | None = "ps1", kind: str = "hold", **fields: Any) -> Hold:
-    given: dict[str, Any] = {"verbs": frozenset(Verb), "reason": "a run", "actor": "ada", "expires_at": NOW + HOUR}
-    return await vetoes.add(kind=kind, subject=subject, **given | fields)
+    given: dict[str, Any] = {
+        "verbs": frozenset(Verb),
+        "reason": "a run",
+        "actor": "ada",
+        "created_at": NOW,
+        "expires_at": NOW + HOUR,
+    }
+    return await vetoes.add(Hold(id=0, kind=kind, subject=subject, **given | fields))
 
 
 def against(vetoes: Vetoes, n: int = 1, verb: Verb = Verb.STOP, name: str | None = None) -> Hold | None:

@@ -11,7 +11,7 @@ from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
 from fleetd.engine.status import status_report
 from fleetd.model.fleet import Guards, Limit
-from fleetd.model.journal import VetoOrder
+from fleetd.model.journal import Hold, VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.model.report import DaemonReport
 from tests.support.build import fleet
@@ -89,9 +89,17 @@ def test_a_hold_of_an_earlier_version_is_on_its_name_and_on_its_id() -> None:
             now = world.clock.now()
             for subject in (fact.name, machine_id):
                 await world.journal.add_hold(
-                    kind="hold", subject=subject, verbs=EVERYTHING, reason="x", actor="ada", now=now,
-                    expires_at=now + timedelta(hours=1),
-                )  # fmt: skip
+                    Hold(
+                        id=0,
+                        kind="hold",
+                        subject=subject,
+                        verbs=EVERYTHING,
+                        reason="x",
+                        actor="ada",
+                        created_at=now,
+                        expires_at=now + timedelta(hours=1),
+                    )
+                )
                 world.configure(fleet(target=0, guards=LOOSE))
                 await passes(world, 60)
                 assert world.cloud.writes() == ["create"]

@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 
 from fleetd.model.errors import FleetdError, StoreError
-from fleetd.model.journal import MachineOrder, VetoOrder
+from fleetd.model.journal import Hold, MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.simulator.lifecycle import Fate
 from fleetd.simulator.records import MachineRecord, Refusal
@@ -218,13 +218,16 @@ class People:
             journal = await SqliteJournal.open(self._site.journal, executor=InlineExecutor())
             try:
                 await journal.add_hold(
-                    kind=order.kind,
-                    subject=order.subject if machine is None else machine.id,
-                    verbs=order.verbs,
-                    reason=order.reason,
-                    actor="ada",
-                    now=now,
-                    expires_at=now + order.lasts,
+                    Hold(
+                        id=0,
+                        kind=order.kind,
+                        subject=order.subject if machine is None else machine.id,
+                        verbs=order.verbs,
+                        reason=order.reason,
+                        actor="ada",
+                        created_at=now,
+                        expires_at=now + order.lasts,
+                    )
                 )
             finally:
                 await journal.aclose()

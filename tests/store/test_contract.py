@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from fleetd.model.errors import LockLost, StateAway, StateLocked, VetoStands
+from fleetd.model.journal import Hold
 from fleetd.model.reasons import Verb
 from tests.store.stores import stand_in
 from tests.store.test_journal import INTENT
@@ -385,10 +386,10 @@ async def who_acts_on_nothing_writes_while_nobody_acts(bench: Bench) -> None:
     async with bench.leases() as (one, two):
         command = PostgresJournal(between_holders(Address(bench.url)))
         veto = {"kind": "freeze", "subject": None, "verbs": frozenset(Verb), "reason": "", "actor": ""}
-        await command.add_hold(**veto, now=NOW, expires_at=later(hours=1))
+        await command.add_hold(Hold(id=0, **veto, created_at=NOW, expires_at=later(hours=1)))
         await one.take()
         with pytest.raises(StateLocked):
-            await command.add_hold(**veto, now=NOW, expires_at=later(hours=1))
+            await command.add_hold(Hold(id=0, **veto, created_at=NOW, expires_at=later(hours=1)))
         async with journal_of(one) as journal:
             with pytest.raises(VetoStands):
                 await journal.write_intent(INTENT)

@@ -296,7 +296,7 @@ async def test_a_copy_is_all_there_is_and_what_is_written_there_is_nowhere_else(
         assert await hold(copy) == GIVEN["hold"] + 1
         await copy.put_note("prices", "2")
         assert await copy.get_note("prices") == "2"
-        assert not copy.path.parent.exists()
+        assert not copy._database.path.parent.exists()
     finally:
         await copy.aclose()
     assert in_database(address) == before

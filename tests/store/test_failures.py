@@ -21,6 +21,7 @@ import anyio
 import pytest
 
 from fleetd.model.errors import LockLost, StateUnusable
+from fleetd.model.journal import Hold
 from fleetd.model.reasons import Verb
 from fleetd.store import connection, schema
 from fleetd.store.failures import database_failure, file_failure
@@ -283,7 +284,16 @@ async def test_nor_does_one_whose_side_files_were_taken_away(path, journal, suff
         beside.touch()
     with pytest.raises(LockLost, match="moved, deleted or replaced"):
         await journal.add_hold(
-            kind="hold", subject="ps1", verbs=frozenset(Verb), reason="r", actor="a", now=NOW, expires_at=NOW
+            Hold(
+                id=0,
+                kind="hold",
+                subject="ps1",
+                verbs=frozenset(Verb),
+                reason="r",
+                actor="a",
+                created_at=NOW,
+                expires_at=NOW,
+            )
         )
     with pytest.raises(LockLost):
         journal.check()

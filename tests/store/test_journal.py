@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from fleetd.model.errors import StateUnusable
-from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Intent, MachineFacts
+from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, MachineFacts
 from fleetd.model.reasons import Outcome, Reason, Verb
 from tests.store.stores import FileStore, ServerStore, Store, stand_in
 from tests.support.build import NOW, ago, later
@@ -253,14 +253,17 @@ async def test_backoffs_are_kept_by_region_and_type(journal):
 async def test_holds_expire_and_are_removed_by_subject(journal):
     async def add(kind, subject, **lasting):
         return await journal.add_hold(
-            kind=kind,
-            subject=subject,
-            verbs=frozenset({Verb.STOP, Verb.DESTROY}),
-            reason="demo",
-            actor="anna",
-            now=NOW,
-            expires_at=later(**lasting),
-            machine="ps1" if kind == "hold" else None,
+            Hold(
+                id=0,
+                kind=kind,
+                subject=subject,
+                verbs=frozenset({Verb.STOP, Verb.DESTROY}),
+                reason="demo",
+                actor="anna",
+                created_at=NOW,
+                expires_at=later(**lasting),
+                machine="ps1" if kind == "hold" else None,
+            )
         )
 
     machine = await add("hold", "training-abc", hours=4)
@@ -296,13 +299,16 @@ async def test_what_was_about_everything_belongs_to_every_fleets_history(journal
 async def test_one_veto_goes_and_others_on_the_same_subject_stay(journal):
     made = [
         await journal.add_hold(
-            kind="hold",
-            subject="ps1",
-            verbs=frozenset(Verb),
-            reason=who,
-            actor=who,
-            now=NOW,
-            expires_at=later(hours=1),
+            Hold(
+                id=0,
+                kind="hold",
+                subject="ps1",
+                verbs=frozenset(Verb),
+                reason=who,
+                actor=who,
+                created_at=NOW,
+                expires_at=later(hours=1),
+            )
         )
         for who in ("ada", "bob")
     ]
@@ -319,13 +325,16 @@ async def test_prune_keeps_the_newest_and_all_that_is_open(journal):
     await journal.append_history(ENTRY)
     for expires_at in (ago(days=9), ago(days=1)):
         await journal.add_hold(
-            kind="freeze",
-            subject=None,
-            verbs=frozenset(Verb),
-            reason="",
-            actor="",
-            now=ago(days=30),
-            expires_at=expires_at,
+            Hold(
+                id=0,
+                kind="freeze",
+                subject=None,
+                verbs=frozenset(Verb),
+                reason="",
+                actor="",
+                created_at=ago(days=30),
+                expires_at=expires_at,
+            )
         )
 
     assert await journal.prune(before=ago(days=8), max_rows=100) == 2 + 1  # one intent, its entry, one hold

@@ -41,14 +41,17 @@ async def written() -> AsyncIterator[tuple[Stage, PostgresJournal]]:
 
 async def _veto(journal: PostgresJournal) -> Hold:
     return await journal.add_hold(
-        kind="hold",
-        subject="ps7",
-        verbs=frozenset({Verb.STOP}),
-        reason="",
-        actor="ada",
-        now=NOW,
-        expires_at=later(hours=1),
-        machine="ps7",
+        Hold(
+            id=0,
+            kind="hold",
+            subject="ps7",
+            verbs=frozenset({Verb.STOP}),
+            reason="",
+            actor="ada",
+            created_at=NOW,
+            expires_at=later(hours=1),
+            machine="ps7",
+        )
     )
 
 

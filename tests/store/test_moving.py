@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fleetd.model.errors import StateLocked, StateMoved, StateUnusable
-from fleetd.model.journal import Backoff
+from fleetd.model.journal import Backoff, Hold
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.store import schema as file_schema
 from fleetd.store.moving import file_content, has_journal, open_again, word_left
@@ -30,7 +30,16 @@ async def fill(journal) -> None:
     await journal.put_backoff(Backoff("NY2", "P4000", 1, later(minutes=1), "out"))
     await journal.put_note("prices", "\0")
     await journal.add_hold(
-        kind="hold", subject="x", verbs=frozenset(Verb), reason="", actor="", now=NOW, expires_at=later(hours=9)
+        Hold(
+            id=0,
+            kind="hold",
+            subject="x",
+            verbs=frozenset(Verb),
+            reason="",
+            actor="",
+            created_at=NOW,
+            expires_at=later(hours=9),
+        )
     )
     await journal.write_intent(replace(INTENT, name="gone"))
     await journal.close_intent(4, at=later(days=-99), outcome=Outcome.REACHED)

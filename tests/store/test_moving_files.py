@@ -67,7 +67,16 @@ SOME = Content(
 
 async def hold(journal: SqliteJournal) -> int:
     added = await journal.add_hold(
-        kind="hold", subject="x", verbs=frozenset(Verb), reason="", actor="", now=NOW, expires_at=later(hours=9)
+        Hold(
+            id=0,
+            kind="hold",
+            subject="x",
+            verbs=frozenset(Verb),
+            reason="",
+            actor="",
+            created_at=NOW,
+            expires_at=later(hours=9),
+        )
     )
     return added.id
 

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from fleetd.model.errors import LockLost, StateAway, StateLocked, StateMoved, StateUnusable, VetoStands
+from fleetd.model.journal import Hold
 from fleetd.model.reasons import Outcome, Verb
 from tests.store.stores import ServerStore
 from tests.store.test_journal import ENTRY, INTENT
@@ -323,13 +324,16 @@ WRITES = {
     ),
     "hold": (
         lambda j: j.add_hold(
-            kind="freeze",
-            subject=None,
-            verbs=frozenset(Verb),
-            reason="",
-            actor="",
-            now=NOW,
-            expires_at=later(hours=1),
+            Hold(
+                id=0,
+                kind="freeze",
+                subject=None,
+                verbs=frozenset(Verb),
+                reason="",
+                actor="",
+                created_at=NOW,
+                expires_at=later(hours=1),
+            )
         ),
         "SELECT count(*) FROM hold",
         1,
@@ -377,8 +381,8 @@ async def test_an_intent_whose_fate_stays_unknown_raises(url, monkeypatch):
 async def test_a_veto_that_the_holder_has_not_read_forbids_the_intent(url):
     store = await ServerStore.make(url)
     journal = await store.open()
-    hold = {"reason": "", "actor": "ada", "now": NOW, "expires_at": later(hours=1)}
-    await journal.add_hold(kind="freeze", subject=INTENT.fleet, verbs=frozenset({INTENT.verb}), **hold)
+    hold = {"reason": "", "actor": "ada", "created_at": NOW, "expires_at": later(hours=1)}
+    await journal.add_hold(Hold(id=0, kind="freeze", subject=INTENT.fleet, verbs=frozenset({INTENT.verb}), **hold))
     with pytest.raises(VetoStands, match="freeze of ada"):
         await journal.write_intent(INTENT)
     assert await journal.open_intents() == []

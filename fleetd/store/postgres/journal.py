@@ -16,6 +16,7 @@ from typing import TypeVar
 from fleetd.model.errors import VetoStands
 from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, MachineFacts
 from fleetd.model.reasons import Outcome, Verb
+from fleetd.store import statements
 from fleetd.store.postgres.cells import decoded, encoded, read, stored
 from fleetd.store.postgres.database import Database, one
 from fleetd.store.postgres.schema import Cursor
@@ -33,7 +34,6 @@ from fleetd.store.rows import (
     made_by,
     text_to_cell,
 )
-from fleetd.store.sqlite import BILLS_KEPT, ending
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class PostgresJournal:
     async def close_intent(self, intent_id: int, *, at: datetime, outcome: Outcome, error: str | None = None) -> bool:
         """See ``Journal.close_intent``. The history entry is as in ``SqliteJournal``."""
         key = _key()
-        words = None if error is None else stored(text_to_cell(error))
+        words = None if error is None else _cell(error)
 
         async def close(cursor: Cursor) -> bool:
             found = await one(
@@ -103,7 +103,7 @@ class PostgresJournal:
                 "UPDATE intent SET closed_at = %s, outcome = %s, error = %s, closed_by = %s WHERE id = %s",
                 (instant_to_cell(at), outcome.value, words, key, intent_id),
             )
-            await _insert(cursor, HISTORY, ending(decoded(INTENTS, found), at, outcome, error), key)
+            await _insert(cursor, HISTORY, statements.ending(decoded(INTENTS, found), at, outcome, error), key)
             return True
 
         return await self._database.write(close)
@@ -114,11 +114,7 @@ class PostgresJournal:
 
     async def reached(self, limit: int) -> Sequence[Intent]:
         """See ``Journal.reached``."""
-        newest = (
-            "SELECT id FROM intent WHERE closed_at IS NOT NULL AND outcome = 'reached' AND verb != 'destroy' "
-            "ORDER BY id DESC LIMIT %s"
-        )
-        return await self._rows(INTENTS, f"WHERE id IN ({newest}) ORDER BY closed_at, id", (limit,))
+        return await self._rows(INTENTS, statements.REACHED, (limit,))
 
     async def made(self, machines: Mapping[str, str]) -> frozenset[str]:
         """See ``Journal.made``."""
@@ -144,24 +140,11 @@ class PostgresJournal:
         limit: int | None = None,
     ) -> Sequence[tuple[int, HistoryEntry]]:
         """See ``Journal.history``. In the order of writing, which no step of the wall clock disturbs."""
-        conditions, cells = ["id > %s"], [after_id]
-        values: list[Cell] = [*cells]
-        if since is not None:
-            conditions.append("ts >= %s")
-            values.append(instant_to_cell(since))
-        if fleet is not None:
-            conditions.append("fleet = %s OR (fleet = '' AND verb IN ('freeze', 'unfreeze'))")
-            values.append(stored(text_to_cell(fleet)))
-        if machine is not None:
-            conditions.append("machine = %s OR name = %s")
-            values.extend([stored(text_to_cell(machine))] * 2)
-        where = " AND ".join(f"({condition})" for condition in conditions)
-        columns = ", ".join(("id", *HISTORY.columns))
-        sql = f"SELECT {columns} FROM history WHERE {where} ORDER BY id DESC LIMIT %s"  # noqa: S608 - built from names
-        values.append(None if limit is None else max(limit, 0))
+        sql, cells = statements.history(_cell, since=since, fleet=fleet, machine=machine, after_id=after_id)
+        cells.append(None if limit is None else max(limit, 0))
 
         async def look(cursor: Cursor) -> list[tuple[int, HistoryEntry]]:
-            await cursor.execute(sql.encode(), values)
+            await cursor.execute(_marked(sql), cells)
             return [(int(number), decoded(HISTORY, row)) for number, *row in await cursor.fetchall()]
 
         return (await self._database.read(look))[::-1]
@@ -176,7 +159,7 @@ class PostgresJournal:
 
     async def forget_facts(self, machine_ids: Iterable[str]) -> None:
         """See ``Journal.forget_facts``."""
-        ids = [stored(text_to_cell(machine_id)) for machine_id in machine_ids]
+        ids = [_cell(machine_id) for machine_id in machine_ids]
         if ids:
             await self._do("DELETE FROM facts WHERE machine_id = ANY(%s)", (ids,))
 
@@ -190,7 +173,7 @@ class PostgresJournal:
 
     async def clear_backoff(self, region: str, machine_type: str) -> None:
         """See ``Journal.clear_backoff``."""
-        key = (stored(text_to_cell(region)), stored(text_to_cell(machine_type)))
+        key = (_cell(region), _cell(machine_type))
         await self._do("DELETE FROM backoff WHERE region = %s AND machine_type = %s", key)
 
     async def bills(self, *, month: str) -> Sequence[BilledMonth]:
@@ -205,36 +188,14 @@ class PostgresJournal:
         """See ``Journal.holds``. Oldest first."""
         return await self._rows(HOLDS, "WHERE expires_at > %s ORDER BY id", (instant_to_cell(now),))
 
-    async def add_hold(
-        self,
-        *,
-        kind: str,
-        subject: str | None,
-        verbs: frozenset[Verb],
-        reason: str,
-        actor: str,
-        now: datetime,
-        expires_at: datetime,
-        machine: str | None = None,
-    ) -> Hold:
+    async def add_hold(self, hold: Hold) -> Hold:
         """See ``Journal.add_hold``."""
         key = _key()
-        hold = Hold(
-            id=0,
-            subject=subject,
-            kind=kind,
-            reason=reason,
-            actor=actor,
-            created_at=now,
-            expires_at=expires_at,
-            verbs=verbs,
-            machine=machine,
-        )
         return replace(hold, id=await self._database.write(lambda cursor: _insert(cursor, HOLDS, hold, key)))
 
     async def remove_holds(self, *, kind: str, subject: str | None) -> int:
         """See ``Journal.remove_holds``. Expired ones that ``prune`` has not dropped yet count."""
-        cells = (kind, None if subject is None else stored(text_to_cell(subject)))
+        cells = (kind, None if subject is None else _cell(subject))
 
         async def remove(cursor: Cursor) -> int:
             await cursor.execute("DELETE FROM hold WHERE kind = %s AND subject IS NOT DISTINCT FROM %s::text", cells)
@@ -248,13 +209,13 @@ class PostgresJournal:
 
     async def get_note(self, key: str) -> str | None:
         """See ``Journal.get_note``."""
-        cell = stored(text_to_cell(key))
+        cell = _cell(key)
         row = await self._database.read(lambda cursor: one(cursor, "SELECT value FROM note WHERE key = %s", (cell,)))
         return None if row is None else as_text(read(row[0]))
 
     async def put_note(self, key: str, value: str) -> None:
         """See ``Journal.put_note``."""
-        cells = (stored(text_to_cell(key)), stored(text_to_cell(value)))
+        cells = (_cell(key), _cell(value))
         await self._do(
             "INSERT INTO note (key, value) VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             cells,
@@ -262,19 +223,12 @@ class PostgresJournal:
 
     async def prune(self, *, before: datetime, max_rows: int) -> int:
         """See ``Journal.prune`` and ``SqliteJournal.prune``."""
-        instant = instant_to_cell(before)
-        oldest = f"{max(before.year - BILLS_KEPT, 1):04}-{before.month:02}"
-        statements: tuple[tuple[str, tuple[Cell, ...]], ...] = (
-            (_PRUNE_HISTORY, (instant, max_rows)),
-            (_PRUNE_INTENTS, (instant, max_rows)),
-            ("DELETE FROM bill WHERE month < %s", (oldest,)),
-            ("DELETE FROM hold WHERE expires_at < %s", (instant,)),
-        )
+        drops = statements.prune(before, max_rows)
 
         async def drop(cursor: Cursor) -> int:
             dropped = 0
-            for sql, cells in statements:
-                await cursor.execute(sql.encode(), cells)
+            for sql, cells in drops:
+                await cursor.execute(_marked(sql), cells)
                 dropped += cursor.rowcount
             return dropped
 
@@ -292,7 +246,7 @@ class PostgresJournal:
 
     async def _rows(self, table: Table[T], tail: str, cells: Sequence[Cell] = ()) -> list[T]:
         async def look(cursor: Cursor) -> list[T]:
-            await cursor.execute(f"{table.select} {tail}".encode(), cells)
+            await cursor.execute(_marked(f"{table.select} {tail}"), cells)
             return [decoded(table, row) for row in await cursor.fetchall()]
 
         return await self._database.read(look)
@@ -346,20 +300,18 @@ async def _insert(cursor: Cursor, table: Table[T], value: T, key: str) -> int:
     return 0 if row is None else int(row[0])
 
 
+def _marked(sql: str) -> bytes:
+    """A statement of ``statements`` with the marks that PostgreSQL's driver knows."""
+    return sql.replace("?", "%s").encode()
+
+
+def _cell(text: str) -> Cell:
+    return stored(text_to_cell(text))
+
+
 def _text(cell: object) -> str | None:
     return None if cell is None else as_text(read(cell))
 
 
 def _key() -> str:
     return secrets.token_hex(16)
-
-
-# The subquery finds the youngest row that is one too many, or nothing, which compares as false.
-_PRUNE_HISTORY = """
-DELETE FROM history WHERE ts < %s OR id <= (SELECT id FROM history ORDER BY id DESC LIMIT 1 OFFSET %s)
-"""
-_PRUNE_INTENTS = """
-DELETE FROM intent WHERE closed_at IS NOT NULL AND (
-    closed_at < %s OR id <= (SELECT id FROM intent WHERE closed_at IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET %s)
-)
-"""

@@ -11,6 +11,7 @@ from typing import Any
 
 from fleetd.engine.vetoes import lift as lift_from
 from fleetd.model.errors import FleetdError
+from fleetd.model.journal import Hold
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Verb
 from fleetd.model.report import Lifted, SteppingDown, VetoTaken
@@ -55,13 +56,16 @@ class People:
                 now = site.clock.now()
                 async with between_replicas(settings) as journal:
                     await journal.add_hold(
-                        kind=kind,
-                        subject=subject,
-                        verbs=verbs,
-                        reason="somebody needs it",
-                        actor="ada",
-                        now=now,
-                        expires_at=now + timedelta(seconds=lasts),
+                        Hold(
+                            id=0,
+                            kind=kind,
+                            subject=subject,
+                            verbs=verbs,
+                            reason="somebody needs it",
+                            actor="ada",
+                            created_at=now,
+                            expires_at=now + timedelta(seconds=lasts),
+                        )
                     )
 
         if not await self._command(site, give):
