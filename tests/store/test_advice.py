@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,6 +21,7 @@ pytest.importorskip("psycopg")
 from fleetd.model.errors import StateUnusable
 from fleetd.store.postgres.address import Address
 from fleetd.store.postgres.advice import Sessions, advice, pooled
+from fleetd.store.postgres.advice import _server as server_advice
 from fleetd.store.postgres.opening import prepared
 from tests.support.ports import free_port
 
@@ -48,6 +49,44 @@ def test_a_pooler_is_known_by_what_becomes_of_sessions(seen: Sessions, words: st
         assert said is not None
         assert words in said
         assert "name the server itself" in said
+
+
+class Answers:
+    """A server, by what it says of its settings."""
+
+    def __init__(self, **settings: Any) -> None:
+        said = {"fsync": "on", "pages": "on", "standbys": "b", "follows": False, "encoding": "UTF8", **settings}
+        self._row = tuple(said.values())
+
+    async def execute(self, _sql: bytes, _cells: object) -> None: ...
+
+    async def fetchone(self) -> tuple[Any, ...]:
+        return self._row
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        pytest.param({}, [], id="as it is to be"),
+        pytest.param({"fsync": "off"}, ["does not sync"], id="fsync is off"),
+        pytest.param({"pages": "off"}, ["does not sync"], id="full_page_writes is off"),
+        pytest.param({"fsync": "off", "pages": "off"}, ["does not sync"], id="both"),
+        pytest.param({"standbys": ""}, ["commits without waiting for a standby"], id="no standby is waited for"),
+        pytest.param({"follows": True}, ["only follows another: name the one that leads"], id="it follows"),
+        pytest.param({"encoding": "LATIN1"}, ["has the encoding LATIN1"], id="another encoding"),
+        pytest.param(
+            {"encoding": "SQL_ASCII", "standbys": "", "fsync": "off", "follows": True},
+            ["only follows", "the encoding SQL_ASCII", "does not sync", "commits without"],
+            id="all of it",
+        ),
+    ],
+)
+async def test_what_of_a_server_makes_promises_weaker_is_said(settings: dict[str, Any], words: list[str]) -> None:
+    found = await server_advice(cast("Any", Answers(**settings)), ADDRESS)
+    assert len(found) == len(words)
+    for line, part in zip(found, words, strict=True):
+        assert part in line
+        assert "db/fleetd" in line
 
 
 OWN_SCHEMA = "CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO {role}; ALTER ROLE {role} SET search_path = app"

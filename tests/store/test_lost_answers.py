@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -122,18 +123,45 @@ async def test_how_many_vetoes_were_removed_is_not_made_up(when: str) -> None:
         assert await journal.remove_holds(kind="hold", subject="ps7") == left
 
 
+HOUR = later(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "machine", "intent", "refused"),
+    [
+        pytest.param("hold", "ps7", "ps7", {"machine_id": "ps7"}, True, id="the machine"),
+        pytest.param("hold", "old-name", "ps7", {"machine_id": "ps7"}, True, id="whatever it is called by now"),
+        pytest.param("hold", "ps7", "ps7", {"machine_id": "ps8"}, False, id="another machine"),
+        pytest.param("hold", "training-abc", None, {"machine_id": "ps8"}, True, id="the name"),
+        pytest.param("freeze", None, None, {"machine_id": "ps8"}, True, id="everything"),
+        pytest.param("freeze", "training", None, {"machine_id": "ps8"}, True, id="the fleet"),
+        pytest.param("freeze", "inference", None, {"machine_id": "ps8"}, False, id="another fleet"),
+        pytest.param("hold", "ps7", "ps7", {"machine_id": "ps7", "verb": Verb.START}, False, id="another verb"),
+        pytest.param("hold", "ps7", "ps7", {"machine_id": "ps7", "created_at": HOUR}, False, id="it is over"),
+    ],
+)
 @virtual
-async def test_an_intent_is_refused_while_a_veto_that_the_holder_has_not_read_is_in_force() -> None:
-    """Of those that were given while nobody acted."""
-    async with written() as (_, journal):
-        stopping = replace(INTENT, verb=Verb.STOP, machine_id="ps7")
-        with pytest.raises(VetoStands, match="training-abc: no stop while the hold of ada is in force"):
-            await journal.write_intent(stopping)
-        allowed = [
-            replace(stopping, machine_id="ps8"),
-            replace(stopping, verb=Verb.RESTART),
-            replace(stopping, created_at=later(hours=1)),
-        ]
-        for intent in allowed:
-            await journal.write_intent(intent)
-        assert len(await journal.open_intents()) == 1 + len(allowed)
+async def test_an_intent_is_refused_while_a_veto_in_the_database_forbids_it(
+    kind: str, subject: str | None, machine: str | None, intent: dict[str, Any], refused: bool
+) -> None:
+    """Of those that were given while nobody acted the holder may have read none."""
+    async with staged() as stage:
+        journal = PostgresJournal(fenced(await stage.taken()))
+        await journal.add_hold(
+            kind=kind,
+            subject=subject,
+            verbs=frozenset({Verb.STOP, Verb.DESTROY}),
+            reason="",
+            actor="ada",
+            now=NOW,
+            expires_at=HOUR,
+            machine=machine,
+        )
+        wanted = replace(INTENT, **{"verb": Verb.STOP, **intent})
+        if refused:
+            with pytest.raises(VetoStands, match=f"training-abc: no stop while the {kind} of ada is in force"):
+                await journal.write_intent(wanted)
+        else:
+            await journal.write_intent(wanted)
+        assert len(await journal.open_intents()) == (not refused)
+        await journal.aclose()

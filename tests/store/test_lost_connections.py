@@ -18,7 +18,7 @@ from psycopg import errors
 from fleetd.model.errors import FleetdError, LockLost, StateAway, StateLocked, StateUnusable
 from fleetd.store.postgres import database
 from fleetd.store.postgres.address import Address
-from fleetd.store.postgres.database import BETWEEN, LONGEST, PATIENCE, Database, failure, held_by, lost, one
+from fleetd.store.postgres.database import BETWEEN, LONGEST, PATIENCE, Database, failure, held_by, lost, one, only
 from fleetd.store.postgres.lease import TTL
 from tests.support.virtual_time import run_virtual
 
@@ -389,6 +389,26 @@ def test_what_the_server_reports_is_told_with_what_to_do(
     assert words in str(told)
     assert SAID in str(told)
     assert "hunter2" not in str(told)
+
+
+@pytest.mark.parametrize("row", [None, (7,), (None, "a")])
+async def test_from_a_row_that_is_not_there_nothing_follows(row: tuple[object, ...] | None) -> None:
+    """As of a table with rules, or a server that is none."""
+
+    class Cursor:
+        async def execute(self, sql: bytes, cells: object) -> None:
+            assert (sql, cells) == (b"SELECT  id\n FROM intent", (1,))
+
+        async def fetchone(self) -> tuple[object, ...] | None:
+            return row
+
+    asked: Any = (Cursor(), "SELECT  id\n FROM intent", (1,))
+    assert await one(*asked) == row
+    if row is None:
+        with pytest.raises(StateUnusable, match="a statement gave no row: SELECT id FROM intent"):
+            await only(*asked)
+    else:
+        assert await only(*asked) == row
 
 
 def test_words_of_a_refusal_count_where_the_server_was_being_reached() -> None:

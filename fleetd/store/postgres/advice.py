@@ -8,7 +8,7 @@ import anyio
 import psycopg
 
 from fleetd.store.postgres.address import Address
-from fleetd.store.postgres.database import IDLE_IN_TRANSACTION, connect, failure, one
+from fleetd.store.postgres.database import IDLE_IN_TRANSACTION, connect, failure, only
 from fleetd.store.postgres.schema import Connection, Cursor
 
 PATIENCE = 5.0
@@ -36,15 +36,12 @@ async def advice(address: Address) -> list[str]:
 
 
 async def _server(cursor: Cursor, address: Address) -> list[str]:
-    row = await one(
+    fsync, pages, standbys, follows, encoding = await only(
         cursor,
         "SELECT current_setting('fsync'), current_setting('full_page_writes'), "
         "current_setting('synchronous_standby_names'), pg_is_in_recovery(), "
         "current_setting('server_encoding')",
     )
-    if row is None:
-        return []
-    fsync, pages, standbys, follows, encoding = row
     found = []
     if follows:
         found.append(f"{address} is a server that only follows another: name the one that leads")
@@ -65,14 +62,11 @@ async def _server(cursor: Cursor, address: Address) -> list[str]:
 
 async def _rights(cursor: Cursor, address: Address) -> str | None:
     """What this role may not do with the tables, or with the schema that they are to be in; None: nothing of note."""
-    row = await one(
+    who, role, schema, place, may_create, path = await only(
         cursor,
         "SELECT current_user, quote_ident(current_user), current_schema(), quote_ident(current_schema()), "
         "has_schema_privilege(current_schema(), 'CREATE'), current_setting('search_path')",
     )
-    if row is None:
-        return None
-    who, role, schema, place, may_create, path = row
     if schema is None:
         return (
             f"{who} finds no schema in {address} that is there and open to it (search_path is {path}), "
@@ -157,5 +151,6 @@ async def _sessions(first: Connection, address: Address) -> Sessions:
 
 async def _process(db: Connection) -> tuple[int, str]:
     async with db.cursor() as cursor:
-        row = await one(cursor, "SELECT pg_backend_pid(), current_setting('idle_in_transaction_session_timeout')")
-    return (0, "") if row is None else (int(row[0]), str(row[1]))
+        sql = "SELECT pg_backend_pid(), current_setting('idle_in_transaction_session_timeout')"
+        process, timeout = await only(cursor, sql)
+    return int(process), str(timeout)

@@ -216,6 +216,18 @@ async def one(cursor: Cursor, sql: str, cells: Sequence[Any] | Mapping[str, Any]
     return await cursor.fetchone()
 
 
+async def only(cursor: Cursor, sql: str, cells: Sequence[Any] | Mapping[str, Any] = ()) -> tuple[Any, ...]:
+    """The row of a statement that always gives one.
+
+    Raises:
+        StateUnusable: it gave none; nothing may follow from that.
+    """
+    row = await one(cursor, sql, cells)
+    if row is None:
+        raise StateUnusable(f"a statement gave no row: {' '.join(sql.split())[:60]} ...")
+    return row
+
+
 def failure(error: psycopg.Error, address: Address, *, unreachable: bool = False) -> StoreError:
     """What the server or the way to it reported, with a word on what to do. Never holds a password."""
     said = " ".join(str(error).split())[:300]

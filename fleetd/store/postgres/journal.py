@@ -18,7 +18,7 @@ from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Inten
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.store import statements
 from fleetd.store.postgres.cells import decoded, encoded, read, stored
-from fleetd.store.postgres.database import Database, one
+from fleetd.store.postgres.database import Database, one, only
 from fleetd.store.postgres.schema import Cursor
 from fleetd.store.rows import (
     BACKOFFS,
@@ -296,8 +296,8 @@ async def _insert(cursor: Cursor, table: Table[T], value: T, key: str) -> int:
         (key, *encoded(table, value)),
     )
     if row is None:
-        row = await one(cursor, f"SELECT id FROM {table.name} WHERE key = %s", (key,))  # noqa: S608
-    return 0 if row is None else int(row[0])
+        row = await only(cursor, f"SELECT id FROM {table.name} WHERE key = %s", (key,))  # noqa: S608
+    return int(row[0])
 
 
 def _marked(sql: str) -> bytes:

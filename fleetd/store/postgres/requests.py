@@ -11,7 +11,7 @@ import psycopg
 
 from fleetd.model.errors import StoreError
 from fleetd.store.postgres.address import Address
-from fleetd.store.postgres.database import Database, connect, failure, one
+from fleetd.store.postgres.database import Database, connect, failure, one, only
 from fleetd.store.postgres.lease import Lease
 from fleetd.store.postgres.schema import Connection, Cursor
 
@@ -121,13 +121,12 @@ class Requester:
         async with db.cursor() as cursor:
             if method != "GET":
                 self._left = "; what was asked may have been done, or be done yet: fleetd status says"
-            row = await one(
+            (number,) = await only(
                 cursor,
                 "INSERT INTO request (method, path, body, actor, expires_at) "
                 "VALUES (%s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s)) RETURNING id",
                 (method, path, body, actor, seconds),
             )
-            number = 0 if row is None else int(row[0])
             await cursor.execute(f"NOTIFY {ASKED}")
             ends = anyio.current_time() + seconds
             while (left := ends - anyio.current_time()) > 0:
