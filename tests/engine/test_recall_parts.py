@@ -398,7 +398,7 @@ def test_how_long_the_provider_asked_creates_to_wait(
     run_virtual(story)
 
 
-def test_an_ending_is_counted_as_given() -> None:
+def test_a_verdict_is_given_once() -> None:
     async def story() -> None:
         async with a_journal() as journal:
             recall = new(journal)
@@ -411,8 +411,8 @@ def test_an_ending_is_counted_as_given() -> None:
     run_virtual(story)
 
 
-def test_what_is_not_remembered_is_told_apart_by_name_alone_nowhere() -> None:
-    """A fact is found by its machine's id: another machine of the same name is another machine."""
+def test_an_ending_is_its_machines_and_no_namesakes() -> None:
+    """What is remembered is found by the id: another machine of the same name is another machine."""
 
     async def story() -> None:
         async with a_journal() as journal:
