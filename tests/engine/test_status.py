@@ -181,6 +181,10 @@ OFTEN = ago(minutes=9)
         ),
         P(passed(), {}, GOOD, True, [], id="good"),
         P(passed(memory=memory(holds=(LAST,))), {"vetoes": []}, GOOD, True, [], id="vetoes of now"),
+        P(
+            passed(), {"believed": OLD}, SightReport(at=NOW, complete=True, believed_at=ago(minutes=5)), True,
+            ["before"], id="good, and another is believed still",
+        ),
         P(passed(), {"doubt": "no route"}, GOOD, True, [], id="a doubt that is over"),
         P(
             passed(), {"doubted_since": OFTEN, "doubt": "no route"},
