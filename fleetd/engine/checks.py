@@ -229,7 +229,7 @@ class Checks:
                 self._warn_of_timer(fleet, memory.shown.get(machine.id), memory, now)
             if Check.SNAPSHOT in checks:
                 unverified += snapshot_drift(fleet, machine).unverified
-            if unverified and machine.phase is not Phase.RISING:
+            if machine.phase is not Phase.RISING:
                 self._say_unverified(fleet, machine, unverified)
 
     def _warn_of_timer(self, fleet: Fleet, machine: Machine | None, memory: Memory, now: datetime) -> None:

@@ -116,6 +116,7 @@ def skipped(verb: Verb, reason: Reason = Reason.BUSY) -> Skip:
         P((machine(1, "starting"), *BOXES[1:]), {}, {"ps1": BOTH}, id="by itself"),
         P((machine(1, "off"), *BOXES[1:]), {}, {}, id="one is off"),
         P(BOXES[1:], {}, {"ps1": BOTH}, id="one is not listed"),
+        P((*BOXES, machine(9, name="a stranger's")), {}, {}, id="a stranger's is listed"),
         P(BOXES, {"actions": [update("ps1")]}, {"ps1": BOTH}, id="one is being mended"),
         P(BOXES, {"actions": [replace(update("ps1"), verb=Verb.STOP)]}, {}, id="one is stopped"),
         P(BOXES, {"skips": [skipped(Verb.UPDATE)]}, {"ps1": BOTH}, id="one cannot be mended"),
@@ -199,6 +200,28 @@ async def test_a_look_takes_half_an_interval_and_the_rest_is_first_in_the_next()
     await checks.look(due, [ENFORCED], many, owned, interval=MINUTE)
     assert cloud.asked[0] == many[-1].id
     assert len(cloud.asked) == len(many)
+
+
+@virtual
+async def test_some_are_looked_at_however_short_the_interval() -> None:
+    cloud = Cloud()
+    many = [machine(n) for n in range(1, LOOKS_AT_ONCE + 2)]
+    owned = {m.id: OURS for m in many}
+    checks = cloud.checks()
+    await checks.look(checks.due(owned, [ENFORCED]), [ENFORCED], many, owned, interval=timedelta(0))
+    assert cloud.asked == [m.id for m in many[:LOOKS_AT_ONCE]]
+
+
+@virtual
+async def test_one_that_was_gone_has_its_turn_as_a_new_one() -> None:
+    cloud = Cloud()
+    checks = cloud.checks()
+    for boxes in (BOXES, BOXES[:2], BOXES):
+        cloud.asked.clear()
+        await checks.look(ALL_DUE, [ENFORCED], boxes, OWNED, interval=MINUTE)
+        checks.due(OWNED, [ENFORCED])
+        none_left(checks, ALL_DUE, machines=boxes)
+    assert cloud.asked == ["ps3", "ps1", "ps2"]
 
 
 @virtual

@@ -70,6 +70,7 @@ def test_why_nothing_is_held(subject: str, says: str, not_said: str) -> None:
 def test_all_names_that_a_veto_may_have_been_made_with() -> None:
     assert names_of("ps1", [ONE]) == sorted(["ps1", token_name(1)])
     assert names_of(None, []) == [None]
+    assert set(names_of(None, [ONE])) == {None, "ps1", token_name(1)}
 
 
 HOUR, MOMENT = timedelta(hours=1), timedelta(seconds=1)
