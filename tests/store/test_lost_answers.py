@@ -147,16 +147,18 @@ async def test_an_intent_is_refused_while_a_veto_in_the_database_forbids_it(
     """Of those that were given while nobody acted the holder may have read none."""
     async with staged() as stage:
         journal = PostgresJournal(fenced(await stage.taken()))
-        await journal.add_hold(
-            kind=kind,
+        veto = Hold(
+            id=0,
             subject=subject,
-            verbs=frozenset({Verb.STOP, Verb.DESTROY}),
+            kind=kind,
             reason="",
             actor="ada",
-            now=NOW,
+            created_at=NOW,
             expires_at=HOUR,
+            verbs=frozenset({Verb.STOP, Verb.DESTROY}),
             machine=machine,
         )
+        await journal.add_hold(veto)
         wanted = replace(INTENT, **{"verb": Verb.STOP, **intent})
         if refused:
             with pytest.raises(VetoStands, match=f"training-abc: no stop while the {kind} of ada is in force"):
