@@ -208,6 +208,7 @@ class Daemon:
         ready = False
         while not self._stop.is_set():
             self._wake = anyio.Event()
+            await self.chronicle.save()  # a start or a reload stands in history before what follows from it
             await self._pass()
             await self.chronicle.save()
             if not ready:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,8 +19,9 @@ from fleetd.model.errors import ConfigError, Fault, StateUnusable, StoreError, U
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.settings import Settings
 from tests.support.build import NOW, fleet, token_name
+from tests.support.fakecloud import FakeCloud
 from tests.support.rig import Rig, rig, settings
-from tests.support.virtual_time import run_virtual
+from tests.support.virtual_time import run_virtual, virtual_clock
 
 
 async def told(world: Rig) -> list[tuple[str, ...]]:
@@ -37,6 +39,29 @@ def test_a_life_is_told_from_its_start_to_its_end() -> None:
                 await anyio.sleep(60)
                 assert await told(world) == [("", "daemon", "started", __version__)]
             assert await told(world) == [("", "daemon", "started", __version__), ("", "daemon", "stopped", "")]
+
+    run_virtual(story)
+
+
+def test_a_start_stands_before_what_its_first_pass_finds(tmp_path: Path) -> None:
+    """A long first pass writes much; history is in the order of writing."""
+
+    async def story() -> None:
+        cloud = FakeCloud(virtual_clock())
+        for process in (1, 2):
+            async with rig(fleet(target=1), state=tmp_path, cloud=cloud) as world:
+                if process == 2:
+                    cloud.human("stop", "ps1")
+                async with world.daemon_running():
+                    await anyio.sleep(300)
+                rows = [(e.verb, e.reason) for _, e in await world.journal.history() if e.verb != "create"]
+        assert rows == [
+            ("daemon", "started"),
+            ("daemon", "stopped"),
+            ("daemon", "started"),
+            ("outside", "operator"),
+            ("daemon", "stopped"),
+        ]
 
     run_virtual(story)
 

@@ -208,7 +208,7 @@ async def test_the_life_of_a_daemon() -> None:
     world = World()
     logs = await world.runs(1)
     assert world.told == [
-        "load", "follower", "beside", "alarms", ("schedule", WANTED), "poller", ("status", ""), "history", "ready",
+        "load", "follower", "beside", "alarms", ("schedule", WANTED), "poller", "history", ("status", ""), "ready",
         "alive", ("edge", None), "gate closed", ("withdrawn", False), "stopping", "alive", "drain", "no alarms",
         "history", "aclose",
     ]  # fmt: skip
