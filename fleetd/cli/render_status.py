@@ -275,7 +275,7 @@ def _left(machines: Sequence[MachineReport]) -> list[str]:
 def _remarks(machine: MachineReport, now: datetime) -> str:
     parts = []
     if (hold := machine.hold) is not None:
-        done = "kept off" if hold.keeps_off else f"held{printable(only(hold))}"
+        done = "kept off" if machine.kept_off else f"held{printable(only(hold))}"
         parts.append(f"{done} by {shown(hold.actor)}: {shown(hold.reason)}, until {until(hold.expires_at, now)}")
     if machine.unconfirmed:
         parts.append(shown(machine.unconfirmed).replace("_", " "))

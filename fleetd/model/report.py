@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from fleetd.model.journal import Hold
+from fleetd.model.machine import Phase
 from fleetd.model.plan import BudgetView, NextChange, OrphanView, OverCap, Skip, Unlike, why_undecided
 from fleetd.model.reasons import Verb
 
@@ -109,6 +110,12 @@ class MachineReport(Struct, frozen=True, kw_only=True):
     standing: str = ""
     turned_outside: int = 0
     """How often somebody else has turned it within an hour."""
+
+    @property
+    def kept_off(self) -> bool:
+        """Whether a hold keeps it off; one that is up may be held against a start as well, and is up all the same."""
+        goes = self.phase in {Phase.DOWN, Phase.FALLING}
+        return self.hold is not None and self.hold.keeps_off and goes
 
     @property
     def since(self) -> datetime | None:

@@ -11,10 +11,10 @@ from fleetd.words.times import clock, span
 
 
 def veto_title(veto: VetoReport) -> str:
-    """What it forbids: ``freeze on training (stop only)``, ``hold on training-7k3mqggq``, ``x is kept off``."""
+    """What it forbids: ``freeze on training (stop only)``, ``hold on x``, or that ``x is not to be started``."""
     subject = "everything" if veto.subject is None else veto.subject
     if veto.keeps_off:
-        return f"{subject} is kept off"
+        return f"{subject} is not to be started"
     return f"{veto.kind} on {subject}{only(veto)}"
 
 
@@ -31,7 +31,7 @@ def veto_sentence(veto: VetoReport, now: datetime) -> str:
     until = f"until {clock(ends)}{left}: {clause(veto.reason)}."
     if veto.kind == "hold":
         if veto.keeps_off:
-            return f"{veto.actor} keeps {veto.subject} off {until}"
+            return f"{veto.actor} keeps {veto.subject} from being started {until}"
         return f"{veto.actor} holds {veto.subject}{only(veto)} {until}"
     what = "everything" if veto.subject is None else f"fleet {veto.subject}"
     return f"{veto.actor} has frozen {what}{only(veto)} {until}"

@@ -212,7 +212,7 @@ def test_status() -> None:
     }  # fmt: skip
     assert drawn(status_view(report(blocked=[blocked]), NOW), width=200) == golden("status")
     kept_off = drawn(status_view(report(vetoes=[HOLD | {"verbs": ["start"]}]), NOW))
-    assert "  ps1 is kept off: profiling, by ada, until 14:00:00 UTC (in 2 h)" in kept_off
+    assert "  ps1 is not to be started: profiling, by ada, until 14:00:00 UTC (in 2 h)" in kept_off
 
 
 def test_a_quiet_status_fits_a_small_terminal_without_a_broken_word() -> None:
@@ -223,6 +223,22 @@ def test_a_quiet_status_fits_a_small_terminal_without_a_broken_word() -> None:
     text = drawn(status_view(shown, NOW), width=80)
     assert re.search(r"^training +3 +3 +0 +\$1\.02  (converged|not converged)$", text, re.MULTILINE), text
     assert re.search(r"^training-aaaa167z  ps-7z  training  ● ready  3 h$", text, re.MULTILINE), text
+
+
+@pytest.mark.parametrize(
+    ("state", "phase", "words"),
+    [
+        ("off", "down", "kept off by ada"),
+        ("stopping", "falling", "kept off by ada"),
+        ("ready", "up", "held (start only) by ada"),
+        ("starting", "rising", "held (start only) by ada"),
+    ],
+)
+def test_only_what_is_off_is_kept_off(state: str, phase: str, words: str) -> None:
+    """A hold against a start may be on a machine that is up: it stays up."""
+    box = machine("training-aaaa167z", state=state, phase=phase, hold=HOLD | {"verbs": ["start"]})
+    shown = drawn(status_view(report(machines=[box]), NOW), width=200)
+    assert f"  {words}: profiling, until" in shown
 
 
 def test_status_of_a_daemon_that_stops_says_so() -> None:

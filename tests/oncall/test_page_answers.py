@@ -40,7 +40,7 @@ AFTERNOON = [
         "/machine/{loud}",
         [
             r"An operator had fleetd stop it at ",
-            r"keeps {loud} off until .*: its fan is loud\.",
+            r"keeps {loud} from being started until .*: its fan is loud\.",
             r"{loud} stop: reached after .* operator request; its fan is loud; by ",
         ],
     ),

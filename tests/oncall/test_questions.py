@@ -50,7 +50,7 @@ AFTERNOON = [
         "explain {loud}",
         [
             rf"An operator had fleetd stop it at {CLOCK}",
-            r"keeps {loud} off until .*, for another [34] h.*: its fan is loud\.",
+            r"keeps {loud} from being started until .*, for another [34] h.*: its fan is loud\.",
             r"Last in the journal:\n.* - stop {loud}: reached after .*operator_request \(its fan is loud; by ",
         ],
     ),

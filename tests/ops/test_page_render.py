@@ -472,6 +472,7 @@ def test_why_a_machine_is_off_is_in_its_cell() -> None:
         a_machine("training-2", **off, standing="stopped_outside", stopped_by="operator"),
         a_machine("training-3", **off, standing="off_all_along"),
         a_machine("training-4", **off, hold=veto(kind="hold", subject="training-4", verbs=["start"], reason="loud")),
+        a_machine("training-5", hold=veto(kind="hold", subject="training-5", verbs=["start"], reason="loud")),
     ]
     page = fleet_shown(machines=machines)
     assert "1 off parked" in page.words
@@ -480,6 +481,8 @@ def test_why_a_machine_is_off_is_in_its_cell() -> None:
     titles = " ".join(str(c["title"]) for c in page.classed("cell"))
     assert "fleetd parked it at 2026-03-02 09:00:00 UTC (3 h ago)" in titles
     assert "kept off by ada" in titles
+    assert "5 ready held" in page.words, "one that is up is not off"
+    assert "held (start only) by ada" in titles
 
 
 def test_the_page_of_a_machine() -> None:

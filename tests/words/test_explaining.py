@@ -139,7 +139,7 @@ def test_what_becomes_of_the_machines_that_are_missing(
                 "a (ps-a) is ready for 3 h, in fleet training.",
                 "It counts toward the target of 2; 2 are up.",
                 "It is in use (gpu 0.8).",
-                "ada keeps a off until 2026-03-02 14:00:00 UTC, for another 2 h: a run.",
+                "ada keeps a from being started until 2026-03-02 14:00:00 UTC, for another 2 h: a run.",
                 "ada has frozen fleet training (stop only) until 2026-03-02 14:00:00 UTC, for another 2 h: a run.",
             ],
             id="in use, with vetoes",

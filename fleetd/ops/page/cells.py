@@ -14,6 +14,7 @@ from fleetd.ops.page.words import NOTHING, age, clock, count, short_age
 from fleetd.words.machines import standing_sentence
 from fleetd.words.names import called
 from fleetd.words.phases import PHASES, eventful_first
+from fleetd.words.vetoes import only
 
 CELLS = 60
 """Machines that are shown as cells, the eventful ones first."""
@@ -59,7 +60,7 @@ def remarks_of(machine: MachineReport, scene: Scene) -> str:
     parts: list[str] = []
     hold, idle = machine.hold, machine.idle
     if hold is not None:
-        done = "kept off" if hold.keeps_off else "held"
+        done = "kept off" if machine.kept_off else f"held{only(hold)}"
         parts.append(f"{done} by {hold.actor} until {clock(hold.expires_at, scene.now)} UTC: {hold.reason}")
     if machine.unconfirmed:
         parts.append(f"{machine.unconfirmed.replace('_', ' ')}: not destroyed before fleetd adopt")
@@ -126,7 +127,7 @@ def _eventful_first(machine: MachineReport) -> tuple[bool, int, bool, str]:
 
 def _mark(machine: MachineReport) -> str:
     if machine.hold is not None:
-        return "kept off" if machine.hold.keeps_off else "held"
+        return "kept off" if machine.kept_off else "held"
     if machine.transition is not None and machine.transition.ambiguous:
         return "answer lost"
     if machine.failure:
