@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+import anyio
 import pytest
 
 pytest.importorskip("psycopg")
@@ -23,7 +24,9 @@ from fleetd.store.postgres.address import Address
 from fleetd.store.postgres.advice import Sessions, advice, pooled
 from fleetd.store.postgres.advice import _server as server_advice
 from fleetd.store.postgres.opening import prepared
+from tests.store.stores import stand_in
 from tests.support.ports import free_port
+from tests.support.virtual_time import virtual
 
 ADDRESS = Address("postgresql://db/fleetd")
 ON_A_SERVER = pytest.mark.peer("postgres")
@@ -36,6 +39,7 @@ ON_A_SERVER = pytest.mark.peer("postgres")
         (Sessions(7, 7, 8, "3s"), "shares sessions between transactions"),
         (Sessions(7, 8, 9, "3s"), "shares sessions between transactions"),
         (Sessions(7, 8, None, "3s"), "shares sessions between transactions"),
+        (Sessions(7, 7, 7, "3s"), "shares sessions between transactions"),
         (Sessions(7, 7, 8, "0"), "shares sessions between transactions"),
         (Sessions(7, 8, 7, "0"), "idle_in_transaction_session_timeout is 0, not 3s"),
         (Sessions(7, 8, 7, "1min"), "idle_in_transaction_session_timeout is 1min, not 3s"),
@@ -89,6 +93,15 @@ async def test_what_of_a_server_makes_promises_weaker_is_said(settings: dict[str
         assert "db/fleetd" in line
 
 
+@virtual
+async def test_what_a_server_refuses_to_tell_is_said_and_nothing_stays_open() -> None:
+    with stand_in(anyio.current_time) as (url, server):
+        with pytest.raises(StateUnusable, match="stand-in/fleetd refuses a statement"):
+            await advice(Address(url))
+        await anyio.sleep(1)
+        assert (server.sessions, len(server.misunderstood)) == ([], 1)
+
+
 OWN_SCHEMA = "CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO {role}; ALTER ROLE {role} SET search_path = app"
 TO_ALL_TABLES = "GRANT {rights} ON ALL TABLES IN SCHEMA public TO {role}"
 
@@ -107,6 +120,15 @@ TO_ALL_TABLES = "GRANT {rights} ON ALL TABLES IN SCHEMA public TO {role}"
         pytest.param(True, "SELECT 1", "may not read and write backoff, bill, ", id="the tables are another's"),
         pytest.param(
             True, TO_ALL_TABLES.format(rights="SELECT", role="{role}"), "may not read and write", id="to look at"
+        ),
+        pytest.param(
+            True,
+            f"{TO_ALL_TABLES.format(rights='ALL', role='{role}')}; GRANT CREATE ON SCHEMA public TO {{role}}",
+            "but not change them (backoff, ",
+            id="to use, and to make more",
+        ),
+        pytest.param(
+            False, "CREATE TABLE theirs (a BIGINT)", "may make no tables in the schema public", id="another's alone"
         ),
         pytest.param(
             True, TO_ALL_TABLES.format(rights="ALL", role="{role}"), "but not change them (backoff, ", id="to use"
