@@ -138,6 +138,8 @@ class World:
         self.listed = [machine(n) for n in range(1, 9)]
         self.shown: list[str] = []
         self.doubtful = 2
+        self.slow: dict[str, float] = {}
+        """By fleet: seconds more that its creates take."""
         self.queues = 0.0
         """Seconds in the queue before a call's place comes."""
         self.progressed, self.lasts, self.ids = 0, lasts, itertools.count(101)
@@ -240,7 +242,7 @@ class World:
         )
         self.leave()
         self.told.append((verb, subject))
-        await anyio.sleep(self.lasts)
+        await anyio.sleep(self.lasts + self.slow.get(subject.rpartition("-")[0], 0))
         if verb in self.fails:
             raise self.fails[verb]
 
@@ -425,23 +427,6 @@ async def test_two_creates_of_a_pass_are_not_answered_with_one_machine() -> None
 
 
 @virtual
-async def test_a_create_that_is_held_back_at_the_last_moment_is_written_off() -> None:
-    world = World(fleet())
-    write = world.write_intent
-
-    async def then_freeze(one: Intent) -> Intent:
-        written = await write(one)
-        world.hold = FREEZE
-        return written
-
-    world.write_intent = then_freeze  # type: ignore[method-assign]
-    (skip,) = await world.carries_out(create())
-    assert (skip.reason, skip.verb, skip.until) == (Reason.FROZEN, Verb.CREATE, later(hours=1))
-    assert world.given == [(Verb.CREATE, Outcome.NOT_SENT, f"{skip.reason}: {skip.detail}")]
-    assert (world.followed, world.failed, world.executor.unanswered) == ([], [], set())
-
-
-@virtual
 async def test_a_create_waits_for_a_veto_s_end_before_it_waits_as_the_provider_asked() -> None:
     world = World(fleet())
     world.recall.creates_wait = lambda _now: (later(minutes=5), "too many")
@@ -451,6 +436,19 @@ async def test_a_create_waits_for_a_veto_s_end_before_it_waits_as_the_provider_a
     (skip,) = await world.carries_out(create())
     assert (skip.reason, skip.until) == (Reason.FROZEN, later(hours=1))
     assert world.intents == []
+
+
+def freezes(world: World) -> None:
+    world.hold = FREEZE
+
+
+def closes(world: World) -> None:
+    world.executor.gate.close()
+
+
+def ends_pass(world: World) -> None:
+    for ticket in world.executor.gate.tickets:
+        ticket.end(OVER)
 
 
 CALLS = [P(create(), id="a create"), P(ordered(Verb.STOP, 1), id="a stop")]
@@ -509,20 +507,33 @@ async def test_what_a_call_that_failed_comes_to_is_told() -> None:
     assert (world.followed, world.given, world.executor.unanswered) == ([], [], set())
 
 
+@pytest.mark.parametrize("action", CALLS)
+@pytest.mark.parametrize(
+    ("what", "reason", "until"),
+    [
+        P(freezes, Reason.FROZEN, later(hours=1), id="a freeze"),
+        P(closes, Reason.SHUTTING_DOWN, None, id="the daemon stops"),
+        P(ends_pass, None, None, id="the pass is over: what has its intent goes on"),
+    ],
+)
 @virtual
-async def test_a_stop_that_is_held_back_at_the_last_moment_is_written_off() -> None:
+async def test_what_comes_while_the_intent_is_written(action: Action, what: Any, reason: Any, until: Any) -> None:
     world = World(fleet())
     write = world.write_intent
 
-    async def then_freeze(one: Intent) -> Intent:
-        world.hold = FREEZE
+    async def meanwhile(one: Intent) -> Intent:
+        what(world)
         return await write(one)
 
-    world.write_intent = then_freeze  # type: ignore[method-assign]
-    (skip,) = await world.carries_out(ordered(Verb.STOP, 1))
-    assert (skip.reason, skip.machine, skip.until) == (Reason.FROZEN, "ps1", later(hours=1))
-    assert world.given == [(Verb.STOP, Outcome.NOT_SENT, f"{skip.reason}: {skip.detail}")]
-    assert (world.followed, world.failed, world.executor.unanswered) == ([], [], set())
+    world.write_intent = meanwhile  # type: ignore[method-assign]
+    skips = await world.carries_out(action)
+    assert [(s.verb, s.machine, s.reason, s.until) for s in skips] == (
+        [(action.verb, action.machine, reason, until)] if reason else []
+    )
+    words = [(action.verb, Outcome.NOT_SENT, f"{s.reason}: {s.detail}") for s in skips]
+    assert world.given == words, "an intent whose call was not made is written off"
+    assert (world.failed, world.executor.unanswered) == ([], set())
+    assert len(world.followed) == (0 if reason else 1)
 
 
 @virtual
@@ -608,3 +619,17 @@ async def test_a_fleet_whose_create_hangs_for_the_first_time_is_not_next_before_
     world.intents.clear()
     await world.carries_out(create("a"), create("b"))
     assert [i.fleet for i in world.intents] == ["b"]
+
+
+@virtual
+async def test_when_a_create_was_tried_counts_and_not_when_its_answer_was_lost() -> None:
+    world = World(fleet("a"), fleet("b"))
+    world.fails["create"] = Ambiguous("no answer", operation="create")
+    wanted = [create(of) for of in world.fleets]
+    await world.carries_out(*wanted)
+    world.slow = {"a": 1.0}
+    await world.carries_out(*wanted)
+    world.doubtful = 1
+    world.intents.clear()
+    await world.carries_out(*wanted)
+    assert [i.fleet for i in world.intents] == ["a"]

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from fleetd.cloud.retry import LONGEST_RETRY_AFTER
 from fleetd.engine.poller import SOON, Poller
-from fleetd.model.errors import CloudError, NotFound, RateLimited, RetryLater, Unavailable
+from fleetd.model.errors import CloudError, NotFound, RateLimited, RetryLater, Unauthorized, Unavailable
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Listing
@@ -215,6 +215,7 @@ async def test_a_look_that_fails_is_said(at: str) -> None:
     [
         P([Unavailable("503")], [5, 10, 15], id="an outage"),
         P([RetryLater("x", retry_after=None)], [5, 10, 15], id="nobody says when"),
+        P([Unauthorized("no such key")], [5, 10, 15], id="a refusal asks for no pause"),
         P([RateLimited("x", retry_after=3.0)], [5, 10, 15], id="sooner than it would be"),
         P([RateLimited("x", retry_after=20.0)], [5, 25, 30], id="when the provider wishes"),
         P([RetryLater("x", retry_after=LONGEST_RETRY_AFTER + 60)], [5, 5 + LONGEST_RETRY_AFTER], id="in bounds"),
@@ -238,7 +239,7 @@ async def test_when_it_looks_again_after_an_error(errors: Iterable[CloudError], 
         group.start_soon(world.wait, world.step(Verb.STOP, 1, minutes=60))
         await anyio.sleep(ticks[-1] + 1)
         group.cancel_scope.cancel()
-    assert at == ticks
+    assert (at, world.faults) == (ticks, [])
 
 
 @virtual
@@ -274,6 +275,22 @@ async def test_a_fault_ends_no_poller() -> None:
         world.finds, world.boxes["ps1"] = None, OFF
         await anyio.sleep(5)
         assert world.ends() == REACHED
+        group.cancel_scope.cancel()
+
+
+@virtual
+async def test_what_was_seen_on_the_way_counts_at_the_end() -> None:
+    """A restart leaves a machine as it found it: that it was on its way tells that it was restarted."""
+    world = World(machine(1, "restarting"))
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.wait, world.step(Verb.RESTART, 1))
+        await anyio.wait_all_tasks_blocked()
+        await world.poller.tick()
+        world.boxes["ps1"] = UP
+        assert world.ends() == {}
+        await world.poller.tick()
+        await anyio.wait_all_tasks_blocked()
+        assert (world.ends(), world.asked) == (REACHED, [FIND, FIND])
         group.cancel_scope.cancel()
 
 
@@ -379,6 +396,19 @@ async def test_one_that_had_another_name_at_first_is_known_by_its_own() -> None:
         await anyio.sleep(60)
         group.cancel_scope.cancel()
     assert world.ends() == {"ps1": Outcome.TIMED_OUT}
+
+
+@virtual
+async def test_a_sight_without_a_name_does_not_tell_whose_machine_it_is() -> None:
+    world = World(machine(1, "starting", name=""))
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.poller.run)
+        group.start_soon(lambda: world.wait(world.step(Verb.CREATE, 1, minutes=1, name=MINE), unseen=True))
+        await anyio.sleep(6)
+        world.boxes["ps1"] = machine(1, "starting", name=OTHER)
+        await anyio.sleep(60)
+        group.cancel_scope.cancel()
+    assert world.ends() == {"ps1": Outcome.GONE}
 
 
 @virtual
