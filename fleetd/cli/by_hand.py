@@ -15,7 +15,7 @@ from fleetd import wiring
 from fleetd.cli.failures import UsageError, leaf, usage
 from fleetd.cli.output import say, show, show_json
 from fleetd.cloud.port import Json, MachinesApi
-from fleetd.model.errors import NotFound, Unavailable
+from fleetd.model.errors import NotFound
 from fleetd.model.settings import Settings
 from fleetd.ops.escape import printable
 
@@ -66,11 +66,8 @@ def look(config: Path | None, question: Question[T]) -> T:
     """Ask something that changes nothing, and give up while the person still waits."""
 
     async def in_time(api: MachinesApi, settings: Settings) -> T:
-        try:
-            with anyio.fail_after(wiring.ONE_SHOT_LIMIT):
-                return await question(api, settings)
-        except TimeoutError as error:
-            raise Unavailable(f"no answer from the provider within {wiring.ONE_SHOT_LIMIT:.0f} s") from error
+        with wiring.within():
+            return await question(api, settings)
 
     return ask(config, in_time)
 

@@ -163,7 +163,7 @@ def _import(name: str, entry: Entry) -> Any:
     found = getattr(module, spelt)
     if isinstance(found, typer.Typer):
         command = typer.main.get_command(found)
-        command.name = name
+        command.name, command.help = name, entry.says
         command.rich_help_panel = entry.panel  # type: ignore[attr-defined]
         return command
     one = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False, add_completion=False)

@@ -53,8 +53,7 @@ from fleetd.ops.escape import printable
 machines = typer.Typer(
     rich_markup_mode="rich",
     no_args_is_help=True,
-    help="The machines API by hand: every call of the provider, its parameters by their own names. "
-    "Nothing here asks the fleets' guards.",
+    add_completion=False,
     epilog=examples(
         "fleetd machines list -c fleetd.toml --state off",
         "fleetd machines wait-for psabc123 --state ready",

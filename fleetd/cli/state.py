@@ -22,7 +22,6 @@ MOVE_EXAMPLES = examples(
     "fleetd state move --to /var/lib/fleetd  # with daemon.state in the config: back into a file",
 )
 state = typer.Typer(
-    help="Where the journal is kept: move it into a database, or back into a file.",
     no_args_is_help=True,
     epilog=MOVE_EXAMPLES,
     rich_markup_mode="rich",
@@ -33,7 +32,7 @@ state = typer.Typer(
 
 @state.callback()
 def _group() -> None:
-    """Where the journal is kept: move it into a database, or back into a file."""
+    """A group, though it has one command."""
 
 
 @state.command("move", epilog=MOVE_EXAMPLES)

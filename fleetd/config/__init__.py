@@ -11,26 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fleetd.config.advice import command_warnings, warnings
     from fleetd.config.digest import config_digest, configs_differ
-    from fleetd.config.key import key_warnings, read_key
-    from fleetd.config.password import read_password
+    from fleetd.config.key import key_warnings, read_key, read_password
     from fleetd.config.reading import file_warnings, load, parse, placed, state_dir_of
     from fleetd.config.schema_json import json_schema
 
-_HOME_OF = {
-    "command_warnings": "advice",
-    "warnings": "advice",
-    "config_digest": "digest",
-    "configs_differ": "digest",
-    "key_warnings": "key",
-    "read_key": "key",
-    "read_password": "password",
-    "file_warnings": "reading",
-    "load": "reading",
-    "parse": "reading",
-    "placed": "reading",
-    "state_dir_of": "reading",
-    "json_schema": "schema_json",
+_HOMES = {
+    "advice": ("command_warnings", "warnings"),
+    "digest": ("config_digest", "configs_differ"),
+    "key": ("key_warnings", "read_key", "read_password"),
+    "reading": ("file_warnings", "load", "parse", "placed", "state_dir_of"),
+    "schema_json": ("json_schema",),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

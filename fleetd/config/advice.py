@@ -10,7 +10,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 
 from fleetd.config.faults import dotted, suggestion
-from fleetd.config.idle_advice import advise_idle, advise_source
+from fleetd.config.idle_advice import NAMES_NO_MACHINE, advise_idle, advise_source, names_no_machine
 from fleetd.config.machine_table import advise_machine
 from fleetd.config.overlaps import overlaps
 from fleetd.config.units import format_duration, is_loopback, shown
@@ -295,8 +295,8 @@ def _same_for_all(source: IdleSource) -> Iterator[Fault]:
         "http": ("url", source.url or ""),
     }.get(source.kind, ("kind", "{id}"))
     where = dotted(("idle_sources", source.name, key))
-    if not any(f"{{{p}}}" in text for p in ("id", "name", "private_ip")):
-        yield Fault(where, "names no machine ({id}, {name} or {private_ip}): it answers the same for all")
+    if names_no_machine(text):
+        yield Fault(where, NAMES_NO_MACHINE)
 
 
 def _cost(fleet: Fleet, settings: Settings) -> Decimal | None:

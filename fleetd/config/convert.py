@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from fleetd.config.created_with import created_with
 from fleetd.config.schema import (
     ApiKeyTable,
     ConfigFile,
@@ -28,12 +27,14 @@ from fleetd.model.fleet import (
     Fleet,
     Guards,
     IdleRule,
+    Scalar,
     ScaleIn,
     ShutdownTimeout,
     Window,
 )
 from fleetd.model.regions import normal_region
 from fleetd.model.settings import DaemonSettings, IdleSource, KeySource, ProviderSettings, Schedules, Settings
+from fleetd.model.vendor_v1 import V1_SNAPSHOT_FREQUENCIES
 
 BASE_URLS: Mapping[str, str] = MappingProxyType(
     {
@@ -118,7 +119,7 @@ def _daemon(table: DaemonTable, base: Path) -> DaemonSettings:
 
 
 def _fleet(name: str, table: FleetTable, general: GuardsTable, dialect: str) -> Fleet:
-    parameters = created_with(table, dialect)
+    parameters = _created_with(table, dialect)
     idle, timeout, snapshot = table.idle, table.shutdown_timeout, table.auto_snapshot
     return Fleet(
         name=name,
@@ -188,3 +189,31 @@ def _idle_source(name: str, table: IdleSourceTable) -> IdleSource:
 
 def _path(name: str | None, base: Path) -> Path | None:
     return None if name is None else base / Path(name).expanduser()
+
+
+def _created_with(table: FleetTable, dialect: str) -> dict[str, Scalar]:
+    """The create call's parameters: the ``machine`` table, and the policies where the call can carry them.
+
+    v1 sets policies up in the create alone, by its vendor's pages; on machines that exist an update may be ignored.
+    Core's create has no such parameters. The two never say the same thing twice: ``check`` refuses that.
+
+    Args:
+        table: the fleet's table.
+        dialect: paperspace-core or paperspace.
+    """
+    parameters: dict[str, Scalar] = dict(table.machine)
+    if dialect != "paperspace":
+        return parameters
+    timeout, snapshot = table.shutdown_timeout, table.auto_snapshot
+    if timeout is not None:
+        parameters["autoShutdownEnabled"] = True
+        parameters["autoShutdownTimeout"] = timeout.hours
+        parameters["autoShutdownForce"] = timeout.force
+    if snapshot is not None:
+        parameters["autoSnapshotEnabled"] = snapshot.frequency != "none"
+        if snapshot.frequency != "none":
+            theirs = {ours: v1 for v1, ours in V1_SNAPSHOT_FREQUENCIES.items()}
+            parameters["autoSnapshotFrequency"] = theirs.get(snapshot.frequency, snapshot.frequency)
+            if snapshot.keep is not None:
+                parameters["autoSnapshotSaveCount"] = snapshot.keep
+    return parameters

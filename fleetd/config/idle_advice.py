@@ -17,6 +17,7 @@ MOST_POINTS = 11_000
 """Samples of one series that a Prometheus gives at once; it refuses a query for more."""
 LONGEST_ROUND = timedelta(seconds=60)
 """A round over a source ends after an interval, and after this (``engine.idleness``)."""
+NAMES_NO_MACHINE = "names no machine ({id}, {name} or {private_ip}): it answers the same for all"
 
 _LITERAL = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`)""")
 _RATIO = re.compile(r"\b(DCGM_FI_PROF_\w+_(?:ACTIVE|OCCUPANCY)|\w+_ratio)\b|/\s*100\b")
@@ -29,6 +30,11 @@ _FILLS = re.compile(r"\b(vector)\s*\(|\bor\b[^\n]*(\*\s*0(?:\.0*)?\b|\b0(?:\.0*)
 _ELSEWHEN = re.compile(r"\b(offset)\b|@\s*(?:\d|start|end)")
 _OPEN_END = re.compile(r"\(*(?:\?:)?(?:\.|\[|\\\\?[dwDWS]|[*+?{])")
 _OPEN_START = re.compile(r"(?:\.|\]|[*+?}]|\\\\?[dwDWS])\)*$")
+
+
+def names_no_machine(text: str) -> bool:
+    """Whether a source that asks by this text asks the same of every machine."""
+    return not any(f"{{{p}}}" in text for p in ("id", "name", "private_ip"))
 
 
 def advise_idle(fleet: Fleet, settings: Settings) -> Iterator[Fault]:
@@ -82,8 +88,8 @@ def open_ended(query: str, placeholder: str) -> bool:
 
 def _query(source: IdleSource) -> Iterator[tuple[str, str]]:
     query, below = source.query or "", source.below or 0.0
-    if not any(f"{{{p}}}" in query for p in ("id", "name", "private_ip")):
-        yield "query", "names no machine ({id}, {name} or {private_ip}): it answers the same for all"
+    if names_no_machine(query):
+        yield "query", NAMES_NO_MACHINE
     code = _LITERAL.sub('""', query)
     ratio = _RATIO.search(code)
     if ratio is not None and below >= 1:

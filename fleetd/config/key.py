@@ -1,4 +1,4 @@
-"""Reading the API key from where the config says it is. No message ever shows it."""
+"""Reading the API key and the database's password from where the config says they are. No message shows them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fleetd.config.reading import placed
-from fleetd.model.errors import Fault, KeyUnusable
+from fleetd.model.errors import ConfigError, Fault, KeyUnusable
 from fleetd.model.settings import KeySource
 
 _PATH = "provider.api_key"
@@ -34,6 +34,24 @@ def read_key(source: KeySource, environ: Mapping[str, str], *, config: str = "co
     if problem is not None:
         raise KeyUnusable(config, placed((Fault(_PATH, f"{source} {problem}"),), Path(config)))
     return key
+
+
+def read_password(source: KeySource, environ: Mapping[str, str], *, config: str = "config") -> str:
+    """The password, without the line end around it. Arguments as ``read_key``.
+
+    Raises:
+        ConfigError: it is missing, empty, unreadable, or more than one word of ASCII.
+    """
+    try:
+        return read_key(source, environ, config=config)
+    except KeyUnusable as error:
+        faults = tuple(
+            Fault(
+                "daemon.state_password", f.problem.replace("the API key", "the password").replace("API key", "such")
+            )
+            for f in error.faults
+        )
+    raise ConfigError(config, faults)
 
 
 def key_warnings(source: KeySource, environ: Mapping[str, str]) -> tuple[Fault, ...]:

@@ -31,7 +31,7 @@ from fleetd.model.report import (
     veto_taken,
 )
 from fleetd.planner.aged import aged, patience_of
-from fleetd.planner.lookup import Named, meant, one_of_ours, ours, several, strangers
+from fleetd.planner.lookup import Named, meant, none_of_ours, one_of_ours, ours, several, strangers
 from fleetd.words.reasons import sentence
 
 STALE_PASSES = 5
@@ -224,7 +224,7 @@ class EngineHandle:
         if not found:
             raise self._nobody(subject)
         if all(reconciler.settings.fleet(n.fleet) is None for n in found):
-            raise LookupError(f"{subject}: no machine of ours has that id or name")
+            raise none_of_ours(subject)
         return [n.id for n in sorted(found, key=lambda n: (n not in called, n.id))]
 
     async def _lift_keep_off(self, machine: Machine, fleet: str, order: MachineOrder, actor: str) -> Sequence[Hold]:
@@ -283,7 +283,7 @@ class EngineHandle:
     def _nobody(self, subject: str) -> Exception:
         if self._daemon.reconciler.last is None:
             return NotYet(f"{subject}: no pass has ended yet, and no machine is remembered by that name: try again")
-        return LookupError(f"{subject}: no machine of ours has that id or name")
+        return none_of_ours(subject)
 
     def _called(self, subject: str | None) -> list[tuple[Machine, str]]:
         """The machine that is meant, with its fleet; none where nothing is called so.

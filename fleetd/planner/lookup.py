@@ -83,8 +83,13 @@ def the_one(word: str, machines: Iterable[Named], beside: Iterable[Named] = ()) 
     """
     found = one_of_ours(word, machines, beside)
     if found is None:
-        raise LookupError(f"{word}: no machine of ours has that id or name")
+        raise none_of_ours(word)
     return found
+
+
+def none_of_ours(word: str) -> LookupError:
+    """That no machine of ours is called so."""
+    return LookupError(f"{word}: no machine of ours has that id or name")
 
 
 def one_of_ours(word: str | None, machines: Iterable[Named], beside: Iterable[Named] = ()) -> Named | None:

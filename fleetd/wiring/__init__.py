@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from fleetd.wiring.orders import adopt, lift, order_machine, reload, step_down, veto
     from fleetd.wiring.places import find_config, load_settings, reload_settings, state_path
     from fleetd.wiring.provider import (
-        ONE_SHOT_LIMIT,
         check_online,
         open_cloud,
         open_machines_api,
         serve_simulator,
+        within,
     )
     from fleetd.wiring.queries import current_status, journal_mark, knows_machine, read_history
     from fleetd.wiring.running import Engine, assemble, converge, run_daemon
@@ -33,7 +33,7 @@ _HOMES = MappingProxyType(
         "queries": ("current_status", "journal_mark", "knows_machine", "read_history"),
         "orders": ("adopt", "lift", "order_machine", "reload", "step_down", "veto"),
         "places": ("find_config", "load_settings", "reload_settings", "state_path"),
-        "provider": ("ONE_SHOT_LIMIT", "check_online", "open_cloud", "open_machines_api", "serve_simulator"),
+        "provider": ("check_online", "open_cloud", "open_machines_api", "serve_simulator", "within"),
         "daemon_lookup": ("load_for_daemon",),
         "extra": ("database_advice", "move_state"),
         "loops": ("run_awake",),
@@ -51,7 +51,6 @@ def __getattr__(name: str) -> object:
 
 
 __all__ = [
-    "ONE_SHOT_LIMIT",
     "SECRETS",
     "Engine",
     "adopt",
@@ -82,4 +81,5 @@ __all__ = [
     "state_path",
     "step_down",
     "veto",
+    "within",
 ]

@@ -28,7 +28,7 @@ from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring.daemon_lookup import at_its_state
 from fleetd.wiring.extra import needs_postgres
 from fleetd.wiring.places import state_path
-from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud, within
+from fleetd.wiring.provider import open_cloud, within
 from fleetd.wiring.queries import open_journal, running_status
 from fleetd.wiring.running import idle_clocks
 
@@ -82,7 +82,7 @@ async def machine_meant(settings: Settings, word: str) -> Named:
         CloudError: the account cannot be listed.
     """
     async with open_cloud(settings) as cloud:
-        with within(ONE_SHOT_LIMIT):
+        with within():
             listing = await cloud.list_machines()
     try:
         async with open_journal(settings) as journal:
@@ -109,7 +109,7 @@ async def month_bills(settings: Settings, month: str) -> MonthBills:
     """
     settings = await at_its_state(settings)
     async with open_journal(settings) as journal, open_cloud(settings) as cloud:
-        with within(ONE_SHOT_LIMIT):
+        with within():
             listing = await cloud.list_machines()
         return await monthly_costs.month_bills(cloud, journal, settings.fleets, listing, month, datetime.now(UTC))
 
@@ -126,7 +126,7 @@ async def look_once(
     clock = SystemClock()
     agreement = Agreement(clock)
     async with _scratch(settings) as journal, open_cloud(settings, on_date=agreement.told) as cloud:
-        with within(ONE_SHOT_LIMIT), logs.silenced():
+        with within(), logs.silenced():
             return await survey(
                 settings,
                 cloud,

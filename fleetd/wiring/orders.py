@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -29,7 +28,6 @@ from fleetd.model.report import (
 )
 from fleetd.model.settings import Settings
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed
-from fleetd.ops.escape import printable
 from fleetd.planner.facts import learn
 from fleetd.planner.lookup import Named, meant, one_of_ours, ours, strangers, the_one
 from fleetd.planner.ownership import owners
@@ -39,7 +37,7 @@ from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring.daemon_lookup import ask
 from fleetd.wiring.extra import needs_postgres
-from fleetd.wiring.places import state_path
+from fleetd.wiring.places import myself, state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud, within
 
 HANDED_OVER = 60.0
@@ -119,7 +117,7 @@ async def veto(settings: Settings, order_: VetoOrder) -> VetoTaken:
     except NotAllowed:
         raise
     except NoDaemon as error:
-        now, actor = datetime.now(UTC), _myself()
+        now, actor = datetime.now(UTC), myself()
         async with _offline_journal(settings, error) as journal:
             found = await _to_hold(settings, journal, order_.subject or "") if order_.kind == "hold" else []
             hold = await journal.add_hold(hold_of(order_, actor, found, at=now, until=now + order_.lasts))
@@ -144,7 +142,7 @@ async def lift(settings: Settings, kind: str, subject: str | None) -> Lifted:
             removed = await lift_from(journal, kind, subject, found, datetime.now(UTC))
             if removed:
                 verb = "release" if kind == "hold" else "unfreeze"
-                entry = order_entry(verb, subject, found, _myself(), datetime.now(UTC), None)
+                entry = order_entry(verb, subject, found, myself(), datetime.now(UTC), None)
                 await journal.append_history(entry)
             left = [h for h in await journal.holds(now=datetime.now(UTC)) if h.kind == "freeze"]
             return Lifted(removed=removed, left=tuple(veto_report(h) for h in left))
@@ -164,7 +162,7 @@ async def adopt(settings: Settings, machine: str, reason: str) -> Adopted:
         raise
     except NoDaemon as error:
         async with _offline_journal(settings, error) as journal:
-            now, actor = datetime.now(UTC), _myself()
+            now, actor = datetime.now(UTC), myself()
             view = await _view(settings, journal, machine)
             if view.error is not None and not meant(machine, view.ours):
                 raise view.error from None
@@ -275,10 +273,3 @@ async def _offline_journal(settings: Settings, why: NoDaemon) -> AsyncIterator[J
             yield journal
         finally:
             await journal.aclose()
-
-
-def _myself() -> str:
-    """Who gives an order without a daemon, as one would record it."""
-    login, uid = os.environ.get("SUDO_USER", ""), os.getuid()
-    behind = f" for {printable(login, 32)}" if uid == 0 and login else ""
-    return f"{getpass.getuser()} (uid {uid}){behind}"

@@ -1,13 +1,15 @@
-"""Where things are: the config file, the state directory, and the daemon's control socket."""
+"""Where things are, the config file, the state directory and the daemon's control socket, and who asks."""
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from fleetd import config
 from fleetd.model.settings import Settings
+from fleetd.ops.escape import printable
 from fleetd.ops.socket_pointer import SERVICE_RUNTIME
 from fleetd.store.paths import CONTROL_SOCKET, control_socket_path, state_dir
 
@@ -69,3 +71,10 @@ def control_sockets(settings: Settings) -> Iterator[Path]:
     yield control_socket_path(os.environ, state)
     if state == SERVICE_STATE:
         yield SERVICE_RUNTIME / CONTROL_SOCKET
+
+
+def myself() -> str:
+    """Who gives an order, as a daemon would record it."""
+    login, uid = os.environ.get("SUDO_USER", ""), os.getuid()
+    behind = f" for {printable(login, 32)}" if uid == 0 and login else ""
+    return f"{getpass.getuser()} (uid {uid}){behind}"

@@ -69,7 +69,7 @@ async def check_online(settings: Settings) -> list[Fault]:
         CloudError: the account could not be asked within 25 s.
     """
     async with open_machines_api(settings) as api:
-        with within(ONE_SHOT_LIMIT):
+        with within():
             return await DIALECTS[settings.provider.dialect].inquire(api, settings)
 
 
@@ -98,7 +98,7 @@ async def serve_simulator(
 
 
 @contextmanager
-def within(seconds: float) -> Iterator[None]:
+def within(seconds: float = ONE_SHOT_LIMIT) -> Iterator[None]:
     """Give the block so long.
 
     Raises:

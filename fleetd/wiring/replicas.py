@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import socket
@@ -19,7 +18,6 @@ from fleetd.model.report import LeaseReport
 from fleetd.model.settings import KeySource, Settings
 from fleetd.ops.control_client import patience, understood
 from fleetd.ops.control_errors import NoDaemon, NotReached
-from fleetd.ops.escape import printable
 from fleetd.store.lock import StateLock
 from fleetd.store.moving import EMPTY, file_content, word_left
 from fleetd.store.paths import journal_path
@@ -34,7 +32,7 @@ from fleetd.store.postgres.journal import PostgresJournal
 from fleetd.store.postgres.lease import Lease, between_holders
 from fleetd.store.postgres.opening import prepared
 from fleetd.store.sqlite import SqliteJournal
-from fleetd.wiring.places import state_path
+from fleetd.wiring.places import myself, state_path
 from fleetd.wiring.secrecy import SECRETS
 from fleetd.wiring.standby import lease_report_of
 
@@ -71,7 +69,8 @@ async def ask_holder(settings: Settings, kind: type[T], method: str, path: str, 
     if holder.over:
         raise NoDaemon(f"no replica has the lease of {address}")
     text = json.dumps(body) if body else ""
-    asked = await requests.Requester(address).ask(method, path, text, _myself(), seconds=patience(method, path))
+    who = f"{myself()} on {socket.gethostname()}"
+    asked = await requests.Requester(address).ask(method, path, text, who, seconds=patience(method, path))
     if asked is True and (await _last_holder(address)).over:  # it died meanwhile, and nobody has taken over
         raise NoDaemon(f"no replica has the lease of {address}")
     if isinstance(asked, bool):
@@ -178,9 +177,3 @@ async def _move_in(settings: Settings, to: str, password: KeySource | None) -> s
 
 def _place(state: Path) -> str:
     return f"{state} on {socket.gethostname()}"
-
-
-def _myself() -> str:
-    login = os.environ.get("SUDO_USER", "") if os.getuid() == 0 else ""
-    behind = f" for {printable(login, 32)}" if login else ""
-    return f"{getpass.getuser()} (uid {os.getuid()}){behind} on {socket.gethostname()}"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from fleetd.cli import catalogue
 from fleetd.cli.catalogue import COMMANDS
 
 LIBRARIES = {"aiohttp", "anyio", "apscheduler", "msgspec", "prometheus_client", "structlog", "tenacity"}
@@ -73,5 +74,5 @@ def test_what_asks_the_provider_needs_its_client_and_no_more_of_the_daemon(
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
     found = getattr(import_module(f"fleetd.cli.{COMMANDS[name].module}"), name.replace("-", "_"))
-    said = found.info.help if isinstance(found, typer.Typer) else inspect.getdoc(found)
+    said = catalogue._Imported()[name].help if isinstance(found, typer.Typer) else inspect.getdoc(found)
     assert COMMANDS[name].says == " ".join(said.split("\n\n")[0].split())

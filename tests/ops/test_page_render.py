@@ -29,7 +29,7 @@ from fleetd.ops.page import words
 from fleetd.ops.page.fleet_page import fleet_page
 from fleetd.ops.page.found import several_page
 from fleetd.ops.page.frame import content_security_policy
-from fleetd.ops.page.headline import headline, title
+from fleetd.ops.page.headline import headline, summary, title
 from fleetd.ops.page.history_page import Filters, history_page
 from fleetd.ops.page.home import home
 from fleetd.ops.page.html import Markup, join, tag, text
@@ -38,7 +38,6 @@ from fleetd.ops.page.machine_page import machine_page
 from fleetd.ops.page.needs import needs
 from fleetd.ops.page.record import Record
 from fleetd.ops.page.scene import Known, Scene
-from fleetd.ops.page.summary import summary
 from fleetd.planner.aged import aged
 from tests.page.crowd import crowd
 from tests.page.everything import every_page

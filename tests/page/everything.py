@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from fleetd.ops.page.fleet_page import fleet_page
 from fleetd.ops.page.found import find, hits_page, missing_page, several_page
+from fleetd.ops.page.headline import summary
 from fleetd.ops.page.history_page import Filters, history_page
 from fleetd.ops.page.home import home
 from fleetd.ops.page.machine_page import machine_page
 from fleetd.ops.page.scene import Scene
-from fleetd.ops.page.summary import summary
 
 
 def every_page(scene: Scene) -> dict[str, str]:

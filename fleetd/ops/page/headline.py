@@ -1,10 +1,12 @@
-"""How everything stands, in one sentence, and in the few words of a tab's title."""
+"""How everything stands, in one sentence, and in the few words of a tab's title, also for one that nobody sees."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from fleetd.ops.escape import printable
 from fleetd.ops.page.needs import blind, needs, why_blind
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.states import away_since, parked_words, wanted
@@ -21,6 +23,14 @@ def headline(scene: Scene) -> str:
     else:
         words = _blind(scene) if blind(report) else _fleets(scene)
     return f"{words} {count(len(found), 'thing')} may need a person." if found else words
+
+
+def summary(scene: Scene) -> str:
+    """The tab's title, its mood (the name of its icon), and when the last look was that was believed, as JSON."""
+    words, mood = title(scene)
+    looked = scene.report.sight.believed_at
+    told = {"title": printable(words), "mood": mood, "looked": None if looked is None else looked.isoformat()}
+    return json.dumps(told, separators=(",", ":"))
 
 
 def lasts(scene: Scene) -> str:

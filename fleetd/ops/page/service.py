@@ -20,6 +20,7 @@ from fleetd.ops.page.feed import Feed
 from fleetd.ops.page.fleet_page import READ, fleet_page
 from fleetd.ops.page.found import SHOWN, find, hits_page, missing_page, several_page
 from fleetd.ops.page.frame import LONGEST_QUESTION
+from fleetd.ops.page.headline import summary
 from fleetd.ops.page.history_page import SHOWN as LINES
 from fleetd.ops.page.history_page import asked_for, history_page, moment_ago
 from fleetd.ops.page.home import home
@@ -28,7 +29,6 @@ from fleetd.ops.page.machine_page import EVENTS, called, machine_page
 from fleetd.ops.page.record import KEPT, Record
 from fleetd.ops.page.scene import Known, Scene
 from fleetd.ops.page.serving import FRESH, Renderings, Whole, answer
-from fleetd.ops.page.summary import summary
 from fleetd.planner.aged import patience_of
 
 log = structlog.get_logger(__name__)
