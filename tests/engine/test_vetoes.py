@@ -11,8 +11,8 @@ import anyio.lowlevel
 import pytest
 
 from fleetd.engine import stop_holds
-from fleetd.engine.vetoes import Vetoes, entry_words, names_of, no_machine, order_entry
-from fleetd.model.journal import Hold
+from fleetd.engine.vetoes import Vetoes, entry_words, hold_of, names_of, no_machine, order_entry
+from fleetd.model.journal import Hold, VetoOrder
 from fleetd.model.reasons import Outcome, Reason, Verb
 from tests.support.build import NOW, later, machine, token_name
 from tests.support.journals import a_journal
@@ -20,6 +20,9 @@ from tests.support.virtual_time import run_virtual
 
 ONE, TWO = (machine(1), "training"), (machine(2), "other")
 P = pytest.param
+HOUR, MOMENT = timedelta(hours=1), timedelta(seconds=1)
+NAME = token_name(1)
+STARTS = frozenset({Verb.START})
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,7 @@ def test_the_words_of_a_veto() -> None:
         ("a?", "takes no patterns", "is a fleet"),
         ("[ab]", "takes no patterns", "is a fleet"),
         ("ps9", "no machine of ours is called ps9; nothing is held", "patterns"),
+        ("another", "no machine of ours is called another; nothing is held", "patterns"),
     ],
 )
 def test_why_nothing_is_held(subject: str, says: str, not_said: str) -> None:
@@ -67,15 +71,26 @@ def test_why_nothing_is_held(subject: str, says: str, not_said: str) -> None:
     assert not_said not in words
 
 
+@pytest.mark.parametrize(
+    ("kind", "subject", "found", "on"),
+    [
+        P("hold", token_name(1), [ONE], "ps1", id="a machine that is called so"),
+        P("hold", "new", [(replace(machine(1, name="new"), id=""), "training")], None, id="one that has no id yet"),
+        P("hold", "ps9", [], None, id="what nobody knows"),
+        P("freeze", "training", [], None, id="a fleet"),
+        P("freeze", None, [], None, id="everything"),
+    ],
+)
+def test_the_veto_that_was_asked_for(kind: str, subject: str | None, found: list[Any], on: str | None) -> None:
+    order = VetoOrder(kind, subject, STARTS, "a run", 3 * HOUR)
+    made = hold_of(order, "ada", found, at=NOW, until=later(hours=3))
+    assert made == Hold(0, subject, kind, "a run", "ada", NOW, later(hours=3), verbs=STARTS, machine=on)
+
+
 def test_all_names_that_a_veto_may_have_been_made_with() -> None:
     assert names_of("ps1", [ONE]) == sorted(["ps1", token_name(1)])
     assert names_of(None, []) == [None]
     assert set(names_of(None, [ONE])) == {None, "ps1", token_name(1)}
-
-
-HOUR, MOMENT = timedelta(hours=1), timedelta(seconds=1)
-NAME = token_name(1)
-STARTS = frozenset({Verb.START})
 
 
 class Clocks:
