@@ -15,9 +15,10 @@ from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, example
 from fleetd.cli.output import say, show_json
 from fleetd.cli.vetoes import MachineName, ReasonOption, span_of_veto
 from fleetd.cli.words import until
+from fleetd.model.answers import OrderTaken
 from fleetd.model.journal import MachineOrder
 from fleetd.model.reasons import Verb
-from fleetd.model.report import OrderTaken, document
+from fleetd.model.report import document
 from fleetd.ops.escape import printable
 from fleetd.words.names import typed
 from fleetd.words.quotes import clause

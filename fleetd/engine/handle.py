@@ -13,23 +13,13 @@ from fleetd.engine.leases import Leases
 from fleetd.engine.ports import Clock
 from fleetd.engine.status import status_report, step_report
 from fleetd.engine.vetoes import entry_words, hold_of, no_machine, order_entry
+from fleetd.model.answers import Adopted, LeaseTaken, OrderTaken, VetoTaken, veto_taken
 from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
-from fleetd.model.report import (
-    Adopted,
-    DaemonReport,
-    LastFault,
-    LastPass,
-    LeaseTaken,
-    OrderTaken,
-    Report,
-    VetoTaken,
-    veto_report,
-    veto_taken,
-)
+from fleetd.model.report import DaemonReport, LastFault, LastPass, Report, veto_report
 from fleetd.planner.aged import aged, patience_of
 from fleetd.planner.lookup import Named, meant, none_of_ours, one_of_ours, ours, several, strangers
 from fleetd.words.reasons import sentence

@@ -12,7 +12,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from msgspec.structs import replace
 
-from fleetd.model.report import WhoIs
+from fleetd.model.answers import WhoIs
 from fleetd.model.settings import KeySource, Settings
 
 CONFIG, CONFIG_REAL, CONFIG_FILE = "Fleetd-Config", "Fleetd-Config-Real", "Fleetd-Config-File"

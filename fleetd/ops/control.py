@@ -16,8 +16,8 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from fleetd.model.answers import Lifted, Reloaded
 from fleetd.model.errors import ConfigError, NotYet, OrderDeclined, StateLocked, StateUnusable, StoreError
-from fleetd.model.report import Lifted, Reloaded
 from fleetd.ops import orders
 from fleetd.ops.addressee import MISDIRECTED, STANDS_BY, Identity
 from fleetd.ops.control_client import LOGIN, RELAYED, is_listening

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Protocol
 
+from fleetd.model.answers import Adopted, LeaseTaken, OrderTaken, VetoTaken
 from fleetd.model.journal import MachineOrder, VetoOrder
-from fleetd.model.report import Adopted, LeaseTaken, OrderTaken, Report, VetoTaken
+from fleetd.model.report import Report
 
 
 class Told(Protocol):

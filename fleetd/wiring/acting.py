@@ -16,6 +16,7 @@ import structlog
 from fleetd import config
 from fleetd.engine.ports import Clock
 from fleetd.engine.reloading import Rejection
+from fleetd.model.answers import SteppingDown
 from fleetd.model.errors import (
     LockLost,
     OrderDeclined,
@@ -27,7 +28,6 @@ from fleetd.model.errors import (
 )
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.reasons import Outcome
-from fleetd.model.report import SteppingDown
 from fleetd.model.settings import Settings
 from fleetd.ops.control_client import RELAYED, patience
 from fleetd.ops.escape import printable

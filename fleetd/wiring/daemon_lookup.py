@@ -11,8 +11,8 @@ from typing import TypeVar
 import anyio
 
 from fleetd import config
+from fleetd.model.answers import WhoIs
 from fleetd.model.errors import ConfigError
-from fleetd.model.report import WhoIs
 from fleetd.model.settings import ProviderSettings, Settings
 from fleetd.ops.addressee import for_config, for_state, journal_of, mark_of
 from fleetd.ops.control_client import ControlClient

@@ -8,8 +8,8 @@ import anyio
 import structlog
 from aiohttp import web
 
+from fleetd.model.answers import SteppingDown
 from fleetd.model.errors import OrderDeclined
-from fleetd.model.report import SteppingDown
 from fleetd.ops.control import actor_of
 from fleetd.ops.http_answers import json_answer
 

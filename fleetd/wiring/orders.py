@@ -12,20 +12,12 @@ import anyio
 
 from fleetd.engine.vetoes import entry_words, hold_of, no_machine, order_entry
 from fleetd.engine.vetoes import lift as lift_from
+from fleetd.model.answers import Adopted, Lifted, OrderTaken, Reloaded, SteppingDown, VetoTaken, veto_taken
 from fleetd.model.errors import CloudError, ConfigError, StateAway, StateLocked
 from fleetd.model.journal import MachineFacts, MachineOrder, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Observation
-from fleetd.model.report import (
-    Adopted,
-    Lifted,
-    OrderTaken,
-    Reloaded,
-    SteppingDown,
-    VetoTaken,
-    veto_report,
-    veto_taken,
-)
+from fleetd.model.report import veto_report
 from fleetd.model.settings import Settings
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed
 from fleetd.planner.facts import learn

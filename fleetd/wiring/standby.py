@@ -16,9 +16,10 @@ from fleetd import __version__, config
 from fleetd.engine.faults import Faults
 from fleetd.engine.ports import Clock
 from fleetd.engine.reloading import Reloading
+from fleetd.model.answers import Reloaded
 from fleetd.model.errors import ConfigError, FleetdError, LockLost, StateAway, StoreError
 from fleetd.model.journal import HistoryEntry
-from fleetd.model.report import LeaseReport, Reloaded, Report, StandbyReport, decoded, encoded
+from fleetd.model.report import LeaseReport, Report, StandbyReport, decoded, encoded
 from fleetd.model.settings import Settings
 from fleetd.ops.addressee import Identity
 from fleetd.ops.control import serve_standby_control

@@ -13,11 +13,12 @@ import pytest
 from fleetd.engine.handle import DECIDED_WITHIN, SLOW_CALLS, STALE_PASSES, EngineHandle
 from fleetd.engine.status import step_report
 from fleetd.engine.vetoes import entry_words
+from fleetd.model.answers import Adopted, LeaseTaken, OrderTaken, veto_taken
 from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
 from fleetd.model.plan import Check, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
-from fleetd.model.report import Adopted, LastFault, LastPass, LeaseTaken, OrderTaken, veto_report, veto_taken
+from fleetd.model.report import LastFault, LastPass, veto_report
 from fleetd.planner.ownership import Owner
 from fleetd.words.reasons import sentence
 from tests.support.build import NOW, ago, facts, fleet, hold, intent, later, machine, memory, seen, token_name

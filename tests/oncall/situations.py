@@ -20,10 +20,10 @@ from structlog.testing import capture_logs
 
 from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
+from fleetd.model.answers import LeaseTaken
 from fleetd.model.fleet import Guards, IdleRule, Limit, Window
 from fleetd.model.journal import MachineOrder
 from fleetd.model.reasons import Verb
-from fleetd.model.report import LeaseTaken
 from fleetd.ops.control_client import ControlClient
 from fleetd.planner.idle import Activity
 from tests.support.build import fleet, token_name

@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("psycopg")
 
-from fleetd.model.report import Lifted, Report, VetoTaken
+from fleetd.model.answers import Lifted, VetoTaken
+from fleetd.model.report import Report
 from fleetd.ops.control_errors import NoDaemon, NotReached, UnusableAnswer
 from fleetd.store.postgres.holder import Holder
 from fleetd.wiring import replicas

@@ -22,10 +22,11 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from fleetd.model.answers import Reloaded, WhoIs
 from fleetd.model.errors import ConfigError, Fault, OrderDeclined, StateUnusable
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
-from fleetd.model.report import Reloaded, Report, WhoIs
+from fleetd.model.report import Report
 from fleetd.ops import control, control_client
 from fleetd.ops.addressee import Identity, for_config
 from fleetd.ops.control import serve_control, serve_standby_control

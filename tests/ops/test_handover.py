@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from fleetd.cli.failures import ExitCode, exit_code
+from fleetd.model.answers import SteppingDown
 from fleetd.model.errors import OrderDeclined, SteppedDown
-from fleetd.model.report import SteppingDown
 from fleetd.ops.control import serve_control
 from fleetd.ops.control_client import ControlClient
 from fleetd.ops.control_errors import OrderRefused

@@ -8,19 +8,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from fleetd.model.answers import Adopted, LeaseTaken, OrderTaken, VetoTaken
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb
-from fleetd.model.report import (
-    Adopted,
-    FleetReport,
-    LeaseTaken,
-    MachineReport,
-    OrderTaken,
-    Report,
-    VetoReport,
-    VetoTaken,
-    document,
-)
+from fleetd.model.report import FleetReport, MachineReport, Report, VetoReport, document
 
 T = TypeVar("T")
 

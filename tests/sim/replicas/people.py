@@ -10,11 +10,11 @@ from datetime import timedelta
 from typing import Any
 
 from fleetd.engine.vetoes import lift as lift_from
+from fleetd.model.answers import Lifted, SteppingDown, VetoTaken
 from fleetd.model.errors import FleetdError
 from fleetd.model.journal import Hold
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Verb
-from fleetd.model.report import Lifted, SteppingDown, VetoTaken
 from fleetd.ops.control_errors import NoAnswer, NoDaemon
 from fleetd.simulator.records import MachineRecord
 from fleetd.wiring.replicas import ask_holder, between_replicas
