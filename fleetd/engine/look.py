@@ -84,7 +84,7 @@ class Look:
         self.agreement = agreement or Agreement(clock)
         """Whether our clock and the provider's agree."""
         idleness.leases.theirs = self.snapshots.theirs = self.agreement.theirs
-        idleness.leases.latest = self.agreement.latest_at
+        idleness.leases.latest = recall.latest = self.agreement.latest_at
         self.outside = ExternalChanges(recall, faults, self.agreement)
         self._settling = Settling(
             recall,

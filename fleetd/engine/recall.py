@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -41,6 +41,8 @@ class Recall:
         """What creates assigned."""
         self.orders = Orders(journal)
         """What operators asked for since the last pass."""
+        self.latest: Callable[[datetime], datetime] = lambda now: now
+        """The later of our clock and the provider's, when ours reads so."""
 
     async def load(self) -> None:
         """Read what an earlier process left."""
@@ -148,7 +150,7 @@ class Recall:
                     started_at=now,
                     failure=None,
                     failure_reason=None,
-                    up_since=now,
+                    up_since=self.latest(now),
                     last_up_at=now,
                     first_ready_at=fact.first_ready_at or now,
                     last_state="ready",

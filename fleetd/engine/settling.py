@@ -132,7 +132,7 @@ class Settling:
         made = await self._recall.made(observation, owned)
         going = self._recall.departures.known(observation.at)
         late = {m: one.lasts > DECLINED for m, one in going.items() if one.verb is Verb.DESTROY}
-        learnt = learn(observation, owned, facts, intents, made, late)
+        learnt = learn(observation, owned, facts, intents, made, late, self._recall.latest(observation.at))
         assigned = self._recall.addresses.known()
         await self._recall.learn(learnt)
         await self._recall.addresses.see(observation.machines)

@@ -145,14 +145,17 @@ def learn(
     intents: Sequence[Intent],
     made: Collection[str] = (),
     late: Mapping[str, bool] = MappingProxyType({}),
+    latest: datetime | None = None,
 ) -> Learnt:
     """Compare a sane observation with what was remembered.
 
     ``made``: ids of machines that the journal does not remember, and whose create it has all the same. ``late``: ids
     of machines whose destroy by fleetd came to nothing so far, and whether it was accepted: that they leave is nobody
-    else's deed, and that one goes whose destroy was accepted is fleetd's.
+    else's deed, and that one goes whose destroy was accepted is fleetd's. ``latest``: the later of our clock and the
+    provider's, where that is not the time of the observation: no machine is up for longer because one was set back.
     """
     now = observation.at
+    latest = latest or now
     moving = {i.machine_id: i for i in intents if i.machine_id is not None and i.verb is not Verb.UPDATE}
     changed: list[MachineFacts] = []
     outside: list[OutsideChange] = []
@@ -166,7 +169,7 @@ def learn(
             continue  # the next listing is compared with what was believed last
         old = facts.get(machine.id)
         if old is None:
-            fact = _first_sight(machine, owner, moving.get(machine.id), now, made=machine.id in made)
+            fact = _first_sight(machine, owner, moving.get(machine.id), now, latest, made=machine.id in made)
             if machine.id in observation.leaving:
                 fact = _left(fact, now)
             changed.append(fact)
@@ -178,7 +181,7 @@ def learn(
         if turn or went(old):
             seen = observation.shown.get(machine.id, machine)
             outside.append(OutsideChange(seen, old, machine.state, back=not turn))
-        fact = _left(old, now) if machine.id in observation.leaving else _update(old, machine, owner, now)
+        fact = _left(old, now) if machine.id in observation.leaving else _update(old, machine, owner, now, latest)
         if fact != old:
             changed.append(fact)
     for machine_id in sorted(observation.gone):
@@ -194,7 +197,9 @@ def learn(
     return Learnt(tuple(changed), forget, tuple(outside), tuple(new))
 
 
-def _first_sight(machine: Machine, owner: Owner, intent: Intent | None, now: datetime, *, made: bool) -> MachineFacts:
+def _first_sight(
+    machine: Machine, owner: Owner, intent: Intent | None, now: datetime, latest: datetime, *, made: bool
+) -> MachineFacts:
     up = machine.phase is Phase.UP
     return MachineFacts(
         machine_id=machine.id,
@@ -206,15 +211,15 @@ def _first_sight(machine: Machine, owner: Owner, intent: Intent | None, now: dat
         adopted=owner.adopted,
         unconfirmed=owner.unconfirmed is not None and not made,
         first_ready_at=now if up else None,
-        up_since=now if up else None,
+        up_since=latest if up else None,
         last_up_at=now if up else None,
     )
 
 
-def _update(old: MachineFacts, machine: Machine, owner: Owner, now: datetime) -> MachineFacts:
+def _update(old: MachineFacts, machine: Machine, owner: Owner, now: datetime, latest: datetime) -> MachineFacts:
     up = machine.phase is Phase.UP
     was_up = old.up_since is not None
-    if _nothing_new(old, machine, owner, now, up=up, was_up=was_up):
+    if _nothing_new(old, machine, owner, now, latest, up=up, was_up=was_up):
         return old
     fact = replace(
         old,
@@ -226,8 +231,9 @@ def _update(old: MachineFacts, machine: Machine, owner: Owner, now: datetime) ->
         destroyed=False,
         last_up_at=now if up or was_up else old.last_up_at,
         first_ready_at=old.first_ready_at or (now if up else None),
-        # An instant of the future was read off a clock that has been set back since: it counts from now.
-        up_since=min(old.up_since or now, now) if up else None,
+        # An instant of the future was read off a clock that has been set back since: it counts from now. Not so while
+        # only our clock says that it is to come: set right again, it would have the machine up for hours more.
+        up_since=min(old.up_since or latest, latest) if up else None,
         failure=None if up else old.failure,
         failure_reason=None if up else old.failure_reason,
     )
@@ -237,7 +243,9 @@ def _update(old: MachineFacts, machine: Machine, owner: Owner, now: datetime) ->
     return replace(fact, last_seen=now)
 
 
-def _nothing_new(old: MachineFacts, machine: Machine, owner: Owner, now: datetime, *, up: bool, was_up: bool) -> bool:
+def _nothing_new(
+    old: MachineFacts, machine: Machine, owner: Owner, now: datetime, latest: datetime, *, up: bool, was_up: bool
+) -> bool:
     """A quick look at what nearly every machine of every pass is: as it was a moment ago."""
     return (
         up == was_up
@@ -245,7 +253,7 @@ def _nothing_new(old: MachineFacts, machine: Machine, owner: Owner, now: datetim
         and old.fleet == owner.fleet
         and old.adopted == owner.adopted
         and old.unconfirmed == (owner.unconfirmed is not None)
-        and (old.up_since is None or old.up_since <= now)
+        and (old.up_since is None or old.up_since <= latest)
         and old.gone_at is None
         and not old.destroyed
         and (not up or (old.failure is None and old.first_ready_at is not None))

@@ -101,6 +101,36 @@ def test_nothing_is_stopped_or_destroyed_because_of_a_clock(step: float) -> None
     run_virtual(story)
 
 
+@pytest.mark.parametrize("step", STEPS)
+def test_no_machine_has_been_up_for_longer_because_a_clock_was_wrong_for_a_while(step: float) -> None:
+    """What came up before ours was set, what did meanwhile by fleetd's doing, and by somebody else's."""
+
+    async def story() -> None:
+        async with rig(fleet(target=3)) as world:
+            provider = Provider(world)
+            for n in (1, 2, 3):
+                world.cloud.add(token_name(n), "ready")
+            up = dict.fromkeys(("ps1", "ps2"), provider.now())
+            async with world.daemon_running():
+                await anyio.sleep(300)
+                world.clock.step(step)
+                world.cloud.remove("ps3")
+                world.cloud.human("stop", "ps2")
+                up["ps4"] = provider.now()
+                await anyio.sleep(300)
+                assert world.cloud.writes() == ["create"]
+                world.cloud.human("start", "ps2")
+                up["ps2"] = provider.now()
+                await anyio.sleep(300)
+                world.clock.step((provider.now() - world.clock.now()).total_seconds())
+                await anyio.sleep(300)
+                known = {m: f.up_since for m, f in world.reconciler.recall.facts.items() if m in up}
+                late = {m: at for m, at in known.items() if at is None or at < up[m] - timedelta(seconds=1)}
+                assert (late, set(known)) == ({}, set(up))
+
+    run_virtual(story)
+
+
 NIGHT = Window("night", 20 * 60, 7 * 60, "UTC", target=0)
 """The stories begin at noon: ten hours ahead or behind, it is night."""
 

@@ -270,6 +270,25 @@ def test_what_is_news_of_a_machine(old, state, owner, news) -> None:
 
 
 @pytest.mark.parametrize(
+    ("up_since", "latest", "then"),
+    [
+        pytest.param(
+            later(hours=5), later(hours=5), later(hours=5), id="ours was set back: it has been up since then"
+        ),
+        pytest.param(later(hours=9), later(hours=5), later(hours=5), id="what is to come by both counts from now"),
+        pytest.param(ago(hours=2), later(hours=5), ago(hours=2), id="long before"),
+        pytest.param(None, later(hours=5), later(hours=5), id="it came up while ours was behind"),
+        pytest.param(None, NOW, NOW, id="it came up while ours was ahead"),
+    ],
+)
+def test_a_clock_that_is_set_back_makes_no_machine_older(up_since, latest, then) -> None:
+    known = replace(facts(1, **UP), up_since=up_since)
+    for old in ({"ps1": known}, {}) if up_since is None else ({"ps1": known},):
+        changed = learn(seen(machine(1)), {"ps1": OURS}, old, (), latest=latest).changed
+        assert [f.up_since for f in changed] == ([then] if then != up_since else [])
+
+
+@pytest.mark.parametrize(
     ("why", "made", "unconfirmed"),
     [(None, False, False), (None, True, False), (Reason.RECOVERED, False, True), (Reason.RECOVERED, True, False)],
 )
