@@ -256,6 +256,10 @@ TOLD = {"up_since": ago(hours=3), "stopped_by": "parked_idle", "stopped_at": ago
     [
         P(machine(1), {}, mine(), id="ours"),
         P(machine(1, **IPS), {}, mine(**IPS), id="its addresses"),
+        P(
+            machine(1), {"plan": replace(PLAN, fleets={"training": replace(VIEW, up=3)})}, mine(standing="surplus"),
+            id="more of its fleet are up than should be",
+        ),
         P(machine(1, name="x"), {"owned": {}}, mine(**STRANGER, name="x", standing="foreign"), id="a stranger's"),
         P(machine(1), {"owned": {}}, mine(**STRANGER, look_alike=True, standing="look_alike"), id="a look-alike"),
         P(
