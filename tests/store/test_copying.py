@@ -268,16 +268,20 @@ async def movable(path: Path, address: Address, way: str) -> Callable[[], Awaita
     return lambda: WAYS[way](path, address)
 
 
-@pytest.mark.parametrize(
-    ("holder", "left", "moves"),
-    [("'me'", "1 hour", False), ("'me'", "-1 second", True), ("NULL", "1 hour", True)],
-    ids=["held", "over", "given back"],
-)
+LEASES = {
+    "held": ("UPDATE lease SET holder = 'me', expires_at = clock_timestamp() + interval '1 hour'", False),
+    "over": ("UPDATE lease SET holder = 'me', expires_at = clock_timestamp() - interval '1 second'", True),
+    "given back": ("UPDATE lease SET holder = NULL, expires_at = clock_timestamp() + interval '1 hour'", True),
+    "gone": ("DELETE FROM lease", True),
+}
+
+
+@pytest.mark.parametrize(("lease", "moves"), LEASES.values(), ids=LEASES)
 async def test_nothing_is_moved_under_whoever_has_the_lease(
-    path: Path, address: Address, movable: Callable[[], Awaitable[None]], holder: str, left: str, moves: bool
+    path: Path, address: Address, movable: Callable[[], Awaitable[None]], lease: str, moves: bool
 ) -> None:
-    ends = f"clock_timestamp() + interval '{left}'"
-    sql(address, f"UPDATE lease SET holder = {holder}, about = 'the other', expires_at = {ends}")
+    sql(address, "UPDATE lease SET about = 'the other'")
+    sql(address, lease)
     before = in_database(address), in_file(path)
     with nullcontext() if moves else pytest.raises(StateLocked, match="the other"):
         await movable()

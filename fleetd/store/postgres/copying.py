@@ -127,8 +127,9 @@ async def _read_content(cursor: Cursor) -> Content:
         await cursor.execute(f"SELECT {', '.join(columns)} FROM {table}".encode())  # noqa: S608
         rows[table] = [tuple(read(cell) for cell in row) for row in await cursor.fetchall()]
     for table in NUMBERED:
-        row = await one(cursor, f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {table}_id_seq")  # noqa: S608
-        last[table] = 0 if row is None else int(row[0])
+        given = f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {table}_id_seq"  # noqa: S608
+        await cursor.execute(given.encode())
+        ((last[table],),) = await cursor.fetchall()
     return Content(rows, last)
 
 
