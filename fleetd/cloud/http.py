@@ -54,7 +54,7 @@ from fleetd.cloud.port import Leave
 from fleetd.cloud.progress import Progress, only_once, trace_config
 from fleetd.cloud.rate import FIRST, Admission
 from fleetd.cloud.retry import IN_PLACE, Attempts, RetryPolicy, retry_after
-from fleetd.cloud.text import betrays, presentable
+from fleetd.cloud.text import leaks_secret, presentable
 from fleetd.cloud.unpacking import BadCoding, read_body
 from fleetd.model.errors import (
     Ambiguous,
@@ -324,7 +324,7 @@ class HttpClient:
                 code, problem = "lost", f"the connection broke before the answer was complete: {said}"
         kind = Unavailable if unsent or call.effect is Effect.READ else Ambiguous
         error = kind(self._presentable(problem), operation=call.operation)
-        return code, _Failure(error, None if betrays(e, self._secrets()) else e)
+        return code, _Failure(error, None if leaks_secret(e, self._secrets()) else e)
 
     def _declined(self, call: Call, status: int, headers: Mapping[str, str], body: bytes) -> _Failure:
         found = self._classify(status, headers, body)

@@ -1,4 +1,4 @@
-"""How far one HTTP request came, which decides whether it may have had an effect. And that there is only one."""
+"""Tracks how far an HTTP request got, which decides whether it may have had an effect; forbids aiohttp's retry."""
 
 from __future__ import annotations
 

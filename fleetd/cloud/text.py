@@ -1,4 +1,4 @@
-"""What a provider says, made fit to be shown: without the key, without control characters, not without end."""
+"""Makes a provider's text fit to be shown: masks secrets, strips control characters, truncates."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ LONGEST = 300
 """Characters of a provider's message that are kept."""
 
 HIDDEN = "***"
+"""Stands where a secret would."""
 
 
 def presentable(text: str, *, secrets: Collection[str] = (), longest: int = LONGEST) -> str:
@@ -21,14 +22,13 @@ def presentable(text: str, *, secrets: Collection[str] = (), longest: int = LONG
 
 
 def mask(text: str, secrets: Collection[str]) -> str:
-    """``text`` without the secrets, whether plain, percent-encoded or escaped as in JSON."""
-    spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
-    for spelling in sorted(spellings, key=len, reverse=True):
+    """``text`` without any spelling of the secrets."""
+    for spelling in sorted({s for secret in secrets if secret for s in spellings(secret)}, key=len, reverse=True):
         text = text.replace(spelling, HIDDEN)
     return text
 
 
-def betrays(error: BaseException, secrets: Collection[str]) -> bool:
+def leaks_secret(error: BaseException, secrets: Collection[str]) -> bool:
     """Whether a traceback or a repr of the error, or of one that led to it, would show a secret."""
     return any(mask(text, secrets) != text for text in _texts(error))
 
@@ -44,8 +44,10 @@ def _texts(error: BaseException) -> Iterator[str]:
             yield from (str(link), repr(link))
 
 
-def _spellings(secret: str) -> tuple[str, ...]:
-    return (secret, quote(secret, safe=""), quote(secret), quote_plus(secret), json.dumps(secret)[1:-1])
+def spellings(secret: str) -> set[str]:
+    """A secret as it stands in plain text, in a URL, in JSON or in a ``repr``."""
+    encoded = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    return {secret, *encoded, json.dumps(secret)[1:-1], repr(secret)[1:-1]}
 
 
 def _printable(char: str) -> str:

@@ -15,11 +15,12 @@ from fleetd.config.units import Misspelt, format_duration, is_loopback, parse_du
 from fleetd.config.values import KEY_SPELLING
 from fleetd.config.view import TableView
 from fleetd.config.zones import zone_hint, zones
+from fleetd.model.fleet import Guards
 from fleetd.model.settings import PLACEHOLDERS, PROMQL_MATCHER
 
 LEASE = timedelta(seconds=15)
 """What a replica's lease lasts (``store.postgres.lease``)."""
-_SETTLE = timedelta(seconds=90)
+_SETTLE = Guards().settle
 """guards.settle where the file does not say."""
 _KEY_PLACES = ("env", "file", "credential")
 _SOURCE_KEYS = {

@@ -1,4 +1,4 @@
-"""What a plan rests on while it is being carried out: calls take time, and the last comes long after the look."""
+"""The observation that a plan rests on; its age is checked again before each call."""
 
 from __future__ import annotations
 

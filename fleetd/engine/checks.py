@@ -25,7 +25,7 @@ from fleetd.model.plan import Action, Check, Due, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.idle import Activity
 from fleetd.planner.ownership import Owner
-from fleetd.planner.policies import last_started, may_judge, snapshot_drift, timeout_drift, vendor_stops_soon
+from fleetd.planner.policies import is_settled, last_started, snapshot_drift, timeout_drift, vendor_stops_soon
 
 log = structlog.get_logger(__name__)
 
@@ -147,7 +147,7 @@ class Checks:
         unstopped = {s.machine for s in skips if s.verb is Verb.STOP and s.reason in _PASSES_SOON}
         waiting = self._unseen | (self._enforced & unstopped)
         for machine in machines:
-            if machine.id not in due or not may_judge(machine, moving) or machine.id in unmended:
+            if machine.id not in due or not is_settled(machine, moving) or machine.id in unmended:
                 continue
             asked = self._asked[machine.id]
             if machine.id in waiting:

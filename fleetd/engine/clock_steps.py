@@ -1,4 +1,4 @@
-"""Whether the wall clock was set: instants of wall time that somebody waits for are then nearer, or further away."""
+"""Detects steps of the wall clock, so that timers set by it can be recomputed."""
 
 from __future__ import annotations
 

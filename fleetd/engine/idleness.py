@@ -35,7 +35,7 @@ _LEARNT = "idle_sources_learnt"
 SAVE_EVERY = timedelta(minutes=1)
 """How often running clocks are written: after a crash at most so much of a span is uncovered."""
 LONGEST_ROUND = timedelta(seconds=60)
-"""The longest that a pass waits for all sources; never more than an interval, for by two the listing is too old."""
+"""The longest that a pass waits for all sources. Capped at one interval: observations expire after two."""
 
 
 class Idleness:

@@ -36,7 +36,7 @@ from fleetd.planner.guards import PROVIDER_DOUBT
 from fleetd.planner.orphans import orphans_of
 from fleetd.planner.ownership import Owner, owners
 from fleetd.planner.plan import plan
-from fleetd.planner.policies import may_judge
+from fleetd.planner.policies import is_settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class Look:
             left = orphans_of(observation.machines, owned, memory.facts, settings.fleets)
             orphans = {m.id for machines in left.values() for m in machines}  # the cap counts them
             asked = orphans | {m.id for m in observation.machines if m.id in due}
-            settled = [m for m in observation.machines if m.id in asked and may_judge(m, moving)]
+            settled = [m for m in observation.machines if m.id in asked and is_settled(m, moving)]
             rates = self.ledger.rates(started)
             await self.prices.learn(settled, settings.costs.prices, started, billed=rates)
             await self.tariffs.save()

@@ -1,4 +1,4 @@
-"""The journal as the engine holds it in mind: facts, backoffs and refusals, written through."""
+"""Write-through cache of the journal, plus refusals and other short memory of this process."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from fleetd.model.machine import Machine, Phase, SnapshotSight
 from fleetd.model.plan import Action, Check, Due, Plan
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.ownership import Owner
-from fleetd.planner.policies import NOT_LOOKED, snapshot_missed, unsaved
+from fleetd.planner.policies import NOT_LOOKED, snapshot_missed, snapshot_veto
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ class Snapshots:
         if action.verb is not Verb.DESTROY or fleet.destroy_requires_snapshot is None or action.machine is None:
             return None
         sight = (await self._look([action.machine], cloud))[action.machine]
-        return None if unsaved(fleet, sight, self._clock.now()) is None else Reason.SNAPSHOT_TOO_OLD
+        return None if snapshot_veto(fleet, sight, self._clock.now()) is None else Reason.SNAPSHOT_TOO_OLD
 
     async def check(
         self,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from math import isfinite
-from urllib.parse import quote
 
-MASK = "***"
-"""Stands where a secret would."""
+from fleetd.cloud.text import HIDDEN, spellings
 
 DEPTH = 8
 """Levels of a value that are walked; what lies deeper is written as text."""
@@ -25,14 +22,13 @@ class Secrets:
     def add(self, value: str) -> None:
         """Mask ``value`` from now on, also as it stands in a URL, in JSON or in a ``repr``."""
         if value:
-            spelt = {value, quote(value, safe=""), json.dumps(value)[1:-1], repr(value)[1:-1]}
             # The longest first: a secret that begins with another one must not leave its tail behind.
-            self._needles = tuple(sorted({*self._needles, *spelt}, key=lambda n: (-len(n), n)))
+            self._needles = tuple(sorted({*self._needles, *spellings(value)}, key=lambda n: (-len(n), n)))
 
     def mask_text(self, text: str) -> str:
         """``text`` with every secret in it masked."""
         for needle in self._needles:
-            text = text.replace(needle, MASK)
+            text = text.replace(needle, HIDDEN)
         return text
 
     def mask(self, value: object, *, depth: int = DEPTH) -> object:

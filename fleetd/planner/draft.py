@@ -13,7 +13,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb, known
 from fleetd.planner.idle import lost_until, may_lose, may_park, parkable_at
-from fleetd.planner.policies import unsaved
+from fleetd.planner.policies import snapshot_veto
 from fleetd.planner.roster import Roster
 
 OnFault = Callable[[str, Exception], str]
@@ -69,8 +69,8 @@ class Draft:
         since = None if facts is None else facts.up_since
         return found is not None and machine.id not in self.taken and (since is None or since <= found.at)
 
-    def spared(self, verb: Verb, machine: Machine, *, needs_idle: bool = False) -> bool:
-        """Whether this machine may not be taken now; says why."""
+    def may_not_touch(self, verb: Verb, machine: Machine, *, needs_idle: bool = False) -> bool:
+        """True if no action may touch this machine now; records a skip with the reason."""
         if machine.id in self.taken:
             return True
         if machine.id in self.members.moving or machine.state in SOMEONE_IS_AT_IT:
@@ -169,9 +169,9 @@ class Draft:
             self.skip(Verb.DESTROY, why, machine)
         return why is not None
 
-    def unsaved(self, machine: Machine) -> str | None:
-        """Why the fleet's rule on snapshots forbids to destroy it, which is then said; None when it does not."""
-        why = unsaved(self.fleet, self.memory.snapshots.get(machine.id), self.now)
+    def snapshot_veto(self, machine: Machine) -> str | None:
+        """Why ``destroy_requires_snapshot`` blocks the destroy (a skip is recorded), or None."""
+        why = snapshot_veto(self.fleet, self.memory.snapshots.get(machine.id), self.now)
         if why is not None:
             self.skip(Verb.DESTROY, Reason.SNAPSHOT_TOO_OLD, machine, detail=why)
         return why

@@ -36,7 +36,7 @@ class Drift:
     """What the provider did not say: neither good nor bad."""
 
 
-def may_judge(machine: Machine, moving: Container[str | None]) -> bool:
+def is_settled(machine: Machine, moving: Container[str | None]) -> bool:
     """Whether a check can be made of it now; one in transition waits until it is over."""
     return machine.id not in moving and machine.phase in {Phase.UP, Phase.DOWN}
 
@@ -137,7 +137,7 @@ def vendor_stops_soon(machine: Machine, now: datetime) -> timedelta | None:
     return left if timedelta(0) <= left <= WARN_AHEAD else None
 
 
-def unsaved(fleet: Fleet, sight: SnapshotSight | None, now: datetime) -> str | None:
+def snapshot_veto(fleet: Fleet, sight: SnapshotSight | None, now: datetime) -> str | None:
     """Why ``destroy_requires_snapshot`` forbids to destroy a machine; None when nothing stands in the way.
 
     A snapshot whose age nobody knows is none.

@@ -9,7 +9,7 @@ from fleetd.model.plan import Action, Check, Due, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.costs import hourly_rate
 from fleetd.planner.draft import Draft
-from fleetd.planner.policies import Drift, may_judge, outlived, snapshot_drift, timeout_drift
+from fleetd.planner.policies import Drift, is_settled, outlived, snapshot_drift, timeout_drift
 from fleetd.planner.roster import is_late
 
 
@@ -37,7 +37,7 @@ def police(draft: Draft, due: Due) -> None:
     known = (*draft.members.up, *draft.members.rising, *draft.members.falling, *draft.members.down)
     for machine in known:
         checks = due.get(machine.id, frozenset())
-        if checks and may_judge(machine, moving) and machine.id not in draft.members.updating:
+        if checks and is_settled(machine, moving) and machine.id not in draft.members.updating:
             draft.alone(machine, partial(_put_right, draft, machine, checks))
     for machine in draft.members.up:
         if machine.id in draft.memory.unjudged:
@@ -58,7 +58,7 @@ def _end_overdue(draft: Draft, machine: Machine) -> None:
     facts = draft.memory.facts.get(machine.id)
     shown = draft.memory.shown.get(machine.id, machine)
     evidence = outlived(draft.fleet, shown, draft.now, started_at=None if facts is None else facts.started_at)
-    if evidence is None or draft.spared(Verb.STOP, machine):
+    if evidence is None or draft.may_not_touch(Verb.STOP, machine):
         return
     rate = hourly_rate(machine, draft.prices)
     delta = None if rate is None else -rate

@@ -52,7 +52,7 @@ class Roster:
 
     @property
     def uncertain(self) -> tuple[Machine, ...]:
-        """Rising ones of which no more is known than that a start's answer was lost: none is given up for these."""
+        """Machines whose start may have failed: no running machine is stopped to make room for them."""
         return tuple(
             m for m in self.rising if m.phase is Phase.DOWN and self.moving[m.id].ambiguous_since is not None
         )

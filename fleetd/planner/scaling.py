@@ -25,7 +25,7 @@ _BY_HAND = frozenset({"operator", Reason.OPERATOR_REQUEST})
 
 
 def rise(draft: Draft, short: int) -> None:
-    """Start stopped machines first, then create; whoever is only waited for is not replaced.
+    """Start stopped machines first, then create. A machine that is still starting or stopping keeps its place.
 
     ``short``: how many are missing from the target; 0 or less when none is.
     """
@@ -65,7 +65,7 @@ def shrink(draft: Draft, surplus: int) -> None:
             return
         verb = Verb.STOP if stops > 0 else Verb.DESTROY
         going = draft.departing(machine)
-        if draft.spared(verb, machine):
+        if draft.may_not_touch(verb, machine):
             # One that is coming up goes before any that has been ready, as soon as it has its verdict.
             surplus -= going or machine.id in first
             continue
@@ -73,12 +73,12 @@ def shrink(draft: Draft, surplus: int) -> None:
         stops -= 1
         if verb is Verb.DESTROY:
             strange = draft.strange(machine)
-            why = None if strange else draft.unsaved(machine)
+            why = None if strange else draft.snapshot_veto(machine)
             if why == NOT_LOOKED:
                 continue
             if strange or why is not None:
                 # Its place goes to no other machine, and it costs less stopped.
-                if draft.spared(Verb.STOP, machine):
+                if draft.may_not_touch(Verb.STOP, machine):
                     continue
                 verb = Verb.STOP
         rate = hourly_rate(machine, draft.prices)
@@ -98,7 +98,7 @@ def park(draft: Draft, effective: Effective) -> None:
             break
         going = draft.departing(machine)
         excess -= going  # it may be gone at any moment, whatever is said of it now
-        if draft.spared(Verb.STOP, machine, needs_idle=True):
+        if draft.may_not_touch(Verb.STOP, machine, needs_idle=True):
             continue
         facts = draft.memory.facts.get(machine.id)
         if facts is not None and effective.opened_at is not None and _started_by_hand(facts, effective.opened_at):
@@ -132,7 +132,7 @@ def drop_standby(draft: Draft) -> None:
         beyond -= 1
         if draft.lately_used(Verb.DESTROY, machine):
             continue
-        if draft.refused(Verb.DESTROY, machine) or draft.strange(machine) or draft.unsaved(machine) is not None:
+        if draft.refused(Verb.DESTROY, machine) or draft.strange(machine) or draft.snapshot_veto(machine) is not None:
             continue
         draft.act(Verb.DESTROY, Reason.BEYOND_STANDBY, machine, Decimal(0))
 

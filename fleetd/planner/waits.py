@@ -1,4 +1,4 @@
-"""Waits between two instants of the wall clock, which a clock that is set back must not prolong."""
+"""Wall-clock waits that survive the clock being set back."""
 
 from __future__ import annotations
 

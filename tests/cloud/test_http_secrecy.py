@@ -14,7 +14,7 @@ from fleetd.cloud.calls import Call, Effect, KeyHeader
 from fleetd.cloud.core.errors import classify
 from fleetd.cloud.http import HttpClient
 from fleetd.cloud.retry import RetryPolicy
-from fleetd.cloud.text import betrays, presentable
+from fleetd.cloud.text import leaks_secret, presentable
 from fleetd.model.errors import CloudError, Unauthorized
 from tests.support.clients import core_client, open_core_api, open_core_cloud
 from tests.support.scripted_server import CLOSE, RESET, answer, scripted
@@ -178,6 +178,6 @@ def test_betrayal_is_seen_down_the_chain():
     inner = ValueError("k3y")
     middle, outer = RuntimeError("b"), RuntimeError("a")
     middle.__context__, outer.__cause__ = inner, middle
-    assert betrays(outer, ("k3y",))
-    assert not betrays(outer, ("other",))
-    assert not betrays(outer, ("",))
+    assert leaks_secret(outer, ("k3y",))
+    assert not leaks_secret(outer, ("other",))
+    assert not leaks_secret(outer, ("",))

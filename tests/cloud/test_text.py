@@ -7,7 +7,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from fleetd.cloud.text import HIDDEN, LONGEST, betrays, mask, presentable
+from fleetd.cloud.text import HIDDEN, LONGEST, leaks_secret, mask, presentable
 
 SECRET = 'a/b c"d&ü'
 
@@ -20,7 +20,7 @@ SECRET = 'a/b c"d&ü'
 def test_each_spelling_is_masked(spelling: str) -> None:
     assert mask(f"x{spelling}y{spelling}", [SECRET]) == f"x{HIDDEN}y{HIDDEN}"
     assert presentable(f"x {spelling} y", secrets=[SECRET]) == f"x {HIDDEN} y"
-    assert betrays(ValueError(spelling), [SECRET])
+    assert leaks_secret(ValueError(spelling), [SECRET])
 
 
 def test_the_longer_of_two_secrets_is_masked_whole() -> None:
@@ -48,11 +48,11 @@ def test_so_many_characters_are_shown(length: int, longest: int | None, shown: s
 def test_an_error_betrays_what_led_to_it_even_in_a_circle() -> None:
     first, second = ValueError("k3y"), ValueError("b")
     first.__cause__, second.__context__ = second, first
-    assert betrays(second, ["k3y"])
-    assert not betrays(second, ["other"])
+    assert leaks_secret(second, ["k3y"])
+    assert not leaks_secret(second, ["other"])
     third = ValueError("c")
     third.__cause__ = first
-    assert betrays(third, ["b"])
+    assert leaks_secret(third, ["b"])
 
 
 def test_what_only_a_repr_shows_is_shown() -> None:
@@ -60,5 +60,5 @@ def test_what_only_a_repr_shows_is_shown() -> None:
         def __repr__(self) -> str:
             return "Odd(k3y)"
 
-    assert betrays(Odd("x"), ["k3y"])
-    assert not betrays(Odd("x"), ["other"])
+    assert leaks_secret(Odd("x"), ["k3y"])
+    assert not leaks_secret(Odd("x"), ["other"])

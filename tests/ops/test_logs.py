@@ -7,15 +7,17 @@ import logging
 import os
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 import structlog
 
+from fleetd.cloud.text import mask
 from fleetd.model.errors import Unavailable
 from fleetd.model.reasons import Verb
 from fleetd.ops import logs
@@ -365,3 +367,12 @@ def test_a_traceback_on_a_terminal_keeps_its_lines_and_nothing_else() -> None:
 
 def test_the_priorities_cover_every_level() -> None:
     assert set(logs.PRIORITIES) == {"debug", "info", "warning", "error", "critical"}
+
+
+@pytest.mark.parametrize("secret", ["p/a s+s", 'q"u\\o', "é/ü", "plain"])
+@pytest.mark.parametrize("spelt", [str, quote, quote_plus, lambda s: quote(s, safe=""), json.dumps, repr])
+def test_a_secret_is_masked_however_it_is_spelt(secret: str, spelt: Callable[[str], str]) -> None:
+    secrets = Secrets()
+    secrets.add(secret)
+    shown = spelt(secret).strip("\"'")
+    assert secrets.mask_text(f"at {shown}!") == mask(f"at {shown}!", [secret]) == "at ***!"

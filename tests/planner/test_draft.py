@@ -91,7 +91,7 @@ LEFT = {"facts": [facts(1, last_state="off", last_up_at=ago(minutes=20))]}
 def test_which_surplus_machine_may_not_go(state: str, want: Any, recalled: Any, said: Skip | None) -> None:
     one = machine(1, state)
     found = draft(one, machine(2), want=want, **recalled)
-    assert found.spared(Verb.STOP, one) is (said is not None)
+    assert found.may_not_touch(Verb.STOP, one) is (said is not None)
     assert found.skips == ([] if said is None else [said])
 
 
@@ -116,14 +116,14 @@ def test_which_surplus_machine_may_not_go(state: str, want: Any, recalled: Any, 
 def test_which_machine_may_not_be_parked(state: str, want: Any, recalled: Any, said: Skip | None) -> None:
     one = machine(1, state)
     found = draft(one, want=want, **recalled)
-    assert found.spared(Verb.STOP, one, needs_idle=True) is (said is not None)
+    assert found.may_not_touch(Verb.STOP, one, needs_idle=True) is (said is not None)
     assert found.skips == ([] if said is None else [said])
 
 
 def test_a_machine_that_something_is_done_to_is_left_to_that_and_nothing_is_said() -> None:
     found = draft(machine(1), want=BLIND)
     found.act(Verb.STOP, Reason.OVER_TARGET, machine(1), None)
-    assert found.spared(Verb.STOP, machine(1)) is True
+    assert found.may_not_touch(Verb.STOP, machine(1)) is True
     assert found.skips == []
 
 
@@ -365,9 +365,9 @@ def test_what_a_rule_on_snapshots_forbids_is_said() -> None:
     want = fleet(destroy_requires_snapshot=timedelta(hours=24))
     kept = {"ps1": SnapshotSight("ps1", None, "the list is cut"), "ps2": SnapshotSight("ps2", ago(hours=1))}
     found = draft(machine(1), machine(2), want=want, snapshots=kept)
-    assert found.unsaved(machine(2)) is None
+    assert found.snapshot_veto(machine(2)) is None
     assert found.skips == []
-    assert found.unsaved(machine(1)) == "the list is cut"
+    assert found.snapshot_veto(machine(1)) == "the list is cut"
     assert found.skips == [skip(Verb.DESTROY, Reason.SNAPSHOT_TOO_OLD, detail="the list is cut")]
 
 

@@ -9,8 +9,8 @@ from fleetd.model.plan import Check
 from fleetd.model.reasons import Verb
 from fleetd.planner.plan import plan
 from fleetd.planner.policies import (
+    is_settled,
     last_started,
-    may_judge,
     outlived,
     snapshot_drift,
     timeout_drift,
@@ -161,9 +161,9 @@ def test_what_of_an_update_does_not_show(asked, shown, words) -> None:
     [("ready", True), ("off", True), ("starting", False), ("stopping", False), ("archiving", False)],
 )
 def test_settings_are_judged_of_a_machine_at_rest(state: str, judged: bool) -> None:
-    assert may_judge(machine(1, state), ()) is judged
-    assert may_judge(machine(1, state), {"ps2"}) is judged
-    assert not may_judge(machine(1, state), {"ps1"})
+    assert is_settled(machine(1, state), ()) is judged
+    assert is_settled(machine(1, state), {"ps2"}) is judged
+    assert not is_settled(machine(1, state), {"ps1"})
 
 
 def test_a_drift_says_what_changes_in_the_vendors_words() -> None:

@@ -11,7 +11,7 @@ from fleetd.model.fleet import AutoSnapshot, Guards, Limit, ScaleIn
 from fleetd.model.machine import SnapshotPolicy, SnapshotSight
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.plan import plan
-from fleetd.planner.policies import NOT_LOOKED, snapshot_missed, unsaved
+from fleetd.planner.policies import NOT_LOOKED, snapshot_missed, snapshot_veto
 from tests.support.build import NOW, ago, fleet, later, machine, machines, memory, remembered, seen
 
 LOOSE = Guards(max_stops_per_pass=Limit(percent=100), max_destroys_per_pass=10)
@@ -58,7 +58,7 @@ def sight(n: int = 1, hours: float | None = 1, doubt: str = "") -> SnapshotSight
     ],
 )
 def test_what_stands_in_the_way_of_a_destroy(want, known, why) -> None:
-    assert unsaved(want, known, NOW) == why
+    assert snapshot_veto(want, known, NOW) == why
 
 
 def decide(listed, **sights):

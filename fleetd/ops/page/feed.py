@@ -1,4 +1,4 @@
-"""Server-sent events: word that there is something new to see. What it is, the browser asks for by itself.
+"""A stream of server-sent events that only say "changed"; the browser asks for the page again.
 
 So a message is a few bytes, a client that reads slowly has at most one of them waiting, and a pass, which only sets
 an event, waits for nobody.
