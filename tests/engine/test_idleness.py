@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -330,6 +331,40 @@ def test_the_next_process_goes_on_with_the_clocks_that_were_written() -> None:
         after.idleness._saved_at = after.clock.now()
         await after.idleness.save()
         assert CLOCKS in after.notes, "what began anew since is compared with what was read"
+
+    on(story)
+
+
+SINCE, LAST = "2026-03-02T10:00:00+00:00", "2026-03-02T12:00:00+00:00"
+KEPT = IdleClock(NOW - timedelta(hours=2), NOW, timedelta(seconds=60), timedelta(seconds=20))
+
+
+@pytest.mark.parametrize(
+    ("row", "clock"),
+    [
+        P([SINCE, LAST, 60.0, 20.0], KEPT, id="as it is written"),
+        P([SINCE, LAST, 60.0], replace(KEPT, gap=timedelta(0)), id="by an older version"),
+        P([SINCE, LAST, 60.0, 20.0, 7.0], KEPT, id="by a newer one"),
+        P([None, LAST, 0.0, 0.0], IdleClock(None, NOW), id="in use"),
+        P([None, None, 0.0, 0.0], IdleClock(), id="never read"),
+        P(["soon", LAST, 0.0, 0.0], None, id="no date"),
+        P([SINCE, "9999-01-01T00:00:00+00:00", 0.0, 0.0], None, id="a date that no clock comes near"),
+        P([SINCE.removesuffix("+00:00"), LAST, 0.0, 0.0], None, id="of nobody knows which zone"),
+        P([SINCE, LAST, "much", 0.0], None, id="no span"),
+        P([SINCE, LAST, float("inf"), 0.0], None, id="a span without an end"),
+        P([SINCE], None, id="a part of one"),
+        P(7, None, id="none at all"),
+    ],
+)
+def test_a_clock_that_cannot_be_read_begins_anew_and_is_said(row: Any, clock: IdleClock | None) -> None:
+    async def story(world: World) -> None:
+        world.notes[CLOCKS] = json.dumps({"ps1": row, "ps2": [SINCE, LAST, 60.0, 20.0]})
+        with capture_logs() as logs:
+            await world.idleness.load()
+        assert world.idleness._clocks == ({} if clock is None else {"ps1": clock}) | {"ps2": KEPT}
+        events = [(line["event"], line["machine"]) for line in logs]
+        assert events == ([] if clock else [("idle_clocks.were_unreadable", "ps1")])
+        assert all(line["error"].split()[0] in {"ValueError", "TypeError", "OverflowError"} for line in logs)
 
     on(story)
 

@@ -86,6 +86,10 @@ def told(seen: Observation) -> dict[str, str]:
         P([], DOWN, {"last_state": LEAVING}, LEAVING, {"leaving"}, id="it was leaving, and is listed no more"),
         P([], LOST, {"last_state": LEAVING}, None, {"gone"}, id="it was leaving, and went"),
         P([machine(1)], machine(1), {"last_state": LEAVING}, "ready", {"shown"}, id="it was leaving, and came back"),
+        P(
+            [machine(1, "odd")], machine(1), {"last_state": LEAVING}, "odd", {"shown"},
+            id="it was leaving, and came back, listed in a state that says nothing",
+        ),
         P([machine(1)], machine(1), {"gone_at": ago(hours=1)}, "ready", {"shown"}, id="it went, and is back"),
         P([machine(1)], machine(1, "odd"), {"gone_at": ago(hours=1)}, "ready", {"shown"}, id="back, in an odd state"),
         P([machine(1)], LOST, {"gone_at": ago(hours=1)}, "ready", set(), id="it went, and the listing is old"),
@@ -137,7 +141,7 @@ def test_one_that_was_leaving_and_is_not_listed_although_show_finds_it_rejects_a
     async def story() -> None:
         seen, _ = await observed([machine(2)], machine(1), [facts(1, last_state=LEAVING)])
         assert seen.rejected is not None
-        assert "lacks ps1" in seen.rejected
+        assert "lacks ps1 (" in seen.rejected
 
     run_virtual(story)
 
@@ -221,6 +225,80 @@ def test_no_more_are_missing_than_entries_without_an_id_can_stand_for() -> None:
         seen = await observer.observe(["ps1", "ps2"])
         assert seen.rejected == "the listing lacks ps1, ps2, which show finds, for 1 entries without an id"
         assert (await observer.observe(["ps2"])).rejected is None
+
+    run_virtual(story)
+
+
+HERE, AWAY, GONE = [machine(1), machine(2)], [machine(2)], [machine(2)]
+"""Both machines; one that the listing lacks; and one that ``show`` does not know either."""
+
+
+@pytest.mark.parametrize(
+    ("passes", "rejected"),
+    [
+        P([(HERE, 1), (AWAY, 1)], [False, True], id="an entry without an id that was there before stands for nobody"),
+        P(
+            [(AWAY, 1), (AWAY, 1)],
+            [False, False],
+            id="one that came as a machine went missing stands for it for long",
+        ),
+        P([(AWAY, 1), (HERE, 1), (AWAY, 1)], [False, False, True], id="until that is back, and the entry stays"),
+        P([(HERE, 2), (GONE, 1), (AWAY, 2)], [False, False, False], id="one of two has gone, and one more has come"),
+        P([(HERE, 1), (HERE, 0), (AWAY, 1)], [False, False, False], id="one that was read meanwhile"),
+    ],
+)
+def test_which_entries_without_an_id_are_usual(passes: list[Any], rejected: list[bool]) -> None:
+    async def story() -> None:
+        now: list[Any] = []
+
+        async def show(machine_id: str) -> Machine:
+            if now[-1][0] is GONE:
+                raise LOST
+            return machine(int(machine_id[2:]))
+
+        async def everything(_progress: Any) -> Listing:
+            return Listing(tuple(now[-1][0]), unidentified=now[-1][1])
+
+        cloud: Any = SimpleNamespace(list_machines=everything, show=show)
+        observer = Observer(cloud, SimpleNamespace(now=lambda: NOW))  # type: ignore[arg-type]
+        for one, bad in zip(passes, rejected, strict=True):
+            now.append(one)
+            assert ((await observer.observe(["ps1", "ps2"])).rejected is not None) is bad
+
+    run_virtual(story)
+
+
+def test_of_a_listing_that_is_not_whole_nothing_is_looked_at_closer() -> None:
+    async def story() -> None:
+        async def part(_progress: Any) -> Listing:
+            return Listing((machine(2),), complete=False, problem="page 3: no route", unidentified=2)
+
+        cloud: Any = SimpleNamespace(list_machines=part)
+        observer = Observer(cloud, SimpleNamespace(now=lambda: NOW))  # type: ignore[arg-type]
+        assert await observer.observe(["ps1"]) == Observation(
+            NOW, (machine(2),), complete=False, problem="page 3: no route", unidentified=2
+        )
+        assert observer._unidentified == 0, "nor is anything usual by it"
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(("looks", "looked"), [(0, 2), (1, 2), (2, 2), (3, 3), (9, 5)])
+def test_two_are_looked_at_in_a_pass_however_slow_the_provider_may_be_asked(looks: int, looked: int) -> None:
+    async def story() -> None:
+        asked: list[str] = []
+
+        async def show(machine_id: str) -> Machine:
+            asked.append(machine_id)
+            raise LOST
+
+        async def nothing(_progress: Any) -> Listing:
+            return Listing(())
+
+        cloud: Any = SimpleNamespace(list_machines=nothing, show=show)
+        observer = Observer(cloud, SimpleNamespace(now=lambda: NOW), looks=lambda: looks)  # type: ignore[arg-type]
+        await observer.observe([f"ps{n}" for n in range(1, 6)])
+        assert len(asked) == looked
 
     run_virtual(story)
 
