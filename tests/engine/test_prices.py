@@ -125,6 +125,21 @@ async def test_what_is_learnt(account: Account, machines: Any, billed: Any, know
     assert again.known({}) == known, "over a restart"
 
 
+@pytest.mark.parametrize("told", [None, D(0), Unavailable("503")])
+@virtual
+async def test_who_tells_no_price_takes_none_back(told: Any) -> None:
+    account = Account({"ps1": D("0.5")})
+    prices = account.prices()
+    await prices.learn(boxes(1), {}, NOW)
+    account.rates["ps1"] = told
+    with capture_logs() as logs:
+        await prices.learn(boxes(1), {}, NOW)
+    assert prices.known({}) == {"P4000": D("0.5")}
+    assert json.loads(account.notes["prices"]) == {"P4000": "0.5"}
+    failed = {"event": "check.look_failed", "log_level": "debug", "machine": "ps1", "error": "503"}
+    assert logs == ([failed] if isinstance(told, Unavailable) else [])
+
+
 @virtual
 async def test_a_look_for_a_plan_writes_and_says_nothing() -> None:
     account = Account({"ps1": D("0.5")})
@@ -167,6 +182,7 @@ async def test_what_is_new_is_said_and_written_once() -> None:
         ({"P4000": "0.5"}, {"P4000": D(0), "V100": D(0)}, {"P4000": D("0.5")}),
         ({"P4000": "0", "V100": "-1", "A100": "NaN", "A4000": str(MOST_MONEY + 1)}, {}, {}),
         ({"P4000": str(MOST_MONEY)}, {}, {"P4000": D(MOST_MONEY)}),
+        ({"P4000": "0.5", "A100": "NaN"}, {}, {"P4000": D("0.5")}),
     ],
 )
 @virtual
