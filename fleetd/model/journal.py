@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from fleetd.model.machine import Machine, SnapshotSight
 from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.model.regions import normal_region
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,12 @@ class Intent:
 
     @property
     def capacity_key(self) -> tuple[str, str] | None:
-        """(region, machineType) of a create or start; None where it was written without."""
+        """(region, machineType) of a create or start; None where it was written without.
+
+        A create's region is as the config spells it, and a shortage is asked about by the region's full name.
+        """
         region, machine_type = self.parameters.get("region"), self.parameters.get("machineType")
-        return None if region is None or machine_type is None else (str(region), str(machine_type))
+        return None if region is None or machine_type is None else (normal_region(str(region)), str(machine_type))
 
     @property
     def subject(self) -> str:

@@ -15,7 +15,7 @@ from fleetd.model.fleet import Guards, Limit, ScaleIn
 from fleetd.model.journal import Hold
 from fleetd.model.plan import Listing
 from fleetd.model.reasons import Verb
-from tests.support.build import fleet, token_name
+from tests.support.build import PARAMETERS, fleet, token_name
 from tests.support.fakecloud import FakeCloud
 from tests.support.rig import Rig, rig
 from tests.support.virtual_time import run_virtual, virtual_clock
@@ -211,12 +211,24 @@ def test_starts_of_machines_of_another_type_are_backed_off_from_too() -> None:
     run_virtual(story)
 
 
-def test_a_capacity_failure_backs_off_and_makes_no_second_machine() -> None:
+@pytest.mark.parametrize("typed", ["East Coast (NY2)", "ny2", "NY2"])
+def test_a_capacity_failure_backs_off_and_makes_no_second_machine(typed: str) -> None:
+    """By whatever name the config calls the region; machines come back under its full one."""
+
     async def story() -> None:
-        async with rig(fleet(target=1)) as world, world.passes_by_hand():
+        wanted = fleet(target=1, parameters={**PARAMETERS, "region": typed})
+        async with rig(wanted) as world, world.passes_by_hand():
+            world.cloud.defaults = {"region": "East Coast (NY2)"}
             world.cloud.no_capacity = True
             await settle_down(world, 3600)
             assert len(world.cloud.states()) == 1
+            made, started, *_ = [entry for _, entry in await world.journal.history() if entry.machine == "ps1"]
+            assert (made.verb, started.verb) == ("create", "start")
+            waited = started.ts - timedelta(seconds=started.duration_s or 0) - made.ts
+            assert waited >= timedelta(minutes=1), "its start waits for as long as another create would"
+            assert [(b.region, b.machine_type) for b in await world.journal.backoffs()] == [
+                ("East Coast (NY2)", "P4000")
+            ]
             writes = world.cloud.writes()
             assert writes[0] == "create"
             assert set(writes[1:]) == {"start ps1"}
