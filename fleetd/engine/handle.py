@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from msgspec.structs import replace
@@ -19,7 +19,7 @@ from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, Veto
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
-from fleetd.model.report import DaemonReport, LastFault, LastPass, Report, veto_report
+from fleetd.model.report import DaemonReport, LastFault, LastPass, LeaseReport, Report, veto_report
 from fleetd.planner.aged import aged, patience_of
 from fleetd.planner.lookup import Named, meant, none_of_ours, one_of_ours, ours, several, strangers
 from fleetd.words.reasons import sentence
@@ -35,8 +35,18 @@ DECIDED_WITHIN = 30.0
 class EngineHandle:
     """Answers from the last pass and hands orders to the reconciler; every order goes into history with its actor."""
 
-    def __init__(self, daemon: Daemon, leases: Leases, clock: Clock, *, command: str = "run") -> None:
+    def __init__(
+        self,
+        daemon: Daemon,
+        leases: Leases,
+        clock: Clock,
+        *,
+        command: str = "run",
+        lease: Callable[[], LeaseReport | None] = lambda: None,
+    ) -> None:
+        """``lease``: of one of several replicas, who acts and how; None of a daemon that is alone."""
         self._command = command
+        self._lease = lease
         self._daemon = daemon
         self._leases = leases
         self._clock = clock
@@ -310,6 +320,7 @@ class EngineHandle:
         return DaemonReport(
             running=True,
             command=self._command,
+            lease=self._lease(),
             pid=os.getpid(),
             since=daemon.started_at,
             stopping_since=daemon.stopping_since,

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -285,7 +284,7 @@ class _Exposed(Collector):
             yield family
 
 
-def _fill(gauge: Gauge, counts: Mapping[Any, int], *, always: Iterable[tuple[str, ...]] = ()) -> None:
+def _fill(gauge: Gauge, counts: Mapping[tuple[str, ...], int], *, always: Iterable[tuple[str, ...]] = ()) -> None:
     gauge.clear()
     for labels in always:
         gauge.labels(*labels).set(0)

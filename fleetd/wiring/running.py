@@ -49,7 +49,6 @@ from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring.extra import needs_postgres
 from fleetd.wiring.handover import HAS_AN_END, Handover
-from fleetd.wiring.leased import LeasedHandle
 from fleetd.wiring.places import absolute, state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud
 from fleetd.wiring.reloads import Reloads
@@ -135,7 +134,7 @@ def assemble(
         command=command,
     )
     return Engine(
-        daemon, reconciler, poller, follower, LeasedHandle(daemon, leases, clock, command=command, lease=lease)
+        daemon, reconciler, poller, follower, EngineHandle(daemon, leases, clock, command=command, lease=lease)
     )
 
 
