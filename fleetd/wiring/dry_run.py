@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 
 from fleetd.engine import monthly_costs
@@ -169,7 +169,5 @@ async def _scratch(settings: Settings) -> AsyncIterator[SqliteJournal]:
         journal = await replicated_scratch(settings)
     else:
         journal = await SqliteJournal.open_scratch(journal_path(state_path(settings)))
-    try:
+    async with aclosing(journal):
         yield journal
-    finally:
-        await journal.aclose()

@@ -26,6 +26,14 @@ def since_boot() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+async def watch_lag(tell: Callable[[float], None], *, every: float = 1.0) -> None:
+    """Tell how many seconds late a timer of ``every`` seconds was, for ever: everything else waits as long."""
+    while True:
+        due = anyio.current_time() + every
+        await anyio.sleep(every)
+        tell(max(0.0, anyio.current_time() - due))
+
+
 class _AwakeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return since_boot()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -260,8 +260,5 @@ async def _offline_journal(settings: Settings, why: NoDaemon) -> AsyncIterator[J
             if isinstance(why, NoAnswer):
                 raise why from None
             raise
-        journal = await SqliteJournal.open(journal_path(state))
-        try:
+        async with aclosing(await SqliteJournal.open(journal_path(state))) as journal:
             yield journal
-        finally:
-            await journal.aclose()

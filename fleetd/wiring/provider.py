@@ -7,7 +7,7 @@ import random
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -44,10 +44,8 @@ async def open_cloud(
     async with _address(settings.provider, settings.source) as (base_url, key):
         opened = DIALECTS[settings.provider.dialect].open_cloud
         cloud = opened(base_url, lambda: key, rng=random.Random(), limits=limits, on_request=on_request)
-        try:
+        async with aclosing(cloud):
             yield cloud
-        finally:
-            await cloud.aclose()
 
 
 @asynccontextmanager
@@ -56,10 +54,8 @@ async def open_machines_api(settings: Settings) -> AsyncIterator[MachinesApi]:
     async with _address(settings.provider, settings.source) as (base_url, key):
         opened = DIALECTS[settings.provider.dialect].open_api
         api = opened(base_url, lambda: key, rng=random.Random(), limits=_limits(settings.provider))
-        try:
+        async with aclosing(api):
             yield api
-        finally:
-            await api.aclose()
 
 
 async def check_online(settings: Settings) -> list[Fault]:

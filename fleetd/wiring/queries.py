@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -166,8 +166,5 @@ async def open_journal(settings: Settings) -> AsyncIterator[Journal]:
         async with replicated_journal(settings) as replicated:
             yield replicated
         return
-    journal = await SqliteJournal.open_read_only(journal_path(state_path(settings)))
-    try:
+    async with aclosing(await SqliteJournal.open_read_only(journal_path(state_path(settings)))) as journal:
         yield journal
-    finally:
-        await journal.aclose()

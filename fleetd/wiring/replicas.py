@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,20 +87,14 @@ async def lease_report(settings: Settings) -> LeaseReport:
     """
     address = address_of(settings)
     await prepared(address)
-    lease = Lease(address, "", fuse=lambda _seconds: None)
-    try:
+    async with aclosing(Lease(address, "", fuse=lambda _seconds: None)) as lease:
         return lease_report_of(await lease.ask(roll))
-    finally:
-        await lease.aclose()
 
 
 async def _last_holder(address: Address) -> Holder:
     await prepared(address)
-    lease = Lease(address, "", fuse=lambda _seconds: None)
-    try:
+    async with aclosing(Lease(address, "", fuse=lambda _seconds: None)) as lease:
         return await lease.look()
-    finally:
-        await lease.aclose()
 
 
 @asynccontextmanager
@@ -110,11 +104,8 @@ async def between_replicas(settings: Settings) -> AsyncIterator[Journal]:
     Raises:
         StateLocked: one has taken it.
     """
-    journal = PostgresJournal(between_holders(address_of(settings)))
-    try:
+    async with aclosing(PostgresJournal(between_holders(address_of(settings)))) as journal:
         yield journal
-    finally:
-        await journal.aclose()
 
 
 @asynccontextmanager

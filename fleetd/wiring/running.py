@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -37,7 +37,6 @@ from fleetd.ops import systemd
 from fleetd.ops.addressee import Identity
 from fleetd.ops.control import serve_control
 from fleetd.ops.http import serve_http
-from fleetd.ops.lag import watch_lag
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.page.scene import Known
 from fleetd.ops.page.service import Page
@@ -49,6 +48,7 @@ from fleetd.store.port import Journal
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring.extra import needs_postgres
 from fleetd.wiring.handover import HAS_AN_END, Handover
+from fleetd.wiring.loops import watch_lag
 from fleetd.wiring.places import absolute, state_path
 from fleetd.wiring.provider import ONE_SHOT_LIMIT, open_cloud
 from fleetd.wiring.reloads import Reloads
@@ -315,11 +315,8 @@ async def _kept(settings: Settings, locked: LockWatch, reloads: Reloads | None) 
     """The journal, where the config says that it is kept; ``reloads``: of a process that may stand by before."""
     state = state_path(settings)
     if settings.daemon.state is None:
-        journal = await SqliteJournal.open(journal_path(state), guard=locked.check)
-        try:
+        async with aclosing(await SqliteJournal.open(journal_path(state), guard=locked.check)) as journal:
             yield Kept(journal, LockWatch(journal.check).run)
-        finally:
-            await journal.aclose()
         return
     with needs_postgres(settings):
         from fleetd.wiring.acting import holding_lease  # noqa: PLC0415

@@ -19,7 +19,6 @@ from fleetd.model.naming import machine_name, make_token
 from fleetd.model.plan import BudgetView, OrphanView
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.model.report import DaemonReport, LeaseReport, Report, StandbyReport
-from fleetd.ops.lag import watch_lag
 from fleetd.ops.lease_metrics import StandbyMetrics
 from fleetd.ops.metrics import (
     BUDGET_PARTS,
@@ -31,6 +30,7 @@ from fleetd.ops.metrics import (
     Metrics,
 )
 from fleetd.planner.standing import orphans
+from fleetd.wiring.loops import watch_lag
 from tests.support.fake_handle import AT, a_fleet, a_machine, a_report, a_veto
 from tests.support.virtual_time import run_virtual
 
