@@ -79,9 +79,9 @@ def test_a_name_is_one_that_nobody_has_or_had(where: str) -> None:
 
 
 def test_fleets_whose_last_create_got_no_answer_come_last_the_longest_wait_first() -> None:
-    me: Any = SimpleNamespace(_hung={"b": 7, "d": 1})
+    me: Any = SimpleNamespace(_hung={"b": 7, "a": 1})
     order = Executor._doubted_last(me, [fleet(name) for name in "abcd"])
-    assert [one.name for one in order] == ["a", "c", "d", "b"]
+    assert [one.name for one in order] == ["c", "d", "a", "b"]
 
 
 NAME = token_name(1)
