@@ -53,6 +53,8 @@ class Setbacks:
         """By machine id: the call that had its effect last."""
         self._mended: dict[str, tuple[datetime, dict[str, object] | None]] = {}
         """By key, of updates: when one had its effect last, and what it asked for."""
+        self._unsaved = False
+        """The journal has entries still that a new config has ended."""
 
     async def load(self) -> None:
         """Read what an earlier process left. An entry that cannot be read is left out: its call is tried anew."""
@@ -107,7 +109,7 @@ class Setbacks:
             self._worked[intent.machine_id] = (now, intent)
         if before is not None:
             self._cleared[key] = (now, before)
-        if before is not None or cleared is not None:
+        if before is not None or cleared is not None or self._unsaved:
             await self._save()
         return None
 
@@ -166,9 +168,12 @@ class Setbacks:
     def reconfigured(self) -> None:
         """A new config may ask for something else: creates and updates are tried anew."""
         anew = (f"{Verb.CREATE}:", f"{Verb.UPDATE}:")
-        self._known = {key: back for key, back in self._known.items() if not key.startswith(anew)}
+        left = {key: back for key, back in self._known.items() if not key.startswith(anew)}
+        self._unsaved |= len(left) < len(self._known)
+        self._known = left
 
     async def _save(self) -> None:
+        self._unsaved = False
         rows = {key: _row(back) for key, (_, back) in sorted(self._cleared.items())}
         for key, (at, _) in self._cleared.items():
             rows[key]["cleared"] = at.isoformat()

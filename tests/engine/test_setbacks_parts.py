@@ -166,6 +166,34 @@ def test_an_effect_is_written_down_where_it_changes_what_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    ("known", "works", "left", "written"),
+    [
+        P(CREATE, CREATE, set(), 1, id="the create that waited works"),
+        P(CREATE, STOP, set(), 1, id="another call works"),
+        P(UPDATE, STOP, set(), 1, id="an update waited"),
+        P(STOP, START, {"stop:ps1"}, 0, id="a stop waits on: a config asks for no other"),
+    ],
+)
+def test_what_a_new_config_has_ended_does_not_come_back_with_a_restart(
+    known: Intent, works: Intent, left: set[str], written: int
+) -> None:
+    async def story() -> None:
+        async with a_journal() as journal:
+            writes: Any = Writes(journal)
+            found = await loaded(writes)
+            await found.add(known, "vanished", NOW)
+            found.reconfigured()
+            writes.count = 0
+            for _ in range(2):
+                await found.worked(works, later(seconds=30))
+                found.reconfigured()
+            assert writes.count == written
+            assert set((await loaded(journal)).known(NOW)) == left
+
+    run_virtual(story)
+
+
+@pytest.mark.parametrize(
     ("second", "after", "undone"),
     [
         P(UPDATE, timedelta(minutes=1), True, id="the same setting, put right again"),
