@@ -248,7 +248,7 @@ class Executor:
             return objection
         if ticket.is_stale():
             return _TOO_SLOW
-        if ticket.intent is None and not ticket.commit():
+        if not ticket.commit():  # once committed it stays so, however often it is looked
             return ticket.objection or _NOTHING_NEW
         intent = ticket.intent or await self._begin(ticket, action, pass_id)
         if intent.baseline_event not in {None, _newest(ticket)}:
