@@ -32,7 +32,7 @@ def about(
     former: bool = True,
     soon: bool = False,
 ) -> tuple[str, T]:
-    """Ask something about the machine that is meant: its id, which is said where it was not given, and the answer.
+    """Ask something about one machine; returns its id (reported where a name was given) and the answer.
 
     Args:
         word: an id, or a name that only one machine has.

@@ -118,7 +118,7 @@ def explanation(error: BaseException) -> list[str]:
 
 @contextmanager
 def usage() -> Iterator[None]:
-    """What is no machine of ours is a usage error, whoever found out."""
+    """Turns "no such machine" into a usage error, whether the daemon or this command found out."""
     try:
         yield
     except OrderRefused as error:

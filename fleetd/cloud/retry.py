@@ -40,7 +40,7 @@ class RetryPolicy:
 
 
 IN_PLACE = RetryPolicy(attempts=2, patience=1.0)
-"""While a place is held that others wait for; whoever made the call comes again in any case."""
+"""Used while others wait for the place that is held; the caller tries again later anyway."""
 
 
 class Attempts:

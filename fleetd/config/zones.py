@@ -27,7 +27,7 @@ _CITIES: Mapping[str, str] = MappingProxyType(
         "AEDT": "Australia/Sydney",
     }
 )
-"""Abbreviations that mean one thing to whoever writes them. IST and CST mean three things each, and are none here."""
+"""Abbreviations with one common meaning. IST and CST have three each and are left out."""
 _FIXED: Mapping[str, str] = MappingProxyType(
     {"EST": "America/New_York", "MST": "America/Denver", "HST": "Pacific/Honolulu"}
 )

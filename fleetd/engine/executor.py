@@ -113,7 +113,7 @@ class Executor:
         return merge(skips)
 
     async def on_its_way(self, machine_id: str) -> Verb | None:
-        """What may take a machine from whoever uses it, and has left the process already; None where nothing has.
+        """The verb of a call that stops, restarts or destroys the machine and has been sent already, or None.
 
         Ask it after the lease is in force: nothing leaves in between.
         """

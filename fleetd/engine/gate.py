@@ -169,7 +169,7 @@ class Gate:
         ticket.left = True
 
     def departed(self, machine_id: str) -> Verb | None:
-        """What may take a machine from whoever uses it and has left already, unanswered so far."""
+        """The verb of a destructive call for the machine that was sent and is not answered yet, or None."""
         return next(
             (t.verb for t in self.tickets if t.left and t.machine_id == machine_id and t.verb.destructive), None
         )

@@ -1,4 +1,4 @@
-"""What a window that parks came to: one line of history when it closes, for whoever asks in the morning."""
+"""Writes one history entry when a parking window closes: what it parked, and what it kept up and why."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ class _Inquiry:
         return None
 
     def _takes_leave(self, machine_id: str, machine: Machine | None, error: CloudError | None) -> bool:
-        """Whether it is on its way out, or may be; nothing that is said of it speaks against the listing then."""
+        """True if the machine is, or may be, being removed; the listing is then not doubted because of it."""
         listed = machine_id in self.states
         remembered = machine_id in self.left and self.left[machine_id].last_state == LEAVING
         if machine is not None and leaves(machine, listed=listed):

@@ -218,7 +218,7 @@ class Setback:
     baseline: str | None = None
     """``Intent.baseline_event`` of the last attempt: the events after it show whose a late effect is."""
     why: Reason | None = None
-    """Of a call that was declined: what is said of it."""
+    """For a declined call: the reason its skip reports."""
     lasts: timedelta | None = None
     """The length of a wait that the provider asked for; None where ``attempt`` tells it."""
 

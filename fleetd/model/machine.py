@@ -49,7 +49,7 @@ _ENDS = frozenset({"destroy", "deactivate", "delete", "terminate"})
 """Names of those that end it (both dialects, and the words that others have for it)."""
 NO_REASON = "the provider gives no reason"
 WENT_BACK = f"it went back to off, and {NO_REASON}"
-"""Of a start that was seen under way, and of which nothing but its machine's state tells that it failed."""
+"""The reason for a failed start that only the machine's state shows: no event says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ class _Door:
     def __init__(self, runner: web.AppRunner) -> None:
         self._runner = runner
         self._open: dict[RequestHandler, bool] = {}
-        """The oldest first, and whether it has been seen connected: it is so a moment after it was made."""
+        """Oldest first; the value: whether it has been seen connected, which takes a moment after it was made."""
 
     def __call__(self) -> asyncio.Protocol:
         """The next connection's."""

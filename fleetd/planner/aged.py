@@ -1,4 +1,4 @@
-"""A picture that has grown old: where no look has come to an end for long, nobody claims that it is so now."""
+"""Marks a report as doubtful when no look has ended for too long."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Draft:
     observed_at: datetime
     prices: Mapping[str, Decimal]
     unverified: Mapping[str, str] = field(default_factory=dict)
-    """By machine id, why nobody can tell its state."""
+    """By machine id: why its state is not known."""
     on_fault: OnFault | None = None
     """None: a fault is raised."""
     unconfirmed: Mapping[str, Reason] = field(default_factory=dict)

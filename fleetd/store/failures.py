@@ -91,7 +91,7 @@ def _explain(code: int, path: Path) -> str:
 
 
 def _as_its_owner(path: Path) -> str:
-    """Whom to act as: what is there is a daemon's most likely, and is not given to whoever runs a command."""
+    """The user to run the command as: the owner of the state directory, most likely the daemon's user."""
     for place in (path, *path.parents):
         try:
             owner = place.stat().st_uid

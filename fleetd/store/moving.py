@@ -99,7 +99,7 @@ async def file_content(path: Path) -> Content:
 
 
 async def leave_word(path: Path, to: str) -> None:
-    """Make the file no journal any more: whoever opens it is told where that went."""
+    """Turn the file into a marker that says where the journal went."""
 
     def mark() -> None:
         with _opened(path) as db, _transaction(db):

@@ -23,7 +23,7 @@ HAS_AN_END = "fleetd apply runs there: it ends by itself, and gives the lease ba
 NOBODY = "no replica stands by that could take over: start one first; systemctl stop ends this one all the same"
 
 ANSWERED = 0.5
-"""Seconds in which whoever asked is answered, before the end begins: its answer goes through what ends."""
+"""Seconds from the answer to a step-down to the shutdown, which closes the socket that the answer goes through."""
 
 
 class Handover:

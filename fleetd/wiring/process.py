@@ -31,7 +31,7 @@ class Process:
     about: str = field(default_factory=_about)
     """In words, for others."""
     fuse: Callable[[float], object] = kernel_fuse
-    """Has it ended in so many seconds, whatever it does then; 0: not any more."""
+    """Arms a timer that kills the process after so many seconds; 0 disarms it."""
     monotonic: Callable[[], float] = since_boot
     """Seconds that no step of the wall clock disturbs, and that run on while it is paused, or its machine sleeps."""
     clock: Clock = field(default_factory=SystemClock)

@@ -43,7 +43,7 @@ def why_words(lease: LeaseReport, shown: Callable[[str], str] = str) -> str:
 
 
 def standby_words(standby: StandbyReport, shown: Callable[[str], str] = str) -> str:
-    """One replica that stands by, and that its config is another than the one in force, where it is so."""
+    """One standby replica, and whether its config differs from the one in force."""
     if not standby.config_differs:
         return shown(standby.about)
     return f"{shown(standby.about)}; its config ({shown(standby.config or '-')}) differs from the one in force"

@@ -357,7 +357,7 @@ def between_holders(address: Address) -> Database:
 
 
 def kernel_fuse(seconds: float) -> None:
-    """Have the kernel end this process in so many seconds of its own time, whatever it does then; 0: not any more.
+    """Arm a kernel timer that kills this process after so many seconds; 0 disarms it.
 
     The timer goes on while the process is stopped (SIGSTOP, a frozen group): it is dead before it runs on. It stands
     still with the whole machine (a suspended guest).
