@@ -96,7 +96,7 @@ class Setbacks:
         until = now + (next_backoff(attempt) if attempt else timedelta(0))
         back = Setback(until, words, since, attempt, intent.baseline_event)
         self._known = self.known(now) | {key: back}
-        await self._save()
+        await self._save(now)
         return back
 
     async def worked(self, intent: Intent, now: datetime) -> Setback | None:
@@ -110,7 +110,7 @@ class Setbacks:
         if before is not None:
             self._cleared[key] = (now, before)
         if before is not None or cleared is not None or self._unsaved:
-            await self._save()
+            await self._save(now)
         return None
 
     async def undone(self, machine_id: str, *, up: bool, now: datetime) -> Setback | None:
@@ -162,7 +162,7 @@ class Setbacks:
             if sum(e.name == verb for e in machine.events[:since]) > 1:
                 return None  # another one than ours is among them
         del self._known[key]
-        await self._save()
+        await self._save(now)
         return verb
 
     def reconfigured(self) -> None:
@@ -172,8 +172,9 @@ class Setbacks:
         self._unsaved |= len(left) < len(self._known)
         self._known = left
 
-    async def _save(self) -> None:
+    async def _save(self, now: datetime) -> None:
         self._unsaved = False
+        self._cleared = {k: one for k, one in self._cleared.items() if is_waiting(one[0], UNDONE_WITHIN, now)}
         rows = {key: _row(back) for key, (_, back) in sorted(self._cleared.items())}
         for key, (at, _) in self._cleared.items():
             rows[key]["cleared"] = at.isoformat()

@@ -129,6 +129,26 @@ def test_since_when_nobody_knows_of_one_of_another_version() -> None:
     run_virtual(story)
 
 
+@pytest.mark.parametrize(
+    ("apart", "kept"),
+    [
+        P(UNDONE_WITHIN - MOMENT, ["ps8", "ps9"], id="while it may be undone"),
+        P(UNDONE_WITHIN, ["ps9"], id="and no longer, however many machines come and go"),
+    ],
+)
+def test_what_an_effect_has_ended_is_kept_while_the_effect_may_be_undone(apart: timedelta, kept: list[str]) -> None:
+    async def story() -> None:
+        async with a_journal() as journal:
+            found = await loaded(journal)
+            for n in range(10):
+                one, at = intent(Verb.START, n), NOW + n * apart
+                await found.add(one, "x", at)
+                await found.worked(one, at)
+            assert sorted(json.loads(await journal.get_note(NOTE) or "")) == [f"start:{m}" for m in kept]
+
+    run_virtual(story)
+
+
 class Writes:
     """A journal that counts what is written to it."""
 
