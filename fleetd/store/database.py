@@ -119,15 +119,16 @@ class Database:
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
 
     async def _run(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        if self._closed or self._connection is None:
+            msg = f"the journal {self.path} is closed"
+            raise StateUnusable(msg)
+        db = self._connection
+
         def explained() -> T:
-            if self._connection is None:
-                msg = f"the journal {self.path} is closed"
-                raise StateUnusable(msg)
             try:
-                result = job(self._connection)
+                result = job(db)
             except sqlite3.Error as error:
                 raise database_failure(error, self.path) from error
             if isinstance(result, sqlite3.Cursor):
@@ -136,9 +137,6 @@ class Database:
                 result.close()
             return result
 
-        if self._closed:
-            msg = f"the journal {self.path} is closed"
-            raise StateUnusable(msg)
         return await self._worker.run(explained)
 
     def check(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from contextlib import closing
 
 import pytest
 
-from fleetd.model.errors import StateUnusable
+from fleetd.model.errors import LockLost, StateUnusable
 from fleetd.store.sqlite import SqliteJournal
 from tests.store.test_journal import INTENT
 from tests.store.test_lock_edges import opened
@@ -59,6 +60,54 @@ async def test_a_failed_write_leaves_nothing_and_the_next_one_works(journal):
     assert await journal.get_note("a") is None
     await journal.put_note("a", "c")
     assert await journal.get_note("a") == "c"
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+async def test_who_may_not_write_is_told_before_anything_and_at_the_last_moment(path, looks):
+    """A transaction may wait for another process, and the lock be lost meanwhile."""
+    left = [looks]
+
+    def guard() -> None:
+        left[0] -= 1
+        if left[0] <= 0:
+            raise LockLost("gone")
+
+    journal = await SqliteJournal.open(path, executor=InlineExecutor(), busy_timeout=0.05, guard=guard)
+    begun = []
+
+    def write(db: sqlite3.Connection) -> None:
+        begun.append(db.in_transaction)
+        db.execute("INSERT INTO note (key, value) VALUES ('a', 'b')")
+
+    with pytest.raises(LockLost):
+        await journal._database.write(write)
+    assert begun == [True] * (looks - 1)
+    assert await journal.get_note("a") is None
+    await journal.aclose()
+
+
+async def test_who_may_not_write_waits_for_no_other_process(path):
+    def guard() -> None:
+        raise LockLost("gone")
+
+    journal = await SqliteJournal.open(path, executor=InlineExecutor(), busy_timeout=0.05, guard=guard)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LockLost):
+            await journal.put_note("a", "b")
+    await journal.aclose()
+
+
+@pytest.mark.parametrize("threaded", [True, False])
+async def test_a_closed_one_says_so_and_is_closed_once(path, threaded):
+    executor = None if threaded else InlineExecutor()
+    journal = await SqliteJournal.open(path, executor=executor)
+    await journal.put_note("a", "b")
+    await journal.aclose()
+    await journal.aclose()
+    for call in (journal.get_note("a"), journal.put_note("a", "c"), journal.open_intents()):
+        with pytest.raises(StateUnusable, match=r"the journal .*journal\.db is closed"):
+            await call
 
 
 async def test_only_its_owner_can_read_it(journal, path):
