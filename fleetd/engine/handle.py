@@ -12,7 +12,7 @@ from fleetd.engine.daemon import HEARTBEAT, Daemon
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import Clock
 from fleetd.engine.status import status_report, step_report
-from fleetd.engine.vetoes import entry_words, hold_of, no_machine, order_entry
+from fleetd.engine.vetoes import entry_words, hold_of, order_entry, refuse_nobody
 from fleetd.model.answers import Adopted, LeaseTaken, OrderTaken, VetoTaken, veto_taken
 from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
@@ -262,9 +262,9 @@ class EngineHandle:
         """
         reconciler = self._daemon.reconciler
         found = self._called(subject)
-        fleets = [f.name for f in reconciler.settings.fleets]
-        if not found and (reconciler.last is not None or subject in fleets or any(c in subject for c in "*?[")):
-            raise LookupError(no_machine(subject, fleets))
+        if not found:
+            fleets = (f.name for f in reconciler.settings.fleets)
+            refuse_nobody(subject, fleets, sure=reconciler.last is not None)
         return found
 
     def _owned(self, subject: str) -> tuple[Machine, str]:

@@ -123,14 +123,21 @@ async def lift(
     return len(ended)
 
 
-def no_machine(subject: str, fleets: Iterable[str]) -> str:
-    """Why that cannot be held."""
+def refuse_nobody(subject: str, fleets: Iterable[str], *, sure: bool) -> None:
+    """Decline a hold where no machine is called so; ``sure``: everybody who knows was asked.
+
+    Where not, the hold is on whatever has that id or name, which no fleet and no pattern is.
+
+    Raises:
+        LookupError: nothing can be held; the words say why.
+    """
     if subject in set(fleets):
-        return f"{subject} is a fleet, and a hold is on one machine: fleetd freeze {subject} is what stops a fleet"
-    hint = ""
-    if any(c in subject for c in "*?["):
-        hint = "; a hold takes no patterns: fleetd freeze FLEET stops a fleet"
-    return f"no machine of ours is called {subject}; nothing is held{hint}"
+        why = f"{subject} is a fleet, and a hold is on one machine: fleetd freeze {subject} is what stops a fleet"
+        raise LookupError(why)
+    pattern = any(c in subject for c in "*?[")
+    if sure or pattern:
+        hint = "; a hold takes no patterns: fleetd freeze FLEET stops a fleet" if pattern else ""
+        raise LookupError(f"no machine of ours is called {subject}; nothing is held{hint}")
 
 
 def entry_words(hold: Hold) -> str:

@@ -91,7 +91,7 @@ def _explain(code: int, path: Path) -> str:
 
 
 def _as_its_owner(path: Path) -> str:
-    """The user to run the command as: the owner of the state directory, most likely the daemon's user."""
+    """Advice to run the command as the owner, most likely the daemon's user, and not to give it to somebody else."""
     for place in (path, *path.parents):
         try:
             owner = place.stat().st_uid

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import anyio
 
-from fleetd.engine.vetoes import entry_words, hold_of, no_machine, order_entry
+from fleetd.engine.vetoes import entry_words, hold_of, order_entry, refuse_nobody
 from fleetd.engine.vetoes import lift as lift_from
 from fleetd.model.answers import Adopted, Lifted, OrderTaken, Reloaded, SteppingDown, VetoTaken, veto_taken
 from fleetd.model.errors import CloudError, ConfigError, StateAway, StateLocked
@@ -228,11 +228,10 @@ async def _to_hold(settings: Settings, journal: Journal, subject: str) -> list[t
     Raises:
         LookupError: no machine of ours is called so, or more than one.
     """
-    fleets = [f.name for f in settings.fleets]
     view = await _view(settings, journal, subject)
     found = one_of_ours(subject, view.ours, view.beside)
-    if found is None and (view.listed or subject in fleets or any(c in subject for c in "*?[")):
-        raise LookupError(no_machine(subject, fleets))
+    if found is None:
+        refuse_nobody(subject, (f.name for f in settings.fleets), sure=view.listed)
     return [] if found is None else [(found.machine, found.fleet)]
 
 

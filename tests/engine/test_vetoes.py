@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from fleetd.engine import stop_holds
-from fleetd.engine.vetoes import Vetoes, entry_words, hold_of, names_of, no_machine, order_entry
+from fleetd.engine.vetoes import Vetoes, entry_words, hold_of, names_of, order_entry, refuse_nobody
 from fleetd.model.journal import Hold, VetoOrder
 from fleetd.model.reasons import Outcome, Reason, Verb
 from tests.support.build import NOW, later, machine, token_name
@@ -66,9 +66,15 @@ def test_the_words_of_a_veto() -> None:
     ],
 )
 def test_why_nothing_is_held(subject: str, says: str, not_said: str) -> None:
-    words = no_machine(subject, ["training"])
-    assert says in words
-    assert not_said not in words
+    doubted = subject in {"ps9", "another"}
+    for sure in (True, False):
+        if doubted and not sure:
+            refuse_nobody(subject, ["training"], sure=sure)  # nobody could tell: the hold is on whatever is called so
+            continue
+        with pytest.raises(LookupError) as caught:
+            refuse_nobody(subject, ["training"], sure=sure)
+        assert says in str(caught.value)
+        assert not_said not in str(caught.value)
 
 
 @pytest.mark.parametrize(
