@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from difflib import get_close_matches
 from fleetd.cloud.decoding import values_in
 from fleetd.cloud.port import Json
 from fleetd.model.errors import CloudError, Refused
+from fleetd.model.machine import Machine
+from fleetd.model.plan import Listing
 
 LONGEST_ID = 200
 """Characters. What is longer identifies nothing."""
@@ -89,10 +91,10 @@ class Reading:
             return self.failure.message
         return "the list moved while its pages were read" if self.moved else ""
 
-    @property
-    def unidentified(self) -> int:
-        """Entries that have no id."""
-        return sum(identity(item) is None for item in self.items)
+    def listing(self, read: Callable[[Iterable[Json]], tuple[Machine, ...]]) -> Listing:
+        """What the engine is told of it; ``read``: makes the machines of its entries."""
+        unidentified = sum(identity(item) is None for item in self.items)
+        return Listing(read(self.items), complete=self.complete, problem=self.problem, unidentified=unidentified)
 
 
 def identity(entry: object) -> str | None:

@@ -56,7 +56,7 @@ def test_what_is_known_of_a_reading(reading: Reading, complete: bool, problem: s
 
 
 def test_what_has_no_id_is_counted() -> None:
-    assert Reading(({"id": "a"}, {}, {"id": ""}, {"id": 3}, {"id": "b"})).unidentified == 2
+    assert Reading(({"id": "a"}, {}, {"id": ""}, {"id": 3}, {"id": "b"})).listing(lambda _rows: ()).unidentified == 2
 
 
 @pytest.fixture

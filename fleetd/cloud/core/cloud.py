@@ -48,12 +48,7 @@ class CoreCloud:
         reading = await self._api.read_listing({}, prove=True, progress=progress)
         if reading.complete:
             self._places.learn(reading.items)
-        return Listing(
-            wire.read_machines(reading.items),
-            complete=reading.complete,
-            problem=reading.problem,
-            unidentified=reading.unidentified,
-        )
+        return reading.listing(wire.read_machines)
 
     async def find(self, machine_ids: Collection[str]) -> Found:
         """Look at these machines: those that share a page by that page, the others one by one."""

@@ -59,12 +59,7 @@ class PaperspaceCloud:
         reading = await self._api.read_listing(progress)
         if reading.complete:
             self._places.learn(reading.items)
-        return Listing(
-            wire.read_machines(reading.items),
-            complete=reading.complete,
-            problem=reading.problem,
-            unidentified=reading.unidentified,
-        )
+        return reading.listing(wire.read_machines)
 
     async def find(self, machine_ids: Collection[str]) -> Found:
         """Look at these machines without their events: from the nearer end of the listing, or one by one.

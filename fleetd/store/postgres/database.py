@@ -192,9 +192,14 @@ class Database:
 
     async def _drop(self) -> None:
         db, self._connection = self._connection, None
-        if db is not None:
-            with suppress(psycopg.Error):
-                await db.close()
+        await close(db)
+
+
+async def close(db: Connection | None) -> None:
+    """Close a connection, whatever became of it."""
+    if db is not None:
+        with suppress(psycopg.Error):
+            await db.close()
 
 
 def _is_lost(db: Connection, error: psycopg.Error) -> bool:

@@ -24,7 +24,7 @@ import structlog
 from fleetd.model.errors import LockLost, StateAway, StateUnusable, StoreError
 from fleetd.store.postgres import schema
 from fleetd.store.postgres.address import Address
-from fleetd.store.postgres.database import Database, Job, connect, failure, held_by, lost, one
+from fleetd.store.postgres.database import Database, Job, close, connect, failure, held_by, lost, one
 from fleetd.store.postgres.holder import Holder, holder_of
 from fleetd.store.postgres.schema import Connection, Cursor
 
@@ -323,9 +323,7 @@ class Lease:
 
     async def _drop(self) -> None:
         db, self._db = self._db, None
-        if db is not None:
-            with suppress(psycopg.Error):
-                await db.close()
+        await close(db)
 
 
 def pause(left: float, age: float) -> float:

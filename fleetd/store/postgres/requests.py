@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
@@ -11,7 +10,7 @@ import psycopg
 
 from fleetd.model.errors import StoreError
 from fleetd.store.postgres.address import Address
-from fleetd.store.postgres.database import Database, connect, failure, one, only
+from fleetd.store.postgres.database import Database, close, connect, failure, one, only
 from fleetd.store.postgres.lease import Lease
 from fleetd.store.postgres.schema import Connection, Cursor
 
@@ -57,9 +56,7 @@ class Bell:
     async def aclose(self) -> None:
         """Listen no more."""
         db, self._db = self._db, None
-        if db is not None:
-            with suppress(psycopg.Error):
-                await db.close()
+        await close(db)
 
 
 async def claimed(database: Database) -> Sequence[Request]:
@@ -112,9 +109,7 @@ class Requester:
             raise type(failed)(f"{failed}{self._left}") from error
         finally:
             await self._bell.aclose()
-            if self._db is not None:
-                with suppress(psycopg.Error):
-                    await self._db.close()
+            await close(self._db)
 
     async def _ask(self, method: str, path: str, body: str, actor: str, seconds: float) -> tuple[int, bytes] | bool:
         self._db = db = await connect(self._address, "fleetd command")
