@@ -117,6 +117,10 @@ class Sender(Protocol):
         """Those in force."""
         ...
 
+    def now(self) -> datetime:
+        """See ``HttpClient.now``."""
+        ...
+
     async def send(self, call: Call) -> Answer:
         """See ``HttpClient.send``."""
         ...

@@ -35,7 +35,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -129,9 +129,18 @@ class HttpClient:
         self._retries = retries or RetryPolicy()
         self._on_request = on_request
         self._now = now
+        self._told: tuple[datetime, float] | None = None
+        """What the last answer's Date said, and when that came by the loop's clock."""
         self._admission = Admission(self.limits.max_requests_per_second, self.limits.max_concurrency)
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
+
+    def now(self) -> datetime:
+        """Wall time by the provider's clock, which dates what it tells; by ours before it has told its own."""
+        if self._told is None:
+            return self._now()
+        theirs, ticks = self._told
+        return theirs + timedelta(seconds=anyio.current_time() - ticks)
 
     @asynccontextmanager
     async def place(
@@ -265,6 +274,7 @@ class HttpClient:
                 progress.status = response.status
                 told = http_date(response.headers.get("Date", ""))
                 if told is not None:
+                    self._told = (told, anyio.current_time())
                     self.limits.on_date(told)
                 body, whole = await read_body(response, longest=BODY_LIMIT)
         except Withheld as e:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from fleetd.cloud.calls import Answer, Call, HttpLimits, Sender
@@ -39,6 +40,10 @@ class Placed:
     def limits(self) -> HttpLimits:
         """The client's."""
         return self._client.limits
+
+    def now(self) -> datetime:
+        """The client's."""
+        return self._client.now()
 
     async def send(self, call: Call) -> Answer:
         """Make the call at once."""

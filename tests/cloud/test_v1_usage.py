@@ -103,7 +103,9 @@ def test_what_tells_the_state_before_the_month(sent: dict[str, str], tells: bool
     assert tells_state(sent, MARCH) is tells
 
 
-def test_the_simulated_vendors_bill_says_the_same() -> None:
+@pytest.mark.parametrize("ahead", [0, 10, -10, 700, -700])
+def test_the_simulated_vendors_bill_says_the_same(ahead: int) -> None:
+    """Whatever our clock says, hours ahead of the vendor's or behind it."""
     start = MARCH - timedelta(days=3)
 
     async def story() -> None:
@@ -121,8 +123,12 @@ def test_the_simulated_vendors_bill_says_the_same() -> None:
             await anyio.sleep(8 * HOUR)
             machine_id = made.id
             url = f"{at.server.url}/v1"
-            client = paperspace_client(url, lambda: KEY, rng=random.Random(1), limits=LIMITS)
-            cloud = PaperspaceCloud(client, now=virtual_clock().now)
+
+            def ours() -> datetime:
+                return virtual_clock().now() + timedelta(hours=ahead)
+
+            client = paperspace_client(url, lambda: KEY, rng=random.Random(1), limits=LIMITS, now=ours)
+            cloud = PaperspaceCloud(client)
             for month in ("2026-02", "2026-03"):
                 told = await cloud.utilization(machine_id, month)
                 truth = world.usage(machine_id, *(int(part) for part in month.split("-")))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from fleetd.cloud.calls import Sender
 from fleetd.cloud.finding import Places, Sights, each, from_an_end
@@ -35,12 +35,16 @@ MONTH_PAGES = 20
 
 
 class PaperspaceCloud:
-    """Implements ``port.Cloud``. ``aclose`` closes the client that it is given; ``now`` is wall time, UTC."""
+    """Implements ``port.Cloud``. ``aclose`` closes the client that it is given.
 
-    def __init__(self, http: Sender, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    ``now``: wall time, UTC, which a machine that runs is billed until. By default the provider's, by which the events
+    are dated: by ours, hours ahead, it would have run for hours more, and no later answer takes a bill back.
+    """
+
+    def __init__(self, http: Sender, *, now: Callable[[], datetime] | None = None) -> None:
         self._http = http
         self._api = PaperspaceApi(http, repeat_writes=False)
-        self._now = now
+        self._now = now or http.now
         self._events = EventsSight()
         self._places = Places()
 
