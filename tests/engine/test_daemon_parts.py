@@ -198,6 +198,7 @@ async def test_what_is_told_of_a_daemon_that_has_not_begun() -> None:
     daemon = World().daemon
     assert (daemon.started_at, daemon.pass_began_at, daemon.config_since) == (None, None, None)
     assert (daemon.last_error, daemon.pause, daemon.left_alone_until) == (None, 0.0, None)
+    assert daemon.stopping_since is None
 
 
 WANTED = {"shutdown_timeout_check": Schedules().shutdown_timeout_check, "snapshot_check": Schedules().snapshot_check}
@@ -223,6 +224,8 @@ async def test_the_life_of_a_daemon() -> None:
         {"event": "daemon.stop_requested", "log_level": "info"},
         {"event": "daemon.stopped", "log_level": "info"},
     ]  # fmt: skip
+    assert world.daemon.stopping_since is not None
+    assert abs(world.daemon.stopping_since - world.clock.now()) < timedelta(milliseconds=100)
     began = world.clock.now() - timedelta(seconds=1)
     for told in (world.daemon.started_at, world.daemon.config_since, world.daemon.pass_began_at):
         assert told is not None
