@@ -11,6 +11,7 @@ from rich.text import Text
 
 from fleetd.model.machine import Phase
 from fleetd.ops.escape import printable
+from fleetd.words.money import digits
 from fleetd.words.phases import PHASES
 from fleetd.words.reasons import reason_words
 from fleetd.words.times import span
@@ -118,7 +119,7 @@ def money_change(amount: Decimal | None) -> str:
     """``+$0.51/h``; ``$?/h`` where a price is not known."""
     if amount is None:
         return "$?/h"
-    return f"{'-' if amount < 0 else '+'}${_digits(abs(amount))}/h"
+    return f"{'-' if amount < 0 else '+'}${digits(abs(amount))}/h"
 
 
 def since(at: datetime | None, now: datetime) -> str:
@@ -143,9 +144,3 @@ def _day(at: datetime, now: datetime) -> str:
 class _Filled(dict[str, str]):
     def __missing__(self, key: str) -> str:
         return "?"
-
-
-def _digits(amount: Decimal) -> str:
-    """At least cents; what is finer is shown as far as a hundredth of one."""
-    cents = amount.quantize(Decimal("0.01"))
-    return str(cents) if cents == amount else format(amount.quantize(Decimal("0.0001")).normalize(), "f")

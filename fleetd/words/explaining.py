@@ -10,6 +10,7 @@ from fleetd.model.reasons import Reason
 from fleetd.model.report import FleetReport, MachineReport, Report
 from fleetd.words.fleets import change_sentence, fleet_sentence, unlike_sentence
 from fleetd.words.machines import standing_sentence
+from fleetd.words.money import digits
 from fleetd.words.names import called, holds_on
 from fleetd.words.quotes import clause, faults
 from fleetd.words.reasons import sentence
@@ -31,7 +32,7 @@ def explain_fleet(report: Report, name: str, now: datetime) -> list[str]:
     if fleet.hourly is not None:
         cap = f" The cap over all fleets is ${report.max_hourly_cost}." if report.max_hourly_cost else ""
         cost, when = ("costs", "now") if report.sight.doubted_since is None else ("cost", "then")
-        lines.append(f"It {cost} ${fleet.hourly} an hour {when}.{cap}")
+        lines.append(f"It {cost} ${digits(fleet.hourly)} an hour {when}.{cap}")
     mine = _owned(report, name)
     lines += [f"{m.name}: {standing_sentence(m, fleet, now)}" for m in mine if m.transition is not None]
     lines += [sentence(b, now) for b in report.blocked if b.fleet == name]

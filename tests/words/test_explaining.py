@@ -40,6 +40,16 @@ def off(name: str = "a", **fields: Any) -> MachineReport:
     )
 
 
+@pytest.mark.parametrize(
+    ("hourly", "shown"),
+    [("0", "0.00"), ("7200.0", "7200.00"), ("2.04", "2.04"), ("0.125", "0.125"), ("1.0200000000000002", "1.02")],
+)
+def test_what_a_fleet_costs_has_its_cents(hourly: str, shown: str) -> None:
+    """As ``status`` and ``plan`` show it: a price of the provider's may be 0.5, or a float's many digits."""
+    whole = a_report(fleets={"training": a_fleet(hourly=hourly)})
+    assert f"It costs ${shown} an hour now." in explain_fleet(whole, "training", NOW)
+
+
 def test_a_fleet_with_everything() -> None:
     whole = a_report(
         fleets={"training": a_fleet(up=1, rising=1, target=4, converged=False, parked=True, next=NIGHT)},
