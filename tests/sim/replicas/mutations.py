@@ -78,7 +78,7 @@ MUTATIONS = (
             (Lease.take, "expires_at <= clock_timestamp() OR", "expires_at <= wall() OR"),
             (lease.holder_of, "expires_at <= clock_timestamp()", "expires_at <= wall()"),
         ),
-        short_story(_grow(3), _grow(5, AT + MINUTE), clocks=(2 * HOUR, 2 * HOUR)),
+        short_story(*(_grow(n, AT + n * 11) for n in range(2, 8)), clocks=(2 * HOUR, 2 * HOUR)),
     ),
     Mutation(
         2,
@@ -96,7 +96,7 @@ MUTATIONS = (
                 "_insert(cursor, INTENTS, intent, _key())",
             ),
         ),
-        short_story(_beat("lose_commits", count=8), _grow(5, AT + 0.2)),
+        short_story(_beat("lose_commits", where="before journal.write_intent", count=8), _grow(5, AT + 0.2)),
     ),
     Mutation(
         7,

@@ -261,7 +261,8 @@ class Stage:
                 await self._command(beat.what, more)
 
     async def _befall_database(self, what: str, more: Any) -> None:
-        life = self._who(more).newest
+        site = self._who(more)
+        life = site.newest
         match what:
             case "restart_database":
                 self.database.crash()
@@ -273,8 +274,10 @@ class Stage:
                 self.database.flush = (0.0005, 0.003)
             case "by_hand":
                 self.database.asked("UPDATE lease SET holder = NULL, expires_at = clock_timestamp()")
+            case "lose_commits" if more.get("where", "now") != "now":
+                self._armed[site.name] = (more["where"], what, more["count"])
             case "lose_commits" if life is not None:
-                life.way.losing += more["count"]
+                self._do(what, life, more["count"])
             case "slow_way" if life is not None:
                 life.way.latency = (0.0, more["by"])
                 await self._for(more)
@@ -301,22 +304,25 @@ class Stage:
         elif site.newest is not None:
             self._do(what, site.newest, lasts)
 
-    def _do(self, what: str, life: ReplicaLife, lasts: float) -> None:
+    def _do(self, what: str, life: ReplicaLife, much: float) -> None:
+        """``much``: how many seconds it takes, or how many commits lose their answer."""
         if what == "kill":
-            self._down[life.site.name] = lasts
+            self._down[life.site.name] = much
             life.kill()
+        elif what == "lose_commits":
+            life.way.losing += int(much)
         elif not life.paused:
-            self.record.seen["paused beyond its lease" if lasts > 15 and life.acts else "paused"] += 1
+            self.record.seen["paused beyond its lease" if much > 15 and life.acts else "paused"] += 1
             life.pause()
-            virtual_loop().call_later(lasts, life.run_on)
+            virtual_loop().call_later(much, life.run_on)
 
     def _point(self, life: Life, name: str) -> None:
         assert isinstance(life, ReplicaLife)
-        where, what, lasts = self._armed.get(life.site.name, ("", "", 0.0))
+        where, what, much = self._armed.get(life.site.name, ("", "", 0.0))
         if where == name and not self._calm:
             del self._armed[life.site.name]
             self.record.seen[f"{what} at {name}"] += 1
-            self._do(what, life, lasts)
+            self._do(what, life, much)
 
     def _arrived(self, _life: ReplicaLife | None, call: Call, _answer: Answer) -> None:
         if call.write and not self._is_journaled(call):
