@@ -229,6 +229,22 @@ def with_other_note(content: Content) -> Content:
     return Content({**content.rows, "note": [("prices", "2")]}, GIVEN)
 
 
+async def test_an_empty_journal_whose_move_was_cut_short_goes_on_as_well(path: Path, address: Address) -> None:
+    """That nothing is there is no sign of another database, where it says that this file's journal comes."""
+    await prepare(address)
+    await fill_file(path, EMPTY)
+    await leave_word(path, str(address))
+    sql(address, "UPDATE fleetd SET arriving = %s", HERE)
+    await move_in(path, address)
+    assert in_database(address)[2] == (None, None)
+
+
+async def test_a_database_that_was_never_used_holds_an_empty_journal(path: Path, address: Address) -> None:
+    await move_out(path, address)
+    assert (await word_left(path), (await moving.file_content(path)).empty) == (None, True)
+    assert in_database(address)[2] == (HERE, None)
+
+
 UNWRITTEN: Mapping[str, tuple[Cell, str]] = {
     "no text": (b"\xff", "b'\\xff'"),
     "half a pair": (b"\xed\xa0\x80", "\x1ad800"),
