@@ -209,6 +209,28 @@ def test_what_cannot_be_read_is_said_once_for_each_column():
     ]
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "cell", "words"),
+    [
+        (BILLS, "hourly_rate", "much", "'much' is no amount"),
+        (BILLS, "hourly_rate", 0.5, "0.5 is not of type str"),
+        (INTENTS, "closed_at", "soon", "'soon' is not of type int"),
+        (INTENTS, "parameters", "[]", "[] is not of type dict"),
+        (HOLDS, "verbs", "[7]", "7 is not of type str"),
+        (HOLDS, "kind", "k" * 500, None),
+        (HOLDS, "verbs", '["terminate"]', None),
+        (HOLDS, "expires_at", 2**62, None),
+    ],
+)
+def test_what_is_wrong_with_a_cell_is_said(table: Table[Any], column: str, cell: Any, words: str | None) -> None:
+    table = Table(table.cls, table.name)
+    with capture_logs() as logs:
+        table._read(column, cell)
+    assert [(log["table"], log["column"], log["error"]) for log in logs] == [
+        (table.name, column, said) for said in [words] if said is not None
+    ]
+
+
 @pytest.mark.parametrize("length", [len(HOLDS.columns) - 1, len(HOLDS.columns) + 1])
 def test_a_row_of_other_columns_is_not_read(length):
     with pytest.raises(ValueError, match="zip"):
