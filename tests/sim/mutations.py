@@ -8,11 +8,10 @@ from typing import Any
 from fleetd.cloud.core.once import Once
 from fleetd.cloud.http import HttpClient
 from fleetd.config import reading
-from fleetd.engine import daemon, reloading, rounds
+from fleetd.engine import daemon, reloading, rounds, vetoes
 from fleetd.engine.clocks import Agreement
 from fleetd.engine.executor import Executor
 from fleetd.engine.gate import Gate
-from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
 from fleetd.engine.observer import Observer
 from fleetd.engine.poller import Poller
@@ -339,9 +338,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         14,
         "a hold is on the word that was typed",
-        EngineHandle.veto,
-        "machine=found[0][0].id or None if found else None",
-        "machine=None",
+        vetoes.hold_of,
+        "machine = found[0][0].id or None if found else None",
+        "machine = None",
         story(
             *(_at(0.5, "held_rename", by="name", after=60, **{"for": HOUR}) for _ in range(4)),
             _at(1, "reload", fleets=(replace(FLEET, target=0, stops="100%"),), **{"for": 1800.0}),
