@@ -162,6 +162,17 @@ async def test_pages_that_are_cut_wrongly_are_not_complete(by):
     assert not reading.complete
 
 
+@pytest.mark.parametrize(("prove", "readings"), [(False, 1), (True, 2)])
+@virtual
+async def test_only_what_is_to_be_proven_is_read_anew(prove, readings):
+    """A list whose pages show that it moved."""
+    listed = Listed(10)
+    listed.cut = lambda position, size: listed.items[max(0, position - 1) : max(0, position - 1) + size]
+    reading = await read_all(listed.source, prove=prove)
+    assert reading.moved
+    assert listed.asked.count(0) == readings
+
+
 @virtual
 async def test_a_server_that_ignores_skip_comes_to_an_end_and_is_not_complete():
     listed = Listed(10)

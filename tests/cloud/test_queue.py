@@ -183,6 +183,28 @@ async def test_one_that_gives_up_holds_nobody_up():
 
 
 @virtual
+async def test_who_comes_after_one_that_gives_up_has_its_turn():
+    """Behind the first nobody knows when it will be his turn: he waits to be told."""
+    admission = Admission(1.0, 10)
+    went: list[str] = []
+
+    async def first() -> None:
+        with anyio.move_on_after(0.1):
+            async with admission.place(2, due=0.0):
+                pytest.fail("two requests have not come in yet")
+
+    async def second() -> None:
+        async with admission.place(1, due=9.0):
+            went.append("second")
+
+    async with admission.place(1, due=FIRST) as place:
+        await admission.pay(place)
+        with anyio.fail_after(5):
+            await together(first, second)
+    assert went == ["second"]
+
+
+@virtual
 async def test_a_write_that_may_not_leave_does_not():
     """Asked at the last moment, with the connection there: nothing reaches the provider."""
 

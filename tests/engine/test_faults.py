@@ -311,6 +311,8 @@ def test_a_fault_is_told_with_its_place_and_its_traceback_once(where: str, event
     assert [entry["exc_info"] for entry in logs[:3]] == [fault, None, None], "once for each place"
     assert [entry["exc_info"] is None for entry in logs[3:]] == [False, False], "another place, and another end"
     assert [entry.get("where") for entry in logs] == [None if where == "pass" else where] * 4 + ["other"]
+    said = ["Fault: here", "Fault: here", "Fault", "ValueError: never raised", "Fault: here"]
+    assert [entry["error"] for entry in logs] == said
     assert (faults.count, meter.where) == (5, [where] * 4 + ["other"])
     assert faults.last == Seen(NOW, "other", "Fault: here")
 

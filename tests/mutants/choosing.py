@@ -40,12 +40,14 @@ class Chosen:
 def choose(book: Book, mutant: Mutant, *, budget: float) -> Chosen:
     """The tests that execute the mutant's lines, as many as take ``budget`` seconds.
 
-    What an import executes belongs to every test that uses the module; if the module has no function that any test
+    A default stands in the function's head, which an import executes: it belongs to all tests of the function. What
+    else an import executes belongs to every test that uses the module; if the module has no function that any test
     runs, to those that use a module which imports it.
     """
     if mutant.function is not None:
-        found = book.tests_of(mutant.path, range(mutant.first_line, mutant.last_line + 1))
-        found = found or book.tests_of(mutant.path, range(mutant.function[0] + 1, mutant.function[1] + 1))
+        begin, end = mutant.function
+        found = book.tests_of(mutant.path, range(max(begin, mutant.first_line), mutant.last_line + 1))
+        found = found or book.tests_of(mutant.path, range(begin, end + 1))
     else:
         found = _of_module(book, mutant.path)
     ordered = sorted(found, key=lambda test: (not _named_after(test, mutant.path), found[test].breadth, test))

@@ -48,7 +48,7 @@ class Mutant:
     first_line: int
     last_line: int
     function: tuple[int, int] | None
-    """First and last line of the function around it, or none where the module's import runs it."""
+    """First and last line of the body of the function around it, or none where the module's import runs it."""
 
     @property
     def room(self) -> str:
@@ -111,7 +111,7 @@ class _Finder:
             yield from self._changes(node)
         before = self._function
         if isinstance(node, FUNCTIONS):
-            self._function = (node.lineno, node.end_lineno or node.lineno)
+            self._function = (node.body[0].lineno, node.end_lineno or node.lineno)
         for child in _children(node):
             yield from self._walk(child)
         self._function = before

@@ -95,6 +95,20 @@ def test_the_most_specific_tests_come_first_and_as_many_as_time_allows(tmp_path:
     assert list(chosen.stages()) == [list(chosen.tests)]
 
 
+def test_a_default_is_asked_about_by_the_tests_of_its_function(tmp_path: Path) -> None:
+    path = "fleetd/planner/rule.py"
+    for name in (path, "sources/then"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(RULE)
+    seen = {
+        "tests/planner/test_rule.py::test_that_imports": Seen(1, True, {path: frozenset({2, 4, 5, 8})}),
+        "tests/planner/test_rule.py::test_that_calls": Seen(1, True, {path: frozenset({9, 11})}),
+    }
+    book = Book(tmp_path, tmp_path, {"x": Record("x", seen, {path: "then"})})
+    (mutant,) = (m for m in mutants_of(path, RULE) if m.kind == "constant" and m.first_line == 8)
+    assert list(choose(book, mutant, budget=60).tests) == ["tests/planner/test_rule.py::test_that_calls"]
+
+
 @pytest.mark.parametrize(
     ("changed", "anew"),
     [
