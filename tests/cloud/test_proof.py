@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from fleetd.cloud.core.once import Once
+from fleetd.cloud.core.pages import Source
 from fleetd.cloud.listing import Reading, identity
 from fleetd.cloud.proof import Proof, completed, in_order
 from fleetd.model.errors import Unavailable
@@ -130,3 +132,26 @@ async def test_where_something_may_be_anything_all_is_read_anew(problem: Any) ->
 )
 def test_which_two_pages_show_an_order(oldest: str, newest: str, ordered: bool) -> None:
     assert in_order(entries(oldest), entries(newest)) is ordered
+
+
+@pytest.mark.parametrize(
+    ("behind", "relied_on"),
+    [
+        P("h8 g7 f6 e5 d4 c3 b2 a1", True, id="in order"),
+        P("h8 g7 d4 e5 f6 c3 b2 a1", False, id="two have changed places"),
+        P("g7 h8 f6 e5 d4 c3 b2 a1", False, id="the first two have"),
+        P("h8 g7 f6 e5 d4 c3 a1 b2", False, id="the last two have"),
+    ],
+)
+@virtual
+async def test_the_whole_of_what_stands_behind_the_newest_page_must_be_in_order(behind: str, relied_on: bool) -> None:
+    rows = entries("l12 k11 j10 i9") + entries("h8 g7 f6 e5 d4 c3 b2 a1")
+    once = Once()
+    once.learn(Reading(tuple(rows)))
+    now = rows[:4] + entries(behind)
+
+    async def listed(position: int) -> list[dict[str, Any]]:
+        return now[position : position + 4]
+
+    source = Source(lambda number: listed(number * 4), listed, size=4, width=2)
+    assert (await once.read(source, _gone) is not None) is relied_on
