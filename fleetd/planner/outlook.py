@@ -34,8 +34,6 @@ def outlook(now: Sequence[Action], rest: Sequence[Action], settled: Decimal | No
         settled: dollars an hour of what runs on without another call; None when a price is not known.
         allowed: what caps and budgets leave of all of it; ``now`` is within them already.
     """
-    if not rest:
-        return None
     more = allowed([*now, *rest])[len(now) :]
     if not more:
         return None

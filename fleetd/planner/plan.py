@@ -139,12 +139,15 @@ def plan(
         budgets=budgets,
         unconfirmed=_unconfirmed(observation.machines, owned, unconfirmed),
         clocks_apart=memory.clocks_apart,
+        # Seldom: in all other passes no machine is priced once more for it.
         later=outlook(
             actions,
             rest,
             total([*(_settled_rate(m, costs.prices) for m in members_of.values()), *others.values()]),
             lambda wanted: affordable(wanted)[0],
-        ),
+        )
+        if rest
+        else None,
     )
 
 
