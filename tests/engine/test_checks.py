@@ -16,12 +16,11 @@ from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
 from fleetd.model.errors import Unavailable
 from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout
-from fleetd.model.journal import Hold
 from fleetd.model.machine import SnapshotPolicy
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Verb
 from fleetd.planner.idle import Activity
-from tests.support.build import fleet, token_name
+from tests.support.build import fleet, hold, token_name
 from tests.support.rig import Rig, rig
 from tests.support.scripted_source import ScriptedSource
 from tests.support.virtual_time import run_virtual
@@ -242,10 +241,8 @@ def test_a_stop_that_is_forbidden_waits_for_the_next_ring(way: str) -> None:
             outlived(world, 1)
             if way == "a hold":
                 await reconciler.vetoes.add(
-                    Hold(
-                        id=0,
-                        kind="hold",
-                        subject="ps1",
+                    hold(
+                        "ps1",
                         verbs=frozenset({Verb.STOP}),
                         reason="a demo",
                         actor="ada",

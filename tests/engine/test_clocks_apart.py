@@ -18,11 +18,11 @@ from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
 from fleetd.model.errors import Ambiguous
 from fleetd.model.fleet import Costs, Fleet, Guards, ScaleIn, ShutdownTimeout, Window
-from fleetd.model.journal import Hold, MachineOrder, VetoOrder
+from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.machine import SnapshotSight
 from fleetd.model.reasons import Reason, Verb
 from tests.engine.test_nights import PARKED, START, populate
-from tests.support.build import fleet, token_name
+from tests.support.build import fleet, hold, token_name
 from tests.support.rig import Rig, rig
 from tests.support.scripted_source import ScriptedSource
 from tests.support.virtual_time import run_virtual
@@ -167,11 +167,9 @@ async def _leased(world: Rig) -> None:
 
 async def _veto(world: Rig, kind: str, subject: str) -> None:
     await world.reconciler.vetoes.add(
-        Hold(
-            id=0,
-            kind=kind,
-            subject=subject,
-            verbs=frozenset(Verb),
+        hold(
+            subject,
+            kind,
             reason="work",
             actor="ada",
             expires_at=world.clock.now() + timedelta(hours=4),
@@ -445,16 +443,7 @@ def test_a_step_of_a_hundred_days_and_back_prunes_nothing() -> None:
                 before = await world.history()
                 now = world.clock.now()
                 await world.journal.add_hold(
-                    Hold(
-                        id=0,
-                        kind="hold",
-                        subject="ps1",
-                        verbs=frozenset(Verb),
-                        reason="x",
-                        actor="ada",
-                        created_at=now,
-                        expires_at=now + timedelta(days=2),
-                    )
+                    hold("ps1", reason="x", actor="ada", created_at=now, expires_at=now + timedelta(days=2))
                 )
                 world.clock.step(100 * 24 * HOUR)
                 await anyio.sleep(300)

@@ -12,10 +12,9 @@ from structlog.testing import capture_logs
 
 from fleetd.model.errors import Unavailable
 from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout, Window
-from fleetd.model.journal import Hold
 from fleetd.model.machine import SnapshotPolicy
 from fleetd.planner.idle import Activity, Reading
-from tests.support.build import fleet, token_name
+from tests.support.build import fleet, hold, token_name
 from tests.support.rig import Rig, rig
 from tests.support.scripted_source import ScriptedSource
 from tests.support.virtual_time import run_virtual
@@ -175,10 +174,8 @@ def test_a_hold_restarts_the_idle_clock() -> None:
                 await anyio.sleep(1.5 * 3600)
                 now = world.clock.now()
                 await daemon.reconciler.vetoes.add(
-                    Hold(
-                        id=0,
-                        kind="hold",
-                        subject="ps1",
+                    hold(
+                        "ps1",
                         verbs=frozenset({"restart"}),
                         reason="debugging",
                         actor="ada",

@@ -15,14 +15,12 @@ from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
 from fleetd.model.errors import Ambiguous
 from fleetd.model.fleet import AutoSnapshot, Fleet, Guards, IdleRule, Limit, ScaleIn, Window
-from fleetd.model.journal import Hold
 from fleetd.model.machine import SnapshotPolicy
 from fleetd.model.plan import Plan
-from fleetd.model.reasons import Verb
 from fleetd.planner.idle import Activity
 from fleetd.store.sqlite import SqliteJournal
 from tests.sim.mutation import rewritten
-from tests.support.build import fleet, token_name
+from tests.support.build import fleet, hold, token_name
 from tests.support.inline_executor import InlineExecutor
 from tests.support.rig import Rig, rig
 from tests.support.scripted_source import ScriptedSource
@@ -65,11 +63,9 @@ async def befall(world: Rig, rng: random.Random) -> None:
         case 4 if one:
             kind, subject = rng.choice((("hold", one), ("freeze", want.name)))
             await world.reconciler.vetoes.add(
-                Hold(
-                    id=0,
-                    kind=kind,
-                    subject=subject,
-                    verbs=frozenset(Verb),
+                hold(
+                    subject,
+                    kind,
                     reason="test",
                     actor="test",
                     expires_at=world.clock.now() + timedelta(minutes=rng.randrange(1, 60)),

@@ -385,30 +385,24 @@ async def test_what_the_deadline_says_of_one_that_nobody_has_seen(name: str, uns
     assert world.endings == {"ps1": ending}
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "ending"),
+    [
+        pytest.param(OTHER, MINE, Outcome.TIMED_OUT, id="another name at first: it is known by its own"),
+        pytest.param("", OTHER, Outcome.GONE, id="no name at first: that does not tell whose it is"),
+    ],
+)
 @virtual
-async def test_one_that_had_another_name_at_first_is_known_by_its_own() -> None:
-    world = World(machine(1, "starting", name=OTHER))
+async def test_whose_a_machine_is_that_changes_its_name(first: str, then: str, ending: Outcome) -> None:
+    world = World(machine(1, "starting", name=first))
     async with anyio.create_task_group() as group:
         group.start_soon(world.poller.run)
         group.start_soon(lambda: world.wait(world.step(Verb.CREATE, 1, minutes=1, name=MINE), unseen=True))
         await anyio.sleep(6)
-        world.boxes["ps1"] = machine(1, "starting", name=MINE)
+        world.boxes["ps1"] = machine(1, "starting", name=then)
         await anyio.sleep(60)
         group.cancel_scope.cancel()
-    assert world.ends() == {"ps1": Outcome.TIMED_OUT}
-
-
-@virtual
-async def test_a_sight_without_a_name_does_not_tell_whose_machine_it_is() -> None:
-    world = World(machine(1, "starting", name=""))
-    async with anyio.create_task_group() as group:
-        group.start_soon(world.poller.run)
-        group.start_soon(lambda: world.wait(world.step(Verb.CREATE, 1, minutes=1, name=MINE), unseen=True))
-        await anyio.sleep(6)
-        world.boxes["ps1"] = machine(1, "starting", name=OTHER)
-        await anyio.sleep(60)
-        group.cancel_scope.cancel()
-    assert world.ends() == {"ps1": Outcome.GONE}
+    assert world.ends() == {"ps1": ending}
 
 
 @virtual

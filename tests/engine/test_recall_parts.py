@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from fleetd.engine.recall import Recall
-from fleetd.model.journal import Backoff, Hold, Memory, Request, Setback
+from fleetd.model.journal import Backoff, Memory, Request, Setback
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.facts import Learnt
 from fleetd.planner.ownership import UNSEEN, Owner
@@ -37,16 +37,7 @@ def new(journal: Journal) -> Recall:
 
 async def held(journal: Journal, subject: str, expires_at: datetime) -> None:
     await journal.add_hold(
-        Hold(
-            id=0,
-            kind="hold",
-            subject=subject,
-            verbs=frozenset(Verb),
-            reason="in use",
-            actor="ada",
-            created_at=ago(hours=1),
-            expires_at=expires_at,
-        )
+        hold(subject, reason="in use", actor="ada", created_at=ago(hours=1), expires_at=expires_at)
     )
 
 

@@ -15,13 +15,12 @@ from fleetd.engine.reconciler import PassReport
 from fleetd.engine.status import status_report
 from fleetd.engine.survey import survey
 from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ScaleIn, ShutdownTimeout, Window
-from fleetd.model.journal import Hold
 from fleetd.model.plan import Plan
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import DaemonReport
 from fleetd.planner.idle import Activity
 from fleetd.store.sqlite import SqliteJournal
-from tests.support.build import facts, fleet, token_name
+from tests.support.build import facts, fleet, hold, token_name
 from tests.support.inline_executor import InlineExecutor
 from tests.support.rig import Rig, rig, settings
 from tests.support.scripted_source import ScriptedSource
@@ -139,11 +138,8 @@ def test_a_held_machine_is_in_use_because_it_is_held_and_says_so() -> None:
             for n in (1, 2):
                 world.cloud.add(token_name(n), machine_type="P4000")
             await world.journal.add_hold(
-                Hold(
-                    id=0,
-                    kind="hold",
-                    subject="ps1",
-                    verbs=frozenset(Verb),
+                hold(
+                    "ps1",
                     reason="a run",
                     actor="ada",
                     created_at=world.clock.now(),

@@ -21,12 +21,11 @@ import anyio
 import pytest
 
 from fleetd.model.errors import LockLost, StateUnusable
-from fleetd.model.journal import Hold
-from fleetd.model.reasons import Verb
 from fleetd.store import connection, schema
 from fleetd.store.failures import database_failure, file_failure
 from fleetd.store.sqlite import SqliteJournal
 from tests.store.test_journal import ENTRY, INTENT, NOW
+from tests.support.build import hold
 from tests.support.inline_executor import InlineExecutor
 
 
@@ -283,18 +282,7 @@ async def test_nor_does_one_whose_side_files_were_taken_away(path, journal, suff
     if replaced:
         beside.touch()
     with pytest.raises(LockLost, match="moved, deleted or replaced"):
-        await journal.add_hold(
-            Hold(
-                id=0,
-                kind="hold",
-                subject="ps1",
-                verbs=frozenset(Verb),
-                reason="r",
-                actor="a",
-                created_at=NOW,
-                expires_at=NOW,
-            )
-        )
+        await journal.add_hold(hold("ps1", reason="r", actor="a", created_at=NOW, expires_at=NOW))
     with pytest.raises(LockLost):
         journal.check()
 

@@ -18,7 +18,7 @@ from fleetd.store.postgres.journal import PostgresJournal
 from fleetd.store.postgres.lease import fenced
 from tests.store.stage import Stage, staged
 from tests.store.test_journal import BILL, ENTRY, FACTS, INTENT
-from tests.support.build import NOW, later
+from tests.support.build import NOW, hold, later
 from tests.support.virtual_time import virtual
 
 LOST = pytest.mark.parametrize("when", ["before", "after"])
@@ -42,10 +42,8 @@ async def written() -> AsyncIterator[tuple[Stage, PostgresJournal]]:
 
 async def _veto(journal: PostgresJournal) -> Hold:
     return await journal.add_hold(
-        Hold(
-            id=0,
-            kind="hold",
-            subject="ps7",
+        hold(
+            "ps7",
             verbs=frozenset({Verb.STOP}),
             reason="",
             actor="ada",
@@ -147,10 +145,9 @@ async def test_an_intent_is_refused_while_a_veto_in_the_database_forbids_it(
     """Of those that were given while nobody acted the holder may have read none."""
     async with staged() as stage:
         journal = PostgresJournal(fenced(await stage.taken()))
-        veto = Hold(
-            id=0,
-            subject=subject,
-            kind=kind,
+        veto = hold(
+            subject,
+            kind,
             reason="",
             actor="ada",
             created_at=NOW,

@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 from fleetd.model.errors import StateLocked, StateMoved, StateUnusable
-from fleetd.model.journal import Backoff, Hold
-from fleetd.model.reasons import Outcome, Verb
+from fleetd.model.journal import Backoff
+from fleetd.model.reasons import Outcome
 from fleetd.store import schema as file_schema
 from fleetd.store.moving import file_content, has_journal, open_again, word_left
 from fleetd.store.sqlite import SqliteJournal
 from tests.store.stores import ServerStore
 from tests.store.test_journal import ENTRY, FACTS, INTENT
-from tests.support.build import NOW, later
+from tests.support.build import NOW, hold, later
 
 pytestmark = pytest.mark.peer("postgres")
 HERE = "/state on a"
@@ -29,18 +29,7 @@ async def fill(journal) -> None:
     await journal.put_facts([FACTS])
     await journal.put_backoff(Backoff("NY2", "P4000", 1, later(minutes=1), "out"))
     await journal.put_note("prices", "\0")
-    await journal.add_hold(
-        Hold(
-            id=0,
-            kind="hold",
-            subject="x",
-            verbs=frozenset(Verb),
-            reason="",
-            actor="",
-            created_at=NOW,
-            expires_at=later(hours=9),
-        )
-    )
+    await journal.add_hold(hold("x", reason="", actor="", created_at=NOW, expires_at=later(hours=9)))
     await journal.write_intent(replace(INTENT, name="gone"))
     await journal.close_intent(4, at=later(days=-99), outcome=Outcome.REACHED)
     await journal.prune(before=later(days=-9), max_rows=100)
