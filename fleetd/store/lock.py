@@ -142,8 +142,8 @@ class StateLock:
                     raise StateLocked(_refusal(self.path)) from error
                 if not _same_file(descriptor, self.path):
                     continue  # deleted between open and lock
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, f"{self._holder.pid}\n{self._holder.since.isoformat()}\n".encode())
+                told = f"{self._holder.pid}\n{self._holder.since.isoformat()}\n".encode()
+                os.ftruncate(descriptor, os.write(descriptor, told))  # in this order it is never seen empty
                 on_failure.pop_all()
                 return descriptor
 
