@@ -22,7 +22,7 @@ from fleetd.model.plan import Action, BudgetView, Skip
 from fleetd.model.reasons import Reason
 from fleetd.planner.amounts import CENT, NOTHING, Amount, known_total
 from fleetd.planner.billing import Billed, bill_at, dollars_of, month_name, new_month
-from fleetd.planner.costs import BILLED, fleet_rate, hourly_rate
+from fleetd.planner.costs import BILLED, fleet_rate, hourly_rate, member_rate
 from fleetd.planner.guards import merge
 from fleetd.planner.roster import Roster
 from fleetd.planner.windows import Effective, effective, next_change
@@ -186,8 +186,7 @@ def _account(
     account = _Account(segments(fleet, now, ends), [], fleet_rate(fleet, costs.prices))
     billed = {m.id for m in roster.billed}
     for machine in _all(roster):
-        rate = hourly_rate(machine, costs.prices)
-        rate = account.own_rate if rate is None and machine.machine_type is None else rate
+        rate = member_rate(fleet, machine, costs.prices)
         _spend_on(account, fleet.name, machine, bills, memory, begins, now, rate)
         if machine.id in billed and rate is not None:
             account.rates.append(rate)

@@ -25,6 +25,12 @@ def hourly_rate(machine: Machine, prices: Mapping[str, Decimal]) -> Decimal | No
     return higher(machine.hourly_rate, listed)
 
 
+def member_rate(fleet: Fleet, machine: Machine, prices: Mapping[str, Decimal]) -> Decimal | None:
+    """The same of a fleet's machine: one whose type a listing leaves out costs what the fleet's own type does."""
+    rate = hourly_rate(machine, prices)
+    return fleet_rate(fleet, prices) if rate is None and machine.machine_type is None else rate
+
+
 def fleet_rate(fleet: Fleet, prices: Mapping[str, Decimal]) -> Decimal | None:
     """Dollars an hour of one machine as the fleet would create it."""
     return higher(prices.get(fleet.machine_type))

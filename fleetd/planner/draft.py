@@ -12,6 +12,7 @@ from fleetd.model.journal import Hold, Memory, Setback, setback_key
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb, known
+from fleetd.planner.costs import BILLED, member_rate
 from fleetd.planner.idle import lost_until, may_lose, may_park, parkable_at
 from fleetd.planner.policies import snapshot_veto
 from fleetd.planner.roster import Roster
@@ -176,10 +177,8 @@ class Draft:
             self.skip(Verb.DESTROY, Reason.SNAPSHOT_TOO_OLD, machine, detail=why)
         return why
 
-    def act(
-        self, verb: Verb, reason: Reason, machine: Machine, delta: Decimal | None, evidence: str | None = None
-    ) -> None:
-        """Do it; ``delta`` is the change in dollars an hour."""
+    def act(self, verb: Verb, reason: Reason, machine: Machine, *, evidence: str | None = None) -> None:
+        """Do it."""
         self.take(
             Action(
                 verb,
@@ -188,11 +187,18 @@ class Draft:
                 machine=machine.id,
                 name=machine.name,
                 expected_state=machine.state,
-                hourly_delta=delta,
+                hourly_delta=self.delta(verb, machine),
                 evidence=evidence,
                 changes=self._released(machine) if verb is Verb.DESTROY else {},
             )
         )
+
+    def delta(self, verb: Verb, machine: Machine) -> Decimal | None:
+        """What it changes in dollars an hour; None when the price is not known."""
+        if verb is Verb.RESTART or (verb is not Verb.START and machine.phase not in BILLED):
+            return Decimal(0)
+        rate = member_rate(self.fleet, machine, self.prices)
+        return rate if rate is None or verb is Verb.START else -rate
 
     def _released(self, machine: Machine) -> Mapping[str, object]:
         """What a destroy gives back besides the machine: the address that this fleet's create assigned.

@@ -10,11 +10,9 @@ from fleetd.model.journal import Request
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.costs import hourly_rate
 from fleetd.planner.draft import SOMEONE_IS_AT_IT, Draft
 from fleetd.planner.idle import in_use
 
-_SIGNS = {Verb.START: 1, Verb.STOP: -1, Verb.RESTART: 0}
 _AT_GOAL = {Verb.START: frozenset({Phase.UP, Phase.RISING}), Verb.STOP: frozenset({Phase.DOWN, Phase.FALLING})}
 _FROM = {
     Verb.START: frozenset({Phase.DOWN}),
@@ -33,7 +31,6 @@ def carry_orders(draft: Draft, target: int) -> None:
         machine, phase = found
         if _repeats(draft, request, machine) or _declined(draft, request, machine, phase, target):
             continue
-        rate = hourly_rate(machine, draft.prices)
         draft.take(
             Action(
                 request.verb,
@@ -42,7 +39,7 @@ def carry_orders(draft: Draft, target: int) -> None:
                 machine=machine.id,
                 name=machine.name,
                 expected_state=machine.state,
-                hourly_delta=None if rate is None else _SIGNS[request.verb] * rate,
+                hourly_delta=draft.delta(request.verb, machine),
                 evidence=request.reason,
                 actor=request.actor,
                 even_if_busy=request.even_if_busy,

@@ -26,7 +26,7 @@ from fleetd.model.plan import (
 )
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.budgets import cut_budgets
-from fleetd.planner.costs import fleet_rate, hourly_rate, total
+from fleetd.planner.costs import fleet_rate, member_rate, total
 from fleetd.planner.draft import Draft, OnFault
 from fleetd.planner.fleetplan import decide
 from fleetd.planner.guards import cut_apart, cut_costs, cut_counts, cut_doubtful, doubt_of, merge, over_caps
@@ -182,15 +182,9 @@ def _rate_of(billed: Sequence[Machine], members: Roster, prices: Mapping[str, De
     fleet = members.fleet
     alike = Counter((m.machine_type, m.hourly_rate) for m in billed)
     one_of = {(m.machine_type, m.hourly_rate): m for m in billed}
-    listed = [(_machine_rate(fleet, one_of[kind], prices), count) for kind, count in alike.items()]
+    listed = [(member_rate(fleet, one_of[kind], prices), count) for kind, count in alike.items()]
     made = (fleet_rate(fleet, prices), len(members.creating))
     return total(None if rate is None else rate * count for rate, count in (*listed, made) if count)
-
-
-def _machine_rate(fleet: Fleet, machine: Machine, prices: Mapping[str, Decimal]) -> Decimal | None:
-    if machine.machine_type is None:
-        return fleet_rate(fleet, prices)
-    return hourly_rate(machine, prices)
 
 
 def _left(leaving: Sequence[Machine], memory: Memory, fleet: Fleet, now: datetime) -> frozenset[str]:

@@ -7,7 +7,6 @@ from functools import partial
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Check, Due, Skip
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.costs import hourly_rate
 from fleetd.planner.draft import Draft
 from fleetd.planner.policies import Drift, is_settled, outlived, snapshot_drift, timeout_drift
 from fleetd.planner.roster import is_late
@@ -60,9 +59,7 @@ def _end_overdue(draft: Draft, machine: Machine) -> None:
     evidence = outlived(draft.fleet, shown, draft.now, started_at=None if facts is None else facts.started_at)
     if evidence is None or draft.may_not_touch(Verb.STOP, machine):
         return
-    rate = hourly_rate(machine, draft.prices)
-    delta = None if rate is None else -rate
-    draft.act(Verb.STOP, Reason.OUTLIVED_TIMEOUT, machine, delta, evidence=evidence)
+    draft.act(Verb.STOP, Reason.OUTLIVED_TIMEOUT, machine, evidence=evidence)
 
 
 def _mend(draft: Draft, machine: Machine, drift: Drift, reason: Reason) -> None:

@@ -14,7 +14,7 @@ from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Unlike
 from fleetd.model.reasons import Outcome, Verb, known
 from fleetd.model.regions import normal_region
-from fleetd.planner.costs import BILLED, hourly_rate
+from fleetd.planner.costs import BILLED, member_rate
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _FAR = datetime.max.replace(tzinfo=UTC)
@@ -137,7 +137,7 @@ def victim_order(members: Roster, memory: Memory, prices: Mapping[str, Decimal])
         facts = memory.facts.get(machine.id)
         report = memory.idle.get(machine.id)
         idle_since = report.idle_since if report is not None and report.idle_since is not None else _FAR
-        rate = hourly_rate(machine, prices)
+        rate = member_rate(members.fleet, machine, prices)
         created = machine.created_at or (facts.first_seen if facts is not None else _FAR)
         return (
             facts is None or facts.failure is None,

@@ -11,7 +11,7 @@ from fleetd.model.journal import MachineFacts
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.costs import fleet_rate, hourly_rate
+from fleetd.planner.costs import fleet_rate
 from fleetd.planner.draft import Draft, veto, veto_reason, veto_words
 from fleetd.planner.guards import shrink_wait
 from fleetd.planner.idle import idle_surge
@@ -37,7 +37,7 @@ def rise(draft: Draft, short: int) -> None:
     for machine, blocked, by_hand in _may_start(draft):
         if blocked is None:
             if started + left_empty < len(places):
-                draft.act(Verb.START, places[started], machine, hourly_rate(machine, draft.prices))
+                draft.act(Verb.START, places[started], machine)
                 started += 1
         elif started + waiting < len(places):
             draft.skips.append(blocked)
@@ -81,8 +81,7 @@ def shrink(draft: Draft, surplus: int) -> None:
                 if draft.may_not_touch(Verb.STOP, machine):
                     continue
                 verb = Verb.STOP
-        rate = hourly_rate(machine, draft.prices)
-        draft.act(verb, Reason.OVER_TARGET, machine, None if rate is None else -rate)
+        draft.act(verb, Reason.OVER_TARGET, machine)
         if draft.fleet.scale_in is ScaleIn.DESTROY and not draft.fleet.allow_destroy:
             draft.skip(Verb.DESTROY, Reason.DESTROY_NOT_ALLOWED, machine)
 
@@ -108,10 +107,9 @@ def park(draft: Draft, effective: Effective) -> None:
             draft.skip(Verb.STOP, Reason.IDLE_SURGE, machine, until=surge)
             continue
         excess -= not going
-        rate = hourly_rate(machine, draft.prices)
         report = draft.memory.idle.get(machine.id)
         evidence = report.evidence if report is not None else None
-        draft.act(Verb.STOP, Reason.PARKED_IDLE, machine, None if rate is None else -rate, evidence=evidence)
+        draft.act(Verb.STOP, Reason.PARKED_IDLE, machine, evidence=evidence)
     short = effective.target - draft.members.have
     if short > 0:
         draft.skips.append(
@@ -134,7 +132,7 @@ def drop_standby(draft: Draft) -> None:
             continue
         if draft.refused(Verb.DESTROY, machine) or draft.strange(machine) or draft.snapshot_veto(machine) is not None:
             continue
-        draft.act(Verb.DESTROY, Reason.BEYOND_STANDBY, machine, Decimal(0))
+        draft.act(Verb.DESTROY, Reason.BEYOND_STANDBY, machine)
 
 
 def _departing_first(draft: Draft, machines: list[Machine]) -> list[Machine]:

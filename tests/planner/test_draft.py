@@ -28,7 +28,7 @@ SECOND = timedelta(seconds=1)
 
 
 def draft(*listed: Machine, want: Any = WANT, intents: tuple[Intent, ...] = (), **recalled: Any) -> Draft:
-    return Draft(roster(want, listed, intents), memory(**recalled), NOW, NOW, {})
+    return Draft(roster(want, listed, intents), memory(**recalled), NOW, NOW, {"P4000": Decimal(1)})
 
 
 def skip(
@@ -122,7 +122,7 @@ def test_which_machine_may_not_be_parked(state: str, want: Any, recalled: Any, s
 
 def test_a_machine_that_something_is_done_to_is_left_to_that_and_nothing_is_said() -> None:
     found = draft(machine(1), want=BLIND)
-    found.act(Verb.STOP, Reason.OVER_TARGET, machine(1), None)
+    found.act(Verb.STOP, Reason.OVER_TARGET, machine(1))
     assert found.may_not_touch(Verb.STOP, machine(1)) is True
     assert found.skips == []
 
@@ -196,7 +196,7 @@ def test_which_one_may_go_late(departed: datetime | None, known: Any, taken: boo
     remembered = [] if known is None else [facts(1, **known)]
     found = draft(machine(1), departing={**departing, "ps2": Departure(NOW, SECOND)}, facts=remembered)
     if taken:
-        found.act(Verb.STOP, Reason.OVER_TARGET, machine(1), None)
+        found.act(Verb.STOP, Reason.OVER_TARGET, machine(1))
     assert found.departing(machine(1)) is counts
 
 
@@ -374,7 +374,7 @@ def test_what_a_rule_on_snapshots_forbids_is_said() -> None:
 @pytest.mark.parametrize("verb", [Verb.STOP, Verb.DESTROY])
 def test_what_is_done_is_about_the_machine_as_it_was_seen(verb: Verb) -> None:
     found = draft(machine(1), want=fleet(parameters={"assignPublicIp": True}))
-    found.act(verb, Reason.OVER_TARGET, machine(1), Decimal(-1), "gpu idle")
+    found.act(verb, Reason.OVER_TARGET, machine(1), evidence="gpu idle")
     assert found.actions == [
         Action(
             verb, "training", Reason.OVER_TARGET, "ps1", token_name(1), "ready", Decimal(-1), evidence="gpu idle",
@@ -382,6 +382,30 @@ def test_what_is_done_is_about_the_machine_as_it_was_seen(verb: Verb) -> None:
         )
     ]  # fmt: skip
     assert found.taken == {"ps1"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "state", "told", "delta"),
+    [
+        P(Verb.START, "off", {}, 1, id="a start"),
+        P(Verb.STOP, "ready", {}, -1, id="a stop"),
+        P(Verb.STOP, "provisioning", {}, -1, id="a stop of one on its way up"),
+        P(Verb.DESTROY, "ready", {}, -1, id="a destroy"),
+        P(Verb.DESTROY, "off", {}, 0, id="a destroy of one that is off already"),
+        P(Verb.RESTART, "ready", {}, 0, id="a restart"),
+        P(Verb.START, "off", {"hourly_rate": Decimal(3)}, 3, id="at a price of its own"),
+        P(Verb.START, "off", {"machine_type": "V100"}, None, id="of a type without a price"),
+        P(Verb.STOP, "ready", {"machine_type": "V100"}, None, id="a stop of such a one"),
+        P(Verb.START, "off", {"machine_type": None}, 1, id="of a type not told: the fleet's own"),
+        P(Verb.STOP, "ready", {"machine_type": None}, -1, id="a stop of such a one, too"),
+        P(Verb.STOP, "ready", {"machine_type": None, "hourly_rate": Decimal(3)}, -3, id="its own price before that"),
+    ],
+)
+def test_what_it_changes_an_hour(verb: Verb, state: str, told: dict[str, Any], delta: int | None) -> None:
+    one = machine(1, state, **told)
+    found = draft(one)
+    found.act(verb, Reason.OVER_TARGET, one)
+    assert [a.hourly_delta for a in found.actions] == [None if delta is None else Decimal(delta)]
 
 
 def test_a_create_takes_no_machine() -> None:
@@ -410,7 +434,7 @@ def test_what_a_destroy_gives_back_besides(want: Any, known: Any, has: str | Non
     one = machine(1, public_ip=has)
     for gives_back in (True, False):
         found = draft(one, want=fleet(parameters=want, release_public_ip=gives_back), **known)
-        found.act(Verb.DESTROY, Reason.OVER_TARGET, one, None)
+        found.act(Verb.DESTROY, Reason.OVER_TARGET, one)
         (action,) = found.actions
         assert action.changes == ({"release_public_ip": True} if released and gives_back else {})
 
@@ -428,7 +452,7 @@ def test_a_fault_met_at_a_machine_leaves_it_alone_and_nobody_else() -> None:
 
     def fails(which: Machine) -> Callable[[], None]:
         def work() -> None:
-            found.act(Verb.STOP, Reason.OVER_TARGET, which, None)
+            found.act(Verb.STOP, Reason.OVER_TARGET, which)
             if which is one:
                 raise fault
 

@@ -109,7 +109,7 @@ def test_what_the_call_of_an_order_is(verb, state, delta, busy, price) -> None:
         machine="ps1",
         name=token_name(1),
         expected_state=state,
-        hourly_delta=None if price is None else delta * price,
+        hourly_delta=Decimal(0) if verb is Verb.RESTART else None if price is None else delta * price,
         evidence="kernel update",
         actor="ada",
         even_if_busy=busy,

@@ -29,7 +29,7 @@ HIBERNATE: Any = kept(Verb, "hibernate")
         P({}, {}, {"idle": {"ps1": idle(minutes=1), "ps2": idle("active")}}, id="one that is idle before one in use"),
         P({"region": "Europe (AMS1)"}, {}, {}, id="one that is not as configured"),
         P({"hourly_rate": Decimal(2)}, {}, {}, id="the costlier"),
-        P({}, {"machine_type": None}, {}, id="one whose price nobody knows counts as the cheapest"),
+        P({"name": token_name(1)}, {"name": token_name(2), "machine_type": None}, {}, id="no type told"),
         P({"created_at": ago(days=1)}, {}, {}, id="the younger"),
         P(
             {"created_at": None}, {}, {"facts": (facts(1, first_seen=ago(days=1)),)},
@@ -47,6 +47,13 @@ def test_which_of_two_is_given_up_first(first: dict[str, Any], then: dict[str, A
     two = machine(2, **{**BORN, "name": names[1], **then})
     members = roster(fleet(), [one, two], ())
     assert [m.id for m in victim_order(members, memory(**recalled), PRICES)] == ["ps1", "ps2"]
+
+
+def test_one_whose_price_nobody_knows_counts_as_the_cheapest() -> None:
+    priced = machine(1, **BORN, name=token_name(2), hourly_rate=Decimal("0.01"))
+    unpriced = machine(2, **BORN, name=token_name(1))
+    members = roster(fleet(), [priced, unpriced], ())
+    assert [m.id for m in victim_order(members, memory(), {})] == ["ps1", "ps2"]
 
 
 @pytest.mark.parametrize(
