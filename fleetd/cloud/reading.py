@@ -6,11 +6,11 @@ Each gives None for what says nothing, so that one odd field spoils no listing.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -18,7 +18,6 @@ from fleetd.cloud.listing import LONGEST_ID, identity
 from fleetd.model.bounds import MOST_MONEY, plausible
 from fleetd.model.errors import CloudError, MalformedAnswer
 from fleetd.model.machine import UNREADABLE, Machine, MachineEvent, SnapshotPolicy
-from fleetd.model.regions import normal_region
 
 T = TypeVar("T")
 
@@ -33,6 +32,19 @@ LONGEST_TEXT = 2000
 """Characters that are kept of any other text."""
 Whole = Annotated[int, msgspec.Meta(ge=-(10**9), le=10**9)] | None
 Short = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)] | None
+Flag = bool | None
+Amount = int | float | Short
+
+
+class Identified(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """What must be there of every machine. A dialect's own struct adds what may be, in fields of the kinds above."""
+
+    id: Id
+    name: Name
+    state: State
+
+
+W = TypeVar("W", bound=Identified)
 
 
 class Unreadable(ValueError):
@@ -49,6 +61,31 @@ def convert(content: object, kind: type[T]) -> T:
         return msgspec.convert(content, kind)
     except (msgspec.ValidationError, RecursionError) as e:
         raise Unreadable(str(e)) from e
+
+
+def leniently(content: object, kind: type[W]) -> W:
+    """A machine's JSON as its dialect's struct, field by field: what is of another shape counts as not said.
+
+    It costs a multiple of reading one without any oddity as what it is.
+
+    Raises:
+        Unreadable: it is no machine.
+    """
+    identified = convert(content, Identified)
+    fields = {name: read(member(content, key)) for name, key, read in _lenient_fields(kind)}
+    return kind(identified.id, identified.name, identified.state, **fields)
+
+
+@functools.cache
+def _lenient_fields(kind: type[Identified]) -> list[tuple[str, str, Callable[[object], Any]]]:
+    """Its optional fields: name, key in the JSON, and how that is read."""
+    fields = msgspec.structs.fields(kind)
+    return [(field.name, field.encode_name, _LENIENT[field.type]) for field in fields if field.type in _LENIENT]
+
+
+def member(content: object, key: str) -> object:
+    """What stands under a key; None where nothing does."""
+    return content.get(key) if isinstance(content, dict) else None
 
 
 def understood(
@@ -146,12 +183,6 @@ def text(value: object) -> str | None:
     return value[:LONGEST_TEXT] if isinstance(value, str) and value else None
 
 
-def region(value: object) -> str | None:
-    """A region in its normal form."""
-    name = text(value)
-    return None if name is None else normal_region(name)
-
-
 def flag(value: object) -> bool | None:
     """True or false."""
     return value if isinstance(value, bool) else None
@@ -196,3 +227,11 @@ def moment(value: object) -> datetime | None:
         return plausible(at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC))
     except (ValueError, OverflowError):
         return None
+
+
+def _amount(value: object) -> int | float | str | None:
+    return value if isinstance(value, int | float | str) else None
+
+
+_LENIENT: Mapping[object, Callable[[object], Any]] = {Short: text, Whole: whole, Flag: flag, Amount: _amount}
+"""How a field of each kind is read where something in its entry is odd."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from fleetd.cloud.port import Json
+from fleetd.cloud.reading import Unreadable
 from fleetd.model.errors import CloudError, MalformedAnswer, NotFound, RetryLater, WaitEnded
 from fleetd.model.machine import WENT_BACK, Machine, Phase
 from fleetd.model.reasons import Verdict
@@ -31,8 +32,8 @@ class Eyes:
 
     look: Callable[[], Awaitable[Json]]
     """Its show. Raises ``CloudError``."""
-    read: Callable[[Json], Machine]
-    """What that means, events included. Raises ``MalformedAnswer``."""
+    read: Callable[[Json], Machine | None]
+    """What that means, events included; None of one that is deleted. Raises ``Unreadable``."""
     listed: Callable[[], Awaitable[bool]]
     """Whether a listing has it: the second look that "not found" needs. Raises ``CloudError``."""
 
@@ -58,11 +59,15 @@ async def wait_until(eyes: Eyes, state: str, *, timeout: float, poll: float) -> 
             try:
                 content = await eyes.look()
                 machine = eyes.read(content)
+                if machine is None:
+                    raise NotFound("the machine is deleted", operation="show")  # noqa: TRY301
                 if wait.satisfied(machine):
                     return content
                 wait.judge(machine)
             except NotFound as e:
                 await wait.judge_absent(eyes, e)
+            except Unreadable as e:
+                wait.trouble = MalformedAnswer(str(e), operation="show")
             except (RetryLater, MalformedAnswer) as e:
                 wait.trouble = e
                 pause = max(poll, getattr(e, "retry_after", None) or 0.0)

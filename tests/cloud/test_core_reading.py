@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from fleetd.cloud.core import wire
+from fleetd.cloud.reading import Unreadable
 from fleetd.model.machine import MachineEvent, Phase, SnapshotPolicy
 from tests.support.core_page import CREATED, LISTED, SHOWN, UTILIZATION
 
@@ -181,5 +182,5 @@ def test_use_that_is_not_said_is_not_none():
     ],
 )
 def test_a_utilization_that_is_none(content):
-    with pytest.raises(wire.Unreadable):
+    with pytest.raises(Unreadable):
         wire.read_utilization(content, "ps1", "2022-03")

@@ -20,7 +20,6 @@ from fleetd.cloud.listing import MOST_ENTRIES, Reading, check_filters, identity
 from fleetd.cloud.port import Json, Progress, freely
 from fleetd.cloud.waiting import Eyes, wait_until
 from fleetd.model.errors import CloudError, MalformedAnswer, Refused
-from fleetd.model.machine import Machine
 from fleetd.model.vendor import CORE_LIST_FILTERS, CORE_LOCAL_FILTERS
 
 Rows = list[Json]
@@ -160,7 +159,7 @@ class CoreApi:
         async def listed() -> bool:
             return any(item.get("id") == machine_id for item in await self.list({"machineId": machine_id}))
 
-        return await wait_until(Eyes(look, _read_machine, listed), state, timeout=timeout, poll=poll)
+        return await wait_until(Eyes(look, wire.read_machine, listed), state, timeout=timeout, poll=poll)
 
     async def networks(self, filters: Mapping[str, object] | None = None) -> Rows:
         """The account's networks (``id``, ``name``, ``region``, ...)."""
@@ -279,13 +278,6 @@ class CoreApi:
         if operation != "set_access":  # that may tell of the user
             must_be_about(machine_id, content, operation=operation, write=True)
         return content if isinstance(content, dict) else None
-
-
-def _read_machine(content: Json) -> Machine:
-    try:
-        return wire.read_machine(content)
-    except wire.Unreadable as e:
-        raise MalformedAnswer(str(e), operation="show") from e
 
 
 def _number(value: object) -> int | None:

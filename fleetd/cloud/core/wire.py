@@ -14,68 +14,30 @@ from typing import Any
 import msgspec
 
 from fleetd.cloud.reading import (
-    Id,
-    Name,
+    Flag,
+    Identified,
     Short,
-    State,
     Unreadable,
     Whole,
     convert,
     decimal,
     events_of,
-    flag,
+    leniently,
+    member,
     moment,
     money,
     newest_first,
     policy,
     read_listed,
-    region,
-    text,
-    whole,
 )
 from fleetd.model.bounds import LONGEST
 from fleetd.model.machine import Machine, MachineEvent, Utilization
 from fleetd.model.regions import normal_region
 
-__all__ = [
-    "Unreadable",
-    "read_created",
-    "read_machine",
-    "read_machines",
-    "read_utilization",
-]
 
+class WireMachine(Identified, frozen=True, rename="camel", gc=False):
+    """One machine of list, show or create, with every field as the vendor's clients know it."""
 
-class WireMachine(msgspec.Struct, frozen=True, rename="camel"):
-    """One machine of list, show or create. Fields that may be anything are read by the helpers below."""
-
-    id: Id
-    name: Name
-    state: State
-    machine_type: Any = None
-    region: Any = None
-    dt_created: Any = None
-    private_ip_address: Any = None
-    public_ip_address: Any = None
-    network_id: Any = None
-    shutdown_timeout_in_hours: Any = None
-    shutdown_timeout_forces: Any = None
-    perform_auto_snapshot: Any = None
-    auto_snapshot_frequency: Any = None
-    auto_snapshot_save_count: Any = None
-    updates_pending: Any = None
-    events: Any = None
-
-
-class Listed(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """An entry of a listing in which every field is as the vendor's clients know it: nearly all are.
-
-    Whatever is otherwise in one is read as a ``WireMachine``, field by field, at ten times the price.
-    """
-
-    id: Id
-    name: Name
-    state: State
     machine_type: Short = None
     region: Short = None
     dt_created: Short = None
@@ -83,11 +45,11 @@ class Listed(msgspec.Struct, frozen=True, rename="camel", gc=False):
     public_ip_address: Short = None
     network_id: Short = None
     shutdown_timeout_in_hours: Whole = None
-    shutdown_timeout_forces: bool | None = None
-    perform_auto_snapshot: bool | None = None
+    shutdown_timeout_forces: Flag = None
+    perform_auto_snapshot: Flag = None
     auto_snapshot_frequency: Short = None
     auto_snapshot_save_count: Whole = None
-    updates_pending: bool | None = None
+    updates_pending: Flag = None
 
 
 class WireUsage(msgspec.Struct, frozen=True, rename="camel"):
@@ -118,8 +80,9 @@ def read_machine(content: object) -> Machine:
     Raises:
         Unreadable: it is no machine.
     """
-    wire = convert(content, WireMachine)
-    return _machine(wire, events=_events(wire.events))
+    wire = leniently(content, WireMachine)
+    events = events_of(member(content, "events"), error="errorMsg", handle="handle")
+    return _machine(wire, events=newest_first(events))
 
 
 def read_created(content: object) -> Machine:
@@ -128,7 +91,7 @@ def read_created(content: object) -> Machine:
     Raises:
         Unreadable: it is no machine.
     """
-    return _machine(convert(content, WireMachine))
+    return _machine(leniently(content, WireMachine))
 
 
 def read_utilization(content: object, machine_id: str, month: str) -> Utilization:
@@ -155,7 +118,10 @@ def read_utilization(content: object, machine_id: str, month: str) -> Utilizatio
 
 
 def _read_ordinary(content: object) -> Machine:
-    wire = msgspec.convert(content, Listed)
+    return _machine(msgspec.convert(content, WireMachine))
+
+
+def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = None) -> Machine:
     return Machine(
         wire.id,
         wire.name,
@@ -171,32 +137,8 @@ def _read_ordinary(content: object) -> Machine:
         wire.shutdown_timeout_forces,
         policy(wire.perform_auto_snapshot, wire.auto_snapshot_frequency or None, wire.auto_snapshot_save_count),
         wire.updates_pending,
+        events,
     )
-
-
-def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = None) -> Machine:
-    return Machine(
-        id=wire.id,
-        name=wire.name,
-        state=wire.state,
-        machine_type=text(wire.machine_type),
-        region=region(wire.region),
-        created_at=moment(wire.dt_created),
-        private_ip=text(wire.private_ip_address),
-        public_ip=text(wire.public_ip_address),
-        network_id=text(wire.network_id),
-        shutdown_timeout_hours=whole(wire.shutdown_timeout_in_hours),
-        shutdown_timeout_forces=flag(wire.shutdown_timeout_forces),
-        snapshots=policy(
-            flag(wire.perform_auto_snapshot), text(wire.auto_snapshot_frequency), whole(wire.auto_snapshot_save_count)
-        ),
-        updates_pending=flag(wire.updates_pending),
-        events=events,
-    )
-
-
-def _events(content: object) -> tuple[MachineEvent, ...]:
-    return newest_first(events_of(content, error="errorMsg", handle="handle"))
 
 
 def _seconds(usage: WireUsage) -> float:

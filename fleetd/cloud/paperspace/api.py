@@ -18,8 +18,8 @@ from fleetd.cloud.paperspace.requests import Requests, within
 from fleetd.cloud.port import Json, Progress, freely
 from fleetd.cloud.proof import Proof, ids_of
 from fleetd.cloud.waiting import Eyes, wait_until
-from fleetd.model.errors import Ambiguous, CloudError, MalformedAnswer, NotFound, Unauthorized, Unsupported
-from fleetd.model.machine import RISES, Machine
+from fleetd.model.errors import Ambiguous, CloudError, NotFound, Unauthorized, Unsupported
+from fleetd.model.machine import RISES
 from fleetd.model.vendor_v1 import V1_LIST_FILTERS, V1_LOCAL_FILTERS
 
 Rows = list[Json]
@@ -285,7 +285,7 @@ class PaperspaceApi:
         async def listed() -> bool:
             return any(item.get("id") == machine_id for item in await self.list({}))
 
-        return await wait_until(Eyes(look, _read_machine, listed), state, timeout=timeout, poll=poll)
+        return await wait_until(Eyes(look, wire.read_machine, listed), state, timeout=timeout, poll=poll)
 
     async def snapshots(self, machine_id: str | None = None) -> Rows:
         """Snapshots (``id``, ``name``, ``machineId``, ``isAutoSnapshot``), newest first; they carry no date."""
@@ -372,13 +372,3 @@ def _told_apart(events: Rows) -> Rows:
 
 def _is_rise(event: Json) -> bool:
     return event.get("name") in RISES
-
-
-def _read_machine(content: Json) -> Machine:
-    try:
-        machine = wire.read_machine(content)
-    except wire.Unreadable as e:
-        raise MalformedAnswer(str(e), operation="show") from e
-    if machine is None:
-        raise NotFound("the machine is deleted", operation="show")
-    return machine

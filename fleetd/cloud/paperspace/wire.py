@@ -14,23 +14,21 @@ from typing import Any
 import msgspec
 
 from fleetd.cloud.reading import (
-    Id,
-    Name,
+    Amount,
+    Flag,
+    Identified,
     Short,
-    State,
     Unreadable,
     Whole,
-    convert,
     events_of,
-    flag,
+    leniently,
+    member,
     moment,
     money,
     newest_first,
     policy,
     read_listed,
-    region,
     text,
-    whole,
 )
 from fleetd.model.machine import PHASES, Machine, MachineEvent, Phase
 from fleetd.model.regions import normal_region
@@ -39,51 +37,25 @@ from fleetd.model.vendor_v1 import V1_SNAPSHOT_FREQUENCIES
 _LIVING = frozenset({Phase.UP, Phase.RISING})
 
 
-class WireMachine(msgspec.Struct, frozen=True, rename="camel"):
-    """One machine. Fields that may be anything are read by the helpers below."""
+class WireMachine(Identified, frozen=True, rename="camel", gc=False):
+    """One machine, with every field as the vendor's clients know it."""
 
-    id: Id
-    name: Name
-    state: State
-    machine_type: Any = None
-    region: Any = None
-    dt_created: Any = None
-    dt_deleted: Any = None
-    private_ip: Any = None
-    public_ip: Any = None
-    network_id: Any = None
-    usage_rate: Any = None
-    auto_shutdown_enabled: Any = None
-    auto_shutdown_timeout: Any = None
-    auto_shutdown_force: Any = None
-    auto_snapshot_enabled: Any = None
-    auto_snapshot_frequency: Any = None
-    auto_snapshot_save_count: Any = None
-    updates_pending: Any = None
-
-
-class Listed(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """An entry of a listing in which every field is as the vendor's clients know it; see ``core.wire.Listed``."""
-
-    id: Id
-    name: Name
-    state: State
     machine_type: Short = None
     region: Short = None
     dt_created: Short = None
     dt_deleted: None = None
-    """One that has a date here is read the long way: it may be deleted."""
+    """One that has a date here is read the careful way: it may be deleted."""
     private_ip: Short = None
     public_ip: Short = None
     network_id: Short = None
-    usage_rate: int | float | Short = None
-    auto_shutdown_enabled: bool | None = None
+    usage_rate: Amount = None
+    auto_shutdown_enabled: Flag = None
     auto_shutdown_timeout: Whole = None
-    auto_shutdown_force: bool | None = None
-    auto_snapshot_enabled: bool | None = None
+    auto_shutdown_force: Flag = None
+    auto_snapshot_enabled: Flag = None
     auto_snapshot_frequency: Short = None
     auto_snapshot_save_count: Whole = None
-    updates_pending: bool | None = None
+    updates_pending: Flag = None
 
 
 def read_machines(entries: Iterable[object]) -> tuple[Machine, ...]:
@@ -91,12 +63,7 @@ def read_machines(entries: Iterable[object]) -> tuple[Machine, ...]:
 
     Those that are deleted are left out.
     """
-
-    def read(entry: object) -> Machine | None:
-        wire = convert(entry, WireMachine)
-        return None if _deleted(wire) else _machine(wire)
-
-    return read_listed(entries, read, _read_ordinary)
+    return read_listed(entries, _read_carefully, _read_ordinary)
 
 
 def read_machine(content: object) -> Machine | None:
@@ -105,9 +72,7 @@ def read_machine(content: object) -> Machine | None:
     Raises:
         Unreadable: it is no machine.
     """
-    wire = convert(content, WireMachine)
-    events = content.get("events") if isinstance(content, dict) else None
-    return None if _deleted(wire) else _machine(wire, events=read_events(events))
+    return _read_carefully(content, events=read_events(member(content, "events")))
 
 
 def is_deleted(content: object) -> bool:
@@ -124,7 +89,7 @@ def read_created(content: object) -> Machine:
     Raises:
         Unreadable: it is no machine.
     """
-    return _machine(convert(content, WireMachine))
+    return _machine(leniently(content, WireMachine))
 
 
 def read_events(content: object) -> tuple[MachineEvent, ...]:
@@ -159,8 +124,20 @@ def frequency_word(ours: str) -> str:
     return next((theirs for theirs, known in V1_SNAPSHOT_FREQUENCIES.items() if known == ours), ours)
 
 
+def _read_carefully(content: object, *, events: tuple[MachineEvent, ...] | None = None) -> Machine | None:
+    wire = leniently(content, WireMachine)
+    dated = moment(member(content, "dtDeleted")) is not None
+    # A date of deletion on a machine that runs would be a contradiction: it stays in view, since it may be paid for.
+    if dated and PHASES.get(wire.state, Phase.UNKNOWN) not in _LIVING:
+        return None
+    return _machine(wire, events=events)
+
+
 def _read_ordinary(content: object) -> Machine:
-    wire = msgspec.convert(content, Listed)
+    return _machine(msgspec.convert(content, WireMachine))
+
+
+def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = None) -> Machine:
     frequency = wire.auto_snapshot_frequency or None
     return Machine(
         wire.id,
@@ -181,63 +158,21 @@ def _read_ordinary(content: object) -> Machine:
             wire.auto_snapshot_save_count,
         ),
         wire.updates_pending,
+        events,
     )
 
 
 @functools.lru_cache(maxsize=256, typed=True)
-def _rate(told: float | str | None) -> Decimal | None:
-    return money(told) or None
+def _rate(told: Amount) -> Decimal | None:
+    return money(told) or None  # nothing is free: 0 is "not said"
 
 
-def _machine(wire: WireMachine, *, events: tuple[MachineEvent, ...] | None = None) -> Machine:
-    frequency = text(wire.auto_snapshot_frequency)
-    return Machine(
-        id=wire.id,
-        name=wire.name,
-        state=wire.state,
-        machine_type=text(wire.machine_type),
-        region=region(wire.region),
-        created_at=moment(wire.dt_created),
-        private_ip=text(wire.private_ip),
-        public_ip=text(wire.public_ip),
-        network_id=text(wire.network_id),
-        hourly_rate=money(wire.usage_rate) or None,  # nothing is free: 0 is "not said"
-        shutdown_timeout_hours=_timeout(wire),
-        shutdown_timeout_forces=_forces(wire),
-        snapshots=policy(
-            flag(wire.auto_snapshot_enabled),
-            V1_SNAPSHOT_FREQUENCIES.get(frequency, frequency) if frequency is not None else None,
-            whole(wire.auto_snapshot_save_count),
-        ),
-        updates_pending=flag(wire.updates_pending),
-        events=events,
-    )
-
-
-def _timeout(wire: WireMachine | Listed) -> int | None:
+def _timeout(wire: WireMachine) -> int | None:
     """Hours; 0 where the provider says that there is no timeout, whatever number it still remembers."""
-    return 0 if wire.auto_shutdown_enabled is False else whole(wire.auto_shutdown_timeout)
+    return 0 if wire.auto_shutdown_enabled is False else wire.auto_shutdown_timeout
 
 
-def _forces(wire: WireMachine | Listed) -> bool | None:
+def _forces(wire: WireMachine) -> bool | None:
     """Null is the API's way to say that nobody set it."""
-    said = flag(wire.auto_shutdown_force)
-    return False if said is None and isinstance(wire.auto_shutdown_enabled, bool) else said
-
-
-def _deleted(wire: WireMachine) -> bool:
-    # A date of deletion on a machine that runs would be a contradiction: it stays in view, since it may be paid for.
-    return moment(wire.dt_deleted) is not None and PHASES.get(wire.state, Phase.UNKNOWN) not in _LIVING
-
-
-__all__ = [
-    "Unreadable",
-    "available",
-    "frequency_word",
-    "offers",
-    "read_created",
-    "read_events",
-    "read_machine",
-    "read_machines",
-    "storage_rate",
-]
+    said = wire.auto_shutdown_force
+    return False if said is None and wire.auto_shutdown_enabled is not None else said
