@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from fleetd.cloud.calls import Classify, HttpLimits, KeyHeader, OnRequest
+from fleetd.cloud.calls import Classify, KeyHeader
 from fleetd.cloud.core import errors as core_errors
 from fleetd.cloud.core.api import CoreApi
 from fleetd.cloud.core.cloud import CAPABILITIES as CORE
@@ -22,7 +20,6 @@ from fleetd.cloud.paperspace.cloud import CAPABILITIES as V1
 from fleetd.cloud.paperspace.cloud import PaperspaceCloud
 from fleetd.cloud.paperspace.inquiry import inquire as inquire_paperspace
 from fleetd.cloud.port import Capabilities, Cloud, MachinesApi
-from fleetd.cloud.retry import RetryPolicy
 from fleetd.model.errors import Fault
 from fleetd.model.settings import Settings
 
@@ -45,32 +42,13 @@ class Dialect:
     simulated_path: str = ""
     """Where below its URL the simulator speaks it."""
 
-    def client(
-        self,
-        base_url: str,
-        key: Callable[[], str],
-        *,
-        rng: random.Random,
-        limits: HttpLimits | None = None,
-        retries: RetryPolicy | None = None,
-        on_request: OnRequest = lambda _operation, _code, _seconds: None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> HttpClient:
+    def client(self, base_url: str, key: Callable[[], str], **settings: Any) -> HttpClient:
         """An HTTP client; ``cloud`` and ``api`` may share one.
 
         ``base_url`` ends in the version where the API has one, as in ``https://api.paperspace.com/v1``. ``key`` is
         asked at every request. The other arguments are those of ``HttpClient``.
         """
-        return HttpClient(
-            base_url,
-            KeyHeader(self.key_header, key, self.key_prefix),
-            self.classify,
-            rng=rng,
-            limits=limits,
-            retries=retries,
-            on_request=on_request,
-            now=now,
-        )
+        return HttpClient(base_url, KeyHeader(self.key_header, key, self.key_prefix), self.classify, **settings)
 
     def open_cloud(self, base_url: str, key: Callable[[], str], **settings: Any) -> Cloud:
         """What the engine drives, on a client of its own. Takes what ``client`` takes; close it with ``aclose``."""

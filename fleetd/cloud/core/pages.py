@@ -60,10 +60,11 @@ async def read_all(
     Raises:
         CloudError: the first page could not be read.
     """
-    reading = await _read_once(source, most=most, prove=prove, expected=expected)
-    for _ in range(READINGS - 1):
-        if prove and reading.moved and reading.failure is None:
-            reading = await _read_once(source, most=most, prove=prove, expected=expected)
+    for _ in range(READINGS):
+        with weighed(source.size):
+            reading = await _read_pages(source, most=most, prove=prove, expected=expected)
+        if not (prove and reading.moved) or reading.failure is not None:
+            break
     return reading
 
 
@@ -86,11 +87,6 @@ async def together(
         for number in numbers:
             group.start_soon(fetch_one, number)
     return [came[n] for n in sorted(came)], failed[min(failed)] if failed else None
-
-
-async def _read_once(source: Source, *, most: int, prove: bool, expected: int | None) -> Reading:
-    with weighed(source.size):
-        return await _read_pages(source, most=most, prove=prove, expected=expected)
 
 
 async def _read_pages(source: Source, *, most: int, prove: bool, expected: int | None) -> Reading:

@@ -64,10 +64,11 @@ async def read_proven(forward: Fetch, backward: Fetch) -> Reading:
     Raises:
         CloudError: the first page could not be read.
     """
-    reading = await _read_both(forward, backward)
-    for _ in range(READINGS - 1):
-        if reading.moved and reading.failure is None:
+    for _ in range(READINGS):
+        with weighed(PAGE_SIZE):
             reading = await _read_both(forward, backward)
+        if not reading.moved or reading.failure is not None:
+            break
     return reading
 
 
@@ -93,11 +94,6 @@ def endless(page: Page, fresh: set[str], cursors: set[str], pages: int, ends: fl
 
 
 async def _read_both(forward: Fetch, backward: Fetch) -> Reading:
-    with weighed(PAGE_SIZE):
-        return await _read_both_ways(forward, backward)
-
-
-async def _read_both_ways(forward: Fetch, backward: Fetch) -> Reading:
     first = await forward(None)
     if first.after is None:  # one answer holds it all: nothing can slip
         return await _go_on(forward, first, None)
