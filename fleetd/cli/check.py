@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Annotated
 
 import anyio
@@ -13,7 +14,7 @@ from fleetd import config as config_file
 from fleetd import wiring
 from fleetd.cli.options import ConfigOption, examples
 from fleetd.cli.output import say, show
-from fleetd.model.errors import ConfigError
+from fleetd.model.errors import ConfigError, Fault
 from fleetd.ops.escape import printable
 
 
@@ -22,7 +23,7 @@ def check(
     online: Annotated[
         bool,
         typer.Option(
-            "--online", metavar="", help="Ask the provider as well: key, templates, networks, machine types."
+            "--online", metavar="", help="Ask the provider as well: key, templates, networks, machine types, adopt."
         ),
     ] = False,
 ) -> None:
@@ -38,14 +39,19 @@ def check(
         unwise += config_file.key_warnings(settings.provider.api_key, os.environ)
     if online and settings.daemon.state is not None:
         unwise += anyio.run(wiring.database_advice, settings)
-    for warning in config_file.placed(unwise, path):
-        say(f"warning: {printable(warning.within(settings.source), limit=1000)}", style="yellow")
+    _warn(settings.source, config_file.placed(unwise, path))
     if online:
         faults = anyio.run(wiring.check_online, settings)
+        _warn(settings.source, config_file.placed(anyio.run(wiring.adoption_advice, settings), path))
         if faults:
             raise ConfigError(settings.source, config_file.placed(faults, path))
     fleets = ", ".join(f"{fleet.name} (target {fleet.target})" for fleet in settings.fleets) or "no fleet"
     show(Text.assemble((f"{printable(settings.source)} is valid", "green"), f": {fleets}"))
+
+
+def _warn(source: str, found: Iterable[Fault]) -> None:
+    for warning in found:
+        say(f"warning: {printable(warning.within(source), limit=1000)}", style="yellow")
 
 
 CHECK_EXAMPLES = examples(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fleetd.wiring.orders import adopt, lift, order_machine, reload, step_down, veto
     from fleetd.wiring.places import find_config, load_settings, reload_settings, state_path
     from fleetd.wiring.provider import (
+        adoption_advice,
         check_online,
         open_cloud,
         open_machines_api,
@@ -33,7 +34,14 @@ _HOMES = MappingProxyType(
         "queries": ("current_status", "journal_mark", "knows_machine", "read_history"),
         "orders": ("adopt", "lift", "order_machine", "reload", "step_down", "veto"),
         "places": ("find_config", "load_settings", "reload_settings", "state_path"),
-        "provider": ("check_online", "open_cloud", "open_machines_api", "serve_simulator", "within"),
+        "provider": (
+            "adoption_advice",
+            "check_online",
+            "open_cloud",
+            "open_machines_api",
+            "serve_simulator",
+            "within",
+        ),
         "daemon_lookup": ("load_for_daemon",),
         "extra": ("database_advice", "move_state"),
         "loops": ("run_awake",),
@@ -54,6 +62,7 @@ __all__ = [
     "SECRETS",
     "Engine",
     "adopt",
+    "adoption_advice",
     "assemble",
     "check_online",
     "converge",

@@ -108,6 +108,18 @@ def test_check_online_lists_what_the_account_lacks(cli, config: Path, monkeypatc
     assert f"{config}:{line}: fleets.training.machine.templateId: the account has no tbu200wi" in done.err
 
 
+def test_check_online_holds_adopt_against_the_account(cli, tmp_path: Path) -> None:
+    world = '[provider]\nkind = "simulator"\n[provider.simulator]\nmachines = [{ name = "old-box", id = "psold1" }]'
+    path = write(tmp_path, provider=world)
+    path.write_text(
+        path.read_text().replace("[fleets.training]", '[fleets.training]\nadopt = ["psold1", "psold2"]', 1)
+    )
+    done = cli("check", "-c", str(path), "--online")
+    assert done.code == 0, done.err
+    assert "adopt[1]: it takes no machine of the account" in done.err
+    assert "adopt[0]" not in done.err
+
+
 def test_the_config_of_the_environment_is_used(cli, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEETD_CONFIG", str(config))
     assert cli("check").code == 0
