@@ -16,6 +16,7 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _QUOTED = re.compile(r'"""(?:[^"\\]|\\.|"(?!""))*"{3,5}' r"|'''(?:[^']|'(?!''))*'{3,5}", re.DOTALL)
 _QUOTED_LINE = re.compile(r'"(?:[^"\\\n]|\\.)*"' r"|'[^'\n]*'")
 _OTHER = re.compile(r"[^,\]}#\n]+")
+_FLEETS_GUARD = re.compile(r"^fleets\.[^.]+\.guards\.")
 _PARTS = re.compile(r"[.\[]")
 
 
@@ -45,9 +46,14 @@ class Positions:
     def line_of(self, path: str) -> int | None:
         """The line of a dotted path, or of the table or list that lacks it; None where none of it stands.
 
+        A guard that a fleet does not set is the one of ``[guards]``, where that has it.
+
         Args:
             path: as ``faults.dotted`` writes it.
         """
+        shared = _FLEETS_GUARD.sub("guards.", path)
+        if path not in self._lines and shared in self._lines:
+            return self._lines[shared]
         ends = [len(path), *(match.start() for match in reversed(list(_PARTS.finditer(path))))]
         return next((self._lines[path[:end]] for end in ends if path[:end] in self._lines), None)
 

@@ -263,3 +263,19 @@ def test_a_fault_that_was_found_in_the_settings_gets_its_line(tmp_path: Path) ->
     assert config.placed([fault], path) == (Fault("t.b", "wrong", 3),)
     assert str(config.placed([fault], path)[0]) == "line 3: t.b: wrong"
     assert config.placed([fault], tmp_path / "none") == (fault,)
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("fleets.a.guards.settle", 4),
+        ("fleets.b.guards.settle", 2),
+        ("fleets.b.guards.create_deadline", 5),
+        ("fleets.a.guards.create_deadline", 4),
+        ("guards.settle", 2),
+    ],
+)
+def test_a_guard_that_a_fleet_does_not_set_stands_among_those_of_all(path: str, line: int, tmp_path: Path) -> None:
+    file = tmp_path / "fleetd.toml"
+    file.write_text("[guards]\nsettle = '9m'\n[fleets.a]\nguards.settle = '8m'\n[fleets.b]\ntarget = 1\n")
+    assert config.placed([Fault(path, "wrong")], file) == (Fault(path, "wrong", line),)
