@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetd.simulator.clock import WorldClock
-from fleetd.simulator.faults import load_faults
+from fleetd.simulator.fault_file import load_faults
 from fleetd.simulator.server import SimServer, serve
 from fleetd.simulator.world import World
 

@@ -17,8 +17,9 @@ from fleetd.model.errors import ConfigError
 from fleetd.simulator.bill import bill
 from fleetd.simulator.calls import CallLog
 from fleetd.simulator.catalogue import MACHINE_TYPES
+from fleetd.simulator.fault_file import parse_faults
 from fleetd.simulator.faultplan import FaultPlan
-from fleetd.simulator.faults import Rule, parse_faults
+from fleetd.simulator.faults import Rule
 from fleetd.simulator.lifecycle import Fate
 from fleetd.simulator.records import MachineRecord, Refusal
 from fleetd.simulator.wire import Answer, Request, json_answer

@@ -14,10 +14,10 @@ from fleetd.simulator import core_json as form
 from fleetd.simulator.catalogue import MACHINE_TYPES, REGIONS
 from fleetd.simulator.core_body import CREATE, UPDATE, changes_of, check_create, new_machine
 from fleetd.simulator.core_params import CoreError, Param, boolean, number, read_body, read_query, text
-from fleetd.simulator.faultplan import Decision, FaultPlan
+from fleetd.simulator.faultplan import Decision, FaultPlan, Target
 from fleetd.simulator.records import MachineRecord, Refusal
 from fleetd.simulator.views import endless_page, list_view, page_shift, show_view
-from fleetd.simulator.wire import Answer, Request, Target, json_answer, target_of
+from fleetd.simulator.wire import Answer, Request, json_answer, target_of
 from fleetd.simulator.world import World
 
 PAGE = 1000

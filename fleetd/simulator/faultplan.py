@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from fleetd.simulator.faults import (
@@ -25,10 +25,11 @@ from fleetd.simulator.records import MachineRecord
 
 
 @dataclass(frozen=True, slots=True)
-class CallFacts:
-    """What the conditions of a rule are held against."""
+class Target:
+    """What a request is about, as far as can be told without judging it: what a rule's conditions are held against."""
 
     operation: str
+    """"" for a path that is no call of the dialect."""
     write: bool
     machine_id: str | None = None
     machine_name: str | None = None
@@ -72,7 +73,7 @@ class FaultPlan:
         """World seconds for which the past has to be kept, for stale listings."""
         return max((rule.seconds for rule in self.rules if isinstance(rule, StaleList)), default=0.0)
 
-    def decide(self, call: CallFacts, t: float) -> Decision:
+    def decide(self, call: Target, t: float) -> Decision:
         """What strikes this call at world second ``t``."""
         if not self.rules:
             return NOTHING
@@ -96,7 +97,7 @@ class FaultPlan:
 
     def sold_out(self, region: str, machine_type: str, t: float) -> bool:
         """Whether a capacity rule is sure to strike a create of that kind now."""
-        call = CallFacts("create", write=True, machine_type=machine_type, region=region)
+        call = Target("create", write=True, machine_type=machine_type, region=region)
         return any(
             isinstance(rule, Capacity)
             and rule.probability >= 1
@@ -108,7 +109,7 @@ class FaultPlan:
             for index, rule in enumerate(self.rules)
         )
 
-    def _strikes(self, index: int, rule: Rule, call: CallFacts, t: float) -> bool:
+    def _strikes(self, index: int, rule: Rule, call: Target, t: float) -> bool:
         if not (_in_time(rule, t) and _matches(rule, call)):
             return False
         if rule.limit is not None and self.struck[index] >= rule.limit:
@@ -140,7 +141,7 @@ def _in_time(rule: Rule, t: float) -> bool:
     return (rule.after is None or t >= rule.after) and (rule.until is None or t < rule.until)
 
 
-def _matches(rule: Rule, call: CallFacts) -> bool:
+def _matches(rule: Rule, call: Target) -> bool:
     group = "write" if call.write else "read"
     if not any(name in {call.operation, group, "any"} for name in rule.operations):
         return False
@@ -154,33 +155,17 @@ def _matches(rule: Rule, call: CallFacts) -> bool:
 
 
 def _fate(rules: Iterable[FateRule]) -> Fate:
-    capacity: str | None = None
-    stuck: Stuck | None = None
-    invisible: Invisible | None = None
-    nothing: NoEffect | None = None
-    lingering: Lingering | None = None
+    fate = Fate()
     for rule in rules:
         match rule:
             case Capacity():
-                capacity = rule.message
+                fate = replace(fate, capacity=rule.message)
             case Stuck():
-                stuck = rule
+                fate = replace(fate, stuck=True, stuck_seconds=rule.seconds)
             case Invisible():
-                invisible = rule
+                fate = replace(fate, hidden_seconds=rule.seconds, hidden_from_show=rule.show)
             case NoEffect():
-                nothing = rule
+                fate = replace(fate, without_effect=True, event=rule.event, event_text=rule.message)
             case Lingering():
-                lingering = rule
-    return Fate(
-        capacity=capacity,
-        stuck=stuck is not None,
-        stuck_seconds=stuck.seconds if stuck is not None else None,
-        hidden_seconds=invisible.seconds if invisible is not None else 0.0,
-        hidden_from_show=invisible is not None and invisible.show,
-        without_effect=nothing is not None,
-        event=nothing.event if nothing is not None else "done",
-        event_text=nothing.message if nothing is not None else None,
-        lingers=lingering is not None,
-        lingers_seconds=lingering.seconds if lingering is not None else None,
-        lingers_in=lingering.state if lingering is not None else "destroying",
-    )
+                fate = replace(fate, lingers=True, lingers_seconds=rule.seconds, lingers_in=rule.state)
+    return fate

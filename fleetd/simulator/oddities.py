@@ -9,9 +9,8 @@ from typing import Any
 
 import msgspec
 
-from fleetd.simulator.fault_base import ViewRule
-from fleetd.simulator.fault_machines import OddValues
 from fleetd.simulator.faultplan import chosen
+from fleetd.simulator.faults import OddValues, ViewRule
 from fleetd.simulator.odd_values import VALUES
 from fleetd.simulator.wire import Answer
 from fleetd.simulator.world import World

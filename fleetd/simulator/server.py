@@ -19,7 +19,7 @@ from fleetd.simulator import delivery
 from fleetd.simulator.calls import HIDDEN_HEADERS, Call, CallLog
 from fleetd.simulator.control import ControlApi
 from fleetd.simulator.core import CoreApi, CoreOptions
-from fleetd.simulator.faultplan import CallFacts, Decision, FaultPlan, chosen
+from fleetd.simulator.faultplan import Decision, FaultPlan, Target, chosen
 from fleetd.simulator.faults import (
     AnswerRule,
     ErrorAnswer,
@@ -33,7 +33,7 @@ from fleetd.simulator.faults import (
 from fleetd.simulator.oddities import disfigured
 from fleetd.simulator.v1 import V1Api
 from fleetd.simulator.views import another
-from fleetd.simulator.wire import BROKEN, Answer, Dialect, Request, Target
+from fleetd.simulator.wire import BROKEN, Answer, Request
 from fleetd.simulator.world import World
 
 LATENCY = (0.005, 0.02)
@@ -42,6 +42,7 @@ CONTROL = "_sim"
 """First part of the control paths; docs/simulator.md lists them."""
 V1 = "v1"
 """First part of the v1 API's paths."""
+Dialect = CoreApi | V1Api
 _NO_ANSWER = Answer(0)
 _CLOSING_SECONDS = 0.2
 _ACCEPTING_TICKS = 4
@@ -105,7 +106,7 @@ class SimServer:
         if request.segments[0] == CONTROL:
             return await delivery.deliver(http, self._control.answer(request, http.remote), None, self.closing)
         # carried out on arrival, answered after the latency: a client that hangs up early has asked all the same
-        dialect = self._dialect(request)
+        dialect: Dialect = self._v1 if request.segments[0] == V1 else self._core
         t = self.world.advance()
         target = dialect.target(request)
         call = self._log(request, target, dialect.name, t)
@@ -124,9 +125,6 @@ class SimServer:
 
     def _date(self) -> str:
         return format_datetime(self.world.clock.now().replace(microsecond=0), usegmt=True)
-
-    def _dialect(self, request: Request) -> Dialect:
-        return self._v1 if request.segments[0] == V1 else self._core
 
     def _log(self, request: Request, target: Target, dialect: str, t: float) -> Call:
         record = self.world.machines.get(target.machine_id or "")
@@ -150,15 +148,7 @@ class SimServer:
         return call
 
     def _decide(self, target: Target, t: float) -> Decision:
-        facts = CallFacts(
-            target.operation,
-            target.write,
-            target.machine_id,
-            target.machine_name,
-            target.machine_type,
-            target.region,
-        )
-        decision = self.plan.decide(facts, t)
+        decision = self.plan.decide(target, t)
         for rule in decision.vanish:
             victims = chosen(rule, list(self.world.machines.values()))
             if victims:

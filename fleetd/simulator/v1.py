@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from fleetd.simulator import v1_account as account
 from fleetd.simulator import v1_json as form
 from fleetd.simulator import v1_machines as machines
-from fleetd.simulator.faultplan import Decision, FaultPlan
+from fleetd.simulator.faultplan import Decision, FaultPlan, Target
 from fleetd.simulator.records import MachineRecord, Refusal
 from fleetd.simulator.v1_call import V1Call
-from fleetd.simulator.wire import Answer, Request, Target, json_answer, target_of
+from fleetd.simulator.wire import Answer, Request, json_answer, target_of
 from fleetd.simulator.world import World
 
 CODES: Mapping[int, str] = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from fleetd.simulator.faultplan import Decision, FaultPlan
+from fleetd.simulator.faultplan import Target
 from fleetd.simulator.records import MachineRecord
 
 BROKEN = object()
@@ -41,19 +41,6 @@ class Request:
             return msgspec.json.decode(self.raw)
         except msgspec.DecodeError:
             return BROKEN
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a request is about, as far as can be told without judging it."""
-
-    operation: str
-    """"" for a path that is no call of the dialect."""
-    write: bool
-    machine_id: str | None = None
-    machine_name: str | None = None
-    machine_type: str | None = None
-    region: str | None = None
 
 
 def target_of(
@@ -94,33 +81,3 @@ class Answer:
 def json_answer(status: int, value: Any, *, executed: bool = False, machine_id: str | None = None) -> Answer:
     """An answer with a JSON body."""
     return Answer(status, msgspec.json.encode(value), executed, machine_id)
-
-
-class Dialect(Protocol):
-    """One of the vendor's APIs, spoken by the one world."""
-
-    name: str
-
-    def target(self, request: Request) -> Target:
-        """What the request is about. Never fails."""
-        ...
-
-    def key_of(self, request: Request) -> str | None:
-        """The key that the request carries."""
-        ...
-
-    def answer(self, request: Request, decision: Decision, plan: FaultPlan) -> Answer:
-        """Carry the request out, or refuse it in the vendor's words."""
-        ...
-
-    def failure(self, status: int, message: str) -> Answer:
-        """An error in the dialect's form."""
-        ...
-
-    def about(self, operation: str, record: MachineRecord) -> Answer:
-        """The answer that an operation has when it is about this machine; of one without a body, the machine."""
-        ...
-
-    def wrong_key(self) -> Answer:
-        """What a wrong key is answered with."""
-        ...

@@ -13,7 +13,8 @@ import anyio
 import pytest
 
 from fleetd.model.errors import ConfigError
-from fleetd.simulator.faultplan import CallFacts, FaultPlan
+from fleetd.simulator.fault_file import load_faults, parse_faults
+from fleetd.simulator.faultplan import FaultPlan, Target
 from fleetd.simulator.faults import (
     Capacity,
     DuplicatedList,
@@ -38,8 +39,6 @@ from fleetd.simulator.faults import (
     Unavailable,
     UnknownState,
     Vanish,
-    load_faults,
-    parse_faults,
 )
 from fleetd.simulator.lifecycle import NO_CAPACITY
 from tests.support.sim import CREATE, KEY, Sim, simulated
@@ -312,8 +311,8 @@ async def test_a_fault_of_the_answer_and_one_of_the_machine_go_together() -> Non
         assert len(await sim.list()) == 1
 
 
-LIST, SHOW = CallFacts("list", write=False), CallFacts("show", write=False, machine_id="ps1", machine_name="gpu-1")
-START = CallFacts("start", write=True, machine_id="ps1", machine_name="gpu-1", machine_type="P4000", region="NY")
+LIST, SHOW = Target("list", write=False), Target("show", write=False, machine_id="ps1", machine_name="gpu-1")
+START = Target("start", write=True, machine_id="ps1", machine_name="gpu-1", machine_type="P4000", region="NY")
 
 
 @pytest.mark.parametrize(
@@ -339,7 +338,7 @@ START = CallFacts("start", write=True, machine_id="ps1", machine_name="gpu-1", m
         pytest.param({"probability": 0.0}, [LIST] * 4, [0, 0, 0, 0], id="never"),
     ],
 )
-def test_the_conditions_of_a_rule(conditions: dict[str, Any], calls: list[CallFacts], strikes: list[int]) -> None:
+def test_the_conditions_of_a_rule(conditions: dict[str, Any], calls: list[Target], strikes: list[int]) -> None:
     plan = FaultPlan(parse_faults([{"kind": "error", **conditions}]))
     assert [int(plan.decide(call, float(t)).answer is not None) for t, call in enumerate(calls)] == strikes
 

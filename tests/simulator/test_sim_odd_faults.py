@@ -12,6 +12,7 @@ import pytest
 
 from fleetd.model.errors import ConfigError
 from fleetd.simulator.bill import bill
+from fleetd.simulator.fault_file import parse_faults
 from fleetd.simulator.faults import (
     ErrorAnswer,
     Lingering,
@@ -22,7 +23,6 @@ from fleetd.simulator.faults import (
     Rule,
     StrayAnswer,
     Unavailable,
-    parse_faults,
 )
 from fleetd.simulator.lifecycle import Fate
 from fleetd.simulator.odd_values import VALUES

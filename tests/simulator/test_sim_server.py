@@ -16,7 +16,7 @@ from fleetd.model.errors import ConfigError, FleetdError
 from fleetd.simulator.boot import Boot, boot
 from fleetd.simulator.control import ControlApi
 from fleetd.simulator.core import CoreOptions
-from fleetd.simulator.faults import parse_faults
+from fleetd.simulator.fault_file import parse_faults
 from fleetd.simulator.server import serve
 from fleetd.simulator.state import Durations
 from fleetd.simulator.wire import Request

@@ -10,7 +10,7 @@ import aiohttp
 import anyio
 
 from fleetd.simulator.clock import WorldClock
-from fleetd.simulator.faults import parse_faults
+from fleetd.simulator.fault_file import parse_faults
 from fleetd.simulator.server import serve
 from fleetd.simulator.world import World
 from tests.support.sim import CREATE, KEY
