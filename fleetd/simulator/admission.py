@@ -35,22 +35,6 @@ class NewMachine:
     accessors: tuple[str, ...] = ()
 
 
-class Changes(TypedDict, total=False):
-    """What an update may set, by the record's names."""
-
-    name: str
-    shutdown_hours: float | None
-    shutdown_forces: bool
-    auto_snapshots: bool
-    snapshot_frequency: str | None
-    snapshot_keep: int | None
-    public_ip_type: str
-    network_id: str
-    size_gb: int
-    restore_point_frequency: str | None
-    restore_point_snapshot_id: str | None
-
-
 class Foreign(TypedDict, total=False):
     """What may be said of a machine that is put into the world by ``World.add_machine``, besides its make."""
 
@@ -60,6 +44,16 @@ class Foreign(TypedDict, total=False):
     snapshot_frequency: str | None
     snapshot_keep: int | None
     public_ip_type: str
+
+
+class Changes(Foreign, total=False):
+    """What an update may set, by the record's names."""
+
+    name: str
+    network_id: str
+    size_gb: int
+    restore_point_frequency: str | None
+    restore_point_snapshot_id: str | None
 
 
 def admit(s: WorldState, new: NewMachine, *, machine_id: str | None = None) -> MachineRecord:

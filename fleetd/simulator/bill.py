@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 
+from fleetd.model.machine import month_of
 from fleetd.simulator.clock import WorldClock
 from fleetd.simulator.records import MachineRecord
 
@@ -35,7 +35,8 @@ def bill(record: MachineRecord, clock: WorldClock, since: float, until: float) -
     first = max(since, record.created)
     last = until if record.gone is None else min(until, record.gone)
     for begins, ends in _months(clock, first, last):
-        month = _exact(_month_end(clock, begins) - _month_start(clock, begins))
+        month_begins, month_ends = _month(clock, begins)
+        month = _exact(month_ends - month_begins)
         for start, end, monthly in _steps(record.storage_tariff, begins, ends):
             storage += monthly * _exact(record.stored_seconds(start, end)) / month
     return Bill(running, storage)
@@ -51,20 +52,16 @@ def _months(clock: WorldClock, since: float, until: float) -> list[tuple[float, 
     """The span, cut at the firsts of the months, UTC."""
     pieces = []
     while since < until:
-        end = min(until, _month_end(clock, since))
+        end = min(until, _month(clock, since)[1])
         pieces.append((since, end))
         since = end
     return pieces
 
 
-def _month_start(clock: WorldClock, t: float) -> float:
-    date = clock.date(t)
-    return clock.since_epoch(datetime(date.year, date.month, 1, tzinfo=UTC))
-
-
-def _month_end(clock: WorldClock, t: float) -> float:
-    date = clock.date(t)
-    return clock.since_epoch(datetime(date.year + date.month // 12, date.month % 12 + 1, 1, tzinfo=UTC))
+def _month(clock: WorldClock, t: float) -> tuple[float, float]:
+    """When the month of an instant begins and ends."""
+    begins, ends = month_of(clock.date(t).isoformat()[:7])
+    return clock.since_epoch(begins), clock.since_epoch(ends)
 
 
 def _exact(seconds: float) -> Decimal:

@@ -220,7 +220,7 @@ class CoreApi:
         month = _MONTH.fullmatch(call.params["billingMonth"])
         if month is None or month[1] == "0000":
             raise CoreError(400, "billingMonth must be a month as YYYY-MM")
-        usage = self.world.usage(call.machine_id, int(month[1]), int(month[2]))
+        usage = self.world.usage(call.machine_id, month[0])
         return json_answer(200, form.utilization(call.machine_id, month[0], usage), executed=True)
 
     def availability(self, call: _Call) -> Answer:
@@ -234,22 +234,6 @@ class CoreApi:
         t = self.world.advance()
         sold_out = (region, label) in self.world.state.no_capacity or call.plan.sold_out(region, label, t)
         return json_answer(200, {"available": not sold_out}, executed=True)
-
-    def networks(self, call: _Call) -> Answer:
-        """GET /networks/getNetworks."""
-        return _filtered((form.network(r) for r in self.world.state.networks.values()), call.params)
-
-    def templates(self, call: _Call) -> Answer:
-        """GET /templates/getTemplates."""
-        return _filtered((form.template(r) for r in self.world.state.templates.values()), call.params)
-
-    def users(self, call: _Call) -> Answer:
-        """GET /users/getUsers."""
-        return _filtered((form.user(r) for r in self.world.state.users.values()), call.params)
-
-    def scripts(self, call: _Call) -> Answer:
-        """GET /scripts/getScripts."""
-        return _filtered((form.script(r) for r in self.world.state.scripts.values()), call.params)
 
     def _matches(self, record: MachineRecord, filters: Mapping[str, Any]) -> bool:
         view = form.listed(record, self.world.clock)
@@ -307,21 +291,21 @@ _OPERATIONS = (
         "GET",
         ("networks", "getNetworks"),
         _texts("id", "name", "region", "dtCreated", "network", "netmask", "teamId"),
-        CoreApi.networks,
+        lambda api, call: _filtered(map(form.network, api.world.state.networks.values()), call.params),
     ),
     _Operation(
         "templates",
         "GET",
         ("templates", "getTemplates"),
         _texts("id", "name", "label", "os", "dtCreated", "teamId", "userId", "region"),
-        CoreApi.templates,
+        lambda api, call: _filtered(map(form.template, api.world.state.templates.values()), call.params),
     ),
     _Operation(
         "users",
         "GET",
         ("users", "getUsers"),
         _texts("id", "email", "firstname", "lastname", "dtCreated", "teamId"),
-        CoreApi.users,
+        lambda api, call: _filtered(map(form.user, api.world.state.users.values()), call.params),
     ),
     _Operation(
         "scripts",
@@ -332,7 +316,7 @@ _OPERATIONS = (
             "isEnabled": boolean(),
             "runOnce": boolean(),
         },
-        CoreApi.scripts,
+        lambda api, call: _filtered(map(form.script, api.world.state.scripts.values()), call.params),
     ),
 )
 _BY_PATH = {operation.path: operation for operation in _OPERATIONS}

@@ -7,11 +7,10 @@ from typing import Any
 
 import msgspec
 
-from fleetd.simulator.catalogue import Template
+from fleetd.simulator.catalogue import GIB, Template
 from fleetd.simulator.clock import WorldClock
 from fleetd.simulator.records import EventRecord, MachineRecord, NetworkRecord, ScriptRecord, Usage, UserRecord
 
-_GB = 1024**3
 _STORAGE_USED = "110080"
 
 
@@ -25,7 +24,7 @@ def machine(record: MachineRecord, clock: WorldClock) -> dict[str, Any]:
         "ram": None if young else str(kind.ram_bytes),
         "cpus": 1 if young else kind.cpus,
         "gpu": None if young else kind.gpu,
-        "storageTotal": None if young else str(record.size_gb * _GB),
+        "storageTotal": None if young else str(record.size_gb * GIB),
         "storageUsed": None if young else _STORAGE_USED,
         "machineType": record.machine_type,
         "usageRate": f"{record.machine_type} hourly",

@@ -26,7 +26,7 @@ from fleetd.simulator.records import MachineRecord
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request is about, as far as can be told without judging it: what a rule's conditions are held against."""
+    """What a request is about, as far as can be told without judging it; a rule's conditions are held against it."""
 
     operation: str
     """"" for a path that is no call of the dialect."""

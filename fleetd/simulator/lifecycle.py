@@ -8,7 +8,7 @@ from heapq import heappop
 from types import MappingProxyType
 
 from fleetd.simulator.records import EventRecord, MachineRecord, SnapshotRecord
-from fleetd.simulator.state import WorldState
+from fleetd.simulator.state import Span, WorldState
 
 NO_CAPACITY = (
     "Uh oh. This machine type can't start due to insufficient capacity or higher than normal demand. "
@@ -72,7 +72,7 @@ def begin_create(s: WorldState, record: MachineRecord, fate: Fate) -> None:
     if not record.start_on_create:
         _follow(s, record, [("off", made)], fate)
     else:
-        _follow(s, record, [("starting", made), *_boot(s, record, fate)], fate)
+        _follow(s, record, [("starting", made), *_boot(s, record, fate, s.durations.starting)], fate)
 
 
 def settle_in(s: WorldState, record: MachineRecord, state: str) -> None:
@@ -80,7 +80,8 @@ def settle_in(s: WorldState, record: MachineRecord, state: str) -> None:
     record.event = s.open_event(record, "create", at=record.created)
     if state == "provisioning":
         s.note(record, "provisioning", "was there")
-        _follow(s, record, [("starting", s.draw(s.durations.provisioning)), *_boot(s, record, KIND_FATE)], KIND_FATE)
+        made = s.draw(s.durations.provisioning)
+        _follow(s, record, [("starting", made), *_boot(s, record, KIND_FATE, s.durations.starting)], KIND_FATE)
         return
     _furnish(s, record)
     name = {"stopping": "stop", "restarting": "restart", "upgrading": "vm-upgrade"}.get(state, "start")
@@ -89,9 +90,9 @@ def settle_in(s: WorldState, record: MachineRecord, state: str) -> None:
         record.booted = s.t
     _enter(s, record, state, "was there")
     ways: dict[str, list[tuple[str, float]]] = {
-        "starting": [("serviceready", s.draw(s.durations.starting)), ("ready", s.draw(s.durations.serviceready))],
-        "restarting": [("serviceready", s.draw(s.durations.restarting)), ("ready", s.draw(s.durations.serviceready))],
-        "upgrading": [("serviceready", s.draw(s.durations.upgrading)), ("ready", s.draw(s.durations.serviceready))],
+        "starting": _up(s, s.durations.starting),
+        "restarting": _up(s, s.durations.restarting),
+        "upgrading": _up(s, s.durations.upgrading),
         "serviceready": [("ready", s.draw(s.durations.serviceready))],
         "stopping": [("off", s.draw(s.durations.stopping))],
     }
@@ -101,7 +102,7 @@ def settle_in(s: WorldState, record: MachineRecord, state: str) -> None:
 
 def begin_start(s: WorldState, record: MachineRecord, fate: Fate, cause: str) -> None:
     """From off to ready, or back to off when there is no capacity."""
-    boot = _boot(s, record, fate)
+    boot = _boot(s, record, fate, s.durations.starting)
     record.event = s.open_event(record, "start")
     _enter(s, record, "starting", cause)
     _follow(s, record, boot, fate)
@@ -110,11 +111,7 @@ def begin_start(s: WorldState, record: MachineRecord, fate: Fate, cause: str) ->
 def begin_restart(s: WorldState, record: MachineRecord, fate: Fate, cause: str) -> None:
     """Stopping followed at once by starting."""
     s.close_event(record, record.event)
-    way: list[tuple[str, float]]
-    if _capacity(s, record, fate):
-        way = [("off", s.draw(s.durations.failing))]
-    else:
-        way = [("serviceready", s.draw(s.durations.restarting)), ("ready", s.draw(s.durations.serviceready))]
+    way = _boot(s, record, fate, s.durations.restarting)
     record.event = s.open_event(record, "restart")
     _enter(s, record, "restarting", cause)
     _follow(s, record, way, fate)
@@ -136,8 +133,7 @@ def begin_upgrade(s: WorldState, record: MachineRecord, machine_type: str, cause
     s.reprice(record)
     record.event = s.open_event(record, "vm-upgrade")
     _enter(s, record, "upgrading", cause)
-    took = s.draw(s.durations.upgrading)
-    after = [("off", took)] if was_off else [("serviceready", took), ("ready", s.draw(s.durations.serviceready))]
+    after = [("off", s.draw(s.durations.upgrading))] if was_off else _up(s, s.durations.upgrading)
     _follow(s, record, after, KIND_FATE)
 
 
@@ -204,16 +200,14 @@ def arm_timers(s: WorldState, record: MachineRecord) -> None:
         s.schedule(record, "snapshot", max(s.t, newest + period))
 
 
-def _boot(s: WorldState, record: MachineRecord, fate: Fate) -> list[tuple[str, float]]:
-    if _capacity(s, record, fate):
-        return [("off", s.draw(s.durations.failing))]
-    return [("serviceready", s.draw(s.durations.starting)), ("ready", s.draw(s.durations.serviceready))]
-
-
-def _capacity(s: WorldState, record: MachineRecord, fate: Fate) -> str | None:
+def _boot(s: WorldState, record: MachineRecord, fate: Fate, takes: Span) -> list[tuple[str, float]]:
     sold_out = NO_CAPACITY if (record.region, record.machine_type) in s.no_capacity else None
     record.doom = fate.capacity or sold_out
-    return record.doom
+    return _up(s, takes) if record.doom is None else [("off", s.draw(s.durations.failing))]
+
+
+def _up(s: WorldState, takes: Span) -> list[tuple[str, float]]:
+    return [("serviceready", s.draw(takes)), ("ready", s.draw(s.durations.serviceready))]
 
 
 def _follow(s: WorldState, record: MachineRecord, stages: list[tuple[str, float]], fate: Fate) -> None:

@@ -120,11 +120,9 @@ class SimServer:
         if not delivery.never_answers(decision.answer, answer):
             call.status = answer.status
         if self.world.clock.speed == 1:  # one that runs faster than its client would be a provider with a wrong clock
-            answer = replace(answer, headers={"Date": self._date(), **answer.headers})
+            date = format_datetime(self.world.clock.now().replace(microsecond=0), usegmt=True)
+            answer = replace(answer, headers={"Date": date, **answer.headers})
         return await delivery.deliver(http, answer, decision.answer, self.closing, self._strays)
-
-    def _date(self) -> str:
-        return format_datetime(self.world.clock.now().replace(microsecond=0), usegmt=True)
 
     def _log(self, request: Request, target: Target, dialect: str, t: float) -> Call:
         record = self.world.machines.get(target.machine_id or "")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import uuid
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from heapq import heappush
 
@@ -190,7 +189,7 @@ class WorldState:
         """Keep superseded records for so many world seconds from now on; 0 forgets them."""
         if seconds > 0 and not self.past:
             for record in self.machines.values():
-                self.past[record.id] = deque([(record.created, _frozen(record))])
+                self.past[record.id] = deque([(record.created, replace(record, cache={}))])
         if seconds <= 0:
             self.past.clear()
         self.remembered = seconds
@@ -211,16 +210,10 @@ class WorldState:
         versions = self.past.setdefault(record.id, deque())
         if versions and versions[-1][0] == self.t:
             versions.pop()
-        versions.append((self.t, _frozen(record)))
+        versions.append((self.t, replace(record, cache={})))
         horizon = self.t - self.remembered
         while len(versions) > 1 and versions[1][0] <= horizon:
             versions.popleft()
-
-
-def _frozen(record: MachineRecord) -> MachineRecord:
-    then = copy.copy(record)
-    then.cache = {}
-    return then
 
 
 def _users() -> list[UserRecord]:

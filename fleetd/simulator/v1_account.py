@@ -13,8 +13,8 @@ from fleetd.simulator import v1_body as body
 from fleetd.simulator import v1_json as form
 from fleetd.simulator.catalogue import MACHINE_TYPES, REGIONS, Template
 from fleetd.simulator.records import EventRecord, NetworkRecord, Refusal, ScriptRecord, SnapshotRecord
-from fleetd.simulator.v1_call import V1Call, by_time, listed, page_answer
-from fleetd.simulator.v1_pages import Paging, Sorting, cut
+from fleetd.simulator.v1_call import V1Call, arranged, by_time, listed
+from fleetd.simulator.v1_pages import Paging, Sorting
 from fleetd.simulator.wire import Answer, json_answer
 
 
@@ -32,26 +32,22 @@ class OsTemplateQuery(Paging, kw_only=True):
     name: str | None = None
 
 
-class CustomTemplateQuery(Paging, kw_only=True):
-    """GET /custom-templates."""
+class NamedQuery(Paging, kw_only=True):
+    """GET /startup-scripts, and what others have in common with it."""
 
     order_by: Literal["dtCreated", "name"] = "dtCreated"
     name: str | None = None
+
+
+class CustomTemplateQuery(NamedQuery, kw_only=True):
+    """GET /custom-templates."""
+
     machine_id: str | None = None
 
 
-class ScriptQuery(Paging, kw_only=True):
-    """GET /startup-scripts."""
-
-    order_by: Literal["dtCreated", "name"] = "dtCreated"
-    name: str | None = None
-
-
-class NetworkQuery(Paging, kw_only=True):
+class NetworkQuery(NamedQuery, kw_only=True):
     """GET /private-networks."""
 
-    order_by: Literal["dtCreated", "name"] = "dtCreated"
-    name: str | None = None
     region: str | None = None
 
 
@@ -66,9 +62,7 @@ def snapshots(call: V1Call) -> Answer:
     query = body.read_query(SnapshotQuery, call.request)
     found = [s for _, s in call.world.snapshots() if query.machine_id in {None, s.machine_id}]
     keys = {"name": lambda s: s.name, "dtCreated": lambda s: by_time(s.created)}
-    sorting: Sorting[SnapshotRecord] = Sorting(keys[query.order_by], lambda s: s.id)
-    page = cut(sorting.arrange(found, query.order), query, sorting)
-    return page_answer([form.snapshot(s) for s in page.items], page.next_page)
+    return arranged(found, query, Sorting(keys[query.order_by], lambda s: s.id), form.snapshot)
 
 
 def snapshot(call: V1Call) -> Answer:
@@ -188,7 +182,7 @@ def create_network(call: V1Call) -> Answer:
 
 def scripts(call: V1Call) -> Answer:
     """GET /startup-scripts."""
-    query = body.read_query(ScriptQuery, call.request)
+    query = body.read_query(NamedQuery, call.request)
     found = [s for s in call.world.state.scripts.values() if query.name in {None, s.name}]
     return listed([_script(call, s) for s in found], query, lambda s: str(s[query.order_by]))
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fleetd.simulator.faultplan import Decision, FaultPlan
 from fleetd.simulator.v1_pages import Paging, Sorting, cut
 from fleetd.simulator.wire import Answer, Request, json_answer
 from fleetd.simulator.world import World
+
+T = TypeVar("T")
 
 _FAR = 1e12
 
@@ -35,9 +37,13 @@ def page_answer(items: list[Any], next_page: str | None) -> Answer:
 
 def listed(forms: Iterable[dict[str, Any]], query: Paging, key: Callable[[dict[str, Any]], str]) -> Answer:
     """The page that was asked for of a short list, sorted by ``key``."""
-    sorting: Sorting[dict[str, Any]] = Sorting(key, lambda form: str(form.get("id", key(form))))
-    page = cut(sorting.arrange(list(forms), query.order), query, sorting)
-    return page_answer(page.items, page.next_page)
+    return arranged(list(forms), query, Sorting(key, lambda form: str(form.get("id", key(form)))), lambda form: form)
+
+
+def arranged(found: Sequence[T], query: Paging, sorting: Sorting[T], form: Callable[[T], Any]) -> Answer:
+    """The page that was asked for of what was found, each as ``form`` has it."""
+    page = cut(sorting.arrange(found, query.order), query, sorting)
+    return page_answer([form(item) for item in page.items], page.next_page)
 
 
 def by_time(seconds: float) -> str:

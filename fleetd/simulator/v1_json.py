@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from fleetd.simulator.catalogue import MACHINE_TYPES, Template, storage_monthly
+from fleetd.simulator.catalogue import GIB, MACHINE_TYPES, Template, storage_monthly
 from fleetd.simulator.clock import WorldClock
 from fleetd.simulator.records import (
     EventRecord,
@@ -19,7 +19,6 @@ from fleetd.simulator.records import (
 )
 from fleetd.simulator.v1_body import FREQUENCIES
 
-_GIB = 1024**3
 _STORAGE_USED = 110080
 _NEW_SECONDS = 1.0
 _SPELLING = {ours: theirs for theirs, ours in FREQUENCIES.items()}
@@ -28,7 +27,7 @@ _SPELLING = {ours: theirs for theirs, ours in FREQUENCIES.items()}
 def machine(record: MachineRecord, clock: WorldClock) -> dict[str, Any]:
     """A machine. ``usageRate`` is dollars an hour, ``storageRate`` dollars a month."""
     kind, young = record.kind, record.young
-    accelerators = [{"name": kind.gpu, "count": kind.gpus, "memory": (kind.gpu_memory_gib or 0) * _GIB}]
+    accelerators = [{"name": kind.gpu, "count": kind.gpus, "memory": (kind.gpu_memory_gib or 0) * GIB}]
     return {
         "id": record.id,
         "name": record.name,
@@ -40,7 +39,7 @@ def machine(record: MachineRecord, clock: WorldClock) -> dict[str, Any]:
         "ram": kind.ram_bytes,
         "accelerators": None if kind.cpu_only else accelerators,
         "agentType": record.template.agent_type,
-        "storageTotal": record.size_gb * _GIB,
+        "storageTotal": record.size_gb * GIB,
         "storageUsed": _STORAGE_USED,
         "storageRate": float(storage_monthly(record.size_gb)),
         "usageRate": float(record.hourly),

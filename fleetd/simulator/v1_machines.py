@@ -10,9 +10,10 @@ from msgspec import UNSET
 from fleetd.model.regions import normal_region
 from fleetd.simulator import v1_body as body
 from fleetd.simulator import v1_json as form
+from fleetd.simulator.disks import busy
 from fleetd.simulator.lifecycle import begin_nothing
 from fleetd.simulator.records import EventRecord, MachineRecord, Refusal
-from fleetd.simulator.v1_call import V1Call, by_time, listed, page_answer
+from fleetd.simulator.v1_call import V1Call, arranged, by_time, listed, page_answer
 from fleetd.simulator.v1_pages import Paging, Sorting, cut, unending
 from fleetd.simulator.views import endless, list_view, page_shift, show_view, stranger
 from fleetd.simulator.wire import Answer, json_answer
@@ -157,8 +158,7 @@ def events(call: V1Call) -> Answer:
     t = call.world.advance()
     sorting: Sorting[EventRecord] = Sorting(lambda e: by_time(e.created), lambda e: f"{e.number:012}")
     feed = [e for e in call.world.state.feed if query.machine_id in {None, e.machine_id}]
-    page = cut(sorting.arrange(feed, query.order), query, sorting)
-    return page_answer([form.event(e, call.world.clock, t) for e in page.items], page.next_page)
+    return arranged(feed, query, sorting, lambda e: form.event(e, call.world.clock, t))
 
 
 def event(call: V1Call) -> Answer:
@@ -210,5 +210,5 @@ def _accepted(call: V1Call, record: MachineRecord, event: EventRecord | None, *,
 def _accepted_or_busy(call: V1Call, event: EventRecord | None) -> Answer:
     record = call.world.shown(call.id)
     if event is None:
-        raise Refusal(f"This machine is currently {record.state}.", subject="state")
+        raise busy(record)
     return _accepted(call, record, event)

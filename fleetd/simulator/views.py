@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from fleetd.simulator.admission import NewMachine, admit
@@ -95,9 +95,7 @@ def endless_page(
 
 def stranger(like: MachineRecord, number: int) -> MachineRecord:
     """A machine that does not exist."""
-    other = copy.copy(like)
-    other.id, other.name, other.cache = f"psx{number:06}", f"stranger-{number}", {}
-    return other
+    return replace(like, id=f"psx{number:06}", name=f"stranger-{number}", cache={})
 
 
 def another(
@@ -110,12 +108,11 @@ def another(
         if r.id != target_id and (fnmatchcase(r.id, rule.of) or fnmatchcase(r.name, rule.of))
     ]
     if known:
-        found = copy.copy(rng.choice(known))
+        found = replace(rng.choice(known), cache={})
     else:
         new = NewMachine("alice-workstation", "P4000", "East Coast (NY2)", "tbu200wi", 50)
         found = admit(world.state, new)
         found.state, found.young = "ready", False
-    found.cache = {}
     if rule.keep_name and name is not None:
         found.name = name
     return found
@@ -124,10 +121,7 @@ def another(
 def _disguised(record: MachineRecord, rule: UnknownState) -> MachineRecord:
     if not chosen(rule, [record]) or not _always(rule.share, record):
         return record
-    other = copy.copy(record)
-    other.cache = {}
-    other.state = rule.state
-    return other
+    return replace(record, state=rule.state, cache={})
 
 
 def _falls(rule: PartialList, record: MachineRecord, rng: random.Random) -> bool:

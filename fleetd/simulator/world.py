@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Unpack
 
+from fleetd.model.machine import month_of
 from fleetd.simulator import lifecycle
 from fleetd.simulator.account import Account
 from fleetd.simulator.admission import Changes, Foreign, NewMachine, admit
@@ -151,8 +151,6 @@ class World(Disks):
             Refusal: no such machine, or it does not run.
         """
         record = self._alive(machine_id)
-        if record.state == "off":
-            raise Refusal("This machine is currently off.", subject="state")
         if record.state not in {"ready", "serviceready", "restarting"}:
             raise busy(record)
         if fate.without_effect:
@@ -227,9 +225,7 @@ class World(Disks):
         Raises:
             Refusal: no such script or machine.
         """
-        record, script = self._alive(machine_id), self.state.scripts.get(script_id)
-        if script is None:
-            raise Refusal("Startup script not found", subject="script", missing=True)
+        record, script = self._alive(machine_id), self.account.script(script_id)
         if assign:
             record.script_id = script_id
         elif record.script_id == script_id:
@@ -237,16 +233,15 @@ class World(Disks):
         self.state.touch(record)
         return script
 
-    def usage(self, machine_id: str, year: int, month: int) -> Usage:
-        """What it has used in a calendar month, UTC, so far.
+    def usage(self, machine_id: str, month: str) -> Usage:
+        """What it has used in a calendar month (``YYYY-MM``, UTC), so far.
 
         Raises:
             Refusal: no such machine.
         """
         record = self.shown(machine_id)
-        since = self.clock.since_epoch(datetime(year, month, 1, tzinfo=UTC))
-        following = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-        until = min(self.state.t, self.clock.since_epoch(following))
+        since, ends = map(self.clock.since_epoch, month_of(month))
+        until = min(self.state.t, ends)
         return Usage(
             record.billed_seconds(since, until),
             record.hourly,

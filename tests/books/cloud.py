@@ -95,9 +95,8 @@ class WorldCloud:
         why = self.silent(machine_id)
         if isinstance(why, CloudError):
             raise why
-        year, number = (int(part) for part in month.split("-"))
         with _refusals("utilization"):
-            answer = core_json.utilization(machine_id, month, self.world.usage(machine_id, year, number))
+            answer = core_json.utilization(machine_id, month, self.world.usage(machine_id, month))
         if why is not None:  # the half that tells of hours says nothing of them
             answer["utilization"][why] = None
         return wire.read_utilization(answer, machine_id, month)

@@ -360,12 +360,12 @@ def test_usage_is_split_at_the_month() -> None:
     world, hand = still_world(vendor_timer=False)  # the world begins on March 2nd, noon
     record = world.add_machine("a", "ready", age_seconds=0, size_gb=250)
     hand.seconds = 40 * DAY
-    march, april = world.usage(record.id, 2026, 3), world.usage(record.id, 2026, 4)
+    march, april = world.usage(record.id, "2026-03"), world.usage(record.id, "2026-04")
     assert (march.seconds, april.seconds) == (29.5 * DAY, 10.5 * DAY)
     assert march.storage_seconds == 29.5 * DAY
     assert (str(march.hourly), str(march.storage_monthly)) == ("0.51", "10.00")
-    assert world.usage(record.id, 2026, 2).seconds == 0
-    assert world.usage(record.id, 2026, 12).seconds == 0
+    assert world.usage(record.id, "2026-02").seconds == 0
+    assert world.usage(record.id, "2026-12").seconds == 0
 
 
 def test_a_failed_start_is_not_billed() -> None:
