@@ -26,6 +26,7 @@ from fleetd.model.report import (
     StepReport,
     VetoReport,
 )
+from fleetd.model.vetoes import held, only, veto_ending, veto_title
 from fleetd.ops.escape import printable
 from fleetd.planner.ownership import made_for
 from fleetd.planner.standing import orphans
@@ -37,7 +38,6 @@ from fleetd.words.phases import PHASES
 from fleetd.words.reasons import reason_words
 from fleetd.words.times import clocks_sentence
 from fleetd.words.use import unheard
-from fleetd.words.vetoes import only, veto_title
 
 NO_PROBLEM = "Every fleet is at its target, and nothing else was found that may need a person."
 _ALWAYS = frozenset({"up", "down"})
@@ -243,8 +243,12 @@ def transition_words(step: StepReport | None, now: datetime) -> str:
 
 def veto_words(veto: VetoReport, now: datetime) -> str:
     """One hold or freeze."""
-    why = f"{shown(veto.reason)}, by {shown(veto.actor)}"
-    return f"{shown(veto_title(veto))}: {why}, until {until(veto.expires_at, now)}"
+    return f"{shown(veto_title(veto))} {_ending(veto, now)}"
+
+
+def _ending(veto: VetoReport, now: datetime) -> str:
+    fit = replace(veto, actor=shown(veto.actor), reason=shown(veto.reason))  # each by itself: the end is not cut off
+    return veto_ending(fit, until(veto.expires_at, now))
 
 
 def fleet_words(name: str, fleet: FleetReport) -> str:
@@ -275,8 +279,7 @@ def _left(machines: Sequence[MachineReport]) -> list[str]:
 def _remarks(machine: MachineReport, now: datetime) -> str:
     parts = []
     if (hold := machine.hold) is not None:
-        done = "kept off" if machine.kept_off else f"held{printable(only(hold))}"
-        parts.append(f"{done} by {shown(hold.actor)}: {shown(hold.reason)}, until {until(hold.expires_at, now)}")
+        parts.append(f"{printable(held(machine))} {_ending(hold, now)}")
     if machine.unconfirmed:
         parts.append(shown(machine.unconfirmed).replace("_", " "))
     if machine.failure:
@@ -291,7 +294,7 @@ def _remarks(machine: MachineReport, now: datetime) -> str:
 def _freezes(report: Report, fleet: str) -> list[VetoReport]:
     """The freeze that lasts longest of those on a fleet, for each set of verbs; what forbids everything first."""
     found = [v for v in report.vetoes if v.kind == "freeze" and v.subject in {None, fleet}]
-    longest = {only(v): v for v in sorted(found, key=lambda v: v.expires_at)}
+    longest = {only(v.verbs): v for v in sorted(found, key=lambda v: v.expires_at)}
     return [longest[only] for only in sorted(longest)]
 
 
@@ -302,7 +305,7 @@ def _standing(fleet: FleetReport, freezes: Sequence[VetoReport], now: datetime) 
     if fleet.window:
         text.append(f" (window {shown(fleet.window)}; else {fleet.configured_target})")
     for freeze in freezes:
-        text.append(f"; frozen{printable(only(freeze))} until {until(freeze.expires_at, now)}", style="yellow")
+        text.append(f"; frozen{printable(only(freeze.verbs))} until {until(freeze.expires_at, now)}", style="yellow")
     return text
 
 

@@ -21,8 +21,8 @@ from fleetd.model.journal import VetoOrder
 from fleetd.model.reasons import Verb
 from fleetd.model.report import VetoReport, document
 from fleetd.model.settings import Settings
+from fleetd.model.vetoes import only
 from fleetd.ops.escape import printable
-from fleetd.planner.draft import only_words
 
 
 def span_of_veto(text: str | timedelta) -> timedelta:
@@ -73,10 +73,8 @@ def give(order: VetoOrder, config: Path | None, state_dir: Path | None, *, as_js
         return
     subject = printable(order.subject or "everything")
     done = "held" if order.kind == "hold" else "frozen"
-    only = only_words(order.verbs)
-    forbidden = f" ({only})" if only else ""
     end = until(taken.expires_at, datetime.now(UTC))
-    say(f"{subject} is {done}{forbidden} until {end}: {printable(order.reason)}")
+    say(f"{subject} is {done}{only(order.verbs)} until {end}: {printable(order.reason)}")
     if order.kind == "hold" and not taken.machines:
         unknown = "warning: nobody could be asked which machine that is; whatever is called"
         say(f"{unknown} {subject} is held", style="yellow")

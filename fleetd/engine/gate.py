@@ -17,7 +17,8 @@ from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.draft import veto_reason, veto_words
+from fleetd.model.vetoes import veto_detail
+from fleetd.planner.draft import veto_reason
 
 FRESH = 2.0
 """Seconds for which a look at a machine is good for a call."""
@@ -144,7 +145,7 @@ class Gate:
             ticket.verb, fleet=ticket.fleet.name, machine_id=ticket.machine_id, name=ticket.name
         )
         if hold is not None:
-            return Objection(veto_reason(hold), veto_words(hold), hold.expires_at)
+            return Objection(veto_reason(hold), veto_detail(hold), hold.expires_at)
         if ticket.machine_id is not None and ticket.verb.destructive and not ticket.anyhow:
             holder = self._leased(ticket.machine_id)
             if holder is not None:

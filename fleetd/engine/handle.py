@@ -12,7 +12,7 @@ from fleetd.engine.daemon import HEARTBEAT, Daemon
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import Clock
 from fleetd.engine.status import status_report, step_report
-from fleetd.engine.vetoes import entry_words, hold_of, order_entry, refuse_nobody
+from fleetd.engine.vetoes import hold_of, order_entry, refuse_nobody
 from fleetd.model.answers import Adopted, LeaseTaken, OrderTaken, VetoTaken, veto_taken
 from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
@@ -20,6 +20,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.plan import Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.model.report import DaemonReport, LastFault, LastPass, LeaseReport, Report, veto_report
+from fleetd.model.vetoes import veto_evidence
 from fleetd.planner.aged import aged, patience_of
 from fleetd.planner.lookup import Named, meant, none_of_ours, one_of_ours, ours, several, strangers
 from fleetd.words.reasons import sentence
@@ -107,7 +108,7 @@ class EngineHandle:
         found = self._to_hold(order.subject or "") if order.kind == "hold" else []
         now, until = self._clock.now(), self._daemon.reconciler.agreement.latest() + order.lasts
         hold = await self._daemon.reconciler.vetoes.add(hold_of(order, actor, found, at=now, until=until))
-        await self._record(order_entry(order.kind, order.subject, found, actor, now, entry_words(hold)))
+        await self._record(order_entry(order.kind, order.subject, found, actor, now, veto_evidence(hold)))
         self._daemon.wake()
         return veto_taken(hold, (m.id for m, _ in found))
 

@@ -13,7 +13,6 @@ from fleetd.engine.stop_holds import lift as lift_keep_off
 from fleetd.model.journal import HistoryEntry, Hold, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Outcome, Reason, Verb
-from fleetd.planner.draft import only_words
 from fleetd.store.port import Journal
 
 TURNS = 2
@@ -138,12 +137,6 @@ def refuse_nobody(subject: str, fleets: Iterable[str], *, sure: bool) -> None:
     if sure or pattern:
         hint = "; a hold takes no patterns: fleetd freeze FLEET stops a fleet" if pattern else ""
         raise LookupError(f"no machine of ours is called {subject}; nothing is held{hint}")
-
-
-def entry_words(hold: Hold) -> str:
-    """What history says of a new veto: why, what it forbids where that is not everything, and until when."""
-    only = only_words(hold.verbs)
-    return f"{hold.reason}{f'; {only}' if only else ''}; until {hold.expires_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def names_of(subject: str | None, found: Sequence[tuple[Machine, str]]) -> list[str | None]:

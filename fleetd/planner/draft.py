@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +12,7 @@ from fleetd.model.journal import Hold, Memory, Setback, setback_key
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb, known
+from fleetd.model.vetoes import veto_detail
 from fleetd.planner.costs import BILLED, member_rate
 from fleetd.planner.idle import lost_until, may_lose, may_park, parkable_at
 from fleetd.planner.policies import snapshot_veto
@@ -131,7 +132,7 @@ class Draft:
         found = veto(self.memory, verb, self.fleet.name, machine, self.now)
         if found is None:
             return False
-        self.skip(verb, veto_reason(found), machine, until=found.expires_at, detail=veto_words(found))
+        self.skip(verb, veto_reason(found), machine, until=found.expires_at, detail=veto_detail(found))
         return True
 
     def refused(self, verb: Verb, machine: Machine, reason: Reason | None = None) -> bool:
@@ -272,14 +273,3 @@ def veto(memory: Memory, verb: Verb, fleet: str, machine: Machine | None, now: d
 def veto_reason(hold: Hold) -> Reason:
     """The reason code of what a veto forbids."""
     return Reason.FROZEN if hold.kind == "freeze" else Reason.HELD
-
-
-def veto_words(hold: Hold) -> str:
-    """Whose veto it is, why, and what it forbids where that is not everything: ``ada: moving data (stop only)``."""
-    only = "" if hold.keeps_off else only_words(hold.verbs)
-    return f"{hold.actor}: {hold.reason}{f' ({only})' if only else ''}"
-
-
-def only_words(verbs: Collection[str]) -> str:
-    """``stop and destroy only``; nothing where every verb is forbidden, or none is named."""
-    return f"{' and '.join(sorted(str(v) for v in verbs))} only" if 0 < len(verbs) < len(Verb) else ""

@@ -11,8 +11,9 @@ from fleetd.model.journal import MachineFacts
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb
+from fleetd.model.vetoes import veto_detail
 from fleetd.planner.costs import fleet_rate
-from fleetd.planner.draft import Draft, veto, veto_reason, veto_words
+from fleetd.planner.draft import Draft, veto, veto_reason
 from fleetd.planner.guards import shrink_wait
 from fleetd.planner.idle import idle_surge
 from fleetd.planner.policies import NOT_LOOKED
@@ -209,7 +210,7 @@ def _blocks_start(draft: Draft, machine: Machine) -> Skip | None:
     stop = veto(draft.memory, Verb.START, fleet.name, machine, now)
     if stop is not None:
         reason = Reason.RESPECT_MANUAL if stop.keeps_off else veto_reason(stop)
-        return draft.make_skip(Verb.START, reason, machine, until=stop.expires_at, detail=veto_words(stop))
+        return draft.make_skip(Verb.START, reason, machine, until=stop.expires_at, detail=veto_detail(stop))
     found = [skip for skip in (_respects_a_human(draft, machine), _blocks_retry(draft, machine)) if skip is not None]
     # What ends last is the limit; the others would promise a start too early.
     return max(found, key=lambda skip: skip.until or now, default=None)
@@ -248,7 +249,7 @@ def _blocks_create(draft: Draft, count: int) -> Skip | None:
     freeze = veto(draft.memory, Verb.CREATE, fleet.name, None, now)
     if freeze is not None:
         return draft.make_skip(
-            Verb.CREATE, Reason.FROZEN, None, until=freeze.expires_at, detail=veto_words(freeze), count=count
+            Verb.CREATE, Reason.FROZEN, None, until=freeze.expires_at, detail=veto_detail(freeze), count=count
         )
     backoff = draft.memory.backoffs.get(fleet.capacity_key)
     if backoff is not None and now < backoff.until:

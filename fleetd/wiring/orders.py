@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import anyio
 
-from fleetd.engine.vetoes import entry_words, hold_of, order_entry, refuse_nobody
+from fleetd.engine.vetoes import hold_of, order_entry, refuse_nobody
 from fleetd.engine.vetoes import lift as lift_from
 from fleetd.model.answers import Adopted, Lifted, OrderTaken, Reloaded, SteppingDown, VetoTaken, veto_taken
 from fleetd.model.errors import CloudError, ConfigError, StateAway, StateLocked
@@ -19,6 +19,7 @@ from fleetd.model.machine import Machine
 from fleetd.model.plan import Observation
 from fleetd.model.report import veto_report
 from fleetd.model.settings import Settings
+from fleetd.model.vetoes import veto_evidence
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed
 from fleetd.planner.facts import learn
 from fleetd.planner.lookup import Named, meant, one_of_ours, ours, strangers, the_one
@@ -113,7 +114,7 @@ async def veto(settings: Settings, order_: VetoOrder) -> VetoTaken:
         async with _offline_journal(settings, error) as journal:
             found = await _to_hold(settings, journal, order_.subject or "") if order_.kind == "hold" else []
             hold = await journal.add_hold(hold_of(order_, actor, found, at=now, until=now + order_.lasts))
-            entry = order_entry(order_.kind, order_.subject, found, actor, now, entry_words(hold))
+            entry = order_entry(order_.kind, order_.subject, found, actor, now, veto_evidence(hold))
             await journal.append_history(entry)
         return veto_taken(hold, (m.id for m, _ in found))
 

@@ -531,7 +531,7 @@ def test_a_veto_without_a_daemon_is_in_history_as_well(cli, config: Path) -> Non
     none = cli("unfreeze", "training", "-c", str(config))
     first, rest = none.err.split("\n", 1)
     assert (none.code, first) == (0, "training has no freeze of its own; fleetd status lists what is in force")
-    assert "freeze on everything (stop only): calm" in rest
+    assert re.match(r"freeze on everything \(stop only\) by .*: calm, until ", rest)
     assert "fleetd unfreeze ends it" in rest
     assert cli("release", name, "-c", str(config)).code == 0
     rows = [json.loads(line) for line in cli("history", "-c", str(config), "--json").out.splitlines()]

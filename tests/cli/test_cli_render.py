@@ -212,7 +212,7 @@ def test_status() -> None:
     }  # fmt: skip
     assert drawn(status_view(report(blocked=[blocked]), NOW), width=200) == golden("status")
     kept_off = drawn(status_view(report(vetoes=[HOLD | {"verbs": ["start"]}]), NOW))
-    assert "  ps1 is not to be started: profiling, by ada, until 14:00:00 UTC (in 2 h)" in kept_off
+    assert "  ps1 is kept from being started by ada: profiling, until 14:00:00 UTC (in 2 h)" in kept_off
 
 
 def test_a_quiet_status_fits_a_small_terminal_without_a_broken_word() -> None:

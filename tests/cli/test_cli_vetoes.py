@@ -12,11 +12,10 @@ import pytest
 from rich.console import Console
 
 from fleetd.cli.render_status import status_view
-from fleetd.engine.vetoes import entry_words
 from fleetd.model.journal import Hold
 from fleetd.model.reasons import Verb
-from fleetd.ops.page.words import veto_words as page_words
-from fleetd.planner.draft import veto_words
+from fleetd.model.vetoes import veto_detail, veto_evidence
+from fleetd.ops.page.rows import veto_row
 from fleetd.words.vetoes import veto_sentence
 from tests.cli.conftest import Cli
 from tests.support.config_text import SIMULATOR_PROVIDER, config_text
@@ -85,7 +84,7 @@ def test_a_veto_on_some_verbs_names_them_wherever_it_is_shown(kind: str, verbs: 
     console.print(status_view(a_report(vetoes=[veto], machines=[row]), AT))
     status = console.export_text()
     shown = [
-        veto_words(hold), entry_words(hold), veto_sentence(veto, AT), page_words(veto, AT)[0],
+        veto_detail(hold), veto_evidence(hold), veto_sentence(veto, AT), str(veto_row(veto, AT)),
         *[line for line in status.splitlines() if "1 h" in line or "13:00" in line],
     ]  # fmt: skip
     assert len(shown) >= 6, "in the table's line as well as in the list"
@@ -103,8 +102,8 @@ def test_a_whole_veto_is_no_veto_on_some_verbs(kind: str) -> None:
     console = Console(width=300, record=True, file=io.StringIO())
     console.print(status_view(a_report(vetoes=[veto], machines=[row]), AT))
     status = console.export_text()
-    assert veto_words(Hold(1, None, kind, "incident", "ada", AT, datetime.now(UTC))) == "ada: incident"
-    for text in (veto_sentence(veto, AT), page_words(veto, AT)[0], status):
+    assert veto_detail(Hold(1, None, kind, "incident", "ada", AT, datetime.now(UTC))) == "ada: incident"
+    for text in (veto_sentence(veto, AT), str(veto_row(veto, AT)), status):
         assert "only" not in text
         assert "(-)" not in text
     assert {"hold": "held by ada: incident", "freeze": "frozen until"}[kind] in status

@@ -12,13 +12,13 @@ import pytest
 
 from fleetd.engine.handle import DECIDED_WITHIN, SLOW_CALLS, STALE_PASSES, EngineHandle
 from fleetd.engine.status import step_report
-from fleetd.engine.vetoes import entry_words
 from fleetd.model.answers import Adopted, LeaseTaken, OrderTaken, veto_taken
 from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
 from fleetd.model.plan import Check, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.model.report import LastFault, LastPass, veto_report
+from fleetd.model.vetoes import veto_evidence
 from fleetd.planner.ownership import Owner
 from fleetd.words.reasons import sentence
 from tests.support.build import NOW, ago, facts, fleet, hold, intent, later, machine, memory, seen, token_name
@@ -144,7 +144,7 @@ async def test_a_veto(kind: str, subject: str | None, machine: str | None, told:
     until = NOW + REACHED + timedelta(hours=3)
     asked = Hold(0, subject, kind, "a run", "ada", created_at=NOW, expires_at=until, verbs=STOPS, machine=machine)
     assert world.told == [("add", asked), "wake"]
-    assert world.entries == [entry(kind, *told, entry_words(made))]
+    assert world.entries == [entry(kind, *told, veto_evidence(made))]
 
 
 @pytest.mark.parametrize(

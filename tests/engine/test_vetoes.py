@@ -11,9 +11,10 @@ import anyio.lowlevel
 import pytest
 
 from fleetd.engine import stop_holds
-from fleetd.engine.vetoes import Vetoes, entry_words, hold_of, names_of, order_entry, refuse_nobody
+from fleetd.engine.vetoes import Vetoes, hold_of, names_of, order_entry, refuse_nobody
 from fleetd.model.journal import Hold, VetoOrder
 from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.model.vetoes import veto_evidence
 from tests.support.build import NOW, later, machine, token_name
 from tests.support.journals import a_journal
 from tests.support.virtual_time import run_virtual
@@ -49,9 +50,9 @@ def test_what_history_says_of_an_order(
 
 def test_the_words_of_a_veto() -> None:
     one = Hold(1, "ps1", "hold", "moving data", "ada", NOW, later(hours=1))
-    assert entry_words(one) == "moving data; until 2026-03-02 13:00:00 UTC"
+    assert veto_evidence(one) == "moving data; until 2026-03-02 13:00:00 UTC"
     part = replace(one, verbs=frozenset({Verb.STOP, Verb.DESTROY}))
-    assert entry_words(part) == "moving data; destroy and stop only; until 2026-03-02 13:00:00 UTC"
+    assert veto_evidence(part) == "moving data; destroy and stop only; until 2026-03-02 13:00:00 UTC"
 
 
 @pytest.mark.parametrize(

@@ -53,17 +53,17 @@ AFTERNOON = [
     (
         "What is held, until when, by whom and why?",
         "/machine/{held}",
-        [r"Hold on {held} a run that must not be lost \(.* \(uid \d+\).*, until {time}, [23] h .*left\)"],
+        [r"Hold on {held} by .* \(uid \d+\): a run that must not be lost, until {time}, [23] h .*left"],
     ),
     (
         "What is held at all?",
         "/",
-        [r"On their own: .*hold on {held} until {time} \(a run that must not be lost\)"],
+        [r"On their own: .*hold on {held} by .* \(uid \d+\): a run that must not be lost, until {time}"],
     ),
     (
         "Is the freeze still on?",
         "/fleet/inference",
-        [r"Freeze on inference \(create only\) moving data \(.*until {time}, .* left\)"],
+        [r"Freeze on inference \(create only\) by .*: moving data, until {time}, .* left"],
     ),
     ("Is it doing anything right now?", "/", [r"last pass \d+ s ago, took [\d.]+ m?s"]),
     ("Did my reload take?", "/history?since=1h", [r"config reloaded [\d:]{8} .*0\.51 -> 0\.52"]),

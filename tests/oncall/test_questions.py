@@ -88,7 +88,7 @@ AFTERNOON = [
         "status",
         [
             r"Holds and freezes:",
-            r"hold on {held}: a run that must not be lost, by .* \(uid \d+\).*, until .* UTC \(in [23] h",
+            r"hold on {held} by .* \(uid \d+\): a run that must not be lost, until .* UTC \(in [23] h",
         ],
     ),
     (

@@ -213,7 +213,10 @@ def test_trouble_comes_first_with_since_when_and_each_is_a_tap_away() -> None:
     assert "machine/ps-1" in page.links, "what is about one machine leads to it"
     assert "fleet/training" in page.links
     assert "! short" in said
-    assert "On their own: freeze on training (create only) until 13:00:00 UTC (moving) · freeze on everything" in said
+    assert (
+        "On their own: freeze on training (create only) by ada: moving, until 13:00:00 UTC · freeze on everything"
+        in said
+    )
     assert "1 machine of other people, never touched" in said
     assert "not stopped" not in said, "what goes without saying is on the fleet's page"
     assert said.index("Needs a person") < said.index("Fleets")
@@ -231,8 +234,8 @@ def test_the_page_of_a_troubled_fleet_says_why() -> None:
         "training-6 is not stopped: it is being used. That ends when every idle source says that it is idle." in said
     )
     assert said.index("capacity_backoff") < said.index("busy")
-    assert "Freeze on training (create only) moving (ada, until 13:00:00 UTC, 60 min left)" in said
-    assert "Freeze on everything moving" in said
+    assert "Freeze on training (create only) by ada: moving, until 13:00:00 UTC, 60 min left" in said
+    assert "Freeze on everything by ada: moving" in said
     assert "off failed 2 h" in said
     assert "ready held" in said
     assert [c["class"] for c in page.classed("cell")] == ["cell down attention", "cell unknown attention", "cell up"]
@@ -496,7 +499,7 @@ def test_the_page_of_a_machine() -> None:
     page = parsed(machine_page(replace_(whole, root="../"), whole.report.machines[0]))
     said = page.words
     assert "training-1 (ps-1, gpu before) is ready, in fleet training." in said
-    assert "Hold on training-1 (create only) mine (ada, until 13:00:00 UTC, 60 min left)" in said
+    assert "Hold on training-1 (create only) by ada: mine, until 13:00:00 UTC, 60 min left" in said
     assert "Id ps-1 Name training-1 First seen as gpu Fleet training Private address 10.0.0.7 Type P4000" in said
     assert "Price $0.51 an hour while it is up, by the config" in said
     assert "Up since 09:00:00 UTC" in said

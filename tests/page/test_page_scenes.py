@@ -33,7 +33,7 @@ def test_eight_moments_of_real_fleets() -> None:
         "blocked": ("training 24 of 28 up. 1 thing may need a person.", "had no capacity", "short 12 min"),
         "blind": ("the provider does not answer. Last seen 15:24:54 UTC: ", "does not answer (list: Service"),
         "doubted": ("Blind since ", "which show finds in state ready. Last seen ", "is not believed, nothing is"),
-        "frozen": ("freeze on everything until ", "frozen, short"),
+        "frozen": ("freeze on everything by ", "frozen, short"),
     }.items():
         for said in words:
             assert said in re.sub("</?span[^>]*>", "", pages[name]["/"]), (name, said)

@@ -15,7 +15,9 @@ from fleetd.model.journal import Departure, Hold, Intent, Setback
 from fleetd.model.machine import UNREADABLE, Machine, SnapshotSight
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb, kept
-from fleetd.planner.draft import Draft, only_words, tried, veto, veto_reason, veto_words
+from fleetd.model.vetoes import only as only_of
+from fleetd.model.vetoes import veto_detail
+from fleetd.planner.draft import Draft, tried, veto, veto_reason
 from fleetd.planner.roster import roster
 from fleetd.planner.waits import is_waiting
 from tests.support.build import NOW, ago, facts, fleet, hold, idle, intent, later, machine, memory, token_name
@@ -283,8 +285,8 @@ def test_a_create_is_of_no_machine_and_a_freeze_forbids_it_all_the_same() -> Non
     ],
 )
 def test_what_a_veto_forbids_is_said_where_it_is_not_everything(verbs: Any, only: str, words: str) -> None:
-    assert only_words(verbs) == only
-    assert veto_words(hold(verbs=verbs)) == words, "what an operator's stop leaves behind says so by itself"
+    assert only_of(verbs) == (f" ({only})" if only else "")
+    assert veto_detail(hold(verbs=verbs)) == words, "what an operator's stop leaves behind says so by itself"
 
 
 @pytest.mark.parametrize(

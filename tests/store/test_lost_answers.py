@@ -158,7 +158,7 @@ async def test_an_intent_is_refused_while_a_veto_in_the_database_forbids_it(
         await journal.add_hold(veto)
         wanted = replace(INTENT, **{"verb": Verb.STOP, **intent})
         if refused:
-            with pytest.raises(VetoStands, match=f"training-abc: no stop while the {kind} of ada is in force"):
+            with pytest.raises(VetoStands, match=f"training-abc: no stop, {kind} by ada: "):
                 await journal.write_intent(wanted)
         else:
             await journal.write_intent(wanted)

@@ -383,7 +383,7 @@ async def test_a_veto_that_the_holder_has_not_read_forbids_the_intent(url):
     journal = await store.open()
     hold = {"reason": "", "actor": "ada", "created_at": NOW, "expires_at": later(hours=1)}
     await journal.add_hold(Hold(id=0, kind="freeze", subject=INTENT.fleet, verbs=frozenset({INTENT.verb}), **hold))
-    with pytest.raises(VetoStands, match="freeze of ada"):
+    with pytest.raises(VetoStands, match="freeze by ada"):
         await journal.write_intent(INTENT)
     assert await journal.open_intents() == []
     await journal.write_intent(replace(INTENT, fleet="other", name="other-1"))

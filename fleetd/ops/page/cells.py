@@ -8,13 +8,13 @@ from types import MappingProxyType
 from fleetd.model.machine import Phase
 from fleetd.model.reasons import Standing
 from fleetd.model.report import MachineReport
+from fleetd.model.vetoes import held, veto_ending
 from fleetd.ops.page.html import Markup, join, tag
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.words import NOTHING, age, clock, count, short_age
 from fleetd.words.machines import standing_sentence
 from fleetd.words.names import called
 from fleetd.words.phases import PHASES, eventful_first
-from fleetd.words.vetoes import only
 
 CELLS = 60
 """Machines that are shown as cells, the eventful ones first."""
@@ -60,8 +60,7 @@ def remarks_of(machine: MachineReport, scene: Scene) -> str:
     parts: list[str] = []
     hold, idle = machine.hold, machine.idle
     if hold is not None:
-        done = "kept off" if machine.kept_off else f"held{only(hold)}"
-        parts.append(f"{done} by {hold.actor} until {clock(hold.expires_at, scene.now)} UTC: {hold.reason}")
+        parts.append(f"{held(machine)} {veto_ending(hold, f'{clock(hold.expires_at, scene.now)} UTC')}")
     if machine.unconfirmed:
         parts.append(f"{machine.unconfirmed.replace('_', ' ')}: not destroyed before fleetd adopt")
     if machine.failure:

@@ -8,6 +8,7 @@ from itertools import islice
 
 from fleetd.model.machine import Phase
 from fleetd.model.report import FleetReport, VetoReport
+from fleetd.model.vetoes import veto_ending, veto_title
 from fleetd.ops.page.chart import reach, spark
 from fleetd.ops.page.events import events
 from fleetd.ops.page.frame import document
@@ -19,9 +20,7 @@ from fleetd.ops.page.tables import table
 from fleetd.ops.page.words import NOTHING, age, clock, count, money, took
 from fleetd.planner.standing import orphans
 from fleetd.words.names import holds_on
-from fleetd.words.quotes import clause
 from fleetd.words.times import local_clock, span
-from fleetd.words.vetoes import veto_title
 
 NEEDS = 12
 """Things that may need a person that are listed; how many there are is said in any case."""
@@ -105,8 +104,7 @@ def _on_their_own(scene: Scene) -> Iterator[Markup]:
     """What waits for nobody: it ends by itself."""
     report, now = scene.report, scene.now
     for veto in sorted(report.vetoes, key=lambda v: v.kind != "freeze"):
-        ends = f" until {clock(veto.expires_at, now)} UTC ({clause(veto.reason)})"
-        yield join(_veto_link(scene, veto), ends)
+        yield join(_veto_link(scene, veto), " ", veto_ending(veto, f"{clock(veto.expires_at, now)} UTC"))
     for name, fleet in _asleep(scene).items():
         off = f" ({fleet.down})" if fleet.down else ""
         yield join(tag("a", name, href=scene.fleet_link(name)), f" {parked_words(scene, name, fleet)}{off}")

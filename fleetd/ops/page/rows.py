@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from fleetd.model.report import MachineReport, StepReport, VetoReport
+from fleetd.model.vetoes import veto_ending, veto_title
 from fleetd.ops.page.html import Markup, join, tag
 from fleetd.ops.page.scene import Scene
-from fleetd.ops.page.words import age, clock, count, veto_words
+from fleetd.ops.page.words import age, clock, count
 from fleetd.words.blocked import Blocked
 from fleetd.words.names import called
 from fleetd.words.reasons import UNDER_WAY, reason_words
@@ -50,11 +51,13 @@ def blocked_row(row: Blocked, now: datetime) -> Markup:
 
 def veto_row(veto: VetoReport, now: datetime) -> Markup:
     """A hold or freeze."""
-    what, why = veto_words(veto, now)
+    ends = f"{clock(veto.expires_at, now)} UTC, {span(veto.expires_at - now)} left"
+    title = veto_title(veto)
+    what = title if veto.keeps_off else title[:1].upper() + title[1:]  # a name is written as it is
     return tag(
         "li",
         tag("span", "‖", class_="sign", aria_hidden="true"),
-        tag("div", tag("p", tag("strong", what)), tag("p", why, class_="dim")),
+        tag("div", tag("p", tag("strong", what)), tag("p", veto_ending(veto, ends), class_="dim")),
         data_key=f"veto {veto.id}",
     )
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from fleetd.model.report import VetoReport
 from fleetd.words.times import A_YEAR, span
-from fleetd.words.vetoes import veto_title
 
 NOTHING = "\N{EN DASH}"
 """Where there is nothing to say."""
@@ -46,10 +44,3 @@ def took(seconds: float) -> str:
 def count(number: int, noun: str) -> str:
     """``1 machine``, ``2,000 machines``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def veto_words(veto: VetoReport, now: datetime) -> tuple[str, str]:
-    """(what is forbidden, why, by whom and for how long) of a hold or freeze."""
-    title = veto_title(veto)
-    ends = f"until {clock(veto.expires_at, now)} UTC, {span(veto.expires_at - now)} left"
-    return title if veto.keeps_off else title[:1].upper() + title[1:], f"{veto.reason} ({veto.actor}, {ends})"

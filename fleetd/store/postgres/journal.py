@@ -16,6 +16,7 @@ from typing import TypeVar
 from fleetd.model.errors import VetoStands
 from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, MachineFacts
 from fleetd.model.reasons import Outcome, Verb
+from fleetd.model.vetoes import veto_detail
 from fleetd.store import statements
 from fleetd.store.postgres.cells import decoded, encoded, read, stored
 from fleetd.store.postgres.database import Database, one, only
@@ -282,7 +283,7 @@ async def _refuse_vetoed(cursor: Cursor, intent: Intent) -> None:
         if hold.forbids(
             intent.verb, fleet=intent.fleet, machine_id=intent.machine_id, name=intent.name, now=intent.created_at
         ):
-            raise VetoStands(f"{intent.name}: no {intent.verb} while the {hold.kind} of {hold.actor} is in force")
+            raise VetoStands(f"{intent.name}: no {intent.verb}, {hold.kind} by {veto_detail(hold)}")
 
 
 async def _insert(cursor: Cursor, table: Table[T], value: T, key: str) -> int:
