@@ -18,6 +18,7 @@ from fleetd.cli.options import ConfigOption, JsonOption, examples
 from fleetd.cli.output import show, show_json
 from fleetd.cli.render_money import unbilled_words
 from fleetd.model.journal import GONE
+from fleetd.model.lists import some
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Plan
 from fleetd.model.report import FORMAT
@@ -174,9 +175,7 @@ def _names(found: MonthBills, name: str | None) -> list[str]:
 
 
 def _named(machines: Sequence[Machine]) -> str:
-    names = [printable(m.name) for m in machines[:NAMED]]
-    more = f" and {len(machines) - NAMED} more" if len(machines) > NAMED else ""
-    return f"{_machines(len(machines))} ({', '.join(names)}{more})"
+    return f"{_machines(len(machines))} ({some([printable(m.name) for m in machines], NAMED)})"
 
 
 def _called(machine: Machine) -> str:

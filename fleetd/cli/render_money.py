@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from fleetd.cli.words import money
+from fleetd.model.lists import some
 from fleetd.model.plan import BudgetView, Plan
 from fleetd.model.report import Report
 from fleetd.ops.escape import printable
@@ -19,11 +20,10 @@ def money_lines(found: Plan | Report) -> Iterator[str]:
     """One line for each orphaned fleet, passed cap and budget."""
     for orphan in found.orphans:
         names = [printable(name) for name in orphan.machines]
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         count = f"{len(names)} machine{'s' if len(names) != 1 else ''}"
         yield (
             f"{printable(orphan.fleet)} is not in the config: {count} left, {orphan.billed} running, "
-            f"{money(orphan.hourly)} ({', '.join(names[:SHOWN])}{more}). Adopt or stop them."
+            f"{money(orphan.hourly)} ({some(names, SHOWN)}). Adopt or stop them."
         )
     for over in found.over_caps:
         yield (
@@ -53,8 +53,7 @@ def _budget(budget: BudgetView) -> str:
 
 def unbilled_words(names: Sequence[str]) -> str:
     """Which machines' bills are not known, and what that does to the sum."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"No bill for {', '.join(names[:SHOWN])}{more}: counted as if it had run since it was made."
+    return f"No bill for {some(names, SHOWN)}: counted as if it had run since it was made."
 
 
 def _whose(fleet: str | None) -> str:

@@ -14,6 +14,7 @@ from rich.text import Text
 from fleetd.cli.layout import GAP, Column, Hanging, Sheet
 from fleetd.cli.render_money import money_lines
 from fleetd.cli.words import SYMBOLS, money, money_change
+from fleetd.model.lists import more
 from fleetd.model.plan import Action, NextChange, Plan, Skip, Unconfirmed
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import VetoReport
@@ -160,10 +161,10 @@ def _skips(skips: Sequence[Skip], now: datetime) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for skip, more in _few(skips):
+    for skip, left in _few(skips):
         table.add_row(Text(f"  ! {skip.reason}", style="yellow"), Text(printable(sentence(skip, now), limit=1000)))
-        if more:
-            table.add_row("", Text(f"... and {more} more like this", style="dim"))
+        if left:
+            table.add_row("", Text(f"... {more(left)} like this", style="dim"))
     return table
 
 

@@ -15,6 +15,7 @@ from fleetd.cli.output import shown
 from fleetd.cli.render_money import money_lines
 from fleetd.cli.report_filter import eventful_first
 from fleetd.cli.words import STYLES, instant, money, since, state_text, until
+from fleetd.model.lists import more
 from fleetd.model.machine import Phase
 from fleetd.model.report import (
     BlockedReport,
@@ -72,8 +73,8 @@ def status_view(
     shown_ones = owned if most is None else sorted(owned, key=eventful_first)[:most]
     if shown_ones:
         parts += [Text(""), machines_table(shown_ones, now)]
-    if len(shown_ones) < len(owned):
-        parts.append(Text(f"+{len(owned) - len(shown_ones):,} more", style="dim"))
+    if rest := more(len(owned) - len(shown_ones)):
+        parts.append(Text(rest, style="dim"))
     foreign = len(report.machines) - len(owned) - len(left) - len(twins)
     if foreign:
         parts.append(Text(f"{_count(foreign, 'machine')} of other people, never touched", style="dim"))

@@ -7,6 +7,7 @@ from typing import Any
 
 from fleetd.model.errors import Fault
 from fleetd.model.fleet import Fleet
+from fleetd.model.lists import some
 from fleetd.model.regions import normal_region
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -23,7 +24,7 @@ def unknown(fleet: Fleet, name: str, rows: Rows) -> list[Fault]:
     wanted = fleet.parameters.get(name)
     if wanted is None or str(wanted) in rows:
         return []
-    return [Fault(place(fleet, name), f"the account has no {wanted}; it has {some(rows)}")]
+    return [Fault(place(fleet, name), f"the account has no {wanted}; it has {few(rows)}")]
 
 
 def elsewhere(fleet: Fleet, name: str, rows: Rows) -> list[Fault]:
@@ -40,8 +41,6 @@ def place(fleet: Fleet, name: str) -> str:
     return f"fleets.{fleet.name}.machine.{name}"
 
 
-def some(rows: Rows, limit: int = 5) -> str:
-    """The first few, with their names."""
-    shown = [f"{key} ({row.get('label') or row.get('name')})" for key, row in sorted(rows.items())[:limit]]
-    more = len(rows) - len(shown)
-    return (", ".join(shown) or "none") + (f" and {more} more" if more else "")
+def few(rows: Rows) -> str:
+    """The first of them by id, each with its name."""
+    return some([f"{key} ({row.get('label') or row.get('name')})" for key, row in sorted(rows.items())], 5) or "none"

@@ -13,6 +13,7 @@ import structlog
 from fleetd.engine.ports import Clock
 from fleetd.model.errors import StoreError
 from fleetd.model.journal import HistoryEntry
+from fleetd.model.lists import some
 from fleetd.model.reasons import Outcome
 from fleetd.store.port import Journal
 
@@ -46,11 +47,7 @@ class Chronicle:
     def reloaded(self, differences: Mapping[str, Sequence[str]]) -> None:
         """The config was read anew; ``differences``: lines by fleet, under "" what is about everything."""
         for fleet, lines in (differences or {"": ["nothing is different"]}).items():
-            words = "; ".join(lines[:MOST_DIFFERENCES])
-            more = len(lines) - MOST_DIFFERENCES
-            self._note(
-                "config", "reloaded", "config", fleet=fleet, words=f"{words}; {more} more" if more > 0 else words
-            )
+            self._note("config", "reloaded", "config", fleet=fleet, words=some(lines, MOST_DIFFERENCES, "; "))
 
     def rejected(self, why: str) -> None:
         """A config was read and has faults: the old one stays in force."""

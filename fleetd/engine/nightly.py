@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from fleetd.model.journal import HistoryEntry
+from fleetd.model.lists import some
 from fleetd.model.plan import Plan, Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.store.port import Journal
@@ -71,10 +72,8 @@ class Nightly:
 
 def _words(night: _Night) -> str:
     words = f"closed with {night.down} off and {night.up} up"
-    kept = [f"{s.name}: {SENTENCES[s.reason]}{_said(s.detail)}" for s in night.kept[:NAMED]]
-    if len(night.kept) > NAMED:
-        kept.append(f"and {len(night.kept) - NAMED} more")
-    return f"{words}; not parked: {'; '.join(kept)}" if kept else words
+    kept = [f"{s.name}: {SENTENCES[s.reason]}{_said(s.detail)}" for s in night.kept]
+    return f"{words}; not parked: {some(kept, NAMED, '; ')}" if kept else words
 
 
 def _said(detail: str) -> str:

@@ -17,6 +17,7 @@ from itertools import pairwise
 
 from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.journal import BilledMonth, Memory
+from fleetd.model.lists import some
 from fleetd.model.machine import Machine, month_of
 from fleetd.model.plan import Action, BudgetView, Skip
 from fleetd.model.reasons import Reason
@@ -257,7 +258,7 @@ def _refusal(action: Action, account: _Account, scopes: Sequence[_Scope], month:
     added = None if action.hourly_delta is None else account.added(action.hourly_delta)
     for scope in scopes:
         if added is None or scope.unpriced:
-            named = ", ".join(scope.unpriced[:5]) or f"a new machine of {action.fleet}"
+            named = some(scope.unpriced, 5) or f"a new machine of {action.fleet}"
             detail = f"budget ${scope.budget} a month of {scope.whose}; no price for {named}"
             return _skip(action, Reason.PRICE_UNKNOWN, detail)
         if scope.committed + added > scope.budget:

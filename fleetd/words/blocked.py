@@ -8,6 +8,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from fleetd.model.lists import some
 from fleetd.model.reasons import ORDINARY
 from fleetd.model.report import BlockedReport
 from fleetd.words.reasons import PARTICIPLES, reason_words, sentence
@@ -72,14 +73,12 @@ def as_one(group: Sequence[BlockedReport]) -> BlockedReport:
 def _blocked(group: Sequence[BlockedReport], now: datetime) -> Blocked:
     whole = as_one(group)
     names = [row.name or row.machine or "" for row in group if row.name or row.machine]
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    listed = "" if len(group) == 1 else ", ".join(names[:NAMES_SHOWN]) + more
     done = "acted on" if whole.verb is None else PARTICIPLES.get(whole.verb, whole.verb)
     return Blocked(
         fleet=whole.fleet,
         reason=whole.reason,
         words=sentence(replace(whole, name=whole.name or whole.machine), now),
-        names=listed,
+        names="" if len(group) == 1 else some(names, NAMES_SHOWN),
         ordinary=whole.reason in ORDINARY,
         brief=f"{whole.count} not {done}: {reason_words(whole.reason)}",
         verb=whole.verb,

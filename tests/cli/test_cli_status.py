@@ -223,7 +223,7 @@ def test_a_screen_has_everything_but_machines_and_as_many_of_those_as_fit(width:
     shown = "\n".join("".join(segment.text for segment in line) for line in lines)
     for part in ("fleetd runs", "training", "May need a person:", "Holds and freezes:"):
         assert part in shown
-    assert re.search(r"\+([\d,]+) more", shown) is not None
+    assert re.search(r"and ([\d,]+) more", shown) is not None
     assert height - 1 <= len(lines) <= height, "no room is wasted, and no more is taken than there is"
     assert "training-zzzz" in shown, "the eventful one first"
 
@@ -255,7 +255,7 @@ def test_where_all_fit_all_are_shown() -> None:
     console = Console(file=io.StringIO(), width=100, height=60)
     lines = console.render_lines(fitting(account(20), AT, console, 60), pad=False)
     shown = "\n".join("".join(segment.text for segment in line) for line in lines)
-    assert not re.search(r"\+\d+ more", shown)
+    assert not re.search(r"and [\d,]+ more", shown)
     assert len(set(re.findall(r"training-00\d\d", shown))) == 19
 
 

@@ -9,7 +9,7 @@ import pytest
 from fleetd.cloud.core import errors as core_errors
 from fleetd.cloud.core.api import CoreApi
 from fleetd.cloud.core.inquiry import inquire as inquire_core
-from fleetd.cloud.inquiry import by_id, elsewhere, place, some, unknown
+from fleetd.cloud.inquiry import by_id, elsewhere, few, place, unknown
 from fleetd.cloud.paperspace import errors as v1_errors
 from fleetd.cloud.paperspace.api import PaperspaceApi
 from fleetd.cloud.paperspace.inquiry import inquire as inquire_v1
@@ -37,12 +37,12 @@ def at(name: str, fleet_name: str = "training") -> str:
 )
 def test_the_first_few_are_named_in_order(count: int, told: str) -> None:
     rows = by_id({"id": f"n{n}", "name": f"name {n}"} for n in reversed(range(count)))
-    assert some(rows) == told
+    assert few(rows) == told
 
 
-def test_a_label_goes_before_a_name_and_the_limit_can_be_another() -> None:
+def test_a_label_goes_before_a_name_in_them() -> None:
     rows = by_id([{"id": "a", "label": "Ubuntu", "name": "x"}, {"id": "b", "name": "y"}, {"name": "z"}])
-    assert some(rows, 2) == "None (z), a (Ubuntu) and 1 more"
+    assert few(rows) == "None (z), a (Ubuntu), b (y)"
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_a_long_difference_is_cut() -> None:
             kept.reloaded({"": [f"line {n}" for n in range(chronicle.MOST_DIFFERENCES + 3)]})
             await kept.save()
             ((_, _, _, words),) = await told(world)
-            assert words.endswith("line 19; 3 more")
+            assert words.endswith("line 19 and 3 more")
 
     run_virtual(story)
 

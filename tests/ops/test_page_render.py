@@ -462,7 +462,7 @@ def test_troubles_by_the_hundred_are_counted_and_the_page_stays_short() -> None:
         fleets=fleets, blocked=[skip(fleet=name) for name in fleets], vetoes=vetoes,
     )  # fmt: skip
     assert "Needs a person (800)" in page.words
-    assert "and 788 more, of the fleets below" in page.words
+    assert "and 788 more: of the fleets below" in page.words
     assert "and 794 more" in page.words
     assert len(page.tags) < 700
 
@@ -766,7 +766,7 @@ def test_what_is_too_much_for_one_page_is_said() -> None:
     machines = [a_machine(f"training-{n:06d}", transition=step(intent=n) if n < 500 else None) for n in range(9000)]
     page = fleet_shown(machines=machines)
     assert (len(page.classed("cell")), len(page.classed("square"))) == (60, 3000)
-    assert "and 5940 more: find one by its name" in page.words
+    assert "and 5,940 more: find one by its name" in page.words
     assert "other that this page has no room for" in page.words or "others that this page" in page.words
     assert len(page.classed("bar")) == 100
 

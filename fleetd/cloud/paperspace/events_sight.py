@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 
 from fleetd.model.errors import CloudError
+from fleetd.model.lists import some
 
 log = structlog.get_logger(__name__)
 
@@ -32,9 +33,8 @@ class EventsSight:
         """In a sentence, what it means; nothing while they can be read."""
         if not self._failed:
             return ()
-        machine, why = next(reversed(self._failed.items()))
-        others = f" and {len(self._failed) - 1} more" if len(self._failed) > 1 else ""
-        cannot = f"the events of {machine}{others} cannot be read ({why})"
+        why = next(reversed(self._failed.values()))
+        cannot = f"the events of {some([*reversed(self._failed)], 1)} cannot be read ({why})"
         return (f"{cannot}: why a machine did not start, or who stopped it, is not known; its state decides alone",)
 
     def asked(self, machine_id: str, problem: CloudError | None) -> None:

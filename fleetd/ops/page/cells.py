@@ -9,7 +9,7 @@ from fleetd.model.machine import Phase
 from fleetd.model.reasons import Standing
 from fleetd.model.report import MachineReport
 from fleetd.model.vetoes import held, veto_ending
-from fleetd.ops.page.html import Markup, join, tag
+from fleetd.ops.page.html import Markup, join, left_out, tag
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.words import NOTHING, age, clock, count, short_age
 from fleetd.words.machines import standing_sentence
@@ -49,9 +49,7 @@ def cells(scene: Scene, machines: Sequence[MachineReport]) -> Markup:
         if rest
         else None,
         tag("ul", (_square(scene, m) for m in squares), class_="squares", role="list") if squares else None,
-        tag("p", f"and {len(rest) - SQUARES} more: find one by its name", class_="dim")
-        if len(rest) > SQUARES
-        else None,
+        left_out(len(rest) - SQUARES),
     )
 
 

@@ -11,7 +11,7 @@ from fleetd.ops.escape import printable
 from fleetd.ops.page.events import events
 from fleetd.ops.page.frame import LONGEST_QUESTION, document
 from fleetd.ops.page.home import pill
-from fleetd.ops.page.html import Markup, tag
+from fleetd.ops.page.html import Markup, left_out, tag
 from fleetd.ops.page.links import fleet_path, machine_path
 from fleetd.ops.page.needs import left_of
 from fleetd.ops.page.scene import Scene
@@ -66,7 +66,7 @@ def hits_page(scene: Scene, words: str, found: Found) -> str:
             tag("h2", f"{count(total, 'hit')} for {words}" if total else f"Nothing is called {words}"),
             tag("p", _nothing(scene), class_="none") if not total else None,
             _list(scene, found) if total else None,
-            _more(total, "say more of the name"),
+            left_out(total - SHOWN, "say more of the name"),
             id="hits",
         ),
         subject=f"find {words[:40]}",
@@ -82,7 +82,7 @@ def several_page(scene: Scene, word: str, machines: Sequence[MachineReport]) -> 
             "section",
             tag("h2", f"{count(len(machines), 'machine')} called {word}"),
             _list(scene, Found((), machines)),
-            _more(len(machines), "an id tells them apart"),
+            left_out(len(machines) - SHOWN, "an id tells them apart"),
             id="hits",
         ),
         subject=word,
@@ -107,17 +107,13 @@ def missing_page(scene: Scene, kind: str, word: str) -> str:
     )
 
 
-def _more(total: int, advice: str) -> Markup | None:
-    return tag("p", f"and {total - SHOWN} more: {advice}", class_="dim") if total > SHOWN else None
-
-
 def _left(scene: Scene, machines: Sequence[MachineReport]) -> Markup:
     return tag(
         "section",
         tag("h2", "Made for it, and without a fleet now"),
         tag("p", "Nothing is done about them: adopt them, or stop them by hand.", class_="dim"),
         _list(scene, Found((), machines)),
-        _more(len(machines), "find one by its name"),
+        left_out(len(machines) - SHOWN, "find one by its name"),
         id="left",
     )
 

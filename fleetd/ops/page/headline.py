@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from fleetd.model.lists import some
 from fleetd.ops.escape import printable
 from fleetd.ops.page.needs import blind, needs, why_blind
 from fleetd.ops.page.scene import Scene
@@ -103,9 +104,8 @@ def _fleets(scene: Scene) -> str:
 def _away(scene: Scene, away: Sequence[str]) -> str:
     fleets, since = scene.report.fleets, _since(scene)
     began = "" if since is None else f" since {clock(since, scene.now)} UTC"
-    said = ", ".join(f"{name} {fleets[name].up} of {wanted(fleets[name])} up" for name in away[:3])
-    more = f" and {len(away) - 3} more" if len(away) > 3 else ""
-    return f"Not at target{began}: {said}{more}."
+    said = [f"{name} {fleets[name].up} of {wanted(fleets[name])} up" for name in away]
+    return f"Not at target{began}: {some(said, 3)}."
 
 
 def _since(scene: Scene) -> datetime | None:

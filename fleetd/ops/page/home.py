@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 
+from fleetd.model.lists import more
 from fleetd.model.machine import Phase
 from fleetd.model.report import FleetReport, VetoReport
 from fleetd.model.vetoes import veto_ending, veto_title
 from fleetd.ops.page.chart import reach, spark
 from fleetd.ops.page.events import events
 from fleetd.ops.page.frame import document
-from fleetd.ops.page.html import Child, Markup, join, tag
+from fleetd.ops.page.html import Child, Markup, join, left_out, tag
 from fleetd.ops.page.needs import LEFT, MISSING, Need, blind, needs
 from fleetd.ops.page.scene import Scene
 from fleetd.ops.page.states import Rank, State, parked_words, states, wanted
@@ -56,19 +57,20 @@ def _needs(scene: Scene) -> Markup | None:
     found, own = needs(scene.report, scene.now), list(islice(_on_their_own(scene), OWN))
     if not found and not own:
         return None
-    rows = [_need(scene, need) for need in found[:NEEDS]]
-    if len(found) > NEEDS:
-        rows.append(tag("li", f"and {len(found) - NEEDS} more, of the fleets below", class_="dim"))
-    more = len(scene.report.vetoes) + len(_asleep(scene)) - len(own)
+    rows = [
+        *(_need(scene, need) for need in found[:NEEDS]),
+        left_out(len(found) - NEEDS, "of the fleets below", "li"),
+    ]
+    rest = more(len(scene.report.vetoes) + len(_asleep(scene)) - len(own))
     return tag(
         "section",
         tag("h2", f"Needs a person ({len(found)})") if found else tag("h2", "Nothing needs a person"),
-        tag("ul", rows, class_="list needs", role="list") if rows else None,
+        tag("ul", rows, class_="list needs", role="list") if found else None,
         tag(
             "p",
             "On their own: ",
             [join(" · " if n else None, one) for n, one in enumerate(own)],
-            f" and {more} more" if more > 0 else None,
+            f" {rest}" if rest else None,
             class_="own",
         )
         if own
@@ -184,10 +186,9 @@ def _folded(scene: Scene, left: Sequence[str], quiet: bool) -> Markup | None:
     if not left:
         return None
     names = [
-        tag("li", tag("a", name, href=scene.fleet_link(name)), data_key=f"more {name}") for name in left[:FOLDED]
+        *(tag("li", tag("a", name, href=scene.fleet_link(name)), data_key=f"more {name}") for name in left[:FOLDED]),
+        left_out(len(left) - FOLDED, kind="li"),
     ]
-    if len(left) > FOLDED:
-        names.append(tag("li", f"and {len(left) - FOLDED} more: find one by its name", class_="dim"))
     words = f"{len(left)} more at target" if quiet else f"{len(left)} more"
     return tag("details", tag("summary", words), tag("ul", names, class_="names"), id="more-fleets")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
+from fleetd.model.lists import more
 from fleetd.ops.escape import printable
 
 LONGEST = 600
@@ -53,6 +54,11 @@ def tag(name: str, /, *children: Child | Iterable[Child], **attributes: str | in
         parts.append(attribute if value is True else f'{attribute}="{_inside(value)}"')
     opening = f"<{' '.join(parts)}>"
     return Markup(opening if name in _VOID else f"{opening}{join(*children)}</{name}>")
+
+
+def left_out(number: int, advice: str = "find one by its name", kind: str = "p") -> Markup | None:
+    """Below a list: how many it has no room for, and where they are."""
+    return tag(kind, f"{more(number)}: {advice}", class_="dim") if number > 0 else None
 
 
 def _inside(value: str | int) -> Markup:
