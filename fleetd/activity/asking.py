@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from typing import Any
 
 import aiohttp
 import anyio
 from multidict import CIMultiDictProxy
 
 from fleetd.model.machine import Machine
+from fleetd.model.settings import IdleSource
 from fleetd.planner.idle import Activity, Reading
 
 Said = tuple[Activity, str]
@@ -59,6 +62,41 @@ def open_session() -> aiohttp.ClientSession:
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
+
+
+class Asking:
+    """What sources share that ask a question for each machine."""
+
+    def __init__(self, settings: IdleSource) -> None:
+        self.name = settings.name
+        self._timeout = settings.timeout
+        self._at_once = settings.at_once
+
+    async def aclose(self) -> None:
+        """Nothing is kept open."""
+
+    async def _ask_each(
+        self, machines: Sequence[Machine], ask: Callable[[Machine], Awaitable[Said]], now: datetime
+    ) -> Mapping[str, Reading]:
+        return await ask_each(self.name, machines, ask, at_once=self._at_once, now=now)
+
+
+class AskingByHttp(Asking):
+    """Those that ask a web service. The session is opened by the first question."""
+
+    _session: aiohttp.ClientSession | None = None
+
+    async def aclose(self) -> None:
+        """Close connections. Idempotent."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _request(self, method: str, url: str, **more: Any) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        if self._session is None:
+            self._session = open_session()
+        timeout = aiohttp.ClientTimeout(total=self._timeout.total_seconds())
+        return self._session.request(method, url, timeout=timeout, allow_redirects=False, **more)
 
 
 def refuse_what_headers_say(headers: CIMultiDictProxy[str]) -> None:

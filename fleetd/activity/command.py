@@ -11,7 +11,7 @@ import anyio
 from anyio.abc import Process
 
 from fleetd.activity import strays
-from fleetd.activity.asking import Said, ask_each
+from fleetd.activity.asking import Asking, Said
 from fleetd.activity.fill import Missing, fill_argument, values_of
 from fleetd.activity.verdict import parse_verdict
 from fleetd.model.machine import Machine
@@ -24,23 +24,16 @@ INHERITED = ("PATH", "HOME", "LANG", "TZ")
 """What a command gets of fleetd's environment: above all not the API key."""
 
 
-class CommandSource:
+class CommandSource(Asking):
     """Exit status 0 and the verdict's JSON on standard output, or unknown. Nothing that it started outlives it."""
 
     def __init__(self, settings: IdleSource) -> None:
-        self.name = settings.name
+        super().__init__(settings)
         self._argv = settings.argv
-        self._timeout = settings.timeout
-        self._at_once = settings.at_once
 
     async def read(self, machines: Sequence[Machine], *, window: timedelta, now: datetime) -> Mapping[str, Reading]:
         """See ``Source.read``."""
-        return await ask_each(
-            self.name, machines, lambda machine: self._ask(machine, window), at_once=self._at_once, now=now
-        )
-
-    async def aclose(self) -> None:
-        """Nothing is kept open."""
+        return await self._ask_each(machines, lambda machine: self._ask(machine, window), now)
 
     async def _ask(self, machine: Machine, window: timedelta) -> Said:
         try:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import aiohttp
 import anyio
 
-from fleetd.activity.asking import Said, Unusable, ask_each, open_session, read_body
+from fleetd.activity.asking import AskingByHttp, Said, Unusable, read_body
 from fleetd.activity.fill import Missing, fill_url, values_of
 from fleetd.activity.verdict import parse_verdict
 from fleetd.model.httpdate import http_date
@@ -25,40 +25,22 @@ ANEW = {"Cache-Control": "no-cache"}
 """What a cache on the way told before is not asked for."""
 
 
-class HttpSource:
+class HttpSource(AskingByHttp):
     """GET of a URL with the machine filled in; a 200 with the verdict's JSON, or unknown."""
 
     def __init__(self, settings: IdleSource) -> None:
-        self.name = settings.name
+        super().__init__(settings)
         self._url = settings.url or ""
-        self._timeout = settings.timeout
-        self._at_once = settings.at_once
-        self._session: aiohttp.ClientSession | None = None
 
     async def read(self, machines: Sequence[Machine], *, window: timedelta, now: datetime) -> Mapping[str, Reading]:
         """See ``Source.read``."""
         began = anyio.current_time()
-        return await ask_each(
-            self.name,
-            machines,
-            lambda machine: self._ask(machine, window, now, began),
-            at_once=self._at_once,
-            now=now,
-        )
-
-    async def aclose(self) -> None:
-        """Close connections. Idempotent."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        return await self._ask_each(machines, lambda machine: self._ask(machine, window, now, began), now)
 
     async def _ask(self, machine: Machine, window: timedelta, now: datetime, began: float) -> Said:
-        if self._session is None:
-            self._session = open_session()
-        timeout = aiohttp.ClientTimeout(total=self._timeout.total_seconds())
         try:
             url = fill_url(self._url, values_of(machine, window, self._url))
-            async with self._session.get(url, timeout=timeout, allow_redirects=False, headers=ANEW) as answer:
+            async with self._request("GET", url, headers=ANEW) as answer:
                 body = await read_body(answer, longest=LONGEST_ANSWER)
             judge_age(answer.headers, now + timedelta(seconds=anyio.current_time() - began))
         except (Missing, Unusable) as error:

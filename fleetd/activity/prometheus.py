@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 import anyio
 
-from fleetd.activity.asking import Said, Unusable, ask_each, open_session, read_body
+from fleetd.activity.asking import AskingByHttp, Said, Unusable, read_body
 from fleetd.activity.fill import Missing, fill_promql, labels_of, values_of
 from fleetd.activity.series import Asked, asked_about, judge_answer, judge_series, standing
 from fleetd.model.httpdate import http_date
@@ -43,18 +43,15 @@ BACK = 1.0
 """Seconds: a clock that is slewed does not go back at all."""
 
 
-class PrometheusSource:
+class PrometheusSource(AskingByHttp):
     """One query on one server."""
 
     def __init__(self, settings: IdleSource) -> None:
-        self.name = settings.name
+        super().__init__(settings)
         self._url = (settings.url or "").rstrip("/") + "/api/v1/query_range"
         self._query = settings.query or ""
         self._below = settings.below or 0.0
         self._step = settings.step
-        self._timeout = settings.timeout
-        self._at_once = settings.at_once
-        self._session: aiohttp.ClientSession | None = None
         self._series: dict[str, int] = {}
         """By machine: the most series that it has had since it was down last."""
         self._newest = 0.0
@@ -68,9 +65,7 @@ class PrometheusSource:
         asked = asked_about(max(window, 3 * self._step), self._step, now)
         if asked.end < self._newest - BACK:
             self._twice, self._newest = max(self._twice, self._newest), asked.end
-        return await ask_each(
-            self.name, machines, lambda m: self._one(m, asked, now, began), at_once=self._at_once, now=now
-        )
+        return await self._ask_each(machines, lambda m: self._one(m, asked, now, began), now)
 
     @property
     def question(self) -> str:
@@ -89,12 +84,6 @@ class PrometheusSource:
     def forget_others(self, machines: AbstractSet[str]) -> None:
         """See ``Remembering``."""
         self._series = {machine: most for machine, most in self._series.items() if machine in machines}
-
-    async def aclose(self) -> None:
-        """Close connections. Idempotent."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     async def _one(self, machine: Machine, asked: Asked, now: datetime, began: float) -> Said:
         try:
@@ -133,13 +122,8 @@ class PrometheusSource:
             "step": f"{asked.step:g}",
             "nocache": "1",  # VictoriaMetrics: the very times that are asked for. Prometheus does not know it
         }
-        if self._session is None:
-            self._session = open_session()
-        timeout = aiohttp.ClientTimeout(total=self._timeout.total_seconds())
         try:
-            async with self._session.post(
-                self._url, data=parameters, timeout=timeout, allow_redirects=False
-            ) as answer:
+            async with self._request("POST", self._url, data=parameters) as answer:
                 body = await read_body(answer, longest=LONGEST_ANSWER)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unusable(f"no answer: {type(error).__name__} {error}".strip()) from error

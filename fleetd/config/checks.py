@@ -70,12 +70,17 @@ def _check_provider(provider: TableView) -> Iterator[Finding]:
         )
     if kind == "simulator" and provider.has("proxy"):
         yield provider.fault("the embedded simulator is on this machine: leave this out", "proxy")
-    key = provider.get("api_key")
-    if isinstance(key, dict):
-        given = [place for place in _KEY_PLACES if place in key]
-        if len(given) > 1 or not key:
+    yield from _check_place(provider, "api_key")
+
+
+def _check_place(table: TableView, key: str) -> Iterator[Finding]:
+    """Where a secret is read from."""
+    source = table.get(key)
+    if isinstance(source, dict):
+        given = [place for place in _KEY_PLACES if place in source]
+        if len(given) > 1 or not source:
             found = f"found {' and '.join(given)}" if given else "found none"
-            yield provider.fault(f"expected exactly one of env, file or credential, {found}", "api_key")
+            yield table.fault(f"expected exactly one of env, file or credential, {found}", key)
 
 
 def _check_replicas(config: TableView) -> Iterator[Finding]:
@@ -83,12 +88,7 @@ def _check_replicas(config: TableView) -> Iterator[Finding]:
     daemon = config.table("daemon")
     if daemon.has("state_password") and not daemon.has("state"):
         yield daemon.fault("only with state: it is the database's password", "state_password")
-    password = daemon.get("state_password")
-    if isinstance(password, dict):
-        given = [place for place in _KEY_PLACES if place in password]
-        if len(given) > 1 or not password:
-            found = f"found {' and '.join(given)}" if given else "found none"
-            yield daemon.fault(f"expected exactly one of env, file or credential, {found}", "state_password")
+    yield from _check_place(daemon, "state_password")
     if not daemon.get("state"):
         return
     timeout = _span(config.table("provider"), "request_timeout", timedelta(seconds=30))

@@ -69,10 +69,7 @@ def to_settings(config: ConfigFile, source: str) -> Settings:
             max_monthly_cost=config.guards.max_monthly_cost,
         ),
         idle_sources=MappingProxyType({n: _idle_source(n, t) for n, t in config.idle_sources.items()}),
-        schedules=Schedules(
-            shutdown_timeout_check=config.schedules.shutdown_timeout_check,
-            snapshot_check=config.schedules.snapshot_check,
-        ),
+        schedules=Schedules(**dict(config.schedules)),
     )
 
 
@@ -97,14 +94,8 @@ def _key_source(table: ApiKeyTable | PasswordTable, base: Path) -> KeySource:
 
 
 def _simulator(table: SimulatorTable, base: Path) -> dict[str, object]:
-    return {
-        "speed": table.speed,
-        "seed": table.seed,
-        "faults": _path(table.faults, base),
-        "latency": table.latency,
-        "dialect": table.dialect,
-        "machines": tuple(MappingProxyType(m.model_dump(exclude_none=True)) for m in table.machines),
-    }
+    machines = tuple(MappingProxyType(m.model_dump(exclude_none=True)) for m in table.machines)
+    return dict(table) | {"faults": _path(table.faults, base), "machines": machines}
 
 
 def _daemon(table: DaemonTable, base: Path) -> DaemonSettings:
@@ -174,17 +165,7 @@ def _window(table: WindowTable) -> Window:
 
 
 def _idle_source(name: str, table: IdleSourceTable) -> IdleSource:
-    return IdleSource(
-        name=name,
-        kind=table.kind,
-        url=table.url,
-        query=table.query,
-        below=table.below,
-        step=table.step,
-        argv=tuple(table.argv or ()),
-        timeout=table.timeout,
-        at_once=table.at_once,
-    )
+    return IdleSource(name, **dict(table) | {"argv": tuple(table.argv or ())})
 
 
 def _path(name: str | None, base: Path) -> Path | None:
