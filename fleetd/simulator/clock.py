@@ -26,11 +26,9 @@ class WorldClock:
         origin: float | None = None,
     ) -> None:
         if speed <= 0:
-            msg = f"speed must be above 0, got {speed}"
-            raise ValueError(msg)
+            raise ValueError(f"speed must be above 0, got {speed}")
         if epoch is not None and epoch.tzinfo is None:
-            msg = "epoch must carry a time zone"
-            raise ValueError(msg)
+            raise ValueError("epoch must carry a time zone")
         self.speed = speed
         self._epoch = epoch
         self._now_seconds = now_seconds

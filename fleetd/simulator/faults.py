@@ -309,5 +309,4 @@ class OddValues(ViewRule, frozen=True, kw_only=True, tag="odd_values"):
     def __post_init__(self) -> None:
         """Refuse a value that has no such name."""
         if self.value not in {None, *VALUES}:
-            msg = f"value must be one of {', '.join(VALUES)}"
-            raise ValueError(msg)
+            raise ValueError(f"value must be one of {', '.join(VALUES)}")

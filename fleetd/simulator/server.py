@@ -226,11 +226,9 @@ async def serve(
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as e:
-        msg = f"the simulator cannot listen on {host}:{port}: {e.strerror or e}"
-        raise FleetdError(msg) from e
-    return listening
+        raise FleetdError(f"the simulator cannot listen on {host}:{port}: {e.strerror or e}") from e
 
 
 async def _stop_accepting(listening: socket.socket) -> None:

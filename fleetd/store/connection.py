@@ -32,10 +32,9 @@ def open_writable(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
         with _closing_on_error(connect(path, "rw", busy_timeout=busy_timeout)) as db:
             (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
-                msg = (
+                raise StateUnusable(
                     f"the file system of {path} cannot carry the journal (no WAL): state_dir must be on a local disk"
                 )
-                raise StateUnusable(msg)
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
             schema.prepare(db, path)
@@ -70,8 +69,7 @@ def _copy_into(copy: sqlite3.Connection, path: Path, busy_timeout: float) -> Non
     if before.main is None:
         return
     if before.log and not before.index:
-        msg = f"the journal {path} has a log without its index: start `fleetd run` once, it mends that"
-        raise Moving(msg)
+        raise Moving(f"the journal {path} has a log without its index: start `fleetd run` once, it mends that")
     # With both side files a daemon has it open, or was killed: the log is read under read locks, its index is not
     # touched. Without a log everything is in the file; SQLite would make side files unless told that it is immutable.
     parameter = "readonly_shm=1" if before.log else "immutable=1"
@@ -82,8 +80,7 @@ def _copy_into(copy: sqlite3.Connection, path: Path, busy_timeout: float) -> Non
             # A daemon that starts or stops makes and removes the side files under our hands.
             raise Moving(str(database_failure(error, path))) from error
     if not before.log and _Files.of(path) != before:
-        msg = f"the journal {path} kept changing while it was read: try again"
-        raise Moving(msg)
+        raise Moving(f"the journal {path} kept changing while it was read: try again")
 
 
 @dataclass(frozen=True, slots=True)

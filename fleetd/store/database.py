@@ -79,8 +79,7 @@ class Database:
             LockLost: it is not this process's any more.
         """
         if self.read_only:
-            msg = f"the journal {self.path} was opened for looking only"
-            raise StateUnusable(msg)
+            raise StateUnusable(f"the journal {self.path} was opened for looking only")
         return await self._run(lambda db: self._transact(db, job))
 
     async def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
@@ -122,8 +121,7 @@ class Database:
 
     async def _run(self, job: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed or self._connection is None:
-            msg = f"the journal {self.path} is closed"
-            raise StateUnusable(msg)
+            raise StateUnusable(f"the journal {self.path} is closed")
         db = self._connection
 
         def explained() -> T:
@@ -148,12 +146,12 @@ class Database:
         self._guard()
         if not self._copied and _identity(self.path) != self._identity:
             # Writes to a deleted file return and are lost with the process.
-            msg = f"the journal {self.path} was moved, deleted or replaced while fleetd had it open"
-            raise LockLost(msg)
+            raise LockLost(f"the journal {self.path} was moved, deleted or replaced while fleetd had it open")
         for path, before in self._beside.items():
             if _identity(path) != before:
-                msg = f"{path}, in which the journal keeps its newest entries, was moved, deleted or replaced"
-                raise LockLost(msg)
+                raise LockLost(
+                    f"{path}, in which the journal keeps its newest entries, was moved, deleted or replaced"
+                )
 
     def _note_side_files(self) -> None:
         for suffix in ("-wal", "-shm"):

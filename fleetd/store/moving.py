@@ -103,7 +103,7 @@ async def leave_word(path: Path, to: str) -> None:
 
     def mark() -> None:
         with _opened(path) as db, _transaction(db):
-            _close(db, schema.MOVED_TO, to)
+            _mark(db, {schema.MOVED_TO: to, schema.READERS: str(schema.MOVED)}, schema.MOVED)
 
     await _in_thread(mark)
 
@@ -128,7 +128,7 @@ async def fill(path: Path, content: Content, origin: str) -> None:
             # An older version may have made its tables: what was moved away was not brought up to date before.
             schema.make_anew(db)
             write_content(db, content)
-            _close(db, schema.ARRIVING, origin)
+            _mark(db, {schema.ARRIVING: origin, schema.READERS: str(schema.MOVED)}, schema.MOVED)
 
     await _in_thread(write)
 
@@ -138,11 +138,7 @@ async def open_again(path: Path) -> None:
 
     def reopen() -> None:
         with _opened(path) as db, _transaction(db):
-            for note in (schema.ARRIVING, schema.MOVED_TO):
-                db.execute("DELETE FROM note WHERE key = ?", (note,))
-            readers = (schema.READERS, str(schema.OLDEST_READER))
-            db.execute("INSERT OR REPLACE INTO note (key, value) VALUES (?, ?)", readers)
-            db.execute(f"PRAGMA user_version = {schema.VERSION}")
+            _mark(db, {schema.READERS: str(schema.OLDEST_READER)}, schema.VERSION)
 
     await _in_thread(reopen)
 
@@ -166,12 +162,11 @@ def write_content(db: sqlite3.Connection, content: Content) -> None:
         db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, content.last[table]))
 
 
-def _close(db: sqlite3.Connection, note: str, words: str) -> None:
-    for other in (schema.ARRIVING, schema.MOVED_TO):
-        db.execute("DELETE FROM note WHERE key = ?", (other,))
-    notes = ((note, words), (schema.READERS, str(schema.MOVED)))
-    db.executemany("INSERT OR REPLACE INTO note (key, value) VALUES (?, ?)", notes)
-    db.execute(f"PRAGMA user_version = {schema.MOVED}")
+def _mark(db: sqlite3.Connection, notes: Mapping[str, str], version: int) -> None:
+    """Write down of a move what these notes say and no others, and which format the file has."""
+    db.executemany("DELETE FROM note WHERE key = ?", [(schema.ARRIVING,), (schema.MOVED_TO,)])
+    db.executemany("INSERT OR REPLACE INTO note (key, value) VALUES (?, ?)", notes.items())
+    db.execute(f"PRAGMA user_version = {version}")
 
 
 async def _in_thread(job: Callable[[], T]) -> T:

@@ -62,7 +62,7 @@ class InDatabase:
         finally:
             self.wait(journal.aclose())
             if life.dead:  # the server sees a connection end, and the lease goes on until it is over
-                self.wait(lease._drop())
+                self.wait(lease._line.drop())
                 self._reader.execute("UPDATE lease SET expires_at = clock_timestamp()")
             else:
                 self.wait(lease.give_back())

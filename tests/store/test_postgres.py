@@ -375,7 +375,7 @@ async def test_an_intent_whose_fate_stays_unknown_raises(url, monkeypatch):
         with pytest.raises(StateAway):
             await journal.write_intent(INTENT)
         await journal.aclose()
-        await store.lease._drop()
+        await store.lease._line.drop()
 
 
 async def test_a_veto_that_the_holder_has_not_read_forbids_the_intent(url):
@@ -469,7 +469,7 @@ async def test_what_an_administrator_sets_for_every_client_changes_nothing(url, 
         await first.renew()
         await second.look()
         assert await second.take() is None
-        database = first._db
+        database = first._line.db
         assert database is not None
         cursor = await database.execute("SHOW default_transaction_isolation")
         assert await cursor.fetchone() == ("read committed",)

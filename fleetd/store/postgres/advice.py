@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import anyio
-import psycopg
 
 from fleetd.store.postgres.address import Address
-from fleetd.store.postgres.database import IDLE_IN_TRANSACTION, connect, failure, only
+from fleetd.store.postgres.database import IDLE_IN_TRANSACTION, only, session
 from fleetd.store.postgres.schema import Connection, Cursor
 
 PATIENCE = 5.0
@@ -22,17 +21,12 @@ async def advice(address: Address) -> list[str]:
     Raises:
         StateAway, StateUnusable: the server cannot be asked.
     """
-    db = await connect(address, "fleetd check")
-    try:
+    async with session(address, "fleetd check") as db:
         async with db.cursor() as cursor:
             found = await _server(cursor, address)
             rights = await _rights(cursor, address)
         pooler = pooled(await _sessions(db, address), address)
         return [*found, *(words for words in (rights, pooler) if words is not None)]
-    except psycopg.Error as error:
-        raise failure(error, address) from error
-    finally:
-        await db.close()
 
 
 async def _server(cursor: Cursor, address: Address) -> list[str]:
@@ -137,15 +131,11 @@ def pooled(seen: Sessions, address: Address) -> str | None:
 
 async def _sessions(first: Connection, address: Address) -> Sessions:
     before, timeout = await _process(first)
-    second = await connect(address, "fleetd check")
     again = None
-    try:
-        async with second.transaction():
-            beside, _ = await _process(second)
-            with anyio.move_on_after(PATIENCE):
-                again, _ = await _process(first)
-    finally:
-        await second.close()
+    async with session(address, "fleetd check") as second, second.transaction():
+        beside, _ = await _process(second)
+        with anyio.move_on_after(PATIENCE):
+            again, _ = await _process(first)
     return Sessions(before, beside, again, timeout)
 
 

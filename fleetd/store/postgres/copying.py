@@ -6,14 +6,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-import psycopg
-
 from fleetd.model.errors import StateMoved
 from fleetd.store.database import Database as FileDatabase
 from fleetd.store.moving import COLUMNS, NUMBERED, Content, fill, leave_word, open_again, word_left, write_content
 from fleetd.store.postgres.address import Address
 from fleetd.store.postgres.cells import read, stored
-from fleetd.store.postgres.database import connect, failure, held_by, one
+from fleetd.store.postgres.database import held_by, one, session
 from fleetd.store.postgres.opening import prepared
 from fleetd.store.postgres.schema import Cursor
 from fleetd.store.schema import ARRIVING, MOVED_TO
@@ -147,14 +145,8 @@ async def _write_content(cursor: Cursor, content: Content) -> None:
 
 
 async def _transaction(address: Address, job: Callable[[Cursor], Awaitable[T]], mode: str = "") -> T:
-    db = await connect(address, "fleetd state")
-    try:
-        async with db.transaction(), db.cursor() as cursor:
-            await cursor.execute("SET LOCAL statement_timeout = 0")
-            if mode:
-                await cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {mode}".encode())
-            return await job(cursor)
-    except psycopg.Error as error:
-        raise failure(error, address) from error
-    finally:
-        await db.close()
+    async with session(address, "fleetd state") as db, db.transaction(), db.cursor() as cursor:
+        await cursor.execute("SET LOCAL statement_timeout = 0")
+        if mode:
+            await cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {mode}".encode())
+        return await job(cursor)

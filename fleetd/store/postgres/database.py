@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import anyio
@@ -86,6 +86,41 @@ def _options(url: str) -> str:
     return f"{_SESSION} {given}" if given else _SESSION
 
 
+@asynccontextmanager
+async def session(address: Address, name: str) -> AsyncIterator[Connection]:
+    """A connection for as long as the block lasts, whose errors are in our words; raises as ``connect``."""
+    db = await connect(address, name)
+    try:
+        yield db
+    except psycopg.Error as error:
+        raise failure(error, address) from error
+    finally:
+        await db.close()
+
+
+class Line:
+    """One connection in autocommit mode: made when it is asked for, and anew when it was lost."""
+
+    def __init__(self, address: Address, name: str) -> None:
+        self._address = address
+        self._name = name
+        self.db: Connection | None = None
+        """The one that was made last, and not dropped; it may be lost."""
+
+    async def connected(self) -> Connection:
+        """The connection; raises as ``connect``."""
+        if self.db is None or self.db.closed:
+            self.db = await connect(self._address, self._name)
+        return self.db
+
+    async def drop(self) -> None:
+        """Close it, whatever became of it."""
+        db, self.db = self.db, None
+        if db is not None:
+            with suppress(psycopg.Error):
+                await db.close()
+
+
 class Database:
     """One connection, for one call at a time. A call that has begun is carried through, see ``Worker.run``.
 
@@ -98,10 +133,9 @@ class Database:
 
     def __init__(self, address: Address, name: str, *, enter: Enter, allowed: Callable[[], None]) -> None:
         self.address = address
-        self._name = name
         self._enter = enter
         self._allowed = allowed
-        self._connection: Connection | None = None
+        self._line = Line(address, name)
         self._turn = asyncio.Lock()
         self._closed = False
 
@@ -134,7 +168,7 @@ class Database:
         """Close the connection. Idempotent."""
         self._closed = True
         async with self._turn:
-            await self._drop()
+            await self._line.drop()
 
     def check(self) -> None:
         """Make sure that this process may write.
@@ -159,7 +193,7 @@ class Database:
             self._allowed()
             tried = False
             try:
-                db = await self._connected()
+                db = await self._line.connected()
                 tried = True
                 with anyio.fail_after(LONGEST):
                     return await call(db)
@@ -173,7 +207,7 @@ class Database:
                 lost.__cause__ = error
                 if not _is_lost(db, error):
                     raise lost from error
-            await self._drop()
+            await self._line.drop()
             if anyio.current_time() > ends or (tried and not repeatable):
                 raise lost
             await anyio.sleep(BETWEEN)
@@ -184,22 +218,6 @@ class Database:
             result = await job(cursor)
             self._allowed()  # the last moment
         return result
-
-    async def _connected(self) -> Connection:
-        if self._connection is None or self._connection.closed:
-            self._connection = await connect(self.address, self._name)
-        return self._connection
-
-    async def _drop(self) -> None:
-        db, self._connection = self._connection, None
-        await close(db)
-
-
-async def close(db: Connection | None) -> None:
-    """Close a connection, whatever became of it."""
-    if db is not None:
-        with suppress(psycopg.Error):
-            await db.close()
 
 
 def _is_lost(db: Connection, error: psycopg.Error) -> bool:

@@ -24,9 +24,9 @@ import structlog
 from fleetd.model.errors import LockLost, StateAway, StateUnusable, StoreError
 from fleetd.store.postgres import schema
 from fleetd.store.postgres.address import Address
-from fleetd.store.postgres.database import Database, Job, close, connect, failure, held_by, lost, one
+from fleetd.store.postgres.database import Database, Job, Line, failure, held_by, lost, one
 from fleetd.store.postgres.holder import Holder, holder_of
-from fleetd.store.postgres.schema import Connection, Cursor
+from fleetd.store.postgres.schema import Cursor
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +88,7 @@ class Lease:
         self._until: float | None = None
         """By this process's monotonic clock, counted from before the renewal was sent; None before it was taken."""
         self._why: str | None = None
-        self._db: Connection | None = None
+        self._line = Line(address, "fleetd lease")
 
     @property
     def held(self) -> bool:
@@ -249,9 +249,9 @@ class Lease:
             await cursor.execute("DELETE FROM replica WHERE id = %s", (self._id,))
 
         with suppress(StoreError):
-            if self._db is not None:
+            if self._line.db is not None:
                 await self.ask(leave)
-        await self._drop()
+        await self._line.drop()
 
     async def heard(self, seconds: float) -> None:
         """Wait until somebody gives the lease back, at most so long.
@@ -260,12 +260,12 @@ class Lease:
             StateAway, StateUnusable: the database cannot be asked.
         """
         try:
-            db = await self._connected()
+            db = await self._line.connected()
             await db.execute(f"LISTEN {BELL}")
             async for _ in db.notifies(timeout=seconds, stop_after=1):
                 return
         except psycopg.Error as error:
-            await self._drop()
+            await self._line.drop()
             raise failure(error, self.address) from error
 
     async def _enrol(self, cursor: Cursor) -> None:
@@ -306,24 +306,15 @@ class Lease:
         """
         try:
             with anyio.fail_after(min(max(self.ttl / 3, 1.0), within)):
-                db = await self._connected()
+                db = await self._line.connected()
                 async with db.transaction(), db.cursor() as cursor:
                     return await job(cursor)
         except psycopg.Error as error:
-            await self._drop()
+            await self._line.drop()
             raise failure(error, self.address) from error
         except TimeoutError as error:
-            await self._drop()
+            await self._line.drop()
             raise StateAway(f"{self.address} does not answer in time") from error
-
-    async def _connected(self) -> Connection:
-        if self._db is None or self._db.closed:
-            self._db = await connect(self.address, "fleetd lease")
-        return self._db
-
-    async def _drop(self) -> None:
-        db, self._db = self._db, None
-        await close(db)
 
 
 def pause(left: float, age: float) -> float:

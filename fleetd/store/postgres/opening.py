@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import psycopg
-
 from fleetd.store.postgres import schema
 from fleetd.store.postgres.address import Address
-from fleetd.store.postgres.database import connect, failure
+from fleetd.store.postgres.database import session
 
 
 async def prepared(address: Address, *, moving: bool = False) -> None:
@@ -17,10 +15,5 @@ async def prepared(address: Address, *, moving: bool = False) -> None:
         StateMoved: the journal is somewhere else by now.
         StateAway, StateUnusable: the database cannot be used.
     """
-    db = await connect(address, "fleetd tables")
-    try:
+    async with session(address, "fleetd tables") as db:
         await schema.prepare(db, str(address), moving=moving)
-    except psycopg.Error as error:
-        raise failure(error, address) from error
-    finally:
-        await db.close()

@@ -10,9 +10,9 @@ import psycopg
 
 from fleetd.model.errors import StoreError
 from fleetd.store.postgres.address import Address
-from fleetd.store.postgres.database import Database, close, connect, failure, one, only
+from fleetd.store.postgres.database import Database, Line, failure, one, only
 from fleetd.store.postgres.lease import Lease
-from fleetd.store.postgres.schema import Connection, Cursor
+from fleetd.store.postgres.schema import Cursor
 
 ASKED, ANSWERED = "fleetd_asked", "fleetd_answered"
 """Channels on which a request, and an answer, is told."""
@@ -36,18 +36,17 @@ class Bell:
     """A connection that listens. It is made anew when it is lost: until then looks alone tell."""
 
     def __init__(self, address: Address, channel: str) -> None:
-        self._address = address
         self._channel = channel
-        self._db: Connection | None = None
+        self._line = Line(address, "fleetd bell")
 
     async def heard(self, seconds: float) -> None:
         """Wait until it rings, at most so long. Where it cannot listen, wait so long."""
         try:
-            if self._db is None or self._db.closed:
-                self._db = await connect(self._address, "fleetd bell")
-                await self._db.execute(f"LISTEN {self._channel}")
+            before, db = self._line.db, await self._line.connected()
+            if db is not before:
+                await db.execute(f"LISTEN {self._channel}")
                 return  # what rang before it listened is found by a look
-            async for _ in self._db.notifies(timeout=seconds, stop_after=1):
+            async for _ in db.notifies(timeout=seconds, stop_after=1):
                 return
         except (psycopg.Error, StoreError):
             await self.aclose()
@@ -55,8 +54,7 @@ class Bell:
 
     async def aclose(self) -> None:
         """Listen no more."""
-        db, self._db = self._db, None
-        await close(db)
+        await self._line.drop()
 
 
 async def claimed(database: Database) -> Sequence[Request]:
@@ -91,7 +89,7 @@ class Requester:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._db: Connection | None = None
+        self._line = Line(address, "fleetd command")
         self._bell = Bell(address, ANSWERED)
         self._left = ""
         """What became of what was asked, where the database fails from now on."""
@@ -109,11 +107,10 @@ class Requester:
             raise type(failed)(f"{failed}{self._left}") from error
         finally:
             await self._bell.aclose()
-            await close(self._db)
+            await self._line.drop()
 
     async def _ask(self, method: str, path: str, body: str, actor: str, seconds: float) -> tuple[int, bytes] | bool:
-        self._db = db = await connect(self._address, "fleetd command")
-        async with db.cursor() as cursor:
+        async with (await self._line.connected()).cursor() as cursor:
             if method != "GET":
                 self._left = "; what was asked may have been done, or be done yet: fleetd status says"
             (number,) = await only(
