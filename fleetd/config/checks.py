@@ -63,7 +63,8 @@ def _check_provider(provider: TableView) -> Iterator[Finding]:
             yield provider.fault(f"is missing; say where the key is read from: {KEY_SPELLING}", "api_key")
         if provider.has("simulator"):
             yield provider.fault('only with kind = "simulator"; leave this table out', "simulator")
-    if kind == "simulator" and provider.get("base_url") is not None and not _is_local(provider.get("base_url")):
+    url = provider.get("base_url")
+    if kind == "simulator" and url is not None and not is_loopback(urlsplit(url).hostname or ""):
         yield provider.fault(
             "the embedded simulator listens on this machine only: leave base_url out, or give a loopback address",
             "base_url",
@@ -235,10 +236,6 @@ def _check_placeholders(source: TableView, text: object, *within: str | int) -> 
             meant = suggestion(word, PLACEHOLDERS)
             known = f"did you mean {{{meant}}}?" if meant else f"known: {', '.join(f'{{{p}}}' for p in PLACEHOLDERS)}"
             yield source.fault(f"unknown placeholder {{{word}}}; {known}", *within)
-
-
-def _is_local(url: str) -> bool:
-    return is_loopback(urlsplit(url).hostname or "")
 
 
 def _q(text: str) -> str:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from fleetd.simulator.wire import BROKEN, Request
 
@@ -32,12 +31,8 @@ class CoreError(Exception):
         self.name = name
 
 
-class Kind(StrEnum):
-    """A parameter's type on the vendor's page."""
-
-    TEXT = "string"
-    NUMBER = "number"
-    BOOLEAN = "boolean"
+Kind = Literal["string", "number", "boolean"]
+"""A parameter's type on the vendor's page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +47,17 @@ class Param:
 
 def text(*, required: bool = False, nullable: bool = False) -> Param:
     """A string."""
-    return Param(Kind.TEXT, required, nullable)
+    return Param("string", required, nullable)
 
 
 def number(*, required: bool = False) -> Param:
     """A number."""
-    return Param(Kind.NUMBER, required)
+    return Param("number", required)
 
 
 def boolean(*, required: bool = False) -> Param:
     """A boolean."""
-    return Param(Kind.BOOLEAN, required)
+    return Param("boolean", required)
 
 
 def read_query(params: Mapping[str, Param], request: Request) -> dict[str, Any]:
@@ -125,19 +120,15 @@ def _read(params: Mapping[str, Param], given: Mapping[str, Any]) -> dict[str, An
 
 def _convert(name: str, kind: Kind, value: Any) -> Any:
     match kind:
-        case Kind.TEXT if isinstance(value, str):
+        case "string" if isinstance(value, str):
             return value
-        case Kind.NUMBER if isinstance(value, int | float) and not isinstance(value, bool):
+        case "number" if isinstance(value, int | float) and not isinstance(value, bool):
             return value
-        case Kind.NUMBER if isinstance(value, str) and _is_number(value):
+        case "number" if isinstance(value, str) and _NUMBER.fullmatch(value):
             return float(value) if "." in value else int(value)
-        case Kind.BOOLEAN if isinstance(value, bool):
+        case "boolean" if isinstance(value, bool):
             return value
-        case Kind.BOOLEAN if isinstance(value, str) and value in {"true", "false"}:
+        case "boolean" if isinstance(value, str) and value in {"true", "false"}:
             return value == "true"
         case _:
             raise CoreError(400, f"{name} must be a {kind}")
-
-
-def _is_number(value: str) -> bool:
-    return _NUMBER.fullmatch(value) is not None

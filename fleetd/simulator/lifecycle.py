@@ -240,7 +240,8 @@ def _enter(s: WorldState, record: MachineRecord, state: str, cause: str) -> None
         case "starting" | "restarting":
             _boots(s, record)
         case "ready":
-            _came_up(s, record)
+            s.close_event(record, record.event)
+            record.last_run = record.last_run if record.script_id is None else s.t
         case "off":
             _went_off(s, record)
     s.touch(record)
@@ -259,12 +260,6 @@ def _boots(s: WorldState, record: MachineRecord) -> None:
         s.close_event(record, s.open_event(record, "snapshot-create"))
         if record.restore_point_frequency:
             record.restore_point_snapshot_id = snapshot.id
-
-
-def _came_up(s: WorldState, record: MachineRecord) -> None:
-    s.close_event(record, record.event)
-    if record.script_id is not None:
-        record.last_run = s.t
 
 
 def _went_off(s: WorldState, record: MachineRecord) -> None:
@@ -298,10 +293,6 @@ def _auto_snapshot(s: WorldState, record: MachineRecord) -> None:
     arm_timers(s, record)
 
 
-def _removed(s: WorldState, record: MachineRecord) -> None:
-    remove(s, record, "deleted")
-
-
 def _snapshot_done(s: WorldState, record: MachineRecord) -> None:
     for event in record.events:
         if event.name.startswith("snapshot-"):
@@ -314,6 +305,6 @@ _ACTIONS: Mapping[str, Callable[[WorldState, MachineRecord], None]] = MappingPro
         "shutdown": _shutdown,
         "snapshot": _auto_snapshot,
         "snapshot done": _snapshot_done,
-        "remove": _removed,
+        "remove": lambda s, record: remove(s, record, "deleted"),
     }
 )

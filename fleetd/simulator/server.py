@@ -116,7 +116,9 @@ class SimServer:
         call.executed = answer.executed
         call.machine_id = answer.machine_id or call.machine_id
         self.on_call(call, answer)
-        await self._delay()
+        seconds = self._latency_rng.uniform(*self._latency)
+        if seconds > 0:
+            await anyio.sleep(seconds)
         if not delivery.never_answers(decision.answer, answer):
             call.status = answer.status
         if self.world.clock.speed == 1:  # one that runs faster than its client would be a provider with a wrong clock
@@ -172,11 +174,6 @@ class SimServer:
             return None
         other = another(self.world, target.machine_id, target.machine_name, fault, self.plan.rng)
         return dialect.about(target.operation, other)
-
-    async def _delay(self) -> None:
-        seconds = self._latency_rng.uniform(*self._latency)
-        if seconds > 0:
-            await anyio.sleep(seconds)
 
 
 @asynccontextmanager

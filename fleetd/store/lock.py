@@ -53,11 +53,12 @@ class StateLock:
         """
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._directory = self._take(self._open_directory())
+            self._directory = self._take(os.open(self.path.parent, os.O_RDONLY))
             self._descriptor = self._acquire()
         except OSError as error:
             self._let_go()
-            raise file_failure(error, _culprit(error, self.path)) from error
+            culprit = Path(error.filename) if isinstance(error.filename, str) else self.path
+            raise file_failure(error, culprit) from error
         except StateLocked:
             self._let_go()
             raise
@@ -114,9 +115,6 @@ class StateLock:
             if descriptor is not None:
                 os.close(descriptor)
         self._descriptor = self._directory = None
-
-    def _open_directory(self) -> int:
-        return os.open(self.path.parent, os.O_RDONLY)
 
     def _take(self, directory: int) -> int | None:
         with contextlib.ExitStack() as on_failure:
@@ -188,7 +186,3 @@ def _same_file(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:
         return False
-
-
-def _culprit(error: OSError, path: Path) -> Path:
-    return Path(error.filename) if isinstance(error.filename, str) else path

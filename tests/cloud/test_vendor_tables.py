@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from fleetd.model import vendor
-from fleetd.simulator import catalogue, core, core_body, core_params
+from fleetd.simulator import catalogue, core, core_body
 
-KINDS = {str: core_params.Kind.TEXT, int: core_params.Kind.NUMBER, bool: core_params.Kind.BOOLEAN}
+KINDS = {str: "string", int: "number", bool: "boolean"}
 
 
 def kinds(table):

@@ -361,7 +361,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         8,
         "the lock keeps nobody out",
         StateLock.__enter__,
-        "self._directory = self._take(self._open_directory())\n        self._descriptor = self._acquire()",
+        "self._directory = self._take(os.open(self.path.parent, os.O_RDONLY))\n"
+        "        self._descriptor = self._acquire()",
         "self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT)",
         story(_at(1, "second")),
     ),

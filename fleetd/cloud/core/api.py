@@ -17,12 +17,10 @@ from fleetd.cloud.core import wire
 from fleetd.cloud.core.once import Once
 from fleetd.cloud.core.pages import MOST_PAGES, Source, read_all
 from fleetd.cloud.listing import MOST_ENTRIES, Reading, check_filters, identity
-from fleetd.cloud.port import Json, Progress, freely
+from fleetd.cloud.port import Json, Progress, Rows, freely
 from fleetd.cloud.waiting import Eyes, wait_until
 from fleetd.model.errors import CloudError, MalformedAnswer, Refused
 from fleetd.model.vendor import CORE_LIST_FILTERS, CORE_LOCAL_FILTERS
-
-Rows = list[Json]
 
 PAGE_SIZE = 1000
 """Machines in a full page: the vendor's default for ``limit``."""

@@ -6,11 +6,8 @@ once. Which end is the newest is seen by the dates: the vendor names no order, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fleetd.cloud.core.pages import Source, together
 from fleetd.cloud.listing import Reading, joined, weighed
-from fleetd.cloud.port import Json
 from fleetd.cloud.proof import Look, Proof, completed, dates_rise, ids_of, in_order
 from fleetd.model.errors import Refused
 
@@ -61,10 +58,7 @@ class Once:
         numbers = range(int(self._newest_first), -(-ends // source.size))
         pages, failure = await together(source.page, numbers, width=source.width)
         rest = joined(item for page in pages for item in page)
-        if not in_order(self._oldest_first(rest), newest_first):
+        if not in_order(rest[::-1] if self._newest_first else rest, newest_first):
             return None
         both = (newest, rest) if self._newest_first else (rest, newest)
         return await completed(Reading(joined([*both[0], *both[1]]), failure=failure), newest, proof, look)
-
-    def _oldest_first(self, items: Sequence[Json]) -> Sequence[Json]:
-        return items[::-1] if self._newest_first else items

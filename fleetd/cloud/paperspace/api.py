@@ -15,14 +15,12 @@ from fleetd.cloud.paperspace import wire
 from fleetd.cloud.paperspace.pages import PAGE_SIZE, Fetch, Page, read_on, read_proven
 from fleetd.cloud.paperspace.proof import read_once
 from fleetd.cloud.paperspace.requests import Requests, within
-from fleetd.cloud.port import Json, Progress, freely
+from fleetd.cloud.port import Json, Progress, Rows, freely
 from fleetd.cloud.proof import Proof, ids_of
 from fleetd.cloud.waiting import Eyes, wait_until
 from fleetd.model.errors import Ambiguous, CloudError, NotFound, Unauthorized, Unsupported
 from fleetd.model.machine import RISES
 from fleetd.model.vendor_v1 import V1_LIST_FILTERS, V1_LOCAL_FILTERS
-
-Rows = list[Json]
 
 EVENT_PAGES = 5
 """How many pages of a machine's events are read in search of one, at most."""
@@ -171,7 +169,7 @@ class PaperspaceApi:
         self,
         machine_id: str,
         *,
-        back_to: Callable[[Json], bool] | None = None,
+        back_to: Callable[[Json], bool] = lambda event: event.get("name") in RISES,
         most: int = EVENT_PAGES,
         patient: bool = True,
     ) -> Rows:
@@ -186,7 +184,7 @@ class PaperspaceApi:
         def enough(items: Rows) -> bool:
             nonlocal pages
             pages += 1
-            return pages >= most or any(map(back_to or _is_rise, items))
+            return pages >= most or any(map(back_to, items))
 
         query = {"machineId": machine_id, "orderBy": "dtCreated", "order": "desc"}
         fetch = self._fetch("events", "/machine-events", query, about=machine_id, patient=patient)
@@ -368,7 +366,3 @@ def _told_apart(events: Rows) -> Rows:
         else:
             rows[number] = {**event, "id": None, "name": None}
     return list(rows.values())
-
-
-def _is_rise(event: Json) -> bool:
-    return event.get("name") in RISES
