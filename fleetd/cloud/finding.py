@@ -15,6 +15,7 @@ from fleetd.model.errors import CloudError
 from fleetd.model.machine import Machine
 
 T = TypeVar("T")
+K = TypeVar("K", str, int)
 Sights = dict[str, Machine | CloudError]
 """By machine id; see ``port.Found``."""
 
@@ -97,17 +98,17 @@ def told_once(items: Iterable[Json], machine_ids: Collection[str]) -> list[Json]
     return [item for known, item in rows.items() if known not in twice]
 
 
-async def each(machine_ids: Iterable[str], look: Callable[[str], Awaitable[T]]) -> dict[str, T | CloudError]:
-    """Look at each; an error is the answer about that one."""
-    sights: dict[str, T | CloudError] = {}
+async def each(these: Iterable[K], look: Callable[[K], Awaitable[T]]) -> dict[K, T | CloudError]:
+    """Look at each, a machine by its id or a page by its number; an error is the answer about that one. In order."""
+    sights: dict[K, T | CloudError] = {}
 
-    async def one(machine_id: str) -> None:
+    async def one(this: K) -> None:
         try:
-            sights[machine_id] = await look(machine_id)
+            sights[this] = await look(this)
         except CloudError as error:
-            sights[machine_id] = error
+            sights[this] = error
 
     async with anyio.create_task_group() as group:
-        for machine_id in sorted(machine_ids):
-            group.start_soon(one, machine_id)
-    return sights
+        for this in sorted(these):
+            group.start_soon(one, this)
+    return {this: sights[this] for this in sorted(sights)}

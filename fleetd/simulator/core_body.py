@@ -55,14 +55,10 @@ def check_create(params: Mapping[str, Any]) -> None:
         CoreError: naming the parameter.
     """
     kind = MACHINE_TYPES.get(params["machineType"])
-    if kind is None or not kind.legacy:
-        raise CoreError(400, "machineType not found")
-    if params["billingType"] != "hourly":
-        raise CoreError(400, "billingType must be hourly")
-    if not params["machineName"].strip():
-        raise CoreError(400, "machineName is a required parameter")
-    if params["size"] != int(params["size"]):
-        raise CoreError(400, "size must be a whole number of GB")
+    _require(kind is not None and kind.legacy, "machineType not found")
+    _require(params["billingType"] == "hourly", "billingType must be hourly")
+    _require(bool(params["machineName"].strip()), "machineName is a required parameter")
+    _require(params["size"] == int(params["size"]), "size must be a whole number of GB")
     _check_addresses(params)
     _check_restore_point(params)
     _check_new_user(params)

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import anyio
 
+from fleetd.cloud.finding import each
 from fleetd.cloud.listing import MOST_SECONDS, Reading, identity, joined, weighed
 from fleetd.cloud.port import Json
 from fleetd.model.errors import CloudError, MalformedAnswer, Refused
@@ -73,20 +74,14 @@ async def together(
 ) -> tuple[list[T], CloudError | None]:
     """What came, in order, and the error of the first that did not. ``width``: requests in flight at once."""
     slots = anyio.Semaphore(width)
-    came: dict[int, T] = {}
-    failed: dict[int, CloudError] = {}
 
-    async def fetch_one(number: int) -> None:
+    async def in_turn(number: int) -> T:
         async with slots:
-            try:
-                came[number] = await fetch(number)
-            except CloudError as e:
-                failed[number] = e
+            return await fetch(number)
 
-    async with anyio.create_task_group() as group:
-        for number in numbers:
-            group.start_soon(fetch_one, number)
-    return [came[n] for n in sorted(came)], failed[min(failed)] if failed else None
+    sights = (await each(numbers, in_turn)).values()
+    came = [sight for sight in sights if not isinstance(sight, CloudError)]
+    return came, next((sight for sight in sights if isinstance(sight, CloudError)), None)
 
 
 async def _read_pages(source: Source, *, most: int, prove: bool, expected: int | None) -> Reading:
