@@ -51,20 +51,22 @@ def load(path: Path, *, whole: bool = False) -> Settings:
 
 def file_warnings(path: Path) -> tuple[Fault, ...]:
     """What is suspicious about the file itself."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, ValueError):
-        return ()
+    text = _text_of(path)
     return (_cut(text, "a reload refuses it; end the last line"),) if _is_cut(text) else ()
 
 
 def placed(faults: Iterable[Fault], path: Path) -> tuple[Fault, ...]:
     """Faults that were found in the settings of a file, each with the line of its key."""
-    try:
-        positions = Positions(path.read_text("utf-8-sig"))
-    except (OSError, ValueError):
-        return tuple(faults)
+    positions = Positions(_text_of(path))
     return tuple(replace(f, line=positions.line_of(f.path)) if f.line is None else f for f in faults)
+
+
+def _text_of(path: Path) -> str:
+    """A file's text; "" where it has none that can be read: ``load`` says why."""
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, ValueError):
+        return ""
 
 
 def _cut(text: str, remedy: str) -> Fault:
@@ -77,10 +79,7 @@ def _is_cut(text: str) -> bool:
 
 def state_dir_of(path: Path) -> Path | None:
     """``daemon.state_dir`` of a file that may have faults; None where nothing can be made out."""
-    try:
-        raw = _toml(path.read_text("utf-8-sig"))
-    except (OSError, ValueError):
-        return None
+    raw = _toml(_text_of(path))
     daemon = raw.get("daemon") if isinstance(raw, dict) else None
     found = daemon.get("state_dir") if isinstance(daemon, dict) else None
     return path.absolute().parent / Path(found).expanduser() if isinstance(found, str) and found else None

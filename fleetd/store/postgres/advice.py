@@ -74,13 +74,11 @@ async def _rights(cursor: Cursor, address: Address) -> str | None:
     )
     tables = await cursor.fetchall()
     if not any(name == "fleetd" for name, _, _ in tables):
+        if may_create:
+            return None
         return (
-            None
-            if may_create
-            else (
-                f"{who} may make no tables in the schema {schema} of {address}, and no replica starts: "
-                f"in that database, as its owner, GRANT CREATE ON SCHEMA {place} TO {role}"
-            )
+            f"{who} may make no tables in the schema {schema} of {address}, and no replica starts: "
+            f"in that database, as its owner, GRANT CREATE ON SCHEMA {place} TO {role}"
         )
     closed = ", ".join(str(name) for name, _, may_use in tables if not may_use)
     if closed:
