@@ -67,7 +67,7 @@ EVENTS: Mapping[str, str] = MappingProxyType(
         "fleet.left_target": "{fleet} is not at its target any more: {up} of {target} up",
         "fleet.was_blocked": "{fleet} has to wait: {reason}",
         "fleet.was_orphaned": "{count} machines made for {fleet} belong to no fleet of this config: {names}",
-        "capacity.backed_off": "no capacity for {machine_type} in {region}; it is tried again later",
+        "capacity.backed_off": "{machine_type} did not come up in {region}, mostly for want of capacity; tried later",
         "intent.settled": "{name} was created although the answer was lost; it is taken over",
         "intent.lost": "{name} never appeared; another one takes its place",
         "observation.rejected": "the listing contradicts itself; nothing is decided on it",

@@ -217,7 +217,7 @@ def _blocks_start(draft: Draft, machine: Machine) -> Skip | None:
 
 
 def _blocks_retry(draft: Draft, machine: Machine) -> Skip | None:
-    """The provider had no capacity, or refused, or it came to nothing, not long ago."""
+    """The last did not come up, or the provider refused it, or it came to nothing, not long ago."""
     fleet, now = draft.fleet, draft.now
     key = (machine.region or fleet.region, machine.machine_type or fleet.machine_type)
     backoff = draft.memory.backoffs.get(key)

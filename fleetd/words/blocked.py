@@ -27,7 +27,7 @@ class Blocked:
     """Which machines, where there are more than one."""
     ordinary: bool
     brief: str
-    """The same in a line: ``4 not started: the provider had no capacity; it is tried again later``."""
+    """The same in a line: ``4 not started: the guard on stops at one time is used up``."""
     verb: str | None = None
     """What is not done; None where that is anything."""
     machine: str | None = None

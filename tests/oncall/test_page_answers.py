@@ -71,7 +71,7 @@ AFTERNOON = [
     (
         "Why is nothing of render up?",
         "/fleet/render",
-        [r"not (started|created): the provider had no capacity.*insufficient capacity"],
+        [r"not (started|created): none of its type came up, mostly for want of capacity.*insufficient capacity"],
     ),
     (
         "Why does spare stay below its target?",

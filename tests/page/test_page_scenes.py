@@ -30,7 +30,7 @@ def test_eight_moments_of_real_fleets() -> None:
     for name, words in {
         "parked": ("2 fleets are at target, notebooks is parked.", "parked until 07:00 Berlin", "4 at 07:00 Berlin"),
         "converged": ("All 3 fleets are at target.", "parks at 20:00 Berlin"),
-        "blocked": ("training 24 of 28 up. 1 thing may need a person.", "had no capacity", "short 12 min"),
+        "blocked": ("training 24 of 28 up. 1 thing may need a person.", "want of capacity", "short 12 min"),
         "blind": ("the provider does not answer. Last seen 15:24:54 UTC: ", "does not answer (list: Service"),
         "doubted": ("Blind since ", "which show finds in state ready. Last seen ", "is not believed, nothing is"),
         "frozen": ("freeze on everything by ", "frozen, short"),

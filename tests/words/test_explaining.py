@@ -75,7 +75,8 @@ def test_a_fleet_with_everything() -> None:
             "fewer machines up than its target."
         ),
         (
-            "c is not started: the provider had no capacity; it is tried again later (3 of 4). That "
+            "c is not started: none of its type came up, mostly for want of capacity; "
+            "it is tried again later (3 of 4). That "
             "ends at 2026-03-02 "
             "20:00:00 UTC, in 8 h."
         ),
