@@ -33,7 +33,7 @@ def bars(report: Report) -> list[Bar]:
 def summary(report: Report, seconds: float) -> Text:
     """The line that ``apply`` ends with."""
     fleets = "; ".join(fleet_words(name, fleet) for name, fleet in report.fleets.items())
-    return Text.assemble(("Converged", "bold green"), f" in {seconds:.0f} s: {fleets}.  {money(report.hourly)}")
+    return Text.assemble(("At target", "bold green"), f" after {seconds:.0f} s: {fleets}.  {money(report.hourly)}")
 
 
 def _bar(name: str, fleet: FleetReport, report: Report) -> Bar:

@@ -88,7 +88,7 @@ def fitting_demo(scene: Scene, console: Console) -> RenderableType:
 def ending(report: Report, seconds: float) -> list[str]:
     """How the demo ends where there is no screen."""
     fleets = "; ".join(fleet_words(name, fleet) for name, fleet in report.fleets.items())
-    lines = [f"Converged in {seconds:.0f} s: {fleets}.  {money(report.hourly)}"]
+    lines = [f"At target after {seconds:.0f} s: {fleets}.  {money(report.hourly)}"]
     foreign = [printable(m.name) for m in report.machines if not m.owned]
     if foreign:
         lines.append(f"Machines of other people, never touched: {', '.join(foreign)}.")
@@ -151,7 +151,7 @@ def _standing(scene: Scene) -> list[RenderableType]:
     if scene.converged_after is None or scene.report is None:
         return [Text("Every machine is followed until it is up. Ctrl-C ends the demo.", style="yellow")]
     if all(fleet.converged for fleet in scene.report.fleets.values()):
-        done = f"Converged: every fleet is at its target. The first time took {scene.converged_after:.0f} s."
+        done = f"Every fleet is at its target. The first time took {scene.converged_after:.0f} s."
         standing = Text(done, style="bold green")
     else:
         standing = Text("Something has changed, and fleetd is putting it right.", style="bold yellow")

@@ -300,9 +300,9 @@ def _freezes(report: Report, fleet: str) -> list[VetoReport]:
 
 
 def _standing(fleet: FleetReport, freezes: Sequence[VetoReport], now: datetime) -> Text:
-    text = Text("converged", style="green") if fleet.converged else Text("not converged", style="yellow")
+    text = Text("at target", style="green") if fleet.converged else Text("not at target", style="yellow")
     if fleet.was_converged and not fleet.converged:
-        text = Text("converged then", style="yellow")
+        text = Text("at target then", style="yellow")
     if fleet.window:
         text.append(f" (window {shown(fleet.window)}; else {fleet.configured_target})")
     for freeze in freezes:

@@ -1,4 +1,4 @@
-"""Whether ``apply`` is over: converged, hopeless, or without a provider."""
+"""Whether ``apply`` is over: at target, hopeless, or without a provider."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ConvergenceWatch:
             self._daemon.stop()
 
     def unfinished(self) -> list[str]:
-        """How the fleets stand that had not converged after the last pass, and what keeps them from it."""
+        """How the fleets stand that were not at their targets after the last pass, and what keeps them from it."""
         return [] if self._last is None else unfinished(self._last)
 
     async def first_answer(self) -> None:
@@ -70,7 +70,7 @@ _VETOED = frozenset({Reason.FROZEN, Reason.HELD})
 
 
 def unfinished(report: PassReport) -> list[str]:
-    """A sentence on each fleet that has not converged, and one on each thing that is not being done for it."""
+    """A sentence on each fleet that is not at its target, and one on each thing that is not being done for it."""
     lines = []
     for name, view in report.plan.fleets.items():
         if view.converged and report.plan.complete:

@@ -245,7 +245,7 @@ class SteppedDown(FleetdError):
 
 
 class ApplyTimedOut(FleetdError):
-    """Not converged in the time given; a later run goes on where this one ended."""
+    """Not every fleet is at its target in the time given; a later run goes on where this one ended."""
 
 
 class ApplyInterrupted(ApplyTimedOut):

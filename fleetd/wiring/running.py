@@ -1,4 +1,4 @@
-"""The daemon, put together and run: for good, or until every fleet has converged."""
+"""The daemon, put together and run: for good, or until every fleet is at its target."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ async def _run(
 async def converge(
     settings: Settings, *, timeout: float, on_status: Callable[[Report], None] = lambda _report: None
 ) -> Report:
-    """``fleetd apply``: passes until every fleet has converged; how everything stands then.
+    """``fleetd apply``: passes until every fleet is at its target; how everything stands then.
 
     Args:
         settings: what is wanted.
@@ -217,9 +217,9 @@ async def converge(
         on_status: handed how everything stands after every pass.
 
     Raises:
-        ApplyTimedOut: not converged in time.
+        ApplyTimedOut: not at target in time.
         ApplyInterrupted: a signal came first.
-        ApplyBlocked: it cannot converge without a person.
+        ApplyBlocked: it takes a person to get there.
         CloudError: the provider cannot be reached, or refuses the key.
         StoreError: the state directory cannot be used, a daemon has it, or it was taken from under this one.
     """
@@ -248,8 +248,8 @@ async def converge(
         goes_on = "run it again to go on: machines under way are known to the journal"
         left = watch.unfinished()
         if limit.cancelled_caught:
-            raise ApplyTimedOut("\n".join([f"not converged in time; {goes_on}", *left]))
-        raise ApplyInterrupted("\n".join([f"interrupted before it had converged; {goes_on}", *left]))
+            raise ApplyTimedOut("\n".join([f"not every fleet is at its target yet; {goes_on}", *left]))
+        raise ApplyInterrupted("\n".join([f"interrupted before every fleet was at its target; {goes_on}", *left]))
     return report
 
 

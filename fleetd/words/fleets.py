@@ -11,7 +11,7 @@ from fleetd.words.times import clock, span
 
 def fleet_sentence(name: str, view: FleetView | FleetReport, *, doubted: bool = False) -> str:
     """How a fleet stands, in one sentence; ``doubted``: how it stood when it was believed last."""
-    converged = view.was_converged if isinstance(view, FleetReport) else view.converged
+    at_target = view.was_converged if isinstance(view, FleetReport) else view.converged
     parts = [f"{view.up} of {view.target} up"]
     for count, word in (
         (view.rising, "rising"),
@@ -26,8 +26,8 @@ def fleet_sentence(name: str, view: FleetView | FleetReport, *, doubted: bool = 
     text = f"{name}: {', '.join(parts)}"
     if view.window is not None:
         text += f"; window {view.window} is open, the configured target is {view.configured_target}"
-    then = ("was", " then") if doubted else ("is", "")
-    return f"{text}. It {then[0]} {'' if converged else 'not '}converged{then[1]}."
+    is_, then = ("was", " then") if doubted else ("is", "")
+    return f"{text}. It {is_} {'' if at_target else 'not '}at its target{then}."
 
 
 def unlike_sentence(found: Unlike) -> str:

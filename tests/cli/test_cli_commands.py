@@ -155,7 +155,7 @@ def test_plan_at_another_time(cli, tmp_path: Path) -> None:
 def test_apply_converges_and_history_tells_it(cli, config: Path) -> None:
     done = cli("apply", "-c", str(config), "--timeout", "60s")
     assert done.code == 0, done.err
-    assert re.fullmatch(r"Converged in \d+ s: training 3/3 up\.  \$1\.53/h\n", done.out)
+    assert re.fullmatch(r"At target after \d+ s: training 3/3 up\.  \$1\.53/h\n", done.out)
     events = [json.loads(line)["event"] for line in done.err.splitlines()]
     assert events.count("machine.became_ready") == 3
 
@@ -340,7 +340,7 @@ def test_the_demo_ends_with_converged_fleets_and_says_how_to_go_on() -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "fleetd keeps fleets of GPU machines at their target size."
-    assert any(line.startswith("Converged in ") and "training 4/4 up" in line for line in lines)
+    assert any(line.startswith("At target after ") and "training 4/4 up" in line for line in lines)
     assert "Machines of other people, never touched: grace-desktop, old-build-server, training-backup." in lines
     assert any("fleetd check" in line for line in lines)
     assert done.stderr == ""
@@ -349,7 +349,7 @@ def test_the_demo_ends_with_converged_fleets_and_says_how_to_go_on() -> None:
 def test_the_demo_gives_up_in_time() -> None:
     done = fleetd("demo", "--timeout", "300ms", timeout=60)
     assert done.returncode == 75
-    assert "not converged" in done.stderr
+    assert "not every fleet is at its target yet" in done.stderr
 
 
 @pytest.fixture
@@ -372,7 +372,7 @@ def test_the_demo_stays_alive_on_a_terminal_until_ctrl_c_and_leaves_nothing_behi
                 shown += os.read(terminal, 65536)
             except OSError:
                 break
-        if b"Converged: every fleet" in shown and not interrupted:
+        if b"Every fleet is at its target" in shown and not interrupted:
             (config,) = short_path.glob("fleetd-demo-*/demo.toml")
             status = fleetd("status", "-c", str(config), "--json")
             assert json.loads(status.stdout)["daemon"]["pid"] == pid

@@ -87,7 +87,7 @@ def test_a_plan_with_everything() -> None:
 
 def test_a_plan_with_nothing_to_do() -> None:
     plan = plan_of(fleets={"training": fleet_view(up=3)}, hourly_before=Decimal("1.53"))
-    assert drawn(plan_view(plan)) == "training: 3 of 3 up. It is converged.\n\nNothing to do.  $1.53/h"
+    assert drawn(plan_view(plan)) == "training: 3 of 3 up. It is at its target.\n\nNothing to do.  $1.53/h"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_quiet_status_fits_a_small_terminal_without_a_broken_word() -> None:
     machines = [machine("training-aaaa167z"), machine("training-aaaa2kcz")]
     shown = report(fleets=fleets, machines=machines, vetoes=[])
     text = drawn(status_view(shown, NOW), width=80)
-    assert re.search(r"^training +3 +3 +0 +\$1\.02  (converged|not converged)$", text, re.MULTILINE), text
+    assert re.search(r"^training +3 +3 +0 +\$1\.02  (at target|not at target)$", text, re.MULTILINE), text
     assert re.search(r"^training-aaaa167z  ps-7z  training  ● ready  3 h$", text, re.MULTILINE), text
 
 
@@ -320,7 +320,7 @@ def test_apply_says_what_stands_in_the_way() -> None:
 
 def test_apply_ends_with_a_summary() -> None:
     fleets = training(up=3, rising=0, intents=0, converged=True)
-    assert summary(report(fleets=fleets), 61.4).plain == "Converged in 61 s: training 3/3 up.  $1.02/h"
+    assert summary(report(fleets=fleets), 61.4).plain == "At target after 61 s: training 3/3 up.  $1.02/h"
 
 
 ENTRY = HistoryEntry(
@@ -390,13 +390,13 @@ def test_the_demo_shows_fleets_machines_cost_and_events() -> None:
     assert "$1.02/h" in shown
     assert "grace-desktop (ready)" in shown
     assert "training-aaaa2kcz is being created" in shown
-    assert "Converged" not in shown
+    assert "Every fleet is at" not in shown
 
 
 def test_the_demo_says_when_it_has_converged_and_when_no_more() -> None:
     scene = Scene(60, report(fleets=training(converged=True)), converged_after=3.2, next_steps=("go on so",))
     shown = drawn(demo_view(scene))
-    assert "Converged: every fleet is at its target. The first time took 3 s." in shown
+    assert "Every fleet is at its target. The first time took 3 s." in shown
     assert "go on so" in shown
     assert "Something has changed" in drawn(demo_view(replace(scene, report=report())))
 
@@ -410,7 +410,7 @@ def test_a_small_terminal_cuts_events_off_not_how_things_stand_nor_what_comes_ne
     lines = ["".join(s.text for s in line) for line in console.render_lines(fitting_demo(scene, console), pad=False)]
     shown = "\n".join(lines)
     assert len(lines) < height, "the cursor has a line, too: more would be drawn twice"
-    for part in ("fleetd demo", "training", "Converged:", "grace-desktop", *steps):
+    for part in ("fleetd demo", "training", "Every fleet is at", "grace-desktop", *steps):
         assert part in shown
     assert "aaaa167z" in shown or height < 40
     assert "event 19" in shown or height < 24
@@ -424,7 +424,7 @@ def test_a_terminal_that_is_too_small_for_the_demo_is_not_drawn_on_twice() -> No
 
 def test_the_demo_ends_in_words() -> None:
     assert ending(report(), 3.0) == [
-        "Converged in 3 s: training 1/3 up, 1 rising, 1 being created.  $1.02/h",
+        "At target after 3 s: training 1/3 up, 1 rising, 1 being created.  $1.02/h",
         "Machines of other people, never touched: grace-desktop.",
     ]
 

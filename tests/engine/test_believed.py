@@ -135,7 +135,7 @@ def check(world: Rig, good: Report, doubted: Report, why: str) -> None:
     assert metrics.registry.get_sample_value("fleetd_observation_age_seconds") == pytest.approx(age, abs=1)
     assert metrics.registry.get_sample_value("fleetd_fleet_machines", {"fleet": "training", "state": "up"}) == 3
     assert why in shown
-    assert "converged then" in shown
+    assert "at target then" in shown
     assert not doubted.fleets["training"].converged
     assert metrics.registry.get_sample_value("fleetd_fleet_converged", {"fleet": "training"}) == 0
     told(doubted, world.clock.now(), why, believed)
@@ -149,7 +149,7 @@ def told(doubted: Report, now: datetime, why: str, believed: datetime) -> None:
         assert re.match(r"Not believed since .* for 9 min|Not believed since .* for 10 min", first), first
         assert why in first
         assert first.endswith(f"What follows is as of {believed:%H:%M} UTC.") or f"{believed:%H:%M}" in first
-        assert "It is converged" not in then
+        assert "It is at its target" not in then
         assert " is ready" not in then
 
 

@@ -30,7 +30,7 @@ AFTERNOON = [
         "Why only 6 of 8?",
         "/fleet/training",
         [
-            r"training: 6 of 8 up, 2 down\. It is not converged\.",
+            r"training: 6 of 8 up, 2 down\. It is not at its target\.",
             r"not started: a person stopped it.* {off}",
             r"{loud}",
         ],

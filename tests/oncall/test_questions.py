@@ -16,7 +16,7 @@ AFTERNOON = [
     (
         "How are we, in one look?",
         "status",
-        [r"fleetd runs \(pid \d+", r"provider: ok", r"\ntraining +8 +6 .*not converged", r"\ninference +2 +2"],
+        [r"fleetd runs \(pid \d+", r"provider: ok", r"\ntraining +8 +6 .*not at target", r"\ninference +2 +2"],
     ),
     (
         "Why is {off} off?",
@@ -40,7 +40,7 @@ AFTERNOON = [
         "Why only 6 of 8?",
         "explain training",
         [
-            r"training: 6 of 8 up, 2 down\. It is not converged\.",
+            r"training: 6 of 8 up, 2 down\. It is not at its target\.",
             r"{off} is not started: a person stopped it",
             r"{loud} is not started: a person stopped it.*\(.+: its fan is loud\)\. That ends at",
         ],

@@ -130,7 +130,7 @@ def test_all_is_well() -> None:
 
 def test_the_page_of_a_fleet_that_is_well() -> None:
     page = fleet_shown(machines=[a_machine("training-7k3mqggq", up_since=at(hours=3, minutes=10))])
-    assert "training: 2 of 2 up, 1 down. It is converged." in page.words
+    assert "training: 2 of 2 up, 1 down. It is at its target." in page.words
     (cell,) = page.classed("cell")
     assert cell["title"] == "training-7k3mqggq (ps-training-7k3mqggq): ready for 3 h 10 min"
     assert "training- 7k3mqggq ready 3 h" in page.words
@@ -157,7 +157,7 @@ def test_a_converging_fleet() -> None:
     said = shown(machines=machines, fleets=fleets).words
     assert "Not at target: training 1 of 4 up." in said
     assert "may need a person" not in said
-    assert "◐ converging" in said
+    assert "◐ on its way" in said
     assert "3 under way" in said
     said = fleet_shown(machines=machines, fleets=fleets).words
     assert "training-2 starting for 60 s" in said

@@ -98,7 +98,7 @@ def terminal(tmp_path: Path, width: int, height: int, *, lang: str = "C.UTF-8") 
 def test_the_demo_shows_what_to_do_next_and_leaves_one_picture(tmp_path: Path, width: int, height: int) -> None:
     with terminal(tmp_path, width, height) as place:
         place.type("fleetd demo")
-        place.until(lambda text: "Converged: every fleet" in text)
+        place.until(lambda text: "Every fleet is at its target. The first" in text)
         shown = "\n".join(place.screen())
         for part in (
             "fleetd status     how things stand",
@@ -121,11 +121,11 @@ def test_an_apply_that_is_interrupted_leaves_each_bar_once(tmp_path: Path) -> No
         place.type("fleetd apply -c fleetd.toml")
         place.until(lambda text: "4 creating" in text)
         place.key("C-c")
-        left = place.until(lambda text: "It is not converged" in text and text.rstrip().endswith("\n$"))
+        left = place.until(lambda text: "It is not at its target" in text and text.rstrip().endswith("\n$"))
         place.key("C-c")
         place.until(lambda text: "^C" in text)  # the terminal echoes keys again
     assert len([line for line in left if line.startswith("training ")]) == 1, left
-    assert any("interrupted before it had converged" in line for line in left)
+    assert any("interrupted before every fleet was at its target" in line for line in left)
 
 
 def test_an_apply_of_more_fleets_than_lines_draws_none_of_them_twice(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_an_apply_of_more_fleets_than_lines_draws_none_of_them_twice(tmp_path: P
         place.until(lambda text: "creating" in text)
         time.sleep(2)
         place.key("C-c")
-        left = place.until(lambda text: "It is not converged" in text and text.rstrip().endswith("\n$"))
+        left = place.until(lambda text: "It is not at its target" in text and text.rstrip().endswith("\n$"))
     bars = [line.split()[0] for line in left if line.startswith("fleet-") and "━" in line]
     assert len(bars) == len(set(bars)) == 23, left
 
@@ -221,7 +221,7 @@ def test_with_lang_c_the_screen_is_ascii(tmp_path: Path) -> None:
         assert lines.isascii()
         assert "\\u" not in lines
         place.type("clear; fleetd demo")
-        place.until(lambda text: "Converged: every fleet" in text)
+        place.until(lambda text: "Every fleet is at its target. The first" in text)
         assert "\n".join(place.screen()).isascii()
         place.key("C-c")
 

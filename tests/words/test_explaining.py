@@ -62,7 +62,7 @@ def test_a_fleet_with_everything() -> None:
         max_hourly_cost="20",
     )
     assert explain_fleet(whole, "training", NOW) == [
-        "training: 1 of 4 up, 1 rising, 1 down. It is not converged.",
+        "training: 1 of 4 up, 1 rising, 1 down. It is not at its target.",
         "The open window parks: idle machines are stopped, and nothing is started or created.",
         (
             "At 2026-03-02 20:00:00 UTC, in 8 h, window night is in force: target 1; idle machines are "
@@ -87,14 +87,14 @@ def test_a_fleet_with_everything() -> None:
 
 def test_a_fleet_without_prices_or_windows() -> None:
     assert explain_fleet(a_report(fleets={"training": a_fleet(hourly=None)}), "training", NOW) == [
-        "training: 2 of 2 up, 1 down. It is converged."
+        "training: 2 of 2 up, 1 down. It is at its target."
     ]
 
 
-def test_a_fleet_that_is_parked_below_its_target_is_converged_as_status_has_it() -> None:
+def test_a_fleet_that_is_parked_below_its_target_is_at_target_as_status_has_it() -> None:
     parked = a_report(fleets={"training": a_fleet(up=1, down=2, target=3, parked=True, hourly=None)})
     assert explain_fleet(parked, "training", NOW) == [
-        "training: 1 of 3 up, 2 down. It is converged.",
+        "training: 1 of 3 up, 2 down. It is at its target.",
         "The open window parks: idle machines are stopped, and nothing is started or created.",
     ]
 

@@ -92,12 +92,12 @@ def test_what_a_window_brings_is_a_sentence(change: NextChange, text: str) -> No
 @pytest.mark.parametrize(
     ("view", "text"),
     [
-        (FleetView(8, 8, None, 8, 0, 0, 0, 0, 0), "training: 8 of 8 up. It is converged."),
+        (FleetView(8, 8, None, 8, 0, 0, 0, 0, 0), "training: 8 of 8 up. It is at its target."),
         (
             FleetView(2, 8, "night", 2, 1, 1, 3, 1, 1),
             (
                 "training: 2 of 2 up, 1 rising, 1 falling, 3 down, 1 in an unknown state, 1 being created; "
-                "window night is open, the configured target is 8. It is not converged."
+                "window night is open, the configured target is 8. It is not at its target."
             ),
         ),
     ],

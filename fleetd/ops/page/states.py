@@ -93,7 +93,7 @@ def _unhindered(scene: Scene, name: str, fleet: FleetReport) -> State:
     if fleet.converged:
         return State(Rank.QUIET, "✓", "at target", "ok")
     if fleet.rising or fleet.falling or fleet.intents:
-        return State(Rank.MOVING, "◐", "converging", "move")
+        return State(Rank.MOVING, "◐", "on its way", "move")
     if _enough(fleet):
         return State(Rank.AWAY, "…", "not at target", "warn")
     return State(Rank.AWAY, "…", _lasts(scene, name, "short"), "warn")
