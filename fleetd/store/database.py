@@ -14,7 +14,6 @@ import anyio
 from fleetd.model.errors import LockLost, StateUnusable
 from fleetd.store.connection import Moving, open_snapshot, open_writable
 from fleetd.store.failures import database_failure
-from fleetd.store.rows import Cell, Table
 from fleetd.store.worker import Worker
 
 T = TypeVar("T")
@@ -89,10 +88,6 @@ class Database:
             StateUnusable: as for ``write``.
         """
         return await self._run(job)
-
-    async def rows(self, table: Table[T], tail: str, cells: tuple[Cell, ...] = ()) -> list[T]:
-        """The values of ``SELECT ... FROM table`` followed by ``tail``."""
-        return await self.read(lambda db: table.values(db.execute(f"{table.select} {tail}", cells)))
 
     async def aclose(self) -> None:
         """Close the connection and let the thread end. Idempotent."""

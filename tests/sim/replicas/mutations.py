@@ -102,7 +102,7 @@ MUTATIONS = (
         7,
         "a takeover knows nothing of the vetoes that were given before",
         (
-            (PostgresJournal.holds, "WHERE expires_at > %s", "WHERE expires_at > %s AND FALSE"),
+            (PostgresJournal.holds, "WHERE expires_at > ?", "WHERE expires_at > ? AND FALSE"),
             (journal._refuse_vetoed, "if hold.forbids(", "if False and hold.forbids("),
         ),
         short_story(
