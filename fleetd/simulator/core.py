@@ -93,7 +93,6 @@ class _Call:
 class _Operation:
     name: str
     method: str
-    path: tuple[str, ...]
     params: Mapping[str, Param]
     run: Callable[[CoreApi, _Call], Answer]
 
@@ -241,76 +240,56 @@ class CoreApi:
         return all(unlisted.get(name, view.get(name)) == wanted for name, wanted in filters.items())
 
 
-_OPERATIONS = (
-    _Operation(
-        "list",
-        "GET",
-        ("machines", "getMachines"),
-        {"limit": number(), "skip": number(), **_FILTERS},
-        CoreApi.list_machines,
+_OPERATIONS: Mapping[tuple[str, ...], _Operation] = {
+    ("machines", "getMachines"): _Operation(
+        "list", "GET", {"limit": number(), "skip": number(), **_FILTERS}, CoreApi.list_machines
     ),
-    _Operation(
-        # node's waitfor is a show that carries the state along
-        "show",
-        "GET",
-        ("machines", "getMachinePublic"),
-        {**_ID, "state": text()},
-        CoreApi.show,
+    # node's waitfor is a show that carries the state along
+    ("machines", "getMachinePublic"): _Operation("show", "GET", {**_ID, "state": text()}, CoreApi.show),
+    ("machines", "createSingleMachinePublic"): _Operation("create", "POST", CREATE, CoreApi.create),
+    ("machines", "", "start"): _Operation("start", "POST", {}, CoreApi.start),
+    ("machines", "", "stop"): _Operation("stop", "POST", {}, CoreApi.stop),
+    ("machines", "", "restart"): _Operation("restart", "POST", {}, CoreApi.restart),
+    ("machines", "", "destroyMachine"): _Operation(
+        "destroy", "POST", {"releasePublicIp": boolean()}, CoreApi.destroy
     ),
-    _Operation("create", "POST", ("machines", "createSingleMachinePublic"), CREATE, CoreApi.create),
-    _Operation("start", "POST", ("machines", "", "start"), {}, CoreApi.start),
-    _Operation("stop", "POST", ("machines", "", "stop"), {}, CoreApi.stop),
-    _Operation("restart", "POST", ("machines", "", "restart"), {}, CoreApi.restart),
-    _Operation(
-        "destroy", "POST", ("machines", "", "destroyMachine"), {"releasePublicIp": boolean()}, CoreApi.destroy
-    ),
-    _Operation("update", "POST", ("machines", "", "updateMachinePublic"), UPDATE, CoreApi.update),
-    _Operation(
+    ("machines", "", "updateMachinePublic"): _Operation("update", "POST", UPDATE, CoreApi.update),
+    ("machines", "", "setMachineAccess"): _Operation(
         "set_access",
         "POST",
-        ("machines", "", "setMachineAccess"),
         {"userId": text(required=True), "enableAccess": boolean(required=True)},
         CoreApi.set_access,
     ),
-    _Operation(
-        "utilization",
-        "GET",
-        ("machines", "getUtilization"),
-        {**_ID, "billingMonth": text(required=True)},
-        CoreApi.utilization,
+    ("machines", "getUtilization"): _Operation(
+        "utilization", "GET", {**_ID, "billingMonth": text(required=True)}, CoreApi.utilization
     ),
-    _Operation(
+    ("machines", "getAvailability"): _Operation(
         "availability",
         "GET",
-        ("machines", "getAvailability"),
         {"region": text(required=True), "machineType": text(required=True)},
         CoreApi.availability,
     ),
-    _Operation(
+    ("networks", "getNetworks"): _Operation(
         "networks",
         "GET",
-        ("networks", "getNetworks"),
         _texts("id", "name", "region", "dtCreated", "network", "netmask", "teamId"),
         lambda api, call: _filtered(map(form.network, api.world.state.networks.values()), call.params),
     ),
-    _Operation(
+    ("templates", "getTemplates"): _Operation(
         "templates",
         "GET",
-        ("templates", "getTemplates"),
         _texts("id", "name", "label", "os", "dtCreated", "teamId", "userId", "region"),
         lambda api, call: _filtered(map(form.template, api.world.state.templates.values()), call.params),
     ),
-    _Operation(
+    ("users", "getUsers"): _Operation(
         "users",
         "GET",
-        ("users", "getUsers"),
         _texts("id", "email", "firstname", "lastname", "dtCreated", "teamId"),
         lambda api, call: _filtered(map(form.user, api.world.state.users.values()), call.params),
     ),
-    _Operation(
+    ("scripts", "getScripts"): _Operation(
         "scripts",
         "GET",
-        ("scripts", "getScripts"),
         {
             **_texts("id", "ownerType", "ownerId", "name", "description", "dtCreated"),
             "isEnabled": boolean(),
@@ -318,17 +297,17 @@ _OPERATIONS = (
         },
         lambda api, call: _filtered(map(form.script, api.world.state.scripts.values()), call.params),
     ),
-)
-_BY_PATH = {operation.path: operation for operation in _OPERATIONS}
+}
+"""By path, with nothing where the machine's id stands."""
 
 
 def _find(request: Request) -> tuple[_Operation | None, str | None]:
     segments = request.segments
-    operation = _BY_PATH.get(segments)
+    operation = _OPERATIONS.get(segments)
     if operation is not None:
         return operation, None
     if len(segments) == 3:
-        return _BY_PATH.get((segments[0], "", segments[2])), segments[1]
+        return _OPERATIONS.get((segments[0], "", segments[2])), segments[1]
     return None, None
 
 

@@ -21,7 +21,7 @@ def kinds(table):
         (vendor.CORE_UPDATE_PARAMETERS, core_body.UPDATE),
         (
             {**vendor.CORE_LIST_FILTERS, **vendor.CORE_LOCAL_FILTERS},
-            next(o for o in core._OPERATIONS if o.name == "list").params,
+            core._OPERATIONS["machines", "getMachines"].params,
         ),
     ],
     ids=["create", "update", "list"],
