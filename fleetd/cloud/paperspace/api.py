@@ -85,8 +85,8 @@ class PaperspaceApi:
             CloudError: the first page failed.
         """
         order = {"orderBy": "dtCreated"}
-        forward = self._fetch("list", "/machines", {**order, "order": "asc"}, progress=progress)
-        backward = self._fetch("list", "/machines", {**order, "order": "desc"}, progress=progress)
+        forward = self._fetch("list", "/machines", {**order, "order": "asc"}, on_page=lambda _page: progress())
+        backward = self._fetch("list", "/machines", {**order, "order": "desc"}, on_page=lambda _page: progress())
         if self._proof is not None:
             found = await read_once(forward, backward, self._proof, self._entry)
             if found is not None:
@@ -178,26 +178,16 @@ class PaperspaceApi:
         An entry that is not this machine's is none of its events. One that has no id of its own has no name either:
         something was there, and the last start may be it.
         """
-        pages = 0
-        seen: list[Json] = []
-
-        def enough(items: Rows) -> bool:
-            nonlocal pages
-            pages += 1
-            return pages >= most or any(map(back_to, items))
-
+        pages: list[Page] = []
         query = {"machineId": machine_id, "orderBy": "dtCreated", "order": "desc"}
-        fetch = self._fetch("events", "/machine-events", query, about=machine_id, patient=patient)
-
-        async def fetch_and_note(after: str | None) -> Page:
-            page = await fetch(after)
-            seen.extend(page.items)
-            return page
-
-        reading = await read_on(fetch_and_note, enough=enough)
+        fetch = self._fetch(
+            "events", "/machine-events", query, about=machine_id, patient=patient, on_page=pages.append
+        )
+        reading = await read_on(fetch, enough=lambda items: len(pages) >= most or any(map(back_to, items)))
         if reading.failure is not None:
             raise reading.failure
         # A feed that ignored the filter would show other machines' events as this one's.
+        seen = (item for page in pages for item in page.items)
         return _told_apart([item for item in seen if item.get("machineId") == machine_id])
 
     async def create(self, parameters: Mapping[str, object]) -> Json:
@@ -330,11 +320,11 @@ class PaperspaceApi:
         *,
         about: str = "",
         patient: bool = True,
-        progress: Progress = freely,
+        on_page: Callable[[Page], None] = lambda _page: None,
     ) -> Fetch:
         async def fetch(after: str | None) -> Page:
             page = await self._requests.page(operation, path, query, after, about=about, patient=patient)
-            progress()
+            on_page(page)
             return page
 
         return fetch
