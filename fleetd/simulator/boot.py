@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from fleetd.simulator.clock import WorldClock
 from fleetd.simulator.fault_file import load_faults
 from fleetd.simulator.server import SimServer, serve
 from fleetd.simulator.world import World
@@ -39,7 +38,6 @@ async def boot(
     how: Boot,
     *,
     key: str | None = None,
-    clock: WorldClock | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> AsyncIterator[SimServer]:
@@ -48,7 +46,6 @@ async def boot(
     Args:
         how: what to start with.
         key: the key to accept; None accepts any that is not empty.
-        clock: world time; by default the event loop's from the real date on, at ``how.speed``.
         host: address to listen on.
         port: 0 takes a free one.
 
@@ -57,7 +54,7 @@ async def boot(
         FleetdError: the address cannot be listened on.
     """
     faults = load_faults(how.faults) if how.faults is not None else ()
-    world = World(seed=how.seed, clock=clock, speed=how.speed)
+    world = World(seed=how.seed, speed=how.speed)
     for machine in how.machines:
         world.add_machine(**machine)
     latency = how.latency.total_seconds()

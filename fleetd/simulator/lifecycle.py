@@ -126,13 +126,13 @@ def begin_stop(s: WorldState, record: MachineRecord, fate: Fate, cause: str) -> 
     _follow(s, record, [("off", s.draw(s.durations.stopping))], fate)
 
 
-def begin_upgrade(s: WorldState, record: MachineRecord, machine_type: str, cause: str) -> None:
+def begin_upgrade(s: WorldState, record: MachineRecord, machine_type: str) -> None:
     """To another machine type by way of a shutdown; up again if it was up."""
     was_off = record.state == "off"
     record.machine_type = machine_type
     s.reprice(record)
     record.event = s.open_event(record, "vm-upgrade")
-    _enter(s, record, "upgrading", cause)
+    _enter(s, record, "upgrading", "upgrade")
     after = [("off", s.draw(s.durations.upgrading))] if was_off else _up(s, s.durations.upgrading)
     _follow(s, record, after, KIND_FATE)
 

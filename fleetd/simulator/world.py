@@ -173,7 +173,7 @@ class World(Disks):
             lifecycle.begin_destroy(self.state, record, cause, fate, release_ip=release_ip)
         return _current(record)
 
-    def upgrade(self, machine_id: str, machine_type: str, cause: str = "upgrade") -> EventRecord:
+    def upgrade(self, machine_id: str, machine_type: str) -> EventRecord:
         """Change the machine type. The type must be known.
 
         Raises:
@@ -182,7 +182,7 @@ class World(Disks):
         record = self._alive(machine_id)
         if record.state not in {"off", "ready"}:
             raise busy(record)
-        lifecycle.begin_upgrade(self.state, record, machine_type, cause)
+        lifecycle.begin_upgrade(self.state, record, machine_type)
         return _current(record)
 
     def update(self, machine_id: str, changes: Changes, fate: Fate = KIND_FATE) -> MachineRecord:
