@@ -18,6 +18,8 @@ from fleetd.store.worker import Worker
 
 T = TypeVar("T")
 
+_BUSY = 5.0
+"""Seconds to wait for another process's lock on a file that is copied."""
 _LOOKS = 120
 _BETWEEN_LOOKS = 0.05
 """Seconds. A daemon that starts or stops makes or removes SQLite's side files within milliseconds, or within a second
@@ -53,15 +55,13 @@ class Database:
         return database
 
     @classmethod
-    async def open_copy(
-        cls, path: Path, *, executor: Executor | None, busy_timeout: float, read_only: bool
-    ) -> Database:
+    async def open_copy(cls, path: Path, *, executor: Executor | None, read_only: bool) -> Database:
         """See ``SqliteJournal.open_read_only`` and ``open_scratch``."""
         for look in range(1, _LOOKS + 1):
             database = cls(path, Worker(executor), read_only=read_only)
             database._copied = True
             try:
-                await database._connect(lambda: open_snapshot(path, busy_timeout=busy_timeout, read_only=read_only))
+                await database._connect(lambda: open_snapshot(path, busy_timeout=_BUSY, read_only=read_only))
             except Moving as moving:
                 if look == _LOOKS:
                     raise StateUnusable(str(moving)) from moving

@@ -63,9 +63,7 @@ class SqliteJournal(SqlJournal):
         return cls(await Database.open(path, executor=executor, busy_timeout=busy_timeout, guard=guard))
 
     @classmethod
-    async def open_read_only(
-        cls, path: Path, *, executor: Executor | None = None, busy_timeout: float = 5.0
-    ) -> SqliteJournal:
+    async def open_read_only(cls, path: Path, *, executor: Executor | None = None) -> SqliteJournal:
         """What the journal holds at this moment, whether a daemon runs or not; empty where there is none yet.
 
         Nothing on disk is written or made, and no lock is kept. What a daemon writes later is not seen: open anew
@@ -74,18 +72,16 @@ class SqliteJournal(SqlJournal):
         Raises:
             StateUnusable: the file cannot be read, is damaged, or is of a newer fleetd.
         """
-        return cls(await Database.open_copy(path, executor=executor, busy_timeout=busy_timeout, read_only=True))
+        return cls(await Database.open_copy(path, executor=executor, read_only=True))
 
     @classmethod
-    async def open_scratch(
-        cls, path: Path, *, executor: Executor | None = None, busy_timeout: float = 5.0
-    ) -> SqliteJournal:
+    async def open_scratch(cls, path: Path, *, executor: Executor | None = None) -> SqliteJournal:
         """As ``open_read_only``, and can be written: what is written goes into the copy, and is gone with it.
 
         Raises:
             StateUnusable: the file cannot be read, is damaged, or is of a newer fleetd.
         """
-        return cls(await Database.open_copy(path, executor=executor, busy_timeout=busy_timeout, read_only=False))
+        return cls(await Database.open_copy(path, executor=executor, read_only=False))
 
     def check(self) -> None:
         """Make sure that the file is still this process's to write. Raises ``LockLost``."""

@@ -28,7 +28,7 @@ async def scratch_copy(address: Address) -> SqliteJournal:
     """
     content = await _transaction(address, _read_content, "REPEATABLE READ READ ONLY")
     nowhere = Path("/nonexistent") / "copy of the database"
-    copy = await FileDatabase.open_copy(nowhere, executor=None, busy_timeout=1.0, read_only=False)
+    copy = await FileDatabase.open_copy(nowhere, executor=None, read_only=False)
     await copy.write(lambda db: write_content(db, content))
     return SqliteJournal(copy)
 
