@@ -128,6 +128,7 @@ async def holding_lease(
         try:
             yield Held(journal, lease, before, process.clock, Speaker(lease, saying), handover, settings, rejection)
         finally:
+            lease.disarm()
             with anyio.CancelScope(shield=True):
                 await journal.aclose()
                 await saying.aclose()

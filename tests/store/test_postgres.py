@@ -17,6 +17,7 @@ from fleetd.model.reasons import Outcome, Verb
 from tests.store.stores import ServerStore
 from tests.store.test_journal import ENTRY, INTENT
 from tests.support.build import NOW, later
+from tests.support.config_text import config_text
 
 pytestmark = pytest.mark.peer("postgres")
 
@@ -243,6 +244,27 @@ async def test_the_fuse_is_set_for_what_is_left_and_put_out(url):
     assert len(set_to) == 3
     assert all(9 < seconds <= 10 for seconds in set_to[:2])
     assert set_to[2] == 0
+
+
+@pytest.mark.parametrize("ends", ["by itself", "lost"])
+async def test_the_fuse_is_put_out_as_soon_as_nothing_acts_any_more(url, tmp_path, ends):
+    """However it ends: a timer that is left would end a process that is on its way out, and without its exit code."""
+    from fleetd.config import parse
+    from fleetd.wiring.acting import holding_lease
+    from fleetd.wiring.process import Process
+
+    settings = parse(
+        config_text(daemon=f'[daemon]\nstate = "{url}"\nstate_dir = "{tmp_path}"\nlisten = ""'), "f.toml"
+    )
+    set_to: list[float] = []
+    with suppress(LockLost):
+        async with holding_lease(settings, None, Process("a", set_to.append)) as held:
+            assert [seconds > 0 for seconds in set_to] == [True]
+            if ends == "lost":
+                expire(url)
+                await held.lease.renew()
+    assert set_to[1:]
+    assert set(set_to[1:]) == {0}
 
 
 async def test_a_paused_transaction_does_not_keep_the_lease(url):

@@ -236,6 +236,10 @@ class Lease:
             with suppress(StoreError):
                 await self.ask(give)
         self._lost("it was given back")
+        self.disarm()
+
+    def disarm(self) -> None:
+        """Put the timer out: nothing of this process acts any more, so its end may take its time."""
         self._fuse(0)
 
     async def enrol(self) -> None:
