@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from fleetd.model.in_mind import NOTHING
 from fleetd.model.machine import Phase
 from fleetd.model.reasons import ORDINARY, Standing
 from fleetd.model.report import MachineReport, Report
@@ -20,7 +21,6 @@ def of_fleet(report: Report, name: str) -> Report:
     """Everything that is about one fleet; one that nobody has seen yet is not among the fleets."""
     fleet = report.fleets.get(name)
     machines = tuple(m for m in report.machines if m.owned and m.fleet == name)
-    ids = {m.id for m in machines}
     holds = holds_on(report.vetoes, machines)
     return replace(
         report,
@@ -32,7 +32,7 @@ def of_fleet(report: Report, name: str) -> Report:
         orphans=(),
         over_caps=tuple(c for c in report.over_caps if c.fleet in {None, name}),
         budgets=tuple(b for b in report.budgets if b.fleet in {None, name}),
-        checks_made={m: made for m, made in report.checks_made.items() if m in ids},
+        in_mind=NOTHING,
     )
 
 

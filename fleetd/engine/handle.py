@@ -64,12 +64,9 @@ class EngineHandle:
             doubt=self._daemon.last_error,
             turned=reconciler.fought_over,
         )
-        made = {
-            machine: {str(check): policy for check, policy in checks.items()}
-            for machine, checks in reconciler.checks.standing().items()
-        }
         settings = reconciler.settings
-        report = replace(report, max_hourly_cost=settings.costs.max_hourly_cost or None, checks_made=made)
+        cap = settings.costs.max_hourly_cost or None
+        report = replace(report, max_hourly_cost=cap, in_mind=reconciler.in_mind())
         return aged(report, self._clock.now(), patience_of(settings.daemon.interval))
 
     def alive(self) -> str | None:

@@ -29,7 +29,7 @@ class Health:
 
     def failing_for(self, now: datetime) -> timedelta:
         """How long there has been nothing but errors."""
-        return timedelta(0) if self.failing_since is None else max(timedelta(0), now - self.failing_since)
+        return failing_for(self.failing_since, now)
 
     @property
     def retry_after(self) -> float:
@@ -61,3 +61,8 @@ class Health:
         self.failing_since = None
         self.last_error = None
         self._said = None
+
+
+def failing_for(since: datetime | None, now: datetime) -> timedelta:
+    """How long there has been nothing but errors; ``since``: None while there are answers."""
+    return timedelta(0) if since is None else max(timedelta(0), now - since)

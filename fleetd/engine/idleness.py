@@ -14,7 +14,7 @@ import structlog
 from fleetd.engine.leases import Leases
 from fleetd.engine.notes import read_note
 from fleetd.engine.ports import Clock
-from fleetd.engine.rounds import OpenSources, Rounds
+from fleetd.engine.rounds import OpenSources, Readings, Rounds
 from fleetd.engine.silence import Silence
 from fleetd.model.bounds import plausible
 from fleetd.model.fleet import Fleet, IdleRule
@@ -60,6 +60,8 @@ class Idleness:
         """What the sources had learnt when it was written last."""
         self._read_at: dict[str, float] = {}
         """When each machine was last read about, on the event loop's monotonic clock."""
+        self._told: Mapping[str, IdleReport] | None = None
+        """What another process's sources say, where these are not to be asked."""
         self._restarts: dict[str, datetime] = {}
         """The starts that were found right before a stop, as the provider dates them."""
 
@@ -69,6 +71,15 @@ class Idleness:
         self._clocks = await read_note(self._journal, _NOTE, lambda note: dict(_clocks(note)), {})
         self._saved = dict(self._clocks)
         self._rounds.remind(await read_note(self._journal, _LEARNT, _learnt, {}))
+
+    @property
+    def clocks(self) -> Mapping[str, IdleClock]:
+        """By machine id."""
+        return self._clocks
+
+    def assume(self, told: Mapping[str, IdleReport], clocks: Mapping[str, IdleClock]) -> None:
+        """Ask nobody: the sources say what they ``told`` another process last, whose clocks go on; after ``load``."""
+        self._told, self._clocks = told, dict(clocks)
 
     async def use(self, settings: Mapping[str, IdleSource]) -> None:
         """Ask these sources from now on; called before every pass, so that a reload takes effect."""
@@ -98,14 +109,14 @@ class Idleness:
 
         async def one(fleet: Fleet, rule: IdleRule, up: Sequence[Machine]) -> None:
             began = anyio.current_time()
-            said = await self._rounds.ask(rule, up, machines, patience=min(interval, LONGEST_ROUND))
+            said = await self._ask(rule, up, machines, interval)
             self._silence.heard(fleet, said)
             now = self._clock.now()
             # The next pass begins an interval after this one has ended.
             max_gap = GAPS * (interval + timedelta(seconds=anyio.current_time() - began))
             for machine in up:
                 report = self._advance(machine, rule, said[machine.id], holds, now, max_gap=max_gap)
-                reports[machine.id] = self._silence.judged(fleet, rule, machine, report)
+                reports[machine.id] = self._silence.judged(fleet, rule, machine, self._in_its_words(machine, report))
 
         async with anyio.create_task_group() as group:
             for fleet in fleets:
@@ -125,6 +136,23 @@ class Idleness:
         self._reports = reports
         self._refreshed_at = self._clock.now()
         return reports
+
+    async def _ask(
+        self, rule: IdleRule, up: Sequence[Machine], machines: Sequence[Machine], interval: timedelta
+    ) -> Readings:
+        if self._told is None:
+            return await self._rounds.ask(rule, up, machines, patience=min(interval, LONGEST_ROUND))
+        now, found = self._clock.now(), Readings()
+        for machine in up:
+            told = self._told.get(machine.id)
+            verdict = Activity(told.verdict) if told is not None and told.verdict in set(Activity) else None
+            found[machine.id] = {s: Reading(s, verdict, now) for s in rule.sources} if verdict is not None else {}
+        return found
+
+    def _in_its_words(self, machine: Machine, report: IdleReport) -> IdleReport:
+        """With the evidence of the process whose word this is."""
+        told = None if self._told is None else self._told.get(machine.id)
+        return report if told is None or told.verdict != report.verdict else replace(report, evidence=told.evidence)
 
     async def save(self, *, at_once: bool = False) -> None:
         """Keep the clocks for the next process; at most once a minute, unless it is the last time.

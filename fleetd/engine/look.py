@@ -20,6 +20,7 @@ from fleetd.engine.clocks import Agreement
 from fleetd.engine.external_changes import ExternalChanges
 from fleetd.engine.faults import Faults
 from fleetd.engine.idleness import Idleness
+from fleetd.engine.in_mind import Keepers
 from fleetd.engine.observed_prices import ObservedPrices
 from fleetd.engine.observer import Observer
 from fleetd.engine.pace import Pace
@@ -28,6 +29,7 @@ from fleetd.engine.prices import Prices
 from fleetd.engine.recall import Recall
 from fleetd.engine.settling import Settling
 from fleetd.engine.snapshots import Snapshots
+from fleetd.model.in_mind import InMind
 from fleetd.model.journal import IdleReport, Memory
 from fleetd.model.plan import NOTHING_DUE, Due, Observation, Plan
 from fleetd.model.settings import Settings
@@ -92,6 +94,15 @@ class Look:
             clock,
             unanswered=unanswered,
         )
+        self._keepers = Keepers(self.checks, self.snapshots, recall, self._settling, self._observer, idleness)
+
+    def in_mind(self) -> InMind:
+        """What the next look goes by, and the journal does not have."""
+        return self._keepers.told(self._clock.now())
+
+    def assume(self, mind: InMind, idle: Mapping[str, IdleReport] | None) -> None:
+        """Look as the process does that has told this, and who is idle; after ``load``. None: ask the sources."""
+        self._keepers.assume(mind, idle)
 
     async def load(self) -> None:
         """Read what an earlier process left in the journal."""
@@ -108,7 +119,6 @@ class Look:
         *,
         failing: timedelta = timedelta(0),
         at: datetime | None = None,
-        idle: Mapping[str, IdleReport] | None = None,
         forecast: bool = False,
         again: Basis | None = None,
     ) -> Looked:
@@ -118,7 +128,6 @@ class Look:
             settings: what is wanted.
             failing: for how long the provider has answered nothing but errors, until now.
             at: plan as if it were then, with the machines as they are now.
-            idle: who is idle, as another process knows it; without it the sources are asked.
             forecast: work out every fleet's month, with a budget or without.
             again: what the pass before rested on, where nothing has happened since but its own creates: no listing
                 is read then.
@@ -143,7 +152,7 @@ class Look:
             await self.ledger.ask_all(ours, {m.id for m in observation.machines})
         memory = replace(
             memory,
-            idle=await self._idle(settings, observation, owned, memory) if idle is None else idle,
+            idle=await self._idle(settings, observation, owned, memory),
             leased=await self._idleness.used(settings.fleets, observation.machines),
             bills=self.ledger.month(started),
             shown=await self.checks.look(

@@ -47,8 +47,19 @@ class Observer:
         self._looked: dict[str, int] = {}
         """By machine id: the turn in which it was looked at last, of those that are doubtful."""
         self._progress = progress
-        self._unidentified = 0
+        self.unidentified = 0
         """Entries without an id in the last listing that lacked nothing for it."""
+
+    @property
+    def doubtful(self) -> tuple[str, ...]:
+        """Ids of machines that were doubtful last and were looked at closer, the one longest ago first."""
+        return tuple(sorted(self._looked, key=lambda m: (self._looked[m], m)))
+
+    def assume(self, unidentified: int, doubtful: Iterable[str]) -> None:
+        """Go on from where another process is."""
+        self.unidentified = unidentified
+        self._looked = {m: turn for turn, m in enumerate(doubtful, 1)}
+        self._turn = len(self._looked)
 
     async def observe(self, expected: Iterable[str], turned: Turned = lambda _machines: ()) -> Observation:
         """One look. ``expected``: ids that a complete listing must hold.
@@ -75,7 +86,7 @@ class Observer:
                 problem=listing.problem,
                 unidentified=listing.unidentified,
             )
-        inquiry = _Inquiry(listing, frozenset(expected), self._unidentified)
+        inquiry = _Inquiry(listing, frozenset(expected), self.unidentified)
         inquiry.left = {f.machine_id: f for f in turned(listing.machines)}
 
         async def verify(machine_id: str) -> str | None:
@@ -87,7 +98,7 @@ class Observer:
         if fault is not None:
             return Observation(at, listing.machines, rejected=fault, unidentified=listing.unidentified)
         if not (inquiry.hidden and inquiry.missing):
-            self._unidentified = listing.unidentified
+            self.unidentified = listing.unidentified
         return inquiry.observation(at)
 
     def _in_turn(self, inquiry: _Inquiry) -> list[str]:

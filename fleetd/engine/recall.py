@@ -70,7 +70,7 @@ class Recall:
             facts=dict(self.facts),
             holds=tuple(lasting(h, now - reached) for h in await self.journal.holds(now=reached)),
             backoffs={k: b for k, b in self._backoffs.items() if _in_force(b.attempt, b.until, now)},
-            refusals={k: b for k, b in self._refusals.items() if _in_force(b.attempt, b.until, now, b.lasts)},
+            refusals=self.refusals(now),
             futile=self.setbacks.known(now),
             departing=self.departures.known(now),
             addresses=self.addresses.known(),
@@ -211,14 +211,33 @@ class Recall:
 
     def creates_wait(self, now: datetime) -> tuple[datetime, str] | None:
         """Until when the provider asked creates to wait, and its words; None where they need not."""
-        if self._create_wait is None:
-            return None
-        since, lasts, words = self._create_wait
-        return (since + lasts, words) if is_waiting(since, lasts, now) else None
+        waits = self.told_to_wait(now)
+        return None if waits is None else (waits[0] + waits[1], waits[2])
+
+    def told_to_wait(self, now: datetime) -> tuple[datetime, timedelta, str] | None:
+        """The same as it was told: when, for how long, and its words."""
+        waits = self._create_wait
+        return waits if waits is not None and is_waiting(waits[0], waits[1], now) else None
 
     def accepted(self, intent: Intent) -> None:
         """Forget refusals after a success."""
         self._refusals.pop(setback_key(intent.verb, intent.subject), None)
+
+    def refusals(self, now: datetime) -> dict[str, Setback]:
+        """The declined calls that still wait, by ``setback_key``."""
+        return {k: b for k, b in self._refusals.items() if _in_force(b.attempt, b.until, now, b.lasts)}
+
+    def assume(
+        self,
+        refusals: Mapping[str, Setback],
+        told_to_wait: tuple[datetime, timedelta, str] | None,
+        *,
+        reconfigured: bool,
+    ) -> None:
+        """Take over what another process was declined; ``reconfigured``: it has read another config since."""
+        self._refusals, self._create_wait = dict(refusals), told_to_wait
+        if reconfigured:
+            self.setbacks.reconfigured()
 
     def forget_refusals(self) -> None:
         """A new config may have mended what was refused, or had no effect; the provider is as busy as before."""

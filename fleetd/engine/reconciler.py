@@ -9,8 +9,10 @@ from datetime import datetime
 
 import anyio
 import structlog
+from msgspec import structs
 
 from fleetd.cloud.port import Cloud
+from fleetd.config import config_digest
 from fleetd.engine.basis import Basis
 from fleetd.engine.billing_records import billed, billed_machines
 from fleetd.engine.change_logging import ChangeLogger
@@ -30,6 +32,7 @@ from fleetd.engine.retention import Retention
 from fleetd.engine.vetoes import Vetoes
 from fleetd.model.errors import CloudError, StoreError
 from fleetd.model.fleet import Fleet
+from fleetd.model.in_mind import InMind
 from fleetd.model.journal import Intent, Memory
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Observation, Plan, Skip
@@ -140,6 +143,8 @@ class Reconciler:
         self._passes = 0
         self._ended_before = 0
         """Transitions that had ended when the last pass began to look."""
+        self._digested: tuple[Settings, str] | None = None
+        """The config, and its digest."""
         self._goes_on_from: tuple[Basis, Settings] | None = None
         """What the last pass rested on, where the guard on creates alone has cut it."""
 
@@ -152,6 +157,20 @@ class Reconciler:
     def fought_over(self) -> Mapping[str, int]:
         """How often, by machine id, those were turned within an hour that somebody turns again and again."""
         return self._look.outside.fought_over(self._clock.now())
+
+    def in_mind(self) -> InMind:
+        """What the next pass goes by, and the journal does not have."""
+        return structs.replace(
+            self._look.in_mind(),
+            config=self._digest(),
+            unanswered=tuple(sorted(self.executor.unanswered)),
+            failing_since=self.health.failing_since,
+        )
+
+    def _digest(self) -> str:
+        if self._digested is None or self._digested[0] is not self.settings:
+            self._digested = (self.settings, config_digest(self.settings))
+        return self._digested[1]
 
     @property
     def remarks(self) -> tuple[str, ...]:

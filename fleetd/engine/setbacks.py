@@ -53,7 +53,7 @@ class Setbacks:
         """By machine id: the call that had its effect last."""
         self._mended: dict[str, tuple[datetime, dict[str, object] | None]] = {}
         """By key, of updates: when one had its effect last, and what it asked for."""
-        self._unsaved = False
+        self.unsaved = False
         """The journal has entries still that a new config has ended."""
 
     async def load(self) -> None:
@@ -109,7 +109,7 @@ class Setbacks:
             self._worked[intent.machine_id] = (now, intent)
         if before is not None:
             self._cleared[key] = (now, before)
-        if before is not None or cleared is not None or self._unsaved:
+        if before is not None or cleared is not None or self.unsaved:
             await self._save(now)
         return None
 
@@ -169,11 +169,11 @@ class Setbacks:
         """A new config may ask for something else: creates and updates are tried anew."""
         anew = (f"{Verb.CREATE}:", f"{Verb.UPDATE}:")
         left = {key: back for key, back in self._known.items() if not key.startswith(anew)}
-        self._unsaved |= len(left) < len(self._known)
+        self.unsaved |= len(left) < len(self._known)
         self._known = left
 
     async def _save(self, now: datetime) -> None:
-        self._unsaved = False
+        self.unsaved = False
         self._cleared = {k: one for k, one in self._cleared.items() if is_waiting(one[0], UNDONE_WITHIN, now)}
         rows = {key: _row(back) for key, (_, back) in sorted(self._cleared.items())}
         for key, (at, _) in self._cleared.items():

@@ -52,6 +52,25 @@ class Settling:
         """Take note of what an earlier process left open."""
         await self._outside.load()
 
+    @property
+    def looked_at(self) -> datetime | None:
+        """When the last look began."""
+        return None if self._passes[1] is None else self._instant(self._passes[1])
+
+    @property
+    def looked_for(self) -> dict[int, datetime]:
+        """By intent, since when this process looks for the machine of a create whose answer was lost."""
+        return {intent: self._instant(since) for intent, since in self._looked_since.items()}
+
+    def assume(self, looked_at: datetime | None, looked_for: Mapping[int, datetime]) -> None:
+        """Go on with what another process has looked at and looks for."""
+        now, ticks = self._clock.now(), anyio.current_time()
+        self._passes = (None, None if looked_at is None else ticks - (now - looked_at).total_seconds())
+        self._looked_since = {i: ticks - (now - since).total_seconds() for i, since in looked_for.items()}
+
+    def _instant(self, ticks: float) -> datetime:
+        return self._clock.now() - timedelta(seconds=anyio.current_time() - ticks)
+
     async def doubt_unanswered(self, now: datetime) -> Sequence[Intent]:
         """Open intents. One without an answer that no call of ours waits for lost it when a process died."""
         self._passes = (self._passes[1], anyio.current_time())
@@ -80,6 +99,8 @@ class Settling:
                 await self._recall.journal.update_intent(intent.id, ambiguous_since=now)
                 doubted = replace(intent, ambiguous_since=now)
             intents.append(doubted)
+        open_ones = {i.id for i in intents}
+        self._looked_since = {i: since for i, since in self._looked_since.items() if i in open_ones}
         return intents
 
     async def settle(

@@ -49,8 +49,7 @@ class Snapshots:
 
     async def decide(self, memory: Memory, planned: Callable[[Memory], Plan]) -> tuple[Plan, Memory]:
         """A plan whose destroys know the snapshots that they hang on: plan, look at what it lacked, plan again."""
-        now = self._clock.now()
-        self._kept = {m: kept for m, kept in self._kept.items() if now - kept[0] < KEPT}
+        self._kept = self.kept(self._clock.now())
         memory = replace(memory, snapshots={m: sight for m, (_, sight) in self._kept.items()})
         first = planned(memory)
         lacking = [s.machine for s in first.skips if s.reason is Reason.SNAPSHOT_TOO_OLD and s.detail == NOT_LOOKED]
@@ -59,6 +58,14 @@ class Snapshots:
             return first, memory
         memory = replace(memory, snapshots={**memory.snapshots, **await self._look(wanted)})
         return planned(memory), memory
+
+    def kept(self, now: datetime) -> dict[str, tuple[datetime, SnapshotSight]]:
+        """By machine id, the looks that are planned with still, and when they were."""
+        return {m: kept for m, kept in self._kept.items() if now - kept[0] < KEPT}
+
+    def assume(self, kept: Mapping[str, tuple[datetime, SnapshotSight]]) -> None:
+        """Plan with another process's looks."""
+        self._kept = dict(kept)
 
     async def last_word(self, fleet: Fleet, action: Action, cloud: Cloud) -> Reason | None:
         """Look afresh right before a destroy, from its place in the rate limit; a reason forbids it."""

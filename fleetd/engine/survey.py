@@ -8,15 +8,16 @@ from datetime import datetime
 import anyio
 
 from fleetd.cloud.port import Cloud
-from fleetd.engine.checks import Standing
 from fleetd.engine.clocks import Agreement
 from fleetd.engine.faults import Faults
+from fleetd.engine.health import failing_for
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.look import Look
 from fleetd.engine.pace import Pace
 from fleetd.engine.ports import Clock
 from fleetd.engine.recall import Recall
 from fleetd.engine.reconciler import PassReport
+from fleetd.model.in_mind import NOTHING, InMind
 from fleetd.model.journal import IdleReport
 from fleetd.model.settings import Settings
 from fleetd.store.port import Journal
@@ -32,7 +33,7 @@ async def survey(
     at: datetime | None = None,
     agreement: Agreement | None = None,
     idle: Mapping[str, IdleReport] | None = None,
-    standing: Standing | None = None,
+    mind: InMind = NOTHING,
     forecast: bool = False,
 ) -> PassReport:
     """Look at the world and plan, as the next pass does, without acting.
@@ -46,9 +47,8 @@ async def survey(
         at: plan as if it were then: what would be done tonight with the machines as they are now.
         agreement: told what the provider says of the time, which our clock is compared with.
         forecast: work out every fleet's month, with a budget or without.
-        idle: what a running daemon knows of who is idle; without it the sources are asked.
-        standing: the policy checks that a running daemon has made since they rang last; without it all are due, as
-            after a start.
+        idle: what a running daemon was told last of who is idle; without it the sources are asked.
+        mind: what a running daemon keeps in mind and not in the journal; without it, as after a start.
 
     Raises:
         CloudError: the provider could not be looked at.
@@ -56,12 +56,20 @@ async def survey(
     meter = _NoMeter()
     faults = Faults(clock, meter)
     look = Look(
-        cloud, Recall(journal, meter), clock, idleness, faults, lambda: Pace.of(settings), agreement=agreement
+        cloud,
+        Recall(journal, meter),
+        clock,
+        idleness,
+        faults,
+        lambda: Pace.of(settings),
+        agreement=agreement,
+        unanswered=lambda: mind.unanswered,
     )
     try:
         await look.load()
-        look.checks.assume(standing or {})
-        seen = await look.look(settings, at=at, idle=idle, forecast=forecast)
+        look.assume(mind, idle)
+        failing = failing_for(mind.failing_since, clock.now())
+        seen = await look.look(settings, failing=failing, at=at, forecast=forecast)
     finally:
         await idleness.aclose()
     return PassReport(

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct, structs
 
+from fleetd.model.instant import Instant
 from fleetd.model.journal import Hold
-from fleetd.model.report import Instant, StepReport, VetoReport, veto_report
+from fleetd.model.report import StepReport, VetoReport, veto_report
 
 
 class VetoTaken(VetoReport, frozen=True, kw_only=True):

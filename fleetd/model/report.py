@@ -9,13 +9,14 @@ dollars, None where it is not known.
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
+from fleetd.model.in_mind import NOTHING, InMind
+from fleetd.model.instant import Instant
 from fleetd.model.journal import Hold
 from fleetd.model.machine import Phase
 from fleetd.model.plan import BudgetView, NextChange, OrphanView, OverCap, Skip, Unlike, why_undecided
@@ -25,8 +26,6 @@ FORMAT = 1
 """Version of the JSON documents; it grows when a field changes its meaning."""
 
 T = TypeVar("T")
-Instant = Annotated[datetime, Meta(tz=True)]
-"""With a time zone: an answer without one cannot be used."""
 
 
 class StepReport(Struct, frozen=True, kw_only=True):
@@ -117,7 +116,7 @@ class MachineReport(Struct, frozen=True, kw_only=True):
         return self.hold is not None and self.hold.keeps_off and goes
 
     @property
-    def since(self) -> datetime | None:
+    def since(self) -> Instant | None:
         """Since when it is in its transition, or as it is."""
         return self.transition.since if self.transition is not None else self.state_since or self.up_since
 
@@ -300,8 +299,8 @@ class Report(Struct, frozen=True, kw_only=True):
     clocks_apart: str | None = None
     observation: SightReport | None = None
     max_hourly_cost: Decimal | None = None
-    checks_made: dict[str, dict[str, str]] = {}
-    """By machine id, the policy checks that are not due, each with the policy by which it was made."""
+    in_mind: InMind = NOTHING
+    """What a plan beside the daemon goes by; of the whole account, and not of one fleet."""
 
     @property
     def sight(self) -> SightReport:

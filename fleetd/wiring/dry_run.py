@@ -6,16 +6,18 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
+from fleetd.config import config_digest, configs_differ
 from fleetd.engine import monthly_costs
-from fleetd.engine.checks import Standing
 from fleetd.engine.clocks import Agreement
 from fleetd.engine.leases import Leases
 from fleetd.engine.ports import SystemClock
 from fleetd.engine.reconciler import PassReport
 from fleetd.engine.survey import survey
 from fleetd.model.errors import StoreError
+from fleetd.model.in_mind import NOTHING, InMind
 from fleetd.model.journal import IdleReport
-from fleetd.model.plan import Check
 from fleetd.model.report import Report
 from fleetd.model.settings import Settings
 from fleetd.ops import logs
@@ -43,8 +45,8 @@ async def plan_once(
 ) -> PassReport:
     """``fleetd plan``: what the next pass would do, or one at another time. Writes nothing.
 
-    Who is idle, and which policy checks wait for their next ring, is asked of the running daemon. Without one the
-    idle sources are asked, from where its clocks stood, and every check is due, as after a start. So it is at another
+    Who is idle, and what else it keeps in mind, is asked of the running daemon. Without one the idle sources are
+    asked, from where its clocks stood, and the rest is as after a start: every check is due. So it is at another
     time: the schedules will have rung by then.
 
     Args:
@@ -66,9 +68,9 @@ async def plan_once(
         on_silence(holder.pid if holder else None)
     except OtherDaemon as other:
         on_other(str(other))
-    idle = None if running is None else _idle_of(running)
-    standing = None if running is None or at is not None else _checks_of(running)
-    return await look_once(settings, at=at, idle=idle, standing=standing, forecast=forecast)
+    idle = None if running is None else idle_of(running)
+    mind = NOTHING if running is None else assumed(running.in_mind, settings, at)
+    return await look_once(settings, at=at, idle=idle, mind=mind, forecast=forecast)
 
 
 async def machine_meant(settings: Settings, word: str) -> Named:
@@ -119,7 +121,7 @@ async def look_once(
     *,
     at: datetime | None = None,
     idle: Mapping[str, IdleReport] | None = None,
-    standing: Standing | None = None,
+    mind: InMind = NOTHING,
     forecast: bool = False,
 ) -> PassReport:
     """A pass that only looks, on a copy of the journal. Arguments and errors as ``plan_once``."""
@@ -136,12 +138,12 @@ async def look_once(
                 at=at,
                 agreement=agreement,
                 idle=idle,
-                standing=standing,
+                mind=mind,
                 forecast=forecast,
             )
 
 
-def _idle_of(report: Report) -> dict[str, IdleReport]:
+def idle_of(report: Report) -> dict[str, IdleReport]:
     """What a running daemon knows of who is idle."""
     return {
         m.id: IdleReport(m.idle.verdict, m.idle.since, m.idle.evidence)
@@ -150,13 +152,11 @@ def _idle_of(report: Report) -> dict[str, IdleReport]:
     }
 
 
-def _checks_of(report: Report) -> Standing:
-    """The policy checks that a running daemon makes again at their next ring only; none by one of another version."""
-    names = {str(check): check for check in Check}
-    return {
-        machine: {names[name]: policy for name, policy in made.items() if name in names}
-        for machine, made in report.checks_made.items()
-    }
+def assumed(mind: InMind, settings: Settings, at: datetime | None) -> InMind:
+    """What the daemon will have in mind in that pass: the one after a reload, where the file says something new."""
+    if configs_differ(mind.config, config_digest(settings)):
+        mind = mind.reloaded()
+    return mind if at is None else replace(mind, checks={})
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from rich.console import Console
 from fleetd.cli import status as status_command
 from fleetd.cli.render_status import fitting, status_view
 from fleetd.cli.report_filter import eventful_first, is_odd, of_fleet, problems
+from fleetd.model.in_mind import NOTHING, InMind
 from fleetd.model.plan import BudgetView, OverCap
 from fleetd.model.reasons import ORDINARY, Reason, Standing
 from fleetd.model.report import DaemonReport, MachineReport, Report
@@ -69,12 +70,12 @@ def drawn(report: Report, width: int = 100, **options: Any) -> str:
 
 
 def test_one_fleet_is_all_that_is_about_it_and_nothing_else() -> None:
-    shown = of_fleet(two_fleets(checks_made={"ps-training-1": {}, "ps-inference-1": {}}), "training")
+    shown = of_fleet(two_fleets(in_mind=InMind(checks={"ps-training-1": {}})), "training")
     assert list(shown.fleets) == ["training"]
     assert [m.name for m in shown.machines] == ["training-1", "training-2"]
     assert [b.reason for b in shown.blocked] == ["capacity_backoff", "held"]
     assert [(v.kind, v.subject) for v in shown.vetoes] == [("freeze", None), ("hold", "training-2")]
-    assert list(shown.checks_made) == ["ps-training-1"]
+    assert shown.in_mind == NOTHING, "it is of the whole account"
     assert "inference" not in drawn(shown)
 
 

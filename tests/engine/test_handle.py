@@ -14,8 +14,9 @@ from fleetd.engine.handle import DECIDED_WITHIN, SLOW_CALLS, STALE_PASSES, Engin
 from fleetd.engine.status import step_report
 from fleetd.model.answers import Adopted, LeaseTaken, OrderTaken, veto_taken
 from fleetd.model.errors import NotYet, OrderDeclined
+from fleetd.model.in_mind import InMind
 from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
-from fleetd.model.plan import Check, Skip
+from fleetd.model.plan import Skip
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.model.report import LastFault, LastPass, veto_report
 from fleetd.model.vetoes import veto_evidence
@@ -25,6 +26,7 @@ from tests.support.build import NOW, ago, facts, fleet, hold, intent, later, mac
 from tests.support.virtual_time import virtual
 
 P = pytest.param
+IN_MIND = InMind(checks={"ps1": {"snapshot_check": "day 7"}})
 A, B, OLD = token_name(1), token_name(2), token_name(3, "old")
 REACHED = timedelta(hours=1)
 """By so much the later of both clocks is ahead of ours."""
@@ -62,10 +64,9 @@ class World:
             facts=self.facts, journal=self, orders=SimpleNamespace(ask=self.ask), confirm=self.confirm
         )
         self.executor = SimpleNamespace(on_its_way=self.is_on_its_way)
-        self.checks = SimpleNamespace(standing=dict)
         self.reconciler: Any = SimpleNamespace(
             last=self.report, believed=self.report, settings=self.settings, vetoes=self, agreement=self.agreement,
-            recall=self.recall, executor=self.executor, checks=self.checks, doubted_since=None, fought_over={},
+            recall=self.recall, executor=self.executor, in_mind=lambda: IN_MIND, doubted_since=None, fought_over={},
             health=SimpleNamespace(word="ok"), remarks=[],
         )  # fmt: skip
         self.in_force: tuple[Hold, ...] = ()
@@ -479,9 +480,7 @@ def test_whether_it_is_ready() -> None:
 
 
 def unpassed() -> World:
-    world = World(passed=False)
-    world.reconciler.checks.standing = lambda: {"ps1": {Check.SNAPSHOT: "day 7"}}
-    return world
+    return World(passed=False)
 
 
 def test_the_daemons_own_part_of_the_status() -> None:
@@ -493,7 +492,7 @@ def test_the_daemons_own_part_of_the_status() -> None:
     assert (about.config_fault, about.config_fault_since, about.last_pass) == (None, None, None)
     assert (about.provider, about.provider_until, about.provider_remarks) == ("ok", None, ())
     assert (about.clock_ahead_s, about.error, about.faults, about.last_fault) == (None, None, 0, None)
-    assert (told.max_hourly_cost, told.checks_made) == (None, {"ps1": {"snapshot_check": "day 7"}})
+    assert (told.max_hourly_cost, told.in_mind) == (None, IN_MIND)
     assert (told.observation, told.vetoes) == (None, ())
     me: Any = world
     assert EngineHandle(world.daemon, me, me).status().daemon.command == "run", "where nothing else is said"

@@ -187,11 +187,6 @@ SICK = PROVIDER_DOUBT + timedelta(seconds=1)
             IDLE, id="a forecast",
         ),
         P(
-            GOOD, {"idle": {"ps2": IDLE["ps1"]}}, [*BEFORE, *SETTLED, *remembered(), OWNED, SHOWN, *PRICED],
-            {"ps2": IDLE["ps1"]}, id="another process knows who is idle",
-        ),
-        P(GOOD, {"idle": {}}, [*BEFORE, *SETTLED, *remembered(), OWNED, SHOWN, *PRICED], {}, id="and that nobody is"),
-        P(
             GOOD, {"failing": PROVIDER_DOUBT},
             [*BEFORE, *SETTLED, *remembered(PROVIDER_DOUBT), OWNED, *ASKED, SHOWN, *PRICED], IDLE,
             id="it failed for a while",

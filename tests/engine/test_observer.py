@@ -48,7 +48,7 @@ async def observed(
 
     cloud: Any = SimpleNamespace(list_machines=everything, show=show)
     observer = Observer(cloud, SimpleNamespace(now=lambda: NOW))  # type: ignore[arg-type]
-    observer._unidentified = usual
+    observer.unidentified = usual
     return await observer.observe(expected, lambda _machines: left), looked
 
 
@@ -278,7 +278,7 @@ def test_of_a_listing_that_is_not_whole_nothing_is_looked_at_closer() -> None:
         assert await observer.observe(["ps1"]) == Observation(
             NOW, (machine(2),), complete=False, problem="page 3: no route", unidentified=2
         )
-        assert observer._unidentified == 0, "nor is anything usual by it"
+        assert observer.unidentified == 0, "nor is anything usual by it"
 
     run_virtual(story)
 

@@ -8,18 +8,16 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from fleetd.engine.checks import Standing
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
 from fleetd.engine.survey import survey
 from fleetd.model.fleet import AutoSnapshot, Fleet, Guards, ShutdownTimeout
+from fleetd.model.in_mind import NOTHING, InMind
 from fleetd.model.machine import SnapshotPolicy
 from fleetd.model.plan import Check
 from fleetd.model.settings import Settings
 from fleetd.store.sqlite import SqliteJournal
-from fleetd.wiring.dry_run import _checks_of
 from tests.support.build import fleet, token_name
-from tests.support.fake_handle import a_report
 from tests.support.inline_executor import InlineExecutor
 from tests.support.rig import Rig, rig, settings
 from tests.support.virtual_time import run_virtual
@@ -109,31 +107,24 @@ def test_plan_promises_now_what_is_due_now_and_nothing_that_waits_for_its_ring(k
                 for machine in ("ps1", "ps2"):
                     world.cloud.set(machine, snapshots=SnapshotPolicy(False, None, None))
                 want = settings(replace(TRAINING, auto_snapshot=AutoSnapshot("day", keep)), OTHER)
-                standing = daemon.reconciler.checks.standing()
-                shown = await surveyed(world, want, standing)
+                shown = await surveyed(world, want, daemon.reconciler.in_mind())
                 assert shown == (["update ps1"] if keep == 9 else [])
-                assert await surveyed(world, want, {}) == ["update ps1", "update ps2"], "a start checks all"
+                assert await surveyed(world, want, NOTHING) == ["update ps1", "update ps2"], "a start checks all"
                 await anyio.sleep(60)
                 assert world.cloud.writes() == []
                 daemon._rung(Check.SNAPSHOT)
-                shown = await surveyed(world, settings(TRAINING, OTHER), daemon.reconciler.checks.standing())
+                shown = await surveyed(world, settings(TRAINING, OTHER), daemon.reconciler.in_mind())
                 await anyio.sleep(60)
                 assert shown == world.cloud.writes() == ["update ps1", "update ps2"]
 
     run_virtual(story, start=START)
 
 
-def test_what_a_daemon_tells_of_its_checks_is_read_as_it_was_said() -> None:
-    said = {"ps1": {"snapshot_check": "frequency = day, keep = 7", "a check to come": "?"}}
-    assert _checks_of(a_report(checks_made=said)) == {"ps1": {Check.SNAPSHOT: "frequency = day, keep = 7"}}
-    assert _checks_of(a_report()) == {}, "one of an earlier version says nothing: all may be due"
-
-
-async def surveyed(world: Rig, want: Settings, standing: Standing) -> list[str]:
+async def surveyed(world: Rig, want: Settings, mind: InMind) -> list[str]:
     journal = await SqliteJournal.open_scratch(world.journal._database.path, executor=InlineExecutor())
     idleness = Idleness(lambda _tables: {}, Leases(journal), journal, world.clock)
     try:
-        report = await survey(want, world.cloud, journal, world.clock, idleness, standing=standing)
+        report = await survey(want, world.cloud, journal, world.clock, idleness, mind=mind)
     finally:
         await journal.aclose()
     return [f"{a.verb} {a.machine}" for a in report.plan.actions]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +13,10 @@ from fleetd.engine import survey as module
 from fleetd.engine.pace import Pace
 from fleetd.engine.survey import survey
 from fleetd.model.errors import Unavailable
+from fleetd.model.in_mind import NOTHING, InMind
 from fleetd.model.journal import Memory
 from fleetd.model.reasons import Verb
-from tests.support.build import NOW, intent, later, machine, seen
+from tests.support.build import NOW, ago, intent, later, machine, seen
 from tests.support.rig import settings
 from tests.support.virtual_time import virtual
 
@@ -30,7 +32,6 @@ class World:
         self.fails = fails
         self.settings = settings(interval=600)
         self.made: dict[str, Any] = {}
-        self.checks = SimpleNamespace(assume=lambda standing: self.told.append(("standing", standing)))
         self.cloud: Any = object()
         self.journal: Any = object()
         self.clock: Any = SimpleNamespace(now=lambda: NOW)
@@ -38,17 +39,29 @@ class World:
         patched.setattr(module, "Look", self._make)
 
     def _make(
-        self, cloud: Any, recall: Any, clock: Any, idleness: Any, faults: Any, pace: Any, *, agreement: Any
+        self,
+        cloud: Any,
+        recall: Any,
+        clock: Any,
+        idleness: Any,
+        faults: Any,
+        pace: Any,
+        *,
+        agreement: Any,
+        unanswered: Any,
     ) -> World:
         assert (cloud, recall.journal, clock, idleness) == (self.cloud, self.journal, self.clock, self.idleness)
         assert pace() == Pace.of(self.settings)
         faults.saw("look", ValueError("odd"))  # it is counted by nobody, and ends nothing
-        self.made = {"agreement": agreement}
+        self.made = {"agreement": agreement, "unanswered": unanswered()}
         return self
 
     async def load(self) -> None:
         await anyio.sleep(5)
         self.told.append("load")
+
+    def assume(self, mind: InMind, idle: Any) -> None:
+        self.told.append(("assume", mind, idle))
 
     async def look(self, wanted: Any, **fields: Any) -> Any:
         assert wanted is self.settings
@@ -70,32 +83,39 @@ class World:
         return await survey(self.settings, self.cloud, self.journal, self.clock, self.idleness, **fields)
 
 
-ELSE: dict[str, Any] = {"at": None, "idle": None, "forecast": False}
-GIVEN: dict[str, Any] = {"at": later(hours=9), "idle": {"ps1": "idle"}, "forecast": True}
-STANDING: Any = {"ps1": {"snapshot": "daily"}}
+ELSE: dict[str, Any] = {"at": None, "failing": timedelta(0), "forecast": False}
+GIVEN: dict[str, Any] = {"at": later(hours=9), "forecast": True}
+MIND = InMind(unanswered=(3,), failing_since=ago(minutes=4))
+IDLE: Any = {"ps1": "idle"}
 
 
 @pytest.mark.parametrize(
-    ("fields", "looks", "standing", "agreement"),
+    ("fields", "looks", "assumed", "made"),
     [
-        P({}, ELSE, {}, None, id="nobody runs: all is asked, and every check is due"),
         P(
-            GIVEN | {"standing": STANDING, "agreement": "ours"},
-            GIVEN,
-            STANDING,
-            "ours",
+            {},
+            ELSE,
+            (NOTHING, None),
+            {"agreement": None, "unanswered": ()},
+            id="nobody runs: all is asked, and every check is due",
+        ),
+        P(
+            GIVEN | {"mind": MIND, "idle": IDLE, "agreement": "ours"},
+            GIVEN | {"failing": timedelta(minutes=4)},
+            (MIND, IDLE),
+            {"agreement": "ours", "unanswered": (3,)},
             id="as a running one knows it",
         ),
     ],
 )
 @virtual
 async def test_what_a_survey_begins_with(
-    fields: Any, looks: Any, standing: Any, agreement: Any, monkeypatch: pytest.MonkeyPatch
+    fields: Any, looks: Any, assumed: Any, made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(monkeypatch)
     await world.survey(**fields)
-    assert world.told == ["load", ("standing", standing), ("look", looks), "closed"]
-    assert world.made == {"agreement": agreement}
+    assert world.told == ["load", ("assume", *assumed), ("look", looks), "closed"]
+    assert world.made == made
 
 
 @virtual
