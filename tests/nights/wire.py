@@ -18,9 +18,8 @@ import aiohttp
 import anyio
 from multidict import CIMultiDict
 
+import fleetd.activity.asking
 import fleetd.activity.command
-import fleetd.activity.http
-import fleetd.activity.prometheus
 from tests.nights.hostile import Told
 
 TAKES = 0.01
@@ -44,8 +43,8 @@ class Answers(Protocol):
 def in_place(answers: Answers) -> Iterator[None]:
     """Sources are answered without sockets, and no process is begun."""
     with ExitStack() as stack:
-        for module in (fleetd.activity.prometheus, fleetd.activity.http):
-            stack.enter_context(mock.patch.object(module, "open_session", return_value=_Session(answers)))
+        session = _Session(answers)
+        stack.enter_context(mock.patch.object(fleetd.activity.asking, "open_session", return_value=session))
         stack.enter_context(_no_process(answers))
         yield
 
@@ -108,11 +107,16 @@ class _Session:
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
 
-    def post(self, url: str, *, data: Mapping[str, str], timeout: aiohttp.ClientTimeout, **_more: Any) -> _Exchange:
-        return _Exchange(lambda: _told(self._answers, url, data), timeout.total or 0.0)
-
-    def get(self, url: str, *, timeout: aiohttp.ClientTimeout, **_more: Any) -> _Exchange:
-        return _Exchange(lambda: _told(self._answers, url, ""), timeout.total or 0.0)
+    def request(
+        self,
+        _method: str,
+        url: str,
+        *,
+        timeout: aiohttp.ClientTimeout,
+        data: Mapping[str, str] | None = None,
+        **_more: Any,
+    ) -> _Exchange:
+        return _Exchange(lambda: _told(self._answers, url, data or ""), timeout.total or 0.0)
 
     async def close(self) -> None: ...
 
