@@ -9,20 +9,24 @@ longer than the lease: a machine was in use until then, also if nobody looked wh
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import anyio
 import structlog
 
-from fleetd.model.errors import OrderDeclined
+from fleetd.model.bounds import FIRST, LAST
+from fleetd.model.errors import OrderDeclined, StateUnusable
+from fleetd.model.journal import KeptLease
 from fleetd.planner.waits import is_waiting
 from fleetd.store.port import Journal
 
 log = structlog.get_logger(__name__)
 
 _NOTE = "leases"
+"""In which earlier versions kept them all."""
 LONGEST = timedelta(days=31)
 """No lease lasts longer."""
 KEEP = timedelta(days=31)
@@ -34,15 +38,9 @@ MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(KeptLease):
     """One machine is in use, says one source."""
 
-    machine: str
-    source: str
-    began: datetime
-    """When it was taken or renewed."""
-    until: datetime
-    actor: str
     ticks: float
     """Its end on the event loop's clock."""
     loops: bool = True
@@ -76,9 +74,10 @@ class Leases:
 
     async def load(self, now: datetime) -> None:
         """Read what an earlier process was told. A row that cannot be read is said, and ends no process."""
-        note = await self._journal.get_note(_NOTE)
+        rows = {(row.machine, row.source): row for row in await self._journal.leases()}
+        rows = await self._noted(now, rows) | rows
         self._since = anyio.current_time()
-        self._leases = {(lease.machine, lease.source): lease for lease in _read(note, now, self._since)}
+        self._leases = {key: _found(row, now, self._since) for key, row in rows.items()}
 
     async def put(self, machine_id: str, source: str, until: datetime, actor: str, *, now: datetime) -> None:
         """Store a lease, replacing the same source's earlier one. Durable before it returns.
@@ -98,14 +97,10 @@ class Leases:
         lasts, latest = max(until - now, timedelta(0)), self.latest(now)
         lease = Lease(machine_id, source, latest, latest + lasts, actor, ticks + lasts.total_seconds())
         async with self._putting:  # one after the other: who waits for the file must not forget who came meanwhile
-            others = {key: known for key, known in self._leases.items() if key != (machine_id, source)}
-            kept = self._room(others, now, ticks) | {(machine_id, source): lease}
-            rows = [
-                {"machine": m, "source": s, "began": _text(one.began), "until": _text(one.until), "actor": one.actor}
-                for (m, s), one in sorted(kept.items())
-            ]
-            await self._journal.put_note(_NOTE, json.dumps(rows))
-            self._leases = kept
+            key = machine_id, source
+            dropped = self._dropped(key, now, ticks)
+            await self._journal.put_leases([lease], drop=dropped)
+            self._leases = {other: one for other, one in self._leases.items() if other not in dropped} | {key: lease}
 
     def in_force(self, machine_id: str, now: datetime) -> Lease | None:
         """The longest lease on a machine that has not expired."""
@@ -141,49 +136,60 @@ class Leases:
     def _of(self, machine_id: str) -> Iterable[Lease]:
         return [lease for (machine, _), lease in self._leases.items() if machine == machine_id]
 
-    def _room(
-        self, leases: dict[tuple[str, str], Lease], now: datetime, ticks: float
-    ) -> dict[tuple[str, str], Lease]:
-        """Those to keep beside a new one: never one in force is dropped."""
-        over = {key: one.ended(now, ticks) for key, one in leases.items() if not self._lasts(one, now, ticks)}
+    async def _noted(
+        self, now: datetime, known: Mapping[tuple[str, str], KeptLease]
+    ) -> dict[tuple[str, str], KeptLease]:
+        """Take over the note of an earlier version; whoever is cut short at it, or cannot write, does it again."""
+        note = await self._journal.get_note(_NOTE)
+        if not note:
+            return {}
+        rows = {(row.machine, row.source): row for row in _rows(note, now)}
+        with suppress(StateUnusable):  # the disk is full, perhaps
+            await self._journal.put_leases([row for key, row in rows.items() if key not in known])
+            await self._journal.put_note(_NOTE, "")
+        return rows
+
+    def _dropped(self, key: tuple[str, str], now: datetime, ticks: float) -> set[tuple[str, str]]:
+        """Those that make room for a new one under that key: never one in force."""
+        others = {other: one for other, one in self._leases.items() if other != key}
+        over = {other: one.ended(now, ticks) for other, one in others.items() if not self._lasts(one, now, ticks)}
         trusted = self._since is not None and ticks - self._since >= TRUST_AFTER.total_seconds()
-        dropped = {key for key, at in over.items() if trusted and at < now - KEEP}
-        oldest_first = sorted(over.keys() - dropped, key=lambda key: over[key])
-        dropped |= set(oldest_first[: max(0, len(leases) - len(dropped) - MOST + 1)])
-        kept = {key: one for key, one in leases.items() if key not in dropped}
-        if len(kept) >= MOST:
+        dropped = {other for other, at in over.items() if trusted and at < now - KEEP}
+        oldest_first = sorted(over.keys() - dropped, key=lambda other: over[other])
+        dropped |= set(oldest_first[: max(0, len(others) - len(dropped) - MOST + 1)])
+        if len(others) - len(dropped) >= MOST:
             raise OrderDeclined(f"{MOST} leases are in force, and no more can be kept: end some, or let them expire")
-        return kept
+        return dropped
 
 
-def _read(note: str | None, now: datetime, ticks: float) -> Iterable[Lease]:
+def _found(row: KeptLease, now: datetime, ticks: float) -> Lease:
+    """A lease of an earlier process, as it stands."""
+    began = row.began if row.began > FIRST else now  # it cannot be read
+    until = row.until if row.until < LAST else began + LONGEST  # it cannot be read: the lease may last yet
+    if until - began > LONGEST:  # no clock has written this: it ended nobody knows when, now at the latest
+        began, until = min(began, now), min(until, now)
+    ends = ticks + (until - now).total_seconds()
+    if is_waiting(began, until - began, now):
+        return Lease(row.machine, row.source, began, until, row.actor, ends)
+    # By this clock; the provider's may say yet that this one is behind.
+    return Lease(row.machine, row.source, began, until, row.actor, min(ends, ticks), loops=False)
+
+
+def _rows(note: str, now: datetime) -> Iterable[KeptLease]:
     try:
-        rows = json.loads(note or "[]")
+        rows = json.loads(note)
     except (ValueError, RecursionError):
         rows = [note]
     for row in rows if isinstance(rows, list) else [rows]:
         try:
-            until = datetime.fromisoformat(row["until"])
-            ends = ticks + (until - now).total_seconds()
+            began = _instant(row["began"]) if "began" in row else now  # the first versions did not write it
             machine, source, actor = str(row["machine"]), str(row["source"]), str(row["actor"])
-            lease = Lease(machine, source, _began(row, now), until, actor, ends, loops=False)
-            too_long = lease.until - lease.began > LONGEST
+            lease = KeptLease(machine, source, began, _instant(row["until"]), actor)
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             log.warning("lease.was_unreadable", error=f"{type(error).__name__} {error}", row=str(row)[:200])
-            continue
-        if too_long:  # no clock has written this: it ended nobody knows when, now at the latest
-            began, until = min(lease.began, now), min(lease.until, now)
-            yield replace(lease, began=began, until=until, ticks=min(lease.ticks, ticks))
-        elif lease.in_force(now, ticks):
-            yield replace(lease, loops=True)
-        else:  # by this clock; the provider's may say yet that this one is behind
-            yield replace(lease, ticks=min(lease.ticks, ticks))
+        else:
+            yield lease
 
 
-def _began(row: dict[str, str], now: datetime) -> datetime:
-    """Earlier versions did not write it."""
-    return datetime.fromisoformat(row["began"]) if "began" in row else now
-
-
-def _text(at: datetime) -> str:
-    return at.isoformat()
+def _instant(text: str) -> datetime:
+    return min(max(datetime.fromisoformat(text), FIRST), LAST)

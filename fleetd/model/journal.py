@@ -193,6 +193,18 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptLease:
+    """A job's word that its machine is in use, or was; one for each source."""
+
+    machine: str
+    source: str
+    began: datetime
+    """When it was taken or renewed."""
+    until: datetime
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
 class Backoff:
     """After a capacity failure: no create or start for this (region, machineType) until then."""
 

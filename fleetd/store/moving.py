@@ -13,7 +13,7 @@ from typing import TypeVar
 from fleetd.model.errors import StateMoved
 from fleetd.store import schema
 from fleetd.store.connection import connect, explained, open_snapshot, open_writable
-from fleetd.store.rows import BACKOFFS, BILLS, FACTS, HISTORY, HOLDS, INTENTS, Cell
+from fleetd.store.rows import BACKOFFS, BILLS, FACTS, HISTORY, HOLDS, INTENTS, LEASES, Cell
 from fleetd.store.worker import Worker
 
 T = TypeVar("T")
@@ -27,6 +27,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "hold": HOLDS.columns,
         "note": ("key", "value"),
         "bill": BILLS.columns,
+        "use_lease": LEASES.columns,
     }
 )
 """Every table with its columns."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, MachineFacts
+from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, KeptLease, MachineFacts
 from fleetd.model.reasons import Outcome
 
 
@@ -121,6 +121,14 @@ class Journal(Protocol):
 
     async def remove_hold(self, hold_id: int) -> None:
         """Remove one veto; no error where it has gone already."""
+        ...
+
+    async def leases(self) -> Sequence[KeptLease]:
+        """All leases that are kept, ended ones included."""
+        ...
+
+    async def put_leases(self, leases: Iterable[KeptLease], *, drop: Iterable[tuple[str, str]] = ()) -> None:
+        """Insert or replace by machine and source, and drop others by the same, in one transaction."""
         ...
 
     async def get_note(self, key: str) -> str | None:

@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from fleetd.model.bounds import FIRST, LAST
-from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, MachineFacts
+from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, KeptLease, MachineFacts
 from fleetd.model.reasons import Outcome, Verb, kept, known
 
 log = structlog.get_logger(__name__)
@@ -210,7 +210,9 @@ def _stand_in(hint: object, cell: Cell) -> object:
 
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
-_STAND_INS: Mapping[tuple[str, str], object] = MappingProxyType({("hold", "expires_at"): LAST})
+_STAND_INS: Mapping[tuple[str, str], object] = MappingProxyType(
+    {("hold", "expires_at"): LAST, ("use_lease", "until"): LAST}
+)
 """By table and column, where the type alone does not say what does the least harm."""
 
 _CODECS: Mapping[object, _Codec] = MappingProxyType(
@@ -232,3 +234,4 @@ FACTS = Table(MachineFacts, "facts")
 BACKOFFS = Table(Backoff, "backoff")
 BILLS = Table(BilledMonth, "bill")
 HOLDS = Table(Hold, "hold")
+LEASES = Table(KeptLease, "use_lease")

@@ -120,6 +120,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    (
+        """
+        CREATE TABLE use_lease (
+            machine TEXT    NOT NULL,
+            source  TEXT    NOT NULL,
+            began   INTEGER NOT NULL,
+            until   INTEGER NOT NULL,
+            actor   TEXT    NOT NULL,
+            PRIMARY KEY (machine, source)
+        )
+        """,
+    ),
 )
 """Statements that lead from version n to n + 1. A released entry is never changed: a change is a new entry."""
 
@@ -140,9 +152,9 @@ so that a rollback keeps history and vetoes."""
 
 VERSION = len(MIGRATIONS)
 
-OLDEST_READER = 1
-"""The oldest format whose programs can use this one: raised by a migration that does more than add tables, and
-columns with defaults. So whoever goes back to the version before keeps holds and freezes."""
+OLDEST_READER = 3
+"""The oldest format whose programs can use this one: raised by a migration that does more than add columns with
+defaults, and tables that an older one does not miss. One before 3 sees no leases, and would stop what is in use."""
 READERS = "schema.oldest_reader"
 """The note that says so in the file."""
 

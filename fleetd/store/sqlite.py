@@ -151,8 +151,15 @@ class SqliteJournal(SqlJournal):
     async def _do(self, sql: str, cells: Sequence[Cell]) -> None:
         await self._database.write(lambda db: db.execute(sql, cells))
 
-    async def _put(self, table: Table[T], values: Iterable[T], key: tuple[str, ...]) -> None:
-        del key  # the table's own
+    async def _put(
+        self, table: Table[T], values: Iterable[T], key: tuple[str, ...], drop: Sequence[Sequence[Cell]] = ()
+    ) -> None:
         rows = [table.encode(value) for value in values]
-        if rows:
-            await self._database.write(lambda db: db.executemany(table.replace, rows))
+        which = " AND ".join(f"{column} = ?" for column in key)
+
+        def put(db: sqlite3.Connection) -> None:
+            db.executemany(f"DELETE FROM {table.name} WHERE {which}", drop)  # noqa: S608 - names from the model
+            db.executemany(table.replace, rows)
+
+        if rows or drop:
+            await self._database.write(put)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
-from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, MachineFacts
+from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, KeptLease, MachineFacts
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.store.rows import (
     BACKOFFS,
@@ -16,6 +16,7 @@ from fleetd.store.rows import (
     HISTORY,
     HOLDS,
     INTENTS,
+    LEASES,
     Cell,
     Table,
     as_text,
@@ -92,8 +93,10 @@ class SqlJournal(ABC):
         """A statement that may be made twice; durable when it returns."""
 
     @abstractmethod
-    async def _put(self, table: Table[T], values: Iterable[T], key: tuple[str, ...]) -> None:
-        """Insert or replace by the columns of the table's key, in one transaction."""
+    async def _put(
+        self, table: Table[T], values: Iterable[T], key: tuple[str, ...], drop: Sequence[Sequence[Cell]] = ()
+    ) -> None:
+        """Insert or replace by the columns of the table's key, and drop others by the same, in one transaction."""
 
     async def _rows(self, table: Table[T], tail: str, cells: Sequence[Cell] = ()) -> list[T]:
         return await self._select(f"{table.select} {tail}", cells, table.decode)
@@ -204,6 +207,15 @@ class SqlJournal(ABC):
     async def remove_hold(self, hold_id: int) -> None:
         """See ``Journal.remove_hold``."""
         await self._do("DELETE FROM hold WHERE id = ?", (hold_id,))
+
+    async def leases(self) -> Sequence[KeptLease]:
+        """See ``Journal.leases``. Ordered by machine and source."""
+        return await self._rows(LEASES, "ORDER BY machine, source")
+
+    async def put_leases(self, leases: Iterable[KeptLease], *, drop: Iterable[tuple[str, str]] = ()) -> None:
+        """See ``Journal.put_leases``."""
+        keys = [(text_to_cell(machine), text_to_cell(source)) for machine, source in drop]
+        await self._put(LEASES, leases, ("machine", "source"), keys)
 
     async def get_note(self, key: str) -> str | None:
         """See ``Journal.get_note``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,7 +17,7 @@ from fleetd.engine.handle import EngineHandle
 from fleetd.engine.leases import Leases
 from fleetd.model.errors import Ambiguous
 from fleetd.model.fleet import Costs, Fleet, Guards, ScaleIn, ShutdownTimeout, Window
-from fleetd.model.journal import MachineOrder, VetoOrder
+from fleetd.model.journal import KeptLease, MachineOrder, VetoOrder
 from fleetd.model.machine import SnapshotSight
 from fleetd.model.reasons import Reason, Verb
 from tests.engine.test_nights import PARKED, START, populate
@@ -159,9 +158,7 @@ async def _leased(world: Rig) -> None:
     """Taken by an earlier process: only the wall clock tells when it ends."""
     world.cloud.add(token_name(1), "ready")
     now = world.clock.now()
-    row = {"machine": "ps1", "source": "job", "actor": "ada"}
-    row |= {"began": now.isoformat(), "until": (now + timedelta(hours=4)).isoformat()}
-    await world.journal.put_note("leases", json.dumps([row]))
+    await world.journal.put_leases([KeptLease("ps1", "job", now, now + timedelta(hours=4), "ada")])
     await world.reconciler._idleness.leases.load(now)
 
 

@@ -30,7 +30,7 @@ from fleetd.ops.metrics import Metrics
 from fleetd.ops.page import service
 from fleetd.ops.page.scene import Scene
 from fleetd.store import schema
-from fleetd.store.rows import BACKOFFS, FACTS, HISTORY, HOLDS, INTENTS, Table
+from fleetd.store.rows import BACKOFFS, FACTS, HISTORY, HOLDS, INTENTS, LEASES, Table
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.words.explaining import explain_fleet, explain_machine
 from tests.page.everything import every_page
@@ -40,13 +40,13 @@ from tests.support.rig import Rig, rig
 from tests.support.virtual_time import run_virtual, virtual_clock
 
 ODD: tuple[Any, ...] = ("terminate", '["stop", "terminate"]', '{"a": ' * 2000, b"\xff", -1, 2**62, -(2**62), 1e300)
-COLUMNS = [(t, c) for t in (INTENTS, HISTORY, FACTS, BACKOFFS, HOLDS) for c in t.columns if c != "id"]
+COLUMNS = [(t, c) for t in (INTENTS, HISTORY, FACTS, BACKOFFS, HOLDS, LEASES) for c in t.columns if c != "id"]
 NAME = token_name(1)
 WANTED = fleet(target=2, idle=IdleRule(sources=("gpu",)))
 
 
 async def lived(directory: Path, cloud: FakeCloud) -> None:
-    """A fleet of two, one of them held, a freeze of starts, a transition under way, history, notes."""
+    """A fleet of two, one of them held and leased, a freeze of starts, a transition under way, history, notes."""
     async with rig(WANTED, state=directory, cloud=cloud) as world, world.daemon_running() as daemon:
         await anyio.sleep(100)
         handle = EngineHandle(daemon, Leases(world.journal), world.clock)
@@ -56,6 +56,7 @@ async def lived(directory: Path, cloud: FakeCloud) -> None:
         await world.journal.add_hold(
             Hold(id=0, kind="freeze", subject="training", verbs=frozenset({Verb.DESTROY}), **common)
         )
+        await handle.lease("ps1", "job", timedelta(days=2), "ada")
         await world.journal.put_note("prices", json.dumps({"P4000": "0.51"}))
         await world.reconciler.recall.no_capacity("East Coast (NY2)", "A100", "none left", now)
         intent = Intent(
@@ -146,12 +147,35 @@ def test_a_veto_whose_end_cannot_be_read_goes_on(ends: Any, tmp_path: Path) -> N
     run_virtual(story)
 
 
+@pytest.mark.parametrize("cell", ["soon", b"\xff", "", 1e300, 2**62, -(2**62)])
+@pytest.mark.parametrize("column", ["began", "until"])
+def test_a_lease_whose_times_cannot_be_read_goes_on_until_it_is_ended(column: str, cell: Any, tmp_path: Path) -> None:
+    over = (column, cell) == ("until", -(2**62)) or (column, cell) == ("began", 2**62)
+
+    async def story() -> None:
+        cloud = FakeCloud(virtual_clock())
+        await lived(tmp_path, cloud)
+        change(tmp_path, "DELETE FROM hold")
+        change(tmp_path, f"UPDATE use_lease SET {column} = ?", cell)
+        cloud.calls.clear()
+        async with rig(fleet(target=0), state=tmp_path, cloud=cloud) as world, world.daemon_running() as daemon:
+            await anyio.sleep(3600)
+            assert ("stop ps1" in cloud.writes()) is over, "an instant too early or too late is one all the same"
+            handle = EngineHandle(daemon, world.reconciler._idleness.leases, world.clock)
+            await handle.lease("ps1", "job", timedelta(0), "ada")
+            await anyio.sleep(300)
+            assert "stop ps1" in cloud.writes()
+
+    run_virtual(story)
+
+
 def test_an_action_of_another_version_keeps_its_machine_untouched_until_its_time_is_over(tmp_path: Path) -> None:
     async def story() -> None:
         cloud = FakeCloud(virtual_clock())
         await lived(tmp_path, cloud)
         change(tmp_path, "UPDATE intent SET verb = 'terminate' WHERE closed_at IS NULL")
         change(tmp_path, "DELETE FROM hold")
+        change(tmp_path, "DELETE FROM use_lease")
         cloud.calls.clear()
         async with rig(fleet(target=0), state=tmp_path, cloud=cloud) as world, world.daemon_running():
             await anyio.sleep(300)

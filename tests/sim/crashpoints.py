@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -24,8 +24,11 @@ from pathlib import Path
 import anyio
 
 from fleetd.config import parse
+from fleetd.engine.handle import EngineHandle
 from fleetd.model.journal import MachineOrder, VetoOrder
+from fleetd.model.machine import Machine
 from fleetd.model.reasons import Verb
+from fleetd.planner.idle import Activity
 from fleetd.simulator import faults as f
 from fleetd.simulator.calls import Call
 from fleetd.simulator.clock import WorldClock
@@ -37,7 +40,7 @@ from tests.sim.dialects import CORE, V1, Dialect
 from tests.sim.evidence import Witness
 from tests.sim.keeping import Keeping, OnDisk
 from tests.sim.life import Killed, Life, Site
-from tests.sim.record import EPOCH, Act, Record, Veto
+from tests.sim.record import EPOCH, Act, Lease, Record, Veto
 from tests.sim.settling import quiet_from
 from tests.sim.spec import FleetSpec
 from tests.sim.truth import Truth
@@ -60,6 +63,12 @@ poll = "{POLL}s"
 listen = ""
 [prices]
 P4000 = 0.51
+"""
+SOURCES = """[idle_sources.gpu]
+kind = "http"
+url = "http://{private_ip}:9100/idle"
+[idle_sources.job]
+kind = "lease"
 """
 OURS = ("ps00001", "ps00002")
 """Ids of machines that are there at the start, and that the config adopts."""
@@ -86,6 +95,8 @@ class Journey:
     under_hold: FleetSpec | None = None
     """Once it is at rest an operator holds the first machine, asking until that is acknowledged; then the config says
     this."""
+    under_lease: FleetSpec | None = None
+    """As ``under_hold``, of a job that leases it."""
     dialect: Dialect = CORE
 
 
@@ -171,6 +182,13 @@ PATHS: dict[str, Journey] = {
     "stop, with one machine held": Journey(
         _fleet(2, adopt=OURS), {"stop": 1}, ("off", "ready"), there="ready", under_hold=_fleet(1, adopt=OURS)
     ),
+    "stop, with one machine leased": Journey(
+        _fleet(2, adopt=OURS, idle_after=5),
+        {"stop": 1},
+        ("off", "ready"),
+        there="ready",
+        under_lease=_fleet(1, adopt=OURS, idle_after=5),
+    ),
 }
 PATHS |= {
     f"{name}, on v1": replace(PATHS[name], dialect=V1)
@@ -234,6 +252,7 @@ class Stage:
         self._resting = self._over = False
         self._reached: Counter[tuple[str, str | None]] = Counter()
         self._witness = Witness(self.record)
+        site.says = self._says
         site.on_point = lambda life, point: self._point(point, life)
         site.visible = lambda: frozenset(m.id for m in world.listed() if not m.deleting)
         server.on_call = self._arrived
@@ -243,12 +262,15 @@ class Stage:
         self._configure(self.path.fleet)
         async with anyio.create_task_group() as group:
             group.start_soon(self._supervise)
-            if self.path.deed is not None or self.path.order is not None or self.path.under_hold is not None:
+            path = self.path
+            if path.deed or path.order or path.under_hold or path.under_lease:
                 await self._rest()
-                if self.path.deed is not None:
-                    self.path.deed(self)
-                elif self.path.under_hold is not None:
-                    await self._hold(self.path.under_hold)
+                if path.deed is not None:
+                    path.deed(self)
+                elif path.under_hold is not None:
+                    await self._hold(path.under_hold)
+                elif path.under_lease is not None:
+                    await self._lease(path.under_lease)
                 else:
                     group.start_soon(self._ask)
             await self._rest()
@@ -286,7 +308,8 @@ class Stage:
 
     def _configure(self, fleet: FleetSpec) -> None:
         dialect = self.path.dialect
-        self.site.write_config(HEAD.replace("KIND", dialect.kind) + fleet.toml(dialect.parameters))
+        head = HEAD if fleet.idle_after is None else HEAD + SOURCES
+        self.site.write_config(head.replace("KIND", dialect.kind) + fleet.toml(dialect.parameters))
         self.record.configs.append((virtual_loop().time(), parse(self.site.config.read_text(), "ROOT")))
 
     async def _supervise(self) -> None:
@@ -319,21 +342,41 @@ class Stage:
 
     async def _hold(self, then: FleetSpec) -> None:
         order = VetoOrder("hold", OURS[0], frozenset(Verb), "mine", timedelta(days=1))
-        acknowledged = False
-        while not acknowledged:
+        await self._acknowledged(lambda handle: handle.veto(order, "an operator"))
+        now = virtual_loop().time()
+        expires = self.site.clock.now() + order.lasts
+        self.record.vetoes.append(Veto(order.kind, order.subject, order.verbs, now, expires))
+        self._reload(then)
+
+    async def _lease(self, then: FleetSpec) -> None:
+        lasts = timedelta(days=1)
+        await self._acknowledged(lambda handle: handle.lease(OURS[0], "job", lasts, "a job"))
+        now = self.site.clock.now()
+        began = virtual_loop().time()
+        self.record.leases.append(Lease(OURS[0], began, now + lasts))
+        self.record.uses[OURS[0]] = [(began, began + lasts.total_seconds())]
+        self._reload(then)
+
+    async def _acknowledged(self, ask: Callable[[EngineHandle], Awaitable[object]]) -> None:
+        """Who is not answered asks again."""
+        while True:
             life = self.site.alive
             if life is None or life.engine is None:
                 await anyio.sleep(DOWN)
                 continue
-            with suppress(Killed):  # who is not answered asks again
-                await life.engine.handle.veto(order, "an operator")
-                acknowledged = True
-        now = virtual_loop().time()
-        expires = self.site.clock.now() + order.lasts
-        self.record.vetoes.append(Veto(order.kind, order.subject, order.verbs, now, expires))
+            with suppress(Killed):
+                await ask(life.engine.handle)
+                return
+
+    def _reload(self, then: FleetSpec) -> None:
         self._configure(then)
         if self.site.alive is not None:
             self.site.alive.reload()
+
+    def _says(self, _source: str, machine: Machine) -> Activity:
+        """Only the lease tells that a machine is in use."""
+        self._witness.heard[machine.id] = (virtual_loop().time(), str(Activity.IDLE))
+        return Activity.IDLE
 
     def _arrived(self, call: Call, answer: Answer) -> None:
         self._witness.arrived(call, answer, self.site.rows)

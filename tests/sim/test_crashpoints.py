@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 
 from fleetd.engine.settling import Settling
-from fleetd.model.journal import Hold, Intent
+from fleetd.model.journal import Hold, Intent, KeptLease
 from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner import scaling
 from fleetd.store.sqlite import SqliteJournal
@@ -34,6 +34,7 @@ JOURNALED = (
     "put_facts",
     "put_backoff",
     "add_hold",
+    "put_leases",
 )
 """Writes of the journal that the paths lead through."""
 
@@ -130,6 +131,15 @@ def forgets_holds() -> Any:
     return mock.patch.object(SqliteJournal, "holds", none)
 
 
+def forgets_leases() -> Any:
+    """What a job was promised is not read back."""
+
+    async def none(self: SqliteJournal) -> Sequence[KeptLease]:
+        return ()
+
+    return mock.patch.object(SqliteJournal, "leases", none)
+
+
 @pytest.mark.parametrize(
     ("broken", "path", "point"),
     [
@@ -137,6 +147,7 @@ def forgets_holds() -> Any:
         (remembers_in_memory_only, "create", f"executed {Verb.CREATE}"),
         (counts_on_destroys_to_arrive, "destroy, and wanted again after it", f"before call.{Verb.DESTROY}"),
         (forgets_holds, "stop, with one machine held", "after journal.add_hold"),
+        (forgets_leases, "stop, with one machine leased", "after journal.append_history"),
     ],
 )
 def test_a_build_that_does_it_wrong_is_caught(broken: Patch, path: str, point: str) -> None:

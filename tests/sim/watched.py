@@ -42,7 +42,7 @@ CALLS = frozenset(
 KEPT = frozenset(
     {
         *("write_intent", "update_intent", "close_intent", "append_history", "put_facts", "forget_facts"),
-        *("put_backoff", "clear_backoff", "add_hold", "remove_holds", "put_note", "prune"),
+        *("put_backoff", "clear_backoff", "add_hold", "remove_holds", "put_note", "put_leases", "prune"),
     }
 )
 """Methods of the journal that write."""

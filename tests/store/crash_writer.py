@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fleetd.model.reasons import Outcome
 from tests.store.stores import FileStore, ServerStore, Store
-from tests.store.test_journal import FACTS, INTENT
+from tests.store.test_journal import FACTS, INTENT, LEASE
 from tests.support.build import NOW
 
 
@@ -34,6 +34,8 @@ async def main(where: str, seed: int) -> None:
             replace(FACTS, machine_id=f"{seed}-{n}-{k}", last_seen=NOW + timedelta(seconds=n)) for k in range(20)
         )
         report("facts", f"{seed}-{n}")
+        await journal.put_leases([replace(LEASE, machine=f"{seed}-{n}")], drop=[(f"{seed}-{n - 1}", LEASE.source)])
+        report("lease", f"{seed}-{n}")
         if draw.random() < 0.7:
             await journal.close_intent(intent.id, at=NOW, outcome=Outcome.REACHED)
             report("closed", intent.id)

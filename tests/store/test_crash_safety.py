@@ -71,9 +71,14 @@ async def test_every_reported_write_survives_sigkill(path, request, kind):
         intents = {str(intent.id): intent for intent in await journal.open_intents()}
         endings = [str(entry.intent) for _, entry in await journal.history()]
         facts = collections.Counter(fact.machine_id.rpartition("-")[0] for fact in await journal.facts())
+        leases = [lease.machine.split("-") for lease in await journal.leases()]
         await journal.aclose()
         await store.aclose()
 
+        newest = collections.Counter(subject.split("-")[0] for subject in reported["lease"])
+        found = {of: int(n) for of, n in leases}
+        assert len(found) == len(leases), "one of each writer: the one before goes with the next"
+        assert all(found[of] >= count - 1 for of, count in newest.items())
         assert len(endings) == len(set(endings)), "closed twice"
         assert not intents.keys() & set(endings), "both open and ended"
         assert reported["closed"] <= set(endings)

@@ -90,6 +90,15 @@ def test_a_newer_file_is_opened_where_it_says_that_it_can_be_used(
     assert version(db) == NEWER, "it is left as it is"
 
 
+def test_a_version_before_the_table_of_leases_refuses_a_journal_with_one(
+    db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would see none of them, and stop a machine that somebody uses."""
+    monkeypatch.setattr(schema, "VERSION", 2)
+    with pytest.raises(StateUnusable, match=r"newer fleetd.*up to 2\). Nothing was changed.* Install that version"):
+        schema.prepare(db, PATH)
+
+
 def test_a_newer_file_without_notes_is_refused(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA user_version = {NEWER}")
     db.execute("DROP TABLE note")
@@ -100,7 +109,7 @@ def test_a_newer_file_without_notes_is_refused(db: sqlite3.Connection) -> None:
 def test_a_file_of_this_version_says_so_and_is_not_written_again(db: sqlite3.Connection) -> None:
     assert version(db) == schema.VERSION
     assert db.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"fltd", "big"),)
-    assert db.execute("SELECT * FROM note").fetchall() == [("schema.oldest_reader", "1")]
+    assert db.execute("SELECT * FROM note").fetchall() == [("schema.oldest_reader", "3")]
     db.execute("UPDATE note SET value = '99'")  # what is said there is for versions before it
     before = db.total_changes
     schema.prepare(db, PATH)

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from fleetd.model.errors import StateUnusable
-from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, MachineFacts
+from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, KeptLease, MachineFacts
 from fleetd.model.reasons import Outcome, Reason, Verb
 from tests.store.stores import FileStore, ServerStore, Store, stand_in
 from tests.support.build import NOW, ago, later
@@ -248,6 +248,36 @@ async def test_backoffs_are_kept_by_region_and_type(journal):
     await journal.clear_backoff("NY2", "A100")
     await journal.clear_backoff("CA1", "A100")
     assert await journal.backoffs() == [grown]
+
+
+LEASE = KeptLease("ps1", "job", NOW, later(hours=1), "ada")
+
+
+async def test_leases_are_kept_by_machine_and_source(journal):
+    assert await journal.leases() == []
+    other, another = replace(LEASE, source="login"), replace(LEASE, machine="ps0", until=NOW)
+    await journal.put_leases([LEASE, other, another])
+    assert await journal.leases() == [another, LEASE, other]
+    renewed = replace(LEASE, began=later(minutes=9), until=later(hours=2), actor="bob")
+    await journal.put_leases([renewed], drop=[("ps1", "login"), ("ps0", "login"), ("ps9", "job")])
+    assert await journal.leases() == [another, renewed], "by both, and one that is not there is no error"
+    await journal.put_leases([])
+    await journal.put_leases([], drop=[("ps0", "job")])
+    assert await journal.leases() == [renewed]
+    await journal.prune(before=later(days=999), max_rows=0)
+    assert await journal.leases() == [renewed], "whoever gave one says for how long its end is remembered"
+
+
+async def test_many_leases_come_and_go_at_once(journal):
+    """More than one statement of the server's has room for."""
+    many = [replace(LEASE, machine=f"ps{n:04}") for n in range(1201)]
+    await journal.put_leases(many)
+    assert await journal.leases() == many
+    odd = replace(LEASE, machine="half \ud800 a pair", source="\0")
+    await journal.put_leases([odd], drop=((lease.machine, lease.source) for lease in many[1:]))
+    assert sorted(await journal.leases(), key=lambda lease: lease.machine) == [odd, many[0]]
+    await journal.put_leases([], drop=[(odd.machine, odd.source)])
+    assert await journal.leases() == [many[0]]
 
 
 async def test_holds_expire_and_are_removed_by_subject(journal):

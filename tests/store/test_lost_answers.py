@@ -17,7 +17,7 @@ from fleetd.model.reasons import Outcome, Verb
 from fleetd.store.postgres.journal import PostgresJournal
 from fleetd.store.postgres.lease import fenced
 from tests.store.stage import Stage, staged
-from tests.store.test_journal import BILL, ENTRY, FACTS, INTENT
+from tests.store.test_journal import BILL, ENTRY, FACTS, INTENT, LEASE
 from tests.support.build import NOW, hold, later
 from tests.support.virtual_time import virtual
 
@@ -35,6 +35,7 @@ async def written() -> AsyncIterator[tuple[Stage, PostgresJournal]]:
         await journal.put_facts([FACTS])
         await journal.put_backoff(BACKOFF)
         await journal.put_bills([BILL])
+        await journal.put_leases([LEASE])
         await _veto(journal)
         yield stage, journal
         await journal.aclose()
@@ -59,6 +60,7 @@ async def _everything(journal: PostgresJournal) -> list[object]:
         *(await journal.open_intents(), await journal.reached(9), await journal.history(), await journal.facts()),
         *(await journal.backoffs(), await journal.bills(month=BILL.month), await journal.holds(now=NOW)),
         await journal.get_note("a"),
+        await journal.leases(),
     ]
 
 
@@ -72,6 +74,7 @@ WRITES: dict[str, Callable[[PostgresJournal], Awaitable[object]]] = {
     "a backoff": lambda j: j.put_backoff(replace(BACKOFF, attempt=2)),
     "a backoff cleared": lambda j: j.clear_backoff("NY2", "A100"),
     "bills": lambda j: j.put_bills([replace(BILL, seconds_used=90.0)]),
+    "leases": lambda j: j.put_leases([replace(LEASE, source="login")], drop=[("ps1", "job")]),
     "a veto": _veto,
     "a veto removed": lambda j: j.remove_hold(1),
     "a note": lambda j: j.put_note("a", "b"),

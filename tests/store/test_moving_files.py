@@ -28,10 +28,10 @@ from fleetd.store.moving import (
     open_again,
     word_left,
 )
-from fleetd.store.rows import BACKOFFS, BILLS, HISTORY, HOLDS, INTENTS, Cell, Table
+from fleetd.store.rows import BACKOFFS, BILLS, HISTORY, HOLDS, INTENTS, LEASES, Cell, Table
 from fleetd.store.rows import FACTS as FACTS_OF
 from fleetd.store.sqlite import SqliteJournal
-from tests.store.test_journal import BILL, ENTRY, FACTS, INTENT
+from tests.store.test_journal import BILL, ENTRY, FACTS, INTENT, LEASE
 from tests.support.build import NOW, later
 from tests.support.inline_executor import InlineExecutor
 
@@ -58,6 +58,7 @@ SOME = Content(
             "hold": [row(HOLDS, Hold(1, "x", "hold", "", "anna", NOW, later(hours=9), frozenset(Verb)))],
             "note": [("prices", "1")],
             "bill": [row(BILLS, BILL)],
+            "use_lease": [row(LEASES, LEASE)],
         }
     ),
     GIVEN,
@@ -89,6 +90,7 @@ ONE_ROW: Mapping[str, Callable[[SqliteJournal], Awaitable[object]]] = {
     "hold": hold,
     "note": lambda journal: journal.put_note("prices", "1"),
     "bill": lambda journal: journal.put_bills([BILL]),
+    "use_lease": lambda journal: journal.put_leases([LEASE]),
 }
 """How a row comes into each table."""
 
@@ -111,7 +113,7 @@ def dumped(path: Path) -> list[object]:
 
 
 def test_how_much_came_is_told_by_what_a_person_counts() -> None:
-    counts = {"intent": 3, "history": 41, "hold": 2, "facts": 7, "backoff": 5, "note": 6, "bill": 8}
+    counts = {"intent": 3, "history": 41, "hold": 2, "facts": 7, "backoff": 5, "note": 6, "bill": 8, "use_lease": 9}
     content = Content({table: [()] * count for table, count in counts.items()}, GIVEN)
     assert content.told == "3 intent, 41 history, 2 hold, 7 facts"
 

@@ -27,6 +27,7 @@ from fleetd.store.rows import (
     HISTORY,
     HOLDS,
     INTENTS,
+    LEASES,
     Table,
     as_text,
     cell_to_text,
@@ -36,7 +37,7 @@ from fleetd.store.rows import (
 )
 from tests.support.build import NOW
 
-TABLES = [INTENTS, HISTORY, FACTS, BACKOFFS, BILLS, HOLDS]
+TABLES = [INTENTS, HISTORY, FACTS, BACKOFFS, BILLS, HOLDS, LEASES]
 
 # Half surrogate pairs, NUL and terminal escapes included: names come from outside.
 TEXT = st.text(st.characters(exclude_categories=()), max_size=40)
@@ -159,6 +160,11 @@ def _called(value: object) -> str:
         (HOLDS, "verbs", b"\xff", EVERY_VERB),
         (HOLDS, "expires_at", "soon", LAST),
         (HOLDS, "expires_at", 2**62, LAST),
+        # So does a lease.
+        (LEASES, "until", "soon", LAST),
+        (LEASES, "until", 2**62, LAST),
+        (LEASES, "began", "soon", FIRST),
+        (LEASES, "machine", b"\xff", repr(b"\xff")),
         # An instant is one of the years that there are, and a word is what it says.
         (HOLDS, "created_at", "soon", FIRST),
         (HOLDS, "created_at", -1, FIRST),

@@ -111,11 +111,27 @@ async def test_which_format_the_tables_have(
         await check(cast("Any", tables), WHERE, moving=moving)
 
 
+@pytest.mark.parametrize("version", [1, 2, 3])
+async def test_a_version_before_the_table_of_leases_refuses_a_database_with_one(
+    version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would see none of them, and stop a machine that somebody uses."""
+    monkeypatch.setattr(schema, "VERSION", version)
+    with pytest.raises(StateUnusable, match="newer fleetd"):
+        await Tables(NEWEST).prepared()
+
+
 @pytest.mark.parametrize(
     ("meta", "words"),
     [
-        ((VERSION, 1, MOVED, None), f"was moved from {WHERE} to {MOVED}: nothing runs on what is left here"),
-        ((VERSION, 1, None, ARRIVING), f"is being moved from {ARRIVING} to {WHERE}, and has not come whole"),
+        (
+            (VERSION, OLDEST_READER, MOVED, None),
+            f"was moved from {WHERE} to {MOVED}: nothing runs on what is left here",
+        ),
+        (
+            (VERSION, OLDEST_READER, None, ARRIVING),
+            f"is being moved from {ARRIVING} to {WHERE}, and has not come whole",
+        ),
         ((1, 1, MOVED, None), f"was moved from {WHERE} to {MOVED}"),
     ],
 )
@@ -155,6 +171,20 @@ async def test_tables_stay_as_they_are_while_older_replicas_run() -> None:
         await tables.prepared()
     assert not [sql for sql in tables.told if sql.startswith(("ALTER", "CREATE"))]
     assert tables.meta == (1, 1, None, None)
+
+
+@pytest.mark.parametrize("cut", range(1, VERSION))
+async def test_an_upgrade_that_is_cut_short_shuts_out_no_version_that_knows_what_was_made(
+    cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = Tables((cut, 1, None, None))
+    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[: cut + 1])
+    monkeypatch.setattr(schema, "VERSION", VERSION + 1)
+    with pytest.raises(IndexError):
+        await tables.prepared()
+    assert tables.meta == (cut + 1, cut + 1, None, None)
+    monkeypatch.setattr(schema, "VERSION", cut + 1)
+    await tables.prepared()
 
 
 @pytest.mark.parametrize("version", range(1, VERSION))

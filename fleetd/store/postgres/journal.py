@@ -8,7 +8,7 @@ from what it was to write.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -137,26 +137,30 @@ class PostgresJournal(SqlJournal):
 
         await self._database.write(do)
 
-    async def _put(self, table: Table[T], values: Iterable[T], key: tuple[str, ...]) -> None:
+    async def _put(
+        self, table: Table[T], values: Iterable[T], key: tuple[str, ...], drop: Sequence[Sequence[Cell]] = ()
+    ) -> None:
         places = [table.columns.index(column) for column in key]
         # The last of several with one key counts, as if they came one after the other.
         by_key = {tuple(row[p] for p in places): row for row in (encoded(table, value) for value in values)}
-        rows = list(by_key.values())
+        dropped = [[stored(cell) for cell in row] for row in drop]
         others = ", ".join(f"{c} = excluded.{c}" for c in table.columns if c not in key)
-        names, marks = ", ".join(table.columns), ", ".join(["%s"] * len(table.columns))
+        which, names = ", ".join(key), ", ".join(table.columns)
 
         async def put(cursor: Cursor) -> None:
             # Not executemany, which is a pipeline: a holder that is paused in the middle of one keeps the lease's row
             # locked, and to the server it is neither idle nor at a statement, so that no timeout ends it.
-            for begin in range(0, len(rows), _AT_ONCE):
-                some = rows[begin : begin + _AT_ONCE]
+            for marks, cells in _at_once(dropped):
+                sql = f"DELETE FROM {table.name} WHERE ({which}) IN (VALUES {marks})"  # noqa: S608 - from the model
+                await cursor.execute(sql.encode(), cells)
+            for marks, cells in _at_once(list(by_key.values())):
                 sql = (
-                    f"INSERT INTO {table.name} ({names}) VALUES {', '.join([f'({marks})'] * len(some))} "  # noqa: S608
-                    f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {others}"
+                    f"INSERT INTO {table.name} ({names}) VALUES {marks} "  # noqa: S608
+                    f"ON CONFLICT ({which}) DO UPDATE SET {others}"
                 )
-                await cursor.execute(sql.encode(), [cell for row in some for cell in row])
+                await cursor.execute(sql.encode(), cells)
 
-        if rows:
+        if by_key or dropped:
             await self._database.write(put)
 
 
@@ -184,6 +188,14 @@ async def _insert(cursor: Cursor, table: Table[T], value: T, key: str) -> int:
     if row is None:
         row = await only(cursor, f"SELECT id FROM {table.name} WHERE key = %s", (key,))  # noqa: S608
     return int(row[0])
+
+
+def _at_once(rows: Sequence[Sequence[Cell]]) -> Iterator[tuple[str, list[Cell]]]:
+    """The marks and the cells of each statement that takes some of the rows."""
+    for begin in range(0, len(rows), _AT_ONCE):
+        some = rows[begin : begin + _AT_ONCE]
+        marks = ", ".join(["%s"] * len(some[0]))
+        yield ", ".join([f"({marks})"] * len(some)), [cell for row in some for cell in row]
 
 
 def _marked(sql: str) -> bytes:

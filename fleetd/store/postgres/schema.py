@@ -190,13 +190,26 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Why its last reload was rejected.
         "ALTER TABLE replica ADD COLUMN fault TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        # Of jobs on machines; the table ``lease`` is about who acts.
+        f"""
+        CREATE TABLE use_lease (
+            machine {_TEXT} NOT NULL,
+            source  {_TEXT} NOT NULL,
+            began   BIGINT NOT NULL,
+            until   BIGINT NOT NULL,
+            actor   {_TEXT} NOT NULL,
+            PRIMARY KEY (machine, source)
+        )
+        """,
+    ),
 )
 """Statements that lead from format n to n + 1. A released entry is never changed: a change is a new entry."""
 
 VERSION = len(MIGRATIONS)
 
-OLDEST_READER = 1
-"""The oldest format whose programs can use this one."""
+OLDEST_READER = 4
+"""The oldest format whose programs can use this one: an older one would not see the leases of machines."""
 
 _META = """
 CREATE TABLE IF NOT EXISTS fleetd (
@@ -278,7 +291,8 @@ async def _step(db: Connection, where: str, *, moving: bool) -> bool:
             await cursor.execute("INSERT INTO fleetd (format, oldest_reader) VALUES (0, 1)")
         for statement in MIGRATIONS[version]:
             await cursor.execute(statement)
-        await cursor.execute("UPDATE fleetd SET format = %s, oldest_reader = %s", (version + 1, OLDEST_READER))
+        made = version + 1
+        await cursor.execute("UPDATE fleetd SET format = %s, oldest_reader = %s", (made, min(made, OLDEST_READER)))
     return True
 
 
