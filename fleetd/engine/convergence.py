@@ -7,7 +7,7 @@ from collections.abc import Callable
 import anyio
 
 from fleetd.engine.daemon import Daemon
-from fleetd.engine.reconciler import PassReport
+from fleetd.engine.pass_report import PassReport
 from fleetd.model.errors import ApplyBlocked, FleetdError, StoreError, Unauthorized, Unavailable, Untrusted
 from fleetd.model.reasons import PASSING, Reason
 from fleetd.words.fleets import fleet_sentence

@@ -15,9 +15,10 @@ from fleetd.engine.chronicle import Chronicle
 from fleetd.engine.clock_steps import ClockSteps
 from fleetd.engine.faults import PASS, Faults, wait_after
 from fleetd.engine.follower import Follower
+from fleetd.engine.pass_report import PassReport
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms, Clock, Meter, Notifier
-from fleetd.engine.reconciler import PassReport, Reconciler
+from fleetd.engine.reconciler import Reconciler
 from fleetd.engine.reloading import Reloading
 from fleetd.model.errors import CloudError, ConfigError, FleetdError, PassFailed, StoreError
 from fleetd.model.journal import Intent

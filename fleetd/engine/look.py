@@ -7,7 +7,7 @@ of the journal and only show it. So what they say is what the next pass does.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import anyio
@@ -24,6 +24,7 @@ from fleetd.engine.in_mind import Keepers
 from fleetd.engine.observed_prices import ObservedPrices
 from fleetd.engine.observer import Observer
 from fleetd.engine.pace import Pace
+from fleetd.engine.pass_report import Looked
 from fleetd.engine.ports import Clock
 from fleetd.engine.prices import Prices
 from fleetd.engine.recall import Recall
@@ -31,7 +32,7 @@ from fleetd.engine.settling import Settling
 from fleetd.engine.snapshots import Snapshots
 from fleetd.model.in_mind import InMind
 from fleetd.model.journal import IdleReport, Memory
-from fleetd.model.plan import NOTHING_DUE, Due, Observation, Plan
+from fleetd.model.plan import NOTHING_DUE, Due, Observation
 from fleetd.model.settings import Settings
 from fleetd.planner.facts import believed, expected_ids, turned
 from fleetd.planner.guards import PROVIDER_DOUBT
@@ -39,22 +40,6 @@ from fleetd.planner.orphans import orphans_of
 from fleetd.planner.ownership import Owner, owners
 from fleetd.planner.plan import plan
 from fleetd.planner.policies import is_settled
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What was seen, what is known, and what is to be done."""
-
-    started_at: datetime
-    began: float
-    """The loop's clock at the start."""
-    basis: Basis
-    observation: Observation
-    """As it is believed."""
-    owned: Mapping[str, Owner]
-    due: Due
-    memory: Memory
-    plan: Plan
 
 
 class Look:
@@ -161,14 +146,7 @@ class Look:
         )
         memory = replace(memory, unjudged=self.checks.unjudged)
         if due:
-            moving = {i.machine_id for i in memory.intents}
-            left = orphans_of(observation.machines, owned, memory.facts, settings.fleets)
-            orphans = {m.id for machines in left.values() for m in machines}  # the cap counts them
-            asked = orphans | {m.id for m in observation.machines if m.id in due}
-            settled = [m for m in observation.machines if m.id in asked and is_settled(m, moving)]
-            rates = self.ledger.rates(started)
-            await self.prices.learn(settled, settings.costs.prices, started, billed=rates)
-            await self.tariffs.save()
+            await self._learn_prices(settings, observation, owned, memory, due, started)
         decided, memory = await self.snapshots.decide(
             memory,
             lambda known: plan(
@@ -186,6 +164,23 @@ class Look:
             ),
         )
         return Looked(started, began, basis, observation, owned, due, memory, decided)
+
+    async def _learn_prices(
+        self,
+        settings: Settings,
+        observation: Observation,
+        owned: Mapping[str, Owner],
+        memory: Memory,
+        due: Due,
+        started: datetime,
+    ) -> None:
+        """With the checks: of the machines that are due, and of the orphans, which the cap counts."""
+        moving = {i.machine_id for i in memory.intents}
+        left = orphans_of(observation.machines, owned, memory.facts, settings.fleets)
+        asked = {m.id for machines in left.values() for m in machines} | due.keys()
+        settled = [m for m in observation.machines if m.id in asked and is_settled(m, moving)]
+        await self.prices.learn(settled, settings.costs.prices, started, billed=self.ledger.rates(started))
+        await self.tariffs.save()
 
     async def _observe(self, settings: Settings, started: datetime) -> tuple[Observation, Basis]:
         intents = await self._settling.doubt_unanswered(started)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import anyio
@@ -23,9 +22,10 @@ from fleetd.engine.follower import Follower
 from fleetd.engine.gate import Gate
 from fleetd.engine.health import Health
 from fleetd.engine.idleness import Idleness
-from fleetd.engine.look import Look, Looked
+from fleetd.engine.look import Look
 from fleetd.engine.nightly import Nightly
 from fleetd.engine.pace import Pace
+from fleetd.engine.pass_report import Looked, PassReport
 from fleetd.engine.ports import Clock
 from fleetd.engine.recall import Recall
 from fleetd.engine.retention import Retention
@@ -33,52 +33,15 @@ from fleetd.engine.vetoes import Vetoes
 from fleetd.model.errors import CloudError, StoreError
 from fleetd.model.fleet import Fleet
 from fleetd.model.in_mind import InMind
-from fleetd.model.journal import Intent, Memory
+from fleetd.model.journal import Intent
 from fleetd.model.machine import Machine
-from fleetd.model.plan import Action, Observation, Plan, Skip
+from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.settings import Settings
 from fleetd.planner.guards import agree_on, goes_by_age
-from fleetd.planner.ownership import Owner
 from fleetd.store.port import Journal
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class PassReport:
-    """What a pass saw and did."""
-
-    pass_id: int
-    started_at: datetime
-    duration_s: float
-    observation: Observation
-    owned: Mapping[str, Owner]
-    plan: Plan
-    skips: tuple[Skip, ...]
-    """The plan's own, and those of the calls that were dropped."""
-    intents: tuple[Intent, ...]
-    """Open after the pass."""
-    memory: Memory
-
-    @property
-    def converged(self) -> bool:
-        """Every fleet at its target with nothing under way."""
-        return self.plan.complete and not self.intents and all(v.converged for v in self.plan.fleets.values())
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether the next pass follows at once: this one was cut by a limit of its own, and nothing of it failed.
-
-        A guard on creates is a slow start and not a speed limit; the other guards keep the interval's pace.
-        """
-        dropped = {s.reason for s in self.skips[len(self.plan.skips) :]}
-        if dropped:
-            return Reason.CALLS_USED_UP in dropped <= {Reason.CALLS_USED_UP, Reason.CREATE_UNANSWERED}
-        creates = [s for s in self.skips if s.verb is Verb.CREATE]
-        cut = {s.fleet for s in creates if s.reason is Reason.GUARD_CREATES}
-        otherwise = {s.fleet for s in creates if s.reason is not Reason.GUARD_CREATES}
-        return bool((cut & {a.fleet for a in self.plan.actions if a.verb is Verb.CREATE}) - otherwise)
 
 
 class Reconciler:
@@ -240,16 +203,8 @@ class Reconciler:
         dropped = await self._act(seen)
         skips = (*seen.plan.skips, *dropped)
         self.checks.made(seen.due, seen.observation.machines, seen.memory.intents, seen.plan.actions, skips)
-        report = PassReport(
-            pass_id=self._passes,
-            started_at=seen.started_at,
-            duration_s=anyio.current_time() - seen.began,
-            observation=seen.observation,
-            owned=seen.owned,
-            plan=seen.plan,
-            skips=skips,
-            intents=tuple(await self.recall.journal.open_intents()),
-            memory=seen.memory,
+        report = PassReport.of(
+            seen, pass_id=self._passes, dropped=dropped, intents=tuple(await self.recall.journal.open_intents())
         )
         self.last = report
         # Where creates hang, the look takes its turn in the queue behind those of all fleets; more creates would not.

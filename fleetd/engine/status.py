@@ -30,7 +30,7 @@ from fleetd.planner.ownership import lookalikes
 from fleetd.planner.standing import standing
 
 if TYPE_CHECKING:  # commands that only show a report need no engine
-    from fleetd.engine.reconciler import PassReport
+    from fleetd.engine.pass_report import PassReport
 
 NOBODY: Mapping[str, int] = {}
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-import anyio
-
 from fleetd.cloud.port import Cloud
 from fleetd.engine.clocks import Agreement
 from fleetd.engine.faults import Faults
@@ -14,9 +12,9 @@ from fleetd.engine.health import failing_for
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.look import Look
 from fleetd.engine.pace import Pace
+from fleetd.engine.pass_report import PassReport
 from fleetd.engine.ports import Clock
 from fleetd.engine.recall import Recall
-from fleetd.engine.reconciler import PassReport
 from fleetd.model.in_mind import NOTHING, InMind
 from fleetd.model.journal import IdleReport
 from fleetd.model.settings import Settings
@@ -72,17 +70,7 @@ async def survey(
         seen = await look.look(settings, failing=failing, at=at, forecast=forecast)
     finally:
         await idleness.aclose()
-    return PassReport(
-        pass_id=0,
-        started_at=seen.started_at,
-        duration_s=anyio.current_time() - seen.began,
-        observation=seen.observation,
-        owned=seen.owned,
-        plan=seen.plan,
-        skips=seen.plan.skips,
-        intents=seen.memory.intents,
-        memory=seen.memory,
-    )
+    return PassReport.of(seen)
 
 
 class _NoMeter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
@@ -29,7 +29,7 @@ from fleetd.planner.budgets import cut_budgets
 from fleetd.planner.costs import fleet_rate, member_rate, total
 from fleetd.planner.draft import Draft, OnFault
 from fleetd.planner.fleetplan import decide
-from fleetd.planner.guards import cut_apart, cut_costs, cut_counts, cut_doubtful, doubt_of, merge, over_caps
+from fleetd.planner.guards import Doubt, cut_apart, cut_costs, cut_counts, cut_doubtful, doubt_of, merge, over_caps
 from fleetd.planner.leaving import frees_its_place
 from fleetd.planner.orphans import orphan_views, orphans_of
 from fleetd.planner.outlook import outlook, put_off
@@ -78,41 +78,21 @@ def plan(
         owned = owners(observation.machines, fleets, memory.facts, memory.intents)
     unconfirmed = {m: o.unconfirmed for m, o in owned.items() if o.unconfirmed is not None}
     doubt = doubt_of(observation, now, stale_after, memory.provider_failing)
-    views: dict[str, FleetView] = {}
-    rates: dict[str, Decimal | None] = {}
-    members_of: dict[str, Roster] = {}
-    actions: list[Action] = []
-    rest: list[Action] = []
-    skips: list[Skip] = []
     machines_of = _grouped((owned[m.id].fleet, m) for m in observation.machines if m.id in owned)
     intents_of = _grouped((i.fleet, i) for i in memory.intents)
     going = [m for m in observation.machines if m.id in observation.leaving]
+    decided: dict[str, _OfFleet] = {}
     for fleet in fleets:
+        mine = machines_of.get(fleet.name, ())
         freed = _left(going, memory, fleet, observation.at)
-        members = roster(fleet, machines_of.get(fleet.name, ()), intents_of.get(fleet.name, ()), freed)
-        members_of[fleet.name] = members
-        now_in_force = effective(fleet, now)
-        rates[fleet.name] = _current_rate(members, costs.prices)
-        views[fleet.name] = _view(members, now_in_force, rates[fleet.name], now)
+        members = roster(fleet, mine, intents_of.get(fleet.name, ()), freed)
         drafted = Draft(
             members, memory, now, observation.at, costs.prices, observation.unverified, on_fault, unconfirmed
         )
-        try:
-            decide(drafted, now_in_force, due)
-        except Exception as error:
-            if on_fault is None:
-                raise
-            words = on_fault("fleet", error)
-            skips.append(Skip(fleet.name, None, Reason.INTERNAL_FAULT, detail=words))
-            continue
-        sure, doubtful = cut_doubtful(drafted.actions, doubt)
-        sure, apart = cut_apart(fleet, sure, memory, now, costs)
-        views[fleet.name] = replace(views[fleet.name], no_effect=_stuck(memory, members, drafted))
-        late = _late_destroys(machines_of.get(fleet.name, ()), memory, {*members.moving, *(a.machine for a in sure)})
-        kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values(), late=late)
-        actions += kept
-        rest += put_off(sure, kept)
-        skips += [*drafted.skips, *doubtful, *apart, *beyond]
+        decided[fleet.name] = _of_fleet(drafted, mine, due, doubt, costs)
+    rates = {name: one.rate for name, one in decided.items()}
+    members_of = {name: one.members for name, one in decided.items()}
+    rest = [a for one in decided.values() for a in one.rest]
     caps = {f.name: f.guards.max_hourly_cost for f in fleets}
     orphans = orphans_of(observation.machines, owned, memory.facts, fleets)
     left = orphan_views(orphans, costs.prices)
@@ -123,15 +103,15 @@ def plan(
         kept, beyond, budgets = cut_budgets(kept, fleets, members_of, memory, orphans, costs, now, forecast=forecast)
         return kept, [*too_dear, *beyond], budgets
 
-    actions, refused, budgets = affordable(actions, forecast)
+    actions, refused, budgets = affordable([a for one in decided.values() for a in one.actions], forecast)
     before = total([*rates.values(), *others.values()])
     after = total([before, *(a.hourly_delta for a in actions)])
     return Plan(
         at=now,
         complete=observation.sane,
-        fleets=views,
+        fleets={name: one.view for name, one in decided.items()},
         actions=tuple(sorted(actions, key=lambda a: _ORDER[a.verb])),
-        skips=tuple(merge([*skips, *refused])),
+        skips=tuple(merge([*(s for one in decided.values() for s in one.skips), *refused])),
         hourly_before=before,
         hourly_after=after,
         orphans=left,
@@ -149,6 +129,40 @@ def plan(
         if rest
         else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _OfFleet:
+    """What is decided of one fleet, before what it costs is looked at."""
+
+    members: Roster
+    rate: Decimal | None
+    view: FleetView
+    actions: Sequence[Action] = ()
+    rest: Sequence[Action] = ()
+    """What its guards put off."""
+    skips: Sequence[Skip] = ()
+
+
+def _of_fleet(drafted: Draft, mine: Sequence[Machine], due: Due, doubt: Doubt | None, costs: Costs) -> _OfFleet:
+    members, memory, now = drafted.members, drafted.memory, drafted.now
+    fleet, now_in_force = members.fleet, effective(members.fleet, now)
+    rate = _current_rate(members, costs.prices)
+    view = _view(members, now_in_force, rate, now)
+    try:
+        decide(drafted, now_in_force, due)
+    except Exception as error:
+        if drafted.on_fault is None:
+            raise
+        words = drafted.on_fault("fleet", error)
+        return _OfFleet(members, rate, view, skips=[Skip(fleet.name, None, Reason.INTERNAL_FAULT, detail=words)])
+    sure, doubtful = cut_doubtful(drafted.actions, doubt)
+    sure, apart = cut_apart(fleet, sure, memory, now, costs)
+    late = _late_destroys(mine, memory, {*members.moving, *(a.machine for a in sure)})
+    kept, beyond = cut_counts(fleet, members.size, sure, members.moving.values(), late=late)
+    view = replace(view, no_effect=_stuck(memory, members, drafted))
+    skips = [*drafted.skips, *doubtful, *apart, *beyond]
+    return _OfFleet(members, rate, view, kept, put_off(sure, kept), skips)
 
 
 def _unconfirmed(

@@ -12,8 +12,8 @@ from fleetd.config import config_digest, configs_differ
 from fleetd.engine import monthly_costs
 from fleetd.engine.clocks import Agreement
 from fleetd.engine.leases import Leases
+from fleetd.engine.pass_report import PassReport
 from fleetd.engine.ports import SystemClock
-from fleetd.engine.reconciler import PassReport
 from fleetd.engine.survey import survey
 from fleetd.model.errors import StoreError
 from fleetd.model.in_mind import NOTHING, InMind

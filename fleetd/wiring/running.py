@@ -23,10 +23,11 @@ from fleetd.engine.handle import EngineHandle
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
 from fleetd.engine.pace import looks_a_tick
+from fleetd.engine.pass_report import PassReport
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms, Clock, Meter, Notifier, SystemClock
 from fleetd.engine.recall import Recall
-from fleetd.engine.reconciler import PassReport, Reconciler
+from fleetd.engine.reconciler import Reconciler
 from fleetd.engine.reloading import Rejection
 from fleetd.engine.rounds import OpenSources
 from fleetd.model.errors import ApplyInterrupted, ApplyTimedOut, FleetdError, OrderDeclined

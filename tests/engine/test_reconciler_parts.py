@@ -16,10 +16,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetd.engine.basis import Basis
-from fleetd.engine.look import Looked
 from fleetd.engine.pace import Pace
+from fleetd.engine.pass_report import Looked, PassReport
 from fleetd.engine.recall import Recall
-from fleetd.engine.reconciler import PassReport, Reconciler
+from fleetd.engine.reconciler import Reconciler
 from fleetd.engine.setbacks import NOTE
 from fleetd.model.errors import StoreError, Unavailable
 from fleetd.model.fleet import Costs, Guards, Window

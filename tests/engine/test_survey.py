@@ -11,7 +11,7 @@ import pytest
 from fleetd.engine.clocks import Agreement
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
-from fleetd.engine.reconciler import PassReport
+from fleetd.engine.pass_report import PassReport
 from fleetd.engine.status import status_report
 from fleetd.engine.survey import survey
 from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ScaleIn, ShutdownTimeout, Window

@@ -17,9 +17,10 @@ from fleetd.activity.port import Source
 from fleetd.engine.daemon import Daemon
 from fleetd.engine.faults import Faults
 from fleetd.engine.follower import Follower
+from fleetd.engine.pass_report import PassReport
 from fleetd.engine.poller import Poller
 from fleetd.engine.ports import Alarms
-from fleetd.engine.reconciler import PassReport, Reconciler
+from fleetd.engine.reconciler import Reconciler
 from fleetd.model.errors import FleetdError
 from fleetd.model.fleet import Costs, Fleet
 from fleetd.model.journal import CHRONICLED
