@@ -300,6 +300,9 @@ async def test_a_lease_that_is_read_in_force_lasts_by_the_loops_clock_as_well() 
     await anyio.sleep(1801)
     assert some.in_force("ps1", NOW + 9 * HOUR) is None
     assert some.last_use("ps2", NOW - 9 * HOUR) == NOW - 9 * HOUR - timedelta(seconds=3661)
+    assert some.last_use("ps2", NOW + 9 * HOUR) == ago(minutes=1), (
+        "no later than it says: it was over when it was read"
+    )
 
 
 @virtual
