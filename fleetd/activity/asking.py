@@ -12,8 +12,9 @@ import anyio
 from multidict import CIMultiDictProxy
 
 from fleetd.model.machine import Machine
+from fleetd.model.reasons import Activity
 from fleetd.model.settings import IdleSource
-from fleetd.planner.idle import Activity, Reading
+from fleetd.planner.idle import Reading
 
 Said = tuple[Activity, str]
 """A verdict and its evidence in words."""

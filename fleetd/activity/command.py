@@ -15,8 +15,9 @@ from fleetd.activity.asking import Asking, Said
 from fleetd.activity.fill import Missing, fill_argument, values_of
 from fleetd.activity.verdict import parse_verdict
 from fleetd.model.machine import Machine
+from fleetd.model.reasons import Activity
 from fleetd.model.settings import IdleSource
-from fleetd.planner.idle import Activity, Reading
+from fleetd.planner.idle import Reading
 
 LONGEST_ANSWER = 64 * 1024
 """Bytes of output that are read; a command that says more is killed."""

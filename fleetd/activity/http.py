@@ -13,8 +13,9 @@ from fleetd.activity.fill import Missing, fill_url, values_of
 from fleetd.activity.verdict import parse_verdict
 from fleetd.model.httpdate import http_date
 from fleetd.model.machine import Machine
+from fleetd.model.reasons import Activity
 from fleetd.model.settings import IdleSource
-from fleetd.planner.idle import Activity, Reading
+from fleetd.planner.idle import Reading
 
 LONGEST_ANSWER = 64 * 1024
 """Bytes of an answer."""

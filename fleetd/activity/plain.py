@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from fleetd.model.machine import Machine
-from fleetd.planner.idle import Activity, Reading
+from fleetd.model.reasons import Activity
+from fleetd.planner.idle import Reading
 
 LeaseOf = Callable[[str, datetime], str | None]
 """Who holds a lease on a machine (id) at an instant, in words; None where nobody does."""

@@ -30,8 +30,9 @@ from fleetd.activity.fill import Missing, fill_promql, labels_of, values_of
 from fleetd.activity.series import Asked, asked_about, judge_answer, judge_series, standing
 from fleetd.model.httpdate import http_date
 from fleetd.model.machine import Machine
+from fleetd.model.reasons import Activity
 from fleetd.model.settings import IdleSource
-from fleetd.planner.idle import Activity, Reading
+from fleetd.planner.idle import Reading
 
 DATE_UNIT = timedelta(seconds=1)
 """Dates have whole seconds."""

@@ -16,8 +16,9 @@ from itertools import pairwise
 import msgspec
 
 from fleetd.activity.asking import Said, Unusable
+from fleetd.model.reasons import Activity
 from fleetd.model.singlekeys import refuse_doubled_keys
-from fleetd.planner.idle import COVERAGE, Activity
+from fleetd.planner.idle import COVERAGE
 
 FORGIVEN = 1
 """Samples that may be missing in a row."""

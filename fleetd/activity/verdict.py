@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from fleetd.activity.asking import Said
+from fleetd.model.reasons import Activity
 from fleetd.model.singlekeys import refuse_doubled_keys
-from fleetd.planner.idle import Activity
 
 LONGEST_EVIDENCE = 300
 """Characters of evidence that are kept."""

@@ -10,7 +10,7 @@ from fleetd import wiring
 from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, examples
 from fleetd.cli.vetoes import ForOption, ReasonOption, VerbOption, give, lift, must_be_known
 from fleetd.model.journal import VetoOrder
-from fleetd.model.reasons import Verb
+from fleetd.model.reasons import Verb, VetoKind
 
 FREEZE_EXAMPLES = examples(
     'fleetd freeze training --for 2h --reason "incident 42"',
@@ -35,7 +35,7 @@ def freeze(
     if fleet is not None:
         must_be_known(settings, fleet)
     verbs = frozenset(verb) if verb else frozenset(Verb)
-    give(VetoOrder("freeze", fleet, verbs, reason, lasts), config, state_dir, as_json=as_json)
+    give(VetoOrder(VetoKind.FREEZE, fleet, verbs, reason, lasts), config, state_dir, as_json=as_json)
 
 
 def unfreeze(
@@ -45,4 +45,4 @@ def unfreeze(
     as_json: JsonOption = False,
 ) -> None:
     """End the freeze of a fleet, or of everything."""
-    lift("freeze", fleet, config, state_dir, as_json=as_json)
+    lift(VetoKind.FREEZE, fleet, config, state_dir, as_json=as_json)

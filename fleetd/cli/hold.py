@@ -5,7 +5,7 @@ from __future__ import annotations
 from fleetd.cli.options import ConfigOption, JsonOption, StateDirOption, examples
 from fleetd.cli.vetoes import ForOption, MachineName, ReasonOption, VerbOption, give, lift
 from fleetd.model.journal import VetoOrder
-from fleetd.model.reasons import Verb
+from fleetd.model.reasons import Verb, VetoKind
 
 HOLD_EXAMPLES = examples(
     'fleetd hold training-7k3mqggq --for 4h --reason "debugging with Ada"',
@@ -25,7 +25,7 @@ def hold(
 ) -> None:
     """Forbid everything, or some verbs, on one machine until the hold ends. In force when this returns."""
     verbs = frozenset(verb) if verb else frozenset(Verb)
-    give(VetoOrder("hold", machine, verbs, reason, lasts), config, state_dir, as_json=as_json)
+    give(VetoOrder(VetoKind.HOLD, machine, verbs, reason, lasts), config, state_dir, as_json=as_json)
 
 
 def release(
@@ -35,4 +35,4 @@ def release(
     as_json: JsonOption = False,
 ) -> None:
     """End the hold on one machine."""
-    lift("hold", machine, config, state_dir, as_json=as_json)
+    lift(VetoKind.HOLD, machine, config, state_dir, as_json=as_json)

@@ -17,6 +17,7 @@ from fleetd.cli.report_filter import eventful_first
 from fleetd.cli.words import STYLES, instant, money, since, state_text, until
 from fleetd.model.lists import more
 from fleetd.model.machine import Phase
+from fleetd.model.reasons import VetoKind
 from fleetd.model.report import (
     BlockedReport,
     DaemonReport,
@@ -294,7 +295,7 @@ def _remarks(machine: MachineReport, now: datetime) -> str:
 
 def _freezes(report: Report, fleet: str) -> list[VetoReport]:
     """The freeze that lasts longest of those on a fleet, for each set of verbs; what forbids everything first."""
-    found = [v for v in report.vetoes if v.kind == "freeze" and v.subject in {None, fleet}]
+    found = [v for v in report.vetoes if v.kind == VetoKind.FREEZE and v.subject in {None, fleet}]
     longest = {only(v.verbs): v for v in sorted(found, key=lambda v: v.expires_at)}
     return [longest[only] for only in sorted(longest)]
 

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from fleetd.model.in_mind import NOTHING
 from fleetd.model.machine import Phase
-from fleetd.model.reasons import ORDINARY, Standing
+from fleetd.model.reasons import ORDINARY, Standing, VetoKind
 from fleetd.model.report import MachineReport, Report
 from fleetd.words import phases
 from fleetd.words.names import holds_on
@@ -27,7 +27,9 @@ def of_fleet(report: Report, name: str) -> Report:
         fleets={} if fleet is None else {name: fleet},
         machines=machines,
         blocked=tuple(b for b in report.blocked if b.fleet == name),
-        vetoes=tuple(v for v in report.vetoes if (v in holds if v.kind == "hold" else v.subject in {None, name})),
+        vetoes=tuple(
+            v for v in report.vetoes if v in holds or (v.kind != VetoKind.HOLD and v.subject in {None, name})
+        ),
         hourly=None if fleet is None else fleet.hourly,
         orphans=(),
         over_caps=tuple(c for c in report.over_caps if c.fleet in {None, name}),

@@ -18,7 +18,7 @@ from fleetd.cli.render_status import veto_words
 from fleetd.cli.words import until
 from fleetd.model.bounds import LONGEST_VETO
 from fleetd.model.journal import VetoOrder
-from fleetd.model.reasons import Verb
+from fleetd.model.reasons import Verb, VetoKind
 from fleetd.model.report import VetoReport, document
 from fleetd.model.settings import Settings
 from fleetd.model.vetoes import only
@@ -72,15 +72,15 @@ def give(order: VetoOrder, config: Path | None, state_dir: Path | None, *, as_js
         show_json(document(taken))
         return
     subject = printable(order.subject or "everything")
-    done = "held" if order.kind == "hold" else "frozen"
+    done = "held" if order.kind == VetoKind.HOLD else "frozen"
     end = until(taken.expires_at, datetime.now(UTC))
     say(f"{subject} is {done}{only(order.verbs)} until {end}: {printable(order.reason)}")
-    if order.kind == "hold" and not taken.machines:
+    if order.kind == VetoKind.HOLD and not taken.machines:
         unknown = "warning: nobody could be asked which machine that is; whatever is called"
         say(f"{unknown} {subject} is held", style="yellow")
 
 
-def lift(kind: str, subject: str | None, config: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
+def lift(kind: VetoKind, subject: str | None, config: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
     """End a hold or a freeze, and say what goes on."""
     settings = wiring.load_for_daemon(wiring.find_config(config), state_dir)
     with usage():
@@ -88,14 +88,14 @@ def lift(kind: str, subject: str | None, config: Path | None, state_dir: Path | 
     removed, left = lifted.removed, _left(lifted.left, kind, subject)
     # Looked at afterwards: a veto on a fleet or a machine that is no more can still be ended.
     if not removed and subject is not None:
-        if kind == "freeze":
+        if kind == VetoKind.FREEZE:
             must_be_known(settings, subject)
         elif not anyio.run(wiring.knows_machine, settings, subject):
             raise typer.BadParameter(f"no machine and no hold is called {subject!r}; nothing was released")
     if as_json:
         show_json(document({"removed": removed, "left": left}))
         return
-    what = "hold" if kind == "hold" else "freeze"
+    what = "hold" if kind == VetoKind.HOLD else "freeze"
     on = printable(subject or "everything")
     if removed:
         say(f"{on}: {removed} {what}{'s' if removed != 1 else ''} ended")
@@ -115,8 +115,8 @@ def must_be_known(settings: Settings, fleet: str) -> None:
         raise typer.BadParameter(f"the config has no fleet {fleet!r}; it has {listed}")
 
 
-def _left(freezes: Sequence[VetoReport], kind: str, subject: str | None) -> list[VetoReport]:
+def _left(freezes: Sequence[VetoReport], kind: VetoKind, subject: str | None) -> list[VetoReport]:
     """Those that go on where something was ended: of what was named, and of everything."""
-    if kind == "freeze" and subject is None:
+    if kind == VetoKind.FREEZE and subject is None:
         return list(freezes)
-    return [v for v in freezes if v.subject is None or (kind == "freeze" and v.subject == subject)]
+    return [v for v in freezes if v.subject is None or (kind == VetoKind.FREEZE and v.subject == subject)]

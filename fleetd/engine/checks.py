@@ -22,8 +22,7 @@ from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Intent, Memory
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action, Check, Due, Skip
-from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.idle import Activity
+from fleetd.model.reasons import Activity, Reason, Verb
 from fleetd.planner.ownership import Owner
 from fleetd.planner.policies import is_settled, last_started, snapshot_drift, timeout_drift, vendor_stops_soon
 

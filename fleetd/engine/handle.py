@@ -18,7 +18,7 @@ from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.journal import HistoryEntry, Hold, MachineOrder, Request, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Skip
-from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.model.reasons import Outcome, Reason, Verb, VetoKind
 from fleetd.model.report import DaemonReport, LastFault, LastPass, LeaseReport, Report, veto_report
 from fleetd.model.vetoes import veto_evidence
 from fleetd.planner.aged import aged, patience_of
@@ -100,24 +100,24 @@ class EngineHandle:
 
     async def veto(self, order: VetoOrder, actor: str) -> VetoTaken:
         """See ``DaemonHandle.veto``."""
-        if order.kind == "freeze" and order.subject is not None:
+        if order.kind == VetoKind.FREEZE and order.subject is not None:
             self._must_know_fleet(order.subject)
-        found = self._to_hold(order.subject or "") if order.kind == "hold" else []
+        found = self._to_hold(order.subject or "") if order.kind == VetoKind.HOLD else []
         now, until = self._clock.now(), self._daemon.reconciler.agreement.latest() + order.lasts
         hold = await self._daemon.reconciler.vetoes.add(hold_of(order, actor, found, at=now, until=until))
         await self._record(order_entry(order.kind, order.subject, found, actor, now, veto_evidence(hold)))
         self._daemon.wake()
         return veto_taken(hold, (m.id for m, _ in found))
 
-    async def lift(self, kind: str, subject: str | None, actor: str) -> int:
+    async def lift(self, kind: VetoKind, subject: str | None, actor: str) -> int:
         """See ``DaemonHandle.lift``. A hold ends by the machine's id and by its name, whichever it was made with."""
-        found = self._called(subject) if kind == "hold" else []
+        found = self._called(subject) if kind == VetoKind.HOLD else []
         removed = await self._daemon.reconciler.vetoes.lift(kind, subject, found)
         if removed:
             # They were in use until now: no round may have fallen into the hold.
             for machine in (m for m, _ in found if m.id):
                 await self._leases.put(machine.id, "hold", self._clock.now(), actor, now=self._clock.now())
-            verb = "release" if kind == "hold" else "unfreeze"
+            verb = "release" if kind == VetoKind.HOLD else "unfreeze"
             await self._record(order_entry(verb, subject, found, actor, self._clock.now(), None))
             self._daemon.wake()
         return removed

@@ -21,9 +21,9 @@ from fleetd.model.fleet import Fleet, IdleRule
 from fleetd.model.journal import Hold, IdleReport
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action
-from fleetd.model.reasons import Reason, Verb
+from fleetd.model.reasons import Activity, Reason, Verb
 from fleetd.model.settings import IdleSource
-from fleetd.planner.idle import GAPS, Activity, IdleClock, Reading, advance, combine
+from fleetd.planner.idle import GAPS, IdleClock, Reading, advance, combine
 from fleetd.planner.ownership import Owner
 from fleetd.planner.policies import last_started
 from fleetd.store.port import Journal
@@ -281,9 +281,7 @@ class Idleness:
         if verdict is Activity.IDLE and clock.idle_since is None:
             verdict = Activity.ACTIVE
             evidence = f"held, which counts as in use; {evidence}"
-        return IdleReport(
-            str(verdict), clock.idle_since if verdict is Activity.IDLE else None, evidence=evidence, at=now
-        )
+        return IdleReport(verdict, clock.idle_since if verdict is Activity.IDLE else None, evidence=evidence, at=now)
 
     def _turn(
         self,

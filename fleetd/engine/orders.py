@@ -12,7 +12,7 @@ from fleetd.engine.clocks import Agreement
 from fleetd.engine.stop_holds import remember
 from fleetd.model.journal import Hold, Intent, Request
 from fleetd.model.plan import Action, Skip
-from fleetd.model.reasons import Reason, Verb
+from fleetd.model.reasons import Reason, Verb, VetoKind
 from fleetd.store.port import Journal
 
 
@@ -89,7 +89,7 @@ class Orders:
             if request.machine_id in stops and request.keep_off:
                 hold = Hold(
                     id=0,
-                    kind="hold",
+                    kind=VetoKind.HOLD,
                     subject=stops[request.machine_id],
                     machine=request.machine_id,
                     verbs=frozenset({Verb.START}),

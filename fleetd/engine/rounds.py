@@ -21,8 +21,9 @@ from fleetd.engine.faults import leaf_of
 from fleetd.engine.ports import Clock
 from fleetd.model.fleet import IdleRule
 from fleetd.model.machine import Machine
+from fleetd.model.reasons import Activity
 from fleetd.model.settings import IdleSource
-from fleetd.planner.idle import Activity, Reading
+from fleetd.planner.idle import Reading
 
 log = structlog.get_logger(__name__)
 

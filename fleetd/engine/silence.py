@@ -12,7 +12,8 @@ import structlog
 from fleetd.model.fleet import Fleet, IdleRule
 from fleetd.model.journal import IdleReport
 from fleetd.model.machine import Machine
-from fleetd.planner.idle import SILENT_AFTER, Activity, Reading
+from fleetd.model.reasons import Activity
+from fleetd.planner.idle import SILENT_AFTER, Reading
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from fleetd.engine.ports import Clock
 from fleetd.engine.stop_holds import lift as lift_keep_off
 from fleetd.model.journal import HistoryEntry, Hold, VetoOrder
 from fleetd.model.machine import Machine
-from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.model.reasons import Outcome, Reason, Verb, VetoKind
 from fleetd.store.port import Journal
 
 TURNS = 2
@@ -69,7 +69,7 @@ class Vetoes:
         await self.read()
         return lifted
 
-    async def lift(self, kind: str, subject: str | None, found: Sequence[tuple[Machine, str]]) -> int:
+    async def lift(self, kind: VetoKind, subject: str | None, found: Sequence[tuple[Machine, str]]) -> int:
         """Remove the vetoes of that kind on this; see ``lift``."""
         removed = await lift(self._journal, kind, subject, found, self._reached())
         await self.read()
@@ -90,7 +90,7 @@ def lasting(hold: Hold, longer: timedelta) -> Hold:
 
 
 async def lift(
-    journal: Journal, kind: str, subject: str | None, found: Sequence[tuple[Machine, str]], now: datetime
+    journal: Journal, kind: VetoKind, subject: str | None, found: Sequence[tuple[Machine, str]], now: datetime
 ) -> int:
     """Remove vetoes; the number removed.
 
@@ -104,13 +104,13 @@ async def lift(
         found: for a hold, the machines of ours that are called so, each with its fleet.
         now: the time.
     """
-    if kind != "hold":
+    if kind != VetoKind.HOLD:
         return await journal.remove_holds(kind=kind, subject=subject)
     ids, names = {m.id for m, _ in found}, names_of(subject, found)
     ended = [
         hold
         for hold in await journal.holds(now=now)
-        if hold.kind == "hold"
+        if hold.kind == VetoKind.HOLD
         and (
             hold.subject in names
             if hold.machine is None

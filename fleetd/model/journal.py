@@ -9,7 +9,7 @@ from decimal import Decimal
 from types import MappingProxyType
 
 from fleetd.model.machine import Machine, SnapshotSight
-from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.model.reasons import Activity, Outcome, Reason, Verb, VetoKind
 from fleetd.model.regions import normal_region
 
 
@@ -99,7 +99,7 @@ class HistoryEntry:
     verb: str
     """A Verb, ``OUTSIDE``, an order's word, or one of ``CHRONICLED``."""
     reason: str
-    outcome: str
+    outcome: Outcome
     intent: int | None = None
     duration_s: float | None = None
     error: str | None = None
@@ -159,8 +159,7 @@ class Hold:
     id: int
     subject: str | None
     """As it was typed: machine id or name for a hold, fleet name for a freeze, None for a freeze of everything."""
-    kind: str
-    """"hold" or "freeze"."""
+    kind: VetoKind
     reason: str
     actor: str
     created_at: datetime
@@ -173,21 +172,21 @@ class Hold:
     @property
     def keeps_off(self) -> bool:
         """Whether it is what an operator's stop leaves behind: the machine is not to be started for a while."""
-        return self.kind == "hold" and self.verbs == {Verb.START}
+        return self.kind == VetoKind.HOLD and self.verbs == {Verb.START}
 
     def forbids(self, verb: Verb, *, fleet: str, machine_id: str | None, name: str, now: datetime) -> bool:
         """Whether it stands in the way of ``verb`` on that machine now."""
         if now >= self.expires_at or verb not in self.verbs:
             return False
-        if self.kind not in {"hold", "freeze"}:  # of another version: whatever it may be on
+        if self.kind not in set(VetoKind):  # of another version: whatever it may be on
             return self.subject in {None, fleet, machine_id, name}
-        if self.kind == "freeze":
+        if self.kind == VetoKind.FREEZE:
             return self.subject is None or self.subject == fleet
         return self.is_on(machine_id, name)
 
     def is_on(self, machine_id: str | None, name: str) -> bool:
         """Whether it is a hold on that machine, whatever that is called by now."""
-        if self.kind != "hold":
+        if self.kind != VetoKind.HOLD:
             return False
         return self.subject in {machine_id, name} if self.machine is None else self.machine == machine_id
 
@@ -292,8 +291,7 @@ class MachineFacts:
 class IdleReport:
     """What the idle sources say of one machine, all taken together."""
 
-    verdict: str
-    """idle, active or unknown."""
+    verdict: Activity
     idle_since: datetime | None = None
     """Start of the covered, unbroken idle span; None unless idle."""
     evidence: str = ""
@@ -306,8 +304,7 @@ class IdleReport:
 class VetoOrder:
     """A hold or freeze that an operator asks for."""
 
-    kind: str
-    """"hold" or "freeze"."""
+    kind: VetoKind
     subject: str | None
     """Machine id or name for a hold; fleet name, or None for everything, for a freeze."""
     verbs: frozenset[Verb]

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from enum import StrEnum
 from types import MappingProxyType
 
+from fleetd.model.reasons import Word
 
-class Phase(StrEnum):
+
+class Phase(Word):
     """What a machine's state means to a fleet."""
 
     UP = "up"

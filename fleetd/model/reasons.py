@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeVar
-
-E = TypeVar("E", bound=StrEnum)
+from typing import Self
 
 
-def kept(kind: type[E], word: str) -> E:
-    """The member of that word; for one that this version has not, a stand-in that is equal to none and says the word.
+class Word(StrEnum):
+    """Words that are written down, or sent: one that this version has not is kept, equal to none, and says the word.
 
     A newer fleetd may have written it: what it stands for is not known, and must not be lost or taken for something
     else.
     """
-    try:
-        return kind(word)
-    except ValueError:
-        stand_in = str.__new__(kind, word)
-        stand_in._name_, stand_in._value_ = f"?{word}", word
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
+        stand_in = str.__new__(cls, value)
+        stand_in._name_, stand_in._value_ = f"?{value}", value
         return stand_in
 
 
@@ -27,7 +27,7 @@ def known(member: StrEnum) -> bool:
     return member.name in type(member).__members__
 
 
-class Verb(StrEnum):
+class Verb(Word):
     """What can be done to a machine."""
 
     CREATE = "create"
@@ -48,7 +48,7 @@ class Verb(StrEnum):
         return self in {Verb.CREATE, Verb.START}
 
 
-class Reason(StrEnum):
+class Reason(Word):
     """Why an action is in the plan, or why it is not."""
 
     # why something is done
@@ -152,7 +152,7 @@ ORDINARY = frozenset(
 """Reasons that are the config, a person or a wait at work; the others may need somebody."""
 
 
-class Standing(StrEnum):
+class Standing(Word):
     """Why a machine is in its state, as far as fleetd knows."""
 
     FOREIGN = "foreign"
@@ -180,7 +180,7 @@ class Standing(StrEnum):
     OFF_ALL_ALONG = "off_all_along"
 
 
-class Verdict(StrEnum):
+class Verdict(Word):
     """How a transition ended. Every transition ends in one by its deadline."""
 
     REACHED = "reached"
@@ -192,7 +192,7 @@ class Verdict(StrEnum):
     TIMED_OUT = "timed_out"
 
 
-class Outcome(StrEnum):
+class Outcome(Word):
     """How an intent was closed: a verdict, or an end before there was a transition to follow."""
 
     REACHED = "reached"
@@ -209,3 +209,20 @@ class Outcome(StrEnum):
     """A create whose answer was lost, and whose machine never appeared."""
     OBSERVED = "observed"
     """Not an action of ours: a change from outside, recorded."""
+
+
+class VetoKind(Word):
+    """What a human's veto is on."""
+
+    HOLD = "hold"
+    """One machine."""
+    FREEZE = "freeze"
+    """A fleet, or everything."""
+
+
+class Activity(Word):
+    """Whether a machine is in use."""
+
+    IDLE = "idle"
+    ACTIVE = "active"
+    UNKNOWN = "unknown"

@@ -1,9 +1,8 @@
 """What is told of fleets, machines and the daemon: ``status --json``, as values.
 
 Made once from a look (``engine.status``), encoded once (``encoded``), decoded once where it arrives (``decoded``);
-whatever shows it takes these values. Codes are the words of their enums (``Verb``, ``Reason``, ``Standing`` ...), and
-are typed as text: a daemon of another version may have one that is not known here. Instants are aware, money is in
-dollars, None where it is not known.
+whatever shows it takes these values. Codes are members of their enums, those of a daemon of another version
+too (``Word``). Instants are aware, money is in dollars, None where it is not known.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from fleetd.model.instant import Instant
 from fleetd.model.journal import Hold
 from fleetd.model.machine import Phase
 from fleetd.model.plan import BudgetView, NextChange, OrphanView, OverCap, Skip, Unlike, why_undecided
-from fleetd.model.reasons import Verb
+from fleetd.model.reasons import Activity, Reason, Standing, Verb, VetoKind
 
 FORMAT = 1
 """Version of the JSON documents; it grows when a field changes its meaning."""
@@ -31,8 +30,8 @@ T = TypeVar("T")
 class StepReport(Struct, frozen=True, kw_only=True):
     """One open transition."""
 
-    verb: str
-    reason: str
+    verb: Verb
+    reason: Reason
     intent: int
     since: Instant
     deadline: Instant
@@ -44,13 +43,12 @@ class VetoReport(Struct, frozen=True, kw_only=True):
     """One hold or freeze."""
 
     id: int
-    kind: str
-    """"hold" or "freeze"."""
+    kind: VetoKind
     subject: str | None
     """As it was typed: a machine for a hold, a fleet for a freeze, None for a freeze of everything."""
     machine: str | None = None
     """Id of the machine that is held, where it is known."""
-    verbs: tuple[str, ...] = ()
+    verbs: tuple[Verb, ...] = ()
     """What it forbids, sorted."""
     reason: str
     actor: str
@@ -60,14 +58,13 @@ class VetoReport(Struct, frozen=True, kw_only=True):
     @property
     def keeps_off(self) -> bool:
         """Whether it is what an operator's stop leaves behind: the machine is not to be started for a while."""
-        return self.kind == "hold" and self.verbs == (Verb.START,)
+        return self.kind == VetoKind.HOLD and self.verbs == (Verb.START,)
 
 
 class UseReport(Struct, frozen=True, kw_only=True):
     """Whether somebody uses a machine, by its idle sources."""
 
-    verdict: str
-    """idle, active or unknown."""
+    verdict: Activity
     since: Instant | None = None
     """Since when it is idle; None unless it is."""
     evidence: str = ""
@@ -86,7 +83,7 @@ class MachineReport(Struct, frozen=True, kw_only=True):
     fleet: str | None
     state: str
     """As the provider spells it."""
-    phase: str
+    phase: Phase
     owned: bool
     leaving: bool = False
     """Somebody else destroys it."""
@@ -105,7 +102,7 @@ class MachineReport(Struct, frozen=True, kw_only=True):
     stopped_by: str | None = None
     stopped_at: Instant | None = None
     idle: UseReport | None = None
-    standing: str = ""
+    standing: Standing | None = None
     turned_outside: int = 0
     """How often somebody else has turned it within an hour."""
 
@@ -156,8 +153,8 @@ class BlockedReport(Struct, frozen=True, kw_only=True):
     fleet: str
     machine: str | None = None
     name: str | None = None
-    verb: str | None = None
-    reason: str
+    verb: Verb | None = None
+    reason: Reason
     until: Instant | None = None
     detail: str | None = None
     count: int = 1
@@ -344,7 +341,7 @@ def veto_report(hold: Hold) -> VetoReport:
         kind=hold.kind,
         subject=hold.subject,
         machine=hold.machine,
-        verbs=tuple(sorted(str(v) for v in hold.verbs)),
+        verbs=tuple(sorted(hold.verbs)),
         reason=hold.reason,
         actor=hold.actor,
         created_at=hold.created_at,

@@ -18,6 +18,7 @@ from aiohttp.typedefs import Middleware
 
 from fleetd.model.answers import Lifted, Reloaded
 from fleetd.model.errors import ConfigError, NotYet, OrderDeclined, StateLocked, StateUnusable, StoreError
+from fleetd.model.reasons import VetoKind
 from fleetd.ops import orders
 from fleetd.ops.addressee import MISDIRECTED, STANDS_BY, Identity
 from fleetd.ops.control_client import LOGIN, RELAYED, is_listening
@@ -197,7 +198,7 @@ class _Orders:
     async def lift(self, request: web.Request) -> web.Response:
         actor, (kind, subject) = actor_of(request), orders.lift(await orders.read_body(request))
         removed = await self._handle.lift(kind, subject, actor)
-        left = tuple(v for v in self._handle.status().vetoes if v.kind == "freeze")
+        left = tuple(v for v in self._handle.status().vetoes if v.kind == VetoKind.FREEZE)
         return json_answer(Lifted(removed=removed, left=left))
 
     async def adopt(self, request: web.Request) -> web.Response:

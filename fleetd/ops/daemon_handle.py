@@ -7,6 +7,7 @@ from typing import Protocol
 
 from fleetd.model.answers import Adopted, LeaseTaken, OrderTaken, VetoTaken
 from fleetd.model.journal import MachineOrder, VetoOrder
+from fleetd.model.reasons import VetoKind
 from fleetd.model.report import Report
 
 
@@ -44,7 +45,7 @@ class DaemonHandle(Told, Protocol):
         """
         ...
 
-    async def lift(self, kind: str, subject: str | None, actor: str) -> int:
+    async def lift(self, kind: VetoKind, subject: str | None, actor: str) -> int:
         """Remove vetoes; the number removed. Raises ``StoreError``."""
         ...
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from fleetd.model.bounds import LONGEST_VETO
 from fleetd.model.journal import MachineOrder, VetoOrder
-from fleetd.model.reasons import Verb
+from fleetd.model.reasons import Verb, VetoKind
 from fleetd.model.singlekeys import single_keys
 from fleetd.ops.http_answers import Fault
 
@@ -20,7 +20,6 @@ LONGEST_TEXT = 500
 BODY_WITHIN = 10.0
 """Seconds for a request's body."""
 
-_KINDS = ("hold", "freeze")
 _REQUESTS = (Verb.START, Verb.STOP, Verb.RESTART)
 
 Body = Mapping[str, object]
@@ -48,13 +47,13 @@ async def read_body(request: web.Request) -> Body:
 
 def veto(body: Body) -> VetoOrder:
     """``{"kind", "subject", "verbs", "reason", "seconds"}``."""
-    kind = _one_of(body, "kind", _KINDS)
+    kind = VetoKind(_one_of(body, "kind", tuple(VetoKind)))
     return VetoOrder(kind, _subject(body, kind), _verbs(body), _text(body, "reason"), _lasts(body))
 
 
-def lift(body: Body) -> tuple[str, str | None]:
+def lift(body: Body) -> tuple[VetoKind, str | None]:
     """``{"kind", "subject"}``: the kind, and what it is on."""
-    kind = _one_of(body, "kind", _KINDS)
+    kind = VetoKind(_one_of(body, "kind", tuple(VetoKind)))
     return kind, _subject(body, kind)
 
 
@@ -77,8 +76,8 @@ def lease(body: Body) -> tuple[str, str, timedelta]:
     return _called(body, "machine"), _text(body, "source"), _lasts(body, allow_zero=True)
 
 
-def _subject(body: Body, kind: str) -> str | None:
-    return _called(body, "subject") if kind == "hold" or body.get("subject") is not None else None
+def _subject(body: Body, kind: VetoKind) -> str | None:
+    return _called(body, "subject") if kind == VetoKind.HOLD or body.get("subject") is not None else None
 
 
 def _text(body: Body, key: str) -> str:

@@ -11,7 +11,7 @@ from fleetd.model.fleet import Fleet
 from fleetd.model.journal import Hold, Memory, Setback, setback_key
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Skip
-from fleetd.model.reasons import Reason, Verb, known
+from fleetd.model.reasons import Reason, Verb, VetoKind, known
 from fleetd.model.vetoes import veto_detail
 from fleetd.planner.costs import BILLED, member_rate
 from fleetd.planner.idle import lost_until, may_lose, may_park, parkable_at
@@ -272,4 +272,4 @@ def veto(memory: Memory, verb: Verb, fleet: str, machine: Machine | None, now: d
 
 def veto_reason(hold: Hold) -> Reason:
     """The reason code of what a veto forbids."""
-    return Reason.FROZEN if hold.kind == "freeze" else Reason.HELD
+    return Reason.FROZEN if hold.kind == VetoKind.FREEZE else Reason.HELD

@@ -15,12 +15,11 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from fleetd.model.fleet import Fleet, IdleRule
 from fleetd.model.journal import IdleReport, MachineFacts
 from fleetd.model.machine import Machine
-from fleetd.model.reasons import Reason
+from fleetd.model.reasons import Activity, Reason
 from fleetd.planner.waits import is_waiting
 
 COVERAGE = 0.9
@@ -34,14 +33,6 @@ SILENT_AFTER = 1800.0
 which nobody can know enough before."""
 SURGE_SPAN = timedelta(minutes=10)
 """More than half of a fleet turning idle within this time looks like a broken source, not like a free evening."""
-
-
-class Activity(StrEnum):
-    """What a source says of a machine."""
-
-    IDLE = "idle"
-    ACTIVE = "active"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, KeptLease, MachineFacts
-from fleetd.model.reasons import Outcome
+from fleetd.model.reasons import Outcome, VetoKind
 
 
 class Journal(Protocol):
@@ -115,7 +115,7 @@ class Journal(Protocol):
         """Store a veto (its ``id`` is ignored) and return it with its id. Durable: it is obeyed from now on."""
         ...
 
-    async def remove_holds(self, *, kind: str, subject: str | None) -> int:
+    async def remove_holds(self, *, kind: VetoKind, subject: str | None) -> int:
         """Remove the vetoes of that kind on that subject; the number removed."""
         ...
 

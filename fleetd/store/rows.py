@@ -12,7 +12,6 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -20,7 +19,7 @@ import structlog
 
 from fleetd.model.bounds import FIRST, LAST
 from fleetd.model.journal import Backoff, BilledMonth, HistoryEntry, Hold, Intent, KeptLease, MachineFacts
-from fleetd.model.reasons import Outcome, Verb, kept, known
+from fleetd.model.reasons import Outcome, Verb, Word, known
 
 log = structlog.get_logger(__name__)
 
@@ -147,8 +146,8 @@ def _codec(hint: object) -> _Codec:
     if isinstance(hint, types.UnionType):
         (inner,) = (arm for arm in typing.get_args(hint) if arm is not types.NoneType)
         return _optional(_codec(inner))
-    if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return (str, lambda cell: kept(hint, cell_to_text(cell)))
+    if isinstance(hint, type) and issubclass(hint, Word):
+        return (lambda word: text_to_cell(str(word)), lambda cell: hint(cell_to_text(cell)))
     return _CODECS[hint]
 
 
@@ -186,7 +185,7 @@ def _verbs_to_cell(value: Iterable[Verb]) -> str:
 
 
 def _cell_to_verbs(cell: Cell) -> frozenset[Verb]:
-    verbs = frozenset(kept(Verb, _expect(str, verb)) for verb in _expect(list, json.loads(_expect(str, cell))))
+    verbs = frozenset(Verb(_expect(str, verb)) for verb in _expect(list, json.loads(_expect(str, cell))))
     # What a word of another version forbids is not known: so it forbids everything.
     return verbs if all(map(known, verbs)) else verbs | frozenset(Verb)
 
@@ -204,7 +203,7 @@ def _stand_in(hint: object, cell: Cell) -> object:
         return None
     if isinstance(hint, type) and issubclass(hint, str):
         text = f"{cell!r:.80}"
-        return kept(hint, text) if issubclass(hint, StrEnum) else text
+        return hint(text)
     plain: Mapping[object, object] = {bool: False, int: 0, float: 0.0, datetime: FIRST}
     return plain.get(hint, frozenset(Verb) if hint == frozenset[Verb] else _NOTHING)
 

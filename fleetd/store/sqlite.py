@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fleetd.model.journal import HistoryEntry, Hold, Intent
-from fleetd.model.reasons import Outcome
+from fleetd.model.reasons import Outcome, VetoKind
 from fleetd.store import statements
 from fleetd.store.database import Database
 from fleetd.store.rows import HISTORY, HOLDS, INTENTS, Cell, Table, instant_to_cell, text_to_cell
@@ -127,9 +127,9 @@ class SqliteJournal(SqlJournal):
         number = await self._database.write(lambda db: db.execute(HOLDS.insert, row).lastrowid)
         return replace(hold, id=number or 0)
 
-    async def remove_holds(self, *, kind: str, subject: str | None) -> int:
+    async def remove_holds(self, *, kind: VetoKind, subject: str | None) -> int:
         """See ``Journal.remove_holds``. Expired ones that ``prune`` has not dropped yet count."""
-        key = (kind, None if subject is None else text_to_cell(subject))
+        key = (str(kind), None if subject is None else text_to_cell(subject))
         sql = "DELETE FROM hold WHERE kind = ? AND subject IS ?"
         return await self._database.write(lambda db: db.execute(sql, key).rowcount)
 

@@ -69,7 +69,7 @@ def ending(intent: Intent, at: datetime, outcome: Outcome, error: str | None) ->
         name=intent.name,
         verb=intent.verb.value,
         reason=intent.reason.value,
-        outcome=outcome.value,
+        outcome=outcome,
         intent=intent.id,
         duration_s=max((at - intent.created_at).total_seconds(), 0.0),
         error=error,

@@ -17,6 +17,7 @@ from fleetd.model.errors import CloudError, ConfigError, StateAway, StateLocked
 from fleetd.model.journal import MachineFacts, MachineOrder, VetoOrder
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Observation
+from fleetd.model.reasons import VetoKind
 from fleetd.model.report import veto_report
 from fleetd.model.settings import Settings
 from fleetd.model.vetoes import veto_evidence
@@ -112,14 +113,14 @@ async def veto(settings: Settings, order_: VetoOrder) -> VetoTaken:
     except NoDaemon as error:
         now, actor = datetime.now(UTC), myself()
         async with _offline_journal(settings, error) as journal:
-            found = await _to_hold(settings, journal, order_.subject or "") if order_.kind == "hold" else []
+            found = await _to_hold(settings, journal, order_.subject or "") if order_.kind == VetoKind.HOLD else []
             hold = await journal.add_hold(hold_of(order_, actor, found, at=now, until=now + order_.lasts))
             entry = order_entry(order_.kind, order_.subject, found, actor, now, veto_evidence(hold))
             await journal.append_history(entry)
         return veto_taken(hold, (m.id for m, _ in found))
 
 
-async def lift(settings: Settings, kind: str, subject: str | None) -> Lifted:
+async def lift(settings: Settings, kind: VetoKind, subject: str | None) -> Lifted:
     """``fleetd release`` and ``unfreeze``: how many vetoes ended, and what freezes go on.
 
     Raises as ``veto`` does.
@@ -131,13 +132,13 @@ async def lift(settings: Settings, kind: str, subject: str | None) -> Lifted:
         raise
     except NoDaemon as error:
         async with _offline_journal(settings, error) as journal:
-            found = await _called(settings, journal, subject) if kind == "hold" else []
+            found = await _called(settings, journal, subject) if kind == VetoKind.HOLD else []
             removed = await lift_from(journal, kind, subject, found, datetime.now(UTC))
             if removed:
-                verb = "release" if kind == "hold" else "unfreeze"
+                verb = "release" if kind == VetoKind.HOLD else "unfreeze"
                 entry = order_entry(verb, subject, found, myself(), datetime.now(UTC), None)
                 await journal.append_history(entry)
-            left = [h for h in await journal.holds(now=datetime.now(UTC)) if h.kind == "freeze"]
+            left = [h for h in await journal.holds(now=datetime.now(UTC)) if h.kind == VetoKind.FREEZE]
             return Lifted(removed=removed, left=tuple(veto_report(h) for h in left))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from fleetd.model.machine import Phase
-from fleetd.model.reasons import Reason
+from fleetd.model.reasons import Activity, Reason, VetoKind
 from fleetd.model.report import FleetReport, MachineReport, Report
 from fleetd.words.fleets import change_sentence, fleet_sentence, unlike_sentence
 from fleetd.words.machines import standing_sentence
@@ -113,7 +113,7 @@ def _vetoes(report: Report, fleet: str | None, machines: Sequence[MachineReport]
     return [
         veto_sentence(v, now)
         for v in report.vetoes
-        if (v.subject in {None, fleet} if v.kind == "freeze" else v in holds)
+        if (v.subject in {None, fleet} if v.kind == VetoKind.FREEZE else v in holds)
     ]
 
 
@@ -147,10 +147,10 @@ def _activity(machine: MachineReport, now: datetime) -> list[str]:
     if machine.phase != Phase.UP or idle is None:
         return []
     evidence = f" ({idle.evidence})" if idle.evidence else ""
-    if idle.verdict == "idle":
+    if idle.verdict == Activity.IDLE:
         since = f" for {span(now - idle.since)}" if idle.since is not None else ""
         return [f"It has been idle{since}{evidence}."]
-    if idle.verdict == "active":
+    if idle.verdict == Activity.ACTIVE:
         return [f"It is in use{evidence}."]
     return [f"Nobody can tell whether it is in use, which counts as used{evidence}."]
 

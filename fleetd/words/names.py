@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
+from fleetd.model.reasons import VetoKind
 from fleetd.model.report import MachineReport, VetoReport
 
 _BLANK = (
@@ -34,4 +35,5 @@ def holds_on(vetoes: Iterable[VetoReport], machines: Iterable[MachineReport]) ->
     whose = [(m.id, m.name) for m in machines]
     ids = {machine_id for machine_id, _ in whose if machine_id is not None}
     words = ids | {name for _, name in whose}
-    return [v for v in vetoes if v.kind == "hold" and (v.subject in words if v.machine is None else v.machine in ids)]
+    holds = (v for v in vetoes if v.kind == VetoKind.HOLD)
+    return [v for v in holds if (v.subject in words if v.machine is None else v.machine in ids)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from fleetd.model.reasons import VetoKind
 from fleetd.model.report import VetoReport
 from fleetd.model.vetoes import only
 from fleetd.words.quotes import clause
@@ -18,6 +19,6 @@ def veto_sentence(veto: VetoReport, now: datetime) -> str:
     if veto.keeps_off:
         done = f"keeps {what} from being started"
     else:
-        done = f"holds {what}" if veto.kind == "hold" else f"has frozen {'fleet ' if veto.subject else ''}{what}"
-        done += only(veto.verbs)
+        frozen = f"has frozen {'fleet ' if veto.subject else ''}{what}"
+        done = (f"holds {what}" if veto.kind == VetoKind.HOLD else frozen) + only(veto.verbs)
     return f"{veto.actor} {done} until {clock(ends)}{left}: {clause(veto.reason)}."

@@ -16,8 +16,9 @@ from fleetd.activity.opening import open_sources
 from fleetd.activity.plain import LeaseSource, UptimeSource
 from fleetd.activity.prometheus import PrometheusSource
 from fleetd.model.machine import Machine
+from fleetd.model.reasons import Activity
 from fleetd.model.settings import IdleSource
-from fleetd.planner.idle import Activity, Reading
+from fleetd.planner.idle import Reading
 from tests.support.build import machine
 from tests.support.virtual_time import virtual
 

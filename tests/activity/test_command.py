@@ -14,8 +14,8 @@ import pytest
 
 from fleetd.activity import command, strays
 from fleetd.activity.command import CommandSource
+from fleetd.model.reasons import Activity
 from fleetd.model.settings import IdleSource
-from fleetd.planner.idle import Activity
 from tests.support.build import machine
 from tests.support.virtual_time import virtual
 

@@ -18,8 +18,8 @@ from fleetd.activity.port import Remembering
 from fleetd.activity.prometheus import NEWEST, TWICE, PrometheusSource, judge_date
 from fleetd.activity.series import Asked
 from fleetd.model.machine import Machine
+from fleetd.model.reasons import Activity
 from fleetd.model.settings import IdleSource
-from fleetd.planner.idle import Activity
 from tests.support.build import machine
 from tests.support.scripted_server import HANG, RESET, answer, scripted
 from tests.support.virtual_time import virtual

@@ -11,7 +11,7 @@ import pytest
 
 from fleetd.activity.asking import Unusable
 from fleetd.activity.series import Asked, asked_about, judge_answer, judge_series, standing
-from fleetd.planner.idle import Activity
+from fleetd.model.reasons import Activity
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 END, STEP = NOW.timestamp(), 30.0

@@ -31,8 +31,8 @@ from fleetd.activity.series import asked_about, judge_answer, judge_series
 from fleetd.engine.rounds import Rounds
 from fleetd.model.fleet import IdleRule
 from fleetd.model.machine import Machine
+from fleetd.model.reasons import Activity
 from fleetd.model.settings import IdleSource
-from fleetd.planner.idle import Activity
 from tests.support.build import NOW, machine
 from tests.support.scripted_server import Heard, scripted
 from tests.support.scripted_server import answer as scripted_answer

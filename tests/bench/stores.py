@@ -19,9 +19,8 @@ import anyio
 
 from fleetd.engine.status import status_report
 from fleetd.model.fleet import IdleRule
-from fleetd.model.reasons import Outcome
+from fleetd.model.reasons import Activity, Outcome
 from fleetd.model.report import DaemonReport, encoded
-from fleetd.planner.idle import Activity
 from tests.store.stores import FileStore, ServerStore, Store
 from tests.store.test_journal import INTENT
 from tests.support.build import NOW, fleet, token_name

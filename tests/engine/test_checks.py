@@ -18,8 +18,7 @@ from fleetd.model.errors import Unavailable
 from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout
 from fleetd.model.machine import SnapshotPolicy
 from fleetd.model.plan import Check
-from fleetd.model.reasons import Verb
-from fleetd.planner.idle import Activity
+from fleetd.model.reasons import Activity, Verb
 from tests.support.build import fleet, hold, token_name
 from tests.support.rig import Rig, rig
 from tests.support.scripted_source import ScriptedSource

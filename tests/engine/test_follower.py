@@ -16,7 +16,7 @@ from fleetd.model.errors import StoreError
 from fleetd.model.fleet import Guards
 from fleetd.model.journal import Intent
 from fleetd.model.plan import Observation
-from fleetd.model.reasons import Outcome, Verb, kept
+from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner.ownership import UNSEEN
 from fleetd.planner.transitions import Ending
 from tests.support.build import NOW, ago, facts, fleet, intent, later, machine, token_name
@@ -81,7 +81,7 @@ def test_whether_others_of_its_fleet_are_followed(followed: dict[int, str], othe
         pytest.param({}, True, [7], False, False, id="followed already"),
         pytest.param({}, True, [8], False, True, id="another is"),
         pytest.param({}, True, [], True, False, id="it has its verdict"),
-        pytest.param({"verb": kept(Verb, "hibernate")}, True, [], False, False, id="another version's verb"),
+        pytest.param({"verb": Verb("hibernate")}, True, [], False, False, id="another version's verb"),
     ],
 )
 def test_what_is_followed(

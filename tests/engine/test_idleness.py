@@ -19,8 +19,8 @@ from fleetd.model.fleet import IdleRule
 from fleetd.model.journal import Hold
 from fleetd.model.machine import Machine, MachineEvent
 from fleetd.model.plan import Action
-from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.idle import GAPS, Activity, IdleClock, Reading
+from fleetd.model.reasons import Activity, Reason, Verb
+from fleetd.planner.idle import GAPS, IdleClock, Reading
 from fleetd.planner.ownership import Owner
 from tests.support.build import NOW, fleet, machine
 from tests.support.virtual_time import VirtualClock, run_virtual, virtual_clock

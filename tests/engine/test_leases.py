@@ -21,8 +21,7 @@ from fleetd.model.errors import NotYet, OrderDeclined
 from fleetd.model.fleet import Guards, IdleRule, Limit, ScaleIn, Window
 from fleetd.model.journal import VetoOrder
 from fleetd.model.plan import Action
-from fleetd.model.reasons import Reason, Verb
-from fleetd.planner.idle import Activity
+from fleetd.model.reasons import Activity, Reason, Verb
 from tests.support.build import fleet, machine, token_name
 from tests.support.rig import Rig, rig
 from tests.support.scripted_source import ScriptedSource

@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 from fleetd.model.errors import Unavailable
 from fleetd.model.fleet import AutoSnapshot, Guards, IdleRule, Limit, ShutdownTimeout, Window
 from fleetd.model.machine import SnapshotPolicy
-from fleetd.planner.idle import Activity, Reading
+from fleetd.model.reasons import Activity
+from fleetd.planner.idle import Reading
 from tests.support.build import fleet, hold, token_name
 from tests.support.rig import Rig, rig
 from tests.support.scripted_source import ScriptedSource

@@ -14,8 +14,7 @@ import pytest
 from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ScaleIn, ShutdownTimeout, Window
 from fleetd.model.journal import Request
 from fleetd.model.machine import Machine
-from fleetd.model.reasons import Verb
-from fleetd.planner.idle import Activity
+from fleetd.model.reasons import Activity, Verb
 from tests.support.build import fleet, token_name
 from tests.support.fakecloud import FakeCloud
 from tests.support.rig import Rig, rig

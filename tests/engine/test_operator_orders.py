@@ -14,8 +14,7 @@ from fleetd.engine.leases import Leases
 from fleetd.model.errors import OrderDeclined, RateLimited, Refused, Unavailable
 from fleetd.model.fleet import IdleRule
 from fleetd.model.journal import MachineOrder, VetoOrder
-from fleetd.model.reasons import Verb
-from fleetd.planner.idle import Activity
+from fleetd.model.reasons import Activity, Verb
 from tests.support.build import fleet, token_name
 from tests.support.rig import Rig, rig
 from tests.support.scripted_source import ScriptedSource

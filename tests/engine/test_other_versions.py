@@ -25,7 +25,7 @@ from fleetd.engine.notes import ASIDE
 from fleetd.model.errors import StateUnusable
 from fleetd.model.fleet import IdleRule
 from fleetd.model.journal import Hold, Intent, MachineFacts
-from fleetd.model.reasons import Outcome, Reason, Verb, kept, known
+from fleetd.model.reasons import Outcome, Reason, Verb, known
 from fleetd.ops.metrics import Metrics
 from fleetd.ops.page import service
 from fleetd.ops.page.scene import Scene
@@ -260,13 +260,13 @@ def test_a_note_that_cannot_be_read_is_set_aside_and_said_once(note: str, tmp_pa
 
 def test_a_word_of_another_version_is_itself_and_nothing_else() -> None:
     for kind in (Verb, Reason, Outcome):
-        odd = kept(kind, "CREATE")
+        odd = kind("CREATE")
         assert (str(odd), odd.value, json.dumps([odd]), known(odd)) == ("CREATE", "CREATE", '["CREATE"]', False)
         assert odd not in set(kind)
         for member in kind:
-            assert kept(kind, member.value) is member
+            assert kind(member.value) is member
             assert known(member)
-    facts = MachineFacts("ps1", "f", "n", NOW, NOW, last_state="off", failure=kept(Outcome, "melted"))
+    facts = MachineFacts("ps1", "f", "n", NOW, NOW, last_state="off", failure=Outcome("melted"))
     assert FACTS.decode(FACTS.encode(facts)) == facts
 
 

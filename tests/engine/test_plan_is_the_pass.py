@@ -22,8 +22,8 @@ from fleetd.model.fleet import AutoSnapshot, Fleet, Guards, IdleRule, Limit, Sca
 from fleetd.model.in_mind import NOTHING, InMind
 from fleetd.model.machine import SnapshotPolicy, SnapshotSight
 from fleetd.model.plan import Listing, Plan
+from fleetd.model.reasons import Activity
 from fleetd.model.report import Report, decoded, encoded
-from fleetd.planner.idle import Activity
 from fleetd.store.sqlite import SqliteJournal
 from fleetd.wiring.dry_run import assumed, idle_of
 from tests.sim.mutation import rewritten

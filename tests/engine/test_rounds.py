@@ -17,8 +17,9 @@ from fleetd.engine.silence import SILENT_AFTER
 from fleetd.model.errors import Unavailable
 from fleetd.model.fleet import Guards, IdleRule, Limit, Window
 from fleetd.model.machine import Machine
+from fleetd.model.reasons import Activity
 from fleetd.model.settings import IdleSource
-from fleetd.planner.idle import Activity, Reading
+from fleetd.planner.idle import Reading
 from tests.support.build import fleet, machine, token_name
 from tests.support.rig import Rig, rig
 from tests.support.scripted_source import ScriptedSource

@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 
 from fleetd.engine.rounds import PROMPTLY, Rounds, shared_names
 from fleetd.model.fleet import IdleRule
+from fleetd.model.reasons import Activity
 from fleetd.model.settings import IdleSource
-from fleetd.planner.idle import Activity, Reading
+from fleetd.planner.idle import Reading
 from tests.support.build import NOW, machine
 from tests.support.virtual_time import virtual
 

@@ -21,7 +21,7 @@ from fleetd.engine.setbacks import (
 )
 from fleetd.model.journal import Intent, Setback
 from fleetd.model.machine import Machine
-from fleetd.model.reasons import Outcome, Reason, Verb, kept
+from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.transitions import BACKOFF_STEPS
 from fleetd.store.port import Journal
 from tests.support.build import NOW, ago, event, intent, later, machine
@@ -34,7 +34,7 @@ MOMENT = timedelta(seconds=1)
 START, STOP = intent(Verb.START, 1), intent(Verb.STOP, 1, reason=Reason.OVER_TARGET)
 CREATE = intent(Verb.CREATE, 1)
 UPDATE = intent(Verb.UPDATE, 1, reason=Reason.TIMEOUT_DRIFT, parameters={"shutdown_timeout_hours": 24})
-FOREIGN: Any = kept(Verb, "explode")
+FOREIGN: Any = Verb("explode")
 
 
 async def loaded(journal: Journal) -> Setbacks:

@@ -17,7 +17,7 @@ from fleetd.engine.settling import FOREIGN_INTENT, Settling
 from fleetd.model.fleet import Fleet, Guards
 from fleetd.model.journal import Intent, MachineFacts
 from fleetd.model.machine import Machine
-from fleetd.model.reasons import Outcome, Reason, Verb, kept
+from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.planner.facts import OutsideChange
 from fleetd.planner.ownership import UNSEEN
 from fleetd.store.sqlite import SqliteJournal
@@ -29,7 +29,7 @@ from tests.support.virtual_time import VirtualClock, run_virtual, virtual_clock
 P = pytest.param
 SETTLE = 120.0
 FLEET = fleet(guards=Guards(settle=timedelta(seconds=SETTLE)))
-FOREIGN: Any = kept(Verb, "explode")
+FOREIGN: Any = Verb("explode")
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 

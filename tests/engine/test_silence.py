@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from fleetd.engine.silence import KNOWN_AGAIN, SILENT_AFTER, Silence
 from fleetd.model.fleet import IdleRule
 from fleetd.model.journal import IdleReport
-from fleetd.planner.idle import Activity, Reading
+from fleetd.model.reasons import Activity
+from fleetd.planner.idle import Reading
 from tests.support.build import NOW, fleet, machine, token_name
 from tests.support.virtual_time import run_virtual
 

@@ -27,9 +27,8 @@ from fleetd.model.fleet import AutoSnapshot, IdleRule, Window
 from fleetd.model.journal import Hold, Memory, Request
 from fleetd.model.machine import SnapshotSight
 from fleetd.model.plan import Action, Check, Observation, Skip
-from fleetd.model.reasons import Reason, Verb
+from fleetd.model.reasons import Activity, Reason, Verb
 from fleetd.model.report import DaemonReport
-from fleetd.planner.idle import Activity
 from fleetd.planner.ownership import Owner
 from tests.support.build import NOW, ago, facts, fleet, intent, later, machine, token_name
 from tests.support.rig import Rig, SilentAlarms, rig

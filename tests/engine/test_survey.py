@@ -16,9 +16,8 @@ from fleetd.engine.status import status_report
 from fleetd.engine.survey import survey
 from fleetd.model.fleet import Fleet, Guards, IdleRule, Limit, ScaleIn, ShutdownTimeout, Window
 from fleetd.model.plan import Plan
-from fleetd.model.reasons import Reason, Verb
+from fleetd.model.reasons import Activity, Reason, Verb
 from fleetd.model.report import DaemonReport
-from fleetd.planner.idle import Activity
 from fleetd.store.sqlite import SqliteJournal
 from tests.support.build import facts, fleet, hold, token_name
 from tests.support.inline_executor import InlineExecutor

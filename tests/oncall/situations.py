@@ -23,9 +23,8 @@ from fleetd.engine.leases import Leases
 from fleetd.model.answers import LeaseTaken
 from fleetd.model.fleet import Guards, IdleRule, Limit, Window
 from fleetd.model.journal import MachineOrder
-from fleetd.model.reasons import Verb
+from fleetd.model.reasons import Activity, Verb
 from fleetd.ops.control_client import ControlClient
-from fleetd.planner.idle import Activity
 from tests.support.build import fleet, token_name
 from tests.support.parsed import parsed
 from tests.support.processes import fleetd, simulator, started, until, write_config

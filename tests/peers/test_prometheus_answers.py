@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from fleetd.activity.prometheus import PrometheusSource
+from fleetd.model.reasons import Activity
 from fleetd.model.settings import IdleSource
-from fleetd.planner.idle import Activity
 from tests.support.build import machine
 from tests.support.exporter import Exporter, prometheus
 

@@ -14,7 +14,7 @@ from fleetd.model.fleet import IdleRule
 from fleetd.model.journal import Departure, Hold, Intent, Setback
 from fleetd.model.machine import UNREADABLE, Machine, SnapshotSight
 from fleetd.model.plan import Action, Skip
-from fleetd.model.reasons import Outcome, Reason, Verb, kept
+from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.model.vetoes import only as only_of
 from fleetd.model.vetoes import veto_detail
 from fleetd.planner.draft import Draft, tried, veto, veto_reason
@@ -202,7 +202,7 @@ def test_which_one_may_go_late(departed: datetime | None, known: Any, taken: boo
     assert found.departing(machine(1)) is counts
 
 
-HIBERNATE: Any = kept(Verb, "hibernate")
+HIBERNATE: Any = Verb("hibernate")
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from fleetd.model.fleet import IdleRule
 from fleetd.model.journal import IdleReport
-from fleetd.model.reasons import Reason
+from fleetd.model.reasons import Activity, Reason
 from fleetd.planner.idle import (
-    Activity,
     IdleClock,
     Reading,
     advance,

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from fleetd.model.fleet import IdleRule
 from fleetd.model.journal import IdleReport
-from fleetd.planner.idle import GAPS, Activity, IdleClock, advance, may_park
+from fleetd.model.reasons import Activity
+from fleetd.planner.idle import GAPS, IdleClock, advance, may_park
 from tests.support.build import NOW, ago, facts, fleet
 
 PASS = 30

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fleetd.model.fleet import Guards
-from fleetd.model.reasons import Verb, kept
+from fleetd.model.reasons import Verb
 from fleetd.planner.lookup import Named, ours
 from fleetd.planner.ownership import Owner
 from fleetd.planner.plan import plan
@@ -15,7 +15,7 @@ from fleetd.planner.roster import drifted, roster
 from tests.support.build import NOW, facts, fleet, intent, machine, machines, memory, seen, token_name
 
 P = pytest.param
-HIBERNATE: Any = kept(Verb, "hibernate")
+HIBERNATE: Any = Verb("hibernate")
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from fleetd.model.plan import Unlike
-from fleetd.model.reasons import Outcome, Verb, kept
+from fleetd.model.reasons import Outcome, Verb
 from fleetd.planner.roster import differing, is_late, roster, start_order, timed_out, unlike, victim_order
 from tests.support.build import NOW, ago, facts, fleet, idle, intent, machine, memory, token_name
 
 P = pytest.param
 PRICES = {"P4000": Decimal("0.51")}
 BORN = {"created_at": ago(days=3)}
-HIBERNATE: Any = kept(Verb, "hibernate")
+HIBERNATE: Any = Verb("hibernate")
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,7 @@ from fleetd.config import parse
 from fleetd.engine.handle import EngineHandle
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.machine import Machine
-from fleetd.model.reasons import Verb
-from fleetd.planner.idle import Activity
+from fleetd.model.reasons import Activity, Verb
 from fleetd.simulator import faults as f
 from fleetd.simulator.calls import Call
 from fleetd.simulator.clock import WorldClock

@@ -45,9 +45,9 @@ from fleetd.engine.leases import Leases
 from fleetd.model.errors import ConfigError, FleetdError
 from fleetd.model.machine import Machine
 from fleetd.model.plan import Plan
+from fleetd.model.reasons import Activity
 from fleetd.model.settings import IdleSource, Settings
 from fleetd.ops import logs
-from fleetd.planner.idle import Activity
 from fleetd.planner.plan import plan
 from fleetd.store.lock import StateLock
 from fleetd.store.paths import JOURNAL, journal_path

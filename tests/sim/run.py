@@ -23,8 +23,8 @@ import fleetd.simulator.core
 from fleetd.cloud.calls import HttpLimits
 from fleetd.model.errors import ConfigError
 from fleetd.model.machine import Machine
+from fleetd.model.reasons import Activity
 from fleetd.model.report import encoded
-from fleetd.planner.idle import Activity
 from fleetd.simulator.clock import WorldClock
 from fleetd.simulator.lifecycle import arm_timers
 from fleetd.simulator.server import SimServer, serve

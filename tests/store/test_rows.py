@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from fleetd.model.bounds import FIRST, LAST
 from fleetd.model.journal import Intent
-from fleetd.model.reasons import Outcome, Reason, Verb, kept
+from fleetd.model.reasons import Outcome, Reason, Verb, VetoKind
 from fleetd.store import schema
 from fleetd.store.rows import (
     BACKOFFS,
@@ -62,7 +62,8 @@ STRATEGIES: Mapping[Any, st.SearchStrategy[Any]] = {
     datetime: INSTANTS,
     Verb: st.sampled_from(Verb),
     Reason: st.sampled_from(Reason),
-    Outcome: st.sampled_from(Outcome),
+    Outcome: st.sampled_from(Outcome) | TEXT.map(Outcome),
+    VetoKind: st.sampled_from(VetoKind) | TEXT.map(VetoKind),
     frozenset[Verb]: st.frozensets(st.sampled_from(Verb)),
     Mapping[str, object]: st.dictionaries(TEXT, JSON, max_size=4).map(MappingProxyType),
 }
@@ -153,7 +154,7 @@ def _called(value: object) -> str:
     ("table", "column", "cell", "stands_for"),
     [
         # A veto forbids everything, and goes on.
-        (HOLDS, "verbs", '["stop","terminate"]', EVERY_VERB | {kept(Verb, "terminate")}),
+        (HOLDS, "verbs", '["stop","terminate"]', EVERY_VERB | {Verb("terminate")}),
         (HOLDS, "verbs", '["stop"', EVERY_VERB),
         (HOLDS, "verbs", "[7]", EVERY_VERB),
         (HOLDS, "verbs", '{"stop": 1}', EVERY_VERB),
@@ -168,10 +169,10 @@ def _called(value: object) -> str:
         # An instant is one of the years that there are, and a word is what it says.
         (HOLDS, "created_at", "soon", FIRST),
         (HOLDS, "created_at", -1, FIRST),
-        (HOLDS, "kind", 7, "7"),
+        (HOLDS, "kind", 7, VetoKind("7")),
         (HISTORY, "name", b"\xff", repr(b"\xff")),
-        (INTENTS, "verb", "terminate", kept(Verb, "terminate")),
-        (INTENTS, "verb", 7, kept(Verb, "7")),
+        (INTENTS, "verb", "terminate", Verb("terminate")),
+        (INTENTS, "verb", 7, Verb("7")),
         # What may be missing is missing.
         (HOLDS, "subject", 7, None),
         (INTENTS, "outcome", 7, None),

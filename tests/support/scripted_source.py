@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from fleetd.model.machine import Machine
-from fleetd.planner.idle import Activity, Reading
+from fleetd.model.reasons import Activity
+from fleetd.planner.idle import Reading
 
 
 class ScriptedSource:

@@ -19,7 +19,7 @@ from fleetd.cloud.dialects import DIALECTS
 from fleetd.model.fleet import AutoSnapshot, Costs, Fleet, IdleRule, ShutdownTimeout, Window
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.machine import Machine
-from fleetd.planner.idle import Activity
+from fleetd.model.reasons import Activity
 from fleetd.planner.windows import effective
 from fleetd.simulator.calls import Call
 from fleetd.simulator.clock import WorldClock

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from fleetd.model.report import Report, UseReport, decoded, document, encoded
+from fleetd.model.reasons import Reason, Verb, Word, known
+from fleetd.model.report import BlockedReport, Report, UseReport, decoded, document, encoded
 from tests.support.fake_handle import AT, a_fleet, a_machine, a_report, a_veto
 
 
@@ -29,3 +30,19 @@ def test_what_is_sent_is_json_and_says_what_json_has_of_it(text: str) -> None:
     sent = json.loads(encoded(full(text)))
     assert sent == json.loads(json.dumps(document(full(text))))
     assert sent["daemon"]["config"] == text
+
+
+@pytest.mark.parametrize("odd", ["hibernate", "", "HOLD", "a b", "\x1b[31m"])
+def test_words_of_a_newer_daemon_are_read_and_stay_what_they_are(odd: str) -> None:
+    veto = a_veto(odd, "x", odd)
+    machine = a_machine("x", phase=odd, standing=odd, hold=veto, idle={"verdict": odd})
+    skip = BlockedReport(fleet="training", verb=Verb(odd), reason=Reason(odd))
+    whole = a_report(machines=[machine], vetoes=[veto], blocked=[skip])
+    (read,) = decoded(encoded(whole), Report).machines
+    for word in (read.phase, read.standing, read.hold.kind, read.hold.verbs[0], read.idle.verdict):
+        assert isinstance(word, Word)
+        assert not known(word)
+        assert word == odd
+    assert decoded(encoded(whole), Report) == whole
+    sent = json.loads(encoded(whole))
+    assert (sent["blocked"][0]["verb"], sent["vetoes"][0]["kind"], sent["machines"][0]["phase"]) == (odd, odd, odd)

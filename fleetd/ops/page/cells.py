@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from fleetd.model.machine import Phase
-from fleetd.model.reasons import Standing
+from fleetd.model.reasons import Activity, Standing
 from fleetd.model.report import MachineReport
 from fleetd.model.vetoes import held, veto_ending
 from fleetd.ops.page.html import Markup, join, left_out, tag
@@ -21,7 +21,7 @@ CELLS = 60
 SQUARES = 3000
 """Machines that are shown as squares after them; the others are found by name."""
 
-_WHY_OFF: Mapping[str, str] = MappingProxyType(
+_WHY_OFF: Mapping[Standing | None, str] = MappingProxyType(
     {
         Standing.PARKED: "parked",
         Standing.SCALED_IN: "surplus",
@@ -65,10 +65,10 @@ def remarks_of(machine: MachineReport, scene: Scene) -> str:
         parts.append(machine.failure)
     elif machine.phase == Phase.DOWN and machine.standing in _WHY_OFF:
         parts.append(standing_sentence(machine, None, scene.now).removesuffix("."))
-    if idle is not None and idle.verdict == "idle":
+    if idle is not None and idle.verdict == Activity.IDLE:
         parts.append(f"idle for {age(idle.since, scene.now) or 'a while'}")
     elif idle is not None:
-        parts.append("in use" if idle.verdict == "active" else "use unknown")
+        parts.append("in use" if idle.verdict == Activity.ACTIVE else "use unknown")
     return "; ".join(parts)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from fleetd.model.reasons import VetoKind
 from fleetd.model.report import FleetReport, MachineReport
 from fleetd.ops.page.cells import cells
 from fleetd.ops.page.chart import chart, reach
@@ -38,7 +39,7 @@ def fleet_page(scene: Scene, name: str) -> str:
     fleet = scene.report.fleets[name]
     mine = [m for m in scene.report.machines if m.owned and m.fleet == name]
     rows = blocked((b for b in scene.report.blocked if b.fleet == name), scene.now)
-    freezes = [v for v in scene.report.vetoes if v.kind == "freeze" and v.subject in {None, name}]
+    freezes = [v for v in scene.report.vetoes if v.kind == VetoKind.FREEZE and v.subject in {None, name}]
     holds = holds_on(scene.report.vetoes, mine)
     return document(
         scene,

@@ -8,6 +8,7 @@ from itertools import islice
 
 from fleetd.model.lists import more
 from fleetd.model.machine import Phase
+from fleetd.model.reasons import VetoKind
 from fleetd.model.report import FleetReport, VetoReport
 from fleetd.model.vetoes import veto_ending, veto_title
 from fleetd.ops.page.chart import reach, spark
@@ -105,7 +106,7 @@ def _began(scene: Scene, need: Need) -> datetime | None:
 def _on_their_own(scene: Scene) -> Iterator[Markup]:
     """What waits for nobody: it ends by itself."""
     report, now = scene.report, scene.now
-    for veto in sorted(report.vetoes, key=lambda v: v.kind != "freeze"):
+    for veto in sorted(report.vetoes, key=lambda v: v.kind != VetoKind.FREEZE):
         yield join(_veto_link(scene, veto), " ", veto_ending(veto, f"{clock(veto.expires_at, now)} UTC"))
     for name, fleet in _asleep(scene).items():
         off = f" ({fleet.down})" if fleet.down else ""
@@ -121,7 +122,7 @@ def _asleep(scene: Scene) -> dict[str, FleetReport]:
 
 def _veto_link(scene: Scene, veto: VetoReport) -> Markup:
     words = veto_title(veto)
-    if veto.kind == "freeze" and veto.subject in scene.report.fleets:
+    if veto.kind == VetoKind.FREEZE and veto.subject in scene.report.fleets:
         return tag("a", words, href=scene.fleet_link(veto.subject or ""))
     held = next((m for m in scene.report.machines if holds_on([veto], [m])), None)
     return tag("span", words) if held is None else tag("a", words, href=scene.machine_link(held))

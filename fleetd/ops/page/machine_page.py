@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fleetd.model.reasons import VetoKind
 from fleetd.model.report import MachineReport
 from fleetd.ops.page.cells import remarks_of
 from fleetd.ops.page.commands import commands
@@ -39,7 +40,7 @@ def called(scene: Scene, word: str) -> list[MachineReport]:
 def machine_page(scene: Scene, machine: MachineReport) -> str:
     """The whole document. The scene's history is this machine's."""
     now = scene.now
-    freezes = [v for v in scene.report.vetoes if v.kind == "freeze" and v.subject in {None, machine.fleet}]
+    freezes = [v for v in scene.report.vetoes if v.kind == VetoKind.FREEZE and v.subject in {None, machine.fleet}]
     vetoes = [*(freezes if machine.owned else ()), *holds_on(scene.report.vetoes, [machine])]
     word = machine.id or machine.name
     return document(

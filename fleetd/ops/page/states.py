@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 
-from fleetd.model.reasons import Verb
+from fleetd.model.reasons import Verb, VetoKind
 from fleetd.model.report import FleetReport, VetoReport
 from fleetd.ops.page.needs import blind
 from fleetd.ops.page.scene import Scene
@@ -100,7 +100,7 @@ def _unhindered(scene: Scene, name: str, fleet: FleetReport) -> State:
 
 
 def _freezes(scene: Scene) -> list[VetoReport]:
-    return [v for v in scene.report.vetoes if v.kind == "freeze"]
+    return [v for v in scene.report.vetoes if v.kind == VetoKind.FREEZE]
 
 
 def _frozen(freezes: Sequence[VetoReport], name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from fleetd.model.errors import VetoStands
 from fleetd.model.journal import HistoryEntry, Hold, Intent
-from fleetd.model.reasons import Outcome
+from fleetd.model.reasons import Outcome, VetoKind
 from fleetd.model.vetoes import veto_detail
 from fleetd.store import statements
 from fleetd.store.postgres.cells import decoded, encoded, read, stored
@@ -97,9 +97,9 @@ class PostgresJournal(SqlJournal):
         key = _key()
         return replace(hold, id=await self._database.write(lambda cursor: _insert(cursor, HOLDS, hold, key)))
 
-    async def remove_holds(self, *, kind: str, subject: str | None) -> int:
+    async def remove_holds(self, *, kind: VetoKind, subject: str | None) -> int:
         """See ``Journal.remove_holds``. Expired ones that ``prune`` has not dropped yet count."""
-        cells = (kind, None if subject is None else _cell(subject))
+        cells = (str(kind), None if subject is None else _cell(subject))
 
         async def remove(cursor: Cursor) -> int:
             await cursor.execute("DELETE FROM hold WHERE kind = %s AND subject IS NOT DISTINCT FROM %s::text", cells)
