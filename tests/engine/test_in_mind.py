@@ -19,12 +19,14 @@ from fleetd.model.journal import IdleReport
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.model.report import Report, decoded, encoded
+from fleetd.ops.control_errors import NoAnswer, OtherDaemon
 from fleetd.planner.idle import IdleClock
 from fleetd.planner.ownership import Owner
+from fleetd.wiring import dry_run
 from fleetd.wiring.dry_run import assumed
 from tests.engine.test_settling import SETTLE, world
 from tests.support.build import NOW, ago, facts, fleet, intent, later, machine
-from tests.support.fake_handle import a_report
+from tests.support.fake_handle import a_machine, a_report
 from tests.support.fakecloud import FakeCloud
 from tests.support.journals import a_journal
 from tests.support.rig import RecordingMeter, Rig, rig, settings
@@ -124,6 +126,40 @@ RELOADED = structs.replace(TOLD, refusals={"stop:ps1": BUSY}, reconfigured=True)
 )
 def test_what_a_plan_assumes(told: InMind, want: Any, at: Any, expected: InMind) -> None:
     assert assumed(told, want, at) == expected
+
+
+IDLE = {"id": "ps1", "idle": {"verdict": "idle", "since": ago(hours=1), "evidence": "0 %"}}
+RUNNING = a_report(in_mind=TOLD, machines=[a_machine("a", **IDLE), a_machine("b")])
+SAID = {"ps1": IdleReport("idle", ago(hours=1), "0 %")}
+
+
+@pytest.mark.parametrize(
+    ("running", "at", "asked"),
+    [
+        P(RUNNING, None, {"idle": SAID, "mind": TOLD}, id="a daemon runs"),
+        P(RUNNING, NOW, {"idle": SAID, "mind": structs.replace(TOLD, checks={})}, id="for another time"),
+        P(None, None, {"idle": None, "mind": NOTHING}, id="none does"),
+        P(NoAnswer("it hangs"), None, {"idle": None, "mind": NOTHING}, id="it does not answer"),
+        P(OtherDaemon("another"), None, {"idle": None, "mind": NOTHING}, id="another file's does"),
+    ],
+)
+async def test_a_plan_asks_the_daemon(
+    running: Any, at: Any, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[dict[str, Any]] = []
+
+    async def status(_settings: Any) -> Any:
+        if isinstance(running, Exception):
+            raise running
+        return running
+
+    async def look(_settings: Any, **fields: Any) -> Any:
+        looks.append(fields)
+
+    monkeypatch.setattr(dry_run, "running_status", status)
+    monkeypatch.setattr(dry_run, "look_once", look)
+    await dry_run.plan_once(OURS, at=at)
+    assert looks == [{"at": at, "forecast": False} | asked]
 
 
 @pytest.mark.parametrize(

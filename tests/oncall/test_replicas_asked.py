@@ -35,6 +35,7 @@ ALONE = [("Does anybody stand by?", "status", [r"\nlease: \S+, pid {holder}", r"
 
 class Pair:
     def __init__(self, directory: Path, sim: Any, database: str) -> None:
+        self.sim = sim
         self.holder, self.standby = (Replica(directory, name, sim, database, target=1) for name in "ab")
         for replica in (self.holder, self.standby):
             replica.start()
@@ -74,14 +75,36 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             pair.standby.end()
 
 
+def reload(replica: Replica, target: int) -> None:
+    wanted = "config.reloaded" if target > 0 else "config.reload_rejected"
+    before = len(replica.events(wanted))
+    replica.configure(target=target)
+    replica.signal(signal.SIGHUP)
+    wait_until(lambda: len(replica.events(wanted)) > before, 20, replica.tail)
+
+
+def test_a_plan_on_either_host_knows_what_the_provider_declined(pair: Pair) -> None:
+    """The one that acts has it in mind alone; its database does not have it."""
+    pair.sim.ask("/_sim/faults", {"faults": [{"kind": "error", "status": 422, "operation": "create"}]})
+    try:
+        for replica in (pair.standby, pair.holder):
+            reload(replica, 2)
+        wait_until(lambda: pair.holder.events("machine.action_refused"), 30, pair.holder.tail)
+        for text in pair.words("plan"):
+            words = " ".join(text.split())
+            assert "the provider refused it" in words, words
+            assert "Nothing to do" in words, words
+    finally:
+        pair.sim.ask("/_sim/faults", {"faults": []})
+        for replica in (pair.standby, pair.holder):
+            reload(replica, 1)
+
+
 @pytest.fixture(scope="module")
 def odd(pair: Pair) -> Pair:
     """The standby has read another config, and then refused one."""
-    for values in ({"target": 2}, {"target": -1}):
-        pair.standby.configure(**values)
-        pair.standby.signal(signal.SIGHUP)
-        wanted = "config.reloaded" if values["target"] > 0 else "config.reload_rejected"
-        wait_until(lambda wanted=wanted: pair.standby.events(wanted), 20, pair.standby.tail)
+    for target in (2, -1):
+        reload(pair.standby, target)
     pair.standby.configure(target=2)
     wait_until(lambda: pair.all_say("was rejected", "differs from the one in force"), 40, pair.holder.tail)
     return pair
