@@ -115,12 +115,6 @@ class SqliteJournal(SqlJournal):
         row = HISTORY.encode(entry)
         await self._database.write(lambda db: db.execute(HISTORY.insert, row))
 
-    async def forget_facts(self, machine_ids: Iterable[str]) -> None:
-        """See ``Journal.forget_facts``."""
-        rows = [(text_to_cell(machine_id),) for machine_id in machine_ids]
-        if rows:
-            await self._database.write(lambda db: db.executemany("DELETE FROM facts WHERE machine_id = ?", rows))
-
     async def add_hold(self, hold: Hold) -> Hold:
         """See ``Journal.add_hold``."""
         row = HOLDS.encode(hold)

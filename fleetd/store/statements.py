@@ -179,6 +179,10 @@ class SqlJournal(ABC):
         """See ``Journal.put_facts``."""
         await self._put(FACTS, facts, ("machine_id",))
 
+    async def forget_facts(self, machine_ids: Iterable[str]) -> None:
+        """See ``Journal.forget_facts``."""
+        await self._put(FACTS, (), ("machine_id",), [(text_to_cell(machine_id),) for machine_id in machine_ids])
+
     async def backoffs(self) -> Sequence[Backoff]:
         """See ``Journal.backoffs``. Ordered by region and machine type."""
         return await self._rows(BACKOFFS, "ORDER BY region, machine_type")

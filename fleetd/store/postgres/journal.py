@@ -82,16 +82,6 @@ class PostgresJournal(SqlJournal):
         key = _key()
         await self._database.write(lambda cursor: _insert(cursor, HISTORY, entry, key))
 
-    async def forget_facts(self, machine_ids: Iterable[str]) -> None:
-        """See ``Journal.forget_facts``."""
-        ids = [_cell(machine_id) for machine_id in machine_ids]
-
-        async def forget(cursor: Cursor) -> None:
-            await cursor.execute("DELETE FROM facts WHERE machine_id = ANY(%s)", (ids,))
-
-        if ids:
-            await self._database.write(forget)
-
     async def add_hold(self, hold: Hold) -> Hold:
         """See ``Journal.add_hold``."""
         key = _key()

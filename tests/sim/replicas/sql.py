@@ -30,7 +30,6 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"extract\(epoch FROM ((?:[^()]|\(\))*)\)", r"(\1)"),
     (r"\bgreatest\(", "max("),
     (r"\btableoid\b", "16384"),
-    (r"= ANY\(%s\)", "IN (SELECT value FROM json_each(%s))"),
     (r"LIMIT %s", "LIMIT coalesce(%s, -1)"),
     (r"%\((\w+)\)s", r":\1"),
     (r"%s", "?"),
