@@ -5,7 +5,6 @@ Not a general translation: a statement of fleetd's that is not understood here f
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -116,6 +115,4 @@ def _changed(text: str, rules: Sequence[tuple[str, str]]) -> str:
 def _cell(cell: Any) -> Any:
     if isinstance(cell, datetime):
         return (cell - ORIGIN).total_seconds()
-    if isinstance(cell, list):
-        return json.dumps(cell)
     return cell
