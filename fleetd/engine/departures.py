@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated
 
-from fleetd.engine.notes import NO_SUCH, read_note
+from msgspec import Meta, Struct
+
+from fleetd.engine.notes import read_note, rows_of
+from fleetd.model.instant import Instant
 from fleetd.model.journal import Departure, Intent
 from fleetd.model.reasons import Verb
 from fleetd.planner.waits import is_waiting
@@ -56,14 +59,14 @@ class Departures:
         await self._journal.put_note(NOTE, json.dumps(rows, separators=(",", ":")))
 
 
-def _read(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Departure]:
-    found: dict[str, Departure] = {}
-    for machine, row in rows.items():
-        try:
-            verb = Verb.DESTROY if row.get("verb") == Verb.DESTROY else Verb.STOP
-            one = Departure(datetime.fromisoformat(row["at"]), timedelta(seconds=float(row["s"])), verb)
-        except NO_SUCH:
-            continue
-        if one.at.tzinfo is not None and timedelta(0) <= one.lasts <= LATE:
-            found[machine] = one
-    return found
+class _Row(Struct, frozen=True):
+    at: Instant
+    s: Annotated[float, Meta(ge=0, le=LATE.total_seconds())]
+    verb: object = Verb.STOP
+
+
+def _read(note: Mapping[str, object]) -> dict[str, Departure]:
+    return {
+        machine: Departure(row.at, timedelta(seconds=row.s), Verb.DESTROY if row.verb == Verb.DESTROY else Verb.STOP)
+        for machine, row in rows_of(note, _Row).items()
+    }

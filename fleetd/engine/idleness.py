@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import anyio
+import msgspec
 import structlog
+from msgspec import Struct
 
 from fleetd.engine.leases import Leases
 from fleetd.engine.notes import read_note
@@ -18,6 +19,7 @@ from fleetd.engine.rounds import OpenSources, Readings, Rounds
 from fleetd.engine.silence import Silence
 from fleetd.model.bounds import plausible
 from fleetd.model.fleet import Fleet, IdleRule
+from fleetd.model.instant import Instant
 from fleetd.model.journal import Hold, IdleReport
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action
@@ -325,29 +327,34 @@ class Idleness:
         return replace(before, idle_since=clock.idle_since if before.idle_since is not None else None)
 
 
-def _clocks(note: Mapping[str, Any]) -> Iterable[tuple[str, IdleClock]]:
+class _Row(Struct, frozen=True, array_like=True):
+    since: Instant | None
+    last: Instant | None
+    uncovered: float
+    gap: float = 0.0
+
+
+def _clocks(note: Mapping[str, object]) -> Iterable[tuple[str, IdleClock]]:
     """The clocks of an earlier process; one that cannot be read begins anew, which is later, never sooner."""
-    for machine, row in note.items():
+    for machine, told in note.items():
         try:
-            since, last, uncovered, *gap = row
-            spans = [timedelta(seconds=float(seconds)) for seconds in (uncovered, *gap)]
-            yield machine, IdleClock(_instant(since), _instant(last), *spans[:2])
-        except (ValueError, TypeError, OverflowError) as error:
+            row = msgspec.convert(told, _Row)
+            spans = (timedelta(seconds=row.uncovered), timedelta(seconds=row.gap))
+            yield machine, IdleClock(_instant(row.since), _instant(row.last), *spans)
+        except (ValueError, OverflowError) as error:
             log.warning("idle_clocks.were_unreadable", machine=machine, error=f"{type(error).__name__} {error}")
 
 
-def _learnt(note: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    return {str(key): {str(m): int(n) for m, n in learnt.items()} for key, learnt in note.items()}
+def _learnt(note: Mapping[str, object]) -> dict[str, dict[str, int]]:
+    return msgspec.convert(note, dict[str, dict[str, int]])
 
 
 def _text(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
 
 
-def _instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    at = plausible(datetime.fromisoformat(text))
-    if at is None:
-        raise ValueError(text)
+def _instant(told: datetime | None) -> datetime | None:
+    at = None if told is None else plausible(told)
+    if at is None and told is not None:
+        raise ValueError(str(told))
     return at

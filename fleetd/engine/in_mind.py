@@ -17,7 +17,7 @@ from fleetd.model.in_mind import CreatesWait, Declined, IdleClockTold, InMind, S
 from fleetd.model.journal import IdleReport, Setback
 from fleetd.model.machine import SnapshotSight
 from fleetd.model.plan import Check
-from fleetd.model.reasons import Reason
+from fleetd.model.reasons import Reason, known
 from fleetd.planner.idle import IdleClock
 
 
@@ -80,7 +80,7 @@ def _declined(back: Setback) -> Declined:
         words=back.words,
         since=back.since,
         attempt=back.attempt,
-        why=str(back.why or Reason.REFUSED_RECENTLY),
+        why=back.why or Reason.REFUSED_RECENTLY,
         lasts_s=(back.lasts or timedelta(0)).total_seconds(),
     )
 
@@ -99,5 +99,5 @@ def _creates_wait(since: datetime, lasts: timedelta, words: str) -> CreatesWait:
 
 
 def _setback(one: Declined) -> Setback:
-    why = Reason(one.why) if one.why in set(Reason) else Reason.REFUSED_RECENTLY
+    why = one.why if known(one.why) else Reason.REFUSED_RECENTLY
     return Setback(one.until, one.words, one.since, one.attempt, why=why, lasts=seconds(one.lasts_s))

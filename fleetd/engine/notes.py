@@ -6,10 +6,11 @@ A newer fleetd may have written them, or a person; none is worth the holds and f
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
+import msgspec
 import structlog
 
 from fleetd.model.errors import StateUnusable
@@ -25,7 +26,7 @@ NO_SUCH = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, 
 """What reading JSON of another shape raises."""
 
 
-async def read_note(journal: Journal, key: str, read: Callable[[Any], T], empty: T) -> T:
+async def read_note(journal: Journal, key: str, read: Callable[[Mapping[str, object]], T], empty: T) -> T:
     """What ``read`` makes of a note's JSON; ``empty`` where there is none, or where it cannot be read.
 
     One that cannot be read is set aside under another key, and said.
@@ -37,9 +38,18 @@ async def read_note(journal: Journal, key: str, read: Callable[[Any], T], empty:
     if text is None:
         return empty
     try:
-        return read(json.loads(text))
+        return read(msgspec.convert(json.loads(text), dict[str, object]))
     except NO_SUCH as error:
         with suppress(StateUnusable):  # opened for looking only, or full
             await journal.put_note(key + ASIDE, text)
         log.warning("journal.note_was_set_aside", note=key, error=f"{type(error).__name__}: {error}")
         return empty
+
+
+def rows_of(note: Mapping[str, object], kind: type[T]) -> dict[str, T]:
+    """A note's rows by their keys, those that are of this kind; the others are left out."""
+    found: dict[str, T] = {}
+    for key, row in note.items():
+        with suppress(msgspec.ValidationError):
+            found[key] = msgspec.convert(row, kind)
+    return found

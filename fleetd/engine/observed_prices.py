@@ -11,8 +11,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import msgspec
+
 from fleetd.engine.notes import read_note
 from fleetd.model.bounds import MOST_MONEY
+from fleetd.model.instant import Instant
 from fleetd.planner.amounts import PriceHistory, PriceSpan
 from fleetd.store.port import Journal
 
@@ -72,15 +75,12 @@ async def read_observed_prices(journal: Journal) -> PriceHistory:
     return await read_note(journal, _NOTE, _read, {})
 
 
-def _read(note: Mapping[str, list[list[str]]]) -> PriceHistory:
-    return {str(kind): tuple(_span(*cells) for cells in spans) for kind, spans in note.items()}
-
-
-def _span(price: str, first: str, last: str) -> PriceSpan:
-    span = PriceSpan(Decimal(price), datetime.fromisoformat(first), datetime.fromisoformat(last))
-    if not 0 < span.price <= MOST_MONEY or span.first.tzinfo is None or span.last.tzinfo is None:
-        raise ValueError(span)
-    return span
+def _read(note: Mapping[str, object]) -> PriceHistory:
+    told = msgspec.convert(note, dict[str, list[tuple[Decimal, Instant, Instant]]])
+    spans = {kind: tuple(PriceSpan(*cells) for cells in rows) for kind, rows in told.items()}
+    if not all(0 < span.price <= MOST_MONEY for some in spans.values() for span in some):
+        raise ValueError(note)
+    return spans
 
 
 def _by_price(history: PriceHistory) -> dict[str, dict[Decimal, PriceSpan]]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any
 
 import structlog
+from msgspec import Struct
 
-from fleetd.engine.notes import NO_SUCH, read_note
+from fleetd.engine.notes import read_note, rows_of
+from fleetd.model.instant import Instant
 from fleetd.model.journal import Intent, Setback, setback_key
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.reasons import Verb
@@ -222,26 +223,23 @@ def _row(back: Setback) -> dict[str, object]:
     }
 
 
-def _read(rows: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Setback], dict[str, tuple[datetime, Setback]]]:
+class _Row(Struct, frozen=True):
+    until: Instant
+    since: Instant | None
+    words: str
+    attempt: int
+    baseline: str | None
+    cleared: Instant | None = None
+
+
+def _read(note: Mapping[str, object]) -> tuple[dict[str, Setback], dict[str, tuple[datetime, Setback]]]:
     """Those that count, and those that an effect has ended."""
     found: dict[str, Setback] = {}
     cleared: dict[str, tuple[datetime, Setback]] = {}
-    for key, row in rows.items():
-        try:
-            back = Setback(
-                until=datetime.fromisoformat(row["until"]),
-                words=str(row["words"]),
-                since=None if row["since"] is None else datetime.fromisoformat(row["since"]),
-                attempt=int(row["attempt"]),
-                baseline=None if row["baseline"] is None else str(row["baseline"]),
-            )
-            at = None if row.get("cleared") is None else datetime.fromisoformat(row["cleared"])
-        except NO_SUCH:
-            continue
-        if back.until.tzinfo is None or (at is not None and at.tzinfo is None):
-            continue
-        if at is None:
+    for key, row in rows_of(note, _Row).items():
+        back = Setback(row.until, row.words, row.since, row.attempt, row.baseline)
+        if row.cleared is None:
             found[key] = back
         else:
-            cleared[key] = (at, back)
+            cleared[key] = (row.cleared, back)
     return found, cleared

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
+from msgspec import convert
+from msgspec.structs import asdict, replace
 
 from fleetd.model.journal import Hold, IdleReport, Intent, MachineFacts
 from fleetd.model.machine import Machine, Phase
@@ -42,7 +43,7 @@ def plan_document(plan: Plan, vetoes: Iterable[Hold] = ()) -> dict[str, object]:
             "format": FORMAT,
             "at": plan.at,
             "complete": plan.complete,
-            "fleets": {name: FleetNumbers(**_numbers(view)) for name, view in plan.fleets.items()},
+            "fleets": {name: _numbers(view) for name, view in plan.fleets.items()},
             "next": {name: view.next_change for name, view in plan.fleets.items()},
             "vetoes": [veto_report(h) for h in vetoes],
             "actions": [
@@ -117,7 +118,7 @@ def status_report(
     plan = believed.plan
     fleets = {
         name: FleetReport(
-            **_numbers(view),
+            **asdict(_numbers(view)),
             converged=view.converged and doubted_since is None,
             was_converged=view.converged,
             hourly=view.hourly,
@@ -240,6 +241,5 @@ def _use(report: IdleReport) -> UseReport:
     )
 
 
-def _numbers(view: FleetView) -> dict[str, Any]:
-    numbers = {name: getattr(view, name) for name in FleetNumbers.__struct_fields__}
-    return numbers | {"no_effect": dict(view.no_effect)}
+def _numbers(view: FleetView) -> FleetNumbers:
+    return convert(view, FleetNumbers, from_attributes=True)

@@ -21,7 +21,7 @@ class Declined(Struct, frozen=True, kw_only=True):
     words: str
     since: Instant | None = None
     attempt: int = 1
-    why: str
+    why: Reason
     lasts_s: float
     """How long the wait is that ends ``until``."""
 

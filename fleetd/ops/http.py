@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from ipaddress import ip_address
-from typing import Any
 
 import structlog
 import yarl
@@ -109,7 +108,7 @@ async def _bind(host: str, port: int, listen: str) -> list[socket.socket]:
     return sockets
 
 
-def _listening(family: int, address: Any) -> socket.socket:
+def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
     one = socket.socket(family, socket.SOCK_STREAM)
     try:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any
 
 import anyio
 import structlog
@@ -42,7 +41,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Fault(Exception):
     """A request ends in an error: its HTTP status, its text and what else belongs into the answer."""
 
-    def __init__(self, status: int, message: str, **more: Any) -> None:
+    def __init__(self, status: int, message: str, **more: object) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
@@ -100,7 +99,7 @@ async def tell_faults(request: web.Request, handler: Handler) -> web.StreamRespo
     try:
         return await handler(request)
     except Fault as fault:
-        return fault_answer(fault.status, fault.message, **fault.more)
+        return fault_answer(fault.status, fault.message, fault.more)
     except web.HTTPException as error:
         return fault_answer(error.status, error.reason, headers=_allow(error))
     except Exception:
@@ -108,7 +107,9 @@ async def tell_faults(request: web.Request, handler: Handler) -> web.StreamRespo
         return fault_answer(500, "fleetd failed on this request; its log says how")
 
 
-def fault_answer(status: int, message: str, *, headers: dict[str, str] | None = None, **more: Any) -> web.Response:
+def fault_answer(
+    status: int, message: str, more: Mapping[str, object] = {}, headers: dict[str, str] | None = None
+) -> web.Response:
     """The answer that says what is wrong."""
     error = {"status": status, "message": message or HTTPStatus(status).phrase, **more}
     return web.json_response({"error": error}, status=status, headers=headers)

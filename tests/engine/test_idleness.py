@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from fleetd.engine.idleness import Idleness
 from fleetd.engine.leases import Leases
 from fleetd.model.fleet import IdleRule
-from fleetd.model.journal import Hold
+from fleetd.model.journal import Hold, KeptLease
 from fleetd.model.machine import Machine, MachineEvent
 from fleetd.model.plan import Action
 from fleetd.model.reasons import Activity, Reason, Verb
@@ -57,7 +57,14 @@ class World:
         self.source = Asked()
         self.notes: dict[str, str] = {}
         self.holds: list[Hold] = []
-        journal: Any = SimpleNamespace(get_note=self._get, put_note=self._put, holds=self._holds)
+        self.kept: dict[tuple[str, str], KeptLease] = {}
+        journal: Any = SimpleNamespace(
+            get_note=self._get,
+            put_note=self._put,
+            holds=self._holds,
+            leases=self._leases,
+            put_leases=self._put_leases,
+        )
         self.leases = Leases(journal)
         self.idleness = Idleness(lambda _tables: {"gpu": self.source}, self.leases, journal, self.clock)
 
@@ -69,6 +76,14 @@ class World:
 
     async def _holds(self, *, now: Any) -> list[Hold]:
         return [h for h in self.holds if h.expires_at > now]
+
+    async def _leases(self) -> list[KeptLease]:
+        return list(self.kept.values())
+
+    async def _put_leases(self, leases: Iterable[KeptLease], *, drop: Iterable[tuple[str, str]] = ()) -> None:
+        for key in drop:
+            self.kept.pop(key, None)
+        self.kept |= {(one.machine, one.source): one for one in leases}
 
     async def lease(self, lasts: timedelta) -> None:
         now = self.clock.now()

@@ -38,7 +38,7 @@ def first_of(rows: Any) -> int:
         P(None, -1, None, id="none"),
         P('{"first": [7, 8]}', 7, None, id="one"),
         P("{", -1, "JSONDecodeError: ", id="no JSON"),
-        P("[]", -1, "TypeError: ", id="another shape"),
+        P("[]", -1, "ValidationError: ", id="another shape"),
         P("{}", -1, "KeyError: 'first'", id="without what is wanted"),
         P('{"first": []}', -1, "IndexError: ", id="empty"),
         P('{"first": ["x"]}', -1, "ValueError: ", id="another kind of value"),
