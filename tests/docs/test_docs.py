@@ -48,6 +48,15 @@ def test_where_a_sentence_of_readme_is_kept_is_what_readme_says() -> None:
     assert [file for file in files if not (ROOT / "fleetd" / file).is_file()] == []
 
 
+def test_each_way_through_the_code_names_at_most_six_files_that_there_are() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    ways = re.findall(r"^\| (.+?) \| (`.+)\|$", page.partition("## More ways")[2].partition("\n## ")[0], re.MULTILINE)
+    named = {way: CODE_PATH.findall(files) for way, files in ways}
+    assert len(named) >= 6
+    assert {way: files for way, files in named.items() if not 2 <= len(files) <= 6} == {}
+    assert [f for files in named.values() for f in files if not (ROOT / "fleetd" / f).is_file()] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_command_that_is_shown_exists(page: Path) -> None:
     known = commands()
