@@ -17,7 +17,7 @@ from fleetd.model.fleet import IdleRule
 from fleetd.model.in_mind import NOTHING, CreatesWait, Declined, IdleClockTold, InMind, SnapshotLook
 from fleetd.model.journal import IdleReport
 from fleetd.model.plan import Check
-from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.model.reasons import Outcome, Reason, Verb, kept
 from fleetd.model.report import Report, decoded, encoded
 from fleetd.ops.control_errors import NoAnswer, OtherDaemon
 from fleetd.planner.idle import IdleClock
@@ -97,13 +97,13 @@ def test_what_the_daemon_adds() -> None:
 def test_what_only_another_version_knows_is_left_out() -> None:
     odd = InMind(
         checks={"ps1": {"snapshot_check": "day 7", "a check to come": "?"}},
-        refusals={"stop:ps1": structs.replace(REFUSED, why="a reason to come")},
+        refusals={"stop:ps1": structs.replace(REFUSED, why=kept(Reason, "a reason to come"))},
     )
 
     async def story() -> None:
         async with rig() as one, a_journal() as journal:
             look = await look_of(one, journal)
-            look.assume(odd, None)
+            look.assume(decoded(encoded(a_report(in_mind=odd)), Report).in_mind, None)
             assert look.checks.standing() == {"ps1": {Check.SNAPSHOT: "day 7"}}
             assert look._recall.refusals(NOW)["stop:ps1"].why is Reason.REFUSED_RECENTLY
 
