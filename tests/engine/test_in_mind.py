@@ -17,7 +17,7 @@ from fleetd.model.fleet import IdleRule
 from fleetd.model.in_mind import NOTHING, CreatesWait, Declined, IdleClockTold, InMind, SnapshotLook
 from fleetd.model.journal import IdleReport
 from fleetd.model.plan import Check
-from fleetd.model.reasons import Outcome, Reason, Verb, kept
+from fleetd.model.reasons import Outcome, Reason, Verb
 from fleetd.model.report import Report, decoded, encoded
 from fleetd.ops.control_errors import NoAnswer, OtherDaemon
 from fleetd.planner.idle import IdleClock
@@ -34,9 +34,9 @@ from tests.support.virtual_time import run_virtual, virtual_clock
 
 P = pytest.param
 REFUSED = Declined(
-    until=later(minutes=1), words="no", since=ago(minutes=1), attempt=2, why="refused_recently", lasts_s=90.0
+    until=later(minutes=1), words="no", since=ago(minutes=1), attempt=2, why=Reason.REFUSED_RECENTLY, lasts_s=90.0
 )
-BUSY = Declined(until=later(minutes=1), words="slow down", why="rate_limited", lasts_s=90.0)
+BUSY = Declined(until=later(minutes=1), words="slow down", why=Reason.RATE_LIMITED, lasts_s=90.0)
 WHOLE = InMind(
     checks={"ps1": {"snapshot_check": "day 7"}},
     unjudged=("ps1", "ps2"),
@@ -97,7 +97,7 @@ def test_what_the_daemon_adds() -> None:
 def test_what_only_another_version_knows_is_left_out() -> None:
     odd = InMind(
         checks={"ps1": {"snapshot_check": "day 7", "a check to come": "?"}},
-        refusals={"stop:ps1": structs.replace(REFUSED, why=kept(Reason, "a reason to come"))},
+        refusals={"stop:ps1": structs.replace(REFUSED, why=Reason("a reason to come"))},
     )
 
     async def story() -> None:
