@@ -23,7 +23,7 @@ from fleetd.model.instant import Instant
 from fleetd.model.journal import Hold, IdleReport
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action
-from fleetd.model.reasons import Activity, Reason, Verb
+from fleetd.model.reasons import Activity, Reason
 from fleetd.model.settings import IdleSource
 from fleetd.planner.idle import GAPS, IdleClock, Reading, advance, combine
 from fleetd.planner.ownership import Owner
@@ -183,17 +183,15 @@ class Idleness:
 
     async def last_word(self, fleet: Fleet, action: Action, machine: Machine) -> Reason | None:
         """Ask afresh right before a stop that needs the machine to be unused; a reason forbids it."""
-        careful = {Reason.PARKED_IDLE, Reason.OVER_TARGET, Reason.OUTLIVED_TIMEOUT, Reason.OPERATOR_REQUEST}
-        anyhow = action.even_if_busy or action.verb is Verb.START or action.reason not in careful
+        if action.even_if_busy or not action.verb.destructive:
+            return None
+        if self.leases.in_force(machine.id, self._clock.now()) is not None:
+            return Reason.BUSY
         if machine.phase is not Phase.UP and action.reason in {Reason.OVER_TARGET, Reason.BEYOND_STANDBY}:
             now, used = self._clock.now(), self.leases.last_use(machine.id, self._clock.now())
             lately = fleet.idle is not None and used is not None and now - used < fleet.idle.after
             return Reason.NOT_IDLE_LONG_ENOUGH if lately else None
-        if anyhow or machine.phase is not Phase.UP:
-            return None
-        if self.leases.in_force(machine.id, self._clock.now()) is not None:
-            return Reason.BUSY
-        if fleet.idle is None:
+        if machine.phase is not Phase.UP or fleet.idle is None:
             return None
         said = await self._rounds.ask(fleet.idle, [machine], self._listed, patience=None)
         verdict = combine(said[machine.id].values())

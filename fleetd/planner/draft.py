@@ -82,11 +82,9 @@ class Draft:
             return True
         if self.vetoed(verb, machine) or self.refused(verb, machine):
             return True
-        if not needs_idle and machine in self.members.rising:
+        if not needs_idle and (machine in self.members.rising or self.fleet.idle is None):
             # Nobody can use a machine that has not come up; but somebody may be restarting one, or wait for it.
             return self.lately_used(verb, machine)
-        if not needs_idle and self.fleet.idle is None:
-            return False
         facts = self.memory.facts.get(machine.id)
         report = self.memory.idle.get(machine.id)
         # min_uptime is for parking: surplus has no claim to it.
@@ -101,12 +99,19 @@ class Draft:
         )
         return True
 
+    def leased(self, verb: Verb, machine: Machine) -> bool:
+        """Whether a lease on it is in force, of whatever fleet it is; records a skip."""
+        until = self.memory.leased.get(machine.id)
+        if until is None or until <= self.now:
+            return False
+        self.skip(verb, Reason.BUSY, machine, until=until, detail="leased")
+        return True
+
     def lately_used(self, verb: Verb, machine: Machine) -> bool:
-        """Whether a machine that is not up is leased, or may have been used within ``idle.after``; says so."""
-        facts, leased = self.memory.facts.get(machine.id), self.memory.leased.get(machine.id)
-        if leased is not None and self.now < leased:
-            self.skip(verb, Reason.BUSY, machine, until=leased, detail="leased")
+        """Whether it is leased, or may have been used within ``idle.after``, where no source can tell; says so."""
+        if self.leased(verb, machine):
             return True
+        facts, leased = self.memory.facts.get(machine.id), self.memory.leased.get(machine.id)
         if facts is not None and facts.failure is not None and machine in self.members.rising:
             facts = None  # a start that came to nothing: it was fleetd that tried
         until = lost_until(self.fleet, facts, leased, self.now, self.memory.theirs(self.now))

@@ -86,7 +86,9 @@ def _declined(draft: Draft, request: Request, machine: Machine, phase: Phase, ta
         return True
     if verb is Verb.START:
         return _start_is_too_many(draft, machine, target)
-    return not request.even_if_busy and phase is Phase.UP and _in_use(draft, verb, machine)
+    if request.even_if_busy:
+        return False
+    return draft.leased(verb, machine) or (phase is Phase.UP and _in_use(draft, verb, machine))
 
 
 def _start_is_too_many(draft: Draft, machine: Machine, target: int) -> bool:

@@ -146,6 +146,44 @@ def test_use_of_a_machine_that_is_not_up_is_use(state: str, how: str) -> None:
     run(story)
 
 
+@pytest.mark.parametrize("verb", [Verb.STOP, Verb.RESTART, Verb.DESTROY])
+@pytest.mark.parametrize("reason", [Reason.OVER_TARGET, Reason.BEYOND_STANDBY, Reason.OPERATOR_REQUEST])
+@pytest.mark.parametrize("state", ["ready", "starting", "stopping", "off", "hibernating"])
+@pytest.mark.parametrize("ruled", [True, False])
+def test_a_lease_that_comes_before_the_call_forbids_it(verb: Verb, reason: Reason, state: str, ruled: bool) -> None:
+    async def story() -> None:
+        kept = fleet(target=0, idle=HASTY if ruled else None)
+        async with rig(kept, sources={"gpu": ScriptedSource()}) as world:
+            idleness, now = world.reconciler._idleness, world.clock.now()
+            await idleness.leases.put("ps1", "job", now + SECOND, ME, now=now)
+            action = Action(verb, kept.name, reason, machine="ps1", name=token_name(1))
+            assert await idleness.last_word(kept, action, machine(1, state)) is Reason.BUSY
+            assert await idleness.last_word(kept, replace(action, even_if_busy=True), machine(1, state)) is None
+
+    run(story)
+
+
+@pytest.mark.parametrize("scale_in", ScaleIn)
+def test_another_goes_where_nobody_is_asked_and_one_is_leased(scale_in: ScaleIn) -> None:
+    kept = fleet(target=2, adopt=("ps1", "ps2"), scale_in=scale_in, allow_destroy=True)
+
+    async def story(leased: str) -> None:
+        async with rig(kept) as world:
+            for n in (1, 2):
+                world.cloud.add(token_name(n), "ready")
+            async with world.daemon_running():
+                await anyio.sleep(40)
+                await handle_of(world).lease(leased, "job 7", timedelta(hours=1), ME)
+                settings = world.reconciler.settings
+                world.reconciler.settings = replace(settings, fleets=(replace(kept, target=1),))
+                await anyio.sleep(90)
+                other = {"ps1": "ps2", "ps2": "ps1"}[leased]
+                assert world.cloud.writes() == [f"{scale_in} {other}"]
+
+    for one in ("ps1", "ps2"):
+        run(partial(story, one))
+
+
 @pytest.mark.parametrize(
     ("state", "reason", "ended", "ruled", "word"),
     [

@@ -84,6 +84,16 @@ LEFT = {"facts": [facts(1, last_state="off", last_up_at=ago(minutes=20))]}
             skip(Verb.STOP, Reason.HELD, until=later(hours=1), detail="ada: in use"), id="held",
         ),
         P(
+            "ready", BLIND, {"leased": {"ps1": later(minutes=5)}},
+            skip(Verb.STOP, Reason.BUSY, until=later(minutes=5), detail="leased"), id="leased, where nobody is asked",
+        ),
+        P("ready", BLIND, {"leased": {"ps1": NOW}}, None, id="its lease has just ended"),
+        P("ready", BLIND, {"leased": {"ps2": later(minutes=5)}}, None, id="another's lease"),
+        P(
+            "starting", BLIND, {"leased": {"ps1": later(minutes=5)}},
+            skip(Verb.STOP, Reason.BUSY, until=later(minutes=5), detail="leased"), id="leased while it comes up",
+        ),
+        P(
             "ready", BLIND, {"futile": {"stop:ps1": BACK}},
             skip(Verb.STOP, Reason.NO_EFFECT, until=later(minutes=5), detail="once: no such host"),
             id="it came to nothing",

@@ -56,6 +56,11 @@ def kept_off(n: int = 1, **fields):
             ["stop ps1"], id="idle",
         ),
         pytest.param(
+            fleet(target=1), "ready",
+            {"requests": (ask(Verb.STOP, even_if_busy=True),), "leased": {"ps1": later(minutes=5)}},
+            ["stop ps1"], id="leased, and stopped all the same",
+        ),
+        pytest.param(
             fleet(target=1, idle=RULE), "ready",
             {"requests": (ask(Verb.STOP, even_if_busy=True),), "idle": {"ps1": idle("active")}},
             ["stop ps1"], id="busy, and the operator knows",
@@ -159,6 +164,19 @@ def test_what_the_call_of_an_order_is(verb, state, delta, busy, price) -> None:
         pytest.param(
             fleet(target=1, idle=RULE), "ready", ask(Verb.STOP), {"idle": {"ps1": idle("active")}}, Reason.BUSY,
             "gpu active", id="busy",
+        ),
+        pytest.param(
+            fleet(target=1), "ready", ask(Verb.STOP), {"leased": {"ps1": later(minutes=5)}}, Reason.BUSY,
+            "leased", id="leased, where nobody is asked",
+        ),
+        pytest.param(
+            fleet(target=1), "starting", ask(Verb.STOP), {"leased": {"ps1": later(minutes=5)}}, Reason.BUSY,
+            "leased", id="leased while it comes up",
+        ),
+        pytest.param(
+            fleet(target=1, idle=RULE), "ready", ask(Verb.RESTART),
+            {"leased": {"ps1": later(minutes=5)}, "idle": {"ps1": idle()}}, Reason.BUSY,
+            "leased", id="leased since it was read about",
         ),
         pytest.param(
             fleet(target=1, idle=RULE), "ready", ask(Verb.RESTART), {}, Reason.ACTIVITY_UNKNOWN, "no reading yet",
