@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from fleetd.model.machine import Phase
-from fleetd.model.reasons import Outcome
+from fleetd.model.reasons import Activity, Outcome
 from fleetd.model.report import FleetReport, Report
 from fleetd.ops.lease_metrics import LeaseRows
 from fleetd.ops.metric_rows import Rows
@@ -24,7 +24,6 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PROVIDER_STATES = ("ok", "unavailable", "key_refused")
 OBSERVATIONS = ("whole", "partial", "rejected")
 BUDGET_PARTS = ("budget", "spent", "committed", "wanted")
-IDLE_VERDICTS = ("idle", "active", "unknown")
 FAULTS = ("pass", "fleet", "machine", "follower", "poller", "status", "alarms", "reload")
 RESULTS = tuple(str(outcome) for outcome in Outcome if outcome is not Outcome.OBSERVED)
 PHASE_NAMES = tuple(str(phase) for phase in Phase)
@@ -266,7 +265,7 @@ class Metrics:
         self._futile.fill(futile, always=used)
         self._fought.fill(Tally((fleet,) for m, fleet in ours if m.turned_outside), always=((f,) for f in fleets))
         self._transitions_open.fill(moving, always=used)
-        self._idle.fill(idle, always=((fleet, v) for (fleet,) in unknown for v in IDLE_VERDICTS))
+        self._idle.fill(idle, always=((fleet, v) for (fleet,) in unknown for v in Activity))
         self._unknown.fill(unknown)
         _fill(self._vetoes, Tally((v.kind,) for v in report.vetoes), always=(("hold",), ("freeze",)))
         _fill(self._orphans, Tally((m.phase,) for m in orphans(machines)), always=((str(p),) for p in Phase))

@@ -17,12 +17,11 @@ from fleetd.engine.ports import Meter
 from fleetd.model.machine import Phase
 from fleetd.model.naming import machine_name, make_token
 from fleetd.model.plan import BudgetView, OrphanView
-from fleetd.model.reasons import Outcome, Verb
+from fleetd.model.reasons import Activity, Outcome, Verb
 from fleetd.model.report import DaemonReport, LeaseReport, Report, StandbyReport
 from fleetd.ops.lease_metrics import StandbyMetrics
 from fleetd.ops.metrics import (
     BUDGET_PARTS,
-    IDLE_VERDICTS,
     LAG_SAMPLES,
     OBSERVATIONS,
     PROVIDER_STATES,
@@ -164,7 +163,7 @@ def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
         ("verb", {*map(str, Verb), "any"}),
         ("state", {*map(str, Phase), *PROVIDER_STATES}),
         ("result", {*map(str, set(Outcome) - {Outcome.OBSERVED}), *OBSERVATIONS, "done", "failed"}),
-        ("verdict", set(IDLE_VERDICTS)),
+        ("verdict", set(Activity)),
     ],
 )
 def test_what_a_label_can_say_is_documented(label: str, values: set[str]) -> None:
