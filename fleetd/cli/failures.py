@@ -35,7 +35,7 @@ from fleetd.model.errors import (
     Untrusted,
     WaitEnded,
 )
-from fleetd.model.reasons import Verdict
+from fleetd.model.reasons import Outcome
 from fleetd.ops.control_errors import NoAnswer, NoDaemon, NotAllowed, OrderRefused, OtherDaemon
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -75,7 +75,7 @@ def exit_code(error: BaseException) -> ExitCode:
             return ExitCode.PROVIDER_UNAVAILABLE
         case NoAnswer() | OrderRefused(status=409 | 503) | StateLocked() | LockLost() | StateAway() | SteppedDown():
             return ExitCode.TEMPORARY
-        case ApplyTimedOut() | ApplyBlocked(temporary=True) | WaitEnded(verdict=Verdict.TIMED_OUT):
+        case ApplyTimedOut() | ApplyBlocked(temporary=True) | WaitEnded(verdict=Outcome.TIMED_OUT):
             return ExitCode.TEMPORARY
         case other if isinstance(other, UsageError) or _names_nothing(other):
             return ExitCode.USAGE

@@ -11,7 +11,7 @@ from fleetd.cloud.port import Json
 from fleetd.cloud.reading import Unreadable
 from fleetd.model.errors import CloudError, MalformedAnswer, NotFound, RetryLater, WaitEnded
 from fleetd.model.machine import WENT_BACK, Machine, Phase
-from fleetd.model.reasons import Verdict
+from fleetd.model.reasons import Outcome
 
 GOALS = {
     "off": frozenset({"off"}),
@@ -74,7 +74,7 @@ async def wait_until(eyes: Eyes, state: str, *, timeout: float, poll: float) -> 
         least = 0.0
         left = ends - anyio.current_time()
         if left <= 0:
-            raise wait.ended(Verdict.TIMED_OUT, f"not {state} within {timeout:g} s, {wait.last_seen}")
+            raise wait.ended(Outcome.TIMED_OUT, f"not {state} within {timeout:g} s, {wait.last_seen}")
         await anyio.sleep(min(pause, left))
 
 
@@ -111,9 +111,9 @@ class _Wait:
         if newest is not None and newest.rises and newest.failed:
             settled = anyio.current_time() - self.began >= LAG
             if self.moved or settled or newest.handle not in self.old_failures:
-                raise self.ended(Verdict.FAILED_TO_START, f"it failed to start: {newest.why}")
+                raise self.ended(Outcome.FAILED_TO_START, f"it failed to start: {newest.why}")
         elif self.moved and (newest is None or newest.rises):
-            raise self.ended(Verdict.FAILED_TO_START, f"it failed to start: {WENT_BACK}")
+            raise self.ended(Outcome.FAILED_TO_START, f"it failed to start: {WENT_BACK}")
 
     async def judge_absent(self, eyes: Eyes, not_found: NotFound) -> None:
         """Raise if a machine that show does not find is proven gone; one never seen may still be too young."""
@@ -129,12 +129,12 @@ class _Wait:
         twice = self.absent_since is not None
         self.absent_since = now if self.absent_since is None else self.absent_since
         if (twice and self.last_state is not None) or now - self.absent_since >= LAG:
-            raise self.ended(Verdict.GONE, "the provider does not know the machine, by show and by list")
+            raise self.ended(Outcome.GONE, "the provider does not know the machine, by show and by list")
 
     @property
     def last_seen(self) -> str:
         seen = f"last seen {self.last_state}" if self.last_state is not None else "never seen"
         return f"{seen} ({self.trouble.message})" if self.trouble is not None else seen
 
-    def ended(self, verdict: Verdict, message: str) -> WaitEnded:
+    def ended(self, verdict: Outcome, message: str) -> WaitEnded:
         return WaitEnded(message, verdict=verdict.value, state=self.last_state)

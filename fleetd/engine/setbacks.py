@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -176,11 +177,10 @@ class Setbacks:
     async def _save(self, now: datetime) -> None:
         self.unsaved = False
         self._cleared = {k: one for k, one in self._cleared.items() if is_waiting(one[0], UNDONE_WITHIN, now)}
-        rows = {key: _row(back) for key, (_, back) in sorted(self._cleared.items())}
-        for key, (at, _) in self._cleared.items():
-            rows[key]["cleared"] = at.isoformat()
+        rows = {key: _row(back, at) for key, (at, back) in sorted(self._cleared.items())}
         rows |= {key: _row(back) for key, back in sorted(self._known.items())}
-        await self._journal.put_note(NOTE, json.dumps(rows, separators=(",", ":")))
+        note = json.dumps(msgspec.to_builtins(rows), separators=(",", ":"))
+        await self._journal.put_note(NOTE, note)
 
 
 def key_of(intent: Intent) -> str:
@@ -213,14 +213,8 @@ def _told(back: Setback) -> datetime:
     return back.until - (next_backoff(back.attempt) if back.attempt else timedelta(0))
 
 
-def _row(back: Setback) -> dict[str, object]:
-    return {
-        "until": back.until.isoformat(),
-        "since": None if back.since is None else back.since.isoformat(),
-        "words": back.words,
-        "attempt": back.attempt,
-        "baseline": back.baseline,
-    }
+def _row(back: Setback, cleared: datetime | None = None) -> _Row:
+    return _Row(back.until, back.since, back.words, back.attempt, back.baseline, cleared)
 
 
 class _Row(Struct, frozen=True):

@@ -120,7 +120,7 @@ class WaitEnded(LookAgain):
     """A machine that was waited for did not reach the state.
 
     Attributes:
-        verdict: a ``Verdict`` other than ``reached``, as text.
+        verdict: an ``Outcome`` other than ``reached``, as text.
         state: the machine's last seen state; None when it was not seen.
     """
 

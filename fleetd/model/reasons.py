@@ -180,18 +180,6 @@ class Standing(Word):
     OFF_ALL_ALONG = "off_all_along"
 
 
-class Verdict(Word):
-    """How a transition ended. Every transition ends in one by its deadline."""
-
-    REACHED = "reached"
-    FAILED_TO_START = "failed_to_start"
-    GONE = "gone"
-    WRONG_STATE = "wrong_state"
-    NO_EFFECT = "no_effect"
-    """The provider accepted it, and the machine is as it was before."""
-    TIMED_OUT = "timed_out"
-
-
 class Outcome(Word):
     """How an intent was closed: a verdict, or an end before there was a transition to follow."""
 
@@ -200,6 +188,7 @@ class Outcome(Word):
     GONE = "gone"
     WRONG_STATE = "wrong_state"
     NO_EFFECT = "no_effect"
+    """The provider accepted it, and the machine is as it was before."""
     TIMED_OUT = "timed_out"
     REFUSED = "refused"
     """The provider declined the call."""

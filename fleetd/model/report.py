@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from fleetd.model.in_mind import NOTHING, InMind
 from fleetd.model.instant import Instant
@@ -336,29 +337,10 @@ def document(report: object) -> Any:
 
 def veto_report(hold: Hold) -> VetoReport:
     """One veto."""
-    return VetoReport(
-        id=hold.id,
-        kind=hold.kind,
-        subject=hold.subject,
-        machine=hold.machine,
-        verbs=tuple(sorted(hold.verbs)),
-        reason=hold.reason,
-        actor=hold.actor,
-        created_at=hold.created_at,
-        expires_at=hold.expires_at,
-    )
+    return replace(msgspec.convert(hold, VetoReport, from_attributes=True), verbs=tuple(sorted(hold.verbs)))
 
 
 def blocked_report(skip: Skip) -> BlockedReport:
     """One thing that is not being done."""
-    return BlockedReport(
-        fleet=skip.fleet,
-        machine=skip.machine,
-        name=skip.name or None,
-        verb=skip.verb,
-        reason=skip.reason,
-        until=skip.until,
-        detail=skip.detail or None,
-        count=skip.count,
-        since=skip.since,
-    )
+    told = msgspec.convert(skip, BlockedReport, from_attributes=True)
+    return replace(told, name=skip.name or None, detail=skip.detail or None)
