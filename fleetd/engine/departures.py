@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, to_builtins
 
 from fleetd.engine.notes import read_note, rows_of
 from fleetd.model.instant import Instant
@@ -52,11 +52,8 @@ class Departures:
             return
         known[intent.machine_id] = Departure(now, DECLINED if declined else LATE, intent.verb)
         self._known = known
-        rows = {
-            m: {"at": one.at.isoformat(), "s": one.lasts.total_seconds(), "verb": one.verb}
-            for m, one in sorted(known.items())
-        }
-        await self._journal.put_note(NOTE, json.dumps(rows, separators=(",", ":")))
+        rows = {m: _Row(one.at, one.lasts.total_seconds(), one.verb) for m, one in sorted(known.items())}
+        await self._journal.put_note(NOTE, json.dumps(to_builtins(rows), separators=(",", ":")))
 
 
 class _Row(Struct, frozen=True):

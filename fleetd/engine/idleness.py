@@ -167,10 +167,10 @@ class Idleness:
             return
         self._saved_at, self._saved = now, dict(self._clocks)
         rows = {
-            machine: (_text(c.idle_since), _text(c.last_at), c.uncovered.total_seconds(), c.gap.total_seconds())
+            machine: _Row(c.idle_since, c.last_at, c.uncovered.total_seconds(), c.gap.total_seconds())
             for machine, c in sorted(self._clocks.items())
         }
-        await self._journal.put_note(_NOTE, json.dumps(rows))
+        await self._journal.put_note(_NOTE, json.dumps(msgspec.to_builtins(rows)))
         learnt = json.dumps(self._rounds.memory, sort_keys=True)
         if learnt != self._kept:
             await self._journal.put_note(_LEARNT, learnt)
@@ -332,27 +332,20 @@ class _Row(Struct, frozen=True, array_like=True):
     gap: float = 0.0
 
 
+def _clock(row: _Row) -> IdleClock:
+    if any(at is not None and plausible(at) is None for at in (row.since, row.last)):
+        raise ValueError(str(row))
+    return IdleClock(row.since, row.last, timedelta(seconds=row.uncovered), timedelta(seconds=row.gap))
+
+
 def _clocks(note: Mapping[str, object]) -> Iterable[tuple[str, IdleClock]]:
     """The clocks of an earlier process; one that cannot be read begins anew, which is later, never sooner."""
     for machine, told in note.items():
         try:
-            row = msgspec.convert(told, _Row)
-            spans = (timedelta(seconds=row.uncovered), timedelta(seconds=row.gap))
-            yield machine, IdleClock(_instant(row.since), _instant(row.last), *spans)
+            yield machine, _clock(msgspec.convert(told, _Row))
         except (ValueError, OverflowError) as error:
             log.warning("idle_clocks.were_unreadable", machine=machine, error=f"{type(error).__name__} {error}")
 
 
 def _learnt(note: Mapping[str, object]) -> dict[str, dict[str, int]]:
     return msgspec.convert(note, dict[str, dict[str, int]])
-
-
-def _text(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat()
-
-
-def _instant(told: datetime | None) -> datetime | None:
-    at = None if told is None else plausible(told)
-    if at is None and told is not None:
-        raise ValueError(str(told))
-    return at

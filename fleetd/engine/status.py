@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from msgspec import convert
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from fleetd.model.journal import Hold, IdleReport, Intent, MachineFacts
 from fleetd.model.machine import Machine, Phase
-from fleetd.model.plan import FleetView, Observation, Plan
+from fleetd.model.plan import Observation, Plan
 from fleetd.model.reasons import PASSING, Reason, Verb
 from fleetd.model.report import (
     FORMAT,
@@ -43,7 +43,7 @@ def plan_document(plan: Plan, vetoes: Iterable[Hold] = ()) -> dict[str, object]:
             "format": FORMAT,
             "at": plan.at,
             "complete": plan.complete,
-            "fleets": {name: _numbers(view) for name, view in plan.fleets.items()},
+            "fleets": {name: convert(view, FleetNumbers, from_attributes=True) for name, view in plan.fleets.items()},
             "next": {name: view.next_change for name, view in plan.fleets.items()},
             "vetoes": [veto_report(h) for h in vetoes],
             "actions": [
@@ -117,12 +117,10 @@ def status_report(
         return whole
     plan = believed.plan
     fleets = {
-        name: FleetReport(
-            **asdict(_numbers(view)),
+        name: replace(
+            convert(view, FleetReport, from_attributes=True),
             converged=view.converged and doubted_since is None,
             was_converged=view.converged,
-            hourly=view.hourly,
-            parked=view.parked,
             next=view.next_change,
         )
         for name, view in plan.fleets.items()
@@ -239,7 +237,3 @@ def _use(report: IdleReport) -> UseReport:
         evidence=report.evidence,
         unknown_s=round(report.unknown_s),
     )
-
-
-def _numbers(view: FleetView) -> FleetNumbers:
-    return convert(view, FleetNumbers, from_attributes=True)

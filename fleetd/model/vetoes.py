@@ -42,7 +42,5 @@ def veto_evidence(veto: Veto) -> str:
 
 
 def held(machine: MachineReport) -> str:
-    """How a hold shows in the state of its machine: ``held (stop only)``, ``kept off``; nothing without one."""
-    if machine.hold is None:
-        return ""
-    return "kept off" if machine.kept_off else f"held{only(machine.hold.verbs)}"
+    """How a hold shows in the state of its machine: ``held (stop only)``, ``kept off``."""
+    return "kept off" if machine.kept_off else f"held{only(machine.hold.verbs if machine.hold else ())}"
