@@ -6,10 +6,10 @@ from msgspec.structs import replace
 
 from fleetd.model.in_mind import NOTHING
 from fleetd.model.machine import Phase
-from fleetd.model.reasons import ORDINARY, Standing, VetoKind
+from fleetd.model.reasons import ORDINARY, Standing
 from fleetd.model.report import MachineReport, Report
 from fleetd.words import phases
-from fleetd.words.names import holds_on
+from fleetd.words.names import vetoes_on
 from fleetd.words.use import is_unheard
 
 _PUZZLING = frozenset(
@@ -21,15 +21,12 @@ def of_fleet(report: Report, name: str) -> Report:
     """Everything that is about one fleet; one that nobody has seen yet is not among the fleets."""
     fleet = report.fleets.get(name)
     machines = tuple(m for m in report.machines if m.owned and m.fleet == name)
-    holds = holds_on(report.vetoes, machines)
     return replace(
         report,
         fleets={} if fleet is None else {name: fleet},
         machines=machines,
         blocked=tuple(b for b in report.blocked if b.fleet == name),
-        vetoes=tuple(
-            v for v in report.vetoes if v in holds or (v.kind != VetoKind.HOLD and v.subject in {None, name})
-        ),
+        vetoes=tuple(vetoes_on(report.vetoes, name, machines)),
         hourly=None if fleet is None else fleet.hourly,
         orphans=(),
         over_caps=tuple(c for c in report.over_caps if c.fleet in {None, name}),

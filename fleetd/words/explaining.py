@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from fleetd.model.machine import Phase
-from fleetd.model.reasons import Activity, Reason, VetoKind
+from fleetd.model.reasons import Activity, Reason
 from fleetd.model.report import FleetReport, MachineReport, Report
 from fleetd.words.fleets import change_sentence, fleet_sentence, unlike_sentence
 from fleetd.words.machines import standing_sentence
 from fleetd.words.money import digits
-from fleetd.words.names import called, holds_on
+from fleetd.words.names import called, vetoes_on
 from fleetd.words.quotes import clause, faults
 from fleetd.words.reasons import sentence
 from fleetd.words.times import clock, span
@@ -36,7 +35,7 @@ def explain_fleet(report: Report, name: str, now: datetime) -> list[str]:
     mine = _owned(report, name)
     lines += [f"{m.name}: {standing_sentence(m, fleet, now)}" for m in mine if m.transition is not None]
     lines += [sentence(b, now) for b in report.blocked if b.fleet == name]
-    return [*lines, *_vetoes(report, name, mine, now)]
+    return [*lines, *(veto_sentence(v, now) for v in vetoes_on(report.vetoes, name, mine))]
 
 
 def explain_machine(report: Report, machine: MachineReport, now: datetime) -> list[str]:
@@ -61,7 +60,7 @@ def explain_machine(report: Report, machine: MachineReport, now: datetime) -> li
     lines += _activity(machine, now)
     about = [b for b in report.blocked if b.machine == machine.id]
     lines += [sentence(b, now) for b in about]
-    lines += _vetoes(report, machine.fleet, [machine], now)
+    lines += [veto_sentence(v, now) for v in vetoes_on(report.vetoes, machine.fleet, [machine])]
     if machine.phase == Phase.DOWN and not about and machine.transition is None:
         lines.append(_why_not_started(report, machine, fleet, now))
     return [*lines, *_next(fleet, now)]
@@ -106,15 +105,6 @@ def doubts(report: Report, now: datetime) -> list[str]:
             f"A reload was rejected{at}, and the old config is in force: {clause(faults(daemon.config_fault))}."
         )
     return lines
-
-
-def _vetoes(report: Report, fleet: str | None, machines: Sequence[MachineReport], now: datetime) -> list[str]:
-    holds = holds_on(report.vetoes, machines)
-    return [
-        veto_sentence(v, now)
-        for v in report.vetoes
-        if (v.subject in {None, fleet} if v.kind == VetoKind.FREEZE else v in holds)
-    ]
 
 
 def _missing(report: Report, name: str, fleet: FleetReport) -> list[str]:

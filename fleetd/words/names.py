@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fleetd.model.reasons import VetoKind
 from fleetd.model.report import MachineReport, VetoReport
@@ -37,3 +37,9 @@ def holds_on(vetoes: Iterable[VetoReport], machines: Iterable[MachineReport]) ->
     words = ids | {name for _, name in whose}
     holds = (v for v in vetoes if v.kind == VetoKind.HOLD)
     return [v for v in holds if (v.subject in words if v.machine is None else v.machine in ids)]
+
+
+def vetoes_on(vetoes: Sequence[VetoReport], fleet: str | None, machines: Iterable[MachineReport]) -> list[VetoReport]:
+    """The holds on these machines, and the freezes of their fleet and of everything."""
+    holds = holds_on(vetoes, machines)
+    return [v for v in vetoes if v in holds or (v.kind != VetoKind.HOLD and v.subject in {None, fleet})]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from fleetd.model.reasons import VetoKind
 from fleetd.model.report import FleetReport, MachineReport
 from fleetd.ops.page.cells import cells
 from fleetd.ops.page.chart import chart, reach
@@ -22,7 +21,7 @@ from fleetd.ops.page.words import clock, money
 from fleetd.words.blocked import as_one, blocked, together
 from fleetd.words.explaining import explain_fleet
 from fleetd.words.machines import standing_sentence
-from fleetd.words.names import holds_on
+from fleetd.words.names import vetoes_on
 from fleetd.words.phases import PHASES
 from fleetd.words.reasons import sentence
 from fleetd.words.times import local_clock, span
@@ -39,8 +38,7 @@ def fleet_page(scene: Scene, name: str) -> str:
     fleet = scene.report.fleets[name]
     mine = [m for m in scene.report.machines if m.owned and m.fleet == name]
     rows = blocked((b for b in scene.report.blocked if b.fleet == name), scene.now)
-    freezes = [v for v in scene.report.vetoes if v.kind == VetoKind.FREEZE and v.subject in {None, name}]
-    holds = holds_on(scene.report.vetoes, mine)
+    vetoes = sorted(vetoes_on(scene.report.vetoes, name, mine), key=lambda v: v.kind)
     return document(
         scene,
         tag(
@@ -51,7 +49,7 @@ def fleet_page(scene: Scene, name: str) -> str:
         ),
         _why(scene, name, mine),
         section("Not being done, and why", [blocked_row(row, scene.now) for row in rows], "blocked"),
-        section("Holds and freezes", [veto_row(v, scene.now) for v in (*freezes, *holds)], "vetoes"),
+        section("Holds and freezes", [veto_row(v, scene.now) for v in vetoes], "vetoes"),
         section("Under way", step_rows(scene, mine), "moving"),
         tag("section", tag("h2", "Machines"), cells(scene, mine), id="machines"),
         commands(
