@@ -28,7 +28,6 @@ class Journal(Protocol):
         machine_id: str | None = None,
         accepted_at: datetime | None = None,
         ambiguous_since: datetime | None = None,
-        baseline_event: str | None = None,
     ) -> None:
         """Set the given fields of an open intent."""
         ...

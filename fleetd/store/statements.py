@@ -108,15 +108,9 @@ class SqlJournal(ABC):
         machine_id: str | None = None,
         accepted_at: datetime | None = None,
         ambiguous_since: datetime | None = None,
-        baseline_event: str | None = None,
     ) -> None:
         """See ``Journal.update_intent``. One that is closed, or dropped by ``prune``, stays as it is."""
-        given = {
-            "machine_id": machine_id,
-            "accepted_at": accepted_at,
-            "ambiguous_since": ambiguous_since,
-            "baseline_event": baseline_event,
-        }
+        given = {"machine_id": machine_id, "accepted_at": accepted_at, "ambiguous_since": ambiguous_since}
         cells = {column: INTENTS.encode_cell(column, value) for column, value in given.items() if value is not None}
         if cells:
             assignments = ", ".join(f"{column} = ?" for column in cells)

@@ -243,10 +243,8 @@ async def test_v1_follows_the_cursors(said: Said, asked: list[str | None], count
         assert reading.failure.operation == "list"
 
 
-async def test_v1_begins_at_a_cursor_and_raises_what_the_first_page_does() -> None:
+async def test_v1_raises_what_the_first_page_does() -> None:
     told: list[str | None] = []
-    await v1.read_on(reader([(rows(1), None)], told), after="c7")
-    assert told == ["c7"]
     with pytest.raises(Unavailable):
         await v1.read_on(reader([DOWN], told))
     with pytest.raises(Unavailable):

@@ -62,14 +62,13 @@ async def test_an_intent_lives_and_ends_in_history(journal):
     assert await journal.open_intents() == [intent]
 
     await journal.update_intent(intent.id, machine_id="ps1", accepted_at=later(seconds=2))
-    await journal.update_intent(intent.id, baseline_event="", ambiguous_since=later(seconds=1))
+    await journal.update_intent(intent.id, ambiguous_since=later(seconds=1))
     await journal.update_intent(intent.id)
     followed = replace(
         intent,
         machine_id="ps1",
         accepted_at=later(seconds=2),
         ambiguous_since=later(seconds=1),
-        baseline_event="",
     )
     assert await journal.open_intents() == [followed]
 

@@ -42,16 +42,14 @@ Fetch = Callable[[str | None], Awaitable[Page]]
 """The page after a cursor; the first one for None. Raises ``CloudError``."""
 
 
-async def read_on(
-    fetch: Fetch, *, after: str | None = None, enough: Callable[[list[Json]], bool] | None = None
-) -> Reading:
-    """Every page from a cursor on, one after the other; ``enough`` is asked after each whether that will do.
+async def read_on(fetch: Fetch, *, enough: Callable[[list[Json]], bool] | None = None) -> Reading:
+    """Every page, one after the other; ``enough`` is asked after each whether that will do.
 
     Raises:
         CloudError: the first page could not be read.
     """
     with weighed(PAGE_SIZE):
-        return await _go_on(fetch, await fetch(after), enough)
+        return await _go_on(fetch, await fetch(None), enough)
 
 
 async def read_proven(forward: Fetch, backward: Fetch) -> Reading:
