@@ -57,8 +57,9 @@ async def journal(store):
 
 
 async def test_an_intent_lives_and_ends_in_history(journal):
-    intent = await journal.write_intent(INTENT)
-    assert intent == replace(INTENT, id=intent.id)
+    meant = replace(INTENT, baseline_event="e7")
+    intent = await journal.write_intent(meant)
+    assert intent == replace(meant, id=intent.id)
     assert await journal.open_intents() == [intent]
 
     await journal.update_intent(intent.id, machine_id="ps1", accepted_at=later(seconds=2))
