@@ -17,8 +17,9 @@ class Word(StrEnum):
     def _missing_(cls, value: object) -> Self | None:
         if not isinstance(value, str):
             return None
-        stand_in = str.__new__(cls, value)
-        stand_in._name_, stand_in._value_ = f"?{value}", value
+        word = value.encode(errors="backslashreplace").decode()  # half a surrogate pair: it could not be sent
+        stand_in = str.__new__(cls, word)
+        stand_in._name_, stand_in._value_ = f"?{word}", word
         return stand_in
 
 

@@ -32,6 +32,13 @@ def test_what_is_sent_is_json_and_says_what_json_has_of_it(text: str) -> None:
     assert sent["daemon"]["config"] == text
 
 
+def test_a_word_that_is_no_text_keeps_no_report_from_being_sent() -> None:
+    """As a damaged journal may hold it."""
+    whole = a_report(machines=[a_machine("x", phase="\ud800x")], vetoes=[a_veto("\ud800", "x", "\udcff")])
+    assert decoded(encoded(whole), Report) == whole
+    assert whole.machines[0].phase == "\\ud800x"
+
+
 @pytest.mark.parametrize("odd", ["hibernate", "", "HOLD", "a b", "\x1b[31m"])
 def test_words_of_a_newer_daemon_are_read_and_stay_what_they_are(odd: str) -> None:
     veto = a_veto(odd, "x", odd)
