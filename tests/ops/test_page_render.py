@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from fleetd.model.journal import HistoryEntry
+from fleetd.model.machine import Phase
 from fleetd.model.naming import machine_name, make_token
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import Report, document
@@ -617,23 +618,24 @@ def test_a_journal_that_cannot_be_read_is_said() -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_text_stays_text_wherever_it_comes_from(name: str) -> None:
+    word = Phase(name).value  # of an enum: half of a surrogate pair is written out there
     machines = [
         a_machine(
             name,
             type=name,
             failure=name,
             state=name,
-            phase=name,
+            phase=word,
             hold=veto(kind="hold", subject=name, reason=name, actor=name),
         ),
-        a_machine(name, transition=step(name, reason=name), idle={"verdict": name, "evidence": name}),
+        a_machine(name, transition=step(word, reason=word), idle={"verdict": word, "evidence": name}),
         a_machine(name, owned=False, fleet=None, state=name),
     ]
     fields = {
         "machines": machines,
         "fleets": {name: a_fleet(window=name, converged=False)},
-        "blocked": [skip(fleet=name, name=name, machine=name, detail=name), skip(reason=name, verb=name)],
-        "vetoes": [veto(subject=name, verbs=[name], reason=name, actor=name)],
+        "blocked": [skip(fleet=name, name=name, machine=name, detail=name), skip(reason=word, verb=word)],
+        "vetoes": [veto(subject=name, verbs=[word], reason=name, actor=name)],
         "daemon": replace(a_report().daemon, provider=name, error=name, config_fault=name, config=name),
         "observation": {"at": at(seconds=1), "complete": False, "rejected": name},
     }

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from fleetd.model.reasons import Reason, Verb, Word, known
+from fleetd.model.machine import Phase
+from fleetd.model.reasons import Reason, Verb, VetoKind, Word, known
 from fleetd.model.report import BlockedReport, Report, UseReport, decoded, document, encoded
 from tests.support.fake_handle import AT, a_fleet, a_machine, a_report, a_veto
 
@@ -34,9 +35,16 @@ def test_what_is_sent_is_json_and_says_what_json_has_of_it(text: str) -> None:
 
 def test_a_word_that_is_no_text_keeps_no_report_from_being_sent() -> None:
     """As a damaged journal may hold it."""
-    whole = a_report(machines=[a_machine("x", phase="\ud800x")], vetoes=[a_veto("\ud800", "x", "\udcff")])
-    assert decoded(encoded(whole), Report) == whole
-    assert whole.machines[0].phase == "\\ud800x"
+    machine = replace(a_machine("x"), phase=Phase("\ud800x"))
+    veto = replace(a_veto("hold", "x"), kind=VetoKind("\ud800"), verbs=(Verb("\udcff"),))
+    whole = replace(a_report(), machines=(machine,), vetoes=(veto,))
+    read = decoded(encoded(whole), Report)
+    assert read == whole
+    assert (read.machines[0].phase, read.vetoes[0].kind, read.vetoes[0].verbs) == (
+        "\\ud800x",
+        "\\ud800",
+        ("\\udcff",),
+    )
 
 
 @pytest.mark.parametrize("odd", ["hibernate", "", "HOLD", "a b", "\x1b[31m"])
