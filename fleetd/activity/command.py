@@ -13,7 +13,7 @@ from anyio.abc import Process
 from fleetd.activity import strays
 from fleetd.activity.asking import Asking, Said
 from fleetd.activity.fill import Missing, fill_argument, values_of
-from fleetd.activity.verdict import parse_verdict
+from fleetd.activity.json_answer import parse_verdict
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Activity
 from fleetd.model.settings import IdleSource

@@ -10,7 +10,7 @@ import anyio
 
 from fleetd.activity.asking import AskingByHttp, Said, Unusable, read_body
 from fleetd.activity.fill import Missing, fill_url, values_of
-from fleetd.activity.verdict import parse_verdict
+from fleetd.activity.json_answer import parse_verdict
 from fleetd.model.httpdate import http_date
 from fleetd.model.machine import Machine
 from fleetd.model.reasons import Activity

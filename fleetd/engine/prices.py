@@ -15,7 +15,7 @@ from fleetd.engine.observed_prices import ObservedPrices
 from fleetd.model.bounds import MOST_MONEY
 from fleetd.model.errors import CloudError
 from fleetd.model.machine import Machine
-from fleetd.planner.costs import differ, higher
+from fleetd.planner.rates import differ, higher
 from fleetd.store.port import Journal
 
 log = structlog.get_logger(__name__)

@@ -23,8 +23,8 @@ from fleetd.model.plan import Action, BudgetView, Skip
 from fleetd.model.reasons import Reason
 from fleetd.planner.amounts import CENT, NOTHING, Amount, known_total
 from fleetd.planner.billing import Billed, bill_at, dollars_of, month_name, new_month
-from fleetd.planner.costs import BILLED, fleet_rate, hourly_rate, member_rate
 from fleetd.planner.guards import merge
+from fleetd.planner.rates import BILLED, fleet_rate, hourly_rate, member_rate
 from fleetd.planner.roster import Roster
 from fleetd.planner.windows import Effective, effective, next_change
 

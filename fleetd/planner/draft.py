@@ -13,9 +13,9 @@ from fleetd.model.machine import Machine
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb, VetoKind, known
 from fleetd.model.vetoes import veto_detail
-from fleetd.planner.costs import BILLED, member_rate
 from fleetd.planner.idle import lost_until, may_lose, may_park, parkable_at
 from fleetd.planner.policies import snapshot_veto
+from fleetd.planner.rates import BILLED, member_rate
 from fleetd.planner.roster import Roster
 
 OnFault = Callable[[str, Exception], str]

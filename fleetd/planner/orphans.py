@@ -9,8 +9,8 @@ from fleetd.model.fleet import Fleet
 from fleetd.model.journal import MachineFacts
 from fleetd.model.machine import Machine
 from fleetd.model.plan import OrphanView
-from fleetd.planner.costs import BILLED, hourly_rate, total
 from fleetd.planner.ownership import made_for
+from fleetd.planner.rates import BILLED, hourly_rate, total
 
 
 def orphans_of(

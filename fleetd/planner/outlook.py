@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 
 from fleetd.model.plan import Action, Later
-from fleetd.planner.costs import total
+from fleetd.planner.rates import total
 
 Cut = Callable[[Sequence[Action]], Sequence[Action]]
 """Drops what caps and budgets refuse."""

@@ -26,7 +26,6 @@ from fleetd.model.plan import (
 )
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.budgets import cut_budgets
-from fleetd.planner.costs import fleet_rate, member_rate, total
 from fleetd.planner.draft import Draft, OnFault
 from fleetd.planner.fleetplan import decide
 from fleetd.planner.guards import Doubt, cut_apart, cut_costs, cut_counts, cut_doubtful, doubt_of, merge, over_caps
@@ -34,6 +33,7 @@ from fleetd.planner.leaving import frees_its_place
 from fleetd.planner.orphans import orphan_views, orphans_of
 from fleetd.planner.outlook import outlook, put_off
 from fleetd.planner.ownership import Owner, owners
+from fleetd.planner.rates import fleet_rate, member_rate, total
 from fleetd.planner.roster import Roster, roster, unlike
 from fleetd.planner.windows import Effective, effective, next_change
 

@@ -14,7 +14,7 @@ from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Unlike
 from fleetd.model.reasons import Outcome, Verb, known
 from fleetd.model.regions import normal_region
-from fleetd.planner.costs import BILLED, member_rate
+from fleetd.planner.rates import BILLED, member_rate
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _FAR = datetime.max.replace(tzinfo=UTC)

@@ -12,11 +12,11 @@ from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action, Skip
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.vetoes import veto_detail
-from fleetd.planner.costs import fleet_rate
 from fleetd.planner.draft import Draft, veto, veto_reason
 from fleetd.planner.guards import shrink_wait
 from fleetd.planner.idle import idle_surge
 from fleetd.planner.policies import NOT_LOOKED
+from fleetd.planner.rates import fleet_rate
 from fleetd.planner.roster import is_late, start_order, timed_out, victim_order
 from fleetd.planner.waits import is_waiting
 from fleetd.planner.windows import Effective

@@ -13,8 +13,8 @@ from fleetd.model.journal import BilledMonth
 from fleetd.model.plan import Plan
 from fleetd.model.reasons import Reason, Verb
 from fleetd.planner.budgets import segments
-from fleetd.planner.costs import differ, hourly_rate
 from fleetd.planner.plan import plan
+from fleetd.planner.rates import differ, hourly_rate
 from tests.support.build import NOW, ago, facts, fleet, machine, machines, memory, seen, token_name
 
 RATE = Decimal("0.50")

@@ -1,4 +1,4 @@
-"""What machines cost an hour, and what a plan would make of it."""
+"""What a machine costs by the hour, and sums of that."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fleetd.activity.verdict import LONGEST_EVIDENCE, parse_verdict
+from fleetd.activity.json_answer import LONGEST_EVIDENCE, parse_verdict
 from fleetd.model.reasons import Activity
 
 NOT_JSON = "not the JSON that was asked for: "
