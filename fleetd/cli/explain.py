@@ -19,7 +19,7 @@ from fleetd.model.errors import FleetdError
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.report import Report
 from fleetd.model.settings import Settings
-from fleetd.ops.escape import printable
+from fleetd.ops.escape import whole_ends
 from fleetd.planner.lookup import meant, named
 from fleetd.words.explaining import doubts, explain_fleet, explain_machine
 from fleetd.words.fleets import change_sentence, unlike_sentence
@@ -56,7 +56,7 @@ def explain(
         show_json({"format": 1, "subject": subject, "sentences": sentences, "history": past})
         return
     for line, style in zip(sentences, styles, strict=True):
-        show_line(Text(printable(line, limit=1000), style=style))
+        show_line(Text(whole_ends(line, limit=1000), style=style))
     if entries:
         show(Text("\nLast in the journal:", style="bold"))
     for entry in entries:

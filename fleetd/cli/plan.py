@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
@@ -52,7 +53,10 @@ def plan(
 
         show_json(plan_document(found.plan, vetoes))
     else:
-        show(plan_view(found.plan, [veto_report(h) for h in vetoes], then=instant, now=datetime.now(UTC)))
+        names = Counter(m.name for m in found.observation.machines)
+        alike = {name for name, machines in names.items() if machines > 1}
+        held = [veto_report(h) for h in vetoes]
+        show(plan_view(found.plan, held, then=instant, now=datetime.now(UTC), alike=alike))
     if detailed_exitcode and found.plan.actions:
         raise typer.Exit(ExitCode.CHANGES_PENDING)
 

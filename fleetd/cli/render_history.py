@@ -12,7 +12,7 @@ from fleetd.cli.words import SYMBOLS
 from fleetd.model.journal import HistoryEntry
 from fleetd.model.reasons import Outcome
 from fleetd.model.report import document
-from fleetd.ops.escape import printable
+from fleetd.ops.escape import printable, whole_ends
 
 GOOD = frozenset({"reached", "observed"})
 
@@ -75,4 +75,4 @@ def _row(entry: HistoryEntry) -> list[Text]:
 
 def _remarks(entry: HistoryEntry) -> str:
     by = f"by {entry.actor}" if entry.actor != "fleetd" else ""
-    return printable("; ".join(filter(None, (entry.error, entry.evidence, by))))
+    return "; ".join(whole_ends(part) for part in (entry.error, entry.evidence, by) if part)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -18,7 +19,7 @@ from fleetd.model.lists import more
 from fleetd.model.plan import Action, NextChange, Plan, Skip, Unconfirmed
 from fleetd.model.reasons import Reason, Verb
 from fleetd.model.report import VetoReport
-from fleetd.ops.escape import printable
+from fleetd.ops.escape import printable, whole_ends
 from fleetd.words.fleets import change_sentence, fleet_sentence, unlike_sentence
 from fleetd.words.reasons import SENTENCES, sentence
 from fleetd.words.times import clock, clocks_sentence, span
@@ -29,9 +30,16 @@ NAMELESS = "????????"
 ALIKE = 5
 """Skips of one kind that are shown one by one; the rest of them are counted."""
 
+_One = TypeVar("_One", Action, Skip)
+
 
 def plan_view(
-    plan: Plan, vetoes: Sequence[VetoReport] = (), *, then: datetime | None = None, now: datetime | None = None
+    plan: Plan,
+    vetoes: Sequence[VetoReport] = (),
+    *,
+    then: datetime | None = None,
+    now: datetime | None = None,
+    alike: Container[str] = (),
 ) -> RenderableType:
     """The whole answer of ``fleetd plan``.
 
@@ -40,6 +48,7 @@ def plan_view(
         vetoes: holds and freezes in force now.
         then: the time that was asked for, where one was.
         now: the present.
+        alike: names that several machines have; each of these is shown with its id.
     """
     now = now or plan.at
     parts: list[RenderableType] = []
@@ -57,19 +66,28 @@ def plan_view(
         parts += [_indented(printable(unlike_sentence(one)), "yellow") for one in view.unlike]
         mine = [a for a in plan.actions if a.fleet == name]
         if mine:
-            parts.append(_actions(mine))
+            parts.append(_actions([_told_apart(a, alike) for a in mine]))
         parts.append(Text(""))
     parts += [Text(line, style="yellow") for line in money_lines(plan)]
     if plan.unconfirmed:
         lines = [_indented(_unconfirmed(u), "yellow") for u in plan.unconfirmed]
         parts += [Text("Never destroyed before fleetd adopt confirms them:", style="bold"), *lines, Text("")]
     if plan.skips:
-        parts += [Text("Not done:", style="bold"), _skips(plan.skips, plan.at), Text("")]
+        parts += [
+            Text("Not done:", style="bold"),
+            _skips([_told_apart(s, alike) for s in plan.skips], plan.at),
+            Text(""),
+        ]
     if vetoes:
         lines = [_indented(_veto(v, plan.at), "yellow") for v in vetoes]
         parts += [Text("Holds and freezes:", style="bold"), *lines, Text("")]
     parts.append(footer(plan))
     return Group(*parts)
+
+
+def _told_apart(one: _One, alike: Container[str]) -> _One:
+    known = one.machine is not None and one.name in alike
+    return replace(one, name=f"{one.name} ({one.machine})") if known else one
 
 
 def _indented(line: str, style: str) -> Hanging:
@@ -162,7 +180,7 @@ def _skips(skips: Sequence[Skip], now: datetime) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for skip, left in _few(skips):
-        table.add_row(Text(f"  ! {skip.reason}", style="yellow"), Text(printable(sentence(skip, now), limit=1000)))
+        table.add_row(Text(f"  ! {skip.reason}", style="yellow"), Text(whole_ends(sentence(skip, now), limit=1000)))
         if left:
             table.add_row("", Text(f"... {more(left)} like this", style="dim"))
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 
 LIMIT = 200
@@ -12,6 +13,16 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 _STACKING = 2
 """Combining marks that may stand on one character; a tower of them covers the lines around it."""
+
+
+def whole_ends(text: str, limit: int = LIMIT) -> str:
+    """As ``printable``, and what is too long loses its middle: words of others, with facts of ours behind them."""
+    if len(text) <= limit:
+        shown = printable(text, limit=sys.maxsize)
+        if len(shown) <= limit:
+            return shown
+    tail = printable(text[-limit // 2 :], limit=sys.maxsize)[-limit // 2 :]
+    return printable(text, limit=limit - len(tail)) + tail
 
 
 def printable(text: str, limit: int = LIMIT) -> str:

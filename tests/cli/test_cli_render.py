@@ -15,15 +15,16 @@ from rich.console import Console, RenderableType
 
 from fleetd.cli.render_apply import bars, summary
 from fleetd.cli.render_demo import Scene, demo_view, ending, fitting_demo
-from fleetd.cli.render_history import history_document, history_view
+from fleetd.cli.render_history import history_document, history_line, history_view
 from fleetd.cli.render_machines import machine_view, machines_view, object_view
 from fleetd.cli.render_plan import plan_view
 from fleetd.cli.render_status import status_view
-from fleetd.model.journal import HistoryEntry
+from fleetd.model.journal import HistoryEntry, Hold
 from fleetd.model.naming import machine_name, make_token
 from fleetd.model.plan import Action, FleetView, Later, NextChange, Plan, Skip, Unconfirmed
-from fleetd.model.reasons import Reason, Verb
+from fleetd.model.reasons import Reason, Verb, VetoKind
 from fleetd.model.report import FleetReport, Report, VetoReport
+from fleetd.model.vetoes import only, veto_evidence
 from tests.support.build import NOW, ago, later
 from tests.support.fake_handle import made
 
@@ -438,3 +439,34 @@ def test_a_plan_names_what_a_pattern_took_and_what_is_recovered() -> None:
     assert "Never destroyed before fleetd adopt confirms them:" in shown
     assert "  old-gpu-1 (ps1): of fleet training by a pattern of adopt\n" in shown
     assert f"  {SHOWN} (ps2): of fleet training by its name alone\n" in shown
+
+
+def test_machines_of_one_name_are_told_apart_in_a_plan() -> None:
+    """Which of them is started is what the plan is read for."""
+    start = act(Verb.START, Reason.SHORT_OF_TARGET, "aaaaaa", "0.51")
+    skip = Skip("training", Verb.STOP, Reason.BUSY, "ps9", start.name, detail="gpu 0.81")
+    shown = drawn(plan_view(plan_of(start, skips=(skip,)), alike={start.name}))
+    assert f"{start.name} (aaaaaa)" in shown
+    assert f"{start.name} (ps9) is not stopped" in shown
+    alone = drawn(plan_view(plan_of(start, skips=(skip,)), alike={"other"}))
+    assert "(aaaaaa)" not in alone
+    assert "(ps9)" not in alone
+
+
+LONG = "w" * 3000
+"""A person's reason: nothing bounds it."""
+
+
+@pytest.mark.parametrize("verbs", [frozenset({Verb.STOP}), frozenset(Verb) - {Verb.START}])
+def test_what_we_say_behind_a_long_reason_is_shown_in_history(verbs: frozenset[Verb]) -> None:
+    hold = Hold(1, "ps1", VetoKind.HOLD, LONG, "ada", NOW, later(hours=1), verbs)
+    told = replace(ENTRY, verb="hold", outcome="observed", actor="ada", evidence=veto_evidence(hold))
+    for shown in (drawn(history_view([told]), width=400), history_line(told).plain):
+        assert f"{only(verbs).strip(' ()')}; until 2026-03-02 13:00:00 UTC; by ada" in shown
+        assert len(shown) < 600
+
+
+def test_when_it_ends_is_shown_behind_a_long_reason() -> None:
+    skip = Skip("training", Verb.STOP, Reason.HELD, "ps9", "a", detail=f"ada: {LONG}", until=later(minutes=5))
+    shown = " ".join(drawn(plan_view(plan_of(skips=(skip,))), width=1500).split())
+    assert "That ends at 2026-03-02 12:05:00 UTC, in 5 min, or by fleetd release." in shown

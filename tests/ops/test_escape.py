@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetd.ops.escape import LIMIT, printable
+from fleetd.ops.escape import LIMIT, printable, whole_ends
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,20 @@ def test_long_text_is_cut() -> None:
     assert printable("x" * LIMIT) == "x" * LIMIT
     assert printable("x" * (LIMIT + 1)) == "x" * (LIMIT - 1) + "…"
     assert len(printable("\x00" * 10**6)) == LIMIT
+
+
+@given(st.text(max_size=600), st.integers(20, 300))
+def test_the_ends_of_a_long_text_are_shown(text: str, limit: int) -> None:
+    shown = whole_ends(text, limit)
+    assert len(shown) <= limit
+    assert shown == printable(shown, limit), "nothing is left that would be escaped"
+    if len(printable(text, 10_000)) <= limit:
+        assert shown == printable(text, limit)
+
+
+def test_what_stands_behind_a_long_text_is_shown() -> None:
+    facts = "; stop only; until 2026-03-02 13:00:00 UTC"
+    assert whole_ends("w" * 5000 + facts).endswith(facts)
+    assert whole_ends("w" * 5000 + facts).startswith("ww")
+    assert "…" in whole_ends("w" * 5000 + facts)
+    assert whole_ends("\x1b" * 190 + facts).endswith(facts)
