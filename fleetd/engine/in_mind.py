@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
+
+from msgspec import Struct, structs
 
 from fleetd.engine.checks import Checks
 from fleetd.engine.idleness import Idleness
@@ -12,13 +15,15 @@ from fleetd.engine.observer import Observer
 from fleetd.engine.recall import Recall
 from fleetd.engine.settling import Settling
 from fleetd.engine.snapshots import Snapshots
-from fleetd.model.bounds import seconds
+from fleetd.model.bounds import FIRST, LAST, seconds
 from fleetd.model.in_mind import CreatesWait, Declined, IdleClockTold, InMind, SnapshotLook
 from fleetd.model.journal import IdleReport, Setback
 from fleetd.model.machine import SnapshotSight
 from fleetd.model.plan import Check
 from fleetd.model.reasons import Reason, known
 from fleetd.planner.idle import IdleClock
+
+_Told = TypeVar("_Told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,11 @@ class Keepers:
         )
 
     def assume(self, mind: InMind, idle: Mapping[str, IdleReport] | None) -> None:
-        """Keep what another process told, and who is idle. What only another version knows is left out."""
+        """Keep what another process told, and who is idle. What only another version knows is left out.
+
+        An instant that no clock of ours can come near is the nearest that one can.
+        """
+        mind = _in_reach(mind)
         checks = {str(check): check for check in Check}
         self.checks.assume(
             {m: {checks[c]: by for c, by in made.items() if c in checks} for m, made in mind.checks.items()}
@@ -71,7 +80,20 @@ class Keepers:
         self.settling.assume(mind.looked_at, mind.looked_for)
         self.observer.assume(mind.unidentified, mind.doubtful)
         if idle is not None:
+            idle = {m: replace(report, idle_since=_in_reach(report.idle_since)) for m, report in idle.items()}
             self.idleness.assume(idle, {m: _clock(told) for m, told in mind.idle_clocks.items()})
+
+
+def _in_reach(told: _Told) -> _Told:
+    """With every instant in it of the years that can be reckoned with: it came from another process."""
+    found: Any = told
+    if isinstance(found, datetime):
+        found = min(max(found, FIRST), LAST)
+    elif isinstance(found, Struct):
+        found = structs.replace(found, **{name: _in_reach(one) for name, one in structs.asdict(found).items()})
+    elif isinstance(found, dict):
+        found = {key: _in_reach(one) for key, one in found.items()}
+    return cast("_Told", found)
 
 
 def _declined(back: Setback) -> Declined:

@@ -453,8 +453,8 @@ def test_machines_of_one_name_are_told_apart_in_a_plan() -> None:
     assert "(ps9)" not in alone
 
 
-LONG = "w" * 3000
-"""A person's reason: nothing bounds it."""
+LONG = "\x1b" * 500
+"""A reason as long as one may be, each letter of which is shown as four."""
 
 
 @pytest.mark.parametrize("verbs", [frozenset({Verb.STOP}), frozenset(Verb) - {Verb.START}])

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import copy
+import functools
+import json
+import operator
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -220,5 +225,39 @@ def test_the_sources_say_what_the_daemon_was_told_last(told: Any, verdict: str, 
             )
             report = found["ps1"]
             assert (report.verdict, report.idle_since, report.evidence) == (verdict, since, evidence)
+
+    run_virtual(story, start=NOW)
+
+
+def _places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where instants stand in what was told."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from _places(one, (*place, key))
+    elif isinstance(value, str) and value.startswith("2026-"):
+        yield place
+
+
+TOLD_AS_SENT = json.loads(encoded(a_report(in_mind=structs.replace(WHOLE, failing_since=NOW))))["in_mind"]
+
+
+@pytest.mark.parametrize("place", list(_places(TOLD_AS_SENT)), ids=".".join)
+@pytest.mark.parametrize(
+    "instant",
+    ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59"],
+)
+def test_no_instant_that_was_told_ends_a_plan(place: tuple[str, ...], instant: str) -> None:
+    sent = copy.deepcopy(TOLD_AS_SENT)
+    functools.reduce(operator.getitem, place[:-1], sent)[place[-1]] = instant
+    told = decoded(json.dumps(sent).encode(), InMind)
+    idle_since = datetime.fromisoformat(instant)
+
+    async def story() -> None:
+        async with rig(fleet(idle=IdleRule(timedelta(minutes=1), timedelta(0), ("gpu",)))) as one:
+            one.cloud.add("training-1", "ready")
+            one.reconciler._look.assume(told, {"ps1": IdleReport("idle", idle_since, "0 %")})
+            one.reconciler.in_mind()
+            await one.reconciler.run_pass()
+            decoded(encoded(a_report(in_mind=one.reconciler.in_mind())), Report)
 
     run_virtual(story, start=NOW)
