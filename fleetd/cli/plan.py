@@ -45,7 +45,10 @@ def plan(
     instant = moment(at, datetime.now(UTC)) if at else None
     settings = wiring.load_settings(wiring.find_config(config))
 
-    look = partial(wiring.plan_once, settings, at=instant, on_silence=_warn_of_silence, on_other=_warn_of_other)
+    warned = partial(
+        wiring.plan_once, on_silence=_warn_of_silence, on_other=_warn_of_other, on_untold=_warn_of_untold
+    )
+    look = partial(warned, settings, at=instant)
     found = anyio.run(look)
     vetoes = found.memory.holds
     if as_json:
@@ -74,3 +77,9 @@ def _warn_of_silence(pid: int | None) -> None:
 
 def _warn_of_other(who: str) -> None:
     say(f"warning: what is idle is not taken from a daemon: {printable(who)}", style="yellow")
+
+
+def _warn_of_untold(pid: int | None) -> None:
+    who = "the daemon" if pid is None else f"the daemon (pid {pid})"
+    untold = f"{who} does not tell what it waits out, as one of another version"
+    say(f"warning: {untold}; its next pass may do less than this", style="yellow")

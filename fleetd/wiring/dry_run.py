@@ -42,6 +42,7 @@ async def plan_once(
     forecast: bool = False,
     on_silence: Callable[[int | None], object] = lambda _pid: None,
     on_other: Callable[[str], object] = lambda _who: None,
+    on_untold: Callable[[int | None], object] = lambda _pid: None,
 ) -> PassReport:
     """``fleetd plan``: what the next pass would do, or one at another time. Writes nothing.
 
@@ -55,6 +56,7 @@ async def plan_once(
         forecast: work out every fleet's month, with a budget or without.
         on_silence: told the pid, where it is known, of a daemon that runs and does not answer.
         on_other: told of a daemon that acts on this state directory by another config; it is not asked.
+        on_untold: told the pid, where it is known, of a daemon that answers and does not tell what it keeps in mind.
 
     Raises:
         CloudError: the provider could not be looked at within 25 s.
@@ -68,6 +70,8 @@ async def plan_once(
         on_silence(holder.pid if holder else None)
     except OtherDaemon as other:
         on_other(str(other))
+    if running is not None and not running.in_mind.config:
+        on_untold(running.daemon.pid)
     idle = None if running is None else idle_of(running)
     mind = NOTHING if running is None else assumed(running.in_mind, settings, at)
     return await look_once(settings, at=at, idle=idle, mind=mind, forecast=forecast)

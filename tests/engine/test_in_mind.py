@@ -261,3 +261,27 @@ def test_no_instant_that_was_told_ends_a_plan(place: tuple[str, ...], instant: s
             decoded(encoded(a_report(in_mind=one.reconciler.in_mind())), Report)
 
     run_virtual(story, start=NOW)
+
+
+@pytest.mark.parametrize(
+    ("running", "warned"),
+    [
+        P(RUNNING, [], id="it tells"),
+        P(structs.replace(RUNNING, in_mind=NOTHING), [RUNNING.daemon.pid], id="one of an earlier version does not"),
+        P(None, [], id="none runs"),
+    ],
+)
+async def test_a_plan_says_where_the_daemon_does_not_tell(
+    running: Any, warned: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def status(_settings: Any) -> Any:
+        return running
+
+    async def look(*_: Any, **__: Any) -> None:
+        return None
+
+    monkeypatch.setattr(dry_run, "running_status", status)
+    monkeypatch.setattr(dry_run, "look_once", look)
+    heard: list[Any] = []
+    await dry_run.plan_once(OURS, on_untold=heard.append)
+    assert heard == warned
