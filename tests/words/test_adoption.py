@@ -65,3 +65,10 @@ def test_a_machine_that_goes_to_another_fleet_is_told_of_there() -> None:
 def test_what_a_listing_lacks_may_be_there(listing: Listing) -> None:
     found = list(adoption_faults([fleet(adopt=("ps1", "ps2"))], listing))
     assert [(f.path, f.problem) for f in found] == [("fleets.training.adopt[0]", V100)]
+
+
+@pytest.mark.parametrize("word", [machine(1).id, token_name(1)])
+def test_an_entry_whose_machine_is_another_fleets_by_its_own_name_takes_nothing(word: str) -> None:
+    fleets = [fleet(), fleet("other", adopt=(word,))]
+    found = [(f.path, f.problem) for f in adoption_faults(fleets, Listing((machine(1, name=token_name(1)),)))]
+    assert found == [("fleets.other.adopt[0]", f"it takes no machine: {token_name(1)} is of fleet training")]
