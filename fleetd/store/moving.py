@@ -31,6 +31,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Every table with its columns."""
+_TOLD = MappingProxyType(
+    {"intent": "intent", "history": "history", "hold": "hold", "use_lease": "lease", "facts": "facts"}
+)
+"""Tables whose rows a person counts after a move, and what they are called; a table `lease` is who acts."""
 NUMBERED = ("intent", "history", "hold")
 """Tables whose rows have numbers that are never given twice."""
 _BUSY = 5.0
@@ -53,7 +57,7 @@ class Content:
     @property
     def told(self) -> str:
         """How much it is, in words."""
-        return ", ".join(f"{len(self.rows[t])} {t}" for t in ("intent", "history", "hold", "facts"))
+        return ", ".join(f"{len(self.rows[table])} {word}" for table, word in _TOLD.items())
 
 
 EMPTY = Content(MappingProxyType({}), MappingProxyType({}))

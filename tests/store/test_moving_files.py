@@ -115,7 +115,7 @@ def dumped(path: Path) -> list[object]:
 def test_how_much_came_is_told_by_what_a_person_counts() -> None:
     counts = {"intent": 3, "history": 41, "hold": 2, "facts": 7, "backoff": 5, "note": 6, "bill": 8, "use_lease": 9}
     content = Content({table: [()] * count for table, count in counts.items()}, GIVEN)
-    assert content.told == "3 intent, 41 history, 2 hold, 7 facts"
+    assert content.told == "3 intent, 41 history, 2 hold, 9 lease, 7 facts"
 
 
 @pytest.mark.parametrize("table", COLUMNS)
