@@ -176,7 +176,7 @@ def _refusal(path: Path) -> str:
     holder = read_holder(path.parent)
     who = f" (pid {holder.pid}, since {holder.since.isoformat(timespec='seconds')})" if holder else ""
     return (
-        f"another fleetd{who} acts on the state directory {path.parent}, and one is enough: fleetd status asks it, "
+        f"another fleetd{who} runs on the state directory {path.parent}, and one is enough: fleetd status asks it, "
         "and what it is to do belongs into its config. To run this one instead, end that one first"
     )
 

@@ -57,7 +57,7 @@ def test_the_directory_is_made_for_its_owner_alone(tmp_path):
 
 def test_a_second_daemon_is_told_who_the_first_is(tmp_path):
     with other_daemon(tmp_path) as other:
-        words = f"another fleetd (pid {other.pid}, since 2026-03-01T08:00:00+00:00) acts on the state directory"
+        words = f"another fleetd (pid {other.pid}, since 2026-03-01T08:00:00+00:00) runs on the state directory"
         for _ in range(2):
             with pytest.raises(StateLocked, match=re.escape(words)), lock(tmp_path):
                 pytest.fail("two daemons")
