@@ -75,6 +75,8 @@ def sentences_about(report: Report, subject: str, past: Sequence[HistoryEntry], 
     found = [m for m in report.machines if (m.id or "", m.name) in called]
     if found:
         return [line for machine in found for line in explain_machine(report, machine, now)]
+    if not report.fleets and report.sight.believed_at is None and report.sight.doubted_since is None:
+        return ["The first look at the provider has not ended: nothing is known of fleets and machines yet."]
     if past:
         return [f"No machine is called {subject} now; the journal remembers one."]
     if report.sight.doubted_since is not None and report.sight.believed_at is None:

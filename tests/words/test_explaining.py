@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from fleetd.model.report import MachineReport
+from fleetd.cli.explain import sentences_about
+from fleetd.model.report import MachineReport, SightReport
 from fleetd.words.explaining import explain_fleet, explain_machine
 from fleetd.words.vetoes import veto_sentence
 from tests.support.build import NOW
@@ -249,3 +250,10 @@ def test_doubts_come_first() -> None:
 def test_a_veto_that_is_over_has_no_time_left() -> None:
     over = a_veto("hold", "a", expires_at="2026-03-02T11:00:00Z")
     assert veto_sentence(over, NOW) == "ada holds a until 2026-03-02 11:00:00 UTC: a run."
+
+
+@pytest.mark.parametrize("past", [[], [object()]], ids=["never heard of", "in the journal"])
+def test_before_the_first_look_nothing_is_said_to_be_missing(past: list[Any]) -> None:
+    report = replace(a_report(), fleets={}, machines=(), observation=SightReport())
+    (said,) = sentences_about(report, "training", past, NOW)
+    assert said == "The first look at the provider has not ended: nothing is known of fleets and machines yet."
