@@ -167,7 +167,8 @@ class EngineHandle:
             failed = self._daemon.last_error
             why = f"the pass failed: {failed}" if failed else "the last listing has no such machine"
             words = f"{machine.name}: {why}"
-        words += "; the hold that the last stop left on it is ended all the same" if lifted else ""
+        if lifted:
+            words = f"{words.removesuffix('.')}; the hold that the last stop left on it is ended all the same"
         raise await self._declined(order, machine, fleet, actor, words, reason)
 
     def _is_stopping(self) -> bool:

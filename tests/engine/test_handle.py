@@ -304,7 +304,7 @@ async def test_an_order_that_is_declined(
     world.daemon.last_error = error
     with pytest.raises(OrderDeclined) as caught:
         await world.handle.request(order(verb), "ada")
-    words += SINCE if lifted else ""
+    words = f"{words.removesuffix('.')}{SINCE}" if lifted else words
     assert (str(caught.value), caught.value.reason) == (words, reason)
     said = {"outcome": Outcome.NOT_SENT, "error": words}
     assert world.entries[lifted:] == [entry(verb, "ps1", A, "training", "maintenance", **said)]

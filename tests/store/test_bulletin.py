@@ -11,6 +11,7 @@ pytest.importorskip("psycopg")
 
 from fleetd.model.errors import LockLost
 from fleetd.store.postgres.bulletin import Running, for_bulletins, hear, leave, packed, roll
+from fleetd.store.postgres.lease import TTL
 from tests.store.stage import staged
 from tests.support.virtual_time import virtual
 
@@ -115,6 +116,23 @@ async def test_who_has_said_nothing_for_more_than_a_length_and_a_half_stands_by_
         await stage.lease("a").enrol()
         await anyio.sleep(seconds)
         assert bool((await stage.lease("b").ask(roll)).replicas) == stands_by
+
+
+@pytest.mark.parametrize("hears", [hear, roll])
+@virtual
+async def test_whose_lease_was_taken_for_it_had_ended_stands_by_no_more(
+    hears: Callable[..., object],
+) -> None:
+    """It has ended with its lease, or stands still: nobody can hand over to it. An upgrade counts it all the same."""
+    async with staged() as stage:
+        await stage.taken("dead")
+        other = stage.lease("b")
+        await anyio.sleep(TTL)
+        assert await other.take() is not None
+        assert [replica.about for replica in (await other.ask(hears)).replicas] == ["b"]
+        assert stage.sql("SELECT count(*) FROM replica WHERE expires_at > clock_timestamp()") == [(2,)]
+        await stage.leases[0].enrol()
+        assert [replica.about for replica in (await other.ask(hears)).replicas] == ["b", "dead"]
 
 
 @virtual

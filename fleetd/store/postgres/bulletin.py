@@ -9,11 +9,9 @@ from datetime import datetime
 
 from fleetd.store.postgres.database import Database, one
 from fleetd.store.postgres.holder import Holder, holder_of
-from fleetd.store.postgres.lease import ENROLLED, TTL, Lease
+from fleetd.store.postgres.lease import ENROLLED, FRESH, TTL, Lease
 from fleetd.store.postgres.schema import Cursor
 
-_FRESH = 1.6
-"""A replica that has said for so many times the lease's length nothing does not stand by any more."""
 _LEVEL = 1
 """Of the compression: a report of ten thousand machines is to cost milliseconds."""
 
@@ -122,7 +120,7 @@ async def hear(cursor: Cursor, known: datetime | None = None, *, whole: bool = T
     await cursor.execute(
         "SELECT about, config, digest, fault, id IS NOT DISTINCT FROM (SELECT holder FROM lease) FROM replica "
         "WHERE expires_at > clock_timestamp() + make_interval(secs => %s) ORDER BY about",
-        ((ENROLLED - _FRESH) * TTL,),
+        ((ENROLLED - FRESH) * TTL,),
     )
     replicas = [Running(str(a), str(c), str(d), str(f), bool(h)) for a, c, d, f, h in await cursor.fetchall()]
     return Heard(holder, bulletin, takeovers, replicas)

@@ -44,6 +44,8 @@ RESERVE = 1.5
 """Seconds before its end at which a holder that could not renew gives up: to end by itself, before the timer does."""
 ENROLLED = 4
 """For so many times the lease's length a replica counts as running since it said so last."""
+FRESH = 1.6
+"""A replica that has said for so many times the lease's length nothing does not stand by any more."""
 _NOT_OURS = "another replica has taken it, it has ended, or the database was restored from a backup"
 BELL = "fleetd_lease"
 """The channel on which the lease's end is told."""
@@ -148,6 +150,14 @@ class Lease:
             await cursor.execute("SELECT 1 FROM lease FOR UPDATE")
             await schema.check(cursor, str(self.address))
             before = await holder_of(cursor)
+            # Whose lease has run out has ended with it, or stands still: nobody is to hand over to it. An upgrade of
+            # the tables goes on counting it, for what stands still may wake.
+            await cursor.execute(
+                "UPDATE replica SET expires_at = clock_timestamp() + make_interval(secs => %s) "
+                "WHERE id = (SELECT holder FROM lease WHERE expires_at <= clock_timestamp()) "
+                "AND expires_at > clock_timestamp() + make_interval(secs => %s)",
+                ((ENROLLED - FRESH) * TTL, (ENROLLED - FRESH) * TTL),
+            )
             row = await one(
                 cursor,
                 "UPDATE lease SET holder = %(me)s, epoch = epoch + 1, about = %(about)s, since = clock_timestamp(), "
