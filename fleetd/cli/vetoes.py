@@ -16,7 +16,7 @@ from fleetd.cli.options import duration
 from fleetd.cli.output import say, show_json
 from fleetd.cli.render_status import veto_words
 from fleetd.cli.words import until
-from fleetd.model.bounds import LONGEST_VETO
+from fleetd.model.bounds import LONGEST_VETO, LONGEST_WORDS
 from fleetd.model.journal import VetoOrder
 from fleetd.model.reasons import Verb, VetoKind
 from fleetd.model.report import VetoReport, document
@@ -44,9 +44,11 @@ ForOption = Annotated[
 
 
 def _some_reason(text: str) -> str:
-    """A reason that says something: who is woken at night reads it."""
+    """A reason that says something, and has an end: who is woken at night reads it."""
     if not text.strip():
         raise UsageError("--reason must not be empty")
+    if len(text) > LONGEST_WORDS:
+        raise UsageError(f"--reason must not be longer than {LONGEST_WORDS} characters")
     return text
 
 

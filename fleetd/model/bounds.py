@@ -17,6 +17,8 @@ MOST_MONEY = Decimal(1_000_000_000)
 """Dollars."""
 LONGEST_VETO = timedelta(days=31)
 """A veto always ends: one that is forgotten must not pay for machines for ever."""
+LONGEST_WORDS = 500
+"""Characters of a reason or a name that a person gives."""
 
 
 def plausible(at: datetime | None) -> datetime | None:

@@ -9,14 +9,12 @@ from datetime import timedelta
 import anyio
 from aiohttp import web
 
-from fleetd.model.bounds import LONGEST_VETO
+from fleetd.model.bounds import LONGEST_VETO, LONGEST_WORDS
 from fleetd.model.journal import MachineOrder, VetoOrder
 from fleetd.model.reasons import Verb, VetoKind
 from fleetd.model.singlekeys import single_keys
 from fleetd.ops.http_answers import Fault
 
-LONGEST_TEXT = 500
-"""Characters of a reason or a name."""
 BODY_WITHIN = 10.0
 """Seconds for a request's body."""
 
@@ -89,8 +87,8 @@ def _called(body: Body, key: str) -> str:
     words = body.get(key)
     if not isinstance(words, str) or not words.strip():
         raise Fault(400, f"{key} must be text")
-    if len(words) > LONGEST_TEXT:
-        raise Fault(400, f"{key} must not be longer than {LONGEST_TEXT} characters")
+    if len(words) > LONGEST_WORDS:
+        raise Fault(400, f"{key} must not be longer than {LONGEST_WORDS} characters")
     if any("\ud800" <= c <= "\udfff" for c in words):
         raise Fault(400, f"{key} must be text that UTF-8 can hold")
     return words

@@ -282,7 +282,16 @@ def test_an_order_to_a_daemon_that_hangs_may_still_be_carried_out(
         assert "daemon.state_dir" not in done.err
 
 
-@pytest.mark.parametrize("reason", ["", "   ", "\t"], ids=repr)
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("", "must not be empty"),
+        ("   ", "must not be empty"),
+        ("\t", "must not be empty"),
+        ("a" * 501, "must not be longer than 500 characters"),
+    ],
+    ids=["empty", "blanks", "tab", "too long"],
+)
 @pytest.mark.parametrize(
     "order",
     [
@@ -294,10 +303,12 @@ def test_an_order_to_a_daemon_that_hangs_may_still_be_carried_out(
     ],
     ids=lambda order: order[0],
 )
-def test_a_reason_says_something(cli, config: Path, order: tuple[str, ...], reason: str) -> None:
+def test_a_reason_says_something_and_has_an_end(
+    cli, config: Path, order: tuple[str, ...], reason: str, said: str
+) -> None:
     done = cli(*order, "-c", str(config), "--reason", reason)
     assert done.code == 64
-    assert "--reason must not be empty" in done.err
+    assert f"--reason {said}" in done.err
 
 
 def test_a_typo_in_what_is_to_be_released_is_no_success(cli, config: Path) -> None:
