@@ -70,6 +70,11 @@ def as_one(group: Sequence[BlockedReport]) -> BlockedReport:
     )
 
 
+def _ends_differ(group: Sequence[BlockedReport]) -> bool:
+    """Whether it does not end for all of them within the same second, which is as exactly as it is shown."""
+    return len({row.until and row.until.replace(microsecond=0) for row in group}) > 1
+
+
 def _blocked(group: Sequence[BlockedReport], now: datetime) -> Blocked:
     whole = as_one(group)
     names = [row.name or row.machine or "" for row in group if row.name or row.machine]
@@ -77,7 +82,7 @@ def _blocked(group: Sequence[BlockedReport], now: datetime) -> Blocked:
     return Blocked(
         fleet=whole.fleet,
         reason=whole.reason,
-        words=sentence(replace(whole, name=whole.name or whole.machine), now),
+        words=sentence(replace(whole, name=whole.name or whole.machine), now, first=_ends_differ(group)),
         names="" if len(group) == 1 else some(names, NAMES_SHOWN),
         ordinary=whole.reason in ORDINARY,
         brief=f"{whole.count} not {done}: {reason_words(whole.reason)}",

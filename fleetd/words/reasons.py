@@ -183,8 +183,8 @@ def reason_words(code: str) -> str:
     return SENTENCES.get(code, code)
 
 
-def sentence(skip: Skip | BlockedReport, now: datetime) -> str:
-    """Why one thing is not being done, and until when."""
+def sentence(skip: Skip | BlockedReport, now: datetime, *, first: bool = False) -> str:
+    """Why one thing is not being done, and until when; ``first``: of several, whose ends differ, the first."""
     who = skip.name or (f"{skip.count} machine{'s' if skip.count != 1 else ''} of {skip.fleet}")
     verb = "acted on" if skip.verb is None else PARTICIPLES.get(skip.verb, skip.verb)
     text = f"{who} {'is' if skip.count == 1 or skip.name else 'are'} not {verb}: {reason_words(skip.reason)}"
@@ -192,7 +192,7 @@ def sentence(skip: Skip | BlockedReport, now: datetime) -> str:
         text = f"No machine of {skip.fleet} is {verb}: {reason_words(skip.reason)}"
     if skip.detail:
         text += f" ({clause(skip.detail)})"
-    return f"{text}. {_when(skip, now)}{_instead(skip, now)}"
+    return f"{text}. {_when(skip, now, first)}{_instead(skip, now)}"
 
 
 def _instead(skip: Skip | BlockedReport, now: datetime) -> str:
@@ -208,9 +208,10 @@ def _instead(skip: Skip | BlockedReport, now: datetime) -> str:
     )
 
 
-def _when(skip: Skip | BlockedReport, now: datetime) -> str:
+def _when(skip: Skip | BlockedReport, now: datetime, first: bool) -> str:
     if skip.until is None:
         return ENDS.get(skip.reason, _ANEW)
+    that = "For the first of them that" if first else "That"
     if skip.until <= now:
-        return f"That ended at {clock(skip.until)}; the next pass decides anew."
-    return f"That ends at {clock(skip.until)}, in {span(skip.until - now)}{_PROVISO.get(skip.reason, '')}."
+        return f"{that} ended at {clock(skip.until)}; the next pass decides anew."
+    return f"{that} ends at {clock(skip.until)}, in {span(skip.until - now)}{_PROVISO.get(skip.reason, '')}."
