@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fleetd.activity import http, prometheus, series, verdict
+from fleetd.activity import http, json_answer, prometheus, series
 from fleetd.engine import rounds
 from fleetd.engine.leases import Leases
 from fleetd.model.journal import Hold
@@ -150,14 +150,14 @@ MUTANTS = (
     ),
     Mutant(
         "a verdict may be of another machine",
-        verdict.parse_verdict,
+        json_answer.parse_verdict,
         "if other is not None:",
         "if False:",
         tricked("login", "other"),
     ),
     Mutant(
         "the last of two words counts",
-        verdict.parse_verdict,
+        json_answer.parse_verdict,
         "refuse_doubled_keys(body)",
         "msgspec.json.decode(body)",
         tricked("agent", "key_twice"),
