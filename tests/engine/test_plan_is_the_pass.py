@@ -294,6 +294,24 @@ def test_plan_shows_what_the_next_pass_does(seed: int, hard: bool) -> None:
     run_virtual(story, start=START)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("hard", [False, True])
+def test_plan_shows_what_the_next_pass_does_in_two_hundred_worlds(hard: bool) -> None:
+    found: list[str] = []
+    acted = 0
+
+    async def story() -> None:
+        nonlocal acted
+        for seed in range(200):
+            differ, actions = await differences(seed, hard=hard)
+            found.extend(differ)
+            acted += actions
+
+    run_virtual(story, start=START)
+    assert found == []
+    assert acted > 1000
+
+
 @pytest.mark.parametrize(("unknown", "hard", "seed"), TELLING)
 def test_a_plan_that_is_not_told_one_thing_is_caught(unknown: str, hard: bool, seed: int) -> None:
     async def story() -> None:
