@@ -283,13 +283,14 @@ async def _engine(
 
                 def passed(result: PassReport | FleetdError) -> None:
                     on_pass(result)
+                    report = engine.handle.status()
                     if isinstance(result, PassReport):
-                        metrics.pass_done(engine.handle.status())
+                        metrics.pass_done(report)
                     else:
                         metrics.pass_failed()
-                    kept.passed(engine.handle.status(), engine.reconciler.settings)
+                    kept.passed(report, engine.reconciler.settings)
                     if observer is not None:
-                        observer(engine.handle.status())
+                        observer(report)
 
                 engine = assemble(
                     settings,
