@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fleetd.wiring.daemon_lookup import load_for_daemon
-    from fleetd.wiring.dry_run import machine_meant, month_bills, plan_once
+    from fleetd.wiring.dry_run import adoption_advice, machine_meant, month_bills, plan_once
     from fleetd.wiring.extra import database_advice, move_state
     from fleetd.wiring.loops import run_awake
     from fleetd.wiring.orders import adopt, lift, order_machine, reload, step_down, veto
     from fleetd.wiring.places import find_config, load_settings, reload_settings, state_path
     from fleetd.wiring.provider import (
-        adoption_advice,
         check_online,
         open_cloud,
         open_machines_api,
@@ -30,18 +29,11 @@ if TYPE_CHECKING:
 
 _HOMES = MappingProxyType(
     {
-        "dry_run": ("machine_meant", "month_bills", "plan_once"),
+        "dry_run": ("adoption_advice", "machine_meant", "month_bills", "plan_once"),
         "queries": ("current_status", "journal_mark", "knows_machine", "read_history"),
         "orders": ("adopt", "lift", "order_machine", "reload", "step_down", "veto"),
         "places": ("find_config", "load_settings", "reload_settings", "state_path"),
-        "provider": (
-            "adoption_advice",
-            "check_online",
-            "open_cloud",
-            "open_machines_api",
-            "serve_simulator",
-            "within",
-        ),
+        "provider": ("check_online", "open_cloud", "open_machines_api", "serve_simulator", "within"),
         "daemon_lookup": ("load_for_daemon",),
         "extra": ("database_advice", "move_state"),
         "loops": ("run_awake",),

@@ -15,7 +15,7 @@ from fleetd.engine.leases import Leases
 from fleetd.engine.pass_report import PassReport
 from fleetd.engine.ports import SystemClock
 from fleetd.engine.survey import survey
-from fleetd.model.errors import StoreError
+from fleetd.model.errors import Fault, StoreError
 from fleetd.model.in_mind import NOTHING, InMind
 from fleetd.model.journal import IdleReport
 from fleetd.model.report import Report
@@ -33,6 +33,7 @@ from fleetd.wiring.places import state_path
 from fleetd.wiring.provider import open_cloud, within
 from fleetd.wiring.queries import open_journal, running_status
 from fleetd.wiring.running import idle_clocks
+from fleetd.words.adoption import adoption_faults
 
 
 async def plan_once(
@@ -118,6 +119,19 @@ async def month_bills(settings: Settings, month: str) -> MonthBills:
         with within():
             listing = await cloud.list_machines()
         return await monthly_costs.month_bills(cloud, journal, settings.fleets, listing, month, datetime.now(UTC))
+
+
+async def adoption_advice(settings: Settings) -> list[Fault]:
+    """``fleetd check --online``: what the account lacks of what the fleets adopt, and what is unlike its fleet.
+
+    Raises:
+        CloudError: the account could not be listed within 25 s.
+    """
+    if not any(fleet.adopt for fleet in settings.fleets):
+        return []
+    async with open_cloud(settings) as cloud:
+        with within():
+            return list(adoption_faults(settings.fleets, await cloud.list_machines()))
 
 
 async def look_once(

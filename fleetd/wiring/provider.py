@@ -23,7 +23,6 @@ from fleetd.model.settings import ProviderSettings, Settings
 from fleetd.wiring.secrecy import SECRETS
 from fleetd.wiring.signals import hangup_counts, leave_terminal
 from fleetd.wiring.threads import abandon_lookups
-from fleetd.words.adoption import adoption_faults
 
 ONE_SHOT_LIMIT = 25.0
 """Seconds in which a one-shot command must have its first answer from the provider."""
@@ -68,19 +67,6 @@ async def check_online(settings: Settings) -> list[Fault]:
     async with open_machines_api(settings) as api:
         with within():
             return await DIALECTS[settings.provider.dialect].inquire(api, settings)
-
-
-async def adoption_advice(settings: Settings) -> list[Fault]:
-    """``fleetd check --online``: what the account lacks of what the fleets adopt, and what is unlike its fleet.
-
-    Raises:
-        CloudError: the account could not be listed within 25 s.
-    """
-    if not any(fleet.adopt for fleet in settings.fleets):
-        return []
-    async with open_cloud(settings) as cloud:
-        with within():
-            return list(adoption_faults(settings.fleets, await cloud.list_machines()))
 
 
 async def serve_simulator(

@@ -28,7 +28,8 @@ def adoption_faults(fleets: Sequence[Fleet], listing: Listing) -> Iterator[Fault
             where = f"fleets.{fleet.name}.adopt[{place}]"
             named = [m for m in listing.machines if _names(entry, m)]
             if not named and whole:
-                yield Fault(where, "it takes no machine of the account: none has that id or name")
+                why = "" if set(entry) & set("*?[") else ": none has that id or name"
+                yield Fault(where, f"it takes no machine of the account{why}")
             taken = [m for m in named if (owner := owned.get(m.id)) is not None and owner.fleet == fleet.name]
             if not taken and (other := _elsewhere(entry, named, owned)):
                 yield Fault(where, f"it takes no machine: {other}")

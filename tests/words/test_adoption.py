@@ -12,7 +12,8 @@ from fleetd.words.adoption import adoption_faults
 from tests.support.build import fleet, machine, token_name
 
 P = pytest.param
-GONE = "it takes no machine of the account: none has that id or name"
+TAKES_NONE = "it takes no machine of the account"
+GONE = f"{TAKES_NONE}: none has that id or name"
 V100 = "1 machine is V100, the config says P4000: nothing is replaced."
 
 
@@ -27,9 +28,9 @@ def foreign(n: int, name: str, **fields: Any) -> Machine:
         P(("a",), [foreign(1, "a")], {}, id="there, by name"),
         P(("a*",), [foreign(1, "abc")], {}, id="there, by a pattern"),
         P(("ps7",), [foreign(1, "a")], {"adopt[0]": GONE}, id="no machine has that id or name"),
-        P(("b*",), [foreign(1, "a")], {"adopt[0]": GONE}, id="no machine has such a name"),
+        P(("b*",), [foreign(1, "a")], {"adopt[0]": TAKES_NONE}, id="no machine has such a name"),
         P(("A",), [foreign(1, "a")], {"adopt[0]": GONE}, id="names are told apart by case"),
-        P(("training-*",), [machine(1)], {"adopt[0]": GONE}, id="a pattern takes no name that a fleetd drew"),
+        P(("training-*",), [machine(1)], {"adopt[0]": TAKES_NONE}, id="a pattern takes no name that a fleetd drew"),
         P((token_name(1),), [machine(1)], {}, id="such a name written out"),
         P(("a", "ps7"), [foreign(1, "a")], {"adopt[1]": GONE}, id="each entry for itself"),
         P(("ps1",), [foreign(1, "a", machine_type="V100")], {"adopt[0]": V100}, id="of another type"),
