@@ -23,7 +23,7 @@ from fleetd.model.instant import Instant
 from fleetd.model.journal import Hold, IdleReport
 from fleetd.model.machine import Machine, Phase
 from fleetd.model.plan import Action
-from fleetd.model.reasons import Activity, Reason
+from fleetd.model.reasons import Activity, Reason, known
 from fleetd.model.settings import IdleSource
 from fleetd.planner.idle import GAPS, IdleClock, Reading, advance, combine
 from fleetd.planner.ownership import Owner
@@ -147,8 +147,10 @@ class Idleness:
         now, found = self._clock.now(), Readings()
         for machine in up:
             told = self._told.get(machine.id)
-            verdict = Activity(told.verdict) if told is not None and told.verdict in set(Activity) else None
-            found[machine.id] = {s: Reading(s, verdict, now) for s in rule.sources} if verdict is not None else {}
+            if told is not None and known(told.verdict):
+                found[machine.id] = {s: Reading(s, told.verdict, now) for s in rule.sources}
+            else:
+                found[machine.id] = {}
         return found
 
     def _in_its_words(self, machine: Machine, report: IdleReport) -> IdleReport:
@@ -185,10 +187,11 @@ class Idleness:
         """Ask afresh right before a stop that needs the machine to be unused; a reason forbids it."""
         if action.even_if_busy or not action.verb.destructive:
             return None
-        if self.leases.in_force(machine.id, self._clock.now()) is not None:
+        now = self._clock.now()
+        if self.leases.in_force(machine.id, now) is not None:
             return Reason.BUSY
         if machine.phase is not Phase.UP and action.reason in {Reason.OVER_TARGET, Reason.BEYOND_STANDBY}:
-            now, used = self._clock.now(), self.leases.last_use(machine.id, self._clock.now())
+            used = self.leases.last_use(machine.id, now)
             lately = fleet.idle is not None and used is not None and now - used < fleet.idle.after
             return Reason.NOT_IDLE_LONG_ENOUGH if lately else None
         if machine.phase is not Phase.UP or fleet.idle is None:

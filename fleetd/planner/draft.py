@@ -83,7 +83,8 @@ class Draft:
         if self.vetoed(verb, machine) or self.refused(verb, machine):
             return True
         if not needs_idle and (machine in self.members.rising or self.fleet.idle is None):
-            # Nobody can use a machine that has not come up; but somebody may be restarting one, or wait for it.
+            # Nobody can use a machine that has not come up, and nobody tells of one without sources. But somebody may
+            # be restarting it, or wait for it, or has leased it.
             return self.lately_used(verb, machine)
         facts = self.memory.facts.get(machine.id)
         report = self.memory.idle.get(machine.id)

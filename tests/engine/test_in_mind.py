@@ -22,7 +22,7 @@ from fleetd.model.fleet import IdleRule
 from fleetd.model.in_mind import NOTHING, CreatesWait, Declined, IdleClockTold, InMind, SnapshotLook
 from fleetd.model.journal import IdleReport
 from fleetd.model.plan import Check
-from fleetd.model.reasons import Outcome, Reason, Verb
+from fleetd.model.reasons import Activity, Outcome, Reason, Verb
 from fleetd.model.report import Report, decoded, encoded
 from fleetd.ops.control_errors import NoAnswer, OtherDaemon
 from fleetd.planner.idle import IdleClock
@@ -205,10 +205,22 @@ def test_a_survey_looks_at_those_whose_turn_it_is() -> None:
 @pytest.mark.parametrize(
     ("told", "verdict", "since", "evidence"),
     [
-        P(IdleReport("idle", ago(hours=1), "gpu: idle, 0 %"), "idle", ago(hours=1), "gpu: idle, 0 %", id="idle"),
-        P(IdleReport("active", None, "gpu: active, 90 %"), "active", None, "gpu: active, 90 %", id="in use"),
-        P(IdleReport("unknown", None, "no answer"), "unknown", None, "no answer", id="nobody knows"),
-        P(IdleReport("asleep", None, "?"), "unknown", None, "not asked yet", id="of another version"),
+        P(
+            IdleReport(Activity("idle"), ago(hours=1), "gpu: idle, 0 %"),
+            "idle",
+            ago(hours=1),
+            "gpu: idle, 0 %",
+            id="idle",
+        ),
+        P(
+            IdleReport(Activity("active"), None, "gpu: active, 90 %"),
+            "active",
+            None,
+            "gpu: active, 90 %",
+            id="in use",
+        ),
+        P(IdleReport(Activity("unknown"), None, "no answer"), "unknown", None, "no answer", id="nobody knows"),
+        P(IdleReport(Activity("asleep"), None, "?"), "unknown", None, "not asked yet", id="of another version"),
         P(None, "unknown", None, "not asked yet", id="it has come up since"),
     ],
 )

@@ -12,7 +12,7 @@ from fleetd.model.journal import Hold, IdleReport, Intent, MachineFacts, Memory
 from fleetd.model.machine import Machine, MachineEvent
 from fleetd.model.naming import make_token
 from fleetd.model.plan import Observation
-from fleetd.model.reasons import Reason, Verb
+from fleetd.model.reasons import Activity, Reason, Verb, VetoKind
 from fleetd.planner.ownership import made_for
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -85,12 +85,12 @@ def hold(subject: str | None = "ps1", kind: str = "hold", **fields: Any) -> Hold
     fields.setdefault("actor", "ada")
     fields.setdefault("created_at", ago(hours=1))
     fields.setdefault("expires_at", later(hours=1))
-    return Hold(id=1, subject=subject, kind=kind, **fields)
+    return Hold(id=1, subject=subject, kind=VetoKind(kind), **fields)
 
 
 def idle(verdict: str = "idle", minutes: float = 120, **fields: Any) -> IdleReport:
     since = ago(minutes=minutes) if verdict == "idle" else None
-    return IdleReport(verdict=verdict, idle_since=since, evidence=f"gpu {verdict}", at=NOW, **fields)
+    return IdleReport(verdict=Activity(verdict), idle_since=since, evidence=f"gpu {verdict}", at=NOW, **fields)
 
 
 def seen(*listed: Machine, at: datetime = NOW, **fields: Any) -> Observation:
