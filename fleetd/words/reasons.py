@@ -47,7 +47,8 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         Reason.ADOPTED_BY_GLOB: "it is ours by a pattern of adopt alone: a person has to confirm it",
         Reason.SNAPSHOT_TOO_OLD: "its newest snapshot is older than destroy_requires_snapshot, or missing",
         Reason.FROZEN: "an operator froze it",
-        Reason.CAPACITY_BACKOFF: "none of its type came up, mostly for want of capacity; it is tried again later",
+        Reason.CAPACITY_BACKOFF: "the last of its type did not come up, mostly for want of capacity; "
+        "it is tried again later",
         Reason.WINDOW_PARKED: "a window that parks is open: nothing is started or created",
         Reason.IDLE_SURGE: "more than half of the fleet turned idle within ten minutes, as if a source had broken",
         Reason.DESTROY_NOT_ALLOWED: "the fleet may not destroy (allow_destroy = false), so it is stopped instead",

@@ -316,7 +316,10 @@ def test_a_plan_for_another_time_says_so_and_which_vetoes_are_over_by_then() -> 
 def test_apply_says_what_stands_in_the_way() -> None:
     blocked = {"fleet": "training", "reason": "capacity_backoff"}
     (bar,) = bars(report(blocked=[blocked], machines=[]))
-    assert bar.text == "1/3, waits: none of its type came up, mostly for want of capacity; it is tried again later"
+    assert (
+        bar.text
+        == "1/3, waits: the last of its type did not come up, mostly for want of capacity; it is tried again later"
+    )
 
 
 def test_apply_ends_with_a_summary() -> None:

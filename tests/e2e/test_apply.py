@@ -200,7 +200,7 @@ def test_an_apply_that_gives_up_says_which_fleet_is_not_there_and_why(
     told = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert told[0].startswith("error: not every fleet is at its target yet; run it again to go on")
     assert told[1].startswith("training: 0 of 2 up")
-    assert "none of its type came up, mostly for want of capacity" in told[2]
+    assert "the last of its type did not come up, mostly for want of capacity" in told[2]
 
 
 @BOTH

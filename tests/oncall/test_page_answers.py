@@ -71,7 +71,12 @@ AFTERNOON = [
     (
         "Why is nothing of render up?",
         "/fleet/render",
-        [r"not (started|created): none of its type came up, mostly for want of capacity.*insufficient capacity"],
+        [
+            (
+                r"not (started|created): the last of its type did not come up, mostly for want of capacity"
+                r".*insufficient capacity"
+            )
+        ],
     ),
     (
         "Why does spare stay below its target?",

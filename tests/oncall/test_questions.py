@@ -106,7 +106,7 @@ AFTERNOON = [
     (
         "Why is nothing of render up?",
         "explain render",
-        [rf"is not started: none of its type came up.*insufficient capacity.*That ends at {CLOCK}, in"],
+        [rf"is not started: the last of its type did not come up.*insufficient capacity.*That ends at {CLOCK}, in"],
     ),
     (
         "Why does spare stay below its target?",

@@ -207,7 +207,7 @@ def test_trouble_comes_first_with_since_when_and_each_is_a_tap_away() -> None:
     assert "! 1/2 up · fleetd" in said
     assert "The new config was rejected, the old one is in force: a: b" in said
     assert (
-        "training 2 not started: none of its type came up, mostly for want of capacity; "
+        "training 2 not started: the last of its type did not come up, mostly for want of capacity; "
         "it is tried again later, next at 12:10:00 UTC "
         "since 11:46:00 UTC, 14 min" in said
     )
@@ -228,7 +228,7 @@ def test_the_page_of_a_troubled_fleet_says_why() -> None:
     page = fleet_shown(**troubled())
     said = page.words
     assert (
-        "2 machines of training are not started: none of its type came up, mostly for want of capacity; "
+        "2 machines of training are not started: the last of its type did not come up, mostly for want of capacity; "
         "it is tried again later (sold out)." in said
     )
     assert "training-1, training-5" in said
@@ -452,7 +452,10 @@ def test_the_page_is_as_long_for_two_thousand_machines_as_for_four() -> None:
     few, many = (home(crowd(n)) for n in (8, 2000))
     assert len(many) < 1.2 * len(few)
     assert len(parsed(many).tags) < 1.2 * len(parsed(few).tags)
-    assert "fleet-003 5 not started: none of its type came up, mostly for want of capacity" in parsed(many).words
+    assert (
+        "fleet-003 5 not started: the last of its type did not come up, mostly for want of capacity"
+        in parsed(many).words
+    )
     assert "Not at target since 11:40:00 UTC: fleet-003 495 of 500 up." in parsed(many).words
 
 

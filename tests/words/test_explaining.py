@@ -76,7 +76,7 @@ def test_a_fleet_with_everything() -> None:
             "fewer machines up than its target."
         ),
         (
-            "c is not started: none of its type came up, mostly for want of capacity; "
+            "c is not started: the last of its type did not come up, mostly for want of capacity; "
             "it is tried again later (3 of 4). That "
             "ends at 2026-03-02 "
             "20:00:00 UTC, in 8 h."
